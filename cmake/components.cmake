@@ -1,0 +1,25 @@
+# tenon_component(NAME [DEPENDS component…] [LINK library…]) makes the object library of one folder of
+# src/ (all its .cpp files but *_test.cpp); the folder's tests are collected for tests/.
+
+
+function(tenon_component name)
+  cmake_parse_arguments(ARG "" "" "DEPENDS;LINK;EXCLUDE" ${ARGN})
+  string(REPLACE "_" "/" folder ${name})
+  if(NOT IS_DIRECTORY ${PROJECT_SOURCE_DIR}/src/${folder})
+    set(folder ${name})
+  endif()
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${folder}/*.cpp)
+  set(tests ${sources})
+  list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
+  if(NOT sources)
+    return()
+  endif()
+  set_property(GLOBAL APPEND PROPERTY TENON_UNIT_TESTS ${tests})
+  add_library(tenon_${name} STATIC ${sources})
+  target_include_directories(tenon_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
+  foreach(dependency ${ARG_DEPENDS})
+    target_link_libraries(tenon_${name} PUBLIC tenon_${dependency})
+  endforeach()
+  target_link_libraries(tenon_${name} PUBLIC ${ARG_LINK})
+endfunction()

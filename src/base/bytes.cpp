@@ -1,0 +1,101 @@
+#include "base/bytes.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <new>
+
+namespace tenon {
+namespace {
+
+Error errno_error(std::string_view what, const std::string& path) {
+  const int saved = errno;
+  std::string message = fmt::format("cannot {} '{}': {}", what, path, std::strerror(saved));
+  if (saved == ENOENT || saved == ENOTDIR) return not_found(std::move(message));
+  return io_error(std::move(message));
+}
+
+// Closes a descriptor at the end of its scope.
+struct Descriptor {
+  int fd;
+  ~Descriptor() {
+    if (fd >= 0) ::close(fd);
+  }
+};
+
+Status write_all(int fd, Bytes bytes, const std::string& path) {
+  const std::byte* p = bytes.data();
+  size_t left = bytes.size();
+  while (left > 0) {
+    const ssize_t n = ::write(fd, p, left);
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      return errno_error("write", path);
+    }
+    p += n;
+    left -= static_cast<size_t>(n);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& path) {
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd < 0) return errno_error("open", path);
+  struct stat info {};
+  if (::fstat(file.fd, &info) != 0) return errno_error("stat", path);
+  if (S_ISDIR(info.st_mode))
+    return invalid_argument(fmt::format("'{}' is a directory, a file was expected", path));
+  const auto size = static_cast<size_t>(info.st_size);
+  const std::byte* data = nullptr;
+  if (size > 0) {
+    void* mapped = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd, 0);
+    if (mapped == MAP_FAILED) return errno_error("map", path);
+    data = static_cast<const std::byte*>(mapped);
+  }
+  return std::shared_ptr<const MappedFile>(new MappedFile(path, data, size));
+}
+
+MappedFile::~MappedFile() {
+  if (size_ > 0) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+std::shared_ptr<std::byte> allocate_aligned(size_t size) {
+  void* p = ::operator new(size == 0 ? 1 : size, std::align_val_t{64}, std::nothrow);
+  if (p == nullptr) return nullptr;
+  return {static_cast<std::byte*>(p), [](std::byte* q) { ::operator delete(q, std::align_val_t{64}); }};
+}
+
+Status write_file_atomically(const std::string& path, std::span<const Bytes> parts) {
+  std::string temporary = path + ".tmp-XXXXXX";
+  const Descriptor file{::mkostemp(temporary.data(), O_CLOEXEC)};
+  if (file.fd < 0) return errno_error("create", path);
+  Status status;
+  for (const Bytes part : parts) {
+    status = write_all(file.fd, part, path);
+    if (!status.ok()) break;
+  }
+  if (status.ok() && ::fchmod(file.fd, 0644) != 0) status = errno_error("set the mode of", path);
+  if (status.ok() && ::fsync(file.fd) != 0) status = errno_error("sync", path);
+  if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0)
+    status = errno_error("rename to", path);
+  if (!status.ok()) ::unlink(temporary.c_str());
+  return status;
+}
+
+Status write_file_atomically(const std::string& path, Bytes content) {
+  return write_file_atomically(path, std::span<const Bytes>(&content, 1));
+}
+
+Result<std::string> read_text_file(const std::string& path) {
+  auto file = TRY(MappedFile::open(path));
+  return std::string(as_text(file->bytes()));
+}
+
+}  // namespace tenon

@@ -1,0 +1,71 @@
+#include "base/cpu_features.h"
+
+#include <cpuid.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <string_view>
+
+namespace tenon {
+namespace {
+
+uint64_t read_xcr0() {
+  uint32_t low = 0, high = 0;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (uint64_t{high} << 32) | low;
+}
+
+CpuFeatures detect() {
+  CpuFeatures f;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0) return f;
+  const bool osxsave = (c & (1u << 27)) != 0;
+  const bool fma = (c & (1u << 12)) != 0;
+  const bool f16c = (c & (1u << 29)) != 0;
+  const uint64_t xcr0 = osxsave ? read_xcr0() : 0;
+  const bool ymm = (xcr0 & 0x6) == 0x6;
+  const bool zmm = (xcr0 & 0xe6) == 0xe6;
+  const bool tiles = (xcr0 & 0x60000) == 0x60000;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) != 0) {
+    f.avx2_fma = ymm && fma && f16c && (b & (1u << 5)) != 0;
+    constexpr unsigned kAvx512 = (1u << 16) | (1u << 17) | (1u << 28) | (1u << 30) | (1u << 31);
+    f.avx512 = zmm && (b & kAvx512) == kAvx512;
+    f.avx512_vnni = f.avx512 && (c & (1u << 11)) != 0;
+    f.amx_bf16 = tiles && (d & (1u << 22)) != 0;
+    f.amx_int8 = tiles && (d & (1u << 25)) != 0;
+    if (__get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) {
+      f.avx_vnni = ymm && (a & (1u << 4)) != 0;
+      f.avx512_bf16 = f.avx512 && (a & (1u << 5)) != 0;
+    }
+  }
+  if (const long n = sysconf(_SC_LEVEL1_DCACHE_SIZE); n > 0) f.l1d_bytes = static_cast<int>(n);
+  if (const long n = sysconf(_SC_LEVEL2_CACHE_SIZE); n > 0) f.l2_bytes = static_cast<int>(n);
+  if (const char* limit = std::getenv("TENON_ISA"); limit && std::string_view(limit) == "avx2")
+    f.avx512 = f.avx512_vnni = f.avx512_bf16 = f.avx_vnni = f.amx_bf16 = f.amx_int8 = false;
+  return f;
+}
+
+}  // namespace
+
+const CpuFeatures& cpu_features() {
+  static const CpuFeatures features = detect();
+  return features;
+}
+
+std::string CpuFeatures::to_string() const {
+  std::string text;
+  const auto add = [&](bool has, const char* name) {
+    if (has) text += (text.empty() ? "" : " ") + std::string(name);
+  };
+  add(avx2_fma, "avx2_fma");
+  add(avx512, "avx512");
+  add(avx512_vnni, "avx512_vnni");
+  add(avx512_bf16, "avx512_bf16");
+  add(avx_vnni, "avx_vnni");
+  add(amx_int8, "amx_int8");
+  add(amx_bf16, "amx_bf16");
+  return text;
+}
+
+}  // namespace tenon

@@ -1,0 +1,27 @@
+// What the processor offers, asked once. Kernels are chosen by this at load.
+#pragma once
+
+#include <string>
+
+namespace tenon {
+
+struct CpuFeatures {
+  bool avx2_fma = false;     // AVX2 + FMA + F16C: the baseline (x86-64-v3)
+  bool avx512 = false;       // F, BW, DQ, VL, CD and the system saves the registers
+  bool avx512_vnni = false;
+  bool avx512_bf16 = false;
+  bool avx_vnni = false;
+  bool amx_int8 = false;
+  bool amx_bf16 = false;
+  int l1d_bytes = 32 << 10;
+  int l2_bytes = 1 << 20;
+
+  // "avx2_fma avx512 …"
+  std::string to_string() const;
+};
+
+// The features of this processor, limited by the environment variable TENON_ISA
+// (avx2 | avx512), so that a lower path can be tried on a newer machine. Thread-safe.
+const CpuFeatures& cpu_features();
+
+}  // namespace tenon

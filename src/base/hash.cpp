@@ -1,0 +1,24 @@
+#include "base/hash.h"
+
+#include <nmmintrin.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+namespace tenon {
+
+uint64_t hash64(Bytes bytes, uint64_t seed) {
+  return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
+}
+
+uint32_t crc32c(Bytes bytes, uint32_t crc) {
+  const std::byte* p = bytes.data();
+  size_t left = bytes.size();
+  uint64_t state = ~crc;
+  for (; left >= 8; left -= 8, p += 8) state = _mm_crc32_u64(state, load_le<uint64_t>(p));
+  for (; left > 0; --left, ++p)
+    state = _mm_crc32_u8(static_cast<uint32_t>(state), static_cast<uint8_t>(*p));
+  return ~static_cast<uint32_t>(state);
+}
+
+}  // namespace tenon
