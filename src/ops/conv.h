@@ -1,0 +1,43 @@
+// Convolution, channels last, any number of spatial dimensions.
+#pragma once
+
+#include "ops/activation.h"
+#include "ops/op.h"
+
+namespace tenon {
+
+// conv(x, filter [, bias] [, residual]) with x [N, spatial…, C], filter [spatial…, C/groups, M],
+// bias [M], residual of the output's shape:
+//   y = activation(convolution(x, filter) + bias + residual)
+struct Conv {
+  std::vector<int64_t> strides;    // per spatial dimension; empty means 1
+  std::vector<int64_t> pads;       // begin of each spatial dimension, then end of each; empty: 0
+  std::vector<int64_t> dilations;  // empty means 1
+  int64_t groups = 1;
+  ActivationKind activation = ActivationKind::none;
+  double alpha = 0;
+  double beta = 0;
+
+  static const OpDef def;
+  static constexpr std::string_view name = "conv";
+  static constexpr std::string_view doc =
+      "Convolution, channels last: x [N, spatial…, C], filter [spatial…, C/groups, M], optional "
+      "bias [M], optional residual [N, spatial…, M]; y = activation(conv(x, filter) + bias + "
+      "residual).";
+  static constexpr Arity inputs{2, 4};
+  static constexpr auto fields() {
+    return std::tuple{
+        Field{1, "strides", &Conv::strides, "per spatial dimension; empty means 1"},
+        Field{2, "pads", &Conv::pads, "begins of the spatial dimensions, then ends; empty means 0"},
+        Field{3, "dilations", &Conv::dilations, "per spatial dimension; empty means 1"},
+        Field{4, "groups", &Conv::groups, "channel groups"},
+        Field{5, "activation", &Conv::activation, "applied to the result"},
+        Field{6, "alpha", &Conv::alpha, "first parameter of the activation"},
+        Field{7, "beta", &Conv::beta, "second parameter of the activation"}};
+  }
+  Result<TensorTypes> infer(const InferContext& context) const;
+  Status eval(EvalContext& context) const;
+  int64_t flops(std::span<const TensorType> in, std::span<const TensorType> out) const;
+};
+
+}  // namespace tenon
