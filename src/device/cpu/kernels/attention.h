@@ -1,0 +1,45 @@
+// Scaled dot-product attention without materialising the score matrix. See gemm.h for the rules on
+// pointers and scratch.
+#pragma once
+
+#include <cstdint>
+
+#include "base/thread_pool.h"
+#include "device/cpu/kernels/kernel_table.h"
+
+namespace tenon::cpu {
+
+// A view [batch, heads, length, width] of floats, contiguous along width. [B, S, H, D] storage is
+// batch = S * H * D, head = D, row = H * D.
+template <typename T>
+struct HeadView {
+  T* data = nullptr;
+  int64_t batch_stride = 0;
+  int64_t head_stride = 0;
+  int64_t row_stride = 0;
+};
+
+// y = softmax(scale * q k^T + mask) v for every batch index and head. With kv_heads < heads
+// (dividing it), query head h uses head h * kv_heads / heads of k and v. A row whose every score is
+// -inf gives zeros.
+struct AttentionParams {
+  int64_t batch = 1;
+  int64_t heads = 1;
+  int64_t kv_heads = 1;
+  int64_t q_len = 0;
+  int64_t kv_len = 0;
+  int64_t head_dim = 0;   // of q and k
+  int64_t value_dim = 0;  // of v and y
+  float scale = 1;
+  HeadView<const float> q;     // [batch, heads, q_len, head_dim]
+  HeadView<const float> k;     // [batch, kv_heads, kv_len, head_dim]
+  HeadView<const float> v;     // [batch, kv_heads, kv_len, value_dim]
+  HeadView<float> y;           // [batch, heads, q_len, value_dim]
+  HeadView<const float> mask;  // [batch, heads, q_len, kv_len], added; strides 0 broadcast; or null
+  bool causal = false;         // query i sees keys j <= i + kv_len - q_len
+};
+int64_t attention_scratch_bytes(const AttentionParams& p, int threads);
+void attention(const AttentionParams& p, ThreadPool& pool, void* scratch,
+               const KernelTable& table = kernels());
+
+}  // namespace tenon::cpu

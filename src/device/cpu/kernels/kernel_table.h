@@ -1,0 +1,68 @@
+// The inner loops, one table of them per instruction set, all compiled from the sources in isa/.
+// Ops call the drivers in the sibling headers (gemm, conv, …), which call these; only the array
+// operations of elementwise.h are meant to be called from here directly.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "device/cpu/kernels/activation.h"
+
+namespace tenon::cpu {
+
+struct GemmBlock;
+struct DepthwiseRow;
+struct PoolRow;
+struct LstmGates;
+struct GruGates;
+struct LayerNormRow;
+enum class UnaryOp : uint8_t;
+enum class BinaryOp : uint8_t;
+enum class ReduceKind : uint8_t;
+
+// Fixed here so that the table is a plain array; checked against the enums in isa/table.cpp.
+inline constexpr size_t kUnaryOps = 30;
+inline constexpr size_t kBinaryOps = 8;
+inline constexpr size_t kReduceKinds = 7;
+
+struct KernelTable {
+  const char* name = "";  // "avx2", "avx512"
+  int lanes = 0;          // floats in a vector
+  int tile_rows = 0;      // rows and columns of C that the GEMM micro kernel holds in registers
+  int tile_columns = 0;
+
+  void (*gemm_block)(const GemmBlock& block) = nullptr;
+  void (*depthwise_row)(const DepthwiseRow& row) = nullptr;
+  void (*pool_row)(const PoolRow& row) = nullptr;
+
+  // Panels of B (pack.h) from b[k, n], or from b[n, k] when transposed, times alpha.
+  void (*pack_panels)(int64_t k, int64_t n, const float* b, int64_t ldb, bool transposed,
+                      float alpha, float* packed) = nullptr;
+  // y[c, r] = x[r, c] for 4-byte elements.
+  void (*transpose32)(int64_t rows, int64_t cols, const void* x, int64_t ldx, void* y,
+                      int64_t ldy) = nullptr;
+
+  void (*activate)(const Activation& activation, const float* x, float* y, size_t n) = nullptr;
+  void (*unary[kUnaryOps])(const float* x, float* y, size_t n) = {};
+  void (*binary[kBinaryOps])(const float* a, const float* b, float* y, size_t n) = {};
+  void (*binary_vs[kBinaryOps])(const float* a, const float* b, float* y, size_t n) = {};
+  void (*binary_sv[kBinaryOps])(const float* a, const float* b, float* y, size_t n) = {};
+
+  void (*softmax_row)(const float* x, float* y, size_t n, bool log) = nullptr;
+  void (*layer_norm_row)(const LayerNormRow& row) = nullptr;
+  float (*reduce_row[kReduceKinds])(const float* x, size_t n) = {};
+  // y[i] = reduction over r of x[r * stride + i] for i < inner.
+  void (*reduce_columns[kReduceKinds])(const float* x, int64_t reduce, int64_t stride,
+                                       int64_t inner, float* y) = {};
+  void (*lstm_gates)(const LstmGates& gates) = nullptr;
+  void (*gru_gates)(const GruGates& gates) = nullptr;
+};
+
+// The table for this processor, chosen once from cpu_features(). Thread-safe.
+const KernelTable& kernels();
+
+// Every table this processor can run, for tests and benchmarks.
+std::span<const KernelTable* const> supported_kernel_tables();
+
+}  // namespace tenon::cpu
