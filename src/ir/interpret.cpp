@@ -1,0 +1,58 @@
+#include "ir/interpret.h"
+
+#include <fmt/format.h>
+
+#include <unordered_map>
+
+namespace tenon {
+namespace {
+
+// Turns a loop without an end into an error.
+constexpr int64_t kMaxIterations = 100'000'000;
+
+Result<std::vector<Tensor>> run_region(const Node& node, std::span<const Tensor> inputs) {
+  if (node.is("fused")) return interpret(*node.regions()[0], inputs);
+  if (node.is("while")) {
+    std::vector<Tensor> state(inputs.begin(), inputs.end());
+    for (int64_t i = 0; i < kMaxIterations; ++i) {
+      const auto cond = TRY(interpret(*node.regions()[0], state));
+      if (cond[0].int_at(0) == 0) return state;
+      state = TRY(interpret(*node.regions()[1], state));
+    }
+    return resource_exhausted("the loop did not end");
+  }
+  if (inputs.empty() || inputs[0].elements() < 1)
+    return invalid_model(fmt::format("op '{}' needs a scalar to choose by", node.def().name));
+  const auto branches = static_cast<int64_t>(node.regions().size());
+  int64_t choice = inputs[0].int_at(0);
+  if (node.is("if")) choice = choice != 0 ? 0 : 1;
+  // TensorFlow's Case takes the last branch for an index outside.
+  if (choice < 0 || choice >= branches) choice = branches - 1;
+  return interpret(*node.regions()[static_cast<size_t>(choice)], inputs.subspan(1));
+}
+
+}  // namespace
+
+Result<std::vector<Tensor>> interpret(const Graph& graph, std::span<const Tensor> inputs) {
+  std::unordered_map<const Value*, Tensor> values;
+  if (inputs.size() != graph.inputs().size())
+    return invalid_argument(fmt::format("graph '{}' takes {} inputs, {} were given", graph.name,
+                                        graph.inputs().size(), inputs.size()));
+  for (size_t i = 0; i < inputs.size(); ++i) values[graph.inputs()[i].get()] = inputs[i];
+  for (const auto& node : graph.nodes()) {
+    std::vector<Tensor> operands;
+    for (const Value* v : node->inputs()) operands.push_back(v == nullptr ? Tensor() : values[v]);
+    auto results = node->def().has_eval ? evaluate(node->op(), operands, node->output_count())
+                                        : run_region(*node, operands);
+    if (!results.ok())
+      return std::move(results).error().at(fmt::format(
+          "node '{}' ({})", node->origins.empty() ? "" : node->origins[0], node->def().name));
+    for (int i = 0; i < node->output_count(); ++i)
+      values[node->output(i)] = std::move((*results)[static_cast<size_t>(i)]);
+  }
+  std::vector<Tensor> outputs;
+  for (const Value* v : graph.outputs()) outputs.push_back(values[v]);
+  return outputs;
+}
+
+}  // namespace tenon
