@@ -1,0 +1,216 @@
+#include <cmath>
+
+#include "passes/passes.h"
+
+namespace tenon {
+namespace {
+
+bool is_producer(const Node* node) {
+  return node != nullptr && (node->is("conv") || node->is("matmul"));
+}
+
+AttrValue attr(const Node& node, std::string_view name) {
+  const auto fields = node.def().fields;
+  for (size_t i = 0; i < fields.size(); ++i)
+    if (fields[i].name == name) return node.op().get(i);
+  return int64_t{0};
+}
+
+bool attr_is(const Node& node, std::string_view name, const AttrValue& value) {
+  return attr_equal(attr(node, name), value);
+}
+
+bool has_activation(const Node& node) {
+  return !attr_is(node, "activation", std::string("none"));
+}
+
+// The conv or matmul behind operand i of `node`, when only this node reads it and nothing was
+// applied to its result that the fusion would have to go before.
+Node* open_producer(const Graph& graph, const Node& node, int i) {
+  const Value* x = node.input(i);
+  if (x == nullptr || !is_producer(x->producer()) || !has_single_use(graph, x)) return nullptr;
+  Node* producer = x->producer();
+  return has_activation(*producer) || producer->input(3) != nullptr ? nullptr : producer;
+}
+
+// A constant of one value per output channel: dims […1, M], M the last dimension of `like`.
+const Tensor* per_channel(const Value* value, const Value* like) {
+  const Tensor* t = value == nullptr ? nullptr : value->constant();
+  if (t == nullptr || t->dtype() != DType::f32 || !like->shape().ranked()) return nullptr;
+  const int rank = like->shape().rank();
+  const Dim channels = like->shape()[rank - 1];
+  if (!channels.known() || t->elements() != channels.size() || t->rank() > rank) return nullptr;
+  if (t->rank() == 0 || t->dim(t->rank() - 1) != channels.size()) return nullptr;
+  return t;
+}
+
+Tensor flat(const Tensor& t) {
+  return t.reshaped({t.elements()});
+}
+
+// Replaces the producer by one with weights w*scale and bias bias*scale + shift.
+Result<bool> scale_producer(Graph& graph, Node& node, Node& producer,
+                            const std::vector<float>& scale, const std::vector<float>& shift) {
+  const Tensor* w = producer.input(1)->constant();
+  if (w == nullptr || w->dtype() != DType::f32 || w->rank() < 2) return false;
+  if (producer.is("matmul") && attr_is(producer, "transpose_b", true)) return false;
+  const auto m = static_cast<int64_t>(scale.size());
+  if (w->dim(w->rank() - 1) != m) return false;
+  const Value* old_bias = producer.input(2);
+  if (old_bias != nullptr &&
+      (old_bias->constant() == nullptr || old_bias->constant()->elements() != m))
+    return false;
+  Tensor weights = TRY(Tensor::allocate(DType::f32, w->dims()));
+  const float* src = w->data<float>();
+  float* dst = weights.mutable_data<float>();
+  for (int64_t i = 0; i < w->elements(); ++i) dst[i] = src[i] * scale[static_cast<size_t>(i % m)];
+  Tensor bias = TRY(Tensor::allocate(DType::f32, std::span(&m, 1)));
+  for (int64_t i = 0; i < m; ++i) {
+    const auto u = static_cast<size_t>(i);
+    const float old = old_bias == nullptr ? 0.0f : old_bias->constant()->data<float>()[i];
+    bias.mutable_data<float>()[i] = old * scale[u] + shift[u];
+  }
+  Builder builder(graph, &node);
+  builder.set_origins(merge_origins({&producer, &node}));
+  Node* fused =
+      TRY(builder.add(producer.op().clone(),
+                      {producer.input(0), builder.constant(weights), builder.constant(bias)}));
+  graph.replace_all_uses(node.output(), fused->output());
+  return true;
+}
+
+Result<bool> fold_batch_norm(Graph& graph, Node& node) {
+  if (!node.is("batch_norm")) return false;
+  Node* producer = open_producer(graph, node, 0);
+  if (producer == nullptr) return false;
+  const Tensor* parameters[4];
+  for (int i = 0; i < 4; ++i) {
+    parameters[i] = per_channel(node.input(i + 1), node.output());
+    if (parameters[i] == nullptr) return false;
+  }
+  const double epsilon = std::get<double>(attr(node, "epsilon"));
+  std::vector<float> scale, shift;
+  for (int64_t i = 0; i < parameters[0]->elements(); ++i) {
+    const double s = parameters[0]->real_at(i) / std::sqrt(parameters[3]->real_at(i) + epsilon);
+    scale.push_back(static_cast<float>(s));
+    shift.push_back(static_cast<float>(parameters[1]->real_at(i) - parameters[2]->real_at(i) * s));
+  }
+  return scale_producer(graph, node, *producer, scale, shift);
+}
+
+Result<bool> fold_channel_scale(Graph& graph, Node& node) {
+  if (!node.is("mul")) return false;
+  for (int i = 0; i < 2; ++i) {
+    Node* producer = open_producer(graph, node, i);
+    const Tensor* factor = per_channel(node.input(1 - i), node.output());
+    if (producer == nullptr || factor == nullptr) continue;
+    const auto values = factor->span<float>();
+    return scale_producer(graph, node, *producer, {values.begin(), values.end()},
+                          std::vector<float>(values.size(), 0.0f));
+  }
+  return false;
+}
+
+Result<bool> fuse_bias(Graph& graph, Node& node) {
+  if (!node.is("add") && !node.is("sub")) return false;
+  for (int i = 0; i < (node.is("add") ? 2 : 1); ++i) {
+    Node* producer = open_producer(graph, node, i);
+    const Tensor* bias = per_channel(node.input(1 - i), node.output());
+    if (producer == nullptr || bias == nullptr ||
+        producer->output()->type() != node.output()->type())
+      continue;
+    Tensor sum = TRY(flat(*bias).clone());
+    float* p = sum.mutable_data<float>();
+    if (node.is("sub"))
+      for (int64_t k = 0; k < sum.elements(); ++k) p[k] = -p[k];
+    if (const Value* old = producer->input(2)) {
+      if (old->constant() == nullptr || old->constant()->elements() != sum.elements()) continue;
+      for (int64_t k = 0; k < sum.elements(); ++k) p[k] += old->constant()->data<float>()[k];
+    }
+    Builder builder(graph, &node);
+    builder.set_origins(merge_origins({producer, &node}));
+    Node* fused = TRY(builder.add(producer->op().clone(),
+                                  {producer->input(0), producer->input(1), builder.constant(sum)}));
+    graph.replace_all_uses(node.output(), fused->output());
+    return true;
+  }
+  return false;
+}
+
+Result<bool> fuse_residual(Graph& graph, Node& node) {
+  if (!node.is("add") || node.output()->dtype() != DType::f32) return false;
+  for (int i = 0; i < 2; ++i) {
+    Node* producer = open_producer(graph, node, i);
+    Value* other = node.input(1 - i);
+    if (producer == nullptr || other->producer() == producer) continue;
+    const Shape& shape = node.output()->shape();
+    if (!shape.ranked() || other->shape() != shape || producer->output()->shape() != shape)
+      continue;
+    bool same = true;
+    for (const Dim d : shape.dims()) same &= d.same(d);
+    if (!same) continue;
+    Builder builder(graph, &node);
+    builder.set_origins(merge_origins({producer, &node}));
+    Node* fused = TRY(builder.add(producer->op().clone(), {producer->input(0), producer->input(1),
+                                                           producer->input(2), other}));
+    graph.replace_all_uses(node.output(), fused->output());
+    return true;
+  }
+  return false;
+}
+
+struct ActivationCall {
+  std::string kind;
+  double alpha = 0, beta = 0;
+};
+
+std::optional<ActivationCall> as_activation(const Node& node) {
+  const auto number = [&](std::string_view name) { return std::get<double>(attr(node, name)); };
+  for (const char* kind : {"relu", "sigmoid", "tanh", "silu", "hard_swish"})
+    if (node.is(kind)) return ActivationCall{kind};
+  if (node.is("leaky_relu") || node.is("elu"))
+    return ActivationCall{std::string(node.def().name), number("alpha")};
+  if (node.is("clip")) return ActivationCall{"clip", number("min"), number("max")};
+  if (node.is("hard_sigmoid"))
+    return ActivationCall{"hard_sigmoid", number("alpha"), number("beta")};
+  if (node.is("gelu"))
+    return ActivationCall{attr_is(node, "approximate", std::string("tanh")) ? "gelu_tanh"
+                                                                                      : "gelu_erf"};
+  return std::nullopt;
+}
+
+Result<bool> fuse_activation(Graph& graph, Node& node) {
+  const auto call = as_activation(node);
+  if (!call || node.output()->dtype() != DType::f32) return false;
+  const Value* x = node.input(0);
+  if (!is_producer(x->producer()) || !has_single_use(graph, x) || has_activation(*x->producer()))
+    return false;
+  Node* producer = x->producer();
+  auto op = producer->op().clone();
+  const bool conv = producer->is("conv");
+  TRY(set_attr(*op, "activation", call->kind));
+  TRY(set_attr(*op, conv ? "alpha" : "act_alpha", call->alpha));
+  TRY(set_attr(*op, conv ? "beta" : "act_beta", call->beta));
+  Builder builder(graph, &node);
+  builder.set_origins(merge_origins({producer, &node}));
+  Node* fused = TRY(builder.add(std::move(op), producer->inputs()));
+  graph.replace_all_uses(node.output(), fused->output());
+  return true;
+}
+
+constexpr Rule kRules[] = {
+    {"fold-batch-norm", "batch_norm(conv(x, w, b)) = conv(x, w*s, b*s + t)", fold_batch_norm},
+    {"fold-channel-scale", "conv(x, w, b) * s = conv(x, w*s, b*s), s per channel",
+     fold_channel_scale},
+    {"fuse-bias", "conv(x, w) + b = conv(x, w, b), b per channel", fuse_bias},
+    {"fuse-residual", "conv(x, w, b) + r = conv(x, w, b, r)", fuse_residual},
+    {"fuse-activation", "relu(conv(x, …)) = conv(x, …){activation=relu}", fuse_activation},
+};
+
+}  // namespace
+
+std::span<const Rule> fuse_rules() {
+  return kRules;
+}
+
+}  // namespace tenon

@@ -1,0 +1,28 @@
+// The target-independent passes and the pipeline they form.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "rewrite/pass.h"
+
+namespace tenon {
+
+// Evaluates what depends on constants alone, and turns shape arithmetic that inference has solved
+// into constants.
+Result<bool> fold_constants(Graph& graph, PassContext& context);
+// One node for equal ops on equal operands; one constant for equal contents.
+Result<bool> eliminate_common_subexpressions(Graph& graph, PassContext& context);
+
+std::span<const Rule>
+simplify_rules();  // identities, casts, reshapes and transposes that do nothing
+std::span<const Rule>
+fuse_rules();  // bias, batch normalisation, residual and activation into producers
+
+// All passes by name, in the order of the default pipeline.
+std::span<const Pass> all_passes();
+
+// Runs the pipeline until nothing changes.
+Status optimize(Graph& graph, PassContext& context);
+
+}  // namespace tenon

@@ -1,0 +1,48 @@
+#include "ir/verify.h"
+#include "passes/passes.h"
+
+namespace tenon {
+namespace {
+
+Result<bool> simplify(Graph& graph, PassContext& context) {
+  return apply_rules(graph, simplify_rules(), context);
+}
+Result<bool> fuse(Graph& graph, PassContext& context) {
+  return apply_rules(graph, fuse_rules(), context);
+}
+Result<bool> remove_dead(Graph& graph, PassContext&) {
+  return remove_dead_nodes(graph) > 0;
+}
+
+constexpr Pass kPasses[] = {
+    {"dead-code", "removes nodes whose results nobody reads", remove_dead},
+    {"fold-constants", "evaluates what depends on constants alone", fold_constants},
+    {"simplify", "local identities", simplify},
+    {"common-subexpressions", "computes equal things once", eliminate_common_subexpressions},
+    {"fuse", "bias, batch normalisation, residual and activation into conv and matmul", fuse},
+};
+constexpr int kMaxRounds = 8;
+
+}  // namespace
+
+std::span<const Pass> all_passes() {
+  return kPasses;
+}
+
+Status optimize(Graph& graph, PassContext& context) {
+  for (int round = 0; round < kMaxRounds; ++round) {
+    bool changed = false;
+    for (const Pass& pass : kPasses) {
+      if (!context.enabled(pass.name)) continue;
+      changed |= TRY(pass.run(graph, context));
+      if (Status s = verify(graph); !s.ok())
+        return std::move(s).error().note("while verifying after pass '" + std::string(pass.name) +
+                                         "'");
+    }
+    if (!changed) break;
+  }
+  graph.stage = "canonical";
+  return {};
+}
+
+}  // namespace tenon

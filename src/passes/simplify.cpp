@@ -1,0 +1,109 @@
+#include <numeric>
+
+#include "passes/passes.h"
+
+namespace tenon {
+namespace {
+
+std::optional<std::vector<int64_t>> ints_attr(const Node& node, std::string_view name) {
+  const auto fields = node.def().fields;
+  for (size_t i = 0; i < fields.size(); ++i)
+    if (fields[i].name == name) return std::get<std::vector<int64_t>>(node.op().get(i));
+  return std::nullopt;
+}
+
+Result<bool> drop_identity(Graph& graph, Node& node) {
+  if (!node.is("identity")) return false;
+  replace_node(graph, node, node.input(0));
+  return true;
+}
+
+// cast, reshape, squeeze, expand … whose result has the static type of its operand.
+Result<bool> drop_same_type(Graph& graph, Node& node) {
+  if (!node.is("cast") && !node.is("reshape") && !node.is("expand")) return false;
+  const Value* x = node.input(0);
+  const TensorType& out = node.output()->type();
+  if (node.output()->uses().empty() && !graph.is_output(node.output())) return false;
+  if (x->type() != out) return false;
+  int unknown = 0;
+  for (const Dim d : out.shape.dims()) unknown += !d.known() && !d.is_symbol();
+  if (!out.shape.ranked() || (unknown > 0 && !node.is("cast"))) return false;
+  replace_node(graph, node, node.input(0));
+  return true;
+}
+
+Result<bool> drop_identity_transpose(Graph& graph, Node& node) {
+  if (!node.is("transpose")) return false;
+  const auto perm = ints_attr(node, "perm");
+  if (!perm || perm->empty()) return false;
+  for (size_t i = 0; i < perm->size(); ++i)
+    if ((*perm)[i] != static_cast<int64_t>(i)) return false;
+  replace_node(graph, node, node.input(0));
+  return true;
+}
+
+Result<bool> merge_transposes(Graph& graph, Node& node) {
+  if (!node.is("transpose")) return false;
+  Node* inner = node.input(0)->producer();
+  if (inner == nullptr || !inner->is("transpose")) return false;
+  const auto p = ints_attr(node, "perm"), q = ints_attr(*inner, "perm");
+  if (!p || !q || p->empty() || p->size() != q->size()) return false;
+  std::vector<int64_t> merged;
+  for (const int64_t axis : *p) merged.push_back((*q)[static_cast<size_t>(axis)]);
+  Builder builder(graph, &node);
+  builder.set_origins(merge_origins({inner, &node}));
+  replace_node(graph, node, TRY(builder.op("transpose", {inner->input(0)}, {{"perm", merged}})));
+  return true;
+}
+
+// reshape(reshape(x, _), s) = reshape(x, s), unless s copies dimensions of its operand.
+Result<bool> merge_reshapes(Graph& graph, Node& node) {
+  if (!node.is("reshape")) return false;
+  Node* inner = node.input(0)->producer();
+  if (inner == nullptr ||
+      !(inner->is("reshape") || inner->is("squeeze") || inner->is("expand_dims")))
+    return false;
+  const Tensor* shape = node.input(1)->constant();
+  if (shape == nullptr) return false;
+  for (const int64_t v : shape->to_ints())
+    if (v == 0) return false;
+  node.set_input(0, inner->input(0));
+  node.origins = merge_origins({inner, &node});
+  return true;
+}
+
+// A reshape whose result is known but for one dimension needs no shape arithmetic.
+Result<bool> solve_reshape(Graph& graph, Node& node) {
+  if (!node.is("reshape") || node.input(1)->constant() != nullptr) return false;
+  const Shape& out = node.output()->shape();
+  if (!out.ranked()) return false;
+  std::vector<int64_t> target;
+  int unknown = 0;
+  for (const Dim d : out.dims()) {
+    unknown += !d.known();
+    if (d == Dim(0)) return false;
+    target.push_back(d.size_or(-1));
+  }
+  if (unknown > 1) return false;
+  Builder builder(graph, &node);
+  node.set_input(1, builder.ints(target));
+  return true;
+}
+
+constexpr Rule kRules[] = {
+    {"drop-identity", "identity(x) = x", drop_identity},
+    {"drop-same-type", "a cast, reshape or expand to the type it has already", drop_same_type},
+    {"drop-identity-transpose", "transpose(x, 0 1 2 …) = x", drop_identity_transpose},
+    {"merge-transposes", "transpose(transpose(x, q), p) = transpose(x, q[p])", merge_transposes},
+    {"merge-reshapes", "reshape(reshape(x)) = reshape(x)", merge_reshapes},
+    {"solve-reshape", "a reshape with at most one unknown dimension gets a constant shape",
+     solve_reshape},
+};
+
+}  // namespace
+
+std::span<const Rule> simplify_rules() {
+  return kRules;
+}
+
+}  // namespace tenon

@@ -1,0 +1,55 @@
+// Passes and rewrite rules: named, described, switchable, and counted.
+#pragma once
+
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ir/graph.h"
+
+namespace tenon {
+
+// One firing of a rule, for `tenon explain`.
+struct Firing {
+  std::string_view rule;
+  std::string where;  // name in the user's model
+};
+
+struct PassContext {
+  std::set<std::string, std::less<>> disabled;  // names of rules and passes switched off
+  std::vector<Firing> firings;
+
+  bool enabled(std::string_view name) const { return !disabled.contains(name); }
+};
+
+// A transformation of a whole graph. Returns whether it changed anything.
+struct Pass {
+  std::string_view name;
+  std::string_view summary;
+  Result<bool> (*run)(Graph& graph, PassContext& context);
+};
+
+// A local rewrite at one node. Returns whether it fired; leaves dead nodes to the driver.
+struct Rule {
+  std::string_view name;
+  std::string_view doc;
+  Result<bool> (*apply)(Graph& graph, Node& node);
+};
+
+// Applies the rules at every node, also in regions, until none fires. Dead nodes are removed.
+Result<bool> apply_rules(Graph& graph, std::span<const Rule> rules, PassContext& context);
+
+// Removes nodes nobody needs, also in regions. Returns how many.
+int remove_dead_nodes(Graph& graph);
+
+// Whether `value` has exactly one reader and is no output of the graph.
+bool has_single_use(const Graph& graph, const Value* value);
+
+// Replaces output 0 of `node` by `value`, handing over the origins of both nodes.
+void replace_node(Graph& graph, Node& node, Value* value);
+
+// The origins of several nodes, without repetition.
+std::vector<std::string> merge_origins(std::initializer_list<const Node*> nodes);
+
+}  // namespace tenon
