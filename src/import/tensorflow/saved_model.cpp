@@ -1,0 +1,197 @@
+#include "import/tensorflow/saved_model.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "import/tensorflow/text_format.h"
+
+namespace tenon::tf {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Text by its name or, as no binary message begins with a letter, by its first byte.
+bool is_text(const std::string& path, Bytes content) {
+  const std::string extension = fs::path(path).extension().string();
+  return extension == ".pbtxt" || extension == ".prototxt" || extension == ".textproto" ||
+         (!content.empty() && std::isalpha(static_cast<unsigned char>(content[0])));
+}
+
+bool file_exists(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+// The encoded message of a binary or text file, and what keeps it alive.
+Result<Blob> encoded_message(const std::string& path, std::string_view root) {
+  auto mapped = TRY(MappedFile::open(path));
+  if (mapped->bytes().empty()) return invalid_model("the file is empty").at(path);
+  if (!is_text(path, mapped->bytes())) return Blob{mapped->bytes(), mapped};
+  auto wire =
+      std::make_shared<std::string>(TRY(text_to_wire(as_text(mapped->bytes()), root, path)));
+  const Bytes bytes = as_bytes(*wire);
+  return Blob{bytes, std::move(wire)};
+}
+
+Status choose_meta_graph(LoadedModel& model, Bytes encoded, std::string_view tag) {
+  const SavedModelProto proto = TRY(decode_saved_model(encoded));
+  if (proto.meta_graphs.empty())
+    return invalid_model("the SavedModel holds no graph").at(model.path);
+  std::vector<std::string> available;
+  const Bytes* chosen = nullptr;
+  for (const Bytes& meta : proto.meta_graphs) {
+    const auto tags = TRY(decode_meta_graph_tags(meta));
+    available.push_back(fmt::format("[{}]", fmt::join(tags, ", ")));
+    if (!chosen && std::find(tags.begin(), tags.end(), tag) != tags.end()) chosen = &meta;
+  }
+  if (!chosen) {
+    return not_found(fmt::format("the SavedModel has no graph tagged '{}'; the tags there are {}",
+                                 tag, fmt::join(available, " and ")))
+        .at(model.path);
+  }
+  model.meta = TRY(decode_meta_graph(*chosen));
+  return ok_status();
+}
+
+Status open_variables(LoadedModel& model) {
+  const fs::path folder = fs::path(model.path) / "variables";
+  const std::string prefix = (folder / "variables").string();
+  if (file_exists(prefix + ".index") || file_exists(prefix)) {
+    model.variables = TRY(CheckpointBundle::open(prefix));
+    return ok_status();
+  }
+  // Data without an index cannot be read; a folder without either is a model without variables.
+  std::error_code error;
+  for (const auto& file : fs::directory_iterator(folder, error)) {
+    if (file.path().filename().string().starts_with("variables.data-"))
+      return not_found(
+          fmt::format("'{}.index' is missing beside '{}'; copy the whole variables folder", prefix,
+                      file.path().filename().string()));
+  }
+  return ok_status();
+}
+
+Result<LoadedModel> load_saved_model(const std::string& folder, std::string_view tag) {
+  LoadedModel model;
+  model.path = folder;
+  model.saved_model = true;
+  const fs::path binary = fs::path(folder) / "saved_model.pb";
+  const fs::path text = fs::path(folder) / "saved_model.pbtxt";
+  const std::string file = (file_exists(binary) ? binary : text).string();
+  const auto note = [&](Error&& error) { return std::move(std::move(error).at(file)); };
+  auto blob = encoded_message(file, "SavedModel");
+  if (!blob.ok()) return note(std::move(blob).error());
+  model.owner = blob->owner;
+  if (auto status = choose_meta_graph(model, blob->bytes, tag); !status.ok())
+    return note(std::move(status).error());
+  TRY(open_variables(model));
+  return model;
+}
+
+Result<LoadedModel> decode_single_graph(const Blob& blob, const std::string& path) {
+  // Field 1 is a node in a GraphDef, but the version number in a SavedModel and a length-delimited
+  // meta_info_def (whose first field is not a node's name) in a MetaGraphDef.
+  if (!blob.bytes.empty() && blob.bytes[0] == std::byte{0x08}) {
+    return invalid_argument(
+               "this is a saved_model.pb, which needs its folder: give the folder that holds "
+               "saved_model.pb and variables/")
+        .at(path);
+  }
+  LoadedModel model;
+  model.path = path;
+  model.owner = blob.owner;
+  auto graph = decode_graph(blob.bytes);
+  if (!graph.ok()) return std::move(std::move(graph).error().at(path));
+  model.meta.graph = std::move(*graph);
+  const auto& nodes = model.meta.graph.nodes;
+  if (nodes.empty())
+    return invalid_model("the file holds no graph: no node was found in it").at(path);
+  if (nodes.front().op.empty()) {
+    return invalid_model(
+               "the file is not a GraphDef: its first node has no operation; a .meta file has to "
+               "be "
+               "exported as a SavedModel or frozen first")
+        .at(path);
+  }
+  return model;
+}
+
+}  // namespace
+
+bool is_saved_model(const std::string& path) {
+  const fs::path given(path);
+  std::error_code ignored;
+  if (fs::is_directory(given, ignored))
+    return file_exists(given / "saved_model.pb") || file_exists(given / "saved_model.pbtxt");
+  return given.filename() == "saved_model.pb" || given.filename() == "saved_model.pbtxt";
+}
+
+Result<LoadedModel> load_model(const std::string& path, std::string_view tag) {
+  std::error_code ignored;
+  if (is_saved_model(path)) {
+    if (fs::is_directory(path, ignored)) return load_saved_model(path, tag);
+    const std::string folder = fs::path(path).parent_path().string();
+    return load_saved_model(folder.empty() ? "." : folder, tag);
+  }
+  if (fs::is_directory(path, ignored)) {
+    std::vector<std::string> versions;
+    for (const auto& entry : fs::directory_iterator(path, ignored))
+      if (entry.is_directory(ignored) && is_saved_model(entry.path().string()))
+        versions.push_back(entry.path().string());
+    std::sort(versions.begin(), versions.end());
+    const std::string hint =
+        versions.empty() ? "" : fmt::format("; did you mean {}?", fmt::join(versions, " or "));
+    return not_found(
+        fmt::format("folder '{}' holds no saved_model.pb or saved_model.pbtxt{}", path, hint));
+  }
+  const Blob blob = TRY(encoded_message(path, "GraphDef"));
+  return decode_single_graph(blob, path);
+}
+
+Result<LoadedModel> load_graph(Blob bytes, const std::string& name) {
+  if (is_text(name, bytes.bytes)) {
+    auto wire =
+        std::make_shared<std::string>(TRY(text_to_wire(as_text(bytes.bytes), "GraphDef", name)));
+    const Bytes view = as_bytes(*wire);
+    bytes = Blob{view, std::move(wire)};
+  }
+  return decode_single_graph(bytes, name);
+}
+
+const SignatureDef* LoadedModel::signature(std::string_view key) const {
+  for (const auto& [name, signature] : meta.signatures)
+    if (name == key) return &signature;
+  return nullptr;
+}
+
+Result<std::string> LoadedModel::asset_path(std::string_view filename) const {
+  const fs::path relative(filename);
+  const bool escapes =
+      relative.is_absolute() || std::find(relative.begin(), relative.end(), "..") != relative.end();
+  if (filename.empty() || escapes)
+    return invalid_argument(
+        fmt::format("the asset name '{}' leads out of the model's assets folder", filename));
+  const fs::path full = fs::path(path) / "assets" / relative;
+  if (!file_exists(full))
+    return not_found(
+        fmt::format("asset '{}' is missing; copy the model's assets folder too", full.string()));
+  return full.string();
+}
+
+std::string describe_signature(std::string_view key, const SignatureDef& signature) {
+  const auto list = [](const auto& tensors) {
+    std::string text;
+    for (const auto& [name, info] : tensors) {
+      if (!text.empty()) text += ", ";
+      text += fmt::format("{}: {}{}", name, info.sparse ? "sparse " : "",
+                          dtype_name(info.dtype) + info.shape.to_string());
+    }
+    return text;
+  };
+  return fmt::format("{}({}) -> ({})", key, list(signature.inputs), list(signature.outputs));
+}
+
+}  // namespace tenon::tf
