@@ -57,7 +57,7 @@ Result<bool> merge_transposes(Graph& graph, Node& node) {
 }
 
 // reshape(reshape(x, _), s) = reshape(x, s), unless s copies dimensions of its operand.
-Result<bool> merge_reshapes(Graph& graph, Node& node) {
+Result<bool> merge_reshapes(Graph&, Node& node) {
   if (!node.is("reshape")) return false;
   Node* inner = node.input(0)->producer();
   if (inner == nullptr ||
