@@ -17,7 +17,7 @@ option(TENON_WERROR "Warnings are errors" OFF)
 set(TENON_SANITIZE "" CACHE STRING "address;undefined or thread")
 
 # x86-64-v3 is the oldest machine a .tenon file runs on; wider kernels are chosen at load.
-add_compile_options(-march=x86-64-v3 -Wall -Wextra -Wno-missing-field-initializers
+add_compile_options(-march=x86-64-v3 -Wall -Wextra -Wno-missing-field-initializers -Wno-restrict
                     -ffp-contract=off -fno-math-errno)
 if(TENON_WERROR)
   add_compile_options(-Werror)

@@ -1,0 +1,116 @@
+#include "compiler/compile.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "passes/passes.h"
+
+namespace tenon {
+namespace {
+
+bool is_directory(const std::string& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+// An ONNX ModelProto begins with its ir_version (field 1, varint); a GraphDef with a node (field 1,
+// length-delimited).
+bool looks_like_onnx(Bytes bytes) {
+  return !bytes.empty() && bytes[0] == std::byte{0x08};
+}
+
+Error unsupported_nodes(const ImportReport& report) {
+  std::string list;
+  int shown = 0;
+  constexpr int kShown = 10;
+  for (const NodeReport& node : report.nodes) {
+    if (node.fate != Fate::unsupported || ++shown > kShown) continue;
+    list += fmt::format("\n  node '{}' ({}): {}", node.name, node.op, node.reason);
+  }
+  if (shown > kShown) list += fmt::format("\n  … and {} more", shown - kShown);
+  return unsupported(
+      fmt::format("{} nodes of the model have no mapping:{}\n  run `tenon check MODEL` for "
+                  "the whole list; cut the graph with --outputs to leave them out",
+                  shown, list));
+}
+
+Status check_options(const CompileOptions& options) {
+  if (options.target != "cpu")
+    return unsupported(
+        fmt::format("target '{}' is not there; this version compiles for: cpu", options.target));
+  if (options.precision != "fp32" && options.precision != "force_float32")
+    return unsupported(
+        fmt::format("precision '{}' is not there; this version compiles: fp32", options.precision));
+  for (const std::string& name : options.disabled) {
+    const auto named = [&](const auto& x) { return x.name == name; };
+    if (std::ranges::any_of(all_passes(), named) || std::ranges::any_of(simplify_rules(), named) ||
+        std::ranges::any_of(fuse_rules(), named))
+      continue;
+    std::string names;
+    for (const Pass& p : all_passes()) names += std::string(p.name) + " ";
+    for (const Rule& r : simplify_rules()) names += std::string(r.name) + " ";
+    for (const Rule& r : fuse_rules()) names += std::string(r.name) + " ";
+    return invalid_argument(
+        fmt::format("there is no rule '{}' to disable; there are: {}", name, names));
+  }
+  return {};
+}
+
+Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& options) {
+  Compiled compiled;
+  compiled.report.import = std::move(imported.report);
+  compiled.report.warnings = std::move(imported.warnings);
+  if (imported.functions.empty()) return unsupported_nodes(compiled.report.import);
+  for (ImportedFunction& function : imported.functions) {
+    if (options.progress) options.progress("optimise " + function.key);
+    FunctionReport report;
+    report.key = function.key;
+    report.nodes_imported = function.graph->node_count();
+    PassContext context;
+    context.disabled = options.disabled;
+    if (options.optimize) TRY(optimize(*function.graph, context));
+    report.nodes_compiled = function.graph->node_count();
+    report.firings = std::move(context.firings);
+    compiled.report.functions.push_back(std::move(report));
+    compiled.model.functions.push_back({function.key, encode_graph(*function.graph),
+                                        std::move(function.input_names),
+                                        std::move(function.output_names)});
+  }
+  compiled.model.producer = "tenon 0.1.0";
+  compiled.model.notes = {{"source.format", compiled.report.import.format},
+                          {"precision", "fp32"},
+                          {"target", options.target}};
+  return compiled;
+}
+
+}  // namespace
+
+Result<ImportedModel> import_model(const std::string& path, const ImportOptions& options) {
+  if (is_directory(path)) return tf::import_tensorflow(path, options);
+  if (path.ends_with(".onnx")) return onnx::import_onnx(path, options);
+  if (path.ends_with(".pb") || path.ends_with(".pbtxt"))
+    return tf::import_tensorflow(path, options);
+  auto file = TRY(MappedFile::open(path));
+  if (looks_like_onnx(file->bytes())) return onnx::import_onnx(path, options);
+  return tf::import_tensorflow(path, options);
+}
+
+Result<ImportedModel> import_model(Blob blob, const ImportOptions& options) {
+  if (looks_like_onnx(blob.bytes)) return onnx::import_onnx(std::move(blob), options);
+  return tf::import_graph_def(std::move(blob), options);
+}
+
+Result<Compiled> compile_model(const std::string& path, const CompileOptions& options) {
+  TRY(check_options(options));
+  if (options.progress) options.progress("import");
+  return compile_imported(TRY(import_model(path, options.import)), options);
+}
+
+Result<Compiled> compile_model(Blob blob, const CompileOptions& options) {
+  TRY(check_options(options));
+  return compile_imported(TRY(import_model(std::move(blob), options.import)), options);
+}
+
+}  // namespace tenon

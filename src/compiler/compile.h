@@ -1,0 +1,56 @@
+// The compiler as one call: import, optimise, encode. The command line and Python stand on it.
+#pragma once
+
+#include <functional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "format/model_file.h"
+#include "import/importer.h"
+#include "rewrite/pass.h"
+
+namespace tenon {
+
+struct CompileOptions {
+  ImportOptions import;
+  std::string target = "cpu";
+  std::string precision = "fp32";
+  std::set<std::string, std::less<>> disabled;  // rules and passes switched off, by name
+  bool optimize = true;
+  // Told the name of each stage as it begins; may be empty.
+  std::function<void(const std::string& stage)> progress;
+};
+
+struct FunctionReport {
+  std::string key;
+  size_t nodes_imported = 0;
+  size_t nodes_compiled = 0;
+  std::vector<Firing> firings;
+};
+
+struct CompileReport {
+  ImportReport import;
+  std::vector<FunctionReport> functions;
+  std::vector<std::string> warnings;
+};
+
+struct Compiled {
+  FileModel model;
+  CompileReport report;
+};
+
+// MODEL is a SavedModel folder, .pb, .pbtxt or .onnx. Errors: those of import; `unsupported`
+// listing every node without a mapping; `invalid_argument` for an unknown target, precision or
+// rule. Thread-safe.
+Result<ImportedModel> import_model(const std::string& path, const ImportOptions& options);
+// An ONNX or GraphDef file held in memory.
+Result<ImportedModel> import_model(Blob blob, const ImportOptions& options);
+
+Result<Compiled> compile_model(const std::string& path, const CompileOptions& options);
+Result<Compiled> compile_model(Blob blob, const CompileOptions& options);
+
+// The graph as the file holds it. The graph is left without names it had not.
+FileGraph encode_graph(const Graph& graph);
+
+}  // namespace tenon

@@ -1,0 +1,35 @@
+// The outer layer of a .tenon file: header and section table.
+#pragma once
+
+#include <cstdint>
+
+namespace tenon::container {
+
+constexpr char kMagic[8] = {'T', 'E', 'N', 'O', 'N', '\r', '\n', '\x1a'};
+constexpr uint64_t kAlignment = 64;
+constexpr uint32_t kMaxSections = 1024;
+
+enum Kind : uint32_t { kMetadata = 1, kWeights = 2 };
+enum Flags : uint32_t { kRequired = 1 };  // a reader that does not know the kind must refuse
+
+// All integers little-endian. `header_hash` is XXH3-64 of the header with this field zero, followed
+// by the section table.
+struct Header {
+  char magic[8];
+  uint16_t major;
+  uint16_t minor;
+  uint32_t section_count;
+  uint64_t header_hash;
+};
+static_assert(sizeof(Header) == 24);
+
+struct Section {
+  uint32_t kind;
+  uint32_t flags;
+  uint64_t offset;
+  uint64_t size;
+  uint64_t hash;  // XXH3-64 of its bytes
+};
+static_assert(sizeof(Section) == 32);
+
+}  // namespace tenon::container

@@ -1,0 +1,74 @@
+// The .tenon file: a compiled model as plain data, its writer and its reader. Shared by compiler
+// and runtime; knows no graph IR. The layout is described in docs/file_format.md.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/bytes.h"
+#include "ops/op.h"
+
+namespace tenon {
+
+constexpr uint16_t kFormatMajor = 1;  // a reader refuses files of a newer major version
+constexpr uint16_t kFormatMinor = 0;  // and reads any minor one
+
+struct FileValue {
+  TensorType type;
+  std::string name;
+};
+
+struct FileConstant {
+  int value;
+  Tensor tensor;
+};
+
+struct FileStep;
+
+// A graph in execution order. Values are numbered; -1 stands for an absent optional operand.
+struct FileGraph {
+  std::string name;
+  std::vector<FileValue> values;
+  std::vector<int> inputs;
+  std::vector<int> outputs;
+  std::vector<FileConstant> constants;
+  std::vector<FileStep> steps;
+};
+
+struct FileStep {
+  std::unique_ptr<Op> op;
+  std::vector<int> inputs;
+  std::vector<int> outputs;
+  std::vector<FileGraph> regions;
+  std::vector<std::string> origins;  // names in the user's model
+};
+
+struct FileFunction {
+  std::string key;  // the signature
+  FileGraph graph;
+  std::vector<std::string> input_names;
+  std::vector<std::string> output_names;
+};
+
+struct FileModel {
+  std::string producer;
+  std::vector<FileFunction> functions;
+  std::vector<std::pair<std::string, std::string>> notes;
+};
+
+// Deterministic: equal models give equal bytes. Weights are written as they lie, each content once.
+Status write_model(const std::string& path, const FileModel& model);
+Result<std::vector<std::byte>> encode_model(const FileModel& model);
+
+struct ReadOptions {
+  bool verify_weights = true;  // check the checksum of the weights, too; the metadata's always is
+};
+
+// Constants are views into the bytes. Everything is checked before it is trusted. Errors:
+// invalid_model (what and where), unsupported (a newer format: what it needs).
+Result<FileModel> read_model(Blob file, const ReadOptions& options = {});
+Result<FileModel> read_model_file(const std::string& path, const ReadOptions& options = {});
+
+}  // namespace tenon

@@ -1,0 +1,302 @@
+#include <fmt/format.h>
+
+#include <cstring>
+
+#include "base/hash.h"
+#include "format/container.h"
+#include "format/model_file.h"
+#include "model_generated.h"
+#include "ops/registry.h"
+
+namespace tenon {
+namespace {
+
+constexpr int kMaxGraphDepth = 64;
+constexpr uint32_t kMaxTables = 50'000'000;
+
+Error corrupt(std::string what) {
+  return invalid_model("the .tenon file is damaged: " + std::move(what) +
+                       "; compile the model again");
+}
+
+struct Sections {
+  Bytes metadata;
+  Bytes weights;
+};
+
+Result<Sections> read_container(Bytes file, const ReadOptions& options) {
+  container::Header header{};
+  if (file.size() < sizeof header || std::memcmp(file.data(), container::kMagic, 8) != 0)
+    return invalid_model("this is not a .tenon file; make one with `tenon compile MODEL -o FILE`");
+  std::memcpy(&header, file.data(), sizeof header);
+  if (header.major > kFormatMajor)
+    return unsupported(fmt::format(
+        "the file has format {}.{}, this runtime reads up to {}.x; update the runtime, or "
+        "compile the model with the older compiler",
+        header.major, header.minor, kFormatMajor));
+  const uint64_t head_size =
+      sizeof header + uint64_t{header.section_count} * sizeof(container::Section);
+  if (header.section_count > container::kMaxSections || head_size > file.size())
+    return corrupt("its section table is cut off");
+  std::vector<std::byte> head(file.begin(), file.begin() + static_cast<int64_t>(head_size));
+  std::memset(head.data() + offsetof(container::Header, header_hash), 0, sizeof header.header_hash);
+  if (hash64(head) != header.header_hash) return corrupt("the checksum of its header is wrong");
+  Sections result;
+  for (uint32_t i = 0; i < header.section_count; ++i) {
+    container::Section s{};
+    std::memcpy(&s, file.data() + sizeof header + i * sizeof s, sizeof s);
+    if (s.offset % container::kAlignment != 0 || s.offset > file.size() ||
+        s.size > file.size() - s.offset)
+      return corrupt(fmt::format("section {} ends beyond the end of the file", i));
+    const Bytes bytes = file.subspan(s.offset, s.size);
+    const bool weights = s.kind == container::kWeights;
+    if (!weights && s.kind != container::kMetadata) {
+      if ((s.flags & container::kRequired) == 0) continue;
+      return unsupported(fmt::format(
+          "the file needs a section of kind {} that this runtime does not know", s.kind));
+    }
+    if ((!weights || options.verify_weights) && hash64(bytes) != s.hash)
+      return corrupt(fmt::format("the checksum of section {} (offset {}) is wrong", i, s.offset));
+    (weights ? result.weights : result.metadata) = bytes;
+  }
+  return result;
+}
+
+class Decoder {
+ public:
+  Decoder(const fbs::Model& model, Bytes weights, std::shared_ptr<const void> owner)
+      : model_(model), weights_(weights), owner_(std::move(owner)) {}
+
+  Result<FileModel> decode() {
+    FileModel out;
+    out.producer = text(model_.producer());
+    if (model_.op_names() != nullptr)
+      for (const auto* name : *model_.op_names()) {
+        const OpDef* def = find_op(name->string_view());
+        if (def == nullptr)
+          return unsupported(
+              fmt::format("the file uses op '{}', which this runtime does not have; "
+                          "update the runtime",
+                          name->string_view()));
+        ops_.push_back(def);
+      }
+    if (model_.functions() != nullptr)
+      for (const auto* f : *model_.functions()) {
+        if (f->graph() == nullptr) return corrupt("a function without a graph");
+        FileFunction function;
+        function.key = text(f->key());
+        function.graph = TRY(graph(*f->graph(), 0));
+        function.input_names = texts(f->input_names());
+        function.output_names = texts(f->output_names());
+        if (function.input_names.size() != function.graph.inputs.size() ||
+            function.output_names.size() != function.graph.outputs.size())
+          return corrupt("a function's names do not match its graph");
+        out.functions.push_back(std::move(function));
+      }
+    if (model_.notes() != nullptr)
+      for (const auto* n : *model_.notes())
+        out.notes.emplace_back(text(n->key()), text(n->value()));
+    return out;
+  }
+
+ private:
+  static std::string text(const flatbuffers::String* s) { return s == nullptr ? "" : s->str(); }
+  static std::vector<std::string> texts(
+      const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>* v) {
+    std::vector<std::string> out;
+    if (v != nullptr)
+      for (const auto* s : *v) out.push_back(s->str());
+    return out;
+  }
+
+  Result<TensorType> type(const fbs::Type* t) {
+    if (t == nullptr) return corrupt("a value without a type");
+    if (t->dtype() >= kDTypeCount) return corrupt("an unknown element type");
+    TensorType out;
+    out.dtype = static_cast<DType>(t->dtype());
+    out.is_list = t->is_list();
+    if (!t->ranked()) {
+      out.shape = Shape::unranked();
+      return out;
+    }
+    if (t->dims() != nullptr)
+      for (const int64_t d : *t->dims()) {
+        if (d >= -1) {
+          out.shape.dims().push_back(d < 0 ? Dim::unknown() : Dim(d));
+          continue;
+        }
+        const auto i = static_cast<uint64_t>(-2 - d);
+        if (t->symbols() == nullptr || i >= t->symbols()->size())
+          return corrupt("a dimension without a name");
+        out.shape.dims().push_back(
+            Dim::symbol(t->symbols()->Get(static_cast<uint32_t>(i))->string_view()));
+      }
+    return out;
+  }
+
+  Result<Tensor> tensor(int blob, const TensorType& t) {
+    if (model_.blobs() == nullptr || blob < 0 ||
+        static_cast<uint32_t>(blob) >= model_.blobs()->size())
+      return corrupt("a constant without data");
+    const auto* row = model_.blobs()->Get(static_cast<uint32_t>(blob));
+    if (row->offset() % container::kAlignment != 0 || row->offset() > weights_.size() ||
+        row->size() > weights_.size() - row->offset())
+      return corrupt("a constant beyond the end of the weights");
+    const Bytes bytes = weights_.subspan(row->offset(), row->size());
+    if (t.is_list || t.is_none() || !t.shape.is_static())
+      return corrupt(fmt::format("a constant of type {}", t.to_string()));
+    const std::vector<int64_t> sizes = t.shape.sizes();
+    const int64_t n =
+        TRY(checked_elements(sizes, t.dtype == DType::string ? 8 : dtype_size(t.dtype)));
+    if (t.dtype == DType::string) return strings(bytes, sizes, n);
+    if (static_cast<uint64_t>(n) * dtype_size(t.dtype) != bytes.size())
+      return corrupt(
+          fmt::format("a constant of type {} has {} bytes", t.to_string(), bytes.size()));
+    return Tensor::view(t.dtype, sizes, bytes.data(), owner_);
+  }
+
+  Result<Tensor> strings(Bytes bytes, const std::vector<int64_t>& sizes, int64_t n) {
+    if (static_cast<uint64_t>(n) * 8 > bytes.size()) return corrupt("strings cut off");
+    Tensor t = TRY(Tensor::allocate(DType::string, sizes));
+    for (int64_t i = 0; i < n; ++i) {
+      if (bytes.size() < 8) return corrupt("strings cut off");
+      const auto length = load_le<uint64_t>(bytes.data());
+      if (length > bytes.size() - 8) return corrupt("strings cut off");
+      t.mutable_data<std::string>()[i] = std::string(as_text(bytes.subspan(8, length)));
+      bytes = bytes.subspan(8 + length);
+    }
+    return t;
+  }
+
+  Result<AttrValue> attr_value(const fbs::Attr& a) {
+    switch (a.kind()) {
+      case 0:
+        return AttrValue(a.i());
+      case 1:
+        return AttrValue(a.f());
+      case 2:
+        return AttrValue(a.i() != 0);
+      case 3:
+        return AttrValue(text(a.s()));
+      case 4: {
+        std::vector<int64_t> v;
+        if (a.ints() != nullptr) v.assign(a.ints()->begin(), a.ints()->end());
+        return AttrValue(std::move(v));
+      }
+      case 5: {
+        std::vector<double> v;
+        if (a.floats() != nullptr) v.assign(a.floats()->begin(), a.floats()->end());
+        return AttrValue(std::move(v));
+      }
+      case 6:
+        return AttrValue(texts(a.strings()));
+      case 7:
+        if (a.i() < 0 || a.i() >= kDTypeCount) return corrupt("an unknown element type");
+        return AttrValue(static_cast<DType>(a.i()));
+      case 8:
+        return AttrValue(TRY(tensor(a.blob(), TRY(type(a.type())))));
+      case 9:
+        return AttrValue(TRY(type(a.type())));
+      default:
+        return corrupt("an attribute of unknown kind");
+    }
+  }
+
+  Result<FileStep> step(const fbs::Step& s, const FileGraph& g, std::vector<bool>& defined,
+                        int depth) {
+    if (s.op() >= ops_.size()) return corrupt("a step without an op");
+    const OpDef& def = *ops_[s.op()];
+    FileStep out;
+    out.op = def.create();
+    out.origins = texts(s.origins());
+    if (s.attrs() != nullptr)
+      for (const auto* a : *s.attrs()) {
+        size_t field = 0;
+        while (field < def.fields.size() && def.fields[field].id != a->id()) ++field;
+        if (field == def.fields.size())
+          return unsupported(fmt::format(
+              "op '{}' has an attribute {} that this runtime does not know", def.name, a->id()));
+        TRY(out.op->set(field, TRY(attr_value(*a))));
+      }
+    const auto value_ok = [&](int v) { return v >= 0 && static_cast<size_t>(v) < g.values.size(); };
+    if (s.inputs() != nullptr)
+      for (const int v : *s.inputs()) {
+        if (v != -1 && (!value_ok(v) || !defined[static_cast<size_t>(v)]))
+          return corrupt(fmt::format("op '{}' reads a value before it is computed", def.name));
+        out.inputs.push_back(v);
+      }
+    if (!def.inputs.accepts(static_cast<int>(out.inputs.size())))
+      return corrupt(fmt::format("op '{}' with {} operands", def.name, out.inputs.size()));
+    if (s.regions() != nullptr)
+      for (const auto* r : *s.regions()) out.regions.push_back(TRY(graph(*r, depth + 1)));
+    if (s.outputs() != nullptr)
+      for (const int v : *s.outputs()) {
+        if (!value_ok(v) || defined[static_cast<size_t>(v)])
+          return corrupt(fmt::format("op '{}' computes a value twice", def.name));
+        defined[static_cast<size_t>(v)] = true;
+        out.outputs.push_back(v);
+      }
+    return out;
+  }
+
+  Result<FileGraph> graph(const fbs::Graph& g, int depth) {
+    if (depth > kMaxGraphDepth) return corrupt("graphs nested too deep");
+    FileGraph out;
+    out.name = text(g.name());
+    if (g.values() != nullptr)
+      for (const auto* v : *g.values())
+        out.values.push_back({TRY(type(v->type())), text(v->name())});
+    std::vector<bool> defined(out.values.size());
+    const auto define = [&](int v) {
+      if (v < 0 || static_cast<size_t>(v) >= defined.size() || defined[static_cast<size_t>(v)])
+        return false;
+      defined[static_cast<size_t>(v)] = true;
+      return true;
+    };
+    if (g.inputs() != nullptr)
+      for (const int v : *g.inputs()) {
+        if (!define(v)) return corrupt("a graph input that is no value");
+        out.inputs.push_back(v);
+      }
+    if (g.constants() != nullptr)
+      for (const auto* c : *g.constants()) {
+        if (!define(c->value())) return corrupt("a constant that is no value");
+        const TensorType& t = out.values[static_cast<size_t>(c->value())].type;
+        out.constants.push_back({c->value(), TRY(tensor(c->blob(), t))});
+      }
+    if (g.steps() != nullptr)
+      for (const auto* s : *g.steps()) out.steps.push_back(TRY(step(*s, out, defined, depth)));
+    if (g.outputs() != nullptr)
+      for (const int v : *g.outputs()) {
+        if (v < 0 || static_cast<size_t>(v) >= defined.size() || !defined[static_cast<size_t>(v)])
+          return corrupt("a graph output that is never computed");
+        out.outputs.push_back(v);
+      }
+    return out;
+  }
+
+  const fbs::Model& model_;
+  Bytes weights_;
+  std::shared_ptr<const void> owner_;
+  std::vector<const OpDef*> ops_;
+};
+
+}  // namespace
+
+Result<FileModel> read_model(Blob file, const ReadOptions& options) {
+  const Sections sections = TRY(read_container(file.bytes, options));
+  flatbuffers::Verifier verifier(reinterpret_cast<const uint8_t*>(sections.metadata.data()),
+                                 sections.metadata.size(), 3 * kMaxGraphDepth, kMaxTables);
+  if (sections.metadata.empty() || !fbs::VerifyModelBuffer(verifier))
+    return corrupt("its metadata is malformed");
+  return Decoder(*fbs::GetModel(sections.metadata.data()), sections.weights, file.owner).decode();
+}
+
+Result<FileModel> read_model_file(const std::string& path, const ReadOptions& options) {
+  auto file = TRY(MappedFile::open(path));
+  auto model = read_model({file->bytes(), file}, options);
+  if (!model.ok()) return std::move(model).error().at(path);
+  return model;
+}
+
+}  // namespace tenon

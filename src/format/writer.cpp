@@ -1,0 +1,256 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <unordered_map>
+
+#include "base/hash.h"
+#include "format/container.h"
+#include "format/model_file.h"
+#include "model_generated.h"
+
+namespace tenon {
+namespace {
+
+using flatbuffers::FlatBufferBuilder;
+using flatbuffers::Offset;
+
+// Collects weights, each content once, at aligned offsets.
+class BlobTable {
+ public:
+  int add(const Tensor& tensor) {
+    Bytes bytes = tensor.bytes();
+    if (tensor.dtype() == DType::string) {
+      encoded_.push_back(std::make_unique<std::string>(encode_strings(tensor)));
+      bytes = as_bytes(*encoded_.back());
+    }
+    const uint64_t hash = hash64(bytes);
+    const auto [first, last] = index_.equal_range(hash);
+    for (auto it = first; it != last; ++it) {
+      const Bytes other = parts_[static_cast<size_t>(it->second)];
+      if (other.size() == bytes.size() &&
+          std::memcmp(other.data(), bytes.data(), bytes.size()) == 0)
+        return it->second;
+    }
+    const int id = static_cast<int>(parts_.size());
+    index_.emplace(hash, id);
+    parts_.push_back(bytes);
+    offsets_.push_back(end_);
+    end_ +=
+        (bytes.size() + container::kAlignment - 1) / container::kAlignment * container::kAlignment;
+    return id;
+  }
+  const std::vector<Bytes>& parts() const { return parts_; }
+  const std::vector<uint64_t>& offsets() const { return offsets_; }
+
+ private:
+  // u64 length and bytes of each element.
+  static std::string encode_strings(const Tensor& tensor) {
+    std::string out;
+    for (const std::string& s : tensor.span<std::string>()) {
+      const uint64_t n = s.size();
+      out.append(reinterpret_cast<const char*>(&n), sizeof n);
+      out += s;
+    }
+    return out;
+  }
+
+  std::vector<Bytes> parts_;
+  std::vector<uint64_t> offsets_;
+  std::vector<std::unique_ptr<std::string>> encoded_;
+  std::unordered_multimap<uint64_t, int> index_;
+  uint64_t end_ = 0;
+};
+
+class Encoder {
+ public:
+  void model(const FileModel& model) {
+    std::vector<Offset<fbs::Function>> functions;
+    for (const FileFunction& f : model.functions)
+      functions.push_back(fbs::CreateFunction(builder, builder.CreateString(f.key),
+                                              builder.CreateString("cpu"), graph(f.graph),
+                                              builder.CreateVectorOfStrings(f.input_names),
+                                              builder.CreateVectorOfStrings(f.output_names)));
+    std::vector<Offset<fbs::Blob>> blob_rows;
+    for (size_t i = 0; i < blobs.parts().size(); ++i)
+      blob_rows.push_back(fbs::CreateBlob(builder, blobs.offsets()[i], blobs.parts()[i].size()));
+    std::vector<Offset<fbs::Note>> notes;
+    for (const auto& [key, value] : model.notes)
+      notes.push_back(
+          fbs::CreateNote(builder, builder.CreateString(key), builder.CreateString(value)));
+    const auto functions_v = builder.CreateVector(functions);
+    const auto blobs_v = builder.CreateVector(blob_rows);
+    const auto notes_v = builder.CreateVector(notes);
+    const auto names_v = builder.CreateVectorOfStrings(op_names_);
+    const auto producer = builder.CreateString(model.producer);
+    builder.Finish(fbs::CreateModel(builder, producer, names_v, functions_v, blobs_v, notes_v));
+  }
+
+  FlatBufferBuilder builder;
+  BlobTable blobs;
+
+ private:
+  Offset<fbs::Type> type(const TensorType& t) {
+    std::vector<int64_t> dims;
+    std::vector<std::string> symbols;
+    for (const Dim d : t.shape.dims()) {
+      if (d.is_symbol()) {
+        dims.push_back(-2 - static_cast<int64_t>(symbols.size()));
+        symbols.emplace_back(d.name());
+      } else {
+        dims.push_back(d.size_or(-1));
+      }
+    }
+    return fbs::CreateType(builder, static_cast<uint8_t>(t.dtype), t.is_list, t.shape.ranked(),
+                           builder.CreateVector(dims), builder.CreateVectorOfStrings(symbols));
+  }
+
+  Offset<fbs::Attr> attr(int id, const AttrValue& value) {
+    Offset<flatbuffers::String> s;
+    Offset<flatbuffers::Vector<int64_t>> ints;
+    Offset<flatbuffers::Vector<double>> floats;
+    Offset<flatbuffers::Vector<Offset<flatbuffers::String>>> strings;
+    Offset<fbs::Type> ty;
+    int64_t i = 0;
+    double f = 0;
+    int blob = -1;
+    std::visit(
+        [&](const auto& x) {
+          using T = std::decay_t<decltype(x)>;
+          if constexpr (std::is_same_v<T, int64_t> || std::is_same_v<T, bool>)
+            i = x;
+          else if constexpr (std::is_same_v<T, double>)
+            f = x;
+          else if constexpr (std::is_same_v<T, std::string>)
+            s = builder.CreateString(x);
+          else if constexpr (std::is_same_v<T, std::vector<int64_t>>)
+            ints = builder.CreateVector(x);
+          else if constexpr (std::is_same_v<T, std::vector<double>>)
+            floats = builder.CreateVector(x);
+          else if constexpr (std::is_same_v<T, std::vector<std::string>>)
+            strings = builder.CreateVectorOfStrings(x);
+          else if constexpr (std::is_same_v<T, DType>)
+            i = static_cast<int64_t>(x);
+          else if constexpr (std::is_same_v<T, TensorType>)
+            ty = type(x);
+          else if (x.defined()) {
+            blob = blobs.add(x);
+            ty = type(x.type());
+          }
+        },
+        value);
+    return fbs::CreateAttr(builder, static_cast<uint16_t>(id), static_cast<uint8_t>(value.index()),
+                           i, f, s, ints, floats, strings, blob, ty);
+  }
+
+  Offset<fbs::Step> step(const FileStep& s) {
+    const OpDef& def = s.op->def();
+    std::vector<Offset<fbs::Attr>> attrs;
+    for (size_t i = 0; i < def.fields.size(); ++i)
+      if (!s.op->is_default(i)) attrs.push_back(attr(def.fields[i].id, s.op->get(i)));
+    std::vector<Offset<fbs::Graph>> regions;
+    for (const FileGraph& r : s.regions) regions.push_back(graph(r));
+    return fbs::CreateStep(builder, op_index(def.name), builder.CreateVector(s.inputs),
+                           builder.CreateVector(s.outputs), builder.CreateVector(attrs),
+                           builder.CreateVector(regions), builder.CreateVectorOfStrings(s.origins));
+  }
+
+  Offset<fbs::Graph> graph(const FileGraph& g) {
+    std::vector<Offset<fbs::Value>> values;
+    for (const FileValue& v : g.values)
+      values.push_back(fbs::CreateValue(builder, type(v.type), builder.CreateString(v.name)));
+    std::vector<Offset<fbs::Constant>> constants;
+    for (const FileConstant& c : g.constants)
+      constants.push_back(fbs::CreateConstant(builder, c.value, blobs.add(c.tensor)));
+    std::vector<Offset<fbs::Step>> steps;
+    for (const FileStep& s : g.steps) steps.push_back(step(s));
+    const auto name = builder.CreateString(g.name);
+    return fbs::CreateGraph(builder, name, builder.CreateVector(values),
+                            builder.CreateVector(g.inputs), builder.CreateVector(g.outputs),
+                            builder.CreateVector(constants), builder.CreateVector(steps));
+  }
+
+  uint16_t op_index(std::string_view name) {
+    const auto it = std::find(op_names_.begin(), op_names_.end(), name);
+    if (it != op_names_.end()) return static_cast<uint16_t>(it - op_names_.begin());
+    op_names_.emplace_back(name);
+    return static_cast<uint16_t>(op_names_.size() - 1);
+  }
+
+  std::vector<std::string> op_names_;
+};
+
+// The file as a list of byte ranges: header with sections, metadata, weights, and padding between.
+struct Layout {
+  Encoder encoder;
+  std::vector<std::byte> head;
+  std::vector<Bytes> parts;
+};
+
+constexpr std::byte kPadding[container::kAlignment] = {};
+
+void pad(std::vector<Bytes>& parts, uint64_t size) {
+  const uint64_t rest = size % container::kAlignment;
+  if (rest != 0) parts.push_back(Bytes(kPadding, container::kAlignment - rest));
+}
+
+void lay_out(const FileModel& model, Layout& layout) {
+  layout.encoder.model(model);
+  const Bytes metadata(
+      reinterpret_cast<const std::byte*>(layout.encoder.builder.GetBufferPointer()),
+      layout.encoder.builder.GetSize());
+  std::vector<Bytes> weights;
+  for (const Bytes part : layout.encoder.blobs.parts()) {
+    weights.push_back(part);
+    pad(weights, part.size());
+  }
+  container::Header header{};
+  std::memcpy(header.magic, container::kMagic, sizeof header.magic);
+  header.major = kFormatMajor;
+  header.minor = kFormatMinor;
+  header.section_count = 2;
+  const auto aligned = [](uint64_t n) {
+    return (n + container::kAlignment - 1) / container::kAlignment * container::kAlignment;
+  };
+  container::Section sections[2] = {};
+  const uint64_t head_size = sizeof header + sizeof sections;
+  sections[0] = {container::kMetadata, container::kRequired, aligned(head_size), metadata.size(),
+                 hash64(metadata)};
+  sections[1] = {container::kWeights, container::kRequired,
+                 aligned(sections[0].offset + metadata.size()), 0, 0};
+  StreamHash64 hash;
+  for (const Bytes part : weights) {
+    hash.add(part);
+    sections[1].size += part.size();
+  }
+  sections[1].hash = hash.digest();
+  layout.head.resize(head_size);
+  std::memcpy(layout.head.data(), &header, sizeof header);
+  std::memcpy(layout.head.data() + sizeof header, sections, sizeof sections);
+  const uint64_t head_hash = hash64(layout.head);
+  std::memcpy(layout.head.data() + offsetof(container::Header, header_hash), &head_hash,
+              sizeof head_hash);
+  layout.parts.push_back(layout.head);
+  pad(layout.parts, head_size);
+  layout.parts.push_back(metadata);
+  pad(layout.parts, metadata.size());
+  layout.parts.insert(layout.parts.end(), weights.begin(), weights.end());
+}
+
+}  // namespace
+
+Result<std::vector<std::byte>> encode_model(const FileModel& model) {
+  Layout layout;
+  lay_out(model, layout);
+  std::vector<std::byte> bytes;
+  for (const Bytes part : layout.parts) bytes.insert(bytes.end(), part.begin(), part.end());
+  return bytes;
+}
+
+Status write_model(const std::string& path, const FileModel& model) {
+  Layout layout;
+  lay_out(model, layout);
+  return write_file_atomically(path, layout.parts);
+}
+
+}  // namespace tenon
