@@ -1,0 +1,102 @@
+// A loaded model: its functions, and running them. The C++ core behind include/tenon/runtime.h.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "tensor/tensor.h"
+
+namespace tenon::runtime {
+
+struct LoadOptions {
+  int threads = 0;     // 0: one per core
+  bool verify = true;  // check the weights' checksum
+};
+
+struct PortInfo {
+  std::string name;
+  TensorType type;
+};
+
+// What a step of a plan does and how; for explain and profile.
+struct StepReport {
+  std::string op;
+  std::string kernel;                 // "reference" where no faster one applies
+  std::vector<std::string> refusals;  // "kernel: reason" for each faster one that does not apply
+  std::vector<std::string> origins;   // names in the user's model
+  TensorTypes outputs;
+  int64_t flops = 0;
+  int64_t time_ns = 0;  // of the profiled run; else 0
+  bool at_plan_time = false;
+};
+
+struct PlanReport {
+  int64_t arena_bytes = 0;   // the activations' memory, known before running
+  int64_t weight_bytes = 0;  // constants of this function, in the file
+  int64_t packed_bytes = 0;  // the model's weights rearranged for kernels
+  std::vector<StepReport> steps;
+};
+
+struct RunOptions {
+  // Where given, outputs are written here (by name; dtype and sizes must agree).
+  std::map<std::string, Tensor>* outputs = nullptr;
+  PlanReport* profile = nullptr;  // filled, with times
+};
+
+class Function;
+struct ModelState;
+
+// Thread-safe: one model may run in many threads at once; each run has memory of its own, kept for
+// later runs.
+class Model {
+ public:
+  // Errors: those of read_model_file.
+  static Result<Model> load(const std::string& path, LoadOptions options = {});
+  static Result<Model> load(Blob bytes, LoadOptions options = {});
+
+  std::vector<std::string> functions() const;
+  // The function of this key; empty: "serving_default", or the first one. Error: not_found, which
+  // lists the keys there are.
+  Result<Function> function(std::string_view key = {}) const;
+  // Free notes the compiler left.
+  const std::vector<std::pair<std::string, std::string>>& notes() const;
+  const std::string& producer() const;
+
+ private:
+  explicit Model(std::shared_ptr<ModelState> state) : state_(std::move(state)) {}
+  std::shared_ptr<ModelState> state_;
+};
+
+// One function of a model; a cheap handle that keeps the model alive.
+class Function {
+ public:
+  const std::string& key() const;
+  std::span<const PortInfo> inputs() const;
+  std::span<const PortInfo> outputs() const;
+
+  // Runs on inputs by name; returns every output. Inputs are used where they lie. Errors:
+  // invalid_argument naming the input (missing, unknown name, dtype, shape) or from the ops.
+  Result<std::map<std::string, Tensor>> run(const std::map<std::string, Tensor>& inputs,
+                                            const RunOptions& options = {}) const;
+  // The same with inputs and outputs in the order of inputs() and outputs(). `outputs` may hold
+  // undefined tensors, which are then allocated.
+  Result<std::vector<Tensor>> run(std::span<const Tensor> inputs, std::span<const Tensor> outputs,
+                                  PlanReport* profile = nullptr) const;
+  // What would be done for inputs of these types (static shapes), in the order of inputs().
+  Result<PlanReport> explain(std::span<const TensorType> inputs) const;
+
+ private:
+  friend class Model;
+  Function(std::shared_ptr<ModelState> state, int index)
+      : state_(std::move(state)), index_(index) {}
+  std::shared_ptr<ModelState> state_;
+  int index_;
+};
+
+}  // namespace tenon::runtime
