@@ -73,8 +73,13 @@ Tensor Tensor::list(DType element, std::vector<Tensor> elements) {
 TensorType Tensor::type() const {
   if (!is_list()) return {dtype_, Shape::of(dims_)};
   TensorType type{dtype_, Shape::unranked(), true};
-  if (!list_->empty()) type.shape = Shape::of((*list_)[0].dims());
-  for (const Tensor& item : *list_) type.shape = join_shapes(type.shape, Shape::of(item.dims()));
+  bool first = true;
+  for (const Tensor& item : *list_) {
+    if (!item.defined()) continue;  // not set yet
+    const Shape shape = Shape::of(item.dims());
+    type.shape = first ? shape : join_shapes(type.shape, shape);
+    first = false;
+  }
   return type;
 }
 
