@@ -1,0 +1,218 @@
+// Shape inference and reference evaluation of resize: each axis in turn is a weighted sum.
+#include "ops/resize.h"
+
+#include "ops/nn_util.h"
+#include "ops/registry.h"
+
+namespace tenon {
+namespace {
+
+// The input elements, with their weights, that make up one output element along an axis.
+struct Taps {
+  std::vector<int64_t> index;
+  std::vector<double> weight;
+
+  void add(int64_t i, double w) {
+    index.push_back(i);
+    weight.push_back(w);
+  }
+};
+
+double position(ResizeCoordinate kind, int64_t o, int64_t in, int64_t out, double scale) {
+  const double x = static_cast<double>(o), n = static_cast<double>(in),
+               m = static_cast<double>(out);
+  // Division by the scale in one step where it is out / in, which keeps exact ratios exact.
+  const auto unscale = [&](double v) { return scale > 0 ? v / scale : v * n / m; };
+  switch (kind) {
+    case ResizeCoordinate::half_pixel:
+      return unscale(x + 0.5) - 0.5;
+    case ResizeCoordinate::align_corners:
+      return out == 1 ? 0 : x * (n - 1) / (m - 1);
+    case ResizeCoordinate::asymmetric:
+      return unscale(x);
+    case ResizeCoordinate::pytorch_half_pixel:
+      return out == 1 ? 0 : unscale(x + 0.5) - 0.5;
+    case ResizeCoordinate::half_pixel_symmetric: {
+      const double adjustment = scale > 0 ? m / (scale * n) : 1;
+      return n / 2 * (1 - adjustment) + unscale(x + 0.5) - 0.5;
+    }
+    case ResizeCoordinate::tf_half_pixel_for_nn:
+      return unscale(x + 0.5);
+  }
+  return 0;
+}
+
+double round_nearest(NearestRounding rounding, double x) {
+  switch (rounding) {
+    case NearestRounding::floor:
+      return std::floor(x);
+    case NearestRounding::ceil:
+      return std::ceil(x);
+    case NearestRounding::round_prefer_floor:
+      return std::ceil(x - 0.5);
+    case NearestRounding::round_prefer_ceil:
+      return std::floor(x + 0.5);
+  }
+  return x;
+}
+
+// The interpolation kernel at distance d.
+double filter(ResizeMode mode, double a, double d) {
+  d = std::abs(d);
+  if (mode == ResizeMode::linear) return d < 1 ? 1 - d : 0;
+  if (d <= 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
+  return d < 2 ? ((a * d - 5 * a) * d + 8 * a) * d - 4 * a : 0;
+}
+
+Taps taps_of(const Resize& op, int64_t o, int64_t in, int64_t out, double scale) {
+  Taps taps;
+  const double ratio = scale > 0 ? scale : static_cast<double>(out) / static_cast<double>(in);
+  if (op.mode == ResizeMode::area) {
+    const double step = static_cast<double>(in) / static_cast<double>(out);
+    const double from = static_cast<double>(o) * step, to = static_cast<double>(o + 1) * step;
+    for (auto i = static_cast<int64_t>(std::floor(from)); static_cast<double>(i) < to; ++i) {
+      const double w =
+          std::min(to, static_cast<double>(i + 1)) - std::max(from, static_cast<double>(i));
+      taps.add(std::clamp<int64_t>(i, 0, in - 1), w / step);
+    }
+    return taps;
+  }
+  const double limit = static_cast<double>(in) + 4;
+  const double x = std::clamp(position(op.coordinate, o, in, out, scale), -limit, 2 * limit);
+  if (op.mode == ResizeMode::nearest) {
+    const double i = round_nearest(op.nearest_rounding, x);
+    taps.add(static_cast<int64_t>(std::clamp(i, 0.0, static_cast<double>(in - 1))), 1);
+    return taps;
+  }
+  const double shrink = op.antialias ? std::clamp(ratio, 1.0 / limit, 1.0) : 1;
+  const double reach = (op.mode == ResizeMode::linear ? 1 : 2) / shrink;
+  double sum = 0;
+  for (auto i = static_cast<int64_t>(std::ceil(x - reach)); static_cast<double>(i) <= x + reach;
+       ++i) {
+    const double w = filter(op.mode, op.cubic_coeff, (static_cast<double>(i) - x) * shrink);
+    if (w == 0 || (op.exclude_outside && (i < 0 || i >= in))) continue;
+    taps.add(std::clamp<int64_t>(i, 0, in - 1), w);
+    sum += w;
+  }
+  if (sum != 0)
+    for (double& w : taps.weight) w /= sum;
+  return taps;
+}
+
+// The taps of all output elements along spatial axis i.
+std::vector<Taps> axis_taps(const Resize& op, size_t i, int64_t in, int64_t out) {
+  const double scale = i < op.scales.size() ? op.scales[i] : 0;
+  std::vector<Taps> all;
+  all.reserve(static_cast<size_t>(out));
+  for (int64_t o = 0; o < out; ++o) all.push_back(taps_of(op, o, in, out, scale));
+  return all;
+}
+
+void eval_nearest(const Resize& op, const Tensor& x, Tensor& y) {
+  const int rank = x.rank();
+  std::vector<std::vector<int64_t>> sources(static_cast<size_t>(rank));
+  for (int a = 0; a < rank; ++a) {
+    auto& list = sources[static_cast<size_t>(a)];
+    if (a == 0 || a == rank - 1)
+      for (int64_t i = 0; i < x.dim(a); ++i) list.push_back(i);
+    else
+      for (const Taps& t : axis_taps(op, static_cast<size_t>(a) - 1, x.dim(a), y.dim(a)))
+        list.push_back(t.index[0]);
+  }
+  visit_storage(x.dtype(), [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const T* in = static_cast<const T*>(x.raw());
+    T* out = static_cast<T*>(y.mutable_raw());
+    for (int64_t e = 0; e < y.elements(); ++e) {
+      int64_t rest = e, offset = 0, step = 1;
+      for (int a = rank - 1; a >= 0; --a) {
+        offset += sources[static_cast<size_t>(a)][static_cast<size_t>(rest % y.dim(a))] * step;
+        rest /= y.dim(a), step *= x.dim(a);
+      }
+      out[e] = in[offset];
+    }
+  });
+}
+
+}  // namespace
+
+Result<TensorTypes> Resize::infer(const InferContext& context) const {
+  TensorType out = context.type(0);
+  if (mode != ResizeMode::nearest) TRY(nn::expect_float(context, name));
+  if (out.is_list) return invalid_argument("resize needs a tensor, not a list");
+  TRY(nn::expect_rank(context, name, 0, 3, nn::kAnyRank));
+  if (!is_int(context.dtype(1)))
+    return invalid_argument(
+        fmt::format("resize: the sizes must be integers, not {}", context.type(1).to_string()));
+  for (const double s : scales)
+    if (!(s > 0) || !std::isfinite(s))
+      return invalid_argument(fmt::format("resize: scales must be positive, not {}", s));
+  const auto sizes = context.ints(1);
+  const Shape& count = context.shape(1);
+  int spatial = out.shape.ranked() ? out.shape.rank() - 2 : -1;
+  if (spatial < 0 && sizes) spatial = static_cast<int>(sizes->size());
+  if (spatial < 0 && count.ranked() && count.rank() == 1 && count[0].known() &&
+      count[0].size() <= 64)
+    spatial = static_cast<int>(count[0].size());
+  if (spatial < 0) return TensorTypes{out};
+  TRY(nn::expect_vector(context, name, 1, spatial, "one size per spatial dimension"));
+  if (!scales.empty() && scales.size() != static_cast<size_t>(spatial))
+    return invalid_argument(fmt::format("resize needs {} scales, not {}", spatial, scales.size()));
+  if (!out.shape.ranked()) out.shape = Shape::unknown_dims(spatial + 2);
+  for (int i = 0; i < spatial; ++i) {
+    const SymInt s = sizes ? (*sizes)[static_cast<size_t>(i)] : SymInt{};
+    if (s.value && (*s.value < 0 || *s.value > nn::kMaxExtent))
+      return invalid_argument(fmt::format("resize: a size of {} is out of range", *s.value));
+    const Dim in = out.shape[i + 1];
+    if (in.known() && in.size() == 0 && s.as_dim() != Dim(0))
+      return invalid_argument(
+          fmt::format("resize: the input {} has nothing to sample", context.shape(0).to_string()));
+    out.shape[i + 1] = s.as_dim();
+  }
+  return TensorTypes{out};
+}
+
+Status Resize::eval(EvalContext& context) const {
+  const Tensor& x = context.in(0);
+  std::vector<int64_t> dims = x.dims();
+  for (int64_t i = 0; i < context.in(1).elements(); ++i)
+    dims[static_cast<size_t>(i) + 1] = context.in(1).int_at(i);
+  if (!context.out(0).defined()) TRY(context.allocate(0, x.dtype(), dims));
+  Tensor& y = context.out(0);
+  if (mode == ResizeMode::nearest) {
+    eval_nearest(*this, x, y);
+    return {};
+  }
+  auto values = nn::reals(x);
+  std::vector<int64_t> now = x.dims();
+  for (size_t a = 1; a + 1 < dims.size(); ++a) {
+    const int64_t in = now[a], out = dims[a];
+    int64_t outer = 1, inner = 1;
+    for (size_t i = 0; i < a; ++i) outer *= now[i];
+    for (size_t i = a + 1; i < now.size(); ++i) inner *= now[i];
+    // A middle step can be larger than both ends.
+    now[a] = out;
+    const int64_t size = TRY(checked_elements(now, sizeof(double)));
+    std::vector<double> next(static_cast<size_t>(size));
+    const auto taps = axis_taps(*this, a - 1, in, out);
+    for (int64_t n = 0; n < outer; ++n)
+      for (int64_t o = 0; o < out; ++o) {
+        const Taps& t = taps[static_cast<size_t>(o)];
+        double* to = next.data() + (n * out + o) * inner;
+        for (size_t k = 0; k < t.index.size(); ++k) {
+          const double* from = values.data() + (n * in + t.index[k]) * inner;
+          for (int64_t i = 0; i < inner; ++i) to[i] += t.weight[k] * from[i];
+        }
+      }
+    values = std::move(next);
+  }
+  nn::store_reals(y, values);
+  return {};
+}
+
+constinit const OpDef Resize::def = define<Resize>();
+OpDefs resize_ops() {
+  return {&Resize::def};
+}
+
+}  // namespace tenon

@@ -1,0 +1,69 @@
+// Resampling of images and volumes, channels last.
+#pragma once
+
+#include "ops/op.h"
+
+namespace tenon {
+
+enum class ResizeMode : uint8_t { nearest, linear, cubic, area };
+inline constexpr std::array<std::string_view, 4> kResizeModeNames{"nearest", "linear", "cubic",
+                                                                  "area"};
+constexpr std::span<const std::string_view> enum_names(ResizeMode) {
+  return kResizeModeNames;
+}
+
+// Where the centre of output element o lies in the input.
+enum class ResizeCoordinate : uint8_t {
+  half_pixel,            // (o + 0.5) / scale - 0.5
+  align_corners,         // o * (in - 1) / (out - 1)
+  asymmetric,            // o / scale
+  pytorch_half_pixel,    // half_pixel, but 0 where out is 1
+  half_pixel_symmetric,  // half_pixel around the centre, for scales that do not divide
+  tf_half_pixel_for_nn,  // (o + 0.5) / scale
+};
+inline constexpr std::array<std::string_view, 6> kResizeCoordinateNames{
+    "half_pixel",         "align_corners",        "asymmetric",
+    "pytorch_half_pixel", "half_pixel_symmetric", "tf_half_pixel_for_nn"};
+constexpr std::span<const std::string_view> enum_names(ResizeCoordinate) {
+  return kResizeCoordinateNames;
+}
+
+enum class NearestRounding : uint8_t { floor, ceil, round_prefer_floor, round_prefer_ceil };
+inline constexpr std::array<std::string_view, 4> kNearestRoundingNames{
+    "floor", "ceil", "round_prefer_floor", "round_prefer_ceil"};
+constexpr std::span<const std::string_view> enum_names(NearestRounding) {
+  return kNearestRoundingNames;
+}
+
+// resize(x [N, spatial…, C], sizes [spatial]) → [N, sizes…, C].
+struct Resize {
+  ResizeMode mode = ResizeMode::nearest;
+  ResizeCoordinate coordinate = ResizeCoordinate::half_pixel;
+  NearestRounding nearest_rounding = NearestRounding::round_prefer_floor;
+  double cubic_coeff = -0.75;
+  bool exclude_outside = false;
+  bool antialias = false;
+  std::vector<double> scales;
+
+  static const OpDef def;
+  static constexpr std::string_view name = "resize";
+  static constexpr std::string_view doc =
+      "resize(x [N, spatial…, C], sizes [spatial]): samples x at the given spatial sizes. Nearest "
+      "takes any element type, the other modes floating point.";
+  static constexpr Arity inputs{2};
+  static constexpr auto fields() {
+    return std::tuple{
+        Field{1, "mode", &Resize::mode, "how values between elements are made"},
+        Field{2, "coordinate", &Resize::coordinate, "where output elements lie in the input"},
+        Field{3, "nearest_rounding", &Resize::nearest_rounding, "for mode nearest"},
+        Field{4, "cubic_coeff", &Resize::cubic_coeff, "for mode cubic"},
+        Field{5, "exclude_outside", &Resize::exclude_outside,
+              "elements outside x get weight 0 instead of the edge's value"},
+        Field{6, "antialias", &Resize::antialias, "widen linear and cubic filters to shrink"},
+        Field{7, "scales", &Resize::scales, "output over input size; empty: from the sizes"}};
+  }
+  Result<TensorTypes> infer(const InferContext& context) const;
+  Status eval(EvalContext& context) const;
+};
+
+}  // namespace tenon
