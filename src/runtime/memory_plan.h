@@ -1,22 +1,21 @@
-// Where each buffer of one execution lies in the arena.
+// Places the values of a plan in one arena so that values alive at the same time never overlap.
 #pragma once
 
 #include <cstdint>
-#include <vector>
+#include <span>
 
 namespace tenon::runtime {
 
-// A buffer and the steps it lives through, both ends included.
-struct Lifetime {
+constexpr int64_t kArenaAlignment = 64;
+
+struct ArenaRequest {
   int64_t bytes = 0;
-  int first_step = 0;
-  int last_step = 0;
-  int64_t offset = 0;  // set by plan_memory
+  int first = 0;       // the step that writes it
+  int last = 0;        // the last step that reads it
+  int64_t offset = 0;  // the result
 };
 
-// Gives every buffer an offset so that no two that live at the same time overlap: largest first,
-// each at the lowest place where it fits. Returns the size of the arena. Offsets are multiples
-// of 64.
-int64_t plan_memory(std::vector<Lifetime>& buffers);
+// Sets the offsets (largest first, best fitting gap); returns the arena's size.
+int64_t place(std::span<ArenaRequest> requests);
 
 }  // namespace tenon::runtime

@@ -4,43 +4,90 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 #include <thread>
 
-#include "runtime/executor.h"
+#include "format/model_file.h"
+#include "runtime/execute.h"
 
 namespace tenon::runtime {
 
+struct FunctionState {
+  const FileFunction* file = nullptr;
+  std::unique_ptr<GraphState> graph;
+  std::vector<PortInfo> inputs, outputs;
+  int64_t weight_bytes = 0;
+};
+
 struct ModelState {
   FileModel file;
+  std::vector<FunctionState> functions;
+  cpu::PackStore packs;
   std::unique_ptr<ThreadPool> pool;
-  std::vector<std::unique_ptr<Executor>> executors;
-  std::vector<std::vector<PortInfo>> inputs;
-  std::vector<std::vector<PortInfo>> outputs;
 };
 
 namespace {
 
-std::vector<PortInfo> ports(const FileGraph& graph, const std::vector<std::string>& names,
-                            const std::vector<int>& values) {
-  std::vector<PortInfo> infos;
-  for (size_t i = 0; i < names.size(); ++i)
-    infos.push_back({names[i], graph.values[static_cast<size_t>(values[i])].type});
-  return infos;
+void add_weights(const FileGraph& graph, std::set<const void*>& seen, int64_t& bytes) {
+  for (const FileConstant& c : graph.constants)
+    if (seen.insert(c.tensor.raw()).second) bytes += static_cast<int64_t>(c.tensor.byte_size());
+  for (const FileStep& step : graph.steps)
+    for (const FileGraph& region : step.regions) add_weights(region, seen, bytes);
 }
 
-Result<std::shared_ptr<ModelState>> prepare(FileModel file, const LoadOptions& options) {
-  if (file.functions.empty()) return invalid_model("the file holds no function to run");
+Result<std::shared_ptr<ModelState>> make_state(FileModel file, const LoadOptions& options) {
+  if (file.functions.empty())
+    return invalid_model("the model has no functions; compile it again and name a signature");
+  if (options.threads < 0 || options.threads > 1024)
+    return invalid_argument(
+        fmt::format("{} threads were asked for; give 0 (one per core) to 1024", options.threads));
   auto state = std::make_shared<ModelState>();
   state->file = std::move(file);
-  int threads = options.threads;
-  if (threads <= 0) threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  state->pool = std::make_unique<ThreadPool>(threads);
   for (const FileFunction& f : state->file.functions) {
-    state->executors.push_back(std::make_unique<Executor>(f.graph, *state->pool));
-    state->inputs.push_back(ports(f.graph, f.input_names, f.graph.inputs));
-    state->outputs.push_back(ports(f.graph, f.output_names, f.graph.outputs));
+    FunctionState& function = state->functions.emplace_back();
+    function.file = &f;
+    auto graph = prepare(f.graph);
+    if (!graph.ok())
+      return std::move(graph).error().note(fmt::format("while loading function '{}'", f.key));
+    function.graph = std::move(*graph);
+    const auto port = [&](const std::string& name, int v) {
+      return PortInfo{name, f.graph.values[static_cast<size_t>(v)].type};
+    };
+    for (size_t i = 0; i < f.graph.inputs.size(); ++i)
+      function.inputs.push_back(port(f.input_names[i], f.graph.inputs[i]));
+    for (size_t i = 0; i < f.graph.outputs.size(); ++i)
+      function.outputs.push_back(port(f.output_names[i], f.graph.outputs[i]));
+    std::set<const void*> seen;
+    add_weights(f.graph, seen, function.weight_bytes);
   }
+  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  state->pool = std::make_unique<ThreadPool>(options.threads == 0 ? cores : options.threads);
   return state;
+}
+
+// A symbol has one size in all inputs of a call.
+Status check_shape(const PortInfo& port, const TensorType& given,
+                   std::map<std::string_view, std::pair<int64_t, std::string_view>>& symbols) {
+  const auto wrong = [&](std::string why) {
+    return invalid_argument(fmt::format(
+        "input '{}' must be {} {}, got {} {}{}", port.name, dtype_long_name(port.type.dtype),
+        port.type.shape.to_string(), dtype_long_name(given.dtype), given.shape.to_string(), why));
+  };
+  if (given.is_none())
+    return port.type.is_none() ? Status()
+                               : invalid_argument(fmt::format("input '{}' is missing", port.name));
+  if (!is_compatible(port.type, given)) return wrong("");
+  if (given.is_list || !port.type.shape.ranked()) return {};
+  for (int i = 0; i < port.type.shape.rank(); ++i) {
+    const Dim d = port.type.shape[i];
+    if (!d.is_symbol()) continue;
+    const int64_t size = given.shape[i].size();
+    const auto [entry, added] = symbols.try_emplace(d.name(), size, port.name);
+    if (!added && entry->second.first != size)
+      return wrong(fmt::format("; '{}' is {} in input '{}'", d.name(), entry->second.first,
+                               entry->second.second));
+  }
+  return {};
 }
 
 // `x` and `x:0` name the same tensor.
@@ -48,58 +95,106 @@ std::string_view bare(std::string_view name) {
   return name.ends_with(":0") ? name.substr(0, name.size() - 2) : name;
 }
 
-Status check_input(const PortInfo& port, const Tensor& given) {
-  if (!given.defined()) return invalid_argument(fmt::format("input '{}' is missing", port.name));
-  const TensorType type = given.type();
-  if (type.dtype != port.type.dtype || type.is_list != port.type.is_list)
-    return invalid_argument(fmt::format("input '{}' must be {}, {} was given", port.name,
-                                        dtype_long_name(port.type.dtype),
-                                        dtype_long_name(type.dtype)));
-  if (!is_compatible(port.type, type))
-    return invalid_argument(fmt::format("input '{}' must have shape {}, {} was given", port.name,
-                                        port.type.shape.to_string(), type.shape.to_string()));
-  return {};
+std::string names_of(std::span<const PortInfo> ports) {
+  std::string names;
+  for (const PortInfo& p : ports) names += (names.empty() ? "'" : ", '") + p.name + "'";
+  return names.empty() ? "none" : names;
 }
 
-// Moves a result to where the caller wants it.
-Status place_output(const PortInfo& port, Tensor wanted, Tensor& result) {
-  if (!wanted.defined()) return {};
-  if (wanted.dtype() != result.dtype() || wanted.dims() != result.dims() || result.is_list())
-    return invalid_argument(fmt::format("the buffer for output '{}' is {}, the result is {}",
-                                        port.name, wanted.type().to_string(),
-                                        result.type().to_string()));
-  if (result.dtype() == DType::string)
-    std::copy_n(result.data<std::string>(), result.elements(), wanted.mutable_data<std::string>());
-  else if (result.elements() > 0)
-    std::memcpy(wanted.mutable_raw(), result.raw(), result.byte_size());
-  result = std::move(wanted);
+Result<std::shared_ptr<Plan>> plan_for(ModelState& state, FunctionState& function,
+                                       std::span<const TensorType> types) {
+  if (types.size() != function.inputs.size())
+    return invalid_argument(fmt::format("function '{}' takes {} inputs ({}), {} were given",
+                                        function.file->key, function.inputs.size(),
+                                        names_of(function.inputs), types.size()));
+  std::map<std::string_view, std::pair<int64_t, std::string_view>> symbols;
+  for (size_t i = 0; i < types.size(); ++i) {
+    if (!types[i].is_list && !types[i].is_none() && !types[i].shape.is_static())
+      return invalid_argument(fmt::format("input '{}' needs known sizes, got {}",
+                                          function.inputs[i].name, types[i].to_string()));
+    TRY(check_shape(function.inputs[i], types[i], symbols));
+  }
+  return function.graph->plan(types, state.packs, state.pool->threads());
+}
+
+void fill_report(const ModelState& state, const FunctionState& function, const Plan& plan,
+                 const std::vector<int64_t>& times, PlanReport& report) {
+  report = {};
+  report.arena_bytes = plan.arena_bytes;
+  report.weight_bytes = function.weight_bytes;
+  report.packed_bytes = state.packs.bytes();
+  for (size_t i = 0; i < plan.steps.size(); ++i) {
+    const PlanStep& step = plan.steps[i];
+    StepReport& out = report.steps.emplace_back();
+    out.op = step.step->op->def().name;
+    out.kernel = step.choice.name;
+    if (step.kind == StepKind::kView) out.kernel = "view";
+    if (step.kind == StepKind::kNothing) out.kernel = "done while planning";
+    if (step.kind == StepKind::kDynamic) out.kernel = "chosen at run time";
+    out.refusals = step.choice.refusals;
+    out.origins = step.step->origins;
+    out.at_plan_time = step.kind == StepKind::kNothing;
+    TensorTypes inputs;
+    bool typed = step.kind == StepKind::kStatic;
+    const auto type_of = [&](int v) {
+      return v < 0 ? TensorType() : plan.values[static_cast<size_t>(v)].type;
+    };
+    for (const int v : step.step->inputs) inputs.push_back(type_of(v));
+    for (const int v : step.step->outputs) out.outputs.push_back(type_of(v));
+    if (typed) out.flops = step.step->op->flops(inputs, out.outputs);
+    if (i < times.size()) out.time_ns = times[i];
+  }
+}
+
+Status check_buffers(const FunctionState& function, const Plan& plan,
+                     std::span<const Tensor> outputs) {
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (!outputs[i].defined()) continue;
+    const TensorType& type = plan.values[static_cast<size_t>(function.file->graph.outputs[i])].type;
+    if (!is_compatible(type, outputs[i].type()))
+      return invalid_argument(
+          fmt::format("the buffer for output '{}' must be {} {}, got {} {}",
+                      function.outputs[i].name, dtype_long_name(type.dtype), type.shape.to_string(),
+                      dtype_long_name(outputs[i].dtype()), outputs[i].type().shape.to_string()));
+  }
   return {};
 }
 
 }  // namespace
 
 Result<Model> Model::load(const std::string& path, LoadOptions options) {
-  return Model(TRY(prepare(TRY(read_model_file(path, {options.verify})), options)));
+  auto file = TRY(read_model_file(path, {.verify_weights = options.verify}));
+  auto state = make_state(std::move(file), options);
+  if (!state.ok()) return std::move(state).error().at(path);
+  return Model(std::move(*state));
 }
 
 Result<Model> Model::load(Blob bytes, LoadOptions options) {
-  return Model(TRY(prepare(TRY(read_model(std::move(bytes), {options.verify})), options)));
+  // Kernels want aligned weights; a mapped file has them, other memory may not.
+  if (reinterpret_cast<uintptr_t>(bytes.bytes.data()) % 64 != 0) {
+    auto copy = allocate_aligned(bytes.bytes.size());
+    if (copy == nullptr) return resource_exhausted("out of memory reading the model");
+    std::memcpy(copy.get(), bytes.bytes.data(), bytes.bytes.size());
+    bytes = {{copy.get(), bytes.bytes.size()}, copy};
+  }
+  auto file = TRY(read_model(std::move(bytes), {.verify_weights = options.verify}));
+  return Model(TRY(make_state(std::move(file), options)));
 }
 
 std::vector<std::string> Model::functions() const {
   std::vector<std::string> keys;
-  for (const FileFunction& f : state_->file.functions) keys.push_back(f.key);
+  for (const FunctionState& f : state_->functions) keys.push_back(f.file->key);
   return keys;
 }
 
 Result<Function> Model::function(std::string_view key) const {
-  const auto keys = functions();
+  const auto& all = state_->functions;
   const std::string_view wanted = key.empty() ? "serving_default" : key;
-  for (size_t i = 0; i < keys.size(); ++i)
-    if (keys[i] == wanted) return Function(state_, static_cast<int>(i));
+  for (size_t i = 0; i < all.size(); ++i)
+    if (all[i].file->key == wanted) return Function(state_, static_cast<int>(i));
   if (key.empty()) return Function(state_, 0);
   return not_found(
-      fmt::format("the model has no signature '{}'; it has: {}", key, fmt::join(keys, ", ")));
+      fmt::format("the model has no function '{}'; it has: {}", key, fmt::join(functions(), ", ")));
 }
 
 const std::vector<std::pair<std::string, std::string>>& Model::notes() const {
@@ -110,58 +205,91 @@ const std::string& Model::producer() const {
 }
 
 const std::string& Function::key() const {
-  return state_->file.functions[static_cast<size_t>(index_)].key;
+  return state_->functions[static_cast<size_t>(index_)].file->key;
 }
 std::span<const PortInfo> Function::inputs() const {
-  return state_->inputs[static_cast<size_t>(index_)];
+  return state_->functions[static_cast<size_t>(index_)].inputs;
 }
 std::span<const PortInfo> Function::outputs() const {
-  return state_->outputs[static_cast<size_t>(index_)];
+  return state_->functions[static_cast<size_t>(index_)].outputs;
 }
 
 Result<std::vector<Tensor>> Function::run(std::span<const Tensor> inputs,
                                           std::span<const Tensor> outputs,
                                           PlanReport* profile) const {
-  const auto ports = this->inputs();
-  if (inputs.size() != ports.size())
-    return invalid_argument(
-        fmt::format("{} inputs are expected, {} were given", ports.size(), inputs.size()));
-  for (size_t i = 0; i < ports.size(); ++i) TRY(check_input(ports[i], inputs[i]));
-  auto results = TRY(state_->executors[static_cast<size_t>(index_)]->run(inputs, profile));
-  for (size_t i = 0; i < std::min(outputs.size(), results.size()); ++i)
-    TRY(place_output(this->outputs()[i], outputs[i], results[i]));
+  FunctionState& function = state_->functions[static_cast<size_t>(index_)];
+  TensorTypes types;
+  for (const Tensor& t : inputs) types.push_back(t.type());
+  const auto plan = TRY(plan_for(*state_, function, types));
+  std::vector<Tensor> results(outputs.begin(), outputs.end());
+  results.resize(function.outputs.size());
+  TRY(check_buffers(function, *plan, results));
+  std::vector<int64_t> times(profile == nullptr ? 0 : plan->steps.size());
+  TRY(run_plan(*plan, inputs, results, {*state_->pool, state_->packs},
+               profile == nullptr ? nullptr : times.data()));
+  // What callers get is theirs: no part of the inputs, the model or another output.
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (i < outputs.size() && outputs[i].defined()) continue;
+    int v = function.file->graph.outputs[i];
+    if (plan->values[static_cast<size_t>(v)].place == Place::kView)
+      v = plan->values[static_cast<size_t>(v)].source;
+    const Place place = plan->values[static_cast<size_t>(v)].place;
+    bool shared = place == Place::kInput || place == Place::kKnown || place == Place::kHeap;
+    for (size_t j = 0; j < results.size(); ++j)
+      shared |= j != i && (j < i || (j < outputs.size() && outputs[j].defined())) &&
+                !results[j].is_list() && results[j].raw() == results[i].raw();
+    if (shared && results[i].defined() && !results[i].is_list())
+      results[i] = TRY(results[i].clone());
+  }
+  if (profile != nullptr) fill_report(*state_, function, *plan, times, *profile);
   return results;
 }
 
 Result<std::map<std::string, Tensor>> Function::run(const std::map<std::string, Tensor>& inputs,
                                                     const RunOptions& options) const {
-  const auto ports = this->inputs();
-  std::vector<Tensor> ordered(ports.size());
-  for (const auto& [name, tensor] : inputs) {
-    size_t i = 0;
-    while (i < ports.size() && bare(ports[i].name) != bare(name)) ++i;
-    if (i == ports.size()) {
-      std::string names;
-      for (const PortInfo& port : ports) names += (names.empty() ? "" : ", ") + port.name;
-      return not_found(fmt::format("the model has no input '{}'; it has: {}", name, names));
+  const auto in = this->inputs(), out = this->outputs();
+  std::vector<Tensor> operands, buffers;
+  for (const PortInfo& p : in) {
+    if (p.type.is_none()) {
+      operands.emplace_back();
+      continue;
     }
-    ordered[i] = tensor;
+    const auto found = std::find_if(inputs.begin(), inputs.end(), [&](const auto& given) {
+      return bare(given.first) == bare(p.name);
+    });
+    if (found == inputs.end())
+      return invalid_argument(fmt::format("input '{}' ({} {}) is missing; function '{}' takes: {}",
+                                          p.name, dtype_long_name(p.type.dtype),
+                                          p.type.shape.to_string(), key(), names_of(in)));
+    operands.push_back(found->second);
   }
-  std::vector<Tensor> wanted(this->outputs().size());
-  if (options.outputs != nullptr)
-    for (size_t i = 0; i < wanted.size(); ++i)
-      if (const auto it = options.outputs->find(this->outputs()[i].name);
-          it != options.outputs->end())
-        wanted[i] = it->second;
-  auto results = TRY(run(ordered, wanted, options.profile));
+  for (const auto& [name, tensor] : inputs)
+    if (std::none_of(in.begin(), in.end(),
+                     [&, &n = name](const PortInfo& p) { return bare(p.name) == bare(n); }))
+      return invalid_argument(fmt::format("there is no input '{}'; function '{}' takes: {}", name,
+                                          key(), names_of(in)));
+  if (options.outputs != nullptr) {
+    for (const auto& [name, tensor] : *options.outputs)
+      if (std::none_of(out.begin(), out.end(), [&](const PortInfo& p) { return p.name == name; }))
+        return invalid_argument(fmt::format("there is no output '{}'; function '{}' gives: {}",
+                                            name, key(), names_of(out)));
+    for (const PortInfo& p : out) {
+      const auto found = options.outputs->find(p.name);
+      buffers.push_back(found == options.outputs->end() ? Tensor() : found->second);
+    }
+  }
+  auto results = TRY(run(operands, buffers, options.profile));
   std::map<std::string, Tensor> named;
-  for (size_t i = 0; i < results.size(); ++i)
-    named[this->outputs()[i].name] = std::move(results[i]);
+  for (size_t i = 0; i < out.size(); ++i) named[out[i].name] = std::move(results[i]);
   return named;
 }
 
 Result<PlanReport> Function::explain(std::span<const TensorType> inputs) const {
-  return state_->executors[static_cast<size_t>(index_)]->explain(inputs);
+  FunctionState& function = state_->functions[static_cast<size_t>(index_)];
+  const auto plan = TRY(plan_for(*state_, function, inputs));
+  PlanReport report;
+  fill_report(*state_, function, *plan, {}, report);
+  return report;
 }
 
 }  // namespace tenon::runtime

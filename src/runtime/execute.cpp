@@ -1,0 +1,286 @@
+#include "runtime/execute.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstring>
+
+namespace tenon::runtime {
+namespace {
+
+// Turns a loop without an end into an error.
+constexpr int64_t kMaxIterations = 100'000'000;
+
+const Tensor kAbsentTensor;
+
+int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+// Nothing that outlives its step may point into the arena: such views have no owner.
+Status own(Tensor& t) {
+  if (!t.defined()) return {};
+  if (!t.is_list()) {
+    if (t.owner() == nullptr) t = TRY(t.clone());
+    return {};
+  }
+  bool borrowed = false;
+  for (const Tensor& item : t.items()) borrowed |= item.is_list() || item.owner() == nullptr;
+  if (!borrowed) return {};
+  std::vector<Tensor> items = t.items();
+  for (Tensor& item : items) TRY(own(item));
+  t = Tensor::list(t.dtype(), std::move(items));
+  return {};
+}
+
+class Runner {
+ public:
+  Runner(Plan& plan, Execution& execution, const Machine& machine)
+      : plan_(plan), file_(*plan.graph->file), execution_(execution), machine_(machine) {}
+
+  Status run(std::span<const Tensor> inputs, std::span<Tensor> outputs, int64_t* times_ns) {
+    for (size_t i = 0; i < inputs.size(); ++i) value(file_.inputs[i]) = inputs[i];
+    TRY(place_outputs(outputs));
+    for (size_t i = 0; i < plan_.steps.size(); ++i) {
+      const int64_t start = times_ns == nullptr ? 0 : now_ns();
+      Status status = run_step(i);
+      if (!status.ok()) return std::move(status).error().at(step_place(file_.steps[i]));
+      if (times_ns != nullptr) times_ns[i] = now_ns() - start;
+    }
+    return collect(outputs);
+  }
+
+ private:
+  Tensor& value(int i) { return execution_.values[static_cast<size_t>(i)]; }
+  const PlanValue& planned(int i) const { return plan_.values[static_cast<size_t>(i)]; }
+
+  Status place_outputs(std::span<Tensor> outputs) {
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      int v = file_.outputs[i];
+      if (planned(v).place == Place::kView) v = planned(v).source;
+      if (planned(v).place != Place::kOutput || value(v).defined()) continue;
+      const TensorType& type = planned(v).type;
+      if (outputs[i].defined())
+        value(v) =
+            Tensor::view(type.dtype, type.shape.sizes(), outputs[i].raw(), outputs[i].owner());
+      else
+        value(v) = TRY(Tensor::allocate(type.dtype, type.shape.sizes()));
+    }
+    return {};
+  }
+
+  Status collect(std::span<Tensor> outputs) {
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      const Tensor& t = value(file_.outputs[i]);
+      Tensor& out = outputs[i];
+      if (!out.defined()) {
+        out = t;
+      } else if (out.raw() != t.raw()) {
+        if (out.dtype() != t.dtype() || out.dims() != t.dims() || t.is_list())
+          return invalid_argument(fmt::format("output {} is {}, the buffer given for it {}", i,
+                                              t.type().to_string(), out.type().to_string()));
+        if (t.dtype() == DType::string)
+          std::copy_n(t.data<std::string>(), t.elements(), out.mutable_data<std::string>());
+        else if (t.byte_size() > 0)
+          std::memcpy(out.mutable_raw(), t.raw(), t.byte_size());
+      }
+    }
+    return {};
+  }
+
+  Status run_step(size_t index) {
+    const PlanStep& step = plan_.steps[index];
+    switch (step.kind) {
+      case StepKind::kNothing:
+        return {};
+      case StepKind::kView: {
+        const int out = step.step->outputs[0];
+        value(out) = value(step.step->inputs[0]).reshaped(planned(out).type.shape.sizes());
+        return {};
+      }
+      case StepKind::kStatic:
+        return run_static(index, step);
+      case StepKind::kDynamic:
+        return run_dynamic(index, *step.step);
+      case StepKind::kRegions:
+        return run_regions(index, *step.step);
+    }
+    return {};
+  }
+
+  std::vector<Tensor> operands_of(const FileStep& step) {
+    std::vector<Tensor> operands;
+    operands.reserve(step.inputs.size());
+    for (const int v : step.inputs) operands.push_back(v < 0 ? Tensor() : value(v));
+    return operands;
+  }
+
+  Status run_static(size_t index, const PlanStep& step) {
+    if (step.choice.kernel != nullptr) {
+      void* scratch = execution_.arena.get() + plan_.scratch_offset;
+      return step.choice.kernel->run(
+          {execution_.operands[index], execution_.results[index], machine_.pool, scratch});
+    }
+    const std::vector<Tensor> operands = operands_of(*step.step);
+    std::vector<Tensor> results;
+    for (const int v : step.step->outputs) results.push_back(value(v));
+    EvalContext context(operands, results);
+    TRY(step.step->op->eval(context));
+    for (size_t i = 0; i < results.size(); ++i) {
+      Tensor& planned_result = value(step.step->outputs[i]);
+      const Tensor& t = results[i];
+      if (t.raw() == planned_result.raw() || !planned_result.defined()) continue;
+      if (t.dtype() != planned_result.dtype() || t.dims() != planned_result.dims())
+        return internal_error("the result has another type than was inferred");
+      if (t.byte_size() > 0) std::memcpy(planned_result.mutable_raw(), t.raw(), t.byte_size());
+    }
+    return {};
+  }
+
+  Status run_dynamic(size_t index, const FileStep& step) {
+    const std::vector<Tensor> operands = operands_of(step);
+    TRY(run_with_kernel(index, step, operands));
+    if (value_done_) return {};
+    auto results = TRY(evaluate(*step.op, operands, static_cast<int>(step.outputs.size())));
+    for (size_t i = 0; i < step.outputs.size(); ++i) {
+      TRY(own(results[i]));
+      value(step.outputs[i]) = std::move(results[i]);
+    }
+    return {};
+  }
+
+  // A fast kernel for the types found at run time, where there is one.
+  Status run_with_kernel(size_t index, const FileStep& step, std::span<const Tensor> operands) {
+    value_done_ = false;
+    std::vector<OperandInfo> infos;
+    TensorTypes types;
+    std::vector<const Tensor*> constants;
+    for (size_t i = 0; i < operands.size(); ++i) {
+      const Tensor& t = operands[i];
+      if (t.is_list() || t.dtype() == DType::string) return {};
+      types.push_back(t.type());
+      infos.push_back({types.back(), t.defined() ? &t : nullptr, nullptr});
+      const int v = step.inputs[i];
+      constants.push_back(v >= 0 && planned(v).place == Place::kKnown ? &t : nullptr);
+    }
+    TensorTypes results = TRY(step.op->infer(InferContext(infos)));
+    results.resize(std::max(results.size(), step.outputs.size()));
+    for (size_t i = 0; i < step.outputs.size(); ++i)
+      if (results[i].is_list || (!results[i].is_none() && !results[i].shape.is_static())) return {};
+    const cpu::KernelChoice choice = cpu::choose_kernel(
+        {*step.op, types, results, constants, machine_.packs, machine_.pool.threads()});
+    if (choice.kernel == nullptr) return {};
+    for (size_t i = 0; i < step.outputs.size(); ++i)
+      if (!results[i].is_none())
+        value(step.outputs[i]) = TRY(Tensor::allocate(results[i].dtype, results[i].shape.sizes()));
+    const auto scratch = allocate_aligned(static_cast<size_t>(choice.kernel->scratch_bytes()));
+    TRY(choice.kernel->run(
+        {execution_.operands[index], execution_.results[index], machine_.pool, scratch.get()}));
+    value_done_ = true;
+    return {};
+  }
+
+  Result<std::vector<Tensor>> run_region(size_t index, size_t region,
+                                         std::span<const Tensor> inputs) {
+    TensorTypes types;
+    for (const Tensor& t : inputs) types.push_back(t.type());
+    GraphState& graph = *plan_.graph->regions[index][region];
+    auto plan = TRY(graph.plan(types, machine_.packs, machine_.pool.threads()));
+    std::vector<Tensor> outputs(graph.file->outputs.size());
+    TRY(run_plan(*plan, inputs, outputs, machine_));
+    return outputs;
+  }
+
+  Result<std::vector<Tensor>> choose_and_run(size_t index, const FileStep& step,
+                                             std::span<const Tensor> inputs) {
+    const std::string_view name = step.op->def().name;
+    if (name == "fused") return run_region(index, 0, inputs);
+    if (name == "while") {
+      if (step.regions.size() != 2) return invalid_model("a loop needs a condition and a body");
+      std::vector<Tensor> state(inputs.begin(), inputs.end());
+      for (int64_t i = 0; i < kMaxIterations; ++i) {
+        const auto condition = TRY(run_region(index, 0, state));
+        if (condition.empty() || condition[0].elements() < 1 || condition[0].is_list())
+          return invalid_model("the condition of a loop gives no value");
+        if (condition[0].int_at(0) == 0) return state;
+        auto next = TRY(run_region(index, 1, state));
+        for (Tensor& t : next) TRY(own(t));
+        state = std::move(next);
+      }
+      return resource_exhausted("the loop did not end");
+    }
+    if (inputs.empty() || inputs[0].is_list() || inputs[0].elements() < 1)
+      return invalid_model("a branch needs a scalar to choose by");
+    const auto branches = static_cast<int64_t>(step.regions.size());
+    int64_t choice = inputs[0].int_at(0);
+    if (name == "if") choice = choice != 0 ? 0 : 1;
+    // TensorFlow's Case takes the last branch for an index outside.
+    if (choice < 0 || choice >= branches) choice = branches - 1;
+    return run_region(index, static_cast<size_t>(choice), inputs.subspan(1));
+  }
+
+  Status run_regions(size_t index, const FileStep& step) {
+    auto results = TRY(choose_and_run(index, step, operands_of(step)));
+    if (results.size() < step.outputs.size())
+      return invalid_model(fmt::format("the sub-graph gives {} values, {} are needed",
+                                       results.size(), step.outputs.size()));
+    for (size_t i = 0; i < step.outputs.size(); ++i) {
+      TRY(own(results[i]));
+      const TensorType& type = planned(step.outputs[i]).type;
+      if (!is_compatible(type, results[i].type()))
+        return invalid_model(fmt::format("the sub-graph gives {} where {} was expected",
+                                         results[i].type().to_string(), type.to_string()));
+      value(step.outputs[i]) = std::move(results[i]);
+    }
+    return {};
+  }
+
+  Plan& plan_;
+  const FileGraph& file_;
+  Execution& execution_;
+  const Machine& machine_;
+  bool value_done_ = false;
+};
+
+Result<std::unique_ptr<Execution>> make_execution(const Plan& plan) {
+  auto execution = std::make_unique<Execution>();
+  execution->arena = allocate_aligned(static_cast<size_t>(plan.arena_bytes));
+  if (execution->arena == nullptr)
+    return resource_exhausted(
+        fmt::format("out of memory allocating {} bytes of activations", plan.arena_bytes));
+  auto& values = execution->values;
+  values.resize(plan.values.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    const PlanValue& v = plan.values[i];
+    if (v.place == Place::kKnown) values[i] = v.known;
+    if (v.place == Place::kArena)
+      values[i] =
+          Tensor::view(v.type.dtype, v.type.shape.sizes(), execution->arena.get() + v.offset);
+  }
+  for (const PlanStep& step : plan.steps) {
+    auto& operands = execution->operands.emplace_back();
+    auto& results = execution->results.emplace_back();
+    for (const int v : step.step->inputs)
+      operands.push_back(v < 0 ? &kAbsentTensor : &values[static_cast<size_t>(v)]);
+    for (const int v : step.step->outputs) results.push_back(&values[static_cast<size_t>(v)]);
+  }
+  return execution;
+}
+
+}  // namespace
+
+Status run_plan(Plan& plan, std::span<const Tensor> inputs, std::span<Tensor> outputs,
+                const Machine& machine, int64_t* times_ns) {
+  auto execution = plan.take_execution();
+  if (execution == nullptr) execution = TRY(make_execution(plan));
+  TRY(Runner(plan, *execution, machine).run(inputs, outputs, times_ns));
+  for (size_t i = 0; i < plan.values.size(); ++i)
+    if (plan.values[i].place != Place::kKnown && plan.values[i].place != Place::kArena)
+      execution->values[i] = Tensor();
+  plan.give_back(std::move(execution));
+  return {};
+}
+
+}  // namespace tenon::runtime

@@ -1,0 +1,310 @@
+#include "runtime/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "runtime/execute.h"
+#include "runtime/memory_plan.h"
+
+namespace tenon::runtime {
+namespace {
+
+constexpr int64_t kMaxPlanTimeBytes = 1024;
+
+bool is_static(const TensorType& type) {
+  return !type.is_list && !type.is_none() && type.shape.is_static();
+}
+bool is_shape_data(const TensorType& type) {
+  return is_static(type) && (is_int(type.dtype) || type.dtype == DType::boolean) &&
+         type.byte_size().value_or(kMaxPlanTimeBytes + 1) <= kMaxPlanTimeBytes;
+}
+
+// The value of fully known integers of this type; undefined where it cannot be built.
+Tensor tensor_of(const SymInts& ints, const TensorType& type) {
+  if (!is_shape_data(type) || (type.dtype != DType::i64 && type.dtype != DType::i32)) return {};
+  const std::vector<int64_t> sizes = type.shape.sizes();
+  auto t = Tensor::allocate(type.dtype, sizes);
+  if (!t.ok() || t->elements() != static_cast<int64_t>(ints.size())) return {};
+  for (size_t i = 0; i < ints.size(); ++i) {
+    if (!ints[i].value) return {};
+    if (type.dtype == DType::i64)
+      t->mutable_data<int64_t>()[i] = *ints[i].value;
+    else
+      t->mutable_data<int32_t>()[i] = static_cast<int32_t>(*ints[i].value);
+  }
+  return std::move(*t);
+}
+
+class Planner {
+ public:
+  Planner(GraphState& graph, cpu::PackStore& packs, int threads)
+      : graph_(graph), file_(*graph.file), packs_(packs), threads_(threads) {}
+
+  Result<std::shared_ptr<Plan>> run(std::span<const TensorType> inputs) {
+    plan_->graph = &graph_;
+    plan_->values.resize(file_.values.size());
+    plan_->steps.resize(file_.steps.size());
+    ints_.resize(file_.values.size());
+    for (size_t i = 0; i < file_.inputs.size(); ++i) {
+      PlanValue& v = value(file_.inputs[i]);
+      v.place = inputs[i].is_none() ? Place::kAbsent : Place::kInput;
+      v.type = inputs[i];
+    }
+    for (const FileConstant& c : file_.constants) set_known(c.value, c.tensor);
+    for (size_t i = 0; i < file_.steps.size(); ++i) {
+      const Status status = plan_step(i);
+      if (!status.ok()) return Error(status.error()).at(step_place(file_.steps[i]));
+    }
+    place_values();
+    return plan_;
+  }
+
+ private:
+  PlanValue& value(int i) { return plan_->values[static_cast<size_t>(i)]; }
+  void set_known(int i, Tensor t) {
+    value(i).place = Place::kKnown;
+    value(i).type = t.type();
+    value(i).known = std::move(t);
+  }
+  void set_heap(int i, TensorType type) {
+    value(i).place = Place::kHeap;
+    value(i).type = std::move(type);
+  }
+
+  Status plan_step(size_t index) {
+    const FileStep& step = file_.steps[index];
+    PlanStep& out = plan_->steps[index];
+    out.step = &step;
+    if (!step.regions.empty()) return plan_regions(index);
+    bool all_known = true, all_typed = true;
+    std::vector<OperandInfo> infos;
+    TensorTypes types;
+    std::vector<const Tensor*> constants;
+    for (const int v : step.inputs) {
+      OperandInfo info;
+      if (v >= 0) {
+        const PlanValue& p = value(v);
+        info.type = p.type;
+        if (p.place == Place::kKnown) info.constant = &p.known;
+        if (ints_[static_cast<size_t>(v)]) info.ints = &*ints_[static_cast<size_t>(v)];
+        all_known &= p.place == Place::kKnown || p.place == Place::kAbsent;
+        all_typed &= p.place == Place::kAbsent || (is_static(p.type) && !p.type.is_list);
+      }
+      types.push_back(info.type);
+      constants.push_back(info.constant);
+      infos.push_back(std::move(info));
+    }
+    const InferContext context(infos);
+    TensorTypes results = TRY(step.op->infer(context));
+    results.resize(std::max(results.size(), step.outputs.size()));
+    if (step.outputs.empty()) return {};
+    if (try_known(step, context, results, infos, all_known)) return {};
+    const bool typed = all_typed && std::all_of(step.outputs.begin(), step.outputs.end(),
+                                                [&, i = size_t{0}](int) mutable {
+                                                  const TensorType& t = results[i++];
+                                                  return t.is_none() || is_static(t);
+                                                });
+    if (typed && try_view(step, results[0], out)) return {};
+    const bool on_heap = !typed || step.op->def().has(kDataDependent) ||
+                         std::any_of(results.begin(), results.end(),
+                                     [](const auto& t) { return t.dtype == DType::string; });
+    out.kind = on_heap ? StepKind::kDynamic : StepKind::kStatic;
+    for (size_t i = 0; i < step.outputs.size(); ++i) {
+      if (results[i].is_none()) continue;
+      if (on_heap)
+        set_heap(step.outputs[i], results[i]);
+      else
+        value(step.outputs[i]).place = Place::kArena, value(step.outputs[i]).type = results[i];
+    }
+    if (!on_heap)
+      out.choice = cpu::choose_kernel({*step.op, types, results, constants, packs_, threads_});
+    return {};
+  }
+
+  // Shape arithmetic is done now, so that what depends on it has a type.
+  bool try_known(const FileStep& step, const InferContext& context, const TensorTypes& results,
+                 std::span<const OperandInfo> infos, bool all_known) {
+    if (step.op->def().has(kRandom)) return false;
+    if (const auto ints = step.op->infer_ints(context)) {
+      Tensor t = tensor_of(*ints, results[0]);
+      if (t.defined() && step.outputs.size() == 1) {
+        set_known(step.outputs[0], std::move(t));
+        return true;
+      }
+      ints_[static_cast<size_t>(step.outputs[0])] = *ints;
+    }
+    if (!all_known || !step.op->def().has_eval) return false;
+    if (step.op->def().has(kView) && is_static(results[0]) && infos[0].constant != nullptr &&
+        results[0].byte_size() == infos[0].type.byte_size() &&
+        results[0].dtype == infos[0].type.dtype && step.outputs.size() == 1) {
+      set_known(step.outputs[0], infos[0].constant->reshaped(results[0].shape.sizes()));
+      return true;
+    }
+    for (size_t i = 0; i < step.outputs.size(); ++i)
+      if (!is_shape_data(results[i])) return false;
+    std::vector<Tensor> operands;
+    for (const OperandInfo& info : infos)
+      operands.push_back(info.constant == nullptr ? Tensor() : *info.constant);
+    for (const Tensor& t : operands)
+      if (t.is_list() || static_cast<int64_t>(t.byte_size()) > kMaxPlanTimeBytes) return false;
+    auto values = evaluate(*step.op, operands, static_cast<int>(step.outputs.size()));
+    if (!values.ok()) return false;
+    for (size_t i = 0; i < step.outputs.size(); ++i)
+      if ((*values)[i].defined()) set_known(step.outputs[i], (*values)[i]);
+    return true;
+  }
+
+  bool try_view(const FileStep& step, const TensorType& result, PlanStep& out) {
+    if (!step.op->def().has(kView) || step.outputs.size() != 1 || step.inputs[0] < 0) return false;
+    const PlanValue& source = value(step.inputs[0]);
+    if (source.type.dtype != result.dtype || source.type.byte_size() != result.byte_size())
+      return false;
+    PlanValue& v = value(step.outputs[0]);
+    v.place = Place::kView;
+    v.type = result;
+    v.source = source.place == Place::kView ? source.source : step.inputs[0];
+    out.kind = StepKind::kView;
+    return true;
+  }
+
+  Status plan_regions(size_t index) {
+    const FileStep& step = file_.steps[index];
+    plan_->steps[index].kind = StepKind::kRegions;
+    plan_->steps[index].choice.name = "control flow";
+    const bool loop = step.op->def().name == "while";
+    const size_t skip = loop || step.op->def().name == "fused" ? 0 : 1;
+    TensorTypes types;
+    bool known = true;
+    for (size_t i = skip; i < step.inputs.size(); ++i) {
+      const int v = step.inputs[i];
+      types.push_back(v < 0 ? TensorType() : value(v).type);
+      known &= types.back().is_none() || is_static(types.back());
+    }
+    // Results have types here only where every branch gives the same ones.
+    TensorTypes results;
+    for (size_t r = loop ? 1 : 0; known && r < step.regions.size(); ++r) {
+      auto plan = graph_.regions[index][r]->plan(types, packs_, threads_);
+      if (!plan.ok()) {
+        known = false;
+        break;
+      }
+      TensorTypes these;
+      for (const int v : step.regions[r].outputs)
+        these.push_back((*plan)->values[static_cast<size_t>(v)].type);
+      if (loop ? these != types : !results.empty() && these != results) known = false;
+      results = std::move(these);
+    }
+    for (size_t i = 0; i < step.outputs.size(); ++i) {
+      const TensorType& declared = file_.values[static_cast<size_t>(step.outputs[i])].type;
+      TensorType unknown{declared.dtype, Shape::unranked(), declared.is_list};
+      if (declared.shape.ranked()) unknown.shape = Shape::unknown_dims(declared.shape.rank());
+      set_heap(step.outputs[i], known && i < results.size() ? results[i] : unknown);
+    }
+    return {};
+  }
+
+  int root(int v) { return value(v).place == Place::kView ? value(v).source : v; }
+
+  void place_values() {
+    std::vector<ArenaRequest> lives(plan_->values.size());
+    for (const int v : file_.outputs)
+      if (v >= 0 && value(root(v)).place == Place::kArena) value(root(v)).place = Place::kOutput;
+    int64_t scratch = 0;
+    for (size_t i = 0; i < plan_->steps.size(); ++i) {
+      const FileStep& step = file_.steps[i];
+      for (const int v : step.inputs)
+        if (v >= 0) lives[static_cast<size_t>(root(v))].last = static_cast<int>(i);
+      if (plan_->steps[i].kind != StepKind::kStatic) continue;
+      for (const int v : step.outputs) {
+        ArenaRequest& r = lives[static_cast<size_t>(v)];
+        r.first = r.last = static_cast<int>(i);
+        r.bytes = value(v).type.byte_size().value_or(0);
+      }
+      if (const auto& kernel = plan_->steps[i].choice.kernel)
+        scratch = std::max(scratch, kernel->scratch_bytes());
+    }
+    std::vector<ArenaRequest> requests;
+    std::vector<int> owners;
+    for (size_t v = 0; v < lives.size(); ++v)
+      if (plan_->values[v].place == Place::kArena) {
+        requests.push_back(lives[v]);
+        owners.push_back(static_cast<int>(v));
+      }
+    plan_->scratch_offset = place(requests);
+    plan_->arena_bytes = plan_->scratch_offset + scratch;
+    for (size_t i = 0; i < owners.size(); ++i) value(owners[i]).offset = requests[i].offset;
+  }
+
+  GraphState& graph_;
+  const FileGraph& file_;
+  cpu::PackStore& packs_;
+  int threads_;
+  std::shared_ptr<Plan> plan_ = std::make_shared<Plan>();
+  std::vector<std::optional<SymInts>> ints_;
+};
+
+}  // namespace
+
+Plan::Plan() = default;
+Plan::~Plan() = default;
+
+std::unique_ptr<Execution> Plan::take_execution() {
+  const std::lock_guard lock(mutex_);
+  if (idle_.empty()) return nullptr;
+  auto execution = std::move(idle_.back());
+  idle_.pop_back();
+  return execution;
+}
+
+void Plan::give_back(std::unique_ptr<Execution> execution) {
+  const std::lock_guard lock(mutex_);
+  idle_.push_back(std::move(execution));
+}
+
+Result<std::shared_ptr<Plan>> GraphState::plan(std::span<const TensorType> inputs,
+                                               cpu::PackStore& packs, int threads) {
+  if (inputs.size() != file->inputs.size())
+    return invalid_model(fmt::format("sub-graph '{}' takes {} values, {} are given", file->name,
+                                     file->inputs.size(), inputs.size()));
+  {
+    const std::lock_guard lock(mutex_);
+    for (size_t i = 0; i < plans_.size(); ++i)
+      if (std::equal(inputs.begin(), inputs.end(), plans_[i].key.begin(), plans_[i].key.end())) {
+        std::rotate(plans_.begin(), plans_.begin() + static_cast<ptrdiff_t>(i),
+                    plans_.begin() + static_cast<ptrdiff_t>(i) + 1);
+        return plans_[0].plan;
+      }
+  }
+  // Outside the lock: two callers may plan the same; either plan is good.
+  auto plan = TRY(Planner(*this, packs, threads).run(inputs));
+  const std::lock_guard lock(mutex_);
+  plans_.insert(plans_.begin(), {TensorTypes(inputs.begin(), inputs.end()), plan});
+  if (plans_.size() > kMaxPlans) plans_.pop_back();
+  return plan;
+}
+
+std::string step_place(const FileStep& step) {
+  return fmt::format("node '{}' ({})", step.origins.empty() ? "" : step.origins[0],
+                     step.op->def().name);
+}
+
+Result<std::unique_ptr<GraphState>> prepare(const FileGraph& graph) {
+  auto state = std::make_unique<GraphState>();
+  state->file = &graph;
+  for (const FileStep& step : graph.steps) {
+    const OpDef& def = step.op->def();
+    if (!def.outputs.accepts(static_cast<int>(step.outputs.size())) ||
+        (def.regions != kVariadic && static_cast<size_t>(def.regions) != step.regions.size()) ||
+        (!def.has_eval && step.regions.empty()))
+      return Error(Code::invalid_model,
+                   fmt::format("a step of op '{}' has {} outputs and {} sub-graphs", def.name,
+                               step.outputs.size(), step.regions.size()))
+          .at(step_place(step));
+    auto& regions = state->regions.emplace_back();
+    for (const FileGraph& region : step.regions) regions.push_back(TRY(prepare(region)));
+  }
+  return state;
+}
+
+}  // namespace tenon::runtime

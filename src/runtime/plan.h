@@ -1,0 +1,96 @@
+// A plan: how a graph is run for inputs of one set of concrete types. Made once, shared by all
+// executions; what depends on data is left to execute.h.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "device/cpu/kernel.h"
+#include "format/model_file.h"
+#include "runtime/model.h"
+
+namespace tenon::runtime {
+
+// Where a value lives while a plan runs.
+enum class Place : uint8_t {
+  kAbsent,
+  kInput,   // the caller's tensor
+  kKnown,   // constant, or computed while planning
+  kArena,   // at an offset of the execution's arena
+  kOutput,  // memory of its own, handed to the caller
+  kHeap,    // allocated by the step, its type known only then, or a string or list
+  kView     // the bytes of another value
+};
+
+struct PlanValue {
+  Place place = Place::kAbsent;
+  TensorType type;     // static unless kHeap
+  Tensor known;        // of kKnown
+  int64_t offset = 0;  // of kArena
+  int source = -1;     // of kView: the value whose bytes it has, itself no view
+};
+
+enum class StepKind : uint8_t {
+  kNothing,  // done while planning, or a view
+  kView,     // a view of an input or output tensor, made anew for each run
+  kStatic,   // types known
+  kDynamic,  // types inferred at run time
+  kRegions   // control flow
+};
+
+struct PlanStep {
+  const FileStep* step = nullptr;
+  StepKind kind = StepKind::kNothing;
+  cpu::KernelChoice choice;
+};
+
+struct GraphState;
+struct Execution;
+
+struct Plan {
+  const GraphState* graph = nullptr;
+  std::vector<PlanValue> values;
+  std::vector<PlanStep> steps;
+  int64_t arena_bytes = 0;  // with scratch
+  int64_t scratch_offset = 0;
+
+  Plan();
+  ~Plan();
+  // An execution's memory, returned for later runs.
+  std::unique_ptr<Execution> take_execution();
+  void give_back(std::unique_ptr<Execution> execution);
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Execution>> idle_;
+};
+
+// A graph of the file with what planning needs, and its plans so far.
+struct GraphState {
+  const FileGraph* file = nullptr;
+  std::vector<std::vector<std::unique_ptr<GraphState>>> regions;  // by step
+
+  // The plan for these types, from the cache or new. Errors: of the ops' inference.
+  Result<std::shared_ptr<Plan>> plan(std::span<const TensorType> inputs, cpu::PackStore& packs,
+                                     int threads);
+
+ private:
+  static constexpr size_t kMaxPlans = 16;
+  struct Entry {
+    TensorTypes key;
+    std::shared_ptr<Plan> plan;
+  };
+  std::mutex mutex_;
+  std::vector<Entry> plans_;  // most recently used first
+};
+
+// Checks what the reader leaves to the user of the ops: counts of outputs and regions.
+Result<std::unique_ptr<GraphState>> prepare(const FileGraph& graph);
+
+// "node 'x' (conv)", for errors.
+std::string step_place(const FileStep& step);
+
+}  // namespace tenon::runtime
