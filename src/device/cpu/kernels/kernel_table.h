@@ -36,13 +36,6 @@ struct KernelTable {
   void (*depthwise_row)(const DepthwiseRow& row) = nullptr;
   void (*pool_row)(const PoolRow& row) = nullptr;
 
-  // Panels of B (pack.h) from b[k, n], or from b[n, k] when transposed, times alpha.
-  void (*pack_panels)(int64_t k, int64_t n, const float* b, int64_t ldb, bool transposed,
-                      float alpha, float* packed) = nullptr;
-  // y[c, r] = x[r, c] for 4-byte elements.
-  void (*transpose32)(int64_t rows, int64_t cols, const void* x, int64_t ldx, void* y,
-                      int64_t ldy) = nullptr;
-
   void (*activate)(const Activation& activation, const float* x, float* y, size_t n) = nullptr;
   void (*unary[kUnaryOps])(const float* x, float* y, size_t n) = {};
   void (*binary[kBinaryOps])(const float* a, const float* b, float* y, size_t n) = {};

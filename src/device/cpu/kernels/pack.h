@@ -17,6 +17,10 @@ int64_t packed_b_floats(int64_t k, int64_t n);
 // Packs row-major b[k, n], rows `ldb` floats apart; or, transposed, b[n, k].
 void pack_b(int64_t k, int64_t n, const float* b, int64_t ldb, bool transposed, float* packed);
 
+// The same of alpha * b.
+void pack_b_scaled(int64_t k, int64_t n, const float* b, int64_t ldb, bool transposed, float alpha,
+                   float* packed);
+
 // The inverse, into row-major b[k, n]; for tools and tests.
 void unpack_b(int64_t k, int64_t n, const float* packed, float* b, int64_t ldb);
 

@@ -1,0 +1,115 @@
+// Cache blocking of products on one thread, and how a product is dealt to several.
+#include "device/cpu/kernels/gemm_region.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "device/cpu/kernels/pack.h"
+
+namespace tenon::cpu {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// A panel of this many rows streams from L2 while the tile's rows of A stay in L1.
+constexpr int64_t kMaxDepth = 1024;
+// Floats of A that may stay in L2 beside it.
+constexpr int64_t kMaxAFloats = 96 << 10;
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+}  // namespace
+
+void set_activation(GemmBlock& block, const Activation& activation) {
+  block.low = -kInfinity;
+  block.high = kInfinity;
+  block.post = {};
+  if (activation.kind == ActivationKind::kRelu) {
+    block.low = 0;
+  } else if (activation.kind == ActivationKind::kClip) {
+    block.low = activation.alpha;
+    block.high = activation.beta;
+  } else {
+    block.post = activation;
+  }
+}
+
+void gemm_region(const GemmRegion& region, const KernelTable& table) {
+  const int64_t tile = table.tile_rows;
+  const int64_t depth_blocks =
+      region.m <= tile ? 1 : std::max<int64_t>(1, ceil_div(region.k, kMaxDepth));
+  const int64_t depth = ceil_div(region.k, depth_blocks);
+  const int64_t tiles = ceil_div(region.m, tile);
+  const int64_t max_tiles =
+      std::max<int64_t>(96 / tile, kMaxAFloats / std::max<int64_t>(1, depth * tile));
+  const int64_t row_blocks = std::max<int64_t>(1, ceil_div(tiles, max_tiles));
+  const int64_t rows = ceil_div(tiles, row_blocks) * tile;
+
+  GemmBlock block;
+  block.n = region.n;
+  block.lda = region.lda;
+  block.b_panel_stride = region.b_panel_stride;
+  block.ldc = region.ldc;
+  for (int64_t row = 0; row < region.m; row += rows) {
+    block.m = std::min(rows, region.m - row);
+    block.c = region.c + row * region.ldc;
+    for (int64_t d = 0; d < depth_blocks; ++d) {
+      const int64_t k = d * depth;
+      const bool first = d == 0, last = d + 1 == depth_blocks;
+      block.run = std::min(depth, region.k - k);
+      block.a = region.a + row * region.lda + k;
+      block.b = region.b + k * kPanelColumns;
+      block.bias = first ? region.bias : nullptr;
+      block.add = block.c;
+      block.ld_add = region.ldc;
+      if (first) {
+        block.add =
+            region.residual != nullptr ? region.residual + row * region.ld_residual : nullptr;
+        block.ld_add = region.ld_residual;
+      }
+      set_activation(block, last ? region.activation : Activation{});
+      table.gemm_block(block);
+    }
+  }
+}
+
+GemmGrid choose_gemm_grid(int64_t m, int64_t n, int64_t k, int threads, const KernelTable& table) {
+  const int64_t row_tiles = std::max<int64_t>(1, ceil_div(m, table.tile_rows));
+  const int64_t column_tiles = std::max<int64_t>(1, ceil_div(n, table.tile_columns));
+  const auto grid_of = [&](int64_t rows, int64_t columns) {
+    GemmGrid grid;
+    grid.row_block = ceil_div(row_tiles, rows) * table.tile_rows;
+    grid.column_block = ceil_div(column_tiles, columns) * table.tile_columns;
+    grid.row_blocks = std::max<int64_t>(1, ceil_div(m, grid.row_block));
+    grid.column_blocks = std::max<int64_t>(1, ceil_div(n, grid.column_block));
+    return grid;
+  };
+  // In cycles: two vectors a cycle, loads of fresh operands at a few floats a cycle, a few
+  // microseconds to wake the others.
+  const double fresh = 0.15 * static_cast<double>(k);
+  const double overhead = 500;
+  const auto cost = [&](const GemmGrid& grid) {
+    const double rows = static_cast<double>(std::min(grid.row_block, row_tiles * table.tile_rows));
+    const double columns = static_cast<double>(grid.column_block);
+    const double work = rows * columns / (2.0 * table.lanes) * static_cast<double>(k);
+    const double rounds = static_cast<double>(ceil_div(grid.tasks(), threads));
+    return rounds * (work + fresh * (rows + columns) + overhead) + (grid.tasks() > 1 ? 3000 : 0);
+  };
+  GemmGrid best = grid_of(1, 1);
+  if (threads <= 1) return best;
+  double best_cost = cost(best);
+  for (const int64_t per_thread : {1, 2, 3, 4, 6, 8}) {
+    const int64_t tasks = per_thread * threads;
+    for (int64_t rows = 1; rows <= tasks; ++rows) {
+      if (tasks % rows != 0 || rows > row_tiles || tasks / rows > column_tiles) continue;
+      const GemmGrid grid = grid_of(rows, tasks / rows);
+      const double c = cost(grid);
+      if (c < best_cost) best = grid, best_cost = c;
+    }
+  }
+  return best;
+}
+
+}  // namespace tenon::cpu

@@ -1,0 +1,45 @@
+// A product on one thread, cut so that its operands stay in the caches; what the parallel drivers
+// (gemm, convolution, recurrent, attention) hand out as tasks.
+#pragma once
+
+#include <cstdint>
+
+#include "device/cpu/kernels/activation.h"
+#include "device/cpu/kernels/blocks.h"
+#include "device/cpu/kernels/kernel_table.h"
+
+namespace tenon::cpu {
+
+// Sets the clip that the micro kernel applies, and what is left for after it.
+void set_activation(GemmBlock& block, const Activation& activation);
+
+// c[m, n] = activation(a x b + bias + residual), b packed with `b_panel_stride` floats from one
+// panel to the next (k * 16 when all of k is used).
+struct GemmRegion {
+  int64_t m = 0;
+  int64_t n = 0;
+  int64_t k = 0;
+  const float* a = nullptr;
+  int64_t lda = 0;
+  const float* b = nullptr;
+  int64_t b_panel_stride = 0;
+  float* c = nullptr;
+  int64_t ldc = 0;
+  const float* bias = nullptr;
+  const float* residual = nullptr;
+  int64_t ld_residual = 0;
+  Activation activation;
+};
+void gemm_region(const GemmRegion& region, const KernelTable& table);
+
+// How m x n x k is dealt to threads: blocks of rows and columns, whole tiles each, one task a pair.
+struct GemmGrid {
+  int64_t row_block = 0;
+  int64_t column_block = 0;
+  int64_t row_blocks = 0;
+  int64_t column_blocks = 0;
+  int64_t tasks() const { return row_blocks * column_blocks; }
+};
+GemmGrid choose_gemm_grid(int64_t m, int64_t n, int64_t k, int threads, const KernelTable& table);
+
+}  // namespace tenon::cpu

@@ -1,0 +1,170 @@
+// The GEMM micro kernels: a tile of C in registers, rows of A broadcast, panels of B streamed.
+#include "device/cpu/kernels/blocks.h"
+#include "device/cpu/kernels/isa/isa.h"
+#include "device/cpu/kernels/isa/simd.h"
+#include "device/cpu/kernels/pack.h"
+
+namespace tenon::cpu::TENON_ISA {
+namespace {
+
+// 6 x 2 accumulators + 2 of B + 1 of A of 16 registers; 12 x 2 + 2 + 1 of 32.
+constexpr int kRows = TENON_LANES == 8 ? 6 : 12;
+constexpr int kVectors = 2;
+constexpr int kColumns = kVectors * kLanes;
+constexpr int kStep = kPanelColumns;
+static_assert(kColumns % kPanelColumns == 0);
+static_assert(kPanelColumns % kLanes == 0);
+
+struct Tile {
+  const float* const* rows;  // [taps][kRows]
+  int64_t offset;
+  int64_t taps;
+  int64_t run;
+  const float* b;         // the first vector of a row of B
+  int64_t second_vector;  // the second one, floats after the first
+};
+
+// Adds one step of k to the accumulators.
+template <int kM, int kN>
+TENON_INLINE void step(const float* const (&a)[kM], int64_t k, const float* b, int64_t second,
+                       Floats (&acc)[kM][kN]) {
+  const Floats b0 = load(b);
+  Floats b1{};
+  if constexpr (kN == 2) b1 = load(b + second);
+#pragma GCC unroll 16
+  for (int r = 0; r < kM; ++r) {
+    const Floats x = splat(a[r][k]);
+    accumulate(acc[r][0], x, b0);
+    if constexpr (kN == 2) accumulate(acc[r][1], x, b1);
+  }
+}
+
+// Few rows leave too few independent sums to hide the latency of an addition; they get kChains
+// sets of them over successive k.
+template <int kM, int kN>
+constexpr int kChains = kM* kN >= 8   ? 1
+                        : kM* kN >= 4 ? 2
+                                      : 4;
+
+template <int kM, int kN>
+TENON_INLINE void multiply(const Tile& tile, Floats (&acc)[kM][kN]) {
+  constexpr int kSets = kChains<kM, kN>;
+  Floats sums[kSets][kM][kN];
+#pragma GCC unroll 64
+  for (int i = 0; i < kSets * kM * kN; ++i) sums[i / (kM * kN)][i / kN % kM][i % kN] = Floats{};
+  const float* b = tile.b;
+  const int64_t second = kLanes == kPanelColumns ? tile.second_vector : kLanes;
+  const float* const* rows = tile.rows;
+  for (int64_t t = 0; t < tile.taps; ++t, rows += kRows) {
+    const float* a[kM];
+#pragma GCC unroll 16
+    for (int r = 0; r < kM; ++r) a[r] = rows[r] + tile.offset;
+    int64_t k = 0;
+    // Unrolling further was slower: the compiler renames accumulators with extra moves.
+    for (; k + kSets <= tile.run; k += kSets, b += kSets * kStep) {
+#pragma GCC unroll 4
+      for (int u = 0; u < kSets; ++u) step<kM, kN>(a, k + u, b + u * kStep, second, sums[u]);
+    }
+    if constexpr (kSets > 1)
+      for (; k < tile.run; ++k, b += kStep) step<kM, kN>(a, k, b, second, sums[0]);
+  }
+#pragma GCC unroll 64
+  for (int i = 0; i < kM * kN; ++i) {
+    Floats total = sums[0][i / kN][i % kN];
+    if constexpr (kSets == 2) total += sums[1][i / kN][i % kN];
+    if constexpr (kSets == 4)
+      total =
+          (total + sums[1][i / kN][i % kN]) + (sums[2][i / kN][i % kN] + sums[3][i / kN][i % kN]);
+    acc[i / kN][i % kN] = total;
+  }
+}
+
+// Multiplies and stores one tile of kM rows; `columns` <= kN * kLanes of them exist.
+template <int kM, int kN>
+void run_tile(const GemmBlock& block, const Tile& tile, int64_t row, int64_t column, int columns) {
+  Floats acc[kM][kN];
+  multiply<kM, kN>(tile, acc);
+  const Floats low = splat(block.low), high = splat(block.high);
+  float* c = block.c + row * block.ldc + column;
+  const float* add = block.add != nullptr ? block.add + row * block.ld_add + column : nullptr;
+  const float* bias = block.bias != nullptr ? block.bias + column : nullptr;
+  if (columns == kN * kLanes) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kN; ++v) {
+      const Floats offset = bias != nullptr ? load(bias + v * kLanes) : Floats{};
+#pragma GCC unroll 16
+      for (int r = 0; r < kM; ++r) {
+        Floats x = acc[r][v] + offset;
+        if (add != nullptr) x += load(add + r * block.ld_add + v * kLanes);
+        store(c + r * block.ldc + v * kLanes, clip(x, low, high));
+      }
+    }
+    return;
+  }
+#pragma GCC unroll 2
+  for (int v = 0; v < kN; ++v) {
+    const int lanes = columns - v * kLanes < kLanes ? columns - v * kLanes : kLanes;
+    const Floats offset = bias != nullptr ? load_part(bias + v * kLanes, lanes) : Floats{};
+#pragma GCC unroll 16
+    for (int r = 0; r < kM; ++r) {
+      Floats x = acc[r][v] + offset;
+      if (add != nullptr) x += load_part(add + r * block.ld_add + v * kLanes, lanes);
+      x = clip(x, low, high);
+      if (lanes == kLanes)
+        store(c + r * block.ldc + v * kLanes, x);
+      else
+        store_part(c + r * block.ldc + v * kLanes, x, lanes);
+    }
+  }
+}
+
+using TileFunction = void (*)(const GemmBlock&, const Tile&, int64_t, int64_t, int);
+
+template <int kN>
+constexpr TileFunction kTileFunctions[] = {
+    run_tile<1, kN>,  run_tile<2, kN>,  run_tile<3, kN>,
+    run_tile<4, kN>,  run_tile<5, kN>,  run_tile<6, kN>,
+#if TENON_LANES == 16
+    run_tile<7, kN>,  run_tile<8, kN>,  run_tile<9, kN>,
+    run_tile<10, kN>, run_tile<11, kN>, run_tile<12, kN>,
+#endif
+};
+static_assert(sizeof(kTileFunctions<1>) / sizeof(TileFunction) == kRows);
+
+void gemm_block(const GemmBlock& block) {
+  const float* plain_rows[kRows];
+  for (int64_t column = 0; column < block.n; column += kColumns) {
+    const int columns = static_cast<int>(block.n - column < kColumns ? block.n - column : kColumns);
+    const TileFunction* functions = columns > kLanes ? kTileFunctions<2> : kTileFunctions<1>;
+    Tile tile{plain_rows,
+              block.piece_offset,
+              block.taps,
+              block.run,
+              block.b + column / kPanelColumns * block.b_panel_stride,
+              block.b_panel_stride};
+    for (int64_t row = 0; row < block.m; row += kRows) {
+      const int rows = static_cast<int>(block.m - row < kRows ? block.m - row : kRows);
+      if (block.pieces != nullptr) {
+        tile.rows = block.pieces + row * block.tile_taps;
+      } else {
+        for (int r = 0; r < rows; ++r) plain_rows[r] = block.a + (row + r) * block.lda;
+      }
+      functions[rows - 1](block, tile, row, column, columns);
+      if (block.post.kind != ActivationKind::kNone)
+        for (int r = 0; r < rows; ++r) {
+          float* c = block.c + (row + r) * block.ldc + column;
+          activate(block.post, c, c, static_cast<size_t>(columns));
+        }
+    }
+  }
+}
+
+}  // namespace
+
+void fill_gemm(KernelTable& table) {
+  table.tile_rows = kRows;
+  table.tile_columns = kColumns;
+  table.gemm_block = gemm_block;
+}
+
+}  // namespace tenon::cpu::TENON_ISA

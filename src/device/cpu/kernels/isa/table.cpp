@@ -1,0 +1,20 @@
+// The table of one instruction set.
+#include "device/cpu/kernels/isa/isa.h"
+#include "device/cpu/kernels/isa/simd.h"
+
+namespace tenon::cpu::TENON_ISA {
+
+const KernelTable& kernel_table() {
+  static constinit KernelTable table;
+  static const bool filled = [] {
+    table.name = kIsaName;
+    table.lanes = kLanes;
+    fill_gemm(table);
+    fill_elementwise(table);
+    return true;
+  }();
+  (void)filled;
+  return table;
+}
+
+}  // namespace tenon::cpu::TENON_ISA
