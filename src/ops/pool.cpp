@@ -39,7 +39,10 @@ Result<TensorTypes> infer_pool(const P& p, const InferContext& context) {
       return invalid_argument(fmt::format("{}: the window of {} is larger than the padded input {}",
                                           P::name, span, context.shape(0).to_string()));
     int64_t n = room / stride + 1;
-    if (p.ceil_mode && room % stride != 0 && n * stride < size + begin) ++n;
+    if (p.ceil_mode) {
+      n = (room + stride - 1) / stride + 1;
+      if (n > 1 && (n - 1) * stride >= size + begin) --n;
+    }
     d = n;
   }
   return TensorTypes{out};
