@@ -1,0 +1,23 @@
+// The sub-commands of `tenon`: each adds itself to the command line and returns an exit status.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "base/result.h"
+
+namespace tenon::tool {
+
+// What the chosen sub-command will do; set by its callback while the line is parsed.
+using Action = std::function<Status()>;
+
+void add_compile(CLI::App& app, Action& action);
+void add_check(CLI::App& app, Action& action);
+void add_run(CLI::App& app, Action& action);
+void add_bench(CLI::App& app, Action& action);
+void add_inspect(CLI::App& app, Action& action);
+void add_explain(CLI::App& app, Action& action);
+
+}  // namespace tenon::tool

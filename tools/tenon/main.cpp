@@ -1,0 +1,32 @@
+// The command line. Exit status: 0 fine, 1 the model or its input, 2 usage, 3 environment, 70 our bug.
+#include <cstdio>
+#include <exception>
+
+#include "commands.h"
+
+int main(int argc, char** argv) {
+  CLI::App app{"Compiles trained TensorFlow and ONNX models into one .tenon file and runs it."};
+  app.set_version_flag("--version", "tenon 0.1.0");
+  app.require_subcommand(1);
+  app.footer("Example:\n  tenon compile saved_model -o model.tenon\n"
+             "  tenon run model.tenon --input images=images.npy --output-dir out");
+  tenon::tool::Action action;
+  tenon::tool::add_compile(app, action);
+  tenon::tool::add_check(app, action);
+  tenon::tool::add_run(app, action);
+  tenon::tool::add_bench(app, action);
+  tenon::tool::add_inspect(app, action);
+  tenon::tool::add_explain(app, action);
+  try {
+    app.parse(argc, argv);
+    const tenon::Status status = action();
+    if (status.ok()) return 0;
+    std::fprintf(stderr, "tenon: %s\n", status.error().to_string().c_str());
+    return tenon::exit_status(status.error().code);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "tenon: internal: %s\n", error.what());
+    return 70;
+  }
+}
