@@ -13,11 +13,11 @@ struct NpyType {
   DType dtype;
   std::string_view descr;
 };
-constexpr NpyType kTypes[] = {
-    {DType::f32, "<f4"}, {DType::f64, "<f8"}, {DType::f16, "<f2"},  {DType::i8, "|i1"},
-    {DType::i16, "<i2"}, {DType::i32, "<i4"}, {DType::i64, "<i8"},  {DType::u8, "|u1"},
-    {DType::u16, "<u2"}, {DType::u32, "<u4"}, {DType::u64, "<u8"},  {DType::boolean, "|b1"},
-    {DType::c64, "<c8"}, {DType::c128, "<c16"}};
+constexpr NpyType kTypes[] = {{DType::f32, "<f4"}, {DType::f64, "<f8"},  {DType::f16, "<f2"},
+                              {DType::i8, "|i1"},  {DType::i16, "<i2"},  {DType::i32, "<i4"},
+                              {DType::i64, "<i8"}, {DType::u8, "|u1"},   {DType::u16, "<u2"},
+                              {DType::u32, "<u4"}, {DType::u64, "<u8"},  {DType::boolean, "|b1"},
+                              {DType::c64, "<c8"}, {DType::c128, "<c16"}};
 
 // The text after `'key': ` in the header's dictionary.
 std::string_view header_value(std::string_view header, std::string_view key) {
@@ -58,7 +58,8 @@ Result<Tensor> to_c_order(const Tensor& t) {
       offset += rest % t.dim(axis) * stride;
       rest /= t.dim(axis);
     }
-    std::memcpy(dst + static_cast<size_t>(i) * size, src + static_cast<size_t>(offset) * size, size);
+    std::memcpy(dst + static_cast<size_t>(i) * size, src + static_cast<size_t>(offset) * size,
+                size);
   }
   return out;
 }
@@ -82,11 +83,13 @@ Result<Tensor> parse(const std::shared_ptr<const MappedFile>& file) {
     const std::string_view digits = descr.substr(descr.find('S') + 1);
     std::from_chars(digits.data(), digits.data() + digits.size(), width);
     const int64_t n = TRY(checked_elements(dims, std::max<size_t>(width, sizeof(std::string))));
-    if (static_cast<size_t>(n) * width > data.size()) return invalid_argument("the data is cut off");
+    if (static_cast<size_t>(n) * width > data.size())
+      return invalid_argument("the data is cut off");
     Tensor t = TRY(Tensor::allocate(DType::string, dims));
     for (int64_t i = 0; i < n; ++i) {
       const std::string_view cell = as_text(data.subspan(static_cast<size_t>(i) * width, width));
-      t.mutable_data<std::string>()[i] = std::string(cell.substr(0, cell.find_last_not_of('\0') + 1));
+      t.mutable_data<std::string>()[i] =
+          std::string(cell.substr(0, cell.find_last_not_of('\0') + 1));
     }
     return t;
   }
@@ -100,9 +103,10 @@ Result<Tensor> parse(const std::shared_ptr<const MappedFile>& file) {
     if (reinterpret_cast<uintptr_t>(data.data()) % dtype_size(type.dtype) != 0) return t.clone();
     return t;
   }
-  return unsupported(fmt::format("element type '{}' is not supported; save numbers in little-endian "
-                                 "order, or byte strings",
-                                 descr));
+  return unsupported(
+      fmt::format("element type '{}' is not supported; save numbers in little-endian "
+                  "order, or byte strings",
+                  descr));
 }
 
 }  // namespace

@@ -7,8 +7,8 @@
 
 namespace tenon {
 
-// Maps the file; the tensor points into it. Fixed-length byte strings (`|S5`) become string tensors.
-// Errors name the file and say what was expected.
+// Maps the file; the tensor points into it. Fixed-length byte strings (`|S5`) become string
+// tensors. Errors name the file and say what was expected.
 Result<Tensor> read_npy(const std::string& path);
 
 // Strings are written as fixed-length byte strings. Lists are refused.

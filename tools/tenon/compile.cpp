@@ -1,4 +1,6 @@
 // `tenon compile`, `tenon check` and `tenon explain`.
+#include "compiler/compile.h"
+
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -8,7 +10,6 @@
 #include <map>
 
 #include "commands.h"
-#include "compiler/compile.h"
 #include "format/model_file.h"
 #include "runtime/model.h"
 
@@ -33,7 +34,8 @@ Result<std::pair<std::string, std::vector<int64_t>>> parse_shape(const std::stri
     int64_t d = -1;
     const auto [p, error] = std::from_chars(item.data(), item.data() + item.size(), d);
     if (item != "?" && (error != std::errc() || p != item.data() + item.size() || d < -1))
-      return invalid_argument(fmt::format("--input-shape '{}' is not of the form NAME:1,224,224,3", text));
+      return invalid_argument(
+          fmt::format("--input-shape '{}' is not of the form NAME:1,224,224,3", text));
     dims.push_back(d);
     list.remove_prefix(std::min(item.size() + 1, list.size()));
   }
@@ -56,7 +58,8 @@ Result<CompileOptions> options_of(const CompileArguments& a) {
 void add_model_options(CLI::App& command, CompileArguments& a) {
   command.add_option("MODEL", a.model, "SavedModel folder, .pb, .pbtxt or .onnx")->required();
   command.add_option("--signature", a.signature, "only this signature (default: all)");
-  command.add_option("--input-shape", a.shapes, "NAME:1,224,224,3; repeatable; -1 keeps a dimension open");
+  command.add_option("--input-shape", a.shapes,
+                     "NAME:1,224,224,3; repeatable; -1 keeps a dimension open");
   command.add_option("--inputs", a.inputs, "inputs of a GraphDef")->delimiter(',');
   command.add_option("--outputs", a.outputs, "outputs of a GraphDef")->delimiter(',');
   command.add_flag("--json", a.json, "machine-readable output");
@@ -87,17 +90,23 @@ Status compile(const CompileArguments& a) {
   }
   if (options.progress) fmt::print(stderr, "\r\x1b[K");
   TRY(write_model(output, compiled.model));
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (a.json) {
-    nlohmann::json json{{"output", output}, {"file_bytes", file_bytes(output)}, {"seconds", seconds},
+    nlohmann::json json{{"output", output},
+                        {"file_bytes", file_bytes(output)},
+                        {"seconds", seconds},
                         {"warnings", compiled.report.warnings}};
     for (const FunctionReport& f : compiled.report.functions)
-      json["functions"].push_back({{"signature", f.key}, {"nodes_imported", f.nodes_imported},
-                                   {"nodes_compiled", f.nodes_compiled}, {"rules", firings_of(f)}});
+      json["functions"].push_back({{"signature", f.key},
+                                   {"nodes_imported", f.nodes_imported},
+                                   {"nodes_compiled", f.nodes_compiled},
+                                   {"rules", firings_of(f)}});
     fmt::print("{}\n", json.dump(2));
     return {};
   }
-  for (const std::string& warning : compiled.report.warnings) fmt::print(stderr, "warning: {}\n", warning);
+  for (const std::string& warning : compiled.report.warnings)
+    fmt::print(stderr, "warning: {}\n", warning);
   for (const FunctionReport& f : compiled.report.functions)
     fmt::print("{}: {} nodes -> {} nodes\n", f.key, f.nodes_imported, f.nodes_compiled);
   fmt::print("{}: {} bytes, {:.2f} s\n", output, file_bytes(output), seconds);
@@ -106,10 +115,14 @@ Status compile(const CompileArguments& a) {
 
 const char* fate_name(Fate fate) {
   switch (fate) {
-    case Fate::mapped: return "mapped";
-    case Fate::folded: return "folded";
-    case Fate::on_cpu: return "cpu";
-    case Fate::unsupported: return "unsupported";
+    case Fate::mapped:
+      return "mapped";
+    case Fate::folded:
+      return "folded";
+    case Fate::on_cpu:
+      return "cpu";
+    case Fate::unsupported:
+      return "unsupported";
   }
   return "";
 }
@@ -121,8 +134,10 @@ Status check(const CompileArguments& a) {
   if (a.json) {
     nlohmann::json json{{"format", report.format}, {"nodes", nlohmann::json::array()}};
     for (const NodeReport& node : report.nodes)
-      json["nodes"].push_back(
-          {{"name", node.name}, {"op", node.op}, {"fate", fate_name(node.fate)}, {"reason", node.reason}});
+      json["nodes"].push_back({{"name", node.name},
+                               {"op", node.op},
+                               {"fate", fate_name(node.fate)},
+                               {"reason", node.reason}});
     fmt::print("{}\n", json.dump(2));
   } else {
     for (const NodeReport& node : report.nodes)

@@ -1,4 +1,5 @@
-// The command line. Exit status: 0 fine, 1 the model or its input, 2 usage, 3 environment, 70 our bug.
+// The command line. Exit status: 0 fine, 1 the model or its input, 2 usage, 3 environment, 70 our
+// bug.
 #include <cstdio>
 #include <exception>
 
@@ -8,8 +9,9 @@ int main(int argc, char** argv) {
   CLI::App app{"Compiles trained TensorFlow and ONNX models into one .tenon file and runs it."};
   app.set_version_flag("--version", "tenon 0.1.0");
   app.require_subcommand(1);
-  app.footer("Example:\n  tenon compile saved_model -o model.tenon\n"
-             "  tenon run model.tenon --input images=images.npy --output-dir out");
+  app.footer(
+      "Example:\n  tenon compile saved_model -o model.tenon\n"
+      "  tenon run model.tenon --input images=images.npy --output-dir out");
   tenon::tool::Action action;
   tenon::tool::add_compile(app, action);
   tenon::tool::add_check(app, action);

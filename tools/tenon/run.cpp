@@ -44,7 +44,8 @@ Status run(const RunArguments& a) {
     const size_t equals = text.find('=');
     if (equals == std::string::npos && function.inputs().size() != 1)
       return invalid_argument(fmt::format("--input '{}' is not of the form NAME=FILE.npy", text));
-    const std::string name = equals == std::string::npos ? function.inputs()[0].name : text.substr(0, equals);
+    const std::string name =
+        equals == std::string::npos ? function.inputs()[0].name : text.substr(0, equals);
     inputs[name] = TRY(read_npy(text.substr(equals == std::string::npos ? 0 : equals + 1)));
   }
   const auto begin = Clock::now();
@@ -58,7 +59,8 @@ Status run(const RunArguments& a) {
       path = a.output_dir + "/" + file_name_of(name);
       TRY(write_npy(path, tensor));
     }
-    json["outputs"][name] = {{"dtype", dtype_long_name(tensor.dtype())}, {"shape", tensor.dims()}, {"file", path}};
+    json["outputs"][name] = {
+        {"dtype", dtype_long_name(tensor.dtype())}, {"shape", tensor.dims()}, {"file", path}};
     if (!a.json)
       fmt::print("{}: {}{}{}\n", name, tensor.type().to_string(), path.empty() ? "" : " -> ", path);
   }
@@ -72,7 +74,8 @@ Result<std::vector<Tensor>> sample_inputs(const runtime::Function& function, int
   uint32_t state = 1;
   for (const runtime::PortInfo& port : function.inputs()) {
     if (!port.type.shape.ranked() || port.type.is_list)
-      return unsupported(fmt::format("input '{}' has no rank; give data with `tenon run`", port.name));
+      return unsupported(
+          fmt::format("input '{}' has no rank; give data with `tenon run`", port.name));
     std::vector<int64_t> dims;
     for (int i = 0; i < port.type.shape.rank(); ++i)
       dims.push_back(port.type.shape[i].size_or(i == 0 ? batch : 1));
@@ -88,7 +91,8 @@ Result<std::vector<Tensor>> sample_inputs(const runtime::Function& function, int
 }
 
 double percentile(const std::vector<double>& sorted, double p) {
-  return sorted[std::min(sorted.size() - 1, static_cast<size_t>(p * static_cast<double>(sorted.size())))];
+  return sorted[std::min(sorted.size() - 1,
+                         static_cast<size_t>(p * static_cast<double>(sorted.size())))];
 }
 
 Status bench(const RunArguments& a) {
@@ -116,13 +120,19 @@ Status bench(const RunArguments& a) {
   ::getrusage(RUSAGE_SELF, &usage);
   struct stat info {};
   ::stat(a.file.c_str(), &info);
-  nlohmann::json json{
-      {"latency_ms", {{"min", times.front()}, {"p50", percentile(times, 0.5)}, {"p90", percentile(times, 0.9)},
-                      {"p99", percentile(times, 0.99)}, {"mean", sum / runs}}},
-      {"throughput_per_s", runs * static_cast<double>(a.batch) / total * 1000},
-      {"runs", times.size()}, {"batch", a.batch}, {"load_ms", load_ms}, {"first_run_ms", first_ms},
-      {"peak_rss_bytes", static_cast<int64_t>(usage.ru_maxrss) * 1024},
-      {"file_bytes", static_cast<int64_t>(info.st_size)}};
+  nlohmann::json json{{"latency_ms",
+                       {{"min", times.front()},
+                        {"p50", percentile(times, 0.5)},
+                        {"p90", percentile(times, 0.9)},
+                        {"p99", percentile(times, 0.99)},
+                        {"mean", sum / runs}}},
+                      {"throughput_per_s", runs * static_cast<double>(a.batch) / total * 1000},
+                      {"runs", times.size()},
+                      {"batch", a.batch},
+                      {"load_ms", load_ms},
+                      {"first_run_ms", first_ms},
+                      {"peak_rss_bytes", static_cast<int64_t>(usage.ru_maxrss) * 1024},
+                      {"file_bytes", static_cast<int64_t>(info.st_size)}};
   if (a.json) {
     fmt::print("{}\n", json.dump(2));
     return {};
@@ -142,8 +152,10 @@ Status inspect(const RunArguments& a) {
   for (const std::string& key : model.functions()) {
     const auto f = TRY(model.function(key));
     nlohmann::json entry{{"signature", key}};
-    for (const auto& port : f.inputs()) entry["inputs"].push_back({{"name", port.name}, {"type", port.type.to_string()}});
-    for (const auto& port : f.outputs()) entry["outputs"].push_back({{"name", port.name}, {"type", port.type.to_string()}});
+    for (const auto& port : f.inputs())
+      entry["inputs"].push_back({{"name", port.name}, {"type", port.type.to_string()}});
+    for (const auto& port : f.outputs())
+      entry["outputs"].push_back({{"name", port.name}, {"type", port.type.to_string()}});
     json["functions"].push_back(entry);
   }
   if (a.json) {
@@ -155,8 +167,10 @@ Status inspect(const RunArguments& a) {
   for (const std::string& key : model.functions()) {
     const auto f = TRY(model.function(key));
     fmt::print("signature {}\n", key);
-    for (const auto& port : f.inputs()) fmt::print("  in  {}: {}\n", port.name, port.type.to_string());
-    for (const auto& port : f.outputs()) fmt::print("  out {}: {}\n", port.name, port.type.to_string());
+    for (const auto& port : f.inputs())
+      fmt::print("  in  {}: {}\n", port.name, port.type.to_string());
+    for (const auto& port : f.outputs())
+      fmt::print("  out {}: {}\n", port.name, port.type.to_string());
   }
   return {};
 }
@@ -173,14 +187,21 @@ Status explain(const RunArguments& a) {
     if (step.at_plan_time) continue;
     const std::string type = step.outputs.empty() ? "" : step.outputs[0].to_string();
     const std::string origin = step.origins.empty() ? "" : step.origins[0];
-    json["steps"].push_back({{"op", step.op}, {"kernel", step.kernel}, {"type", type}, {"flops", step.flops},
-                             {"origins", step.origins}, {"refusals", step.refusals}});
+    json["steps"].push_back({{"op", step.op},
+                             {"kernel", step.kernel},
+                             {"type", type},
+                             {"flops", step.flops},
+                             {"origins", step.origins},
+                             {"refusals", step.refusals}});
     if (a.json) continue;
-    fmt::print("{:<16} {:<18} {:<22} {:>12} flop  {}\n", step.op, step.kernel, type, step.flops, origin);
+    fmt::print("{:<16} {:<18} {:<22} {:>12} flop  {}\n", step.op, step.kernel, type, step.flops,
+               origin);
     for (const std::string& refusal : step.refusals) fmt::print("    not {}\n", refusal);
   }
-  if (a.json) fmt::print("{}\n", json.dump(2));
-  else fmt::print("arena {} bytes, weights {} bytes\n", report.arena_bytes, report.weight_bytes);
+  if (a.json)
+    fmt::print("{}\n", json.dump(2));
+  else
+    fmt::print("arena {} bytes, weights {} bytes\n", report.arena_bytes, report.weight_bytes);
   return {};
 }
 
@@ -207,7 +228,8 @@ void add_run(CLI::App& app, Action& action) {
 void add_bench(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("bench", "Measure latency and throughput of a .tenon file");
   auto a = add_common(*command);
-  command->add_option("--batch", a->batch, "size of an open first dimension")->check(CLI::PositiveNumber);
+  command->add_option("--batch", a->batch, "size of an open first dimension")
+      ->check(CLI::PositiveNumber);
   command->add_option("--duration", a->duration, "seconds to measure")->check(CLI::PositiveNumber);
   command->footer("Example:\n  tenon bench digits.tenon --threads 2 --json");
   command->callback([a, &action] { action = [a] { return bench(*a); }; });
@@ -221,9 +243,11 @@ void add_inspect(CLI::App& app, Action& action) {
 }
 
 void add_explain(CLI::App& app, Action& action) {
-  auto* command = app.add_subcommand("explain", "Say which kernel computes each step, and why not another");
+  auto* command =
+      app.add_subcommand("explain", "Say which kernel computes each step, and why not another");
   auto a = add_common(*command);
-  command->add_option("--batch", a->batch, "size of an open first dimension")->check(CLI::PositiveNumber);
+  command->add_option("--batch", a->batch, "size of an open first dimension")
+      ->check(CLI::PositiveNumber);
   command->footer("Example:\n  tenon explain digits.tenon");
   command->callback([a, &action] { action = [a] { return explain(*a); }; });
 }
