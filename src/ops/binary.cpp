@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "ops/ints.h"
 #include "ops/registry.h"
 
 namespace tenon {
@@ -40,7 +41,7 @@ bool accepts(BinaryKind kind, DType t) {
   }
 }
 
-// A value that is certainly not negative without being known.
+// The same size, whatever it is.
 bool same_symbol(const SymInt& a, const SymInt& b) {
   return !a.value && !b.value && a.dim.is_symbol() && a.dim.same(b.dim);
 }
@@ -142,8 +143,7 @@ Result<TensorTypes> infer_binary(BinaryKind kind, const InferContext& context) {
 }
 
 std::optional<SymInts> infer_binary_ints(BinaryKind kind, const InferContext& context) {
-  if (!is_int(context.dtype(0)) || !context.shape(0).ranked() || !context.shape(1).ranked() ||
-      context.shape(0).rank() > 1 || context.shape(1).rank() > 1)
+  if (!is_int(context.dtype(0)) || !may_be_sizes(context, 0) || !may_be_sizes(context, 1))
     return std::nullopt;
   const auto a = context.ints(0), b = context.ints(1);
   if (!a || !b) return std::nullopt;

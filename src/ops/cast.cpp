@@ -7,6 +7,7 @@
 #include <limits>
 #include <vector>
 
+#include "ops/ints.h"
 #include "ops/registry.h"
 #include "tensor/visit.h"
 
@@ -92,6 +93,7 @@ std::optional<SymInts> Cast::infer_ints(const InferContext& context) const {
   };
   if (!wide(to) || !(wide(context.dtype(0)) || context.dtype(0) == DType::boolean))
     return std::nullopt;
+  if (!may_be_sizes(context, 0)) return std::nullopt;
   auto ints = context.ints(0);
   if (!ints) return std::nullopt;
   for (const SymInt& s : *ints) {

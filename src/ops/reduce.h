@@ -3,7 +3,7 @@
 
 #include <array>
 
-#include "ops/op.h"
+#include "ops/ints.h"
 
 namespace tenon {
 
@@ -50,8 +50,9 @@ struct Reduce {
   // The number of elements of a shape.
   std::optional<SymInts> infer_ints(const InferContext& context) const {
     if constexpr (K != ReduceKind::prod) return std::nullopt;
+    if (!may_be_sizes(context, 0) || !is_int(context.dtype(0))) return std::nullopt;
     const auto ints = context.ints(0);
-    if (!ints || !context.shape(0).ranked() || context.shape(0).rank() != 1) return std::nullopt;
+    if (!ints) return std::nullopt;
     Dim product = 1;
     for (const SymInt& s : *ints) {
       if (s.value && *s.value < 0) return std::nullopt;

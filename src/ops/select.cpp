@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "ops/broadcast.h"
+#include "ops/ints.h"
 #include "ops/registry.h"
 #include "tensor/visit.h"
 
@@ -24,8 +25,9 @@ std::optional<SymInts> Select::infer_ints(const InferContext& context) const {
   size_t n = 1;
   std::optional<SymInts> lists[3];
   for (int i = 0; i < 3; ++i) {
+    if (!may_be_sizes(context, i)) return std::nullopt;
     lists[i] = context.ints(i);
-    if (!lists[i] || !context.shape(i).ranked() || context.shape(i).rank() > 1) return std::nullopt;
+    if (!lists[i]) return std::nullopt;
     const size_t size = lists[i]->size();
     if (size != 1 && n != 1 && size != n) return std::nullopt;
     if (size != 1) n = size;
