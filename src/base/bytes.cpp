@@ -67,9 +67,10 @@ MappedFile::~MappedFile() {
 }
 
 std::shared_ptr<std::byte> allocate_aligned(size_t size) {
-  void* p = ::operator new(size == 0 ? 1 : size, std::align_val_t{64}, std::nothrow);
+  void* p = ::operator new (size == 0 ? 1 : size, std::align_val_t{64}, std::nothrow);
   if (p == nullptr) return nullptr;
-  return {static_cast<std::byte*>(p), [](std::byte* q) { ::operator delete(q, std::align_val_t{64}); }};
+  return {static_cast<std::byte*>(p),
+          [](std::byte* q) { ::operator delete (q, std::align_val_t{64}); }};
 }
 
 Status write_file_atomically(const std::string& path, std::span<const Bytes> parts) {

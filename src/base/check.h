@@ -8,8 +8,8 @@ namespace tenon {
 [[noreturn]] void check_failed(std::string_view condition, const char* file, int line);
 }  // namespace tenon
 
-#define TENON_CHECK(condition)                                                      \
-  do {                                                                              \
-    if (!(condition)) [[unlikely]]                                                  \
-      ::tenon::check_failed(#condition, __FILE__, __LINE__);                        \
+#define TENON_CHECK(condition)                               \
+  do {                                                       \
+    if (!(condition)) [[unlikely]]                           \
+      ::tenon::check_failed(#condition, __FILE__, __LINE__); \
   } while (false)

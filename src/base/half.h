@@ -18,7 +18,8 @@ struct Half {
     const uint32_t x = std::bit_cast<uint32_t>(value);
     const uint32_t sign = (x >> 16) & 0x8000u;
     const uint32_t magnitude = x & 0x7fffffffu;
-    if (magnitude > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u | ((x >> 13) & 0x1ffu));
+    if (magnitude > 0x7f800000u)
+      return static_cast<uint16_t>(sign | 0x7e00u | ((x >> 13) & 0x1ffu));
     if (magnitude >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);
     if (magnitude < 0x38800000u) {
       // Subnormal: adding 0.5 aligns the mantissa so that the hardware rounds it.
@@ -47,8 +48,9 @@ struct BFloat16 {
   BFloat16() = default;
   explicit BFloat16(float value) {
     const uint32_t x = std::bit_cast<uint32_t>(value);
-    bits = (x & 0x7fffffffu) > 0x7f800000u ? static_cast<uint16_t>((x >> 16) | 0x40u)
-                                           : static_cast<uint16_t>((x + 0x7fffu + ((x >> 16) & 1u)) >> 16);
+    bits = (x & 0x7fffffffu) > 0x7f800000u
+               ? static_cast<uint16_t>((x >> 16) | 0x40u)
+               : static_cast<uint16_t>((x + 0x7fffu + ((x >> 16) & 1u)) >> 16);
   }
   explicit operator float() const { return std::bit_cast<float>(uint32_t{bits} << 16); }
 };

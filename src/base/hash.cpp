@@ -14,7 +14,9 @@ uint64_t hash64(Bytes bytes, uint64_t seed) {
 StreamHash64::StreamHash64() : state_(XXH3_createState()) {
   XXH3_64bits_reset(static_cast<XXH3_state_t*>(state_));
 }
-StreamHash64::~StreamHash64() { XXH3_freeState(static_cast<XXH3_state_t*>(state_)); }
+StreamHash64::~StreamHash64() {
+  XXH3_freeState(static_cast<XXH3_state_t*>(state_));
+}
 void StreamHash64::add(Bytes bytes) {
   XXH3_64bits_update(static_cast<XXH3_state_t*>(state_), bytes.data(), bytes.size());
 }

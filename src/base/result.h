@@ -14,14 +14,14 @@ namespace tenon {
 
 // Who has to act on an error. The numeric values are part of the C ABI.
 enum class Code : int {
-  invalid_argument = 1,    // the caller's value is wrong: shape, dtype, name, flag
-  invalid_model = 2,       // the model or file is malformed or inconsistent
-  not_found = 3,           // a name, file, signature or shard that is not there
-  unsupported = 4,         // well-formed, but Tenon cannot do it (yet); the message says what can be done
+  invalid_argument = 1,  // the caller's value is wrong: shape, dtype, name, flag
+  invalid_model = 2,     // the model or file is malformed or inconsistent
+  not_found = 3,         // a name, file, signature or shard that is not there
+  unsupported = 4,  // well-formed, but Tenon cannot do it (yet); the message says what can be done
   resource_exhausted = 5,  // memory, sizes beyond a limit
   io = 6,                  // the operating system refused; may succeed when tried again
   cancelled = 7,
-  internal = 70,           // our bug
+  internal = 70,  // our bug
 };
 
 std::string_view code_name(Code code);
@@ -53,13 +53,27 @@ struct Error {
   std::string to_string() const;
 };
 
-inline Error invalid_argument(std::string m) { return {Code::invalid_argument, std::move(m)}; }
-inline Error invalid_model(std::string m) { return {Code::invalid_model, std::move(m)}; }
-inline Error not_found(std::string m) { return {Code::not_found, std::move(m)}; }
-inline Error unsupported(std::string m) { return {Code::unsupported, std::move(m)}; }
-inline Error resource_exhausted(std::string m) { return {Code::resource_exhausted, std::move(m)}; }
-inline Error io_error(std::string m) { return {Code::io, std::move(m)}; }
-inline Error internal_error(std::string m) { return {Code::internal, std::move(m)}; }
+inline Error invalid_argument(std::string m) {
+  return {Code::invalid_argument, std::move(m)};
+}
+inline Error invalid_model(std::string m) {
+  return {Code::invalid_model, std::move(m)};
+}
+inline Error not_found(std::string m) {
+  return {Code::not_found, std::move(m)};
+}
+inline Error unsupported(std::string m) {
+  return {Code::unsupported, std::move(m)};
+}
+inline Error resource_exhausted(std::string m) {
+  return {Code::resource_exhausted, std::move(m)};
+}
+inline Error io_error(std::string m) {
+  return {Code::io, std::move(m)};
+}
+inline Error internal_error(std::string m) {
+  return {Code::internal, std::move(m)};
+}
 
 // Either a T or an Error. Must be looked at.
 template <typename T>
@@ -67,9 +81,9 @@ class [[nodiscard]] Result {
  public:
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}
   template <typename U = T>
-    requires(std::is_convertible_v<U &&, T> && !std::is_same_v<std::remove_cvref_t<U>, Result> &&
-             !std::is_same_v<std::remove_cvref_t<U>, Error>)
-  Result(U&& value) : state_(std::in_place_index<0>, std::forward<U>(value)) {}
+  requires(std::is_convertible_v<U&&, T> && !std::is_same_v<std::remove_cvref_t<U>, Result> &&
+           !std::is_same_v<std::remove_cvref_t<U>, Error>) Result(U&& value)
+      : state_(std::in_place_index<0>, std::forward<U>(value)) {}
 
   bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }
@@ -107,15 +121,17 @@ class [[nodiscard]] Result<void> {
 };
 
 using Status = Result<void>;
-inline Status ok_status() { return {}; }
+inline Status ok_status() {
+  return {};
+}
 
 }  // namespace tenon
 
 // Yields the value of a Result expression, or returns its error from the enclosing function.
-#define TRY(...)                                      \
-  __extension__({                                     \
-    auto try_result_ = (__VA_ARGS__);                 \
-    if (!try_result_.ok()) [[unlikely]]               \
-      return std::move(try_result_).error();          \
-    std::move(try_result_).value();                   \
+#define TRY(...)                             \
+  __extension__({                            \
+    auto try_result_ = (__VA_ARGS__);        \
+    if (!try_result_.ok()) [[unlikely]]      \
+      return std::move(try_result_).error(); \
+    std::move(try_result_).value();          \
   })

@@ -11,7 +11,8 @@
 
 namespace tenon {
 namespace {
-// Spins this long before sleeping: loops inside one execution follow each other within microseconds.
+// Spins this long before sleeping: loops inside one execution follow each other within
+// microseconds.
 constexpr int kSpins = 4000;
 }  // namespace
 
@@ -92,8 +93,10 @@ void ThreadPool::run(int64_t tasks, TaskFunction function, void* context) {
   }
   s.drain();
   for (int spins = 0; s.running.load(std::memory_order_acquire) != 0; ++spins)
-    if (spins < kSpins) _mm_pause();
-    else std::this_thread::yield();
+    if (spins < kSpins)
+      _mm_pause();
+    else
+      std::this_thread::yield();
 }
 
 }  // namespace tenon

@@ -21,7 +21,11 @@ class ThreadPool {
   // (a caller that finds the pool busy runs its loop alone). Allocates nothing. Must not nest.
   template <typename Body>
   void parallel_for(int64_t tasks, Body&& body) {
-    run(tasks, [](void* context, int64_t i) { (*static_cast<std::remove_reference_t<Body>*>(context))(i); },
+    run(
+        tasks,
+        [](void* context, int64_t i) {
+          (*static_cast<std::remove_reference_t<Body>*>(context))(i);
+        },
         const_cast<void*>(static_cast<const void*>(&body)));
   }
 

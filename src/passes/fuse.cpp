@@ -175,7 +175,7 @@ std::optional<ActivationCall> as_activation(const Node& node) {
     return ActivationCall{"hard_sigmoid", number("alpha"), number("beta")};
   if (node.is("gelu"))
     return ActivationCall{attr_is(node, "approximate", std::string("tanh")) ? "gelu_tanh"
-                                                                                      : "gelu_erf"};
+                                                                            : "gelu_erf"};
   return std::nullopt;
 }
 

@@ -24,31 +24,35 @@ Values same(RuleContext& c) {
   constexpr char k##tf_name[] = core; \
   constexpr Rule r##tf_name = same<k##tf_name>;
 TENON_SAME(Relu, "relu")
-TENON_SAME(Sigmoid, "sigmoid") TENON_SAME(Tanh, "tanh") TENON_SAME(Exp, "exp") TENON_SAME(
-    Log, "log") TENON_SAME(Log1p, "log1p") TENON_SAME(Sqrt, "sqrt") TENON_SAME(Rsqrt, "rsqrt")
-    TENON_SAME(Square, "square") TENON_SAME(Neg, "neg") TENON_SAME(Abs, "abs") TENON_SAME(
-        Erf, "erf") TENON_SAME(Erfc, "erfc") TENON_SAME(Floor, "floor") TENON_SAME(Ceil, "ceil")
-        TENON_SAME(Round, "round") TENON_SAME(Sign, "sign") TENON_SAME(Softplus, "softplus")
-            TENON_SAME(Softsign, "softsign") TENON_SAME(Sin, "sin") TENON_SAME(Cos, "cos")
-                TENON_SAME(Reciprocal, "reciprocal") TENON_SAME(LogicalNot, "logical_not")
-                    TENON_SAME(Add, "add") TENON_SAME(Sub, "sub") TENON_SAME(Mul, "mul")
-                        TENON_SAME(RealDiv, "div") TENON_SAME(FloorDiv, "floor_div") TENON_SAME(
-                            FloorMod, "floor_mod") TENON_SAME(Pow, "pow") TENON_SAME(Minimum, "min")
-                            TENON_SAME(Maximum, "max") TENON_SAME(DivNoNan, "div_no_nan")
-                                TENON_SAME(SquaredDifference, "squared_difference")
-                                    TENON_SAME(LogicalAnd, "logical_and") TENON_SAME(LogicalOr,
-                                                                                     "logical_or")
-                                        TENON_SAME(Equal, "equal") TENON_SAME(NotEqual, "not_equal")
-                                            TENON_SAME(Less, "less")
-                                                TENON_SAME(LessEqual, "less_equal")
-                                                    TENON_SAME(Greater, "greater")
-                                                        TENON_SAME(GreaterEqual, "greater_equal")
-                                                            TENON_SAME(SelectV2, "select")
-                                                                TENON_SAME(Expand, "expand")
-                                                                    TENON_SAME(Tile, "tile")
+TENON_SAME(Sigmoid, "sigmoid")
+TENON_SAME(Tanh, "tanh") TENON_SAME(Exp, "exp") TENON_SAME(Log, "log") TENON_SAME(Log1p, "log1p")
+    TENON_SAME(Sqrt, "sqrt") TENON_SAME(Rsqrt, "rsqrt") TENON_SAME(Square, "square") TENON_SAME(
+        Neg, "neg") TENON_SAME(Abs, "abs") TENON_SAME(Erf, "erf") TENON_SAME(Erfc, "erfc")
+        TENON_SAME(Floor, "floor") TENON_SAME(Ceil, "ceil") TENON_SAME(Round, "round")
+            TENON_SAME(Sign, "sign") TENON_SAME(Softplus, "softplus") TENON_SAME(Softsign,
+                                                                                 "softsign")
+                TENON_SAME(Sin, "sin") TENON_SAME(Cos, "cos") TENON_SAME(Reciprocal, "reciprocal")
+                    TENON_SAME(LogicalNot, "logical_not") TENON_SAME(Add, "add")
+                        TENON_SAME(Sub, "sub") TENON_SAME(Mul, "mul") TENON_SAME(RealDiv, "div")
+                            TENON_SAME(FloorDiv, "floor_div") TENON_SAME(FloorMod, "floor_mod")
+                                TENON_SAME(Pow, "pow") TENON_SAME(Minimum, "min")
+                                    TENON_SAME(Maximum, "max") TENON_SAME(DivNoNan, "div_no_nan")
+                                        TENON_SAME(SquaredDifference, "squared_difference")
+                                            TENON_SAME(LogicalAnd, "logical_and")
+                                                TENON_SAME(LogicalOr,
+                                                           "logical_or") TENON_SAME(Equal, "equal")
+                                                    TENON_SAME(NotEqual,
+                                                               "not_equal") TENON_SAME(Less, "less")
+                                                        TENON_SAME(LessEqual, "less_equal")
+                                                            TENON_SAME(Greater, "greater")
+                                                                TENON_SAME(GreaterEqual,
+                                                                           "greater_equal")
+                                                                    TENON_SAME(SelectV2, "select")
+                                                                        TENON_SAME(Expand, "expand")
+                                                                            TENON_SAME(Tile, "tile")
 #undef TENON_SAME
 
-                                                                        Values
+                                                                                Values
     constant(RuleContext& c) {
   const TensorProto proto = TRY(c.node.attrs.get_tensor("value"));
   const auto value = TRY(tensor_value(proto, c.importer.model().owner));
