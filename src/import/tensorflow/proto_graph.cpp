@@ -3,7 +3,8 @@
 
 #include "import/tensorflow/proto_read.h"
 
-namespace tenon::tf {
+// Found by the namespace of WireReader: the other argument has none of ours.
+namespace tenon {
 
 void read(WireReader& in, std::pair<int64_t, bool>& dim) {
   while (in.next()) {
@@ -16,6 +17,10 @@ void read(WireReader& in, std::pair<int64_t, bool>& dim) {
     }
   }
 }
+
+}  // namespace tenon
+
+namespace tenon::tf {
 
 void read(WireReader& in, ShapeProto& out) {
   while (in.next()) {

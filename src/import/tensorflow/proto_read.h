@@ -2,30 +2,11 @@
 #pragma once
 
 #include "import/tensorflow/proto.h"
-#include "import/tensorflow/wire.h"
+#include "import/wire.h"
 
-namespace tenon::tf {
+// Found by the namespace of WireReader: the other argument has none of ours.
+namespace tenon {
 
-void read(WireReader& in, ShapeProto& out);
-void read(WireReader& in, TensorProto& out);
-void read(WireReader& in, GraphDef& out);
-
-// An entry of a map<string, V>, V being a message with a read() overload.
-template <typename V>
-void read(WireReader& in, std::pair<std::string_view, V>& out) {
-  while (in.next()) {
-    switch (in.key()) {
-      case length_key(1):
-        out.first = in.text();
-        break;
-      case length_key(2):
-        in.message(out.second);
-        break;
-      default:
-        in.skip();
-    }
-  }
-}
 inline void read(WireReader& in, std::pair<std::string_view, std::string_view>& out) {
   while (in.next()) {
     switch (in.key()) {
@@ -48,6 +29,31 @@ inline void read(WireReader& in, std::pair<std::string_view, Bytes>& out) {
         break;
       case length_key(2):
         out.second = in.bytes();
+        break;
+      default:
+        in.skip();
+    }
+  }
+}
+
+}  // namespace tenon
+
+namespace tenon::tf {
+
+void read(WireReader& in, ShapeProto& out);
+void read(WireReader& in, TensorProto& out);
+void read(WireReader& in, GraphDef& out);
+
+// An entry of a map<string, V>, V being a message with a read() overload.
+template <typename V>
+void read(WireReader& in, std::pair<std::string_view, V>& out) {
+  while (in.next()) {
+    switch (in.key()) {
+      case length_key(1):
+        out.first = in.text();
+        break;
+      case length_key(2):
+        in.message(out.second);
         break;
       default:
         in.skip();

@@ -5,6 +5,41 @@
 
 #include "import/tensorflow/proto_read.h"
 
+// Found by the namespace of WireReader: the other argument has none of ours.
+namespace tenon {
+
+void read(WireReader& in, std::pair<int64_t, std::string_view>& child) {
+  while (in.next()) {
+    switch (in.key()) {
+      case varint_key(1):
+        child.first = in.varint();
+        break;
+      case length_key(2):
+        child.second = in.text();
+        break;
+      default:
+        in.skip();
+    }
+  }
+}
+
+void read(WireReader& in, std::pair<int64_t, int64_t>& version) {
+  while (in.next()) {
+    switch (in.key()) {
+      case varint_key(1):
+        version.first = in.varint();
+        break;
+      case varint_key(2):
+        version.second = in.varint();
+        break;
+      default:
+        in.skip();
+    }
+  }
+}
+
+}  // namespace tenon
+
 namespace tenon::tf {
 
 void read(WireReader& in, TensorInfo& out) {
@@ -108,21 +143,6 @@ void read(WireReader& in, SaverDef& out) {
         break;
       case varint_key(7):
         out.version = in.varint();
-        break;
-      default:
-        in.skip();
-    }
-  }
-}
-
-void read(WireReader& in, std::pair<int64_t, std::string_view>& child) {
-  while (in.next()) {
-    switch (in.key()) {
-      case varint_key(1):
-        child.first = in.varint();
-        break;
-      case length_key(2):
-        child.second = in.text();
         break;
       default:
         in.skip();
@@ -286,21 +306,6 @@ void read(WireReader& in, BundleHeader& out) {
     }
   }
   out.min_consumer = version.second;
-}
-
-void read(WireReader& in, std::pair<int64_t, int64_t>& version) {
-  while (in.next()) {
-    switch (in.key()) {
-      case varint_key(1):
-        version.first = in.varint();
-        break;
-      case varint_key(2):
-        version.second = in.varint();
-        break;
-      default:
-        in.skip();
-    }
-  }
 }
 
 void read(WireReader& in, SliceExtent& out) {

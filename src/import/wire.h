@@ -10,7 +10,7 @@
 #include "base/bytes.h"
 #include "base/result.h"
 
-namespace tenon::tf {
+namespace tenon {
 
 // Field keys as they stand on the wire, for switch labels.
 constexpr uint32_t varint_key(uint32_t number) {
@@ -134,4 +134,4 @@ Result<T> decode_message(Bytes bytes, std::string_view what) {
   return out;
 }
 
-}  // namespace tenon::tf
+}  // namespace tenon

@@ -1,8 +1,8 @@
-#include "import/tensorflow/wire.h"
+#include "import/wire.h"
 
 #include <fmt/format.h>
 
-namespace tenon::tf {
+namespace tenon {
 namespace {
 constexpr int kMaxDepth = 64;
 // Structs may take a few times the bytes they come from; a file of empty messages may not take
@@ -51,4 +51,4 @@ bool WireReader::enter() {
   return true;
 }
 
-}  // namespace tenon::tf
+}  // namespace tenon
