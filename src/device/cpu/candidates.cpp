@@ -1,10 +1,16 @@
 // The explicit table of kernels the CPU device offers, by op.
-#include "device/cpu/kernel.h"
+#include "device/cpu/candidates.h"
 
 namespace tenon::cpu {
 
 std::span<const KernelCandidate> kernel_candidates() {
-  return {};
+  static const std::vector<KernelCandidate> all = [] {
+    std::vector<KernelCandidate> list;
+    for (const auto group : {matmul_candidates(), pointwise_candidates()})
+      list.insert(list.end(), group.begin(), group.end());
+    return list;
+  }();
+  return all;
 }
 
 }  // namespace tenon::cpu

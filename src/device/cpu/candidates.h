@@ -1,0 +1,31 @@
+// The groups of kernel candidates, one file each.
+#pragma once
+
+#include "device/cpu/kernel.h"
+#include "device/cpu/kernels/activation.h"
+#include "ops/activation.h"
+
+namespace tenon::cpu {
+
+std::span<const KernelCandidate> matmul_candidates();
+std::span<const KernelCandidate> pointwise_candidates();
+
+// The kernels' spelling of an op's fused activation.
+inline Activation to_kernel(tenon::ActivationKind kind, double alpha, double beta) {
+  return {static_cast<ActivationKind>(kind), static_cast<float>(alpha), static_cast<float>(beta)};
+}
+static_assert(static_cast<int>(tenon::ActivationKind::elu) ==
+              static_cast<int>(ActivationKind::kElu));
+static_assert(static_cast<int>(tenon::ActivationKind::silu) ==
+              static_cast<int>(ActivationKind::kSilu));
+
+// Whether every operand that is there, and every result, is f32.
+inline bool all_f32(const StepInfo& s) {
+  for (const TensorType& t : s.inputs)
+    if (!t.is_none() && t.dtype != DType::f32) return false;
+  for (const TensorType& t : s.outputs)
+    if (!t.is_none() && t.dtype != DType::f32) return false;
+  return true;
+}
+
+}  // namespace tenon::cpu
