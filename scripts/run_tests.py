@@ -65,13 +65,9 @@ def unit_tests(build, results, word):
     return counts if counts.failed or not status else counts + failed_without_report(status)
 
 
-def data_tests(build, results, word):
-    program = build / "bin/tenon_data_tests"
-    if not program.exists():
-        print("no data-driven tests in this build", flush=True)
-        return Counts()
-    arguments = [word] if word else []
-    process = subprocess.Popen([program, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+def counted(command):
+    """Runs a program whose last line counts its tests, and passes its output through."""
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     counts = None
     for line in process.stdout:
         sys.stdout.write(line)
@@ -79,9 +75,23 @@ def data_tests(build, results, word):
             counts = Counts(*(int(group or 0) for group in match.groups()))
     status = process.wait()
     if counts is None:
-        print(f"{program.name} ended with status {status} and no count", flush=True)
+        print(f"{Path(command[0]).name} ended with status {status} and no count", flush=True)
         return failed_without_report(1)
     return counts if counts.failed or not status else counts + failed_without_report(status)
+
+
+def data_tests(build, results, word):
+    program = build / "bin/tenon_data_tests"
+    if not program.exists():
+        print("no data-driven tests in this build", flush=True)
+        return Counts()
+    return counted([program, *([word] if word else [])])
+
+
+def model_tests(build, results, word):
+    selection = ["--filter", word] if word else []
+    return counted([sys.executable, "tests/e2e/models_table.py", "--build", build,
+                    "--json", results / "models.json", *selection])
 
 
 def python_tests(build, results, word):
@@ -109,7 +119,7 @@ def python_tests(build, results, word):
     return counts
 
 
-SUITES = {"unit": unit_tests, "data": data_tests, "python": python_tests}
+SUITES = {"unit": unit_tests, "data": data_tests, "models": model_tests, "python": python_tests}
 
 
 def main():
