@@ -45,13 +45,11 @@ Status check_options(const CompileOptions& options) {
         fmt::format("precision '{}' is not there; this version compiles: fp32", options.precision));
   for (const std::string& name : options.disabled) {
     const auto named = [&](const auto& x) { return x.name == name; };
-    if (std::ranges::any_of(all_passes(), named) || std::ranges::any_of(simplify_rules(), named) ||
-        std::ranges::any_of(fuse_rules(), named))
-      continue;
+    const std::vector<Rule> rules = all_rules();
+    if (std::ranges::any_of(all_passes(), named) || std::ranges::any_of(rules, named)) continue;
     std::string names;
     for (const Pass& p : all_passes()) names += std::string(p.name) + " ";
-    for (const Rule& r : simplify_rules()) names += std::string(r.name) + " ";
-    for (const Rule& r : fuse_rules()) names += std::string(r.name) + " ";
+    for (const Rule& r : rules) names += std::string(r.name) + " ";
     return invalid_argument(
         fmt::format("there is no rule '{}' to disable; there are: {}", name, names));
   }

@@ -19,6 +19,14 @@ simplify_rules();  // identities, casts, reshapes and transposes that do nothing
 std::span<const Rule>
 fuse_rules();  // bias, batch normalisation, residual and activation into producers
 
+// Norms, activations and softmax written out in small ops.
+std::span<const Rule> recognise_rules();
+// Moves transposes down, where they meet and cancel.
+std::span<const Rule> transpose_rules();
+
+// Every rule of the groups above.
+std::vector<Rule> all_rules();
+
 // All passes by name, in the order of the default pipeline.
 std::span<const Pass> all_passes();
 
