@@ -38,6 +38,7 @@ const Tensor* per_channel(const Value* value, const Value* like) {
   const Tensor* t = value == nullptr ? nullptr : value->constant();
   if (t == nullptr || t->dtype() != DType::f32 || !like->shape().ranked()) return nullptr;
   const int rank = like->shape().rank();
+  if (rank == 0) return nullptr;
   const Dim channels = like->shape()[rank - 1];
   if (!channels.known() || t->elements() != channels.size() || t->rank() > rank) return nullptr;
   if (t->rank() == 0 || t->dim(t->rank() - 1) != channels.size()) return nullptr;

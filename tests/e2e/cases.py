@@ -140,12 +140,11 @@ def formula(function, inputs, **outputs):
 def formula_cases():
     x = np.array([[-2.0], [0.5], [7.0]], np.float32)
     scalar, whole = np.float32(2.5), np.int32(7)
-    half = {"x": x}
-    serving = (("half_plus_two_cpu/00000123", 2), ("half_plus_two_mkl/00000123", 2), ("half_plus_two_2_versions/00000123", 2),
-               ("half_plus_three/00000123", 3))
-    for name, addend in serving:
+    serving = (("half_plus_two_cpu/00000123", x, 2), ("half_plus_two_mkl/00000123", x, 2),
+               ("half_plus_two_2_versions/00000123", x, 2), ("half_plus_three/00000123", scalar, 3))
+    for name, value, addend in serving:
         yield Case(f"tf/serving_{name}", SHARED / f"tf/serving_{name}",
-                   formula("serving_default", half, y=lambda x, a=addend: x / 2 + np.float32(a)),
+                   formula("serving_default", {"x": value}, y=lambda x, a=addend: x / 2 + np.float32(a)),
                    ["--signature", "serving_default"])
     yield Case("tf/serving_matrix_half_plus_two/1", SHARED / "tf/serving_matrix_half_plus_two/1",
                formula("", {"x": pattern((2, 3, 3), -4, 4)}, y=lambda x: x / 2 + 2))
