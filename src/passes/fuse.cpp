@@ -160,6 +160,38 @@ Result<bool> fuse_residual(Graph& graph, Node& node) {
   return false;
 }
 
+// Zero padding of spatial dimensions before a convolution.
+Result<bool> fuse_pad(Graph& graph, Node& node) {
+  if (!node.is("conv")) return false;
+  const Node* pad = node.input(0)->producer();
+  if (pad == nullptr || !pad->is("pad") || !attr_is(*pad, "mode", std::string("constant")) ||
+      !attr_is(*pad, "axes", std::vector<int64_t>{}) || pad->input(1)->constant() == nullptr)
+    return false;
+  if (const Value* value = pad->input(2))
+    if (value->constant() == nullptr || value->constant()->real_at(0) != 0) return false;
+  const auto amounts = pad->input(1)->constant()->to_ints();
+  const size_t rank = amounts.size() / 2;
+  if (rank < 3) return false;
+  for (const size_t outer : {size_t{0}, rank - 1})
+    if (amounts[outer] != 0 || amounts[outer + rank] != 0) return false;
+  auto pads = std::get<std::vector<int64_t>>(attr(node, "pads"));
+  pads.resize(2 * (rank - 2), 0);
+  for (size_t i = 0; i < rank - 2; ++i) {
+    if (amounts[i + 1] < 0 || amounts[i + 1 + rank] < 0) return false;
+    pads[i] += amounts[i + 1];
+    pads[i + rank - 2] += amounts[i + 1 + rank];
+  }
+  auto op = node.op().clone();
+  TRY(set_attr(*op, "pads", pads));
+  std::vector<Value*> operands = node.inputs();
+  operands[0] = pad->input(0);
+  Builder builder(graph, &node);
+  builder.set_origins(merge_origins({pad, &node}));
+  Node* fused = TRY(builder.add(std::move(op), std::move(operands)));
+  graph.replace_all_uses(node.output(), fused->output());
+  return true;
+}
+
 struct ActivationCall {
   std::string kind;
   double alpha = 0, beta = 0;
@@ -203,6 +235,7 @@ constexpr Rule kRules[] = {
     {"fold-batch-norm", "batch_norm(conv(x, w, b)) = conv(x, w*s, b*s + t)", fold_batch_norm},
     {"fold-channel-scale", "conv(x, w, b) * s = conv(x, w*s, b*s), s per channel",
      fold_channel_scale},
+    {"fuse-pad", "conv(pad(x)) = conv(x){pads}, zeros around spatial dimensions", fuse_pad},
     {"fuse-bias", "conv(x, w) + b = conv(x, w, b), b per channel", fuse_bias},
     {"fuse-residual", "conv(x, w, b) + r = conv(x, w, b, r)", fuse_residual},
     {"fuse-activation", "relu(conv(x, …)) = conv(x, …){activation=relu}", fuse_activation},
