@@ -1,0 +1,196 @@
+// tenon._native: what the Python package cannot do by itself. Its shape is a private matter between
+// this file and python/tenon/.
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstring>
+#include <memory>
+
+#include "compiler/compile.h"
+#include "convert.h"
+
+namespace tenon::python {
+namespace {
+
+// The bytes of a Python object with the buffer protocol, for the length of a call.
+class Buffer {
+ public:
+  explicit Buffer(nb::handle object) {
+    if (PyObject_GetBuffer(object.ptr(), &view_, PyBUF_SIMPLE) != 0) throw nb::python_error();
+  }
+  ~Buffer() { PyBuffer_Release(&view_); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+
+  Bytes bytes() const {
+    return {static_cast<const std::byte*>(view_.buf), static_cast<size_t>(view_.len)};
+  }
+
+ private:
+  Py_buffer view_{};
+};
+
+// The caller keeps the bytes alive; the compiler only wants to see an owner.
+Blob borrowed(Bytes bytes) {
+  return {bytes, std::shared_ptr<const void>(bytes.data(), [](const void*) {})};
+}
+
+using Shapes = std::vector<std::pair<std::string, std::vector<int64_t>>>;
+
+ImportOptions import_options(std::string signature, std::vector<std::string> inputs,
+                             std::vector<std::string> outputs, Shapes shapes) {
+  ImportOptions options;
+  options.signature = std::move(signature);
+  options.inputs = std::move(inputs);
+  options.outputs = std::move(outputs);
+  options.input_shapes = std::move(shapes);
+  return options;
+}
+
+// MODEL is a path or bytes. Calls f with either, without the GIL.
+template <typename F>
+auto with_model(nb::handle model, F&& f) {
+  if (nb::isinstance<nb::str>(model)) {
+    const auto path = nb::cast<std::string>(model);
+    nb::gil_scoped_release released;
+    return f(path);
+  }
+  const Buffer buffer(model);
+  nb::gil_scoped_release released;
+  return f(borrowed(buffer.bytes()));
+}
+
+// (bytes or None, warnings): writes the file where a path is given.
+nb::tuple compile(nb::handle model, const std::string& output, std::string signature,
+                  std::vector<std::string> inputs, std::vector<std::string> outputs, Shapes shapes,
+                  const std::string& target, const std::string& precision,
+                  const std::vector<std::string>& disabled, bool optimize) {
+  CompileOptions options;
+  options.import = import_options(std::move(signature), std::move(inputs), std::move(outputs),
+                                  std::move(shapes));
+  options.target = target;
+  options.precision = precision;
+  options.disabled.insert(disabled.begin(), disabled.end());
+  options.optimize = optimize;
+  struct Made {
+    std::vector<std::byte> bytes;
+    std::vector<std::string> warnings;
+  };
+  const Made made = value_or_raise(with_model(model, [&](auto&& source) -> Result<Made> {
+    Compiled compiled = TRY(compile_model(source, options));
+    Made result{{}, std::move(compiled.report.warnings)};
+    if (output.empty())
+      result.bytes = TRY(encode_model(compiled.model));
+    else
+      TRY(write_model(output, compiled.model));
+    return result;
+  }));
+  nb::object content = nb::none();
+  if (output.empty()) content = nb::bytes(made.bytes.data(), made.bytes.size());
+  return nb::make_tuple(content, made.warnings);
+}
+
+const char* fate_name(Fate fate) {
+  constexpr const char* kNames[] = {"mapped", "folded", "cpu", "unsupported"};
+  return kNames[static_cast<size_t>(fate)];
+}
+
+// (format, [(name, op, fate, reason)], warnings, signatures that can be compiled).
+nb::tuple check(nb::handle model, std::string signature, std::vector<std::string> inputs,
+                std::vector<std::string> outputs, Shapes shapes) {
+  const ImportOptions options = import_options(std::move(signature), std::move(inputs),
+                                               std::move(outputs), std::move(shapes));
+  const ImportedModel imported = value_or_raise(
+      with_model(model, [&](auto&& source) { return import_model(source, options); }));
+  nb::list nodes, keys;
+  for (const NodeReport& node : imported.report.nodes)
+    nodes.append(nb::make_tuple(node.name, node.op, fate_name(node.fate), node.reason));
+  for (const ImportedFunction& function : imported.functions) keys.append(function.key);
+  return nb::make_tuple(imported.report.format, nodes, imported.warnings, keys);
+}
+
+runtime::Model load(nb::handle source, int threads, bool verify) {
+  const runtime::LoadOptions options{threads, verify};
+  if (nb::isinstance<nb::str>(source)) {
+    const auto path = nb::cast<std::string>(source);
+    return value_or_raise([&] {
+      nb::gil_scoped_release released;
+      return runtime::Model::load(path, options);
+    }());
+  }
+  const Buffer buffer(source);
+  const size_t size = buffer.bytes().size();
+  return value_or_raise([&]() -> Result<runtime::Model> {
+    nb::gil_scoped_release released;
+    const auto copy = allocate_aligned(size);
+    if (copy == nullptr) return resource_exhausted("out of memory reading the model");
+    std::memcpy(copy.get(), buffer.bytes().data(), size);
+    return runtime::Model::load(Blob{{copy.get(), size}, copy}, options);
+  }());
+}
+
+// (name, dtype, shape or None, is_list): None stands for an open dimension or an open rank.
+nb::list ports(std::span<const runtime::PortInfo> ports) {
+  nb::list result;
+  for (const runtime::PortInfo& port : ports) {
+    nb::object shape = nb::none();
+    if (port.type.shape.ranked()) {
+      nb::list dims;
+      for (const Dim d : port.type.shape.dims())
+        dims.append(d.known() ? nb::object(nb::int_(d.size())) : nb::none());
+      shape = nb::tuple(dims);
+    }
+    result.append(nb::make_tuple(port.name, std::string(dtype_long_name(port.type.dtype)), shape,
+                                 port.type.is_list));
+  }
+  return result;
+}
+
+// Inputs and output buffers in the order of the function's ports; gives every output in order.
+nb::list run(const runtime::Function& function, nb::list inputs, nb::list buffers) {
+  Operands operands, given;
+  const auto fill = [](Operands& to, std::span<const runtime::PortInfo> ports, nb::list from,
+                       auto add) {
+    if (from.size() > ports.size()) raise(internal_error("more arrays than ports"));
+    for (size_t i = 0; i < from.size(); ++i) (to.*add)(ports[i], from[i]);
+  };
+  fill(operands, function.inputs(), inputs, &Operands::add);
+  fill(given, function.outputs(), buffers, &Operands::add_buffer);
+  auto result = [&] {
+    nb::gil_scoped_release released;
+    return function.run(operands.tensors(), given.tensors());
+  }();
+  if (!result.ok()) raise(result.error());
+  nb::list outputs;
+  for (size_t i = 0; i < result->size(); ++i) {
+    const bool into_buffer = i < buffers.size() && !buffers[i].is_none();
+    outputs.append(into_buffer ? nb::object(buffers[i]) : to_python((*result)[i]));
+  }
+  return outputs;
+}
+
+}  // namespace
+}  // namespace tenon::python
+
+NB_MODULE(_native, m) {
+  namespace nb = nanobind;
+  using namespace tenon::python;
+  using tenon::runtime::Function;
+  using tenon::runtime::Model;
+
+  m.def("compile", &compile);
+  m.def("check", &check);
+  m.def("load", &load);
+  nb::class_<Model>(m, "Model")
+      .def("functions", &Model::functions)
+      .def("function", [](const Model& model,
+                          const std::string& key) { return value_or_raise(model.function(key)); })
+      .def("notes", &Model::notes)
+      .def("producer", &Model::producer);
+  nb::class_<Function>(m, "Function")
+      .def("key", &Function::key)
+      .def("inputs", [](const Function& f) { return ports(f.inputs()); })
+      .def("outputs", [](const Function& f) { return ports(f.outputs()); })
+      .def("run", &run);
+}

@@ -1,0 +1,13 @@
+"""Compiles trained TensorFlow and ONNX models into one file and runs it.
+
+    import tenon
+    tenon.compile("saved_model", "model.tenon")
+    runner = tenon.Runner("model.tenon")
+    outputs = runner.run({"images": images})
+"""
+from tenon._compiler import CheckedNode, CheckReport, check, compile
+from tenon._error import Error
+from tenon._runner import Port, Runner
+
+__version__ = "0.1.0"
+__all__ = ["CheckReport", "CheckedNode", "Error", "Port", "Runner", "check", "compile"]

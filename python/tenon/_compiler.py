@@ -1,0 +1,138 @@
+"""compile() and check(): a trained model in, a .tenon file or a report out."""
+import os
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Optional, Protocol, Union, overload
+
+from tenon import _native
+from tenon._error import Error
+
+
+class _Message(Protocol):
+    def SerializeToString(self) -> bytes: ...
+
+
+Model = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, _Message]
+Shape = Sequence[Optional[int]]
+Shapes = Union[Mapping[str, Shape], Shape]
+Path = Union[str, "os.PathLike[str]"]
+
+
+@dataclass(frozen=True)
+class CheckedNode:
+    """What becomes of one node of the user's model; `reason` says why, and the way out, for "cpu" and
+    "unsupported"."""
+
+    name: str
+    op: str
+    fate: Literal["mapped", "folded", "cpu", "unsupported"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The result of check(): every node, and whether the model can be compiled."""
+
+    format: str
+    nodes: tuple[CheckedNode, ...]
+    warnings: tuple[str, ...]
+    signatures: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return bool(self.signatures)
+
+    @property
+    def unsupported(self) -> tuple[CheckedNode, ...]:
+        return tuple(node for node in self.nodes if node.fate == "unsupported")
+
+    def __str__(self) -> str:
+        counts = {fate: sum(node.fate == fate for node in self.nodes)
+                  for fate in ("mapped", "folded", "cpu", "unsupported")}
+        lines = [f"{self.format}: " + ", ".join(f"{n} {fate}" for fate, n in counts.items())]
+        lines += [f"  {node.name} ({node.op}): {node.reason}" for node in self.unsupported]
+        return "\n".join(lines + [f"  warning: {warning}" for warning in self.warnings])
+
+
+@overload
+def compile(model: Model, output: None = None, *, precision: str = ..., target: str = ...,
+            input_shapes: Optional[Shapes] = ..., signature: Optional[str] = ...,
+            inputs: Optional[Sequence[str]] = ..., outputs: Optional[Sequence[str]] = ...,
+            disable: Iterable[str] = ..., optimize: bool = ...) -> bytes: ...
+@overload
+def compile(model: Model, output: Path, *, precision: str = ..., target: str = ...,
+            input_shapes: Optional[Shapes] = ..., signature: Optional[str] = ...,
+            inputs: Optional[Sequence[str]] = ..., outputs: Optional[Sequence[str]] = ...,
+            disable: Iterable[str] = ..., optimize: bool = ...) -> str: ...
+def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp32",
+            target: str = "cpu", input_shapes: Optional[Shapes] = None,
+            signature: Optional[str] = None, inputs: Optional[Sequence[str]] = None,
+            outputs: Optional[Sequence[str]] = None, disable: Iterable[str] = (),
+            optimize: bool = True) -> Union[bytes, str]:
+    """Compiles a model. Writes `output` and gives its path, or gives the file's bytes without it.
+
+    model: a SavedModel folder, .pb, .pbtxt or .onnx; or the bytes of an ONNX model or GraphDef, or
+    the protobuf message itself.
+    input_shapes: {name: shape}, or one shape for a model with one input; None or -1 keeps a
+    dimension open.
+    signature: only this one of a SavedModel (default: all).
+    inputs, outputs: where to cut a GraphDef or ONNX graph.
+    disable: names of rules to switch off.
+
+    Raises tenon.Error; nothing is written then. What was left out of the model is a UserWarning.
+    """
+    path = "" if output is None else os.fspath(output)
+    if output is not None and not path:
+        raise Error("the output path is empty", "invalid_argument")
+    content, notes = _native.compile(_source(model), path, signature or "", _names(inputs),
+                                     _names(outputs), _shapes(input_shapes), target, precision,
+                                     _names(disable), optimize)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return path if output is not None else content
+
+
+def check(model: Model, *, input_shapes: Optional[Shapes] = None, signature: Optional[str] = None,
+          inputs: Optional[Sequence[str]] = None,
+          outputs: Optional[Sequence[str]] = None) -> CheckReport:
+    """Says what becomes of every node of a model, in one pass. Raises tenon.Error only for what cannot
+    be read at all."""
+    format_, nodes, notes, keys = _native.check(_source(model), signature or "", _names(inputs),
+                                                _names(outputs), _shapes(input_shapes))
+    return CheckReport(format_, tuple(CheckedNode(*node) for node in nodes), tuple(notes),
+                       tuple(keys))
+
+
+def _source(model: Any) -> Union[str, bytes, bytearray, memoryview]:
+    if isinstance(model, (bytes, bytearray, memoryview)):
+        return model
+    if hasattr(model, "SerializeToString"):
+        return model.SerializeToString()
+    path = os.fspath(model)
+    return os.fsdecode(path)
+
+
+def _names(names: Optional[Iterable[str]]) -> list[str]:
+    if names is None:
+        return []
+    return names.split(",") if isinstance(names, str) else list(names)
+
+
+def _shapes(shapes: Optional[Shapes]) -> list[tuple[str, list[int]]]:
+    if shapes is None:
+        return []
+    named = shapes if isinstance(shapes, Mapping) else {"": shapes}
+    result = []
+    for name, shape in named.items():
+        try:
+            sizes = [-1 if size is None else int(size) for size in shape]
+        except (TypeError, ValueError):
+            raise Error(f"the shape given for input '{name}' is {shape!r}; expected sizes such as "
+                        "(1, 224, 224, 3), with None for an open dimension",
+                        "invalid_argument") from None
+        if any(size < -1 for size in sizes):
+            raise Error(f"the shape given for input '{name}' has a negative size: {shape!r}",
+                        "invalid_argument")
+        result.append((name, sizes))
+    return result

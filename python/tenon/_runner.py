@@ -1,0 +1,127 @@
+"""Runner: a compiled file, loaded and ready to run."""
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional, Union
+
+import numpy as np
+
+from tenon import _native
+from tenon._error import Error
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output. `dtype` is NumPy's name of it, or "string" or "bfloat16"; `shape` has None for
+    an open dimension and is None where the rank is open; an `is_list` port takes a list of arrays."""
+
+    name: str
+    dtype: str
+    shape: Optional[tuple[Optional[int], ...]]
+    is_list: bool = False
+
+
+def _bare(name: str) -> str:
+    return name.removesuffix(":0")
+
+
+class Runner:
+    """Loads a .tenon file, from a path or from bytes, to run one of its signatures.
+
+    Thread-safe: any number of threads may call run() at once; the interpreter lock is released
+    meanwhile. `threads` is how many a single run uses (default: one per core).
+    """
+
+    def __init__(self, model: Union[str, "os.PathLike[str]", bytes, bytearray, memoryview], *,
+                 threads: Optional[int] = None, signature: Optional[str] = None,
+                 device: str = "cpu", verify: bool = True) -> None:
+        if device.lower() not in ("cpu", "cpu:0"):
+            raise Error(f"there is no device '{device}'; this version runs on: cpu", "unsupported")
+        if threads is not None and threads < 1:
+            raise Error(f"{threads} threads were asked for; give 1 or more", "invalid_argument")
+        source = model if isinstance(model, (bytes, bytearray, memoryview)) else os.fspath(model)
+        self._model = _native.load(source, threads or 0, verify)
+        self._function = self._model.function(signature or "")
+        self.signature: str = self._function.key()
+        self.inputs: tuple[Port, ...] = tuple(Port(*port) for port in self._function.inputs())
+        self.outputs: tuple[Port, ...] = tuple(Port(*port) for port in self._function.outputs())
+        self._positions = {_bare(port.name): i for i, port in enumerate(self.inputs)}
+        self._output_names = [port.name for port in self.outputs]
+
+    @property
+    def signatures(self) -> tuple[str, ...]:
+        """The keys of all signatures in the file."""
+        return tuple(self._model.functions())
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the compiler noted in the file."""
+        return dict(self._model.notes(), producer=self._model.producer())
+
+    def run(self, *inputs: Any, out: Optional[Mapping[str, np.ndarray]] = None,
+            **named: Any) -> dict[str, Any]:
+        """Runs on {name: array}, on arrays in the order of `inputs`, or on name=array; gives
+        {name: array} of every output.
+
+        C-contiguous arrays of the input's dtype are used where they lie (NumPy, or any CPU array
+        with __dlpack__); others are copied. What comes back owns its memory. `out` may name
+        writable arrays that receive outputs without another copy.
+        """
+        if len(inputs) == 1 and isinstance(inputs[0], Mapping):
+            operands = self._by_name({**inputs[0], **named})
+        elif inputs:
+            operands = self._by_position(inputs, named)
+        else:
+            operands = self._by_name(named)
+        buffers = self._buffers(out) if out else []
+        return dict(zip(self._output_names, self._function.run(operands, buffers)))
+
+    def _by_position(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+        if len(inputs) > len(self.inputs):
+            raise Error(f"{len(inputs)} inputs were given, signature '{self.signature}' takes "
+                        f"{self._listed(self.inputs)}", "invalid_argument")
+        if len(inputs) == len(self.inputs) and not named:
+            return list(inputs)
+        given = {port.name: array for port, array in zip(self.inputs, inputs)}
+        for name in named:
+            if _bare(name) in map(_bare, given):
+                raise Error(f"input '{name}' is given twice", "invalid_argument")
+        return self._by_name({**given, **named})
+
+    def _by_name(self, named: Mapping[str, Any]) -> list[Any]:
+        operands: list[Any] = [_MISSING] * len(self.inputs)
+        for name, array in named.items():
+            position = self._positions.get(_bare(name)) if isinstance(name, str) else None
+            if position is None:
+                raise Error(f"there is no input {name!r}; signature '{self.signature}' takes "
+                            f"{self._listed(self.inputs)}", "invalid_argument")
+            operands[position] = array
+        missing = [port for port, array in zip(self.inputs, operands)
+                   if array is _MISSING and port.dtype != "none"]
+        if missing:
+            raise Error(f"missing: {self._listed(missing)}; signature '{self.signature}' takes "
+                        f"{self._listed(self.inputs)}", "invalid_argument")
+        return [None if array is _MISSING else array for array in operands]
+
+    def _buffers(self, out: Mapping[str, np.ndarray]) -> list[Optional[np.ndarray]]:
+        for name in out:
+            if name not in self._output_names:
+                raise Error(f"there is no output {name!r}; signature '{self.signature}' gives "
+                            f"{self._listed(self.outputs)}", "invalid_argument")
+        return [out.get(name) for name in self._output_names]
+
+    @staticmethod
+    def _listed(ports: Sequence[Port]) -> str:
+        def one(port: Port) -> str:
+            if port.shape is None:
+                return f"'{port.name}' ({port.dtype}, any shape)"
+            sizes = ", ".join("?" if size is None else str(size) for size in port.shape)
+            return f"'{port.name}' ({port.dtype} [{sizes}])"
+        return ", ".join(map(one, ports)) or "no inputs"
+
+    def __repr__(self) -> str:
+        return (f"<tenon.Runner '{self.signature}': {self._listed(self.inputs)} -> "
+                f"{self._listed(self.outputs)}>")
+
+
+_MISSING: Any = object()
