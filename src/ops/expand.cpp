@@ -8,6 +8,8 @@
 namespace tenon {
 namespace {
 
+constexpr size_t kMaxRank = 64;
+
 // The value all elements have where the input is one integer and the result a short vector.
 std::optional<SymInts> repeat_single(const InferContext& context, const TensorTypes& types) {
   constexpr int64_t kSmall = 64;
@@ -27,6 +29,8 @@ Result<TensorTypes> Expand::infer(const InferContext& context) const {
   auto target = context.ints(1);
   if (!target) target = small_ints_or_unknown(context, 1);
   if (!target || !x.ranked()) return TensorTypes{out};
+  if (target->size() > kMaxRank)
+    return invalid_argument(fmt::format("expand: {} dimensions are too many", target->size()));
   Shape wanted;
   for (size_t i = 0; i < target->size(); ++i) {
     const SymInt& t = (*target)[i];
@@ -41,11 +45,6 @@ Result<TensorTypes> Expand::infer(const InferContext& context) const {
     wanted.dims().push_back(d);
   }
   out.shape = TRY(broadcast_shapes(x, wanted));
-  // A dimension that x repeats from 1 is the target's, known by name or not.
-  for (int i = 0; i < wanted.rank(); ++i) {
-    const int at = i - wanted.rank() + out.shape.rank(), from = at - out.shape.rank() + x.rank();
-    if (from < 0 || x[from] == Dim(1)) out.shape[at] = wanted[i];
-  }
   return TensorTypes{out};
 }
 

@@ -53,14 +53,16 @@ Quotient divide(Factors total, Factors part) {
 
 Result<TensorTypes> Reshape::infer(const InferContext& context) const {
   TRY(require_tensors(context, "reshape"));
-  TRY(require_indices(context, 1, "reshape", "a shape"));
+  TRY(require_indices(context, 1, "reshape", "a shape", 1));
   const Shape& x = context.shape(0);
   const Shape& target_shape = context.shape(1);
   TensorType out{context.dtype(0), Shape::unranked()};
+  constexpr int64_t kMaxRank = 64;
+  if (const auto rank = target_shape.elements(); rank && *rank > kMaxRank)
+    return invalid_argument(fmt::format("reshape: {} dimensions are too many", *rank));
   const auto target = context.ints(1);
   if (!target) {
-    if (target_shape.ranked() && target_shape.rank() == 1 && target_shape[0].known() &&
-        target_shape[0].size() <= 64)
+    if (target_shape.ranked() && target_shape[0].known())
       out.shape = Shape::unknown_dims(static_cast<int>(target_shape[0].size()));
     return TensorTypes{out};
   }
