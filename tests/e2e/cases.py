@@ -28,6 +28,14 @@ class Sample:
 
 
 @dataclass
+class Part:
+    """Every `step`-th value of an output of this shape."""
+    values: np.ndarray
+    step: int
+    shape: tuple
+
+
+@dataclass
 class Case:
     name: str
     model: Path
@@ -51,13 +59,17 @@ def pattern(shape, low, high):
 
 
 def read_sample(path):
-    """in:NAME and out:NAME as they are; pattern:NAME is a shape with its bounds."""
+    """Inputs in:NAME and pattern:NAME (bounds and shape), outputs out:NAME and part:NAME."""
     arrays = dict(np.load(path, allow_pickle=False))
     inputs = {key[3:]: value for key, value in arrays.items() if key.startswith("in:")}
     for key, value in arrays.items():
         if key.startswith("pattern:"):
             inputs[key[8:]] = pattern([int(size) for size in value[2:]], *value[:2])
     outputs = {key[4:]: value for key, value in arrays.items() if key.startswith("out:")}
+    for key, value in arrays.items():
+        if key.startswith("part:"):
+            step, *shape = (int(size) for size in arrays["shape:" + key[5:]])
+            outputs[key[5:]] = Part(value, step, tuple(shape))
     signature = str(arrays["signature"]) if "signature" in arrays else ""
     return Sample(inputs, outputs, signature)
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cases import ROOT, Skip, all_cases
+from cases import ROOT, Part, Skip, all_cases
 
 TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-3
 KNOWN = Path(__file__).resolve().parent / "known.toml"
@@ -106,6 +106,10 @@ def compare_numbers(name, ours, theirs):
 
 
 def compare(name, ours, theirs):
+    if isinstance(theirs, Part):
+        if ours.shape != theirs.shape:
+            raise Mismatch(f"{name}: shape {list(ours.shape)}, expected {list(theirs.shape)}")
+        ours, theirs = ours.reshape(-1)[::theirs.step], theirs.values
     theirs = np.asarray(theirs)
     if ours.shape != theirs.shape:
         raise Mismatch(f"{name}: shape {list(ours.shape)}, expected {list(theirs.shape)}")
