@@ -90,6 +90,7 @@ TEST(Reshape, RefusesWhatDoesNotFit) {
   EXPECT_FALSE(evaluate(*make_op(op), std::vector{iota({6}), i64({-1, -1})}).ok());
   EXPECT_FALSE(evaluate(*make_op(strict), std::vector{iota({6}), i64({0, -1})}).ok());
   EXPECT_EQ(run(op, {iota({6, 0}), i64({3, 0})}).dims(), (Ints{3, 0}));
+  EXPECT_EQ(run(op, {iota({0, 4, 5}), i64({0, -1})}).dims(), (Ints{0, 20}));
   EXPECT_EQ(run(strict, {iota({0, 6}), i64({3, 0})}).dims(), (Ints{3, 0}));
 }
 

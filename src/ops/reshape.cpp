@@ -116,9 +116,9 @@ Result<TensorTypes> Reshape::infer(const InferContext& context) const {
                     context.type(0).to_string(), text));
   };
   if (unknowns == 0) {
-    if (total.complete && part.complete && total.symbols.empty() && part.symbols.empty() &&
-        total.known != part.known)
-      return mismatch();
+    // Not by what is left after cancelling: a dimension of 0 makes the others free.
+    const auto have = x.elements(), want = out.shape.elements();
+    if (have && want && *have != *want) return mismatch();
   } else if (unknowns == 1 && hole >= 0) {
     const Quotient q = divide(std::move(total), std::move(part));
     if (q.impossible && inferred) return mismatch();
