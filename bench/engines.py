@@ -1,0 +1,112 @@
+"""How each engine loads and runs a model of make_models.py. One class per engine: the constructor loads, `run`
+computes once and gives {key: array}, keys as in io.npz. Imports happen in the constructor, so that only the
+engine under test is in the process."""
+import os
+from pathlib import Path
+
+
+class Tenon:
+    source = "model.tenon"
+
+    def __init__(self, folder, inputs, threads):
+        import tenon
+        self.version = tenon.__version__
+        self.runner = tenon.Runner(folder / self.source, threads=threads)
+        self.inputs = inputs
+
+    def run(self):
+        return self.runner.run(self.inputs)
+
+
+class OnnxRuntime:
+    source = "model.onnx"
+
+    def __init__(self, folder, inputs, threads):
+        import onnxruntime
+        self.version = onnxruntime.__version__
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        self.session = onnxruntime.InferenceSession(str(folder / self.source), options, providers=["CPUExecutionProvider"])
+        self.inputs = inputs
+        self.names = [output.name for output in self.session.get_outputs()]
+
+    def run(self):
+        return dict(zip(self.names, self.session.run(None, self.inputs)))
+
+
+class OpenVino:
+    source = "saved_model"
+
+    def __init__(self, folder, inputs, threads):
+        import openvino
+        self.version = openvino.__version__
+        core = openvino.Core()
+        model = core.read_model(str(folder / self.source))
+        by_name = {self.key(port, inputs): port for port in model.inputs}
+        model.reshape({port: list(inputs[name].shape) for name, port in by_name.items()})
+        compiled = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads,
+                                                     "INFERENCE_PRECISION_HINT": "f32"})
+        self.request = compiled.create_infer_request()
+        self.inputs = {compiled.inputs[model.inputs.index(port)]: inputs[name] for name, port in by_name.items()}
+        self.outputs = [min(port.get_names(), key=len).split(":")[0] for port in compiled.outputs]
+
+    @staticmethod
+    def key(port, inputs):
+        """OpenVINO keeps several names for a port; one is the signature's key."""
+        return next((name for name in inputs if name in port.get_names()), next(iter(inputs)))
+
+    def run(self):
+        results = self.request.infer(self.inputs, share_inputs=True, share_outputs=True)
+        return dict(zip(self.outputs, results.values()))
+
+
+class LiteRt:
+    source = "model.tflite"
+
+    def __init__(self, folder, inputs, threads):
+        import ai_edge_litert
+        from ai_edge_litert.interpreter import Interpreter
+        self.version = getattr(ai_edge_litert, "__version__", "")
+        self.interpreter = Interpreter(str(folder / self.source), num_threads=threads)
+        details = self.interpreter.get_input_details()
+        ports = {next((name for name in inputs if name in port["name"]), next(iter(inputs))): port["index"] for port in details}
+        for name, index in ports.items():
+            self.interpreter.resize_tensor_input(index, inputs[name].shape)
+        self.interpreter.allocate_tensors()
+        self.feeds = [(index, inputs[name]) for name, index in ports.items()]
+        self.outputs = [(port["name"], port["index"]) for port in self.interpreter.get_output_details()]
+
+    def run(self):
+        for index, value in self.feeds:
+            self.interpreter.set_tensor(index, value)
+        self.interpreter.invoke()
+        return {name: self.interpreter.get_tensor(index) for name, index in self.outputs}
+
+
+class TensorFlow:
+    source = "saved_model"
+
+    def __init__(self, folder, inputs, threads):
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        import tensorflow
+        self.version = tensorflow.__version__
+        tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(1)
+        self.model = tensorflow.saved_model.load(str(folder / self.source))
+        self.function = self.model.signatures["serving_default"]
+        self.inputs = {name: tensorflow.constant(value) for name, value in inputs.items()}
+
+    def run(self):
+        return {name: value.numpy() for name, value in self.function(**self.inputs).items()}
+
+
+ENGINES = {"tenon": Tenon, "ort": OnnxRuntime, "openvino": OpenVino, "litert": LiteRt, "tensorflow": TensorFlow}
+
+
+def missing_source(engine, folder):
+    """Why an engine cannot measure a model, or nothing."""
+    source = Path(folder) / ENGINES[engine].source
+    if source.exists():
+        return ""
+    refusal = source.with_name(source.name + ".failed")
+    return refusal.read_text().strip().splitlines()[0] if refusal.exists() else f"no {source.name} in {folder}"
