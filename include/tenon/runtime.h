@@ -1,0 +1,159 @@
+/* Running .tenon models: the C interface of libtenon_runtime.so.
+ *
+ * Functions that can fail return an error, null for success; the caller frees it. Structs begin
+ * with their size, set by the caller, so that they can grow. Handles are freed by their own
+ * function; freeing null does nothing. A model and its functions may be used by many threads at
+ * once. Text is UTF-8, owned by the handle it was asked of. */
+#ifndef TENON_RUNTIME_H
+#define TENON_RUNTIME_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define TENON_API __attribute__((visibility("default")))
+#else
+#define TENON_API
+#endif
+
+#ifdef __cplusplus
+#define TENON_NOEXCEPT noexcept
+extern "C" {
+#else
+#define TENON_NOEXCEPT
+#endif
+
+#define TENON_ABI_VERSION 1u
+
+typedef struct tenon_error tenon_error;
+typedef struct tenon_model tenon_model;
+typedef struct tenon_function tenon_function;
+typedef struct tenon_result tenon_result;
+
+/* Who has to act. */
+typedef enum tenon_code {
+  TENON_INVALID_ARGUMENT = 1,
+  TENON_INVALID_MODEL = 2,
+  TENON_NOT_FOUND = 3,
+  TENON_UNSUPPORTED = 4,
+  TENON_RESOURCE_EXHAUSTED = 5,
+  TENON_IO = 6,
+  TENON_CANCELLED = 7,
+  TENON_INTERNAL = 70
+} tenon_code;
+
+typedef enum tenon_dtype {
+  TENON_NONE = 0,
+  TENON_FLOAT32 = 1,
+  TENON_FLOAT64 = 2,
+  TENON_FLOAT16 = 3,
+  TENON_BFLOAT16 = 4,
+  TENON_INT8 = 5,
+  TENON_INT16 = 6,
+  TENON_INT32 = 7,
+  TENON_INT64 = 8,
+  TENON_UINT8 = 9,
+  TENON_UINT16 = 10,
+  TENON_UINT32 = 11,
+  TENON_UINT64 = 12,
+  TENON_BOOL = 13,   /* one byte, 0 or 1 */
+  TENON_STRING = 14, /* the elements are tenon_string */
+  TENON_COMPLEX64 = 15,
+  TENON_COMPLEX128 = 16
+} tenon_dtype;
+
+typedef struct tenon_string {
+  const char* data;
+  size_t size;
+} tenon_string;
+
+typedef struct tenon_options {
+  size_t struct_size;
+  int32_t threads;               /* 0: one per core */
+  int32_t skip_weights_checksum; /* nonzero: load faster, trust the weights */
+} tenon_options;
+
+/* An input or output of a function. */
+typedef struct tenon_port {
+  size_t struct_size;
+  const char* name;
+  int32_t dtype;
+  int32_t rank;        /* -1: unknown */
+  const int64_t* dims; /* -1: any size */
+} tenon_port;
+
+/* A dense row-major tensor. */
+typedef struct tenon_tensor {
+  size_t struct_size;
+  int32_t dtype;
+  int32_t rank;
+  const int64_t* dims;
+  void* data;       /* aligned to the element */
+  size_t byte_size; /* of data */
+} tenon_tensor;
+
+typedef struct tenon_memory {
+  size_t struct_size;
+  int64_t arena_bytes;  /* activations of one run */
+  int64_t weight_bytes; /* constants, mapped from the file */
+  int64_t packed_bytes; /* weights rearranged at load */
+} tenon_memory;
+
+/* The version the library has; call with TENON_ABI_VERSION before anything else. */
+TENON_API uint32_t tenon_abi_version(void) TENON_NOEXCEPT;
+TENON_API tenon_error* tenon_check_abi(uint32_t version) TENON_NOEXCEPT;
+
+TENON_API int32_t tenon_error_code(const tenon_error* error) TENON_NOEXCEPT;
+TENON_API const char* tenon_error_message(const tenon_error* error) TENON_NOEXCEPT;
+/* The place in the model or file; empty where unknown. */
+TENON_API const char* tenon_error_where(const tenon_error* error) TENON_NOEXCEPT;
+TENON_API size_t tenon_error_note_count(const tenon_error* error) TENON_NOEXCEPT;
+TENON_API const char* tenon_error_note(const tenon_error* error, size_t index) TENON_NOEXCEPT;
+TENON_API void tenon_error_free(tenon_error* error) TENON_NOEXCEPT;
+
+/* `options` may be null. */
+TENON_API tenon_error* tenon_model_load(const char* path, const tenon_options* options,
+                                        tenon_model** model) TENON_NOEXCEPT;
+/* The bytes are copied. */
+TENON_API tenon_error* tenon_model_load_bytes(const void* data, size_t size,
+                                              const tenon_options* options,
+                                              tenon_model** model) TENON_NOEXCEPT;
+TENON_API void tenon_model_free(tenon_model* model) TENON_NOEXCEPT;
+TENON_API size_t tenon_model_function_count(const tenon_model* model) TENON_NOEXCEPT;
+/* Null when there is no function of this index. */
+TENON_API const char* tenon_model_function_key(const tenon_model* model,
+                                               size_t index) TENON_NOEXCEPT;
+
+/* The function of this key; null: "serving_default", or the first. It keeps the model alive. */
+TENON_API tenon_error* tenon_model_function(const tenon_model* model, const char* key,
+                                            tenon_function** function) TENON_NOEXCEPT;
+TENON_API void tenon_function_free(tenon_function* function) TENON_NOEXCEPT;
+TENON_API size_t tenon_function_input_count(const tenon_function* function) TENON_NOEXCEPT;
+TENON_API size_t tenon_function_output_count(const tenon_function* function) TENON_NOEXCEPT;
+TENON_API tenon_error* tenon_function_input(const tenon_function* function, size_t index,
+                                            tenon_port* port) TENON_NOEXCEPT;
+TENON_API tenon_error* tenon_function_output(const tenon_function* function, size_t index,
+                                             tenon_port* port) TENON_NOEXCEPT;
+
+/* Runs on inputs in the order of the ports; they are read where they lie. `outputs` is null or has
+ * an entry for each output, whose data is null or the buffer to write it to. */
+TENON_API tenon_error* tenon_function_run(const tenon_function* function,
+                                          const tenon_tensor* inputs, size_t input_count,
+                                          const tenon_tensor* outputs, size_t output_count,
+                                          tenon_result** result) TENON_NOEXCEPT;
+/* The memory runs on inputs like these take (their data is not looked at). */
+TENON_API tenon_error* tenon_function_memory(const tenon_function* function,
+                                             const tenon_tensor* inputs, size_t input_count,
+                                             tenon_memory* memory) TENON_NOEXCEPT;
+
+TENON_API size_t tenon_result_count(const tenon_result* result) TENON_NOEXCEPT;
+/* Fills `tensor`; what it points to lives as long as the result. */
+TENON_API tenon_error* tenon_result_output(const tenon_result* result, size_t index,
+                                           tenon_tensor* tensor) TENON_NOEXCEPT;
+TENON_API void tenon_result_free(tenon_result* result) TENON_NOEXCEPT;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

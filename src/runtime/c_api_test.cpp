@@ -1,0 +1,63 @@
+// The C interface through its C++ wrapper, on a model made in memory.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "format/model_file.h"
+#include "ops/registry.h"
+#include "tenon/runtime.hpp"
+
+namespace tenon {
+namespace {
+
+std::string write_relu_model() {
+  FileModel model;
+  FileFunction f;
+  f.key = "serving_default";
+  f.input_names = {"x"};
+  f.output_names = {"y"};
+  const TensorType type{DType::f32, Shape{Dim::symbol("n"), 2}};
+  f.graph.values = {{type, "x"}, {type, "y"}};
+  f.graph.inputs = {0};
+  f.graph.outputs = {1};
+  FileStep step;
+  step.op = create_op("relu");
+  step.inputs = {0};
+  step.outputs = {1};
+  f.graph.steps.push_back(std::move(step));
+  model.functions.push_back(std::move(f));
+  const auto path = std::filesystem::temp_directory_path() / "tenon_c_api_test.tenon";
+  EXPECT_TRUE(write_model(path.string(), model).ok());
+  return path.string();
+}
+
+TEST(CApi, RunsAModel) {
+  const api::Model model(write_relu_model(), 1);
+  const api::Function f = model.function();
+  ASSERT_EQ(f.inputs(), 1u);
+  EXPECT_STREQ(f.input(0).name, "x");
+  EXPECT_EQ(f.input(0).dims[0], -1);
+  const std::vector<float> x{-1, 2, -3, 4};
+  const std::vector<int64_t> dims{2, 2};
+  const api::Outputs y = f.run({api::view(x.data(), dims)});
+  const auto* values = static_cast<const float*>(y[0].data);
+  EXPECT_EQ(std::vector<float>(values, values + 4), (std::vector<float>{0, 2, 0, 4}));
+}
+
+TEST(CApi, TellsWhatIsWrong) {
+  const api::Model model(write_relu_model(), 1);
+  const std::vector<float> x{1, 2, 3};
+  const std::vector<int64_t> dims{1, 3};
+  try {
+    model.function().run({api::view(x.data(), dims)});
+    FAIL();
+  } catch (const api::RuntimeError& error) {
+    EXPECT_EQ(error.code(), TENON_INVALID_ARGUMENT);
+    EXPECT_NE(std::string(error.what()).find("input 'x'"), std::string::npos);
+  }
+  EXPECT_THROW(model.function("no_such_key"), api::RuntimeError);
+  EXPECT_THROW(api::Model("/no/such/file"), api::RuntimeError);
+}
+
+}  // namespace
+}  // namespace tenon
