@@ -133,7 +133,7 @@ Tensor Operands::prepared(const runtime::PortInfo& port, nb::handle made) {
   Tensor tensor = borrow(payload, usable);
   if (!usable)
     raise(refused(port, fmt::format("an array of dtype {} cannot be used",
-                                    nb::str(payload.attr("dtype")).c_str())));
+                                    nb::str(nb::object(payload.attr("dtype"))).c_str())));
   objects_.push_back(payload);
   if (kind == "bfloat16") return Tensor::view(DType::bf16, tensor.dims(), tensor.raw());
   return tensor;

@@ -1,0 +1,90 @@
+"""tenon.onnx_backend against ONNX's own interface."""
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+from onnx import TensorProto, helper
+
+import tenon
+from tenon import onnx_backend
+
+
+def linear_model():
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [3, 2], [1, 2, 3, 4, 5, 6])
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["p"]), helper.make_node("Relu", ["p"], ["y"])], "linear",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])], [weights])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def onnx_can_be_read():
+    try:
+        return tenon.check(linear_model()).ok
+    except tenon.Error:
+        return False
+
+
+pytestmark = pytest.mark.skipif(not onnx_can_be_read(), reason="ONNX models cannot be imported yet")
+
+X = np.array([[1, 0, -1], [0, 2, 0]], np.float32)
+Y = np.array([[0, 0], [6, 8]], np.float32)
+
+
+def test_compile_takes_bytes_and_messages(tmp_path):
+    model = linear_model()
+    path = tmp_path / "linear.onnx"
+    onnx.save(model, path)
+    contents = {tenon.compile(source) for source in (model, model.SerializeToString(), path)}
+    assert len(contents) == 1
+    np.testing.assert_array_equal(tenon.Runner(contents.pop()).run(X)["y"], Y)
+
+
+def test_prepare_and_run_model():
+    rep = onnx_backend.prepare(linear_model(), "CPU")
+    for inputs in ([X], X, {"x": X}):
+        outputs = rep.run(inputs)
+        np.testing.assert_array_equal(outputs[0], Y)
+        np.testing.assert_array_equal(outputs["y"], Y)
+    np.testing.assert_array_equal(onnx_backend.run_model(linear_model(), [X])[0], Y)
+
+
+def test_run_node():
+    node = helper.make_node("Add", ["a", "b"], ["c"])
+    outputs = onnx_backend.run_node(node, [X, X])
+    np.testing.assert_array_equal(outputs[0], X + X)
+    square = helper.make_node("Mul", ["a", "a"], ["c"])
+    outputs = onnx_backend.run_node(square, [X], outputs_info=[(np.dtype(np.float32), X.shape)])
+    np.testing.assert_array_equal(outputs[0], X * X)
+
+
+def test_devices():
+    assert onnx_backend.supports_device("CPU")
+    assert not onnx_backend.supports_device("CUDA")
+    assert not onnx_backend.supports_device("TOASTER:1")
+    with pytest.raises(ValueError, match="CUDA"):
+        onnx_backend.prepare(linear_model(), "CUDA")
+
+
+def test_unknown_operator_is_named():
+    model = linear_model()
+    model.graph.node[1].op_type = "Celu"
+    model.graph.node[1].domain = "acme"
+    model.opset_import.append(helper.make_opsetid("acme", 1))
+    with pytest.raises(tenon.Error, match="Celu") as caught:
+        onnx_backend.prepare(model)
+    assert caught.value.code == "unsupported"
+
+
+def test_suite_can_drive_it():
+    """A handful of ONNX's own cases, through its own runner."""
+    import unittest
+
+    import onnx.backend.test
+
+    suite = onnx.backend.test.BackendTest(onnx_backend.TenonBackend, __name__)
+    suite.include(r"^test_(relu|add|softmax_axis_0|conv_with_strides_padding|gemm_all_attributes)_cpu$")
+    result = unittest.TestResult()
+    suite.test_suite.run(result)
+    assert result.testsRun >= 5
+    assert result.wasSuccessful(), result.failures + result.errors
