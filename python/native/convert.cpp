@@ -104,7 +104,7 @@ Tensor Operands::borrow(nb::handle value, bool& usable) {
   const auto address = reinterpret_cast<uintptr_t>(array.data());
   usable = dtype != DType::none && address % std::min<size_t>(dtype_size(dtype), 8) == 0;
   if (!usable) return {};
-  const Tensor tensor = Tensor::view(dtype, {array.shape_ptr(), array.ndim()}, array.data());
+  Tensor tensor = Tensor::view(dtype, {array.shape_ptr(), array.ndim()}, array.data());
   arrays_.push_back(std::move(array));
   return tensor;
 }
