@@ -172,21 +172,24 @@ Result<std::vector<Value*>> GraphImporter::node_results(Frame& frame, const Node
     const AttrValue f = TRY(node.attrs.get("f"));
     return call(frame, node, f.function.name);
   }
-  RuleContext context{*this, builder, frame, node, {}};
+  RuleContext context{model_, builder, node, {}};
   for (const std::string_view input : node.inputs)
     if (!input.starts_with("^")) context.inputs.push_back(TRY(tensor(frame, input)));
   if (is_pass_through(node.op)) {
     note(frame, node, Fate::folded);
     return context.inputs;
   }
-  const Rule rule = find_rule(node.op);
-  if (rule == nullptr) {
+  const RuleEntry* entry = find_rule(node.op);
+  if (entry == nullptr) {
     std::string reason =
         fmt::format("op '{}' has no mapping; cut the model before it with --outputs", node.op);
     note(frame, node, Fate::unsupported, reason);
     return unsupported(std::move(reason));
   }
-  auto results = rule(context);
+  if (context.inputs.size() < static_cast<size_t>(entry->min_inputs))
+    return invalid_model(
+        fmt::format("has {} inputs, needs at least {}", context.inputs.size(), entry->min_inputs));
+  auto results = entry->rule(context);
   if (results.ok())
     note(frame, node, node.op == "Const" ? Fate::folded : Fate::mapped);
   else
@@ -206,6 +209,12 @@ Result<std::vector<int64_t>> RuleContext::ints(int i) const {
     if (values.size() == v->ints()->size()) return values;
   }
   return unsupported(fmt::format("operand {} must be known when the model is compiled", i));
+}
+
+Result<int64_t> RuleContext::int_scalar(int i) const {
+  const auto values = TRY(ints(i));
+  if (values.size() == 1) return values[0];
+  return invalid_model(fmt::format("operand {} has {} elements, one expected", i, values.size()));
 }
 
 Result<DType> to_dtype(DataType dtype) {

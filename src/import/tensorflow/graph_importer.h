@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "import/importer.h"
+#include "import/tensorflow/rule.h"
 #include "import/tensorflow/saved_model.h"
 
 namespace tenon::tf {
@@ -23,26 +24,6 @@ struct Frame {
   std::unordered_map<std::string_view, std::vector<Value*>> results;  // of nodes done
   std::unordered_map<std::string_view, bool> in_progress;
 };
-
-class GraphImporter;
-
-// What a rule sees of its node.
-struct RuleContext {
-  GraphImporter& importer;
-  Builder& builder;
-  Frame& frame;
-  const NodeDef& node;
-  std::vector<Value*> inputs;  // data inputs, in order
-
-  // The elements of integer input i. Error: unsupported when it is not known at compile time.
-  Result<std::vector<int64_t>> ints(int i) const;
-};
-
-using Rule = Result<std::vector<Value*>> (*)(RuleContext&);
-// Null when there is no rule for the op.
-Rule find_rule(std::string_view op);
-// Whether the node only hands its first input on (Identity, StopGradient, …).
-bool is_pass_through(std::string_view op);
 
 class GraphImporter {
  public:
@@ -75,10 +56,6 @@ class GraphImporter {
   int depth_ = 0;
   int unsupported_ = 0;
 };
-
-Result<Tensor> to_tensor(TensorValue value, const std::string& name);
-Result<DType> to_dtype(DataType dtype);
-Shape to_shape(const ShapeProto& shape, const std::string& input);
 
 // Which checkpoint key each variable node of the main graph is restored from, read off the graph's
 // own restore operations.

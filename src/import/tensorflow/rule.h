@@ -1,0 +1,74 @@
+// What a rule is: a function from one TensorFlow node, its operands imported, to core ops. The
+// rules live in rules_GROUP.cpp, each file handing out a table of them.
+#pragma once
+
+#include <algorithm>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "import/tensorflow/proto.h"
+#include "import/tensorflow/saved_model.h"
+#include "import/tensorflow/tensor_value.h"
+#include "ir/graph.h"
+
+namespace tenon::tf {
+
+// What a rule sees of its node.
+struct RuleContext {
+  const LoadedModel& model;
+  Builder& builder;
+  const NodeDef& node;
+  std::vector<Value*> inputs;  // data inputs, in order
+
+  // The elements of integer input i. Error: unsupported when it is not known at compile time.
+  Result<std::vector<int64_t>> ints(int i) const;
+  // The same for an input that must hold one element.
+  Result<int64_t> int_scalar(int i) const;
+};
+
+using Values = Result<std::vector<Value*>>;
+// All outputs of the node in TensorFlow's order; null for one that cannot be had.
+using Rule = Values (*)(RuleContext&);
+
+struct RuleEntry {
+  std::string_view op;
+  Rule rule;
+  int min_inputs = 1;  // fewer are an error before the rule runs
+};
+
+// Null when there is no rule for the op.
+const RuleEntry* find_rule(std::string_view op);
+// Whether the node only hands its inputs on (Identity, StopGradient, …).
+bool is_pass_through(std::string_view op);
+
+// The groups; rules.cpp joins them.
+std::span<const RuleEntry> math_rules();
+std::span<const RuleEntry> nn_rules();
+std::span<const RuleEntry> pointwise_rules();
+std::span<const RuleEntry> shape_rules();
+
+// For rules with a single output.
+inline Values one(Result<Value*> value) {
+  if (!value.ok()) return std::move(value).error();
+  return std::vector<Value*>{*value};
+}
+
+// A string as a template argument.
+template <size_t kSize>
+struct OpName {
+  char text[kSize]{};
+  constexpr OpName(const char (&name)[kSize]) { std::copy_n(name, kSize, text); }
+};
+// The rule of ops that are a core op of the same operands: same<"relu">.
+template <OpName kName>
+Values same(RuleContext& c) {
+  return one(c.builder.op(kName.text, c.inputs));
+}
+
+// Conversions of what attributes and constants hold.
+Result<DType> to_dtype(DataType dtype);
+Result<Tensor> to_tensor(TensorValue value, const std::string& name);
+Shape to_shape(const ShapeProto& shape, const std::string& input);
+
+}  // namespace tenon::tf

@@ -1,0 +1,44 @@
+// Rules of matrix products and reductions.
+#include "import/tensorflow/rule.h"
+
+namespace tenon::tf {
+namespace {
+
+Values matmul(RuleContext& c) {
+  const bool batch = c.node.op != "MatMul";
+  const bool a = TRY(c.node.attrs.get_bool(batch ? "adj_x" : "transpose_a", false));
+  const bool b = TRY(c.node.attrs.get_bool(batch ? "adj_y" : "transpose_b", false));
+  return one(c.builder.op("matmul", c.inputs, {{"transpose_a", a}, {"transpose_b", b}}));
+}
+
+Values reduce(RuleContext& c) {
+  struct Row {
+    std::string_view tf;
+    const char* core;
+  };
+  constexpr Row kRows[] = {{"Sum", "sum"},        {"Mean", "mean"}, {"Max", "reduce_max"},
+                           {"Min", "reduce_min"}, {"Prod", "prod"}, {"All", "all"},
+                           {"Any", "any"}};
+  const bool keep = TRY(c.node.attrs.get_bool("keep_dims", false));
+  const auto axes = TRY(c.ints(1));
+  if (axes.empty()) return std::vector<Value*>{c.inputs[0]};
+  for (const Row& row : kRows)
+    if (row.tf == c.node.op)
+      return one(c.builder.op(row.core, {c.inputs[0]}, {{"axes", axes}, {"keep_dims", keep}}));
+  return internal_error("no such reduction");
+}
+
+constexpr RuleEntry kRules[] = {
+    {"All", reduce, 2},           {"Any", reduce, 2},           {"BatchMatMul", matmul, 2},
+    {"BatchMatMulV2", matmul, 2}, {"BatchMatMulV3", matmul, 2}, {"MatMul", matmul, 2},
+    {"Max", reduce, 2},           {"Mean", reduce, 2},          {"Min", reduce, 2},
+    {"Prod", reduce, 2},          {"Sum", reduce, 2},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> math_rules() {
+  return kRules;
+}
+
+}  // namespace tenon::tf

@@ -1,0 +1,151 @@
+// Rules of the layers of neural networks: convolution, pooling, normalisation.
+#include <algorithm>
+
+#include "import/tensorflow/rule.h"
+
+namespace tenon::tf {
+namespace {
+
+Values softmax(RuleContext& c) {
+  return one(c.builder.op(c.node.op == "Softmax" ? "softmax" : "log_softmax", c.inputs,
+                          {{"axis", int64_t{-1}}}));
+}
+
+// Values given per dimension of an NHWC or NCHW tensor, reduced to the spatial ones.
+std::vector<int64_t> spatial(const std::vector<int64_t>& all, bool channels_first) {
+  if (all.size() < 3) return {};
+  return channels_first ? std::vector<int64_t>(all.begin() + 2, all.end())
+                        : std::vector<int64_t>(all.begin() + 1, all.end() - 1);
+}
+
+// Pads for padding SAME, VALID or EXPLICIT. SAME needs known sizes unless the stride is 1.
+Result<std::vector<int64_t>> pads_of(RuleContext& c, const Value* x,
+                                     const std::vector<int64_t>& kernel,
+                                     const std::vector<int64_t>& strides,
+                                     const std::vector<int64_t>& dilations, bool channels_first) {
+  const std::string_view padding = TRY(c.node.attrs.get_string("padding"));
+  const size_t n = kernel.size();
+  std::vector<int64_t> pads(2 * n, 0);
+  if (padding == "VALID") return pads;
+  if (padding == "EXPLICIT") {
+    const auto all = TRY(c.node.attrs.get_ints("explicit_paddings"));
+    const size_t first = channels_first ? 2 : 1;
+    if (all.size() < 2 * (n + first)) return invalid_model("explicit_paddings is too short");
+    for (size_t i = 0; i < n; ++i) {
+      pads[i] = all[2 * (i + first)];
+      pads[i + n] = all[2 * (i + first) + 1];
+    }
+    return pads;
+  }
+  for (size_t i = 0; i < n; ++i) {
+    const int64_t span = (kernel[i] - 1) * (i < dilations.size() ? dilations[i] : 1) + 1;
+    int64_t total = span - 1;
+    if (strides[i] != 1) {
+      const Dim d = x->shape().ranked() ? x->shape()[static_cast<int>(i) + 1] : Dim::unknown();
+      if (!d.known())
+        return unsupported(
+            "padding SAME with a stride needs the size of the input; give it with --input-shape");
+      const int64_t out = (d.size() + strides[i] - 1) / strides[i];
+      total = std::max<int64_t>((out - 1) * strides[i] + span - d.size(), 0);
+    }
+    pads[i] = total / 2;
+    pads[i + n] = total - total / 2;
+  }
+  return pads;
+}
+
+Result<Value*> move_channels(RuleContext& c, Value* x, bool to_last) {
+  const int rank = x->shape().rank();
+  std::vector<int64_t> perm{0};
+  if (!to_last) perm.push_back(rank - 1);
+  for (int i = to_last ? 2 : 1; i < (to_last ? rank : rank - 1); ++i) perm.push_back(i);
+  if (to_last) perm.push_back(1);
+  return c.builder.op("transpose", {x}, {{"perm", perm}});
+}
+
+Values convolution(RuleContext& c) {
+  const bool nchw = TRY(c.node.attrs.get_string("data_format", "NHWC")).starts_with("NC");
+  Value* x = nchw ? TRY(move_channels(c, c.inputs[0], true)) : c.inputs[0];
+  Value* w = c.inputs[1];
+  if (!w->shape().is_static() || w->shape().rank() < 4)
+    return unsupported("the filter's shape must be known");
+  const bool depthwise = c.node.op == "DepthwiseConv2dNative";
+  std::vector<int64_t> sizes = w->shape().sizes();
+  const std::vector<int64_t> kernel(sizes.begin(), sizes.end() - 2);
+  const auto strides = spatial(TRY(c.node.attrs.get_ints("strides")), nchw);
+  std::vector<int64_t> dilations;
+  if (c.node.attrs.has("dilations"))
+    dilations = spatial(TRY(c.node.attrs.get_ints("dilations")), nchw);
+  if (strides.size() != kernel.size()) return invalid_model("strides do not match the filter");
+  const auto pads = TRY(pads_of(c, x, kernel, strides, dilations, nchw));
+  int64_t groups = 1;
+  const int64_t in = sizes[sizes.size() - 2];
+  if (depthwise) {
+    // [kh, kw, C, multiplier] is the grouped filter [kh, kw, 1, C * multiplier].
+    groups = in;
+    std::vector<int64_t> grouped = kernel;
+    grouped.push_back(1);
+    grouped.push_back(in * sizes.back());
+    w = TRY(c.builder.op("reshape", {w, c.builder.ints(grouped)}));
+  } else if (x->shape().ranked() && x->shape()[x->shape().rank() - 1].known() && in > 0) {
+    groups = x->shape()[x->shape().rank() - 1].size() / in;
+  }
+  Value* y = TRY(c.builder.op(
+      "conv", {x, w},
+      {{"strides", strides}, {"pads", pads}, {"dilations", dilations}, {"groups", groups}}));
+  return one(nchw ? move_channels(c, y, false) : Result<Value*>(y));
+}
+
+Values pool(RuleContext& c) {
+  const bool nchw = TRY(c.node.attrs.get_string("data_format", "NHWC")).starts_with("NC");
+  Value* x = nchw ? TRY(move_channels(c, c.inputs[0], true)) : c.inputs[0];
+  const auto kernel = spatial(TRY(c.node.attrs.get_ints("ksize")), nchw);
+  const auto strides = spatial(TRY(c.node.attrs.get_ints("strides")), nchw);
+  if (strides.size() != kernel.size()) return invalid_model("strides do not match ksize");
+  const auto pads = TRY(pads_of(c, x, kernel, strides, {}, nchw));
+  const char* op = c.node.op.starts_with("Max") ? "max_pool" : "avg_pool";
+  Value* y = TRY(c.builder.op(op, {x}, {{"kernel", kernel}, {"strides", strides}, {"pads", pads}}));
+  return one(nchw ? move_channels(c, y, false) : Result<Value*>(y));
+}
+
+Values bias_add(RuleContext& c) {
+  if (!TRY(c.node.attrs.get_string("data_format", "NHWC")).starts_with("NC"))
+    return one(c.builder.op("add", c.inputs));
+  Value* x = TRY(move_channels(c, c.inputs[0], true));
+  return one(move_channels(c, TRY(c.builder.op("add", {x, c.inputs[1]})), false));
+}
+
+Values batch_norm(RuleContext& c) {
+  if (TRY(c.node.attrs.get_bool("is_training", true)))
+    return unsupported("batch normalisation in training mode; export the model for inference");
+  const bool nchw = TRY(c.node.attrs.get_string("data_format", "NHWC")).starts_with("NC");
+  Value* x = nchw ? TRY(move_channels(c, c.inputs[0], true)) : c.inputs[0];
+  const double epsilon = static_cast<double>(TRY(c.node.attrs.get_float("epsilon", 1e-4f)));
+  Value* y = TRY(c.builder.op("batch_norm", {x, c.inputs[1], c.inputs[2], c.inputs[3], c.inputs[4]},
+                              {{"epsilon", epsilon}}));
+  return one(nchw ? move_channels(c, y, false) : Result<Value*>(y));
+}
+
+constexpr RuleEntry kRules[] = {
+    {"AvgPool", pool},
+    {"AvgPool3D", pool},
+    {"BiasAdd", bias_add, 2},
+    {"Conv2D", convolution, 2},
+    {"Conv3D", convolution, 2},
+    {"DepthwiseConv2dNative", convolution, 2},
+    {"FusedBatchNorm", batch_norm, 5},
+    {"FusedBatchNormV2", batch_norm, 5},
+    {"FusedBatchNormV3", batch_norm, 5},
+    {"LogSoftmax", softmax},
+    {"MaxPool", pool},
+    {"MaxPool3D", pool},
+    {"Softmax", softmax},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> nn_rules() {
+  return kRules;
+}
+
+}  // namespace tenon::tf

@@ -1,0 +1,107 @@
+// Rules of constants and of ops that make, shape, join and cut tensors.
+#include "import/tensorflow/rule.h"
+
+namespace tenon::tf {
+namespace {
+
+Values constant(RuleContext& c) {
+  const TensorProto proto = TRY(c.node.attrs.get_tensor("value"));
+  const auto value = TRY(tensor_value(proto, c.model.owner));
+  return std::vector<Value*>{c.builder.constant(TRY(to_tensor(value, std::string(c.node.name))))};
+}
+
+Values reshape(RuleContext& c) {
+  return one(c.builder.op("reshape", c.inputs, {{"allow_zero", true}}));
+}
+
+Values transpose(RuleContext& c) {
+  return one(c.builder.op("transpose", {c.inputs[0]}, {{"perm", TRY(c.ints(1))}}));
+}
+
+Values strided_slice(RuleContext& c) {
+  std::vector<Builder::Attr> attrs;
+  for (const char* name :
+       {"begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask"})
+    attrs.push_back({name, TRY(c.node.attrs.get_int(name, 0))});
+  return one(c.builder.op("strided_slice", c.inputs, std::move(attrs)));
+}
+
+Values shape(RuleContext& c) {
+  const DType out = TRY(to_dtype(TRY(c.node.attrs.get_type("out_type", DataType::i32))));
+  return one(c.builder.op("shape", c.inputs, {{"dtype", out}}));
+}
+
+Values pack(RuleContext& c) {
+  const int64_t axis = TRY(c.node.attrs.get_int("axis", 0));
+  std::vector<Value*> rows;
+  for (Value* v : c.inputs)
+    rows.push_back(TRY(c.builder.op("expand_dims", {v}, {{"axes", std::vector<int64_t>{axis}}})));
+  return one(c.builder.op("concat", rows, {{"axis", axis}}));
+}
+
+Values concat(RuleContext& c) {
+  const auto axis = TRY(c.ints(static_cast<int>(c.inputs.size()) - 1));
+  if (axis.size() != 1) return invalid_model("the axis must be a scalar");
+  return one(c.builder.op("concat", {c.inputs.begin(), c.inputs.end() - 1}, {{"axis", axis[0]}}));
+}
+
+Values expand_dims(RuleContext& c) {
+  return one(c.builder.op("expand_dims", {c.inputs[0]}, {{"axes", TRY(c.ints(1))}}));
+}
+
+Values squeeze(RuleContext& c) {
+  std::vector<int64_t> axes;
+  if (c.node.attrs.has("squeeze_dims")) axes = TRY(c.node.attrs.get_ints("squeeze_dims"));
+  return one(c.builder.op("squeeze", c.inputs, {{"axes", axes}}));
+}
+
+Values gather(RuleContext& c) {
+  int64_t axis = 0;
+  if (c.inputs.size() > 2) axis = TRY(c.int_scalar(2));
+  const int64_t batch = TRY(c.node.attrs.get_int("batch_dims", 0));
+  return one(
+      c.builder.op("gather", {c.inputs[0], c.inputs[1]}, {{"axis", axis}, {"batch_dims", batch}}));
+}
+
+// [rank, 2] paddings become begins, then ends.
+Values pad(RuleContext& c) {
+  const auto pairs = TRY(c.ints(1));
+  std::vector<int64_t> pads;
+  for (size_t half = 0; half < 2; ++half)
+    for (size_t i = half; i < pairs.size(); i += 2) pads.push_back(pairs[i]);
+  std::vector<Value*> operands{c.inputs[0], c.builder.ints(pads)};
+  if (c.inputs.size() > 2) operands.push_back(c.inputs[2]);
+  return one(c.builder.op("pad", operands));
+}
+
+Values fill(RuleContext& c) {
+  return one(c.builder.op("expand", {c.inputs[1], c.inputs[0]}));
+}
+
+constexpr RuleEntry kRules[] = {
+    {"BroadcastTo", same<"expand">},
+    {"ConcatV2", concat, 2},
+    {"Const", constant, 0},
+    {"ExpandDims", expand_dims, 2},
+    {"Fill", fill, 2},
+    {"Gather", gather, 2},
+    {"GatherV2", gather, 2},
+    {"Pack", pack},
+    {"Pad", pad, 2},
+    {"PadV2", pad, 3},
+    {"Reshape", reshape, 2},
+    {"ResourceGather", gather, 2},
+    {"Shape", shape},
+    {"Squeeze", squeeze},
+    {"StridedSlice", strided_slice},
+    {"Tile", same<"tile">},
+    {"Transpose", transpose, 2},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> shape_rules() {
+  return kRules;
+}
+
+}  // namespace tenon::tf
