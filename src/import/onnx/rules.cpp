@@ -1,0 +1,43 @@
+// Finds the rule of an op in the tables of all groups.
+#include <map>
+#include <utility>
+
+#include "import/onnx/rule.h"
+
+namespace tenon::onnx {
+namespace {
+
+using Key = std::pair<std::string_view, std::string_view>;  // domain, op
+using Table = std::multimap<Key, const Rule*>;
+
+const Table& table() {
+  static const Table rules = [] {
+    Table t;
+    for (const auto group : {basic_rules(), conv_rules()})
+      for (const Rule& rule : group) t.emplace(Key{rule.domain, rule.op}, &rule);
+    return t;
+  }();
+  return rules;
+}
+
+Key key(std::string_view domain, std::string_view op) {
+  return {domain == "ai.onnx" ? "" : domain, op};
+}
+
+}  // namespace
+
+const Rule* find_rule(std::string_view domain, std::string_view op, int64_t opset) {
+  const Rule* best = nullptr;
+  const auto [begin, end] = table().equal_range(key(domain, op));
+  for (auto it = begin; it != end; ++it) {
+    const Rule* rule = it->second;
+    if (rule->since <= opset && (best == nullptr || rule->since > best->since)) best = rule;
+  }
+  return best;
+}
+
+bool has_rule(std::string_view domain, std::string_view op) {
+  return table().contains(key(domain, op));
+}
+
+}  // namespace tenon::onnx

@@ -1,0 +1,35 @@
+// Sliding windows as convolutions and pools of ONNX describe them, and the move between its
+// channels-first tensors and the channels-last ones of the core ops.
+#pragma once
+
+#include <vector>
+
+#include "import/onnx/rule.h"
+
+namespace tenon::onnx {
+
+// [N, C, spatial…] to [N, spatial…, C] and back; `rank` is the tensor's.
+Result<Value*> to_channels_last(const RuleContext& c, Value* x, int rank);
+Result<Value*> to_channels_first(const RuleContext& c, Value* x, int rank);
+
+// Per spatial dimension; pads are begins, then ends.
+struct Windows {
+  std::vector<int64_t> kernel, strides, dilations, pads;
+  bool ceil_mode = false;
+
+  size_t size() const { return kernel.size(); }
+  // What a window spans along dimension i.
+  int64_t span(size_t i) const { return (kernel[i] - 1) * dilations[i] + 1; }
+};
+
+// The window attributes of the node, whose input 0 is channels first; `kernel` where the attribute
+// kernel_shape is not there (empty: it must be). auto_pad is turned into pads. Errors:
+// invalid_model for lists of the wrong length or sizes out of range, unsupported where auto_pad
+// needs a size that is not known.
+Result<Windows> windows_of(const RuleContext& c, const std::vector<int64_t>& kernel = {});
+
+// One of the window lists of the node, checked; `fallback` fills a missing one.
+Result<std::vector<int64_t>> window_list(const RuleContext& c, std::string_view name, size_t size,
+                                         int64_t fallback, int64_t least);
+
+}  // namespace tenon::onnx
