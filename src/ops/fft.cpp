@@ -14,7 +14,6 @@ namespace {
 
 using Complex = std::complex<double>;
 using Signal = std::vector<Complex>;
-constexpr int64_t kMaxLength = int64_t{1} << 26;
 
 Complex unit(double turns) {
   return std::polar(1.0, 2 * M_PI * turns);
@@ -41,8 +40,10 @@ void transform_power_of_two(Signal& x, int sign) {
       }
 }
 
+}  // namespace
+
 // Any size: Bluestein's algorithm, a convolution with a chirp of a power of two's size.
-void transform(Signal& x, int sign) {
+void fourier_transform(Signal& x, int sign) {
   const size_t n = x.size();
   if (n < 2) return;
   if (std::has_single_bit(n)) return transform_power_of_two(x, sign);
@@ -63,6 +64,8 @@ void transform(Signal& x, int sign) {
   for (size_t k = 0; k < n; ++k) x[k] = a[k] * chirp[k] / static_cast<double>(m);
 }
 
+namespace {
+
 template <typename R>
 void eval_complex(bool inverse, const Tensor& x, Tensor& y) {
   using C = std::complex<R>;
@@ -73,7 +76,7 @@ void eval_complex(bool inverse, const Tensor& x, Tensor& y) {
   for (int64_t base = 0; base < x.elements(); base += n) {
     const C* in = x.data<C>() + base;
     for (int64_t i = 0; i < n; ++i) signal[static_cast<size_t>(i)] = Complex(in[i]);
-    transform(signal, inverse ? 1 : -1);
+    fourier_transform(signal, inverse ? 1 : -1);
     for (int64_t i = 0; i < n; ++i)
       y.mutable_data<C>()[base + i] = C(signal[static_cast<size_t>(i)] * scale);
   }
@@ -87,7 +90,7 @@ void eval_rfft(const Tensor& x, Tensor& y, int64_t length) {
     Signal signal(static_cast<size_t>(length));
     for (int64_t i = 0; i < std::min(n, length); ++i)
       signal[static_cast<size_t>(i)] = static_cast<double>(x.data<R>()[row * n + i]);
-    transform(signal, -1);
+    fourier_transform(signal, -1);
     for (int64_t i = 0; i < frequencies; ++i)
       y.mutable_data<std::complex<R>>()[row * frequencies + i] =
           std::complex<R>(signal[static_cast<size_t>(i)]);
@@ -107,7 +110,7 @@ void eval_irfft(const Tensor& x, Tensor& y, int64_t length) {
       signal[static_cast<size_t>(i)] = alone ? v.real() : v;
       if (!alone) signal[static_cast<size_t>(length - i)] = std::conj(v);
     }
-    transform(signal, 1);
+    fourier_transform(signal, 1);
     for (int64_t i = 0; i < length; ++i)
       y.mutable_data<R>()[row * length + i] =
           static_cast<R>(signal[static_cast<size_t>(i)].real() / static_cast<double>(length));
@@ -121,11 +124,11 @@ Status check(std::string_view op, const TensorType& x, bool complex, int64_t fft
                                         complex ? "complex numbers" : "f32 or f64", x.to_string()));
   if (x.shape.ranked() && x.shape.rank() == 0)
     return invalid_argument(fmt::format("{} needs at least one axis", op));
-  if (fft_length < 0 || fft_length > kMaxLength)
+  if (fft_length < 0 || fft_length > kMaxFftLength)
     return invalid_argument(
         fmt::format("{} needs fft_length from 0 (the size of the axis) to {}, "
                     "not {}",
-                    op, kMaxLength, fft_length));
+                    op, kMaxFftLength, fft_length));
   return {};
 }
 

@@ -1,9 +1,18 @@
 // Fourier transforms over the last axis.
 #pragma once
 
+#include <complex>
+#include <vector>
+
 #include "ops/op.h"
 
 namespace tenon {
+
+// The Fourier transform of a signal of any size, in place: sign -1 is forward, 1 inverse but for
+// the division by the size.
+void fourier_transform(std::vector<std::complex<double>>& signal, int sign);
+// No transform may be longer.
+constexpr int64_t kMaxFftLength = int64_t{1} << 26;
 
 enum class FftKind : uint8_t { fft, ifft };
 

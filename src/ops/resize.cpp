@@ -18,12 +18,14 @@ struct Taps {
   }
 };
 
-double position(ResizeCoordinate kind, int64_t o, int64_t in, int64_t out, double scale) {
+// Where output element o of spatial axis `axis` lies in the input.
+double position(const Resize& op, size_t axis, int64_t o, int64_t in, int64_t out) {
+  const double scale = axis < op.scales.size() ? op.scales[axis] : 0;
   const double x = static_cast<double>(o), n = static_cast<double>(in),
                m = static_cast<double>(out);
   // Division by the scale in one step where it is out / in, which keeps exact ratios exact.
   const auto unscale = [&](double v) { return scale > 0 ? v / scale : v * n / m; };
-  switch (kind) {
+  switch (op.coordinate) {
     case ResizeCoordinate::half_pixel:
       return unscale(x + 0.5) - 0.5;
     case ResizeCoordinate::align_corners:
@@ -38,6 +40,10 @@ double position(ResizeCoordinate kind, int64_t o, int64_t in, int64_t out, doubl
     }
     case ResizeCoordinate::tf_half_pixel_for_nn:
       return unscale(x + 0.5);
+    case ResizeCoordinate::tf_crop_and_resize: {
+      const double from = op.roi[axis] * (n - 1), to = op.roi[axis + op.roi.size() / 2] * (n - 1);
+      return out == 1 ? (from + to) / 2 : from + x * (to - from) / (m - 1);
+    }
   }
   return 0;
 }
@@ -64,8 +70,9 @@ double filter(ResizeMode mode, double a, double d) {
   return d < 2 ? ((a * d - 5 * a) * d + 8 * a) * d - 4 * a : 0;
 }
 
-Taps taps_of(const Resize& op, int64_t o, int64_t in, int64_t out, double scale) {
+Taps taps_of(const Resize& op, size_t axis, int64_t o, int64_t in, int64_t out) {
   Taps taps;
+  const double scale = axis < op.scales.size() ? op.scales[axis] : 0;
   const double ratio = scale > 0 ? scale : static_cast<double>(out) / static_cast<double>(in);
   if (op.mode == ResizeMode::area) {
     const double step = static_cast<double>(in) / static_cast<double>(out);
@@ -78,7 +85,7 @@ Taps taps_of(const Resize& op, int64_t o, int64_t in, int64_t out, double scale)
     return taps;
   }
   const double limit = static_cast<double>(in) + 4;
-  const double x = std::clamp(position(op.coordinate, o, in, out, scale), -limit, 2 * limit);
+  const double x = std::clamp(position(op, axis, o, in, out), -limit, 2 * limit);
   if (op.mode == ResizeMode::nearest) {
     const double i = round_nearest(op.nearest_rounding, x);
     taps.add(static_cast<int64_t>(std::clamp(i, 0.0, static_cast<double>(in - 1))), 1);
@@ -101,10 +108,9 @@ Taps taps_of(const Resize& op, int64_t o, int64_t in, int64_t out, double scale)
 
 // The taps of all output elements along spatial axis i.
 std::vector<Taps> axis_taps(const Resize& op, size_t i, int64_t in, int64_t out) {
-  const double scale = i < op.scales.size() ? op.scales[i] : 0;
   std::vector<Taps> all;
   all.reserve(static_cast<size_t>(out));
-  for (int64_t o = 0; o < out; ++o) all.push_back(taps_of(op, o, in, out, scale));
+  for (int64_t o = 0; o < out; ++o) all.push_back(taps_of(op, i, o, in, out));
   return all;
 }
 
@@ -134,6 +140,31 @@ void eval_nearest(const Resize& op, const Tensor& x, Tensor& y) {
   });
 }
 
+// What lies outside the input along any axis gets the value for it.
+void extrapolate(const Resize& op, const std::vector<int64_t>& in, Tensor& y) {
+  std::vector<std::vector<bool>> outside(in.size());
+  for (size_t a = 0; a < in.size(); ++a) {
+    const int64_t out = y.dim(static_cast<int>(a));
+    outside[a].assign(static_cast<size_t>(out), false);
+    if (a == 0 || a + 1 == in.size()) continue;
+    for (int64_t o = 0; o < out; ++o) {
+      const double x = position(op, a - 1, o, in[a], out);
+      outside[a][static_cast<size_t>(o)] = !(x >= 0 && x <= static_cast<double>(in[a] - 1));
+    }
+  }
+  visit_real(y.dtype(), [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    T* out = y.mutable_data<T>();
+    for (int64_t e = 0; e < y.elements(); ++e) {
+      int64_t rest = e;
+      bool is_outside = false;
+      for (size_t a = in.size(); a-- > 0; rest /= y.dim(static_cast<int>(a)))
+        is_outside |= outside[a][static_cast<size_t>(rest % y.dim(static_cast<int>(a)))];
+      if (is_outside) out[e] = nn::from_real<T>(op.extrapolation_value);
+    }
+  });
+}
+
 }  // namespace
 
 Result<TensorTypes> Resize::infer(const InferContext& context) const {
@@ -158,6 +189,13 @@ Result<TensorTypes> Resize::infer(const InferContext& context) const {
   TRY(nn::expect_vector(context, name, 1, spatial, "one size per spatial dimension"));
   if (!scales.empty() && scales.size() != static_cast<size_t>(spatial))
     return invalid_argument(fmt::format("resize needs {} scales, not {}", spatial, scales.size()));
+  if (coordinate == ResizeCoordinate::tf_crop_and_resize) {
+    if (!roi.empty() && roi.size() != 2 * static_cast<size_t>(spatial))
+      return invalid_argument(
+          fmt::format("resize needs a region of {} numbers, not {}", 2 * spatial, roi.size()));
+    if (!is_float(out.dtype) && !is_int(out.dtype))
+      return invalid_argument("resize crops numbers, not " + out.to_string());
+  }
   if (!out.shape.ranked()) out.shape = Shape::unknown_dims(spatial + 2);
   for (int i = 0; i < spatial; ++i) {
     const SymInt s = sizes ? (*sizes)[static_cast<size_t>(i)] : SymInt{};
@@ -179,8 +217,12 @@ Status Resize::eval(EvalContext& context) const {
     dims[static_cast<size_t>(i) + 1] = context.in(1).int_at(i);
   if (!context.out(0).defined()) TRY(context.allocate(0, x.dtype(), dims));
   Tensor& y = context.out(0);
+  const bool crops = coordinate == ResizeCoordinate::tf_crop_and_resize;
+  if (crops && roi.size() != 2 * (dims.size() - 2))
+    return invalid_argument("resize needs a region of two numbers per spatial dimension");
   if (mode == ResizeMode::nearest) {
     eval_nearest(*this, x, y);
+    if (crops) extrapolate(*this, x.dims(), y);
     return {};
   }
   auto values = nn::reals(x);
@@ -207,6 +249,7 @@ Status Resize::eval(EvalContext& context) const {
     values = std::move(next);
   }
   nn::store_reals(y, values);
+  if (crops) extrapolate(*this, x.dims(), y);
   return {};
 }
 

@@ -20,10 +20,11 @@ enum class ResizeCoordinate : uint8_t {
   pytorch_half_pixel,    // half_pixel, but 0 where out is 1
   half_pixel_symmetric,  // half_pixel around the centre, for scales that do not divide
   tf_half_pixel_for_nn,  // (o + 0.5) / scale
+  tf_crop_and_resize,    // from the region's start to its end, corners aligned
 };
-inline constexpr std::array<std::string_view, 6> kResizeCoordinateNames{
-    "half_pixel",         "align_corners",        "asymmetric",
-    "pytorch_half_pixel", "half_pixel_symmetric", "tf_half_pixel_for_nn"};
+inline constexpr std::array<std::string_view, 7> kResizeCoordinateNames{
+    "half_pixel",           "align_corners",        "asymmetric",        "pytorch_half_pixel",
+    "half_pixel_symmetric", "tf_half_pixel_for_nn", "tf_crop_and_resize"};
 constexpr std::span<const std::string_view> enum_names(ResizeCoordinate) {
   return kResizeCoordinateNames;
 }
@@ -44,6 +45,8 @@ struct Resize {
   bool exclude_outside = false;
   bool antialias = false;
   std::vector<double> scales;
+  std::vector<double> roi;
+  double extrapolation_value = 0;
 
   static const OpDef def;
   static constexpr std::string_view name = "resize";
@@ -60,7 +63,11 @@ struct Resize {
         Field{5, "exclude_outside", &Resize::exclude_outside,
               "elements outside x get weight 0 instead of the edge's value"},
         Field{6, "antialias", &Resize::antialias, "widen linear and cubic filters to shrink"},
-        Field{7, "scales", &Resize::scales, "output over input size; empty: from the sizes"}};
+        Field{7, "scales", &Resize::scales, "output over input size; empty: from the sizes"},
+        Field{8, "roi", &Resize::roi,
+              "for tf_crop_and_resize: starts, then ends of the region, 0 to 1 being the input"},
+        Field{9, "extrapolation_value", &Resize::extrapolation_value,
+              "for tf_crop_and_resize: outside the input"}};
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;

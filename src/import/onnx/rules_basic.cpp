@@ -1,4 +1,4 @@
-// Rules of the ops that need no more than a name: constants, pass-through, plain arithmetic.
+// Rules of the ops that need no more than a name: constants, pass-through.
 #include <fmt/format.h>
 
 #include "import/onnx/graph_importer.h"
@@ -9,19 +9,6 @@ namespace {
 
 Result<Values> identity(RuleContext& c) {
   return Values{c.in(0)};
-}
-
-Result<Values> add(RuleContext& c) {
-  return one(c.op("add", c.inputs));
-}
-
-Result<Values> relu(RuleContext& c) {
-  return one(c.op("relu", c.inputs));
-}
-
-Result<Values> reshape(RuleContext& c) {
-  const bool allow_zero = TRY(c.get_bool("allowzero", false));
-  return one(c.op("reshape", c.inputs, {{"allow_zero", allow_zero}}));
 }
 
 // One attribute gives the value; which one is its type.
@@ -52,8 +39,8 @@ Result<Values> constant(RuleContext& c) {
 }
 
 constexpr Rule kRules[] = {
-    {"Add", 2, add},   {"Constant", 0, constant}, {"Identity", 1, identity},
-    {"Relu", 1, relu}, {"Reshape", 2, reshape},
+    {"Constant", 0, constant},
+    {"Identity", 1, identity},
 };
 
 }  // namespace

@@ -1,0 +1,162 @@
+#include "import/onnx/rule_support.h"
+
+#include <fmt/format.h>
+
+#include <bit>
+
+#include "ops/registry.h"
+
+namespace tenon::onnx {
+
+Result<Values> parametric(RuleContext& c, std::string_view core,
+                          std::initializer_list<Parameter> parameters) {
+  std::vector<Builder::Attr> attrs;
+  for (const Parameter& p : parameters)
+    attrs.push_back({p.name, TRY(c.get_float(p.name, p.fallback))});
+  return one(c.op(core, {c.in(0)}, std::move(attrs)));
+}
+
+std::optional<std::vector<int64_t>> known_ints(const Value* value) {
+  if (value == nullptr || value->type().is_list) return std::nullopt;
+  if (value->shape().ranked() && value->shape().elements() == 0) return std::vector<int64_t>{};
+  if (const Tensor* t = value->constant())
+    return is_int(t->dtype()) || t->dtype() == DType::boolean ? std::optional(t->to_ints())
+                                                              : std::nullopt;
+  if (!value->ints()) return std::nullopt;
+  std::vector<int64_t> known;
+  for (const SymInt& s : *value->ints()) {
+    if (!s.value) return std::nullopt;
+    known.push_back(*s.value);
+  }
+  return known;
+}
+
+Result<Value*> shape_of(RuleContext& c, Value* x, int64_t from, int64_t to) {
+  return c.op("shape", {x}, {{"start", from}, {"end", to}});
+}
+
+Result<Value*> size_of(RuleContext& c, Value* x, int64_t axis) {
+  constexpr int64_t kEnd = std::numeric_limits<int64_t>::max();
+  return shape_of(c, x, axis, axis == -1 ? kEnd : axis + 1);
+}
+
+Result<Value*> join(RuleContext& c, Values parts, int64_t axis) {
+  if (parts.size() == 1) return parts[0];
+  return c.op("concat", std::move(parts), {{"axis", axis}});
+}
+
+Result<Value*> as_matrix(RuleContext& c, Value* x, int64_t axis) {
+  const auto product = [&](int64_t from, int64_t to) -> Result<Value*> {
+    Value* dims = TRY(shape_of(c, x, from, to));
+    return c.op("prod", {dims}, {{"axes", std::vector<int64_t>{0}}, {"keep_dims", true}});
+  };
+  constexpr int64_t kEnd = std::numeric_limits<int64_t>::max();
+  Value* rows = TRY(product(0, axis));
+  Value* columns = TRY(product(axis, kEnd));
+  return c.op("reshape", {x, TRY(join(c, {rows, columns}))}, {{"allow_zero", true}});
+}
+
+Result<Value*> expand_dims(RuleContext& c, Value* x, std::vector<int64_t> axes) {
+  if (axes.empty()) return x;
+  return c.op("expand_dims", {x}, {{"axes", std::move(axes)}});
+}
+
+Result<Value*> squeeze(RuleContext& c, Value* x, std::vector<int64_t> axes) {
+  return c.op("squeeze", {x}, {{"axes", std::move(axes)}});
+}
+
+Result<int64_t> seed_of(RuleContext& c) {
+  if (!c.has_attr("seed")) return 0;
+  const auto seed = static_cast<float>(TRY(c.get_float("seed")));
+  return (int64_t{1} << 32) | std::bit_cast<uint32_t>(seed);
+}
+
+Result<Value*> count_up(RuleContext& c, Value* n) {
+  Value* zero = c.builder.constant(Tensor::scalar<int64_t>(0));
+  Value* step = c.builder.constant(Tensor::scalar<int64_t>(1));
+  return c.op("range", {zero, n, step});
+}
+
+namespace {
+
+Result<Value*> move_channels(RuleContext& c, Value* x, bool last) {
+  if (!x->shape().ranked())
+    return unsupported(
+        "the number of dimensions must be known; give input sizes with --input-shape");
+  const int rank = x->shape().rank();
+  if (rank < 2)
+    return invalid_model(
+        fmt::format("a batch and channels are expected, not {}", x->type().to_string()));
+  std::vector<int64_t> perm{0};
+  if (!last) perm.push_back(rank - 1);
+  for (int i = last ? 2 : 1; i < (last ? rank : rank - 1); ++i) perm.push_back(i);
+  if (last) perm.push_back(1);
+  return c.transpose(x, std::move(perm));
+}
+
+}  // namespace
+
+Result<Value*> channels_last(RuleContext& c, Value* x) {
+  return move_channels(c, x, true);
+}
+Result<Value*> channels_first(RuleContext& c, Value* x) {
+  return move_channels(c, x, false);
+}
+
+namespace {
+
+// The value as the attribute's kind, where it is known now.
+std::optional<AttrValue> known_attr(const Value* value, const AttrValue& kind) {
+  if (std::holds_alternative<std::vector<double>>(kind)) {
+    const Tensor* t = value->constant();
+    if (t == nullptr || !is_float(t->dtype())) return std::nullopt;
+    std::vector<double> reals;
+    for (int64_t i = 0; i < t->elements(); ++i) reals.push_back(t->real_at(i));
+    return reals;
+  }
+  const auto ints = known_ints(value);
+  if (!ints) return std::nullopt;
+  if (std::holds_alternative<std::vector<int64_t>>(kind)) return *ints;
+  if (std::holds_alternative<int64_t>(kind) && ints->size() == 1) return ints->front();
+  return std::nullopt;
+}
+
+std::string attr_text(const AttrValue& value) {
+  if (const auto* text = std::get_if<std::string>(&value)) return *text;
+  if (const auto* flag = std::get_if<bool>(&value)) return *flag ? "true" : "false";
+  if (const auto* integer = std::get_if<int64_t>(&value)) return fmt::format("{}", *integer);
+  if (const auto* real = std::get_if<double>(&value)) return fmt::format("{}", *real);
+  if (const auto* ints = std::get_if<std::vector<int64_t>>(&value))
+    return fmt::format("{}", fmt::join(*ints, ","));
+  if (const auto* reals = std::get_if<std::vector<double>>(&value))
+    return fmt::format("{}", fmt::join(*reals, ","));
+  return {};
+}
+
+}  // namespace
+
+Result<Value*> with_attr(RuleContext& c, std::string_view core, Values operands,
+                         std::string_view attr, Value* value, std::vector<Builder::Attr> attrs,
+                         std::string_view hint) {
+  const auto op = create_op(core);
+  if (op == nullptr) return internal_error(fmt::format("there is no core op '{}'", core));
+  const auto fields = op->def().fields;
+  for (size_t i = 0; i < fields.size(); ++i) {
+    if (fields[i].name != attr) continue;
+    if (auto known = known_attr(value, op->get(i))) {
+      attrs.push_back({attr, std::move(*known)});
+      return c.op(core, std::move(operands), std::move(attrs));
+    }
+  }
+  std::vector<std::string> texts;
+  for (const Builder::Attr& a : attrs)
+    texts.push_back(fmt::format("{}={}", a.name, attr_text(a.value)));
+  operands.push_back(value);
+  return c.op("with_attr", std::move(operands),
+              {{"op", std::string(core)},
+               {"attr", std::string(attr)},
+               {"attrs", std::move(texts)},
+               {"hint", std::string(hint)}});
+}
+
+}  // namespace tenon::onnx
