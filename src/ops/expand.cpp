@@ -53,15 +53,18 @@ std::optional<SymInts> Expand::infer_ints(const InferContext& context) const {
   return types.ok() ? repeat_single(context, *types) : std::nullopt;
 }
 
-Status Expand::eval(EvalContext& context) const {
-  const Tensor& x = context.in(0);
-  Tensor& y = context.out(0);
+Result<StridedView> Expand::strided_view(const EvalContext& context) const {
+  const Tensor &x = context.in(0), &y = context.out(0);
   const auto own = row_major_strides(x.dims());
   std::vector<int64_t> strides(static_cast<size_t>(y.rank()));
   for (int i = 0; i < x.rank(); ++i)
     if (x.dim(i) != 1)
       strides[static_cast<size_t>(i + y.rank() - x.rank())] = own[static_cast<size_t>(i)];
-  copy_strided(x, 0, strides, y);
+  return StridedView{0, y.dims(), std::move(strides)};
+}
+
+Status Expand::eval(EvalContext& context) const {
+  copy_view(context.in(0), TRY(strided_view(context)), context.out(0));
   return {};
 }
 
@@ -95,20 +98,22 @@ std::optional<SymInts> Tile::infer_ints(const InferContext& context) const {
   return types.ok() ? repeat_single(context, *types) : std::nullopt;
 }
 
-Status Tile::eval(EvalContext& context) const {
-  const Tensor& x = context.in(0);
-  Tensor& y = context.out(0);
+Result<StridedView> Tile::strided_view(const EvalContext& context) const {
+  const Tensor &x = context.in(0), &y = context.out(0);
   const auto own = row_major_strides(x.dims());
   // Each dimension is seen as two: repeats of stride 0, then the dimension itself.
-  std::vector<int64_t> dims, strides;
+  StridedView view;
   for (int i = 0; i < x.rank(); ++i) {
-    dims.push_back(x.dim(i) == 0 ? 0 : y.dim(i) / x.dim(i));
-    dims.push_back(x.dim(i));
-    strides.push_back(0);
-    strides.push_back(own[static_cast<size_t>(i)]);
+    view.dims.push_back(x.dim(i) == 0 ? 0 : y.dim(i) / x.dim(i));
+    view.dims.push_back(x.dim(i));
+    view.strides.push_back(0);
+    view.strides.push_back(own[static_cast<size_t>(i)]);
   }
-  Tensor view = y.reshaped(dims);
-  copy_strided(x, 0, strides, view);
+  return view;
+}
+
+Status Tile::eval(EvalContext& context) const {
+  copy_view(context.in(0), TRY(strided_view(context)), context.out(0));
   return {};
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ops/op.h"
+#include "ops/strided_view.h"
 
 namespace tenon {
 
@@ -15,6 +16,7 @@ struct Expand {
   static constexpr Arity inputs{2};
   Result<TensorTypes> infer(const InferContext& context) const;
   std::optional<SymInts> infer_ints(const InferContext& context) const;
+  Result<StridedView> strided_view(const EvalContext& context) const;
   Status eval(EvalContext& context) const;
 };
 
@@ -25,6 +27,7 @@ struct Tile {
   static constexpr Arity inputs{2};
   Result<TensorTypes> infer(const InferContext& context) const;
   std::optional<SymInts> infer_ints(const InferContext& context) const;
+  Result<StridedView> strided_view(const EvalContext& context) const;
   Status eval(EvalContext& context) const;
 };
 

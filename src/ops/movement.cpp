@@ -93,6 +93,11 @@ void copy_strided(const Tensor& src, int64_t offset, std::span<const int64_t> st
   });
 }
 
+void copy_view(const Tensor& src, const StridedView& view, Tensor& dst) {
+  Tensor seen = dst.reshaped(view.dims);
+  copy_strided(src, view.offset, view.strides, seen);
+}
+
 Status forward(EvalContext& context) {
   const Tensor& x = context.in(0);
   Tensor& y = context.out(0);

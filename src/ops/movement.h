@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ops/op.h"
+#include "ops/strided_view.h"
 
 namespace tenon {
 
@@ -24,6 +25,7 @@ void copy_elements(Tensor& dst, int64_t dst_offset, const Tensor& src, int64_t s
 
 // Fills dense dst: dst[i0, i1, …] = src[offset + i0 * strides[0] + i1 * strides[1] + …].
 void copy_strided(const Tensor& src, int64_t offset, std::span<const int64_t> strides, Tensor& dst);
+void copy_view(const Tensor& src, const StridedView& view, Tensor& dst);
 
 // Output 0 gets the elements of input 0 under the output's dims (those of the input when it is not
 // allocated).

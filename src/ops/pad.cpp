@@ -105,16 +105,21 @@ Result<TensorTypes> Pad::infer(const InferContext& context) const {
   return TensorTypes{out};
 }
 
+Result<std::vector<int64_t>> Pad::begins(int rank, const Tensor& pads) const {
+  SymInts amounts_given;
+  for (const int64_t v : pads.to_ints()) amounts_given.push_back({v});
+  std::vector<int64_t> begins(static_cast<size_t>(rank));
+  for (const Amount& a : TRY(amounts(*this, rank, amounts_given)))
+    begins[static_cast<size_t>(a.axis)] = *a.begin.value;
+  return begins;
+}
+
 Status Pad::eval(EvalContext& context) const {
   const Tensor& x = context.in(0);
   Tensor& y = context.out(0);
   const int rank = x.rank();
   if (y.elements() == 0) return {};
-  SymInts pads;
-  for (const int64_t v : context.in(1).to_ints()) pads.push_back({v});
-  std::vector<int64_t> begins(static_cast<size_t>(rank));
-  for (const Amount& a : TRY(amounts(*this, rank, pads)))
-    begins[static_cast<size_t>(a.axis)] = *a.begin.value;
+  const std::vector<int64_t> begins = TRY(this->begins(rank, context.in(1)));
   // Per axis: the offset in x of each position of y, or -1.
   const auto strides = row_major_strides(x.dims());
   std::vector<std::vector<int64_t>> maps(static_cast<size_t>(rank));

@@ -33,6 +33,8 @@ struct Pad {
                       Field{2, "axes", &Pad::axes, "the axes pads speaks of; empty: all"}};
   }
   Result<TensorTypes> infer(const InferContext& context) const;
+  // The begins of every axis of x; negative where the axis is cut off.
+  Result<std::vector<int64_t>> begins(int rank, const Tensor& pads) const;
   Status eval(EvalContext& context) const;
 };
 

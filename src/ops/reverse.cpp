@@ -22,16 +22,19 @@ std::optional<SymInts> Reverse::infer_ints(const InferContext& context) const {
   return ints;
 }
 
-Status Reverse::eval(EvalContext& context) const {
+Result<StridedView> Reverse::strided_view(const EvalContext& context) const {
   const Tensor& x = context.in(0);
-  auto strides = row_major_strides(x.dims());
-  int64_t offset = 0;
+  StridedView view{0, x.dims(), row_major_strides(x.dims())};
   for (const int axis : TRY(normalize_axes(axes, x.rank(), name))) {
-    auto& stride = strides[static_cast<size_t>(axis)];
-    offset += stride * std::max<int64_t>(x.dim(axis) - 1, 0);
+    auto& stride = view.strides[static_cast<size_t>(axis)];
+    view.offset += stride * std::max<int64_t>(x.dim(axis) - 1, 0);
     stride = -stride;
   }
-  copy_strided(x, offset, strides, context.out(0));
+  return view;
+}
+
+Status Reverse::eval(EvalContext& context) const {
+  copy_view(context.in(0), TRY(strided_view(context)), context.out(0));
   return {};
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ops/op.h"
+#include "ops/strided_view.h"
 
 namespace tenon {
 
@@ -17,6 +18,7 @@ struct Reverse {
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   std::optional<SymInts> infer_ints(const InferContext& context) const;
+  Result<StridedView> strided_view(const EvalContext& context) const;
   Status eval(EvalContext& context) const;
 };
 

@@ -217,21 +217,24 @@ std::optional<SymInts> Slice::infer_ints(const InferContext& context) const {
   return r.ok() ? pick(*ints, *r) : std::nullopt;
 }
 
-Status Slice::eval(EvalContext& context) const {
+Result<StridedView> Slice::strided_view(const EvalContext& context) const {
   const Tensor& x = context.in(0);
-  auto strides = row_major_strides(x.dims());
-  int64_t offset = 0;
+  StridedView view{0, context.out(0).dims(), row_major_strides(x.dims())};
   std::optional<SymInts> steps;
   if (context.has(3)) steps = to_syms(context.in(3));
   const auto ranges =
       TRY(slice_ranges(*this, x.rank(), to_syms(context.in(1)), to_syms(context.in(2)), steps));
   for (const auto& [axis, range] : ranges) {
     const Resolved r = TRY(resolve(range, x.dim(axis), "slice"));
-    auto& stride = strides[static_cast<size_t>(axis)];
-    offset += r.first.value_or(0) * stride;
+    auto& stride = view.strides[static_cast<size_t>(axis)];
+    view.offset += r.first.value_or(0) * stride;
     stride *= r.step.value_or(1);
   }
-  copy_strided(x, offset, strides, context.out(0));
+  return view;
+}
+
+Status Slice::eval(EvalContext& context) const {
+  copy_view(context.in(0), TRY(strided_view(context)), context.out(0));
   return {};
 }
 
@@ -280,13 +283,13 @@ std::optional<SymInts> StridedSlice::infer_ints(const InferContext& context) con
   return ints;
 }
 
-Status StridedSlice::eval(EvalContext& context) const {
+Result<StridedView> StridedSlice::strided_view(const EvalContext& context) const {
   const Tensor& x = context.in(0);
   const auto entries = TRY(plan(*this, x.rank(), to_syms(context.in(1)), to_syms(context.in(2)),
                                 to_syms(context.in(3))));
   const auto strides = row_major_strides(x.dims());
-  std::vector<int64_t> steps;
-  int64_t offset = 0;
+  StridedView view{0, context.out(0).dims(), {}};
+  auto& [offset, dims, steps] = view;
   for (const Entry& e : entries) {
     if (e.kind == Kind::new_axis) {
       steps.push_back(0);
@@ -301,7 +304,11 @@ Status StridedSlice::eval(EvalContext& context) const {
       steps.push_back(stride * r.step.value_or(1));
     }
   }
-  copy_strided(x, offset, steps, context.out(0));
+  return view;
+}
+
+Status StridedSlice::eval(EvalContext& context) const {
+  copy_view(context.in(0), TRY(strided_view(context)), context.out(0));
   return {};
 }
 

@@ -9,6 +9,10 @@ namespace tenon::cpu {
 
 std::span<const KernelCandidate> matmul_candidates();
 std::span<const KernelCandidate> pointwise_candidates();
+std::span<const KernelCandidate> typed_candidates();
+std::span<const KernelCandidate> row_candidates();
+std::span<const KernelCandidate> movement_candidates();
+std::span<const KernelCandidate> recurrent_candidates();
 
 // The kernels' spelling of an op's fused activation.
 inline Activation to_kernel(tenon::ActivationKind kind, double alpha, double beta) {

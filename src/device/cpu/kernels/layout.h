@@ -5,7 +5,6 @@
 #include <cstdint>
 
 #include "base/thread_pool.h"
-#include "device/cpu/kernels/kernel_table.h"
 
 namespace tenon::cpu {
 
@@ -21,11 +20,11 @@ struct TransposeParams {
   const void* x = nullptr;
   void* y = nullptr;
 };
-void transpose(const TransposeParams& p, ThreadPool& pool, const KernelTable& table = kernels());
+void transpose(const TransposeParams& p, ThreadPool& pool);
 
 // For every index of `shape`: y[sum index * y_stride] = x[sum index * x_stride]. Strides count
-// elements and may be negative (reverse) or, for x, 0 (broadcast). Serves concat (one call per
-// input with y offset), slice, split, pad's body, tile, expand.
+// elements and may be negative (reverse) or, for x, 0 (broadcast). Serves slice, pad's body,
+// tile, expand, reverse.
 struct StridedCopyParams {
   int rank = 0;
   int64_t shape[kMaxLayoutDims] = {};
@@ -35,8 +34,20 @@ struct StridedCopyParams {
   const void* x = nullptr;
   void* y = nullptr;
 };
-void strided_copy(const StridedCopyParams& p, ThreadPool& pool,
-                  const KernelTable& table = kernels());
+void strided_copy(const StridedCopyParams& p, ThreadPool& pool);
+
+// Concat and split: row r of `joined` (joined_bytes apart) begins with the rows r of the parts,
+// which are dense, one after the other; `split` says that the parts are written.
+struct JoinRowsParams {
+  int64_t rows = 0;
+  int parts = 0;
+  const int64_t* part_bytes = nullptr;  // of a row of each part
+  void* const* part = nullptr;
+  void* joined = nullptr;
+  int64_t joined_bytes = 0;
+  bool split = false;
+};
+void join_rows(const JoinRowsParams& p, ThreadPool& pool);
 
 // y[o, i, :] = x[o, index[i], :] for x[outer, rows, row_bytes], dense. A negative index counts from
 // the end. Returns the position of the first index outside [-rows, rows), leaving y unspecified,

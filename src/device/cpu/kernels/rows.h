@@ -1,5 +1,5 @@
 // Operations along rows: softmax, normalisation, reductions. See gemm.h for the rules on pointers.
-// None needs scratch. Outputs may be the input itself where shapes are equal.
+// Only softmax needs scratch. Outputs may be the input itself where shapes are equal.
 #pragma once
 
 #include <cstdint>
@@ -9,15 +9,18 @@
 
 namespace tenon::cpu {
 
-// y = softmax over the last axis of x[rows, cols] (dense); `log`: the logarithm of it.
+// y = softmax over the middle axis of x[rows, cols, inner] (dense); `log`: the logarithm of it.
 struct SoftmaxParams {
   int64_t rows = 0;
   int64_t cols = 0;
+  int64_t inner = 1;
   const float* x = nullptr;
   float* y = nullptr;
   bool log = false;
 };
-void softmax(const SoftmaxParams& p, ThreadPool& pool, const KernelTable& table = kernels());
+int64_t softmax_scratch_bytes(const SoftmaxParams& p, int threads);
+void softmax(const SoftmaxParams& p, ThreadPool& pool, void* scratch,
+             const KernelTable& table = kernels());
 
 // y = (x + residual - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis of
 // x[rows, cols] (dense). rms: no mean is taken off, variance is the mean of squares.
@@ -32,9 +35,20 @@ struct LayerNormParams {
   bool rms = false;
   float* y = nullptr;
 };
+// One row of it.
+struct LayerNormRow {
+  int64_t cols = 0;
+  const float* x = nullptr;
+  const float* residual = nullptr;
+  const float* gamma = nullptr;
+  const float* beta = nullptr;
+  float epsilon = 0;
+  bool rms = false;
+  float* y = nullptr;
+};
 void layer_norm(const LayerNormParams& p, ThreadPool& pool, const KernelTable& table = kernels());
 
-enum class ReduceKind : uint8_t { kSum, kMean, kMax, kMin, kSumSquares, kSumAbs, kProd };
+enum class ReduceKind : uint8_t { kSum, kMean, kMax, kMin, kSumSquares, kSumAbs, kProd, kCount };
 
 // y[outer, inner] = reduction over the middle of x[outer, reduce, inner] (dense). An empty
 // reduction gives 0 for the sums, NaN for kMean, 1 for kProd, -inf and inf for kMax and kMin. Sums

@@ -11,6 +11,8 @@ const KernelTable& kernel_table() {
     table.lanes = kLanes;
     fill_gemm(table);
     fill_elementwise(table);
+    fill_rows(table);
+    fill_recurrent(table);
     return true;
   }();
   (void)filled;

@@ -1,0 +1,285 @@
+// Every chosen kernel against the reference evaluation of its op, over many shapes.
+#include "device/cpu/candidates.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "ops/registry.h"
+#include "tensor/visit.h"
+
+namespace tenon::cpu {
+namespace {
+
+std::mt19937& engine() {
+  static std::mt19937 e(11);
+  return e;
+}
+
+Tensor random_tensor(DType dtype, std::vector<int64_t> dims, double low = -3, double high = 3) {
+  Tensor t = Tensor::allocate(dtype, dims).value();
+  std::uniform_real_distribution<double> uniform(low, high);
+  for (int64_t i = 0; i < t.elements(); ++i) {
+    const double v = uniform(engine());
+    if (dtype == DType::boolean)
+      t.mutable_data<bool>()[i] = v > (low + high) / 2;
+    else
+      visit_real(dtype, [&](auto tag) {
+        using T = typename decltype(tag)::type;
+        t.mutable_data<T>()[i] = T(static_cast<Arithmetic<T>>(v));
+      });
+  }
+  return t;
+}
+Tensor f32(std::vector<int64_t> dims) {
+  return random_tensor(DType::f32, std::move(dims));
+}
+Tensor ints(std::vector<int64_t> values) {
+  return Tensor::vector(values);
+}
+
+using Attributes = std::vector<std::pair<std::string_view, AttrValue>>;
+
+struct Case {
+  std::string_view op;
+  std::vector<Tensor> inputs;
+  Attributes attributes;
+  std::string_view kernel;  // expected; empty: any but the reference
+  int outputs = 1;
+  double tolerance = 0;
+  bool constant_weights = false;  // operands 1 and 2
+};
+
+void check(const Case& c) {
+  const auto op = create_op(c.op);
+  ASSERT_NE(op, nullptr) << c.op;
+  std::string what(c.op);
+  for (const auto& [name, value] : c.attributes) {
+    ASSERT_TRUE(set_attr(*op, name, value).ok()) << name;
+    what += " " + std::string(name);
+  }
+  std::vector<OperandInfo> infos;
+  TensorTypes types;
+  std::vector<const Tensor*> constants;
+  for (size_t i = 0; i < c.inputs.size(); ++i) {
+    const Tensor& t = c.inputs[i];
+    types.push_back(t.type());
+    what += " " + t.type().to_string();
+    const bool is_constant =
+        c.constant_weights ? i == 1 || i == 2 : is_int(t.dtype()) && t.rank() <= 1;
+    infos.push_back({t.type(), is_constant ? &t : nullptr, nullptr});
+    constants.push_back(is_constant ? &t : nullptr);
+  }
+  auto results = op->infer(InferContext(infos));
+  ASSERT_TRUE(results.ok()) << what << ": " << results.error().to_string();
+  const auto expected = evaluate(*op, c.inputs, c.outputs);
+  ASSERT_TRUE(expected.ok()) << what << ": " << expected.error().to_string();
+  for (const int threads : {1, 2}) {
+    PackStore packs;
+    const StepInfo info{*op, types, *results, constants, packs, threads};
+    const KernelChoice choice = choose_kernel(info);
+    ASSERT_NE(choice.kernel, nullptr)
+        << what << ": " << (choice.refusals.empty() ? "" : choice.refusals[0]);
+    if (!c.kernel.empty()) {
+      EXPECT_EQ(choice.name, c.kernel) << what;
+    }
+    std::vector<Tensor> outputs;
+    std::vector<const Tensor*> in;
+    std::vector<Tensor*> out;
+    for (const Tensor& t : c.inputs) in.push_back(&t);
+    for (const TensorType& t : *results)
+      outputs.push_back(Tensor::zeros(t.dtype, t.shape.sizes()).value());
+    for (Tensor& t : outputs) out.push_back(&t);
+    const auto scratch = allocate_aligned(static_cast<size_t>(choice.kernel->scratch_bytes()));
+    ThreadPool pool(threads);
+    const Status status = choice.kernel->run({in, out, pool, scratch.get()});
+    ASSERT_TRUE(status.ok()) << what << ": " << status.error().to_string();
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      const Tensor& y = outputs[i];
+      const Tensor& e = (*expected)[i];
+      ASSERT_EQ(y.dims(), e.dims()) << what;
+      if (c.tolerance == 0) {
+        ASSERT_TRUE(bitwise_equal(y, e)) << what << " output " << i;
+        continue;
+      }
+      for (int64_t k = 0; k < y.elements(); ++k) {
+        const double a = y.real_at(k), b = e.real_at(k);
+        if (std::isnan(b) ? std::isnan(a) : a == b) continue;
+        ASSERT_LE(std::abs(a - b), c.tolerance * (1 + std::abs(b)))
+            << what << " output " << i << " element " << k << ": " << a << ", expected " << b;
+      }
+    }
+  }
+}
+
+TEST(KernelsAgainstReference, Rows) {
+  for (const int64_t axis : {0, 1, 2, -1})
+    for (const std::string_view op : {"softmax", "log_softmax"})
+      for (const std::vector<int64_t>& dims :
+           {std::vector<int64_t>{3, 7, 20}, {1, 1, 1001}, {2, 33, 1}, {0, 3, 4}})
+        check({op, {f32(dims)}, {{"axis", axis}}, "row_softmax", 1, 3e-6});
+  for (const int64_t axis : {-1, 1}) {
+    const std::vector<int64_t> row =
+        axis == -1 ? std::vector<int64_t>{24} : std::vector<int64_t>{5, 24};
+    check({"layer_norm", {f32({4, 5, 24}), f32(row), f32(row)}, {{"axis", axis}}, "", 1, 1e-5});
+    check({"layer_norm", {f32({4, 5, 24}), Tensor(), f32(row)}, {{"axis", axis}}, "", 1, 1e-5});
+    check({"rms_norm", {f32({4, 5, 24}), f32(row)}, {{"axis", axis}}, "", 1, 1e-5});
+  }
+}
+
+TEST(KernelsAgainstReference, Reductions) {
+  for (const std::string_view op :
+       {"sum", "mean", "reduce_max", "reduce_min", "prod", "sum_square"})
+    for (const bool keep : {false, true})
+      for (const std::vector<int64_t>& dims :
+           {std::vector<int64_t>{3, 4, 5, 6}, {1, 7, 7, 64}, {2, 1, 3, 1}, {2, 3, 0, 4}})
+        for (const std::vector<int64_t>& axes :
+             {std::vector<int64_t>{}, {0}, {-1}, {1, 2}, {0, 2}, {1, 3}, {0, 1, 2, 3}, {0, 3}})
+          check({op, {f32(dims)}, {{"axes", axes}, {"keep_dims", keep}}, "row_reduce", 1, 2e-5});
+}
+
+TEST(KernelsAgainstReference, ArgExtremes) {
+  for (const std::string_view op : {"arg_max", "arg_min"})
+    for (const DType dtype : {DType::f32, DType::i32, DType::i64})
+      for (const DType index : {DType::i32, DType::i64})
+        for (const int64_t axis : {0, 1, -1})
+          for (const bool last : {false, true})
+            check({op,
+                   {random_tensor(dtype, {4, 9, 21})},
+                   {{"axis", axis}, {"dtype", index}, {"select_last_index", last}}});
+}
+
+TEST(KernelsAgainstReference, Movement) {
+  const DType dtypes[] = {DType::f32, DType::u8, DType::f16, DType::i64, DType::boolean};
+  for (const DType dtype : dtypes) {
+    const auto x = [&](std::vector<int64_t> dims) { return random_tensor(dtype, dims, 0, 100); };
+    using Ints = std::vector<int64_t>;
+    for (const Ints& perm : {Ints{}, {0, 2, 3, 1}, {0, 3, 1, 2}, {3, 1, 0, 2}, {0, 1, -1, 2}})
+      check({"transpose", {x({2, 5, 9, 12})}, {{"perm", perm}}, "move_transpose"});
+    for (const int64_t axis : {0, 1, -1}) {
+      check({"concat", {x({2, 3, 4}), x({2, 3, 4}), x({2, 3, 4})}, {{"axis", axis}}, "move_rows"});
+      check({"split", {x({6, 6, 6})}, {{"axis", axis}, {"num", int64_t{3}}}, "move_rows", 3});
+    }
+    check({"concat", {x({2, 3, 0}), x({2, 3, 4})}, {{"axis", int64_t{2}}}});
+    check({"split", {x({2, 7})}, {{"axis", int64_t{1}}, {"sizes", Ints{2, 0, 5}}}, "", 3});
+    check({"slice", {x({5, 6, 7}), ints({1, -3}), ints({4, 100})}, {{"axes", Ints{0, 2}}}});
+    check({"slice", {x({5, 6}), ints({-1}), ints({-100}), ints({-2})}, {{"axes", Ints{1}}}});
+    check({"slice", {x({5, 6}), ints({3}), ints({2}), ints({1})}, {{"axes", Ints{1}}}});
+    check({"strided_slice",
+           {x({5, 6, 7}), ints({1, 0, 2}), ints({4, 0, 6}), ints({2, 1, 1})},
+           {{"shrink_axis_mask", int64_t{4}}, {"end_mask", int64_t{2}}}});
+    check({"strided_slice",
+           {x({5, 6, 7}), ints({0, -1}), ints({0, -9}), ints({1, -1})},
+           {{"ellipsis_mask", int64_t{1}}, {"new_axis_mask", int64_t{0}}}});
+    check({"reverse", {x({3, 4, 5})}, {{"axes", Ints{0, -1}}}});
+    check({"expand", {x({3, 1, 5}), ints({2, 3, 4, 5})}, {}});
+    check({"expand", {x({1}), ints({40})}, {}});
+    check({"tile", {x({2, 3, 4}), ints({2, 1, 3})}, {}});
+    check({"pad", {x({3, 4, 5}), ints({1, 0, 2, 0, 3, 1})}, {}, "move_pad"});
+    check({"pad", {x({3, 4}), ints({-1, 2, 1, -1})}, {}, "move_pad"});
+    check({"pad", {x({3, 4}), ints({2, 1}), x({})}, {{"axes", Ints{1}}}, "move_pad"});
+    check({"pad", {x({0, 4}), ints({2, 1, 1, 0}), x({})}, {}, "move_pad"});
+    for (const DType index : {DType::i32, DType::i64}) {
+      const Tensor at = random_tensor(index, {3, 5}, -6, 5);
+      check({"gather", {x({6, 7, 8}), at}, {{"axis", int64_t{0}}}, "gather_rows"});
+      check({"gather", {x({7, 6, 8}), at}, {{"axis", int64_t{1}}}, "gather_rows"});
+      check({"gather", {x({7, 6}), at}, {{"axis", int64_t{-1}}}, "gather_rows"});
+      check({"gather",
+             {x({3, 2, 6, 4}), at},
+             {{"axis", int64_t{2}}, {"batch_dims", int64_t{1}}},
+             "gather_rows"});
+    }
+  }
+}
+
+TEST(KernelsAgainstReference, TypedPointwise) {
+  const std::vector<std::pair<std::vector<int64_t>, std::vector<int64_t>>> shapes = {
+      {{3, 4, 33}, {3, 4, 33}}, {{3, 4, 5}, {5}}, {{1}, {7, 9}},
+      {{4, 1, 6}, {1, 5, 1}},   {{0, 3}, {3}},    {{}, {}},
+      {{2, 3, 1}, {1, 3, 8}}};
+  for (const auto& [a, b] : shapes) {
+    for (const DType dtype : {DType::f32, DType::i32, DType::i64})
+      for (const std::string_view op :
+           {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"})
+        check({op, {random_tensor(dtype, a), random_tensor(dtype, b)}, {}, "array_typed"});
+    for (const DType dtype : {DType::i32, DType::i64})
+      for (const std::string_view op :
+           {"add", "sub", "mul", "min", "max", "bitwise_and", "bitwise_or", "bitwise_xor"})
+        check({op, {random_tensor(dtype, a, -1e9, 1e9), random_tensor(dtype, b, -1e9, 1e9)}, {}});
+    for (const std::string_view op : {"logical_and", "logical_or", "logical_xor", "equal"})
+      check({op, {random_tensor(DType::boolean, a), random_tensor(DType::boolean, b)}, {}});
+    for (const DType dtype : {DType::f32, DType::i64, DType::u8, DType::f16, DType::boolean}) {
+      check({"select",
+             {random_tensor(DType::boolean, a), random_tensor(dtype, a), random_tensor(dtype, b)}});
+      check(
+          {"select",
+           {random_tensor(DType::boolean, b), random_tensor(dtype, {}), random_tensor(dtype, a)}});
+    }
+  }
+  check({"logical_not", {random_tensor(DType::boolean, {3, 70})}});
+}
+
+TEST(KernelsAgainstReference, Casts) {
+  const DType dtypes[] = {DType::f32, DType::f64, DType::i32,    DType::i64,
+                          DType::u8,  DType::i8,  DType::boolean};
+  for (const DType from : dtypes)
+    for (const DType to : dtypes)
+      for (const double range : {3.0, 1000.0, 1e12, 1e30}) {
+        if (from == to || (!is_float(from) && range > 100)) continue;
+        Tensor x = random_tensor(from, {5, 77}, is_unsigned_int(from) ? 0 : -range, range);
+        if (from == DType::f32) {
+          float* v = x.mutable_data<float>();
+          v[0] = NAN, v[1] = INFINITY, v[2] = -INFINITY, v[3] = -0.0f, v[4] = 2147483648.0f;
+          v[5] = -2147483648.0f, v[6] = 9223372036854775808.0f, v[7] = 127.9f, v[8] = -128.9f;
+        }
+        check({"cast", {x}, {{"to", to}}, "array_cast"});
+      }
+  for (const DType small : {DType::f16, DType::bf16}) {
+    check({"cast", {f32({5, 77})}, {{"to", small}}, "array_cast"});
+    check({"cast", {random_tensor(small, {5, 77})}, {{"to", DType::f32}}, "array_cast"});
+  }
+}
+
+// Layers of every kind, with every optional operand there and not.
+TEST(KernelsAgainstReference, Recurrent) {
+  struct Layer {
+    std::string_view op;
+    int64_t gates;
+    int outputs;
+    bool has_rb, has_c0;
+  };
+  for (const Layer& layer :
+       {Layer{"lstm", 4, 3, false, true}, {"gru", 3, 2, true, false}, {"rnn", 1, 2, false, false}})
+    for (const std::string_view direction : {"forward", "reverse", "bidirectional"})
+      for (int round = 0; round < 12; ++round) {
+        const int64_t d = direction == "bidirectional" ? 2 : 1;
+        const int64_t t = round == 5 ? 300 : 1 + round % 5, b = 1 + round % 4, i = 3 + round,
+                      h = round == 5 ? 40 : 1 + 5 * round;
+        const auto weights = [](std::vector<int64_t> dims) {
+          return random_tensor(DType::f32, std::move(dims), -0.4, 0.4);
+        };
+        const auto optional = [&](int bit, std::vector<int64_t> dims) {
+          return (round >> bit & 1) != 0 ? weights(std::move(dims)) : Tensor();
+        };
+        const int64_t columns = layer.gates * h;
+        std::vector<Tensor> in = {f32({t, b, i}), weights({d, i, columns}),
+                                  weights({d, h, columns}), optional(0, {d, columns})};
+        if (layer.has_rb) in.push_back(optional(1, {d, columns}));
+        in.push_back(round % 3 == 0 ? Tensor() : random_tensor(DType::i32, {b}, 0, t + 1.0));
+        in.push_back(optional(1, {d, b, h}));
+        if (layer.has_c0) in.push_back(optional(2, {d, b, h}));
+        if (layer.has_c0) in.push_back(optional(3, {d, 3 * h}));
+        Attributes attributes = {{"direction", std::string(direction)}};
+        if (layer.op == "gru") attributes.push_back({"linear_before_reset", round % 2 == 0});
+        if (round % 4 == 3) attributes.push_back({"clip", 0.7});
+        if (round % 5 == 4 && layer.op != "rnn")
+          attributes.push_back({"f", std::string("hard_sigmoid")});
+        if (round % 5 == 4 && layer.op == "rnn")
+          attributes.push_back({"activation", std::string("relu")});
+        check({layer.op, in, attributes, "recurrent", layer.outputs, 2e-5, true});
+      }
+}
+
+}  // namespace
+}  // namespace tenon::cpu

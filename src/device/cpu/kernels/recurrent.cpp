@@ -1,0 +1,268 @@
+// Recurrent layers: the product with the inputs for many steps at once, then step by step the
+// product with the state and the gates. Sequences and directions are dealt to threads.
+#include "device/cpu/kernels/recurrent.h"
+
+#include <algorithm>
+
+#include "device/cpu/kernels/elementwise.h"
+#include "device/cpu/kernels/gemm.h"
+#include "device/cpu/kernels/gemm_region.h"
+#include "device/cpu/kernels/pack.h"
+#include "device/cpu/kernels/slots.h"
+
+namespace tenon::cpu {
+namespace {
+
+// Floats of x w computed ahead: they stay in L2 beside the recurrent weights.
+constexpr int64_t kAheadFloats = 96 << 10;
+
+int64_t gates_of(CellKind cell) {
+  return cell == CellKind::kLstm ? 4 : cell == CellKind::kGru ? 3 : 1;
+}
+
+// Where things are in scratch, in floats, for each direction.
+struct Layout {
+  int64_t columns = 0;   // gates * hidden
+  int64_t steps = 0;     // steps computed ahead
+  int64_t ahead = 0;     // [steps, batch, columns]
+  int64_t products = 0;  // [batch, columns + hidden]
+  int64_t h = 0;         // [batch, hidden]
+  int64_t c = 0;         // [batch, hidden]
+  int64_t floats = 0;
+};
+
+Layout lay_out(const RecurrentParams& p) {
+  const auto whole_lines = [](int64_t floats) { return (floats + 15) / 16 * 16; };
+  Layout l;
+  l.columns = gates_of(p.cell) * p.hidden;
+  const int64_t step_floats = std::max<int64_t>(1, p.batch * l.columns);
+  l.steps = std::clamp<int64_t>(kAheadFloats / step_floats, 1, std::max<int64_t>(p.steps, 1));
+  l.ahead = 0;
+  l.products = whole_lines(l.steps * p.batch * l.columns);
+  l.h = l.products + whole_lines(p.batch * (l.columns + p.hidden));
+  l.c = l.h + whole_lines(p.batch * p.hidden);
+  l.floats = l.c + whole_lines(p.batch * p.hidden);
+  return l;
+}
+
+bool is_usual(const RecurrentParams& p, const RecurrentDirection& d) {
+  return p.clip <= 0 && d.peephole == nullptr && p.f.kind == ActivationKind::kSigmoid &&
+         p.g.kind == ActivationKind::kTanh && p.output.kind == ActivationKind::kTanh;
+}
+
+// The rows [first, last) of the batch, one direction.
+class Sequence {
+ public:
+  Sequence(const RecurrentParams& p, const Layout& l, int direction, int64_t first, int64_t last,
+           float* scratch, const KernelTable& table)
+      : p_(p),
+        d_(p.direction[direction]),
+        l_(l),
+        first_(first),
+        last_(last),
+        ahead_(scratch + l.ahead),
+        products_(scratch + l.products),
+        h_(scratch + l.h),
+        c_(scratch + l.c),
+        table_(table),
+        usual_(is_usual(p, d_)) {}
+
+  // Step t, whose x w is the `slot`-th of those computed ahead.
+  void step(int64_t t, int64_t slot) {
+    const float* xw = ahead_ + slot * p_.batch * l_.columns;
+    if (p_.cell == CellKind::kLstm)
+      multiply(d_.r, l_.columns, h_, xw, l_.columns, nullptr, products_, l_.columns, {});
+    else if (p_.cell == CellKind::kPlain)
+      multiply(d_.r, l_.columns, h_, xw, l_.columns, nullptr, products_, l_.columns,
+               p_.clip > 0 ? Activation{} : p_.g);
+    else if (p_.linear_before_reset)
+      multiply(d_.r, l_.columns, h_, nullptr, 0, d_.bias_r, products_, l_.columns, {});
+    else
+      step_gru_products(xw);
+    for (int64_t b = first_; b < last_; ++b) {
+      float* y = d_.y == nullptr ? nullptr : d_.y + t * p_.y_step_stride + b * p_.hidden;
+      float* h = h_ + b * p_.hidden;
+      if (t >= length(b)) {
+        if (y != nullptr) std::fill_n(y, p_.hidden, 0.0f);
+        continue;
+      }
+      float* z = products_ + b * l_.columns;
+      if (p_.cell == CellKind::kLstm)
+        lstm_row(z, c_ + b * p_.hidden, h);
+      else if (p_.cell == CellKind::kPlain)
+        plain_row(z, h);
+      else
+        gru_row(xw + b * l_.columns, z, candidates() + b * p_.hidden, h);
+      if (y != nullptr) std::copy_n(h, p_.hidden, y);
+    }
+  }
+
+ private:
+  int64_t length(int64_t b) const {
+    if (p_.lengths32 != nullptr) return p_.lengths32[b];
+    return p_.lengths64 != nullptr ? p_.lengths64[b] : p_.steps;
+  }
+  float* candidates() const { return products_ + p_.batch * l_.columns; }
+
+  // out[b] = activation(a[b] x weights + add[b] + bias) for the rows of this sequence.
+  void multiply(const float* weights, int64_t n, const float* a, const float* add, int64_t add_ld,
+                const float* bias, float* out, int64_t out_ld, Activation activation) const {
+    GemmRegion region;
+    region.m = last_ - first_;
+    region.n = n;
+    region.k = p_.hidden;
+    region.a = a + first_ * p_.hidden;
+    region.lda = p_.hidden;
+    region.b = weights;
+    region.b_panel_stride = p_.hidden * kPanelColumns;
+    region.c = out + first_ * out_ld;
+    region.ldc = out_ld;
+    region.bias = bias;
+    if (add != nullptr) region.residual = add + first_ * add_ld;
+    region.ld_residual = add_ld;
+    region.activation = activation;
+    gemm_region(region, table_);
+  }
+
+  void clip(float* z, int64_t n) const {
+    if (p_.clip > 0)
+      table_.activate({ActivationKind::kClip, -p_.clip, p_.clip}, z, z, static_cast<size_t>(n));
+  }
+  void apply(const Activation& activation, float* z, int64_t n) const {
+    clip(z, n);
+    table_.activate(activation, z, z, static_cast<size_t>(n));
+  }
+  void binary(BinaryOp op, const float* a, const float* b, float* y) const {
+    table_.binary[static_cast<size_t>(op)](a, b, y, static_cast<size_t>(p_.hidden));
+  }
+
+  // The update and reset gates, then the candidate of the state that was reset.
+  void step_gru_products(const float* xw) const {
+    const int64_t n = p_.hidden, columns = l_.columns;
+    multiply(d_.r, 2 * n, h_, xw, columns, d_.bias_r, products_, columns, {});
+    for (int64_t b = first_; b < last_; ++b) {
+      float* z = products_ + b * columns;
+      apply(p_.f, z, 2 * n);
+      // The state that was reset takes the place of the candidate's column, which is next.
+      binary(BinaryOp::kMul, z + n, h_ + b * n, candidates() + b * n);
+    }
+    multiply(d_.r_h, n, candidates(), xw + 2 * n, columns,
+             d_.bias_r == nullptr ? nullptr : d_.bias_r + 2 * n, products_ + 2 * n, columns, {});
+  }
+
+  void lstm_row(float* z, float* c, float* h) const {
+    const int64_t n = p_.hidden;
+    if (usual_) return table_.lstm_gates({n, z, c, h});
+    const float* peephole = d_.peephole;
+    if (peephole != nullptr) add_product(peephole, c, z);
+    if (peephole != nullptr) add_product(peephole + 2 * n, c, z + n);
+    apply(p_.f, z, 2 * n);
+    apply(p_.g, z + 2 * n, n);
+    binary(BinaryOp::kMul, z + n, c, c);
+    binary(BinaryOp::kMul, z, z + 2 * n, z);
+    binary(BinaryOp::kAdd, c, z, c);
+    if (peephole != nullptr) add_product(peephole + n, c, z + 3 * n);
+    apply(p_.f, z + 3 * n, n);
+    std::copy_n(c, n, h);
+    apply(p_.output, h, n);
+    binary(BinaryOp::kMul, z + 3 * n, h, h);
+  }
+  void add_product(const float* a, const float* b, float* sum) const {
+    for (int64_t i = 0; i < p_.hidden; ++i) sum[i] += a[i] * b[i];
+  }
+
+  void plain_row(float* z, float* h) const {
+    if (p_.clip > 0) apply(p_.g, z, p_.hidden);
+    std::copy_n(z, p_.hidden, h);
+  }
+
+  // z: the recurrent products; when not linear_before_reset the gates and the sum for n instead.
+  void gru_row(const float* x, float* z, float* scratch, float* h) const {
+    const int64_t n = p_.hidden;
+    if (p_.linear_before_reset) {
+      if (usual_) return table_.gru_gates({n, x, z, h});
+      std::copy_n(z + 2 * n, n, scratch);
+      for (int64_t i = 0; i < 2 * n; ++i) z[i] += x[i];
+      apply(p_.f, z, 2 * n);
+      binary(BinaryOp::kMul, z + n, scratch, scratch);
+      binary(BinaryOp::kAdd, x + 2 * n, scratch, z + 2 * n);
+    }
+    apply(p_.g, z + 2 * n, n);
+    const float* candidate = z + 2 * n;
+    for (int64_t i = 0; i < n; ++i) h[i] = (1 - z[i]) * candidate[i] + z[i] * h[i];
+  }
+
+  const RecurrentParams& p_;
+  const RecurrentDirection& d_;
+  const Layout& l_;
+  int64_t first_, last_;
+  float* ahead_;
+  float* products_;
+  float* h_;
+  float* c_;
+  const KernelTable& table_;
+  bool usual_;
+};
+
+void copy_or_zero(const float* from, int64_t n, float* to) {
+  if (from == nullptr)
+    std::fill_n(to, n, 0.0f);
+  else
+    std::copy_n(from, n, to);
+}
+
+}  // namespace
+
+int64_t recurrent_scratch_bytes(const RecurrentParams& p, int) {
+  return slots_bytes(lay_out(p).floats, p.directions);
+}
+
+void recurrent(const RecurrentParams& p, ThreadPool& pool, void* scratch,
+               const KernelTable& table) {
+  const Layout l = lay_out(p);
+  const int64_t state = p.batch * p.hidden;
+  if (state <= 0) return;
+  const auto scratch_of = [&](int64_t d) { return slot_floats(scratch, d, l.floats); };
+  for (int d = 0; d < p.directions; ++d) {
+    copy_or_zero(p.direction[d].h0, state, scratch_of(d) + l.h);
+    copy_or_zero(p.direction[d].c0, state, scratch_of(d) + l.c);
+  }
+  // Whole tiles of sequences where there are enough of them.
+  const int64_t threads = pool.threads();
+  const int64_t parts = std::clamp<int64_t>(threads / p.directions, 1, p.batch);
+  const int64_t rows = (p.batch + parts - 1) / parts;
+  const int64_t slices = (p.batch + rows - 1) / rows;
+  for (int64_t done = 0; done < p.steps; done += l.steps) {
+    const int64_t count = std::min(l.steps, p.steps - done);
+    for (int d = 0; d < p.directions; ++d) {
+      const RecurrentDirection& direction = p.direction[d];
+      const int64_t begin = direction.reverse ? p.steps - done - count : done;
+      GemmParams product;
+      product.m = count * p.batch;
+      product.n = l.columns;
+      product.k = product.lda = p.inputs;
+      product.a = p.x + begin * p.batch * p.inputs;
+      product.b = direction.w;
+      product.c = scratch_of(d) + l.ahead;
+      product.ldc = l.columns;
+      product.bias = direction.bias;
+      gemm(product, pool, nullptr, table);
+    }
+    pool.parallel_for(p.directions * slices, [&](int64_t task) {
+      const int d = static_cast<int>(task / slices);
+      const int64_t first = task % slices * rows;
+      Sequence sequence(p, l, d, first, std::min(p.batch, first + rows), scratch_of(d), table);
+      const bool reverse = p.direction[d].reverse;
+      for (int64_t i = 0; i < count; ++i)
+        sequence.step(reverse ? p.steps - 1 - done - i : done + i, reverse ? count - 1 - i : i);
+    });
+  }
+  for (int d = 0; d < p.directions; ++d) {
+    if (p.direction[d].h_last != nullptr)
+      std::copy_n(scratch_of(d) + l.h, state, p.direction[d].h_last);
+    if (p.direction[d].c_last != nullptr)
+      std::copy_n(scratch_of(d) + l.c, state, p.direction[d].c_last);
+  }
+}
+
+}  // namespace tenon::cpu

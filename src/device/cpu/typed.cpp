@@ -1,0 +1,381 @@
+// Elementwise ops beyond f32 arithmetic: comparisons, booleans, integers, select, cast.
+#include <immintrin.h>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+
+#include "device/cpu/broadcast.h"
+#include "device/cpu/candidates.h"
+#include "ops/binary.h"
+#include "ops/cast.h"
+#include "ops/select.h"
+#include "ops/unary.h"
+#include "tensor/visit.h"
+
+namespace tenon::cpu {
+namespace {
+
+template <typename T>
+const T* in(const RunContext& c, size_t i) {
+  return static_cast<const T*>(c.inputs[i]->raw());
+}
+template <typename T>
+T* out(const RunContext& c) {
+  return static_cast<T*>(c.outputs[0]->mutable_raw());
+}
+
+// A loop the compiler can vectorise for each of the usual steps.
+template <typename T, typename R, typename F>
+void binary_loop(const T* a, int64_t step_a, const T* b, int64_t step_b, R* y, int64_t n, F f) {
+  if (step_a == 1 && step_b == 1)
+    for (int64_t i = 0; i < n; ++i) y[i] = f(a[i], b[i]);
+  else if (step_a == 1 && step_b == 0)
+    for (int64_t i = 0; i < n; ++i) y[i] = f(a[i], *b);
+  else if (step_a == 0 && step_b == 1)
+    for (int64_t i = 0; i < n; ++i) y[i] = f(*a, b[i]);
+  else
+    for (int64_t i = 0; i < n; ++i) y[i] = f(a[i * step_a], b[i * step_b]);
+}
+
+using BinaryRun = void (*)(const BroadcastRows<2>& rows, const RunContext& c);
+
+template <typename T, typename R, typename F>
+void run_binary(const BroadcastRows<2>& rows, const RunContext& c) {
+  const T* a = in<T>(c, 0);
+  const T* b = in<T>(c, 1);
+  R* y = out<R>(c);
+  const auto [step_a, step_b] = rows.steps();
+  rows.run(c.pool, [&, sa = step_a, sb = step_b](const auto& at, int64_t first, int64_t n) {
+    binary_loop(a + at[0], sa, b + at[1], sb, y + first, n, F{});
+  });
+}
+
+// Wrapping arithmetic on T by its unsigned counterpart.
+template <template <typename> typename F>
+struct Wrapping {
+  template <typename T>
+  T operator()(T a, T b) const {
+    using U = std::make_unsigned_t<T>;
+    return static_cast<T>(F<U>{}(static_cast<U>(a), static_cast<U>(b)));
+  }
+};
+struct Smaller {
+  template <typename T>
+  T operator()(T a, T b) const {
+    return a < b ? a : b;
+  }
+};
+struct Larger {
+  template <typename T>
+  T operator()(T a, T b) const {
+    return a > b ? a : b;
+  }
+};
+
+template <typename T>
+BinaryRun comparison(BinaryKind kind) {
+  switch (kind) {
+    case BinaryKind::equal:
+      return run_binary<T, bool, std::equal_to<T>>;
+    case BinaryKind::not_equal:
+      return run_binary<T, bool, std::not_equal_to<T>>;
+    case BinaryKind::less:
+      return run_binary<T, bool, std::less<T>>;
+    case BinaryKind::less_equal:
+      return run_binary<T, bool, std::less_equal<T>>;
+    case BinaryKind::greater:
+      return run_binary<T, bool, std::greater<T>>;
+    case BinaryKind::greater_equal:
+      return run_binary<T, bool, std::greater_equal<T>>;
+    default:
+      return nullptr;
+  }
+}
+
+template <typename T>
+BinaryRun arithmetic(BinaryKind kind) {
+  switch (kind) {
+    case BinaryKind::add:
+      return run_binary<T, T, Wrapping<std::plus>>;
+    case BinaryKind::sub:
+      return run_binary<T, T, Wrapping<std::minus>>;
+    case BinaryKind::mul:
+      return run_binary<T, T, Wrapping<std::multiplies>>;
+    case BinaryKind::min:
+      return run_binary<T, T, Smaller>;
+    case BinaryKind::max:
+      return run_binary<T, T, Larger>;
+    case BinaryKind::bitwise_and:
+      return run_binary<T, T, std::bit_and<T>>;
+    case BinaryKind::bitwise_or:
+      return run_binary<T, T, std::bit_or<T>>;
+    case BinaryKind::bitwise_xor:
+      return run_binary<T, T, std::bit_xor<T>>;
+    default:
+      return nullptr;
+  }
+}
+
+BinaryRun logic(BinaryKind kind) {
+  switch (kind) {
+    case BinaryKind::logical_and:
+      return run_binary<uint8_t, uint8_t, std::bit_and<uint8_t>>;
+    case BinaryKind::logical_or:
+      return run_binary<uint8_t, uint8_t, std::bit_or<uint8_t>>;
+    case BinaryKind::logical_xor:
+    case BinaryKind::not_equal:
+      return run_binary<uint8_t, uint8_t, std::bit_xor<uint8_t>>;
+    case BinaryKind::equal:
+      return run_binary<uint8_t, bool, std::equal_to<uint8_t>>;
+    default:
+      return nullptr;
+  }
+}
+
+BinaryRun binary_run(BinaryKind kind, DType dtype) {
+  if (dtype == DType::boolean) return logic(kind);
+  if (dtype == DType::f32) return comparison<float>(kind);
+  if (dtype == DType::i32)
+    return is_comparison(kind) ? comparison<int32_t>(kind) : arithmetic<int32_t>(kind);
+  if (dtype == DType::i64)
+    return is_comparison(kind) ? comparison<int64_t>(kind) : arithmetic<int64_t>(kind);
+  return nullptr;
+}
+
+BinaryKind kind_of(const StepInfo& s) {
+  size_t i = 0;
+  while (kBinaryInfos[i].name != s.op.def().name) ++i;
+  return static_cast<BinaryKind>(i);
+}
+
+class TypedBinary final : public Kernel {
+ public:
+  explicit TypedBinary(const StepInfo& s)
+      : run_(binary_run(kind_of(s), s.inputs[0].dtype)),
+        rows_(s.outputs[0].shape.sizes(), {s.inputs[0].shape.sizes(), s.inputs[1].shape.sizes()}) {}
+  Status run(const RunContext& c) const override {
+    if (c.outputs[0]->elements() > 0) run_(rows_, c);
+    return {};
+  }
+
+ private:
+  BinaryRun run_;
+  BroadcastRows<2> rows_;
+};
+
+std::string binary_refuses(const StepInfo& s) {
+  return binary_run(kind_of(s), s.inputs[0].dtype) == nullptr ? "not for these types" : "";
+}
+
+// y[i] = cond ? x : z, the steps being 0 or 1.
+template <typename T, int kC, int kX, int kZ>
+void select_loop(const bool* cond, const T* x, const T* z, T* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    const T a = x[i * kX], b = z[i * kZ];
+    y[i] = cond[i * kC] ? a : b;
+  }
+}
+template <typename T>
+using SelectLoop = void (*)(const bool*, const T*, const T*, T*, int64_t);
+
+class SelectKernel final : public Kernel {
+ public:
+  explicit SelectKernel(const StepInfo& s)
+      : rows_(s.outputs[0].shape.sizes(),
+              {s.inputs[0].shape.sizes(), s.inputs[1].shape.sizes(), s.inputs[2].shape.sizes()}) {}
+  Status run(const RunContext& c) const override {
+    if (c.outputs[0]->elements() == 0) return {};
+    switch (dtype_size(c.outputs[0]->dtype())) {
+      case 1:
+        return select<uint8_t>(c), Status();
+      case 2:
+        return select<uint16_t>(c), Status();
+      case 4:
+        return select<uint32_t>(c), Status();
+      default:
+        return select<uint64_t>(c), Status();
+    }
+  }
+
+ private:
+  template <typename T>
+  void select(const RunContext& c) const {
+    static constexpr SelectLoop<T> kLoops[] = {select_loop<T, 0, 0, 0>, select_loop<T, 0, 0, 1>,
+                                               select_loop<T, 0, 1, 0>, select_loop<T, 0, 1, 1>,
+                                               select_loop<T, 1, 0, 0>, select_loop<T, 1, 0, 1>,
+                                               select_loop<T, 1, 1, 0>, select_loop<T, 1, 1, 1>};
+    const auto [sc, sx, sz] = rows_.steps();
+    const bool* cond = in<bool>(c, 0);
+    const T* x = in<T>(c, 1);
+    const T* z = in<T>(c, 2);
+    T* y = out<T>(c);
+    // Innermost steps are 0 or 1: the operands are dense.
+    const SelectLoop<T> loop = kLoops[4 * (sc != 0) + 2 * (sx != 0) + (sz != 0)];
+    rows_.run(c.pool, [&](const auto& at, int64_t first, int64_t n) {
+      loop(cond + at[0], x + at[1], z + at[2], y + first, n);
+    });
+  }
+  BroadcastRows<3> rows_;
+};
+
+std::string select_refuses(const StepInfo& s) {
+  const DType t = s.outputs[0].dtype;
+  return t == DType::string || dtype_size(t) > 8 ? "not for this type" : "";
+}
+
+// As `cast` defines it: integers wrap, floats truncate and saturate, NaN gives 0.
+template <typename To, typename From>
+To convert(From v) {
+  if constexpr (std::is_same_v<To, bool>) {
+    return v != From(0);
+  } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
+    // One past the largest is a power of two and so exact.
+    constexpr From kEnd = static_cast<From>(std::numeric_limits<To>::max() / 2 + 1) * 2;
+    constexpr From kLow = static_cast<From>(std::numeric_limits<To>::min());
+    const To truncated = static_cast<To>(v > kLow && v < kEnd ? v : From(0));
+    const To high = v >= kEnd ? std::numeric_limits<To>::max() : truncated;
+    return v <= kLow ? std::numeric_limits<To>::min() : high;
+  } else {
+    return static_cast<To>(v);
+  }
+}
+
+template <typename To, typename From>
+void cast_loop(const void* x, void* y, int64_t n) {
+  const From* from = static_cast<const From*>(x);
+  To* to = static_cast<To*>(y);
+  for (int64_t i = 0; i < n; ++i) to[i] = convert<To, From>(from[i]);
+}
+void cast_from_half(const void* x, void* y, int64_t n) {
+  const auto* from = static_cast<const Half*>(x);
+  float* to = static_cast<float*>(y);
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    _mm256_storeu_ps(to + i,
+                     _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
+  for (; i < n; ++i) to[i] = static_cast<float>(from[i]);
+}
+void cast_to_half(const void* x, void* y, int64_t n) {
+  const float* from = static_cast<const float*>(x);
+  auto* to = static_cast<Half*>(y);
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i),
+                     _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
+  for (; i < n; ++i) to[i] = Half(from[i]);
+}
+template <typename To, typename From>
+void cast_small_float(const void* x, void* y, int64_t n) {
+  const From* from = static_cast<const From*>(x);
+  To* to = static_cast<To*>(y);
+  for (int64_t i = 0; i < n; ++i) to[i] = To(static_cast<float>(from[i]));
+}
+
+using CastLoop = void (*)(const void* x, void* y, int64_t n);
+
+template <typename From>
+CastLoop cast_from(DType to) {
+  switch (to) {
+    case DType::f32:
+      return cast_loop<float, From>;
+    case DType::f64:
+      return cast_loop<double, From>;
+    case DType::i32:
+      return cast_loop<int32_t, From>;
+    case DType::i64:
+      return cast_loop<int64_t, From>;
+    case DType::u8:
+      return cast_loop<uint8_t, From>;
+    case DType::i8:
+      return cast_loop<int8_t, From>;
+    case DType::boolean:
+      return cast_loop<bool, From>;
+    default:
+      return nullptr;
+  }
+}
+
+CastLoop cast_between(DType from, DType to) {
+  if (from == DType::f16 && to == DType::f32) return cast_from_half;
+  if (from == DType::f32 && to == DType::f16) return cast_to_half;
+  if (from == DType::bf16 && to == DType::f32) return cast_small_float<float, BFloat16>;
+  if (from == DType::f32 && to == DType::bf16) return cast_small_float<BFloat16, float>;
+  switch (from) {
+    case DType::f32:
+      return cast_from<float>(to);
+    case DType::f64:
+      return cast_from<double>(to);
+    case DType::i32:
+      return cast_from<int32_t>(to);
+    case DType::i64:
+      return cast_from<int64_t>(to);
+    case DType::u8:
+      return cast_from<uint8_t>(to);
+    case DType::i8:
+      return cast_from<int8_t>(to);
+    case DType::boolean:
+      return cast_from<bool>(to);
+    default:
+      return nullptr;
+  }
+}
+
+void invert(const void* x, void* y, int64_t n) {
+  const auto* from = static_cast<const uint8_t*>(x);
+  auto* to = static_cast<uint8_t*>(y);
+  for (int64_t i = 0; i < n; ++i) to[i] = from[i] ^ 1;
+}
+
+CastLoop unary_loop(const StepInfo& s) {
+  if (const auto* cast = s.op.as<Cast>()) return cast_between(s.inputs[0].dtype, cast->to);
+  return invert;  // logical_not
+}
+
+class TypedUnary final : public Kernel {
+ public:
+  explicit TypedUnary(const StepInfo& s) : loop_(unary_loop(s)) {}
+  Status run(const RunContext& c) const override {
+    constexpr int64_t kTask = 16384;
+    const Tensor& x = *c.inputs[0];
+    Tensor& y = *c.outputs[0];
+    const auto x_size = static_cast<int64_t>(dtype_size(x.dtype()));
+    const auto y_size = static_cast<int64_t>(dtype_size(y.dtype()));
+    const int64_t n = y.elements();
+    c.pool.parallel_for((n + kTask - 1) / kTask, [&](int64_t task) {
+      const int64_t first = task * kTask;
+      loop_(static_cast<const char*>(x.raw()) + first * x_size,
+            static_cast<char*>(y.mutable_raw()) + first * y_size, std::min(kTask, n - first));
+    });
+    return {};
+  }
+
+ private:
+  CastLoop loop_;
+};
+
+std::string unary_refuses(const StepInfo& s) {
+  return unary_loop(s) == nullptr ? "not for these types" : "";
+}
+
+template <typename K>
+std::unique_ptr<Kernel> make(const StepInfo& s) {
+  return std::make_unique<K>(s);
+}
+
+}  // namespace
+
+std::span<const KernelCandidate> typed_candidates() {
+  static const std::vector<KernelCandidate> all = [] {
+    std::vector<KernelCandidate> list = {
+        {Select::name, "array_select", select_refuses, make<SelectKernel>},
+        {Cast::name, "array_cast", unary_refuses, make<TypedUnary>},
+        {Unary<UnaryKind::logical_not>::name, "array_not", unary_refuses, make<TypedUnary>}};
+    for (const BinaryInfo& info : kBinaryInfos)
+      list.push_back({info.name, "array_typed", binary_refuses, make<TypedBinary>});
+    return list;
+  }();
+  return all;
+}
+
+}  // namespace tenon::cpu
