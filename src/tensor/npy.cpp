@@ -76,12 +76,15 @@ Result<Tensor> parse(const std::shared_ptr<const MappedFile>& file) {
   const Bytes data = bytes.subspan(begin + length);
   const std::vector<int64_t> dims = TRY(parse_shape(header_value(header, "shape")));
   std::string_view descr = header_value(header, "descr");
-  if (descr.size() < 2) return invalid_argument("the header names no type");
-  descr = descr.substr(1, descr.find('\'', 1) - 1);
+  const size_t quote = descr.find('\'', 1);
+  if (!descr.starts_with('\'') || quote == std::string_view::npos || quote < 3)
+    return invalid_argument("the header names no type");
+  descr = descr.substr(1, quote - 1);
   if (descr.starts_with("|S") || descr.starts_with("S")) {
     size_t width = 0;
     const std::string_view digits = descr.substr(descr.find('S') + 1);
     std::from_chars(digits.data(), digits.data() + digits.size(), width);
+    if (width == 0) return invalid_argument("the header's strings have no length");
     const int64_t n = TRY(checked_elements(dims, std::max<size_t>(width, sizeof(std::string))));
     if (static_cast<size_t>(n) * width > data.size())
       return invalid_argument("the data is cut off");

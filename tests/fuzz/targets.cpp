@@ -1,0 +1,145 @@
+#include "fuzz/targets.h"
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "base/hash.h"
+#include "compiler/compile.h"
+#include "format/container.h"
+#include "import/tensorflow/bundle.h"
+#include "runtime/model.h"
+#include "tensor/npy.h"
+
+namespace tenon::fuzz {
+namespace {
+
+namespace fs = std::filesystem;
+
+Blob blob_of(const std::string& bytes) {
+  auto copy = std::make_shared<std::string>(bytes);
+  const Bytes view = as_bytes(*copy);
+  return {view, std::move(copy)};
+}
+
+void write(const fs::path& path, const std::string& bytes) {
+  fs::create_directories(path.parent_path());
+  std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<int64_t>(bytes.size()));
+}
+
+Status compile_bytes(const std::string& bytes, const std::string&) {
+  TRY(compile_model(blob_of(bytes), {}));
+  return {};
+}
+
+std::string compiled(const std::string& path) {
+  const auto model = compile_model(path, {});
+  if (!model.ok()) return {};
+  const auto bytes = encode_model(model->model);
+  return bytes.ok() ? std::string(as_text(*bytes)) : std::string();
+}
+
+Status saved_model(const std::string& bytes, const std::string& scratch) {
+  const fs::path folder = fs::path(scratch) / "saved_model";
+  write(folder / "saved_model.pb", bytes);
+  TRY(compile_model(folder.string(), {}));
+  return {};
+}
+
+// The bytes are the index of a checkpoint; every tensor it lists is read from a small shard.
+Status checkpoint(const std::string& bytes, const std::string& scratch) {
+  const fs::path folder = fs::path(scratch) / "variables";
+  write(folder / "variables.index", bytes);
+  write(folder / "variables.data-00000-of-00001", std::string(4096, 'x'));
+  auto bundle = TRY(tf::CheckpointBundle::open((folder / "variables").string()));
+  for (const std::string_view key : bundle.keys()) (void)bundle.read(key);
+  return {};
+}
+
+Status npy(const std::string& bytes, const std::string& scratch) {
+  const fs::path path = fs::path(scratch) / "array.npy";
+  write(path, bytes);
+  TRY(read_npy(path.string()));
+  return {};
+}
+
+// Sets the checksums right, so that what lies behind them is reached.
+void fix_checksums(std::string& file) {
+  container::Header header{};
+  if (file.size() < sizeof header) return;
+  std::memcpy(&header, file.data(), sizeof header);
+  const uint64_t count = header.section_count;
+  const uint64_t head = sizeof header + count * sizeof(container::Section);
+  if (count > container::kMaxSections || head > file.size()) return;
+  for (uint64_t i = 0; i < count; ++i) {
+    container::Section s{};
+    char* place = file.data() + sizeof header + i * sizeof s;
+    std::memcpy(&s, place, sizeof s);
+    if (s.offset > file.size() || s.size > file.size() - s.offset) continue;
+    s.hash = hash64(as_bytes(file).subspan(s.offset, s.size));
+    std::memcpy(place, &s, sizeof s);
+  }
+  header.header_hash = 0;
+  std::memcpy(file.data(), &header, sizeof header);
+  header.header_hash = hash64(as_bytes(file).first(head));
+  std::memcpy(file.data(), &header, sizeof header);
+}
+
+// Loads the file and plans every function, which is as far as a file alone can drive the runtime.
+Status tenon_file(const std::string& bytes, const std::string&) {
+  std::string fixed = bytes;
+  fix_checksums(fixed);
+  runtime::LoadOptions options;
+  options.threads = 1;
+  const auto model = TRY(runtime::Model::load(blob_of(fixed), options));
+  for (const std::string& key : model.functions()) {
+    const auto function = TRY(model.function(key));
+    TensorTypes types;
+    for (const runtime::PortInfo& port : function.inputs()) {
+      TensorType type = port.type;
+      for (Dim& d : type.shape.dims()) d = Dim(d.size_or(1));
+      types.push_back(std::move(type));
+    }
+    (void)function.explain(types);
+  }
+  return {};
+}
+
+const std::vector<Target> kTargets = {
+    {"graph_def",
+     "a GraphDef, compiled",
+     false,
+     {{"tests/fixtures/tf", "/model.pb"}},
+     compile_bytes},
+    {"graph_text",
+     "a GraphDef in text form, compiled",
+     true,
+     {{"tests/fixtures/tf", ".pbtxt"}},
+     compile_bytes},
+    {"saved_model",
+     "a saved_model.pb, compiled",
+     false,
+     {{"tests/fixtures/tf", "saved_model.pb"}},
+     saved_model},
+    {"checkpoint",
+     "the index of a checkpoint, all tensors read",
+     false,
+     {{"tests/fixtures/tf", "variables.index"}, {"examples", "variables.index"}},
+     checkpoint},
+    {"onnx", "an ONNX model, compiled", false, {{"tests/fixtures/onnx", ".onnx"}}, compile_bytes},
+    {"npy", "a NumPy array", false, {{"examples", ".npy"}}, npy},
+    {"tenon_file",
+     "a .tenon file with valid checksums, loaded and planned",
+     false,
+     {{"tests/fixtures/tf", "/model.pb"}, {"tests/fixtures/onnx", ".onnx"}},
+     tenon_file,
+     compiled},
+};
+
+}  // namespace
+
+std::span<const Target> targets() {
+  return kTargets;
+}
+
+}  // namespace tenon::fuzz
