@@ -228,16 +228,21 @@ Result<DType> to_dtype(DataType dtype) {
     case DataType::bf16:
       return DType::bf16;
     case DataType::i8:
+    case DataType::qi8:
       return DType::i8;
     case DataType::i16:
+    case DataType::qi16:
       return DType::i16;
     case DataType::i32:
+    case DataType::qi32:
       return DType::i32;
     case DataType::i64:
       return DType::i64;
     case DataType::u8:
+    case DataType::qu8:
       return DType::u8;
     case DataType::u16:
+    case DataType::qu16:
       return DType::u16;
     case DataType::u32:
       return DType::u32;

@@ -43,10 +43,16 @@ const RuleEntry* find_rule(std::string_view op);
 bool is_pass_through(std::string_view op);
 
 // The groups; rules.cpp joins them.
+std::span<const RuleEntry> array_rules();
+std::span<const RuleEntry> image_rules();
+std::span<const RuleEntry> index_rules();
+std::span<const RuleEntry> layer_rules();
+std::span<const RuleEntry> linalg_rules();
 std::span<const RuleEntry> math_rules();
 std::span<const RuleEntry> nn_rules();
 std::span<const RuleEntry> pointwise_rules();
 std::span<const RuleEntry> shape_rules();
+std::span<const RuleEntry> signal_rules();
 
 // For rules with a single output.
 inline Values one(Result<Value*> value) {

@@ -1,5 +1,5 @@
 // Rules of ops that work element by element.
-#include "import/tensorflow/rule.h"
+#include "import/tensorflow/compose.h"
 
 namespace tenon::tf {
 namespace {
@@ -22,27 +22,95 @@ Values elu(RuleContext& c) {
   return one(c.builder.op("elu", c.inputs, {{"alpha", 1.0}}));
 }
 
+Values add_n(RuleContext& c) {
+  Value* sum = c.inputs[0];
+  for (size_t i = 1; i < c.inputs.size(); ++i) sum = TRY(c.builder.op("add", {sum, c.inputs[i]}));
+  return std::vector<Value*>{sum};
+}
+
+Values clip_by_value(RuleContext& c) {
+  Value* low = TRY(c.builder.op("min", {c.inputs[0], c.inputs[2]}));
+  return one(c.builder.op("max", {low, c.inputs[1]}));
+}
+
+// 0 where `guard` is 0, else the result of the function.
+Values zero_where_zero(RuleContext& c, Value* guard, Value* y) {
+  Value* zero = TRY(number(c, 0, y->dtype()));
+  return one(c.builder.op("select", {TRY(c.builder.op("equal", {guard, zero})), zero, y}));
+}
+
+// Xlogy, Xlog1py and Xdivy.
+Values times_where_not_zero(RuleContext& c) {
+  Value *x = c.inputs[0], *y = c.inputs[1];
+  if (c.node.op == "Xdivy") return zero_where_zero(c, x, TRY(c.builder.op("div", {x, y})));
+  Value* log = TRY(c.builder.op(c.node.op == "Xlogy" ? "log" : "log1p", {y}));
+  return zero_where_zero(c, x, TRY(c.builder.op("mul", {x, log})));
+}
+
+Values mul_no_nan(RuleContext& c) {
+  return zero_where_zero(c, c.inputs[1], TRY(c.builder.op("mul", c.inputs)));
+}
+
+// The normal distribution's quantiles: sqrt(2) erfinv(2 p - 1).
+Values ndtri(RuleContext& c) {
+  Builder& b = c.builder;
+  Value* p = c.inputs[0];
+  Value* twice = TRY(b.op("sub", {TRY(b.op("add", {p, p})), TRY(number(c, 1, p->dtype()))}));
+  return one(
+      b.op("mul", {TRY(b.op("erfinv", {twice})), TRY(number(c, 1.4142135623730951, p->dtype()))}));
+}
+
 constexpr RuleEntry kRules[] = {
     {"Abs", same<"abs">},
+    {"AccumulateNV2", add_n},
+    {"Acos", same<"acos">},
+    {"Acosh", same<"acosh">},
     {"Add", same<"add">},
+    {"AddN", add_n},
     {"AddV2", same<"add">},
+    {"Angle", same<"angle">},
+    {"Asin", same<"asin">},
+    {"Asinh", same<"asinh">},
+    {"Atan", same<"atan">},
+    {"Atan2", same<"atan2">, 2},
+    {"Atanh", same<"atanh">},
+    {"BitwiseAnd", same<"bitwise_and">, 2},
+    {"BitwiseOr", same<"bitwise_or">, 2},
+    {"BitwiseXor", same<"bitwise_xor">, 2},
     {"Cast", cast},
     {"Ceil", same<"ceil">},
+    {"ClipByValue", clip_by_value, 3},
+    {"Complex", same<"complex">, 2},
+    {"ComplexAbs", same<"complex_abs">},
+    {"Conj", same<"conj">},
     {"Cos", same<"cos">},
+    {"Cosh", same<"cosh">},
+    {"Digamma", same<"digamma">},
+    {"Div", same<"div">, 2},
     {"DivNoNan", same<"div_no_nan">},
     {"Elu", elu},
     {"Equal", same<"equal">},
     {"Erf", same<"erf">},
     {"Erfc", same<"erfc">},
+    {"Erfinv", same<"erfinv">},
     {"Exp", same<"exp">},
+    {"Expm1", same<"expm1">},
     {"Floor", same<"floor">},
     {"FloorDiv", same<"floor_div">},
     {"FloorMod", same<"floor_mod">},
     {"Greater", same<"greater">},
     {"GreaterEqual", same<"greater_equal">},
+    {"Imag", same<"imag">},
+    {"Inv", same<"reciprocal">},
+    {"Invert", same<"bitwise_not">},
+    {"IsFinite", same<"is_finite">},
+    {"IsInf", same<"is_inf">},
+    {"IsNan", same<"is_nan">},
     {"LeakyRelu", leaky_relu},
+    {"LeftShift", same<"shift_left">, 2},
     {"Less", same<"less">},
     {"LessEqual", same<"less_equal">},
+    {"Lgamma", same<"lgamma">},
     {"Log", same<"log">},
     {"Log1p", same<"log1p">},
     {"LogicalAnd", same<"logical_and">},
@@ -50,27 +118,41 @@ constexpr RuleEntry kRules[] = {
     {"LogicalOr", same<"logical_or">},
     {"Maximum", same<"max">},
     {"Minimum", same<"min">},
+    {"Mod", same<"trunc_mod">, 2},
     {"Mul", same<"mul">},
+    {"MulNoNan", mul_no_nan, 2},
+    {"Ndtri", ndtri},
     {"Neg", same<"neg">},
     {"NotEqual", same<"not_equal">},
     {"Pow", same<"pow">},
+    {"Real", same<"real">},
     {"RealDiv", same<"div">},
     {"Reciprocal", same<"reciprocal">},
     {"Relu", same<"relu">},
     {"Relu6", clip6},
+    {"RightShift", same<"shift_right">, 2},
+    {"Rint", same<"round">},
     {"Round", same<"round">},
     {"Rsqrt", same<"rsqrt">},
     {"SelectV2", same<"select">},
+    {"Selu", same<"selu">},
     {"Sigmoid", same<"sigmoid">},
     {"Sign", same<"sign">},
     {"Sin", same<"sin">},
+    {"Sinh", same<"sinh">},
     {"Softplus", same<"softplus">},
     {"Softsign", same<"softsign">},
     {"Sqrt", same<"sqrt">},
     {"Square", same<"square">},
     {"SquaredDifference", same<"squared_difference">},
     {"Sub", same<"sub">},
+    {"Tan", same<"tan">},
     {"Tanh", same<"tanh">},
+    {"TruncateDiv", same<"div">, 2},
+    {"TruncateMod", same<"trunc_mod">, 2},
+    {"Xdivy", times_where_not_zero, 2},
+    {"Xlog1py", times_where_not_zero, 2},
+    {"Xlogy", times_where_not_zero, 2},
 };
 
 }  // namespace

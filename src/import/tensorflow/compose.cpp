@@ -1,0 +1,89 @@
+#include "import/tensorflow/compose.h"
+
+#include <fmt/format.h>
+
+#include "ops/cast.h"
+
+namespace tenon::tf {
+
+Result<Value*> number(RuleContext& c, double v, DType dtype) {
+  const Tensor value[] = {Tensor::scalar(v)};
+  auto converted = TRY(evaluate(*make_op(Cast{dtype}), value));
+  return c.builder.constant(std::move(converted[0]));
+}
+
+Result<Value*> cast_to(RuleContext& c, Value* x, DType dtype) {
+  if (x->dtype() == dtype) return x;
+  return c.builder.op("cast", {x}, {{"to", dtype}});
+}
+
+Result<Value*> flatten(RuleContext& c, Value* x) {
+  if (x->shape().ranked() && x->shape().rank() == 1) return x;
+  return c.builder.op("reshape", {x, c.builder.ints({-1})});
+}
+
+Result<Value*> filled(RuleContext& c, double v, DType dtype, Value* shape) {
+  return c.builder.op("expand", {TRY(number(c, v, dtype)), shape});
+}
+
+Result<Value*> shape_of(RuleContext& c, Value* x, int64_t start, int64_t end) {
+  return c.builder.op("shape", {x}, {{"start", start}, {"end", end}});
+}
+
+Result<Value*> element(RuleContext& c, Value* x, int64_t i) {
+  return c.builder.op("slice", {x, c.builder.ints({i}), c.builder.ints({i + 1})});
+}
+
+Result<Value*> join(RuleContext& c, const std::vector<Value*>& parts, int64_t axis) {
+  if (parts.size() == 1) return parts[0];
+  return c.builder.op("concat", parts, {{"axis", axis}});
+}
+
+Result<int> rank_of(const Value* x) {
+  if (x->shape().ranked()) return x->shape().rank();
+  return unsupported("the rank of the input must be known; give its shape with --input-shape");
+}
+
+Result<bool> channels_first(const RuleContext& c, std::string_view attr) {
+  return TRY(c.node.attrs.get_string(attr, "NHWC")).starts_with("NC");
+}
+
+Result<Value*> channels_to_last(RuleContext& c, Value* x, bool first) {
+  const int rank = first ? TRY(rank_of(x)) : 0;
+  if (rank < 3) return x;
+  std::vector<int64_t> perm{0};
+  for (int i = 2; i < rank; ++i) perm.push_back(i);
+  perm.push_back(1);
+  return c.builder.op("transpose", {x}, {{"perm", perm}});
+}
+
+Result<Value*> channels_to_first(RuleContext& c, Value* x, bool first) {
+  const int rank = first ? TRY(rank_of(x)) : 0;
+  if (rank < 3) return x;
+  std::vector<int64_t> perm{0, rank - 1};
+  for (int i = 1; i < rank - 1; ++i) perm.push_back(i);
+  return c.builder.op("transpose", {x}, {{"perm", perm}});
+}
+
+Result<DType> dtype_attr(const RuleContext& c, std::string_view name, DataType fallback) {
+  return to_dtype(TRY(c.node.attrs.get_type(name, fallback)));
+}
+
+Result<std::vector<double>> reals(const RuleContext& c, int i) {
+  if (i < 0 || static_cast<size_t>(i) >= c.inputs.size())
+    return invalid_model(fmt::format("operand {} is missing", i));
+  const Tensor* t = c.inputs[static_cast<size_t>(i)]->constant();
+  if (t == nullptr || t->is_list() || t->dtype() == DType::string || is_complex(t->dtype()))
+    return unsupported(fmt::format("operand {} must be a number known at compile time", i));
+  std::vector<double> values;
+  for (int64_t k = 0; k < t->elements(); ++k) values.push_back(t->real_at(k));
+  return values;
+}
+
+Result<double> real_scalar(const RuleContext& c, int i) {
+  const auto values = TRY(reals(c, i));
+  if (values.size() == 1) return values[0];
+  return invalid_model(fmt::format("operand {} has {} elements, one expected", i, values.size()));
+}
+
+}  // namespace tenon::tf

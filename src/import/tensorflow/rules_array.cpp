@@ -1,0 +1,271 @@
+// Rules of ops that make, cut, order and fill tensors.
+#include <limits>
+
+#include "import/tensorflow/compose.h"
+
+namespace tenon::tf {
+namespace {
+
+constexpr int64_t kEnd = std::numeric_limits<int64_t>::max();
+
+Values rank(RuleContext& c) {
+  const auto r = static_cast<int32_t>(TRY(rank_of(c.inputs[0])));
+  return std::vector<Value*>{c.builder.constant(Tensor::scalar(r))};
+}
+
+Values size(RuleContext& c) {
+  return one(
+      c.builder.op("size", c.inputs, {{"dtype", TRY(dtype_attr(c, "out_type", DataType::i32))}}));
+}
+
+Values shape_n(RuleContext& c) {
+  const DType out = TRY(dtype_attr(c, "out_type", DataType::i32));
+  std::vector<Value*> shapes;
+  for (Value* x : c.inputs) shapes.push_back(TRY(c.builder.op("shape", {x}, {{"dtype", out}})));
+  return shapes;
+}
+
+// start + i * (stop - start) / (num - 1)
+Values lin_space(RuleContext& c) {
+  Builder& b = c.builder;
+  Value *start = c.inputs[0], *num = TRY(cast_to(c, c.inputs[2], DType::i64));
+  const DType t = start->dtype();
+  Value* zero = TRY(number(c, 0, DType::i64));
+  Value* one_i = TRY(number(c, 1, DType::i64));
+  Value* steps = TRY(b.op("max", {TRY(b.op("sub", {num, one_i})), one_i}));
+  Value* delta =
+      TRY(b.op("div", {TRY(b.op("sub", {c.inputs[1], start})), TRY(cast_to(c, steps, t))}));
+  Value* i = TRY(cast_to(c, TRY(b.op("range", {zero, num, one_i})), t));
+  return one(b.op("add", {start, TRY(b.op("mul", {i, delta}))}));
+}
+
+// slice(x, begin, size), where a size of -1 goes to the end.
+Values slice(RuleContext& c) {
+  Builder& b = c.builder;
+  const auto begin = c.ints(1), size = c.ints(2);
+  if (begin.ok() && size.ok() && begin->size() == size->size()) {
+    std::vector<int64_t> ends;
+    for (size_t i = 0; i < begin->size(); ++i) {
+      const int64_t s = (*size)[i];
+      if (s < -1 || (*begin)[i] < 0 || s > kEnd - (*begin)[i])
+        return invalid_model("begin and size of a slice must not be negative");
+      ends.push_back(s == -1 ? kEnd : (*begin)[i] + s);
+    }
+    return one(b.op("slice", {c.inputs[0], b.ints(*begin), b.ints(ends)}));
+  }
+  Value* from = TRY(cast_to(c, c.inputs[1], DType::i64));
+  Value* count = TRY(cast_to(c, c.inputs[2], DType::i64));
+  Value* to_end = TRY(b.op("less", {count, b.ints({0})}));
+  Value* to = TRY(b.op("select", {to_end, b.ints({kEnd}), TRY(b.op("add", {from, count}))}));
+  Value* y = TRY(b.op("slice", {c.inputs[0], from, to}));
+  // The sizes are those of the result: what the bounds do not tell.
+  if (size.ok() && std::ranges::count(*size, -1) <= 1 && !y->shape().is_static())
+    y = TRY(b.op("reshape", {y, b.ints(*size)}, {{"allow_zero", true}}));
+  return std::vector<Value*>{y};
+}
+
+Values split_into(RuleContext& c, Value* x, std::vector<Builder::Attr> attrs) {
+  Node* node = TRY(c.builder.node("split", {x}, std::move(attrs)));
+  std::vector<Value*> parts;
+  for (int i = 0; i < node->output_count(); ++i) parts.push_back(node->output(i));
+  return parts;
+}
+
+Values split(RuleContext& c) {
+  const int64_t num = TRY(c.node.attrs.get_int("num_split"));
+  const int64_t axis = TRY(c.int_scalar(0));
+  if (num < 1 || num > 1 << 16) return invalid_model("num_split is out of range");
+  const Shape& s = c.inputs[1]->shape();
+  if (s.ranked()) {
+    const Dim d = s[TRY(normalize_axis(axis, s.rank()))];
+    if (d.known() && d.size() % num != 0)
+      return invalid_model("num_split does not divide the dimension");
+  }
+  return split_into(c, c.inputs[1], {{"axis", axis}, {"num", num}});
+}
+
+Values split_v(RuleContext& c) {
+  return split_into(c, c.inputs[0], {{"axis", TRY(c.int_scalar(2))}, {"sizes", TRY(c.ints(1))}});
+}
+
+Values unpack(RuleContext& c) {
+  const int64_t axis = TRY(c.node.attrs.get_int("axis", 0));
+  const int64_t num = TRY(c.node.attrs.get_int("num"));
+  if (num < 0 || num > 1 << 16) return invalid_model("num is out of range");
+  if (num == 0) return std::vector<Value*>{};
+  std::vector<Value*> parts = TRY(
+      split_into(c, c.inputs[0],
+                 {{"axis", axis}, {"sizes", std::vector<int64_t>(static_cast<size_t>(num), 1)}}));
+  for (Value*& part : parts)
+    part = TRY(c.builder.op("squeeze", {part}, {{"axes", std::vector<int64_t>{axis}}}));
+  return parts;
+}
+
+Values concat_v1(RuleContext& c) {
+  return one(join(c, {c.inputs.begin() + 1, c.inputs.end()}, TRY(c.int_scalar(0))));
+}
+
+Values parallel_concat(RuleContext& c) {
+  return one(join(c, c.inputs));
+}
+
+Values reverse(RuleContext& c) {
+  std::vector<int64_t> axes;
+  if (c.inputs[1]->dtype() == DType::boolean) {
+    const auto flags = TRY(reals(c, 1));
+    for (size_t i = 0; i < flags.size(); ++i)
+      if (flags[i] != 0) axes.push_back(static_cast<int64_t>(i));
+  } else {
+    axes = TRY(c.ints(1));
+  }
+  if (axes.empty()) return std::vector<Value*>{c.inputs[0]};
+  return one(c.builder.op("reverse", {c.inputs[0]}, {{"axes", axes}}));
+}
+
+Values reverse_sequence(RuleContext& c) {
+  return one(c.builder.op("reverse_sequence", c.inputs,
+                          {{"batch_axis", TRY(c.node.attrs.get_int("batch_dim", 0))},
+                           {"time_axis", TRY(c.node.attrs.get_int("seq_dim"))}}));
+}
+
+// Element i of the result is element (i - shift) mod n.
+Values roll(RuleContext& c) {
+  Builder& b = c.builder;
+  const auto axes = TRY(c.ints(2));
+  const int rank = TRY(rank_of(c.inputs[0]));
+  Value* shifts = TRY(flatten(c, TRY(cast_to(c, c.inputs[1], DType::i64))));
+  Value *zero = TRY(number(c, 0, DType::i64)), *step = TRY(number(c, 1, DType::i64));
+  Value* x = c.inputs[0];
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const int axis = TRY(normalize_axis(axes[i], rank));
+    Value* n = TRY(b.op("squeeze", {TRY(shape_of(c, x, axis, axis + 1))}));
+    Value* at = TRY(b.op("sub", {TRY(b.op("range", {zero, n, step})),
+                                 TRY(element(c, shifts, static_cast<int64_t>(i)))}));
+    x = TRY(b.op("gather", {x, TRY(b.op("floor_mod", {at, n}))}, {{"axis", int64_t{axis}}}));
+  }
+  return std::vector<Value*>{x};
+}
+
+// The first form of Select: a vector condition chooses whole rows.
+Values select_v1(RuleContext& c) {
+  Value* cond = c.inputs[0];
+  const int rank = TRY(rank_of(c.inputs[1]));
+  if (TRY(rank_of(cond)) == 1 && rank > 1) {
+    std::vector<int64_t> axes;
+    for (int i = 1; i < rank; ++i) axes.push_back(i);
+    cond = TRY(c.builder.op("expand_dims", {cond}, {{"axes", axes}}));
+  }
+  return one(c.builder.op("select", {cond, c.inputs[1], c.inputs[2]}));
+}
+
+Values full_like(RuleContext& c, double v) {
+  Value* x = c.inputs[0];
+  Value* shape = x->shape().is_static() ? c.builder.ints(x->shape().sizes()) : TRY(shape_of(c, x));
+  if (x->dtype() == DType::string)
+    return one(c.builder.op("expand", {c.builder.constant(Tensor::scalar(std::string())), shape}));
+  return one(filled(c, v, x->dtype(), shape));
+}
+
+Values zeros_like(RuleContext& c) {
+  return full_like(c, 0);
+}
+
+Values ones_like(RuleContext& c) {
+  return full_like(c, 1);
+}
+
+Values empty(RuleContext& c) {
+  return one(filled(c, 0, TRY(dtype_attr(c, "dtype", DataType::f32)), c.inputs[0]));
+}
+
+// The shape that two shapes broadcast to.
+Values broadcast_args(RuleContext& c) {
+  Builder& b = c.builder;
+  Value* s[] = {c.inputs[0], c.inputs[1]};
+  int64_t length[2];
+  for (int i = 0; i < 2; ++i) {
+    const Shape& shape = s[i]->shape();
+    if (!shape.ranked() || shape.rank() != 1 || !shape[0].known() || shape[0].size() > 64)
+      return unsupported("the number of dimensions must be known");
+    length[i] = shape[0].size();
+  }
+  const int shorter = length[0] < length[1] ? 0 : 1;
+  if (const int64_t missing = length[1 - shorter] - length[shorter]; missing > 0)
+    s[shorter] = TRY(join(c, {TRY(filled(c, 1, s[0]->dtype(), b.ints({missing}))), s[shorter]}));
+  Value* is_one = TRY(b.op("equal", {s[0], TRY(number(c, 1, s[0]->dtype()))}));
+  return one(b.op("select", {is_one, s[1], s[0]}));
+}
+
+Values one_hot(RuleContext& c) {
+  return one(c.builder.op("one_hot", c.inputs, {{"axis", TRY(c.node.attrs.get_int("axis", -1))}}));
+}
+
+Values mirror_pad(RuleContext& c) {
+  Builder& b = c.builder;
+  const bool reflect = TRY(c.node.attrs.get_string("mode")) == "REFLECT";
+  // [rank, 2] paddings become begins, then ends.
+  Value* pairs = TRY(b.op("transpose", {TRY(cast_to(c, c.inputs[1], DType::i64))}));
+  if (const auto known = c.ints(1); known.ok()) {
+    std::vector<int64_t> pads;
+    for (size_t half = 0; half < 2; ++half)
+      for (size_t i = half; i < known->size(); i += 2) pads.push_back((*known)[i]);
+    pairs = b.ints(pads);
+  }
+  return one(b.op("pad", {c.inputs[0], TRY(flatten(c, pairs))},
+                  {{"mode", std::string(reflect ? "reflect" : "symmetric")}}));
+}
+
+Values cumulative(RuleContext& c) {
+  return one(c.builder.op(c.node.op == "Cumsum" ? "cumsum" : "cumprod", {c.inputs[0]},
+                          {{"axis", TRY(c.int_scalar(1))},
+                           {"exclusive", TRY(c.node.attrs.get_bool("exclusive", false))},
+                           {"reverse", TRY(c.node.attrs.get_bool("reverse", false))}}));
+}
+
+Values bitcast(RuleContext& c) {
+  return one(
+      c.builder.op("bitcast", c.inputs, {{"to", TRY(dtype_attr(c, "type", DataType::f32))}}));
+}
+
+Values conjugate_transpose(RuleContext& c) {
+  Value* y = TRY(c.builder.op("transpose", {c.inputs[0]}, {{"perm", TRY(c.ints(1))}}));
+  return one(is_complex(y->dtype()) ? c.builder.op("conj", {y}) : Result<Value*>(y));
+}
+
+constexpr RuleEntry kRules[] = {
+    {"Bitcast", bitcast},
+    {"BroadcastArgs", broadcast_args, 2},
+    {"Concat", concat_v1, 2},
+    {"ConjugateTranspose", conjugate_transpose, 2},
+    {"Cumprod", cumulative, 2},
+    {"Cumsum", cumulative, 2},
+    {"Empty", empty},
+    {"InvertPermutation", same<"invert_permutation">},
+    {"LinSpace", lin_space, 3},
+    {"MirrorPad", mirror_pad, 2},
+    {"OneHot", one_hot, 4},
+    {"OnesLike", ones_like},
+    {"ParallelConcat", parallel_concat},
+    {"Range", same<"range">, 3},
+    {"Rank", rank},
+    {"Reverse", reverse, 2},
+    {"ReverseSequence", reverse_sequence, 2},
+    {"ReverseV2", reverse, 2},
+    {"Roll", roll, 3},
+    {"Select", select_v1, 3},
+    {"ShapeN", shape_n},
+    {"Size", size},
+    {"Slice", slice, 3},
+    {"Split", split, 2},
+    {"SplitV", split_v, 3},
+    {"Unpack", unpack},
+    {"ZerosLike", zeros_like},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> array_rules() {
+  return kRules;
+}
+
+}  // namespace tenon::tf

@@ -1,0 +1,221 @@
+// Rules of image ops and of what detectors do after their last layer.
+#include <cmath>
+
+#include "import/tensorflow/compose.h"
+
+namespace tenon::tf {
+namespace {
+
+// ResizeBilinear, -NearestNeighbor, -Bicubic and -Area.
+Values resize(RuleContext& c) {
+  const bool align = TRY(c.node.attrs.get_bool("align_corners", false));
+  const bool half = TRY(c.node.attrs.get_bool("half_pixel_centers", false));
+  const std::string_view kind = c.node.op.substr(6);
+  const bool nearest = kind == "NearestNeighbor", cubic = kind == "Bicubic";
+  std::string coordinate = align ? "align_corners" : half ? "half_pixel" : "asymmetric";
+  if (nearest && half && !align) coordinate = "tf_half_pixel_for_nn";
+  const char* mode = nearest ? "nearest" : cubic ? "cubic" : kind == "Area" ? "area" : "linear";
+  Value* x = nearest ? c.inputs[0] : TRY(cast_to(c, c.inputs[0], DType::f32));
+  return one(c.builder.op("resize", {x, c.inputs[1]},
+                          {{"mode", std::string(mode)},
+                           {"coordinate", coordinate},
+                           {"nearest_rounding", std::string(align ? "round_prefer_ceil" : "floor")},
+                           {"cubic_coeff", half ? -0.5 : -0.75},
+                           {"exclude_outside", cubic && half}}));
+}
+
+// What tf.image.resize makes with antialias: the scales follow from the sizes, nothing is moved.
+Values scale_and_translate(RuleContext& c) {
+  const std::string_view kernel = TRY(c.node.attrs.get_string("kernel_type", "lanczos3"));
+  const bool antialias = TRY(c.node.attrs.get_bool("antialias", true));
+  if (kernel != "triangle" && kernel != "keyscubic")
+    return unsupported("only the kernels triangle (bilinear) and keyscubic (bicubic)");
+  for (const double shift : TRY(reals(c, 3)))
+    if (shift != 0) return unsupported("only without translation");
+  if (const auto scale = reals(c, 2); scale.ok()) {
+    const auto sizes = TRY(c.ints(1));
+    for (size_t i = 0; i < scale->size() && i < sizes.size(); ++i) {
+      const Dim in = TRY(rank_of(c.inputs[0])) == 4 ? c.inputs[0]->shape()[static_cast<int>(i) + 1]
+                                                    : Dim::unknown();
+      const double expected = static_cast<double>(sizes[i]) / static_cast<double>(in.size_or(0));
+      if (in.known() && std::abs((*scale)[i] - expected) > 1e-5 * expected)
+        return unsupported("only scales that take the whole image to the whole result");
+    }
+  }
+  const bool cubic = kernel == "keyscubic";
+  return one(c.builder.op("resize", {TRY(cast_to(c, c.inputs[0], DType::f32)), c.inputs[1]},
+                          {{"mode", std::string(cubic ? "cubic" : "linear")},
+                           {"cubic_coeff", -0.5},
+                           {"exclude_outside", true},
+                           {"antialias", antialias}}));
+}
+
+Values crop_and_resize(RuleContext& c) {
+  const double outside = TRY(c.node.attrs.get_float("extrapolation_value", 0));
+  return one(
+      c.builder.op("crop_and_resize", c.inputs,
+                   {{"method", std::string(TRY(c.node.attrs.get_string("method", "bilinear")))},
+                    {"extrapolation_value", outside}}));
+}
+
+// x (a vector of n) with zeros behind it, `count` elements in all.
+Result<Value*> padded_to(RuleContext& c, Value* x, Value* count) {
+  Builder& b = c.builder;
+  Value* total = TRY(b.op("reshape", {TRY(cast_to(c, count, DType::i64)), b.ints({1})}));
+  Value* missing = TRY(b.op("sub", {total, TRY(shape_of(c, x))}));
+  return b.op("pad", {x, TRY(join(c, {b.ints({0}), missing}))});
+}
+
+Result<Value*> length_of(RuleContext& c, Value* x) {
+  return c.builder.op("size", {x}, {{"dtype", DType::i32}});
+}
+
+// NonMaxSuppression and its forms V2 to V4.
+Values nms(RuleContext& c) {
+  std::vector<Value*> in = c.inputs;
+  if (in.size() == 3)
+    in.push_back(TRY(number(c, TRY(c.node.attrs.get_float("iou_threshold", 0.5f)), DType::f32)));
+  for (size_t i = 0; i < in.size(); ++i)
+    if (i != 2) in[i] = TRY(cast_to(c, in[i], DType::f32));
+  Value* kept = TRY(c.builder.op("nms_v", in));
+  if (c.node.op != "NonMaxSuppressionV4") return std::vector<Value*>{kept};
+  Value* valid = TRY(length_of(c, kept));
+  if (TRY(c.node.attrs.get_bool("pad_to_max_output_size", false)))
+    kept = TRY(padded_to(c, kept, c.inputs[2]));
+  return std::vector<Value*>{kept, valid};
+}
+
+// Indices, their scores after the soft form has lowered them, and how many there are.
+Values nms_v5(RuleContext& c) {
+  std::vector<Value*> in = c.inputs;
+  for (size_t i = 0; i < in.size(); ++i)
+    if (i != 2) in[i] = TRY(cast_to(c, in[i], DType::f32));
+  Node* node = TRY(c.builder.node("soft_nms", in));
+  Value *kept = node->output(0), *scores = node->output(1);
+  Value* valid = TRY(length_of(c, kept));
+  if (TRY(c.node.attrs.get_bool("pad_to_max_output_size", false))) {
+    kept = TRY(padded_to(c, kept, c.inputs[2]));
+    scores = TRY(padded_to(c, scores, c.inputs[2]));
+  }
+  return std::vector<Value*>{kept, TRY(cast_to(c, scores, c.inputs[1]->dtype())), valid};
+}
+
+Values combined_nms(RuleContext& c) {
+  Node* node =
+      TRY(c.builder.node("combined_nms", c.inputs,
+                         {{"pad_per_class", TRY(c.node.attrs.get_bool("pad_per_class", false))},
+                          {"clip_boxes", TRY(c.node.attrs.get_bool("clip_boxes", true))}}));
+  return std::vector<Value*>{node->output(0), node->output(1), node->output(2), node->output(3)};
+}
+
+// (x - mean over the image) * factor + mean
+Values adjust_contrast(RuleContext& c) {
+  Builder& b = c.builder;
+  Value* x = c.inputs[0];
+  Value* mean =
+      TRY(b.op("mean", {x}, {{"axes", std::vector<int64_t>{-3, -2}}, {"keep_dims", true}}));
+  Value* factor = TRY(cast_to(c, c.inputs[1], x->dtype()));
+  Value* y = TRY(b.op("mul", {TRY(b.op("sub", {x, mean})), factor}));
+  return one(b.op("add", {y, mean}));
+}
+
+Result<std::vector<Value*>> three_channels(RuleContext& c, Value* x) {
+  Node* node = TRY(c.builder.node("split", {x}, {{"axis", int64_t{-1}}, {"num", int64_t{3}}}));
+  if (node->output_count() != 3) return invalid_model("the last dimension must have size 3");
+  return std::vector<Value*>{node->output(0), node->output(1), node->output(2)};
+}
+
+// Each of hue, saturation, value with a last dimension of 1.
+Result<std::vector<Value*>> to_hsv(RuleContext& c, Value* x) {
+  Builder& b = c.builder;
+  const DType t = x->dtype();
+  const auto rgb = TRY(three_channels(c, x));
+  const auto constant = [&](double v) { return number(c, v, t); };
+  Value* v = TRY(b.op("max", {TRY(b.op("max", {rgb[0], rgb[1]})), rgb[2]}));
+  Value* low = TRY(b.op("min", {TRY(b.op("min", {rgb[0], rgb[1]})), rgb[2]}));
+  Value* range = TRY(b.op("sub", {v, low}));
+  Value* zero = TRY(constant(0));
+  Value* s =
+      TRY(b.op("select", {TRY(b.op("greater", {v, zero})), TRY(b.op("div", {range, v})), zero}));
+  Value* sixth = TRY(b.op("div", {TRY(constant(1.0 / 6)), range}));
+  // The hue when the largest channel is i: the difference of the two others, plus its third.
+  const auto hue = [&](size_t i, double offset) -> Result<Value*> {
+    Value* d = TRY(b.op("sub", {rgb[(i + 1) % 3], rgb[(i + 2) % 3]}));
+    return b.op("add", {TRY(b.op("mul", {sixth, d})), TRY(constant(offset))});
+  };
+  Value* h = TRY(b.op(
+      "select", {TRY(b.op("equal", {v, rgb[1]})), TRY(hue(1, 2.0 / 6)), TRY(hue(2, 4.0 / 6))}));
+  h = TRY(b.op("select", {TRY(b.op("equal", {v, rgb[0]})), TRY(hue(0, 0)), h}));
+  h = TRY(b.op("select", {TRY(b.op("greater", {range, zero})), h, zero}));
+  Value* wrapped = TRY(b.op("add", {h, TRY(constant(1))}));
+  h = TRY(b.op("select", {TRY(b.op("less", {h, zero})), wrapped, h}));
+  return std::vector<Value*>{h, s, v};
+}
+
+// v * (1 - s + s * clip(|6 h - a| …, 0, 1)) per channel.
+Result<Value*> from_hsv(RuleContext& c, const std::vector<Value*>& hsv) {
+  Builder& b = c.builder;
+  const DType t = hsv[0]->dtype();
+  const auto constant = [&](double v) { return number(c, v, t); };
+  Value* six = TRY(b.op("mul", {hsv[0], TRY(constant(6))}));
+  const auto channel = [&](double centre, double sign, double base) -> Result<Value*> {
+    Value* d = TRY(b.op("abs", {TRY(b.op("sub", {six, TRY(constant(centre))}))}));
+    d = TRY(b.op("add", {TRY(b.op("mul", {d, TRY(constant(sign))})), TRY(constant(base))}));
+    d = TRY(b.op("clip", {d}, {{"min", 0.0}, {"max", 1.0}}));
+    Value* one_minus = TRY(b.op("sub", {TRY(constant(1)), hsv[1]}));
+    return b.op("mul", {TRY(b.op("add", {one_minus, TRY(b.op("mul", {hsv[1], d}))})), hsv[2]});
+  };
+  return join(c, {TRY(channel(3, 1, -1)), TRY(channel(2, -1, 2)), TRY(channel(4, -1, 2))}, -1);
+}
+
+Values rgb_to_hsv(RuleContext& c) {
+  return one(join(c, TRY(to_hsv(c, c.inputs[0])), -1));
+}
+
+Values hsv_to_rgb(RuleContext& c) {
+  return one(from_hsv(c, TRY(three_channels(c, c.inputs[0]))));
+}
+
+Values adjust_saturation(RuleContext& c) {
+  auto hsv = TRY(to_hsv(c, c.inputs[0]));
+  Value* factor = TRY(cast_to(c, c.inputs[1], hsv[1]->dtype()));
+  Value* s = TRY(c.builder.op("mul", {hsv[1], factor}));
+  hsv[1] = TRY(c.builder.op("clip", {s}, {{"min", 0.0}, {"max", 1.0}}));
+  return one(from_hsv(c, hsv));
+}
+
+Values adjust_hue(RuleContext& c) {
+  auto hsv = TRY(to_hsv(c, c.inputs[0]));
+  Value* delta = TRY(cast_to(c, c.inputs[1], hsv[0]->dtype()));
+  Value* h = TRY(c.builder.op("add", {hsv[0], delta}));
+  hsv[0] = TRY(c.builder.op("floor_mod", {h, TRY(number(c, 1, h->dtype()))}));
+  return one(from_hsv(c, hsv));
+}
+
+constexpr RuleEntry kRules[] = {
+    {"AdjustContrastv2", adjust_contrast, 2},
+    {"AdjustHue", adjust_hue, 2},
+    {"AdjustSaturation", adjust_saturation, 2},
+    {"CombinedNonMaxSuppression", combined_nms, 6},
+    {"CropAndResize", crop_and_resize, 4},
+    {"HSVToRGB", hsv_to_rgb},
+    {"NonMaxSuppression", nms, 3},
+    {"NonMaxSuppressionV2", nms, 4},
+    {"NonMaxSuppressionV3", nms, 5},
+    {"NonMaxSuppressionV4", nms, 5},
+    {"NonMaxSuppressionV5", nms_v5, 6},
+    {"RGBToHSV", rgb_to_hsv},
+    {"ResizeArea", resize, 2},
+    {"ResizeBicubic", resize, 2},
+    {"ResizeBilinear", resize, 2},
+    {"ResizeNearestNeighbor", resize, 2},
+    {"ScaleAndTranslate", scale_and_translate, 4},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> image_rules() {
+  return kRules;
+}
+
+}  // namespace tenon::tf

@@ -1,0 +1,179 @@
+// Rules of linear algebra: bands and diagonals of matrices, factorisation, systems.
+#include <algorithm>
+
+#include "import/tensorflow/compose.h"
+
+namespace tenon::tf {
+namespace {
+
+// Diagonals `low` to `high` and how short ones are aligned, for the V2 and V3 forms, whose operand
+// `at` is k; the first form has the main diagonal only.
+Result<std::vector<Builder::Attr>> band_attrs(RuleContext& c, size_t at) {
+  int64_t low = 0, high = 0;
+  const bool v2 = c.node.op.ends_with("V2"), v3 = c.node.op.ends_with("V3");
+  if (v2 || v3) {
+    if (c.inputs.size() <= at) return invalid_model("the operand k is missing");
+    const auto k = TRY(c.ints(static_cast<int>(at)));
+    if (k.empty() || k.size() > 2) return invalid_model("k must be one or two integers");
+    low = k.front();
+    high = k.back();
+  }
+  // V2 aligns all to the left.
+  const std::string_view align =
+      TRY(c.node.attrs.get_string("align", v3 ? "RIGHT_LEFT" : "LEFT_LEFT"));
+  return std::vector<Builder::Attr>{{"low", low},
+                                    {"high", high},
+                                    {"left_above", align.starts_with("LEFT")},
+                                    {"left_below", align.ends_with("_LEFT")}};
+}
+
+Values diag_part(RuleContext& c) {
+  std::vector<Value*> in{c.inputs[0]};
+  auto attrs = TRY(band_attrs(c, 1));
+  if (c.inputs.size() > 2) in.push_back(c.inputs[2]);
+  return one(c.builder.op("diag_part", in, std::move(attrs)));
+}
+
+Values set_diag(RuleContext& c) {
+  return one(c.builder.op("set_diag", {c.inputs[0], c.inputs[1]}, TRY(band_attrs(c, 2))));
+}
+
+// A matrix of the fill value whose diagonals are replaced.
+Values diag(RuleContext& c) {
+  Builder& b = c.builder;
+  Value* d = c.inputs[0];
+  auto attrs = TRY(band_attrs(c, 1));
+  const int64_t low = std::get<int64_t>(attrs[0].value), high = std::get<int64_t>(attrs[1].value);
+  const int rank = TRY(rank_of(d));
+  const int batch = rank - (low == high ? 1 : 2);
+  if (batch < 0) return invalid_model("the diagonals have too few dimensions");
+  // The smallest matrix that has these diagonals, unless the sizes are given.
+  Value* length = TRY(shape_of(c, d, rank - 1, rank));
+  Value* sizes[2] = {
+      TRY(b.op("add", {length, b.ints({std::max<int64_t>(-high, 0)})})),
+      TRY(b.op("add", {length, b.ints({std::max<int64_t>(low, 0)})})),
+  };
+  if (c.inputs.size() > 3) {
+    const auto rows = TRY(c.ints(2)), columns = TRY(c.ints(3));
+    if (rows.size() != 1 || columns.size() != 1)
+      return invalid_model("one number of rows expected");
+    const bool given[2] = {rows[0] != -1, columns[0] != -1};
+    if (given[0]) sizes[0] = b.ints({rows[0]});
+    if (given[1]) sizes[1] = b.ints({columns[0]});
+    if (given[0] != given[1] && low != high)
+      return unsupported("several diagonals need both the number of rows and of columns");
+  }
+  Value* shape = TRY(join(c, {TRY(shape_of(c, d, 0, batch)), sizes[0], sizes[1]}));
+  Value* fill = c.inputs.size() > 4 ? c.inputs[4] : TRY(number(c, 0, d->dtype()));
+  return one(b.op("set_diag", {TRY(b.op("expand", {fill, shape})), d}, std::move(attrs)));
+}
+
+// tf.linalg.tensor_diag of a vector, and its inverse.
+Values vector_diag(RuleContext& c) {
+  if (TRY(rank_of(c.inputs[0])) != 1) return unsupported("only of vectors");
+  return diag(c);
+}
+
+Values vector_diag_part(RuleContext& c) {
+  if (TRY(rank_of(c.inputs[0])) != 2) return unsupported("only of matrices");
+  return diag_part(c);
+}
+
+Values inverse(RuleContext& c) {
+  Builder& b = c.builder;
+  Value* x = c.inputs[0];
+  const int rank = TRY(rank_of(x));
+  if (rank < 2) return invalid_model("a matrix is expected");
+  Value* n = TRY(b.op("squeeze", {TRY(shape_of(c, x, rank - 1, rank))}));
+  Value* range =
+      TRY(b.op("range", {TRY(number(c, 0, DType::i64)), n, TRY(number(c, 1, DType::i64))}));
+  Value* eye = TRY(
+      b.op("one_hot", {range, n, TRY(number(c, 1, x->dtype())), TRY(number(c, 0, x->dtype()))}));
+  Value* identity = TRY(b.op("expand", {eye, TRY(shape_of(c, x))}));
+  return one(b.op("matrix_solve", {x, identity},
+                  {{"transpose_a", TRY(c.node.attrs.get_bool("adjoint", false))}}));
+}
+
+// The batches of two matrices made the same: triangular systems broadcast.
+Status share_batch(RuleContext& c, Value*& x, Value*& y) {
+  const int rx = TRY(rank_of(x)), ry = TRY(rank_of(y));
+  if (rx < 2 || ry < 2) return invalid_model("matrices are expected");
+  bool same = rx == ry;
+  for (int i = 0; same && i < rx - 2; ++i) same = x->shape()[i].same(y->shape()[i]);
+  if (same) return {};
+  // Broadcasting columns of ones shows the common batch.
+  const auto batch_of = [&](Value* v, int rank) -> Result<Value*> {
+    Value* shape = TRY(join(c, {TRY(shape_of(c, v, 0, rank - 2)), c.builder.ints({1, 1})}));
+    return filled(c, 0, DType::f32, shape);
+  };
+  Value* both = TRY(c.builder.op("add", {TRY(batch_of(x, rx)), TRY(batch_of(y, ry))}));
+  Value* batch = TRY(shape_of(c, both, 0, std::max(rx, ry) - 2));
+  x = TRY(c.builder.op("expand", {x, TRY(join(c, {batch, TRY(shape_of(c, x, rx - 2))}))}));
+  y = TRY(c.builder.op("expand", {y, TRY(join(c, {batch, TRY(shape_of(c, y, ry - 2))}))}));
+  return {};
+}
+
+Values solve(RuleContext& c) {
+  return one(c.builder.op("matrix_solve", c.inputs,
+                          {{"transpose_a", TRY(c.node.attrs.get_bool("adjoint", false))}}));
+}
+
+Values triangular_solve(RuleContext& c) {
+  Value *a = c.inputs[0], *b = c.inputs[1];
+  TRY(share_batch(c, a, b));
+  return one(c.builder.op("triangular_solve", {a, b},
+                          {{"lower", TRY(c.node.attrs.get_bool("lower", true))},
+                           {"transpose_a", TRY(c.node.attrs.get_bool("adjoint", false))}}));
+}
+
+Values log_determinant(RuleContext& c) {
+  Node* node = TRY(c.builder.node("log_determinant", {c.inputs[0]}));
+  return std::vector<Value*>{node->output(0), node->output(1)};
+}
+
+// The cross product of vectors of three.
+Values cross(RuleContext& c) {
+  Builder& b = c.builder;
+  const auto turned = [&](Value* v, int64_t by) -> Result<Value*> {
+    return b.op("gather", {v, b.ints({by % 3, (by + 1) % 3, (by + 2) % 3})},
+                {{"axis", int64_t{-1}}});
+  };
+  Value *x = c.inputs[0], *y = c.inputs[1];
+  Value* plus = TRY(b.op("mul", {TRY(turned(x, 1)), TRY(turned(y, 2))}));
+  Value* minus = TRY(b.op("mul", {TRY(turned(x, 2)), TRY(turned(y, 1))}));
+  return one(b.op("sub", {plus, minus}));
+}
+
+constexpr RuleEntry kRules[] = {
+    {"BatchMatrixBandPart", same<"band_part">, 3},
+    {"BatchMatrixDiag", diag},
+    {"BatchMatrixDiagPart", diag_part},
+    {"BatchMatrixSetDiag", set_diag, 2},
+    {"Cholesky", same<"cholesky">},
+    {"Cross", cross, 2},
+    {"Diag", vector_diag},
+    {"DiagPart", vector_diag_part},
+    {"LogMatrixDeterminant", log_determinant},
+    {"MatrixBandPart", same<"band_part">, 3},
+    {"MatrixDeterminant", same<"determinant">},
+    {"MatrixDiag", diag},
+    {"MatrixDiagPart", diag_part},
+    {"MatrixDiagPartV2", diag_part, 2},
+    {"MatrixDiagPartV3", diag_part, 2},
+    {"MatrixDiagV2", diag, 2},
+    {"MatrixDiagV3", diag, 2},
+    {"MatrixInverse", inverse},
+    {"MatrixSetDiag", set_diag, 2},
+    {"MatrixSetDiagV2", set_diag, 3},
+    {"MatrixSetDiagV3", set_diag, 3},
+    {"MatrixSolve", solve, 2},
+    {"MatrixTriangularSolve", triangular_solve, 2},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> linalg_rules() {
+  return kRules;
+}
+
+}  // namespace tenon::tf

@@ -1,0 +1,189 @@
+// Rules of Fourier transforms and of the audio features made from them.
+#include <cmath>
+#include <numbers>
+
+#include "import/tensorflow/compose.h"
+
+namespace tenon::tf {
+namespace {
+
+// x cut or padded with zeros to `size` along `axis`, which is known.
+Result<Value*> fit(RuleContext& c, Value* x, int64_t axis, int64_t size) {
+  Builder& b = c.builder;
+  const std::vector<int64_t> axes{axis};
+  const int rank = TRY(rank_of(x));
+  const Dim now = x->shape()[TRY(normalize_axis(axis, rank))];
+  if (now == Dim(size)) return x;
+  if (!now.known() || now.size() < size)
+    x = TRY(b.op("pad", {x, b.ints({0, size})}, {{"axes", axes}}));
+  return b.op("slice", {x, b.ints({0}), b.ints({size})}, {{"axes", axes}});
+}
+
+// Exchanges two of the last axes, -1 with -2 or -3.
+Result<Value*> swap_last(RuleContext& c, Value* x, int64_t axis) {
+  const int rank = TRY(rank_of(x));
+  if (rank < -axis) return invalid_model("the input has too few dimensions");
+  std::vector<int64_t> perm(static_cast<size_t>(rank));
+  for (size_t i = 0; i < perm.size(); ++i) perm[i] = static_cast<int64_t>(i);
+  std::swap(perm[perm.size() - 1], perm[static_cast<size_t>(rank + axis)]);
+  return c.builder.op("transpose", {x}, {{"perm", perm}});
+}
+
+// A complex transform over axis -2 or -3.
+Result<Value*> along(RuleContext& c, Value* x, bool inverse, int64_t axis) {
+  Value* y = TRY(swap_last(c, x, axis));
+  y = TRY(c.builder.op(inverse ? "ifft" : "fft", {y}));
+  return swap_last(c, y, axis);
+}
+
+// FFT, FFT2D, FFT3D and their inverses.
+Values fft(RuleContext& c) {
+  const bool inverse = c.node.op.starts_with("I");
+  const int64_t axes = c.node.op.ends_with("2D") ? 2 : c.node.op.ends_with("3D") ? 3 : 1;
+  Value* y = TRY(c.builder.op(inverse ? "ifft" : "fft", {c.inputs[0]}));
+  for (int64_t a = 2; a <= axes; ++a) y = TRY(along(c, y, inverse, -a));
+  return std::vector<Value*>{y};
+}
+
+Values rfft(RuleContext& c) {
+  const auto lengths = TRY(c.ints(1));
+  const size_t axes = c.node.op == "RFFT2D" ? 2 : c.node.op == "RFFT3D" ? 3 : 1;
+  if (lengths.size() != axes) return invalid_model("fft_length has the wrong number of elements");
+  Value* x = c.inputs[0];
+  for (size_t a = 2; a <= axes; ++a)
+    x = TRY(fit(c, x, -static_cast<int64_t>(a), lengths[axes - a]));
+  Value* y = TRY(c.builder.op("rfft", {x}, {{"fft_length", lengths.back()}}));
+  for (size_t a = 2; a <= axes; ++a) y = TRY(along(c, y, false, -static_cast<int64_t>(a)));
+  return std::vector<Value*>{y};
+}
+
+Values irfft(RuleContext& c) {
+  const auto lengths = TRY(c.ints(1));
+  const size_t axes = c.node.op == "IRFFT2D" ? 2 : c.node.op == "IRFFT3D" ? 3 : 1;
+  if (lengths.size() != axes) return invalid_model("fft_length has the wrong number of elements");
+  Value* x = c.inputs[0];
+  for (size_t a = axes; a >= 2; --a) {
+    x = TRY(fit(c, x, -static_cast<int64_t>(a), lengths[axes - a]));
+    x = TRY(along(c, x, true, -static_cast<int64_t>(a)));
+  }
+  return one(c.builder.op("irfft", {x}, {{"fft_length", lengths.back()}}));
+}
+
+// Magnitudes of windows of audio [samples, channels] as [channels, windows, frequencies].
+Values spectrogram(RuleContext& c) {
+  Builder& b = c.builder;
+  const int64_t window = TRY(c.node.attrs.get_int("window_size"));
+  const int64_t stride = TRY(c.node.attrs.get_int("stride"));
+  if (window < 2 || window > 1 << 20 || stride < 1 || stride > 1 << 20)
+    return invalid_model("window_size or stride are out of range");
+  int64_t length = 1;
+  while (length < window) length *= 2;
+  Value* audio = TRY(b.op("transpose", {c.inputs[0]}, {{"perm", std::vector<int64_t>{1, 0}}}));
+  Value *zero = TRY(number(c, 0, DType::i64)), *one_i = TRY(number(c, 1, DType::i64));
+  Value* samples = TRY(b.op("squeeze", {TRY(shape_of(c, audio, 1, 2))}));
+  // The first sample of each window that lies within the audio.
+  Value* end =
+      TRY(b.op("sub", {samples, TRY(number(c, static_cast<double>(window - 1), DType::i64))}));
+  Value* first =
+      TRY(b.op("range", {zero, end, TRY(number(c, static_cast<double>(stride), DType::i64))}));
+  first = TRY(b.op("expand_dims", {first}, {{"axes", std::vector<int64_t>{1}}}));
+  Value* within =
+      TRY(b.op("range", {zero, TRY(number(c, static_cast<double>(window), DType::i64)), one_i}));
+  Value* frames =
+      TRY(b.op("gather", {audio, TRY(b.op("add", {first, within}))}, {{"axis", int64_t{1}}}));
+  std::vector<float> hann;
+  for (int64_t i = 0; i < window; ++i)
+    hann.push_back(
+        static_cast<float>(0.5 - 0.5 * std::cos(2 * std::numbers::pi * static_cast<double>(i) /
+                                                static_cast<double>(window))));
+  frames = TRY(b.op("mul", {frames, b.constant(Tensor::vector(hann))}));
+  Value* spectrum = TRY(b.op("rfft", {frames}, {{"fft_length", length}}));
+  Value* magnitude = TRY(b.op("complex_abs", {spectrum}));
+  if (TRY(c.node.attrs.get_bool("magnitude_squared", false)))
+    magnitude = TRY(b.op("square", {magnitude}));
+  return std::vector<Value*>{magnitude};
+}
+
+double to_mel(double hertz) {
+  return 1127 * std::log1p(hertz / 700);
+}
+
+// The triangles of a mel filter bank, [bins, bands].
+Result<Tensor> mel_weights(int64_t bins, int64_t bands, double rate, double low, double high) {
+  const int64_t dims[] = {bins, bands};
+  Tensor weights = TRY(Tensor::zeros(DType::f32, dims));
+  const double bottom = to_mel(low),
+               step = (to_mel(high) - bottom) / static_cast<double>(bands + 1);
+  const double hertz_per_bin = 0.5 * rate / static_cast<double>(bins - 1);
+  const auto start = static_cast<int64_t>(1.5 + low / hertz_per_bin);
+  const auto end = static_cast<int64_t>(high / hertz_per_bin);
+  for (int64_t i = start; i <= end && i < bins; ++i) {
+    const double mel = to_mel(static_cast<double>(i) * hertz_per_bin);
+    // Between the centres of bands `band - 1` and `band`; centre k is at bottom + (k + 1) step.
+    int64_t band = 0;
+    while (band <= bands && bottom + static_cast<double>(band + 1) * step < mel) ++band;
+    if (band > bands) continue;
+    const double upper = bottom + static_cast<double>(band + 1) * step, part = (upper - mel) / step;
+    float* row = weights.mutable_data<float>() + i * bands;
+    if (band > 0) row[band - 1] += static_cast<float>(part);
+    if (band < bands) row[band] += static_cast<float>(1 - part);
+  }
+  return weights;
+}
+
+// Mel-frequency cepstral coefficients of a spectrogram of squared magnitudes.
+Values mfcc(RuleContext& c) {
+  Builder& b = c.builder;
+  Value* x = c.inputs[0];
+  const auto rate = TRY(c.int_scalar(1));
+  const double high = TRY(c.node.attrs.get_float("upper_frequency_limit", 4000)),
+               low = TRY(c.node.attrs.get_float("lower_frequency_limit", 20));
+  const int64_t bands = TRY(c.node.attrs.get_int("filterbank_channel_count", 40));
+  const int64_t count = TRY(c.node.attrs.get_int("dct_coefficient_count", 13));
+  const int rank = TRY(rank_of(x));
+  const Dim bins = rank == 3 ? x->shape()[2] : Dim::unknown();
+  if (!bins.known() || bins.size() < 2)
+    return unsupported("the number of frequencies must be known");
+  if (bands < 1 || bands > 1 << 12 || count < 1 || count > bands || !(high > low) || rate < 1)
+    return invalid_model("the attributes of the filter bank are out of range");
+  Value* weights =
+      b.constant(TRY(mel_weights(bins.size(), bands, static_cast<double>(rate), low, high)));
+  Value* mel = TRY(b.op("matmul", {TRY(b.op("sqrt", {x})), weights}));
+  Value* log = TRY(b.op("log", {TRY(b.op("max", {mel, TRY(number(c, 1e-12, DType::f32))}))}));
+  const int64_t dims[] = {bands, count};
+  Tensor dct = TRY(Tensor::zeros(DType::f32, dims));
+  const auto n = static_cast<double>(bands);
+  for (int64_t k = 0; k < bands; ++k)
+    for (int64_t i = 0; i < count; ++i)
+      dct.mutable_data<float>()[k * count + i] =
+          static_cast<float>(std::sqrt(2 / n) * std::cos(static_cast<double>(i) * std::numbers::pi /
+                                                         n * (static_cast<double>(k) + 0.5)));
+  return one(b.op("matmul", {log, b.constant(std::move(dct))}));
+}
+
+constexpr RuleEntry kRules[] = {
+    {"AudioSpectrogram", spectrogram},
+    {"BesselI0e", same<"bessel_i0e">},
+    {"BesselI1e", same<"bessel_i1e">},
+    {"FFT", fft},
+    {"FFT2D", fft},
+    {"FFT3D", fft},
+    {"IFFT", fft},
+    {"IFFT2D", fft},
+    {"IFFT3D", fft},
+    {"IRFFT", irfft, 2},
+    {"IRFFT2D", irfft, 2},
+    {"IRFFT3D", irfft, 2},
+    {"Mfcc", mfcc, 2},
+    {"RFFT", rfft, 2},
+    {"RFFT2D", rfft, 2},
+    {"RFFT3D", rfft, 2},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> signal_rules() {
+  return kRules;
+}
+
+}  // namespace tenon::tf
