@@ -224,26 +224,12 @@ Status LogDeterminant::eval(EvalContext& context) const {
   return {};
 }
 
-Result<TensorTypes> Determinant::infer(const InferContext& context) const {
-  return TensorTypes{without_matrix(TRY(check_square(context, name)))};
-}
-
-Status Determinant::eval(EvalContext& context) const {
-  std::vector<double> values;
-  for (const auto& [sign, log] : TRY(determinants(context.in(0), name)))
-    values.push_back(sign * std::exp(log));
-  nn::store_reals(context.out(0), values);
-  return {};
-}
-
 constinit const OpDef Cholesky::def = define<Cholesky>();
 constinit const OpDef MatrixSolve::def = define<MatrixSolve>();
 constinit const OpDef TriangularSolve::def = define<TriangularSolve>();
 constinit const OpDef LogDeterminant::def = define<LogDeterminant>();
-constinit const OpDef Determinant::def = define<Determinant>();
 OpDefs linalg_ops() {
-  return {&Cholesky::def, &MatrixSolve::def, &TriangularSolve::def, &LogDeterminant::def,
-          &Determinant::def};
+  return {&Cholesky::def, &MatrixSolve::def, &TriangularSolve::def, &LogDeterminant::def};
 }
 
 }  // namespace tenon

@@ -1,4 +1,5 @@
-// Dense linear algebra on the last two dimensions: factorisation, inverse, systems, determinant.
+// Dense linear algebra on the last two dimensions: factorisation, inverse, systems,
+// log-determinant.
 #pragma once
 
 #include "ops/op.h"
@@ -57,15 +58,6 @@ struct LogDeterminant {
       "The sign of the determinant and the logarithm of its magnitude (0 and -inf where singular).";
   static constexpr Arity inputs{1};
   static constexpr Arity outputs{2};
-  Result<TensorTypes> infer(const InferContext& context) const;
-  Status eval(EvalContext& context) const;
-};
-
-struct Determinant {
-  static const OpDef def;
-  static constexpr std::string_view name = "determinant";
-  static constexpr std::string_view doc = "The determinants of square matrices.";
-  static constexpr Arity inputs{1};
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;
 };

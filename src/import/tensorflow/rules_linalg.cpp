@@ -1,6 +1,7 @@
 // Rules of linear algebra: bands and diagonals of matrices, factorisation, systems.
 #include <algorithm>
 
+#include "import/einsum.h"
 #include "import/tensorflow/compose.h"
 
 namespace tenon::tf {
@@ -144,6 +145,10 @@ Values cross(RuleContext& c) {
   return one(b.op("sub", {plus, minus}));
 }
 
+Values einsum(RuleContext& c) {
+  return one(add_einsum(c.builder, TRY(c.node.attrs.get_string("equation")), c.inputs));
+}
+
 constexpr RuleEntry kRules[] = {
     {"BatchMatrixBandPart", same<"band_part">, 3},
     {"BatchMatrixDiag", diag},
@@ -153,9 +158,10 @@ constexpr RuleEntry kRules[] = {
     {"Cross", cross, 2},
     {"Diag", vector_diag},
     {"DiagPart", vector_diag_part},
+    {"Einsum", einsum},
     {"LogMatrixDeterminant", log_determinant},
     {"MatrixBandPart", same<"band_part">, 3},
-    {"MatrixDeterminant", same<"determinant">},
+    {"MatrixDeterminant", same<"det">},
     {"MatrixDiag", diag},
     {"MatrixDiagPart", diag_part},
     {"MatrixDiagPartV2", diag_part, 2},
