@@ -37,4 +37,34 @@ struct GemmBlock {
   Activation post;  // kNone, or one that the clip cannot express
 };
 
+// Output pixels in a row whose windows have the same taps: tap (i, j, k) of pixel p reads
+// x + p * x_pixel + i * x_taps[0] + j * x_taps[1] + k * x_taps[2].
+struct WindowRow {
+  int64_t pixels = 0;
+  int64_t channels = 0;
+  int64_t taps[3] = {1, 1, 1};
+  int64_t x_taps[3] = {0, 0, 0};
+  const float* x = nullptr;
+  int64_t x_pixel = 0;
+  float* y = nullptr;
+  int64_t y_pixel = 0;
+};
+
+// y = post(clip(sum over taps of x * filter + bias + add)), channel by channel.
+struct DepthwiseRow : WindowRow {
+  const float* filter = nullptr;
+  int64_t filter_taps[3] = {0, 0, 0};
+  const float* bias = nullptr;  // [channels] or null
+  const float* add = nullptr;   // may be y; or null
+  int64_t add_pixel = 0;
+  float low = 0;
+  float high = 0;
+  Activation post;
+};
+
+struct PoolRow : WindowRow {
+  bool average = false;
+  float scale = 1;  // of the sum, for an average
+};
+
 }  // namespace tenon::cpu

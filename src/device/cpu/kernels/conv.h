@@ -1,7 +1,8 @@
-// Convolutions over channels-last tensors of one to three spatial dims, as a list of candidates
-// that each say why they cannot take a case. See gemm.h for the rules on pointers and scratch.
+// Convolutions over channels-last tensors of one to three spatial dims, as a list of methods
+// that each say why they do not take a case. See gemm.h for the rules on pointers and scratch.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -30,7 +31,7 @@ struct ConvParams {
   int64_t groups = 1;
   const float* x = nullptr;
   int64_t x_pixel_stride = 0;
-  const float* filter = nullptr;    // in the layout of the candidate that runs
+  const float* filter = nullptr;    // packed by the method that runs
   const float* bias = nullptr;      // [out_channels] or null
   const float* residual = nullptr;  // may be y itself; or null
   int64_t residual_pixel_stride = 0;
@@ -39,31 +40,22 @@ struct ConvParams {
   Activation activation;
 };
 
-// How a filter [kernel…, in_channels / groups, out_channels] lies in the model file.
-enum class FilterLayout : uint8_t {
-  kPanels = 0,     // pack_conv_filter
-  kDepthwise = 1,  // pack_depthwise_filter
-};
-int64_t packed_filter_floats(FilterLayout layout, const ConvParams& p);
-void pack_filter(FilterLayout layout, const ConvParams& p, const float* filter, float* packed);
-
-struct ConvCandidate {
+// One way to run convolutions. A filter [kernel…, in_channels / groups, out_channels] is packed
+// once per model, in the layout of the method.
+struct ConvMethod {
   const char* name;
-  FilterLayout layout;
-  // Null if it can run `p`, else the reason why not. Looks at sizes and attributes only.
+  const char* layout;  // methods that name the same one share packed filters
+  // Null if it can run `p` and none behind it is better, else the reason. Looks at sizes and
+  // attributes only.
   const char* (*refusal)(const ConvParams& p);
+  int64_t (*filter_floats)(const ConvParams& p);
+  void (*pack_filter)(const ConvParams& p, const float* filter, float* packed);
   int64_t (*scratch_bytes)(const ConvParams& p, int threads, const KernelTable& table);
   void (*run)(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table);
 };
 
-// All candidates, best first among those that share a layout.
-std::span<const ConvCandidate> conv_candidates();
-
-// The layout to pack a filter in. Depends only on kernel, stride, dilation, groups and channels, so
-// it can be fixed before the spatial dims are known.
-FilterLayout choose_filter_layout(const ConvParams& p);
-
-// The first candidate of `layout` that takes `p`; there is one if the layout was chosen for `p`.
-const ConvCandidate& choose_conv(FilterLayout layout, const ConvParams& p);
+// All of them, best first. The last one takes everything.
+inline constexpr size_t kConvMethods = 4;
+std::span<const ConvMethod> conv_methods();
 
 }  // namespace tenon::cpu

@@ -2,14 +2,11 @@
 #include "device/cpu/kernels/gemm_region.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "device/cpu/kernels/pack.h"
 
 namespace tenon::cpu {
 namespace {
-
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // A panel of this many rows streams from L2 while the tile's rows of A stay in L1.
 constexpr int64_t kMaxDepth = 1024;
@@ -21,20 +18,6 @@ constexpr int64_t ceil_div(int64_t a, int64_t b) {
 }
 
 }  // namespace
-
-void set_activation(GemmBlock& block, const Activation& activation) {
-  block.low = -kInfinity;
-  block.high = kInfinity;
-  block.post = {};
-  if (activation.kind == ActivationKind::kRelu) {
-    block.low = 0;
-  } else if (activation.kind == ActivationKind::kClip) {
-    block.low = activation.alpha;
-    block.high = activation.beta;
-  } else {
-    block.post = activation;
-  }
-}
 
 void gemm_region(const GemmRegion& region, const KernelTable& table) {
   const int64_t tile = table.tile_rows;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "device/cpu/kernels/activation.h"
 #include "device/cpu/kernels/blocks.h"
@@ -10,8 +11,22 @@
 
 namespace tenon::cpu {
 
-// Sets the clip that the micro kernel applies, and what is left for after it.
-void set_activation(GemmBlock& block, const Activation& activation);
+// Sets the clip that a micro kernel applies, and what is left for after it.
+template <typename Block>
+void set_activation(Block& block, const Activation& activation) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  block.low = -kInfinity;
+  block.high = kInfinity;
+  block.post = {};
+  if (activation.kind == ActivationKind::kRelu) {
+    block.low = 0;
+  } else if (activation.kind == ActivationKind::kClip) {
+    block.low = activation.alpha;
+    block.high = activation.beta;
+  } else {
+    block.post = activation;
+  }
+}
 
 // c[m, n] = activation(a x b + bias + residual), b packed with `b_panel_stride` floats from one
 // panel to the next (k * 16 when all of k is used).

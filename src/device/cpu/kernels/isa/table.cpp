@@ -13,6 +13,7 @@ const KernelTable& kernel_table() {
     fill_elementwise(table);
     fill_rows(table);
     fill_recurrent(table);
+    fill_spatial(table);
     return true;
   }();
   (void)filled;

@@ -1,0 +1,115 @@
+// conv on the convolution kernels: filters packed once per model, or per run where not constant.
+#include "ops/conv.h"
+
+#include "device/cpu/candidates.h"
+#include "device/cpu/kernels/conv.h"
+#include "device/cpu/kernels/slots.h"
+
+namespace tenon::cpu {
+namespace {
+
+constexpr int kMaxSpatial = 3;
+
+std::string refuses_common(const StepInfo& s) {
+  if (!all_f32(s)) return "only f32";
+  const Shape& y = s.outputs[0].shape;
+  if (y.rank() - 2 > kMaxSpatial) return "more than three spatial dimensions";
+  if (s.has(2) && *s.inputs[2].shape.elements() != s.out_dim(0, y.rank() - 1))
+    return "the bias is not one value per channel";
+  if (s.has(3) && s.inputs[3].shape != y) return "the residual is broadcast";
+  return {};
+}
+
+// Sizes and attributes, which are all that methods look at.
+ConvParams params_of(const StepInfo& s) {
+  const Conv& op = *s.op.as<Conv>();
+  const Shape& x = s.inputs[0].shape;
+  const Shape& w = s.inputs[1].shape;
+  const Shape& y = s.outputs[0].shape;
+  ConvParams p;
+  p.batch = y[0].size();
+  const int spatial = x.rank() - 2;
+  for (int i = 0; i < spatial; ++i) {
+    const int d = kMaxSpatial - spatial + i;
+    const auto u = static_cast<size_t>(i);
+    p.in[d] = x[i + 1].size();
+    p.out[d] = y[i + 1].size();
+    p.kernel[d] = w[i].size();
+    if (!op.strides.empty()) p.stride[d] = op.strides[u];
+    if (!op.dilations.empty()) p.dilation[d] = op.dilations[u];
+    if (!op.pads.empty()) p.pad_begin[d] = op.pads[u];
+  }
+  p.groups = op.groups;
+  p.in_channels = p.x_pixel_stride = x[spatial + 1].size();
+  p.out_channels = p.y_pixel_stride = p.residual_pixel_stride = y[spatial + 1].size();
+  p.activation = to_kernel(op.activation, op.alpha, op.beta);
+  return p;
+}
+
+const ConvMethod& method(size_t index) {
+  return conv_methods()[index];
+}
+
+class ConvKernel final : public Kernel {
+ public:
+  ConvKernel(const StepInfo& s, const ConvMethod& chosen) : chosen_(chosen), p_(params_of(s)) {
+    scratch_ = chosen.scratch_bytes(p_, s.threads, kernels());
+    if (s.constants[1] == nullptr) {
+      filter_bytes_ = slots_bytes(chosen.filter_floats(p_), 1);
+      return;
+    }
+    const float* filter = s.constants[1]->data<float>();
+    const std::string kind = std::string(chosen.layout) + "/" + std::to_string(p_.groups);
+    packed_ = s.packs.get(filter, kind, chosen.filter_floats(p_),
+                          [&](float* out) { chosen.pack_filter(p_, filter, out); });
+    p_.filter = packed_.get();
+  }
+  int64_t scratch_bytes() const override { return filter_bytes_ + scratch_; }
+  Status run(const RunContext& c) const override {
+    ConvParams p = p_;
+    p.x = c.in(0);
+    p.bias = c.in(2);
+    p.residual = c.in(3);
+    p.y = c.out(0);
+    if (packed_ == nullptr) {
+      auto* const filter = static_cast<float*>(c.scratch);
+      chosen_.pack_filter(p, c.in(1), filter);
+      p.filter = filter;
+    }
+    chosen_.run(p, c.pool, static_cast<char*>(c.scratch) + filter_bytes_, kernels());
+    return {};
+  }
+
+ private:
+  const ConvMethod& chosen_;
+  ConvParams p_;
+  PackStore::Packed packed_;
+  int64_t filter_bytes_ = 0;
+  int64_t scratch_ = 0;
+};
+
+template <size_t kIndex>
+std::string refuses(const StepInfo& s) {
+  if (std::string reason = refuses_common(s); !reason.empty()) return reason;
+  const char* reason = method(kIndex).refusal(params_of(s));
+  return reason == nullptr ? "" : reason;
+}
+
+template <size_t kIndex>
+std::unique_ptr<Kernel> make(const StepInfo& s) {
+  return std::make_unique<ConvKernel>(s, method(kIndex));
+}
+
+template <size_t... kIndex>
+std::vector<KernelCandidate> list(std::index_sequence<kIndex...>) {
+  return {{Conv::name, method(kIndex).name, refuses<kIndex>, make<kIndex>}...};
+}
+
+}  // namespace
+
+std::span<const KernelCandidate> conv_candidates() {
+  static const std::vector<KernelCandidate> all = list(std::make_index_sequence<kConvMethods>());
+  return all;
+}
+
+}  // namespace tenon::cpu

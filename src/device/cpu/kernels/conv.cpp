@@ -1,0 +1,368 @@
+// Convolutions as products of pixels by filters, without copying windows out of the input: the rows
+// of the left side are lists of pointers to the pieces of a window.
+#include "device/cpu/kernels/conv.h"
+
+#include <iterator>
+
+#include "device/cpu/kernels/blocks.h"
+#include "device/cpu/kernels/depthwise.h"
+#include "device/cpu/kernels/gemm.h"
+#include "device/cpu/kernels/gemm_region.h"
+#include "device/cpu/kernels/pack.h"
+#include "device/cpu/kernels/slots.h"
+#include "device/cpu/kernels/windows.h"
+
+namespace tenon::cpu {
+namespace {
+
+// Rows of a filter panel multiplied at a time: a panel stays in L2 while the pixels pass.
+constexpr int64_t kMaxDepth = 1024;
+// Floats of input that stay in L2 beside it, and pointers to them.
+constexpr int64_t kMaxInputFloats = 96 << 10;
+constexpr int64_t kMaxPieces = 8 << 10;
+// With fewer channels a whole row of a window is one piece, from a padded copy.
+constexpr int64_t kFewChannels = 16;
+
+int64_t volume(const int64_t (&dims)[3]) {
+  return dims[0] * dims[1] * dims[2];
+}
+int64_t output_pixels(const ConvParams& p) {
+  return p.batch * volume(p.out);
+}
+int64_t group_in(const ConvParams& p) {
+  return p.in_channels / p.groups;
+}
+int64_t group_out(const ConvParams& p) {
+  return p.out_channels / p.groups;
+}
+
+int64_t panel_floats(const ConvParams& p) {
+  return packed_conv_filter_floats(volume(p.kernel), group_in(p), p.out_channels, p.groups);
+}
+void pack_panels(const ConvParams& p, const float* filter, float* packed) {
+  pack_conv_filter(volume(p.kernel), group_in(p), p.out_channels, p.groups, filter, packed);
+}
+
+// --- 1x1: a plain product.
+
+const char* pointwise_refusal(const ConvParams& p) {
+  if (p.groups != 1) return "the channels are grouped";
+  for (int d = 0; d < 3; ++d) {
+    if (p.kernel[d] != 1) return "the kernel is larger than 1x1";
+    if (p.stride[d] != 1 && p.out[d] > 1) return "the stride is not 1";
+    if (p.pad_begin[d] != 0 || p.in[d] != p.out[d]) return "the input is padded or cropped";
+  }
+  return nullptr;
+}
+int64_t no_scratch(const ConvParams&, int, const KernelTable&) {
+  return 0;
+}
+void run_pointwise(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table) {
+  GemmParams g;
+  g.m = output_pixels(p);
+  g.n = p.out_channels;
+  g.k = p.in_channels;
+  g.a = p.x;
+  g.lda = p.x_pixel_stride;
+  g.b = p.filter;
+  g.c = p.y;
+  g.ldc = p.y_pixel_stride;
+  g.bias = p.bias;
+  g.residual = p.residual;
+  g.ld_residual = p.residual_pixel_stride;
+  g.activation = p.activation;
+  gemm(g, pool, scratch, table);
+}
+
+// --- Windows by pieces.
+
+// The product of `m` output pixels, given as pieces, by `n` filters; pixels are consecutive in y.
+struct PieceProduct {
+  int64_t pixel = 0;  // the first
+  int64_t m = 0;
+  int64_t channel = 0;  // the first output channel
+  int64_t n = 0;
+  const float* filter = nullptr;  // its panel
+  int64_t taps = 0;
+  int64_t run = 0;
+  const float* const* pieces = nullptr;
+};
+
+void multiply(const ConvParams& p, const PieceProduct& product, const KernelTable& table) {
+  const int64_t taps = product.taps, run = product.run;
+  GemmBlock block;
+  block.m = product.m;
+  block.n = product.n;
+  block.tile_taps = taps;
+  block.b_panel_stride = taps * run * kPanelColumns;
+  block.c = p.y + product.pixel * p.y_pixel_stride + product.channel;
+  block.ldc = p.y_pixel_stride;
+  // Depth is cut between taps, or within a tap where one has many channels.
+  const int64_t chunks = std::max<int64_t>(1, ceil_div(run, kMaxDepth));
+  const int64_t chunk = ceil_div(run, chunks);
+  const int64_t tap_blocks =
+      chunks > 1 ? taps : std::max<int64_t>(1, ceil_div(taps * run, kMaxDepth));
+  const int64_t taps_per_block = std::max<int64_t>(1, ceil_div(taps, tap_blocks));
+  bool first = true;
+  for (int64_t tap = 0; tap < taps || first; tap += taps_per_block)
+    for (int64_t at = 0; at < run || first; at += chunk) {
+      block.taps = std::min(taps_per_block, taps - tap);
+      block.run = std::min(chunk, run - at);
+      block.pieces = product.pieces + tap * table.tile_rows;
+      block.piece_offset = at;
+      block.b = product.filter + (tap * run + at) * kPanelColumns;
+      block.bias = first && p.bias != nullptr ? p.bias + product.channel : nullptr;
+      block.add = block.c;
+      block.ld_add = block.ldc;
+      if (first) {
+        block.add = p.residual == nullptr
+                        ? nullptr
+                        : p.residual + product.pixel * p.residual_pixel_stride + product.channel;
+        block.ld_add = p.residual_pixel_stride;
+      }
+      const bool last = tap + taps_per_block >= taps && at + chunk >= run;
+      set_activation(block, last ? p.activation : Activation{});
+      table.gemm_block(block);
+      first = false;
+    }
+}
+
+// Where the piece of (row of a block, tap) goes: see GemmBlock::pieces.
+struct PieceWriter {
+  const float** at;
+  int64_t tile_rows;
+  int64_t tile_step;  // from the last row of a tile to the first of the next
+  int64_t row;        // within the tile
+
+  PieceWriter(const float** pieces, int64_t taps, int64_t tap, int64_t first, int64_t rows)
+      : at(pieces + (first / rows * taps + tap) * rows + first % rows),
+        tile_rows(rows),
+        tile_step((taps - 1) * rows + 1),
+        row(first % rows) {}
+  void put(const float* piece) {
+    *at = piece;
+    ++row;
+    at += row == tile_rows ? tile_step : 1;
+    row = row == tile_rows ? 0 : row;
+  }
+};
+
+struct IndirectPlan {
+  GemmGrid grid;
+  int64_t rows = 0;  // pixels whose pieces are listed at a time
+  int64_t pieces = 0;
+};
+
+IndirectPlan plan_indirect(const ConvParams& p, int threads, const KernelTable& table) {
+  const int64_t taps = std::max<int64_t>(1, volume(p.kernel));
+  const int64_t run = std::max<int64_t>(1, group_in(p));
+  IndirectPlan plan;
+  plan.grid = choose_gemm_grid(output_pixels(p), group_out(p), taps * run,
+                               p.groups >= 4 * threads ? 1 : threads, table);
+  int64_t fresh = 1;  // input pixels an output pixel needs that its neighbour does not
+  for (int d = 0; d < 3; ++d) fresh *= std::min(p.stride[d], p.kernel[d]);
+  const int64_t most =
+      std::min(kMaxInputFloats / (run * std::max<int64_t>(1, fresh)), kMaxPieces / taps);
+  const int64_t tiles = ceil_div(std::max<int64_t>(1, plan.grid.row_block), table.tile_rows);
+  const int64_t max_tiles = std::max<int64_t>(96 / table.tile_rows, most / table.tile_rows);
+  plan.rows = ceil_div(tiles, ceil_div(tiles, max_tiles)) * table.tile_rows;
+  plan.pieces = plan.rows * taps;
+  return plan;
+}
+
+// Lists the pieces of output pixels [begin, end), all images counted through.
+void list_pieces(const ConvParams& p, int64_t begin, int64_t end, const float* x, const float* zero,
+                 int64_t tile_rows, const float** pieces) {
+  const WindowDim depth = window_dim(p, 0), height = window_dim(p, 1), width = window_dim(p, 2);
+  const int64_t taps = volume(p.kernel), step = width.stride * p.x_pixel_stride;
+  int64_t row = 0;
+  for (int64_t pixel = begin; pixel < end;) {
+    const int64_t ow = pixel % width.out, oh = pixel / width.out % height.out;
+    const int64_t od = pixel / width.out / height.out % depth.out;
+    const int64_t n = pixel / width.out / height.out / depth.out;
+    const int64_t count = std::min(width.out - ow, end - pixel);
+    int64_t tap = 0;
+    for (int64_t kd = 0; kd < depth.kernel; ++kd)
+      for (int64_t kh = 0; kh < height.kernel; ++kh) {
+        const int64_t id = depth.start(od) + kd * depth.dilation;
+        const int64_t ih = height.start(oh) + kh * height.dilation;
+        const bool inside = id >= 0 && id < depth.in && ih >= 0 && ih < height.in;
+        const int64_t in_row = inside ? ((n * depth.in + id) * height.in + ih) * width.in : 0;
+        for (int64_t kw = 0; kw < width.kernel; ++kw, ++tap) {
+          PieceWriter out(pieces, taps, tap, row, tile_rows);
+          int64_t iw = width.start(ow) + kw * width.dilation;
+          int64_t at = (in_row + iw) * p.x_pixel_stride;
+          for (int64_t i = 0; i < count; ++i, iw += width.stride, at += step)
+            out.put(inside && iw >= 0 && iw < width.in ? x + at : zero);
+        }
+      }
+    row += count;
+    pixel += count;
+  }
+}
+
+const char* indirect_refusal(const ConvParams&) {
+  return nullptr;
+}
+int64_t indirect_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table) {
+  return round_to_lines(group_in(p) * 4) +
+         slots_bytes(2 * plan_indirect(p, threads, table).pieces, threads);
+}
+void run_indirect(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table) {
+  const int64_t pixels = output_pixels(p), columns = group_out(p), run = group_in(p);
+  if (pixels <= 0 || p.out_channels <= 0) return;
+  const IndirectPlan plan = plan_indirect(p, pool.threads(), table);
+  float* const zero = static_cast<float*>(scratch);
+  std::fill_n(zero, run, 0.0f);
+  char* const slots = static_cast<char*>(scratch) + round_to_lines(run * 4);
+  const int64_t filter_floats = panel_floats(p) / p.groups;
+  const int64_t group_tasks = plan.grid.tasks();
+  parallel_with_slots(pool, p.groups * group_tasks, [&](int64_t task, int64_t slot) {
+    const int64_t group = task / group_tasks, block = task % group_tasks;
+    const int64_t column = block % plan.grid.column_blocks * plan.grid.column_block;
+    const int64_t begin = block / plan.grid.column_blocks * plan.grid.row_block;
+    const int64_t end = std::min(pixels, begin + plan.grid.row_block);
+    auto** const pieces =
+        reinterpret_cast<const float**>(slot_floats(slots, slot, 2 * plan.pieces));
+    PieceProduct product;
+    product.taps = volume(p.kernel);
+    product.run = run;
+    product.channel = group * columns + column;
+    product.n = std::min(plan.grid.column_block, columns - column);
+    product.filter = p.filter + group * filter_floats + column * product.taps * run;
+    product.pieces = pieces;
+    for (int64_t pixel = begin; pixel < end; pixel += plan.rows) {
+      product.pixel = pixel;
+      product.m = std::min(plan.rows, end - pixel);
+      list_pieces(p, pixel, pixel + product.m, p.x + group * run, zero, table.tile_rows, pieces);
+      multiply(p, product, table);
+    }
+  });
+}
+
+// --- Few channels: windows' rows from a padded copy of a strip of the input.
+
+// A task computes `rows` rows of `columns` output pixels.
+struct StripPlan {
+  int64_t rows = 1;
+  int64_t columns = 1;
+  int64_t row_blocks = 0;
+  int64_t column_blocks = 0;
+  int64_t width = 0;   // pixels in a row of the strip
+  int64_t height = 0;  // rows in a plane
+  int64_t strip_floats = 0;
+  int64_t pieces = 0;
+  int64_t slot_floats() const { return round_to_lines(strip_floats * 4) / 4 + 2 * pieces; }
+};
+
+StripPlan plan_strip(const ConvParams& p, int threads, const KernelTable& table) {
+  constexpr int64_t kPixels = 768;
+  StripPlan plan;
+  const int64_t out_h = std::max<int64_t>(1, p.out[1]), out_w = std::max<int64_t>(1, p.out[2]);
+  const int64_t taps = p.kernel[0] * p.kernel[1];
+  int64_t pixels = std::max<int64_t>(table.tile_rows, std::min(kPixels, kMaxPieces / taps));
+  const int64_t share = ceil_div(output_pixels(p), 4 * threads);
+  if (threads > 1) pixels = std::max<int64_t>(table.tile_rows, std::min(pixels, share));
+  plan.columns = ceil_div(out_w, ceil_div(out_w, pixels));
+  plan.rows = std::clamp<int64_t>(pixels / plan.columns, 1, out_h);
+  plan.rows = ceil_div(out_h, ceil_div(out_h, plan.rows));
+  plan.row_blocks = ceil_div(p.out[1], plan.rows);
+  plan.column_blocks = ceil_div(p.out[2], plan.columns);
+  plan.width = (plan.columns - 1) * p.stride[2] + p.kernel[2];
+  plan.height = (plan.rows - 1) * p.stride[1] + (p.kernel[1] - 1) * p.dilation[1] + 1;
+  plan.strip_floats = p.kernel[0] * plan.height * plan.width * p.in_channels;
+  plan.pieces = ceil_div(plan.rows * plan.columns, table.tile_rows) * table.tile_rows * taps;
+  return plan;
+}
+
+const char* strip_refusal(const ConvParams& p) {
+  if (p.groups != 1) return "the channels are grouped";
+  if (p.in_channels >= kFewChannels) return "enough channels to read windows in place";
+  if (p.kernel[2] == 1) return "the kernel's rows are single pixels";
+  if (p.dilation[2] != 1) return "the kernel's rows are dilated";
+  return nullptr;
+}
+
+// Copies the strip below output row `oh`, column `ow` of plane `od` of image n, zeros outside.
+void fill_strip(const ConvParams& p, const StripPlan& plan, int64_t n, int64_t od, int64_t oh,
+                int64_t ow, float* strip) {
+  const WindowDim depth = window_dim(p, 0), height = window_dim(p, 1), width = window_dim(p, 2);
+  const int64_t c = p.in_channels, first = width.start(ow);
+  const int64_t begin = std::clamp<int64_t>(-first, 0, plan.width);
+  const int64_t end = std::clamp<int64_t>(width.in - first, begin, plan.width);
+  for (int64_t kd = 0; kd < depth.kernel; ++kd)
+    for (int64_t r = 0; r < plan.height; ++r, strip += plan.width * c) {
+      const int64_t id = depth.start(od) + kd * depth.dilation, ih = height.start(oh) + r;
+      if (id < 0 || id >= depth.in || ih < 0 || ih >= height.in) {
+        std::fill_n(strip, plan.width * c, 0.0f);
+        continue;
+      }
+      const float* x = p.x + ((((n * depth.in + id) * height.in + ih) * width.in) + first + begin) *
+                                 p.x_pixel_stride;
+      std::fill_n(strip, begin * c, 0.0f);
+      if (p.x_pixel_stride == c)
+        std::copy_n(x, (end - begin) * c, strip + begin * c);
+      else
+        for (int64_t i = begin; i < end; ++i, x += p.x_pixel_stride)
+          std::copy_n(x, c, strip + i * c);
+      std::fill_n(strip + end * c, (plan.width - end) * c, 0.0f);
+    }
+}
+
+int64_t strip_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table) {
+  return slots_bytes(plan_strip(p, threads, table).slot_floats(), threads);
+}
+void run_strip(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table) {
+  if (output_pixels(p) <= 0 || p.out_channels <= 0) return;
+  const StripPlan plan = plan_strip(p, pool.threads(), table);
+  const int64_t tasks = p.batch * p.out[0] * plan.row_blocks * plan.column_blocks;
+  parallel_with_slots(pool, tasks, [&](int64_t task, int64_t slot) {
+    const int64_t ow = task % plan.column_blocks * plan.columns;
+    const int64_t oh = task / plan.column_blocks % plan.row_blocks * plan.rows;
+    const int64_t plane = task / plan.column_blocks / plan.row_blocks;
+    float* const strip = slot_floats(scratch, slot, plan.slot_floats());
+    auto** const pieces =
+        reinterpret_cast<const float**>(strip + round_to_lines(plan.strip_floats * 4) / 4);
+    fill_strip(p, plan, plane / p.out[0], plane % p.out[0], oh, ow, strip);
+
+    const int64_t rows = std::min(plan.rows, p.out[1] - oh);
+    const int64_t columns = std::min(plan.columns, p.out[2] - ow);
+    PieceProduct product;
+    product.taps = p.kernel[0] * p.kernel[1];
+    product.run = p.kernel[2] * p.in_channels;
+    product.n = p.out_channels;
+    product.filter = p.filter;
+    product.pieces = pieces;
+    product.m = rows * columns;
+    product.pixel = (plane * p.out[1] + oh) * p.out[2] + ow;
+    for (int64_t tap = 0; tap < product.taps; ++tap) {
+      const int64_t kd = tap / p.kernel[1], kh = tap % p.kernel[1];
+      PieceWriter out(pieces, product.taps, tap, 0, table.tile_rows);
+      for (int64_t r = 0; r < rows; ++r) {
+        const int64_t row = kd * plan.height + r * p.stride[1] + kh * p.dilation[1];
+        const float* x = strip + row * plan.width * p.in_channels;
+        for (int64_t i = 0; i < columns; ++i, x += p.stride[2] * p.in_channels) out.put(x);
+      }
+    }
+    multiply(p, product, table);
+  });
+}
+
+constexpr ConvMethod kMethods[] = {
+    {"depthwise", "depthwise", depthwise_refusal, depthwise_filter_floats, pack_depthwise,
+     depthwise_scratch_bytes, run_depthwise},
+    {"gemm", "panels", pointwise_refusal, panel_floats, pack_panels, no_scratch, run_pointwise},
+    {"gemm_strip", "panels", strip_refusal, panel_floats, pack_panels, strip_scratch_bytes,
+     run_strip},
+    {"gemm_indirect", "panels", indirect_refusal, panel_floats, pack_panels, indirect_scratch_bytes,
+     run_indirect},
+};
+static_assert(std::size(kMethods) == kConvMethods);
+
+}  // namespace
+
+std::span<const ConvMethod> conv_methods() {
+  return kMethods;
+}
+
+}  // namespace tenon::cpu

@@ -1,0 +1,222 @@
+#include "device/cpu/kernels/conv.h"
+
+#include "device/cpu/kernels/test_support.h"
+
+namespace tenon::cpu {
+namespace {
+
+struct ConvCase {
+  ConvParams p;
+  bool bias = false;
+  bool residual = false;
+  bool in_place = false;
+  int64_t extra = 0;  // floats between pixels
+  int threads = 1;
+};
+
+std::string name_of(const ConvCase& c, const ConvMethod& method, const KernelTable& table) {
+  const ConvParams& p = c.p;
+  std::string s = std::string(method.name) + " " + table.name + " batch " +
+                  std::to_string(p.batch) + " channels " + std::to_string(p.in_channels) + "/" +
+                  std::to_string(p.out_channels) + " groups " + std::to_string(p.groups) +
+                  " threads " + std::to_string(c.threads);
+  for (int d = 0; d < 3; ++d)
+    s += " [in " + std::to_string(p.in[d]) + " out " + std::to_string(p.out[d]) + " kernel " +
+         std::to_string(p.kernel[d]) + " stride " + std::to_string(p.stride[d]) + " dilation " +
+         std::to_string(p.dilation[d]) + " pad " + std::to_string(p.pad_begin[d]) + "]";
+  return s;
+}
+
+std::vector<double> reference(const ConvParams& p, const float* filter, const float* y_before,
+                              int64_t y_floats) {
+  std::vector<double> expected(y_before, y_before + y_floats);
+  const int64_t gi = p.in_channels / p.groups, go = p.out_channels / p.groups;
+  int64_t pixel = 0;
+  for (int64_t n = 0; n < p.batch; ++n)
+    for (int64_t od = 0; od < p.out[0]; ++od)
+      for (int64_t oh = 0; oh < p.out[1]; ++oh)
+        for (int64_t ow = 0; ow < p.out[2]; ++ow, ++pixel)
+          for (int64_t o = 0; o < p.out_channels; ++o) {
+            double sum = p.bias != nullptr ? p.bias[o] : 0;
+            if (p.residual != nullptr) sum += p.residual[pixel * p.residual_pixel_stride + o];
+            int64_t tap = 0;
+            for (int64_t kd = 0; kd < p.kernel[0]; ++kd)
+              for (int64_t kh = 0; kh < p.kernel[1]; ++kh)
+                for (int64_t kw = 0; kw < p.kernel[2]; ++kw, ++tap) {
+                  const int64_t id = od * p.stride[0] - p.pad_begin[0] + kd * p.dilation[0];
+                  const int64_t ih = oh * p.stride[1] - p.pad_begin[1] + kh * p.dilation[1];
+                  const int64_t iw = ow * p.stride[2] - p.pad_begin[2] + kw * p.dilation[2];
+                  if (id < 0 || id >= p.in[0] || ih < 0 || ih >= p.in[1] || iw < 0 || iw >= p.in[2])
+                    continue;
+                  const float* x =
+                      p.x +
+                      (((n * p.in[0] + id) * p.in[1] + ih) * p.in[2] + iw) * p.x_pixel_stride +
+                      o / go * gi;
+                  for (int64_t i = 0; i < gi; ++i)
+                    sum += double{x[i]} * filter[(tap * gi + i) * p.out_channels + o];
+                }
+            expected[static_cast<size_t>(pixel * p.y_pixel_stride + o)] =
+                reference_activation(p.activation, sum);
+          }
+  return expected;
+}
+
+// Runs every method that takes the case; returns how many did.
+int check(const ConvCase& c) {
+  ConvParams p = c.p;
+  const int64_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2];
+  const int64_t in_pixels = p.batch * p.in[0] * p.in[1] * p.in[2];
+  const int64_t out_pixels = p.batch * p.out[0] * p.out[1] * p.out[2];
+  p.x_pixel_stride = p.in_channels + c.extra;
+  p.y_pixel_stride = p.out_channels + 2 * c.extra;
+  p.residual_pixel_stride = c.in_place ? p.y_pixel_stride : p.out_channels + c.extra;
+  const auto x = random_floats(in_pixels * p.x_pixel_stride);
+  const auto filter = random_floats(taps * (p.in_channels / p.groups) * p.out_channels);
+  const auto bias = random_floats(p.out_channels);
+  const auto residual = random_floats(out_pixels * p.residual_pixel_stride);
+  p.x = x.data();
+  p.bias = c.bias ? bias.data() : nullptr;
+  const double length = static_cast<double>(taps * p.in_channels / p.groups);
+  int ran = 0;
+  for (const ConvMethod& method : conv_methods()) {
+    if (method.refusal(p) != nullptr) continue;
+    ++ran;
+    std::vector<float> packed(static_cast<size_t>(method.filter_floats(p)));
+    method.pack_filter(p, filter.data(), packed.data());
+    for (const KernelTable* table : tables_under_test()) {
+      GuardedFloats y(out_pixels * p.y_pixel_stride);
+      if (c.in_place) std::copy(residual.begin(), residual.end(), y.data());
+      p.residual = !c.residual ? nullptr : c.in_place ? y.data() : residual.data();
+      p.y = y.data();
+      const auto expected = reference(p, filter.data(), y.data(), y.size());
+      ConvParams q = p;
+      q.filter = packed.data();
+      ThreadPool pool(c.threads);
+      const int64_t bytes = method.scratch_bytes(q, c.threads, *table);
+      Scratch scratch(bytes);
+      method.run(q, pool, scratch.get(), *table);
+      expect_near(y, expected, 2e-6 * std::sqrt(length + 1) + 1e-6, name_of(c, method, *table));
+      if (testing::Test::HasFatalFailure()) return ran;
+    }
+  }
+  return ran;
+}
+
+// A case with the given dims; `out` as large as the pads allow.
+ConvCase make_case(std::vector<int64_t> in, std::vector<int64_t> kernel, int64_t stride,
+                   int64_t dilation, int64_t pad_begin, int64_t pad_end, int64_t channels_in,
+                   int64_t channels_out, int64_t groups = 1) {
+  ConvCase c;
+  for (size_t i = 0; i < in.size(); ++i) {
+    const size_t d = 3 - in.size() + i;
+    c.p.in[d] = in[i];
+    c.p.kernel[d] = kernel[i];
+    c.p.stride[d] = stride;
+    c.p.dilation[d] = dilation;
+    c.p.pad_begin[d] = pad_begin;
+    c.p.out[d] = std::max<int64_t>(
+        0, (in[i] + pad_begin + pad_end - (kernel[i] - 1) * dilation - 1) / stride + 1);
+  }
+  c.p.in_channels = channels_in;
+  c.p.out_channels = channels_out;
+  c.p.groups = groups;
+  return c;
+}
+
+int64_t pick(std::initializer_list<int64_t> values) {
+  std::uniform_int_distribution<size_t> index(0, values.size() - 1);
+  return values.begin()[index(test_random())];
+}
+
+Activation pick_activation() {
+  const Activation all[] = {
+      {}, {}, kRelu, kRelu6, {ActivationKind::kSilu}, {ActivationKind::kTanh}};
+  return all[pick({0, 1, 2, 3, 4, 5})];
+}
+
+TEST(Conv, MatchesNaiveOverRandomCases) {
+  for (int i = 0; i < 400; ++i) {
+    const int64_t groups = pick({1, 1, 1, 2, 3});
+    const int64_t rank = pick({1, 2, 2, 2, 3});
+    std::vector<int64_t> in, kernel;
+    for (int64_t d = 0; d < rank; ++d) {
+      kernel.push_back(pick({1, 2, 3, 3, 5}));
+      in.push_back(pick({1, 3, 7, 11, rank == 3 ? 4 : 20}));
+    }
+    ConvCase c = make_case(in, kernel, pick({1, 1, 2, 3}), pick({1, 1, 2}), pick({0, 1, 2}),
+                           pick({0, 1, 3}), groups * pick({1, 2, 3, 8, 16, 21}),
+                           groups * pick({1, 5, 8, 16, 17, 33, 40}), groups);
+    c.p.batch = pick({1, 1, 2});
+    c.bias = pick({0, 1}) != 0;
+    c.residual = pick({0, 1}) != 0;
+    c.in_place = c.residual && pick({0, 1}) != 0;
+    c.extra = pick({0, 3});
+    c.threads = static_cast<int>(pick({1, 1, 2, 3}));
+    c.p.activation = pick_activation();
+    EXPECT_GE(check(c), 1);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(Conv, DepthwiseMatchesNaiveOverRandomCases) {
+  for (int i = 0; i < 300; ++i) {
+    const int64_t rank = pick({1, 2, 2, 2, 3});
+    std::vector<int64_t> in, kernel;
+    for (int64_t d = 0; d < rank; ++d) {
+      kernel.push_back(pick({1, 2, 3, 3, 5, 7}));
+      in.push_back(pick({1, 4, 7, 10, rank == 3 ? 5 : 23}));
+    }
+    const int64_t channels = pick({2, 3, 8, 15, 16, 31, 64, 70}),
+                  multiplier = pick({1, 1, 1, 2, 3});
+    ConvCase c = make_case(in, kernel, pick({1, 1, 2, 3}), pick({1, 1, 2}), pick({0, 1, 2, 6}),
+                           pick({0, 1, 3}), channels, channels * multiplier, channels);
+    c.p.batch = pick({1, 1, 2});
+    c.bias = pick({0, 1}) != 0;
+    c.residual = pick({0, 1}) != 0;
+    c.in_place = c.residual && pick({0, 1}) != 0;
+    c.extra = pick({0, 3});
+    c.threads = static_cast<int>(pick({1, 1, 2, 3}));
+    c.p.activation = pick_activation();
+    EXPECT_EQ(check(c), 2);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(Conv, DeepAndWide) {
+  for (const int threads : {1, 2}) {
+    ConvCase c = make_case({7, 7}, {3, 3}, 1, 1, 1, 1, 300, 70);
+    c.bias = c.residual = true;
+    c.threads = threads;
+    c.p.activation = kRelu;
+    check(c);
+    c = make_case({3, 3}, {2, 2}, 1, 1, 0, 0, 1100, 40);  // more channels than one pass takes
+    c.bias = c.residual = true;
+    c.threads = threads;
+    check(c);
+    c = make_case({64, 61}, {3, 3}, 2, 1, 0, 1, 24, 33);  // more pixels than one list holds
+    c.threads = threads;
+    check(c);
+    c = make_case({900}, {25}, 4, 1, 12, 12, 1, 20);
+    c.threads = threads;
+    check(c);
+    c = make_case({50, 53}, {7, 7}, 2, 1, 3, 3, 3, 64);
+    c.threads = threads;
+    check(c);
+  }
+}
+
+TEST(Conv, NothingToDo) {
+  check(make_case({0, 5}, {3, 3}, 1, 1, 0, 0, 4, 8));
+  check(make_case({5, 5}, {3, 3}, 1, 1, 1, 1, 0, 8));
+  check(make_case({5, 5}, {3, 3}, 1, 1, 1, 1, 4, 0));
+  check(make_case({5, 5}, {1, 1}, 1, 1, 0, 0, 0, 3));
+  check(make_case({5, 5}, {3, 3}, 1, 1, 9, 9, 4, 8));  // windows without an input pixel
+  check(make_case({5, 5}, {3, 3}, 1, 1, -1, -1, 4, 8));
+  check(make_case({5, 5}, {3, 3}, 1, 1, -1, -1, 4, 4, 4));
+  ConvCase c = make_case({5, 5}, {3, 3}, 1, 1, 1, 1, 4, 8);
+  c.p.batch = 0;
+  check(c);
+}
+
+}  // namespace
+}  // namespace tenon::cpu

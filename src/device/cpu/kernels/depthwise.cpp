@@ -1,0 +1,140 @@
+// Depthwise convolution: every output channel reads one input channel.
+#include "device/cpu/kernels/depthwise.h"
+
+#include "device/cpu/kernels/blocks.h"
+#include "device/cpu/kernels/gemm_region.h"
+#include "device/cpu/kernels/pack.h"
+#include "device/cpu/kernels/slots.h"
+#include "device/cpu/kernels/windows.h"
+
+namespace tenon::cpu {
+namespace {
+
+constexpr int64_t kMaxChannelBlock = 1024;
+// Multiply-adds worth a task.
+constexpr int64_t kTaskWork = 64 << 10;
+
+int64_t pixels_of(const int64_t (&dims)[3]) {
+  return dims[0] * dims[1] * dims[2];
+}
+
+int64_t multiplier_of(const ConvParams& p) {
+  return p.out_channels / std::max<int64_t>(1, p.in_channels);
+}
+
+// One row of output pixels, `channels` channels from `channel` on.
+void run_row(const ConvParams& p, const KernelTable& table, int64_t index, int64_t channel,
+             int64_t channels) {
+  const WindowDim depth = window_dim(p, 0), height = window_dim(p, 1), width = window_dim(p, 2);
+  const int64_t oh = index % height.out, od = index / height.out % depth.out;
+  const int64_t n = index / height.out / depth.out;
+  const Range kd = depth.taps(od), kh = height.taps(oh), inside = width.interior();
+  const int64_t padded = ceil_div(p.out_channels, kPanelColumns) * kPanelColumns;
+
+  DepthwiseRow row;
+  row.channels = channels;
+  row.taps[0] = kd.size();
+  row.taps[1] = kh.size();
+  row.x_taps[2] = width.dilation * p.x_pixel_stride;
+  row.x_taps[1] = height.dilation * width.in * p.x_pixel_stride;
+  row.x_taps[0] = depth.dilation * height.in * width.in * p.x_pixel_stride;
+  row.filter_taps[2] = padded;
+  row.filter_taps[1] = padded * width.kernel;
+  row.filter_taps[0] = padded * width.kernel * height.kernel;
+  row.x_pixel = width.stride * p.x_pixel_stride;
+  row.y_pixel = p.y_pixel_stride;
+  row.add_pixel = p.residual_pixel_stride;
+  row.bias = p.bias == nullptr ? nullptr : p.bias + channel;
+  set_activation(row, p.activation);
+
+  const int64_t id = depth.start(od) + kd.begin * depth.dilation;
+  const int64_t ih = height.start(oh) + kh.begin * height.dilation;
+  const int64_t in_row = ((n * depth.in + id) * height.in + ih) * width.in;
+  const float* const filter =
+      p.filter + kd.begin * row.filter_taps[0] + kh.begin * row.filter_taps[1] + channel;
+  const auto run = [&](int64_t begin, int64_t end, Range kw) {
+    row.pixels = end - begin;
+    row.taps[2] = kw.size();
+    row.filter = filter + kw.begin * row.filter_taps[2];
+    // An empty window may lie anywhere, so its address is not formed.
+    row.x = kd.size() * kh.size() * kw.size() == 0
+                ? p.x
+                : p.x +
+                      (in_row + width.start(begin) + kw.begin * width.dilation) * p.x_pixel_stride +
+                      channel;
+    const int64_t pixel = index * width.out + begin;
+    row.y = p.y + pixel * p.y_pixel_stride + channel;
+    row.add =
+        p.residual == nullptr ? nullptr : p.residual + pixel * p.residual_pixel_stride + channel;
+    table.depthwise_row(row);
+  };
+  for (int64_t o = 0; o < inside.begin; ++o) run(o, o + 1, width.taps(o));
+  if (inside.size() > 0) run(inside.begin, inside.end, {0, width.kernel});
+  for (int64_t o = inside.end; o < width.out; ++o) run(o, o + 1, width.taps(o));
+}
+
+// Each input channel repeated, so that the rest sees one output channel per input channel.
+void repeat_channels(const ConvParams& p, int64_t multiplier, ThreadPool& pool, float* repeated) {
+  const int64_t pixels = p.batch * pixels_of(p.in);
+  const int64_t per_task = std::max<int64_t>(1, kTaskWork / std::max<int64_t>(1, p.out_channels));
+  pool.parallel_for(ceil_div(pixels, per_task), [&](int64_t task) {
+    const int64_t end = std::min(pixels, (task + 1) * per_task);
+    for (int64_t i = task * per_task; i < end; ++i) {
+      float* out = repeated + i * p.out_channels;
+      for (int64_t c = 0; c < p.in_channels; ++c, out += multiplier)
+        std::fill_n(out, multiplier, p.x[i * p.x_pixel_stride + c]);
+    }
+  });
+}
+
+}  // namespace
+
+const char* depthwise_refusal(const ConvParams& p) {
+  if (p.groups == 1) return "not depthwise: one group";
+  if (p.groups != p.in_channels) return "not depthwise: several input channels a group";
+  return nullptr;
+}
+
+int64_t depthwise_filter_floats(const ConvParams& p) {
+  return packed_depthwise_filter_floats(pixels_of(p.kernel), p.out_channels);
+}
+
+void pack_depthwise(const ConvParams& p, const float* filter, float* packed) {
+  pack_depthwise_filter(pixels_of(p.kernel), p.out_channels, filter, packed);
+}
+
+int64_t depthwise_scratch_bytes(const ConvParams& p, int, const KernelTable&) {
+  return multiplier_of(p) > 1 ? slots_bytes(p.batch * pixels_of(p.in) * p.out_channels, 1) : 0;
+}
+
+void run_depthwise(const ConvParams& params, ThreadPool& pool, void* scratch,
+                   const KernelTable& table) {
+  ConvParams p = params;
+  if (const int64_t multiplier = multiplier_of(p); multiplier > 1) {
+    float* const repeated = slot_floats(scratch, 0, 0);
+    repeat_channels(p, multiplier, pool, repeated);
+    p.x = repeated;
+    p.x_pixel_stride = p.in_channels = p.out_channels;
+  }
+  const int64_t rows = p.batch * p.out[0] * p.out[1];
+  const int64_t work = p.out[2] * pixels_of(p.kernel) * p.out_channels;
+  if (rows <= 0 || work <= 0) return;
+  // Few rows of many channels are cut by channels as well.
+  const int64_t units = ceil_div(p.out_channels, kPanelColumns);
+  const int64_t most = std::min(units, std::max<int64_t>(1, work / kTaskWork));
+  int64_t blocks = ceil_div(p.out_channels, kMaxChannelBlock);
+  if (pool.threads() > 1 && rows < 8 * pool.threads())
+    blocks = std::clamp(ceil_div(8 * pool.threads(), rows), blocks, std::max(blocks, most));
+  const int64_t block = ceil_div(units, blocks) * kPanelColumns;
+  blocks = ceil_div(p.out_channels, block);
+  const int64_t rows_per_task =
+      pool.threads() == 1 ? rows : std::max<int64_t>(1, kTaskWork * blocks / work);
+  pool.parallel_for(ceil_div(rows, rows_per_task) * blocks, [&](int64_t task) {
+    const int64_t channel = task % blocks * block;
+    const int64_t first = task / blocks * rows_per_task;
+    for (int64_t row = first; row < std::min(rows, first + rows_per_task); ++row)
+      run_row(p, table, row, channel, std::min(block, p.out_channels - channel));
+  });
+}
+
+}  // namespace tenon::cpu

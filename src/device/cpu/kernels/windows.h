@@ -1,0 +1,53 @@
+// Which taps of a window lie inside its input: shared by convolution and pooling.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace tenon::cpu {
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+struct Range {
+  int64_t begin = 0;
+  int64_t end = 0;
+  int64_t size() const { return end - begin; }
+};
+
+// One dim of a window: output o reads inputs o * stride - pad + tap * dilation.
+struct WindowDim {
+  int64_t in = 1;
+  int64_t out = 1;
+  int64_t kernel = 1;
+  int64_t stride = 1;
+  int64_t dilation = 1;
+  int64_t pad = 0;
+
+  int64_t start(int64_t o) const { return o * stride - pad; }
+
+  // The taps of output o that are inside; an empty range begins at 0.
+  Range taps(int64_t o) const {
+    const int64_t first = start(o);
+    const int64_t begin = first >= 0 ? 0 : ceil_div(-first, dilation);
+    const int64_t end = first >= in ? 0 : std::min(kernel, ceil_div(in - first, dilation));
+    return begin < end ? Range{begin, end} : Range{};
+  }
+
+  // The outputs all of whose taps are inside.
+  Range interior() const {
+    const int64_t begin = pad <= 0 ? 0 : ceil_div(pad, stride);
+    const int64_t room = in - 1 - (kernel - 1) * dilation + pad;
+    const int64_t end = room < 0 ? 0 : std::min(out, room / stride + 1);
+    return begin < end ? Range{begin, end} : Range{};
+  }
+};
+
+// Dim d of anything with the members of ConvParams and PoolParams.
+template <typename Params>
+WindowDim window_dim(const Params& p, int d) {
+  return {p.in[d], p.out[d], p.kernel[d], p.stride[d], p.dilation[d], p.pad_begin[d]};
+}
+
+}  // namespace tenon::cpu
