@@ -10,6 +10,7 @@ namespace tenon::cpu {
 std::span<const KernelCandidate> conv_candidates();
 std::span<const KernelCandidate> matmul_candidates();
 std::span<const KernelCandidate> pointwise_candidates();
+std::span<const KernelCandidate> pool_candidates();
 std::span<const KernelCandidate> typed_candidates();
 std::span<const KernelCandidate> row_candidates();
 std::span<const KernelCandidate> movement_candidates();

@@ -50,8 +50,14 @@ struct WindowRow {
   int64_t y_pixel = 0;
 };
 
-// y = post(clip(sum over taps of x * filter + bias + add)), channel by channel.
+// y = post(clip(sum over taps of x * filter + bias + add)), channel by channel. Taps along the row
+// may be outside it: tap k of pixel p is there if start + p * stride + k * dilation is in [0, in).
+// x is where pixel 0 has its first tap, inside or not.
 struct DepthwiseRow : WindowRow {
+  int64_t start = 0;
+  int64_t stride = 1;
+  int64_t dilation = 1;
+  int64_t in = 0;
   const float* filter = nullptr;
   int64_t filter_taps[3] = {0, 0, 0};
   const float* bias = nullptr;  // [channels] or null

@@ -28,49 +28,39 @@ void run_row(const ConvParams& p, const KernelTable& table, int64_t index, int64
   const WindowDim depth = window_dim(p, 0), height = window_dim(p, 1), width = window_dim(p, 2);
   const int64_t oh = index % height.out, od = index / height.out % depth.out;
   const int64_t n = index / height.out / depth.out;
-  const Range kd = depth.taps(od), kh = height.taps(oh), inside = width.interior();
+  const Range kd = depth.taps(od), kh = height.taps(oh);
   const int64_t padded = ceil_div(p.out_channels, kPanelColumns) * kPanelColumns;
 
   DepthwiseRow row;
+  row.pixels = width.out;
   row.channels = channels;
   row.taps[0] = kd.size();
   row.taps[1] = kh.size();
+  row.taps[2] = width.kernel;
   row.x_taps[2] = width.dilation * p.x_pixel_stride;
   row.x_taps[1] = height.dilation * width.in * p.x_pixel_stride;
   row.x_taps[0] = depth.dilation * height.in * width.in * p.x_pixel_stride;
+  const int64_t id = depth.start(od) + kd.begin * depth.dilation;
+  const int64_t ih = height.start(oh) + kh.begin * height.dilation;
+  row.start = width.start(0);
+  row.stride = width.stride;
+  row.dilation = width.dilation;
+  row.in = width.in;
+  row.x = p.x + (((n * depth.in + id) * height.in + ih) * width.in + row.start) * p.x_pixel_stride +
+          channel;
+  row.x_pixel = width.stride * p.x_pixel_stride;
   row.filter_taps[2] = padded;
   row.filter_taps[1] = padded * width.kernel;
   row.filter_taps[0] = padded * width.kernel * height.kernel;
-  row.x_pixel = width.stride * p.x_pixel_stride;
+  row.filter = p.filter + kd.begin * row.filter_taps[0] + kh.begin * row.filter_taps[1] + channel;
+  row.y = p.y + index * width.out * p.y_pixel_stride + channel;
   row.y_pixel = p.y_pixel_stride;
-  row.add_pixel = p.residual_pixel_stride;
   row.bias = p.bias == nullptr ? nullptr : p.bias + channel;
+  if (p.residual != nullptr)
+    row.add = p.residual + index * width.out * p.residual_pixel_stride + channel;
+  row.add_pixel = p.residual_pixel_stride;
   set_activation(row, p.activation);
-
-  const int64_t id = depth.start(od) + kd.begin * depth.dilation;
-  const int64_t ih = height.start(oh) + kh.begin * height.dilation;
-  const int64_t in_row = ((n * depth.in + id) * height.in + ih) * width.in;
-  const float* const filter =
-      p.filter + kd.begin * row.filter_taps[0] + kh.begin * row.filter_taps[1] + channel;
-  const auto run = [&](int64_t begin, int64_t end, Range kw) {
-    row.pixels = end - begin;
-    row.taps[2] = kw.size();
-    row.filter = filter + kw.begin * row.filter_taps[2];
-    // An empty window may lie anywhere, so its address is not formed.
-    row.x = kd.size() * kh.size() * kw.size() == 0
-                ? p.x
-                : p.x +
-                      (in_row + width.start(begin) + kw.begin * width.dilation) * p.x_pixel_stride +
-                      channel;
-    const int64_t pixel = index * width.out + begin;
-    row.y = p.y + pixel * p.y_pixel_stride + channel;
-    row.add =
-        p.residual == nullptr ? nullptr : p.residual + pixel * p.residual_pixel_stride + channel;
-    table.depthwise_row(row);
-  };
-  for (int64_t o = 0; o < inside.begin; ++o) run(o, o + 1, width.taps(o));
-  if (inside.size() > 0) run(inside.begin, inside.end, {0, width.kernel});
-  for (int64_t o = inside.end; o < width.out; ++o) run(o, o + 1, width.taps(o));
+  table.depthwise_row(row);
 }
 
 // Each input channel repeated, so that the rest sees one output channel per input channel.

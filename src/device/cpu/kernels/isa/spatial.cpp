@@ -7,7 +7,7 @@
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
-constexpr int kMaxPixels = TENON_LANES == 8 ? 6 : 8;
+constexpr int kMaxPixels = 8;
 
 TENON_INLINE Floats load_lanes(const float* p, int lanes) {
   return lanes == kLanes ? load(p) : load_part(p, lanes);
@@ -38,24 +38,65 @@ TENON_INLINE void for_taps(const WindowRow& row, const int64_t* filter_taps,
     }
 }
 
+// The sums of taps of any window.
 template <int kPixels, bool kPart>
-TENON_INLINE void depthwise_vector(const DepthwiseRow& row, int64_t pixel, int64_t channel,
-                                   int lanes) {
+TENON_INLINE void sum_any(const DepthwiseRow& row, int64_t pixel, int64_t channel, int lanes,
+                          Floats (&acc)[kPixels]) {
   const float* x[kPixels];
-  Floats acc[kPixels];
-  const Floats bias =
-      row.bias == nullptr ? Floats{} : load_lanes(row.bias + channel, kPart ? lanes : kLanes);
 #pragma GCC unroll 8
-  for (int p = 0; p < kPixels; ++p) {
-    x[p] = row.x + (pixel + p) * row.x_pixel + channel;
-    acc[p] = bias;
-  }
+  for (int p = 0; p < kPixels; ++p) x[p] = row.x + (pixel + p) * row.x_pixel + channel;
   const float* filter = row.filter + channel;
   for_taps<kPixels, kPart>(
       row, row.filter_taps, x,
       lanes, [&](int64_t at) __attribute__((always_inline)) { return load(filter + at); },
       [&](int p, Floats value, Floats w)
           __attribute__((always_inline)) { accumulate(acc[p], value, w); });
+}
+
+// The sums of windows kTaps wide, neighbours kStride apart: every input is loaded once for all the
+// pixels that need it. kEdge: some columns may be outside.
+template <int kPixels, int kTaps, int kStride, bool kEdge, bool kPart>
+TENON_INLINE void sum_columns(const DepthwiseRow& row, int64_t pixel, int64_t channel, int lanes,
+                              Floats (&acc)[kPixels]) {
+  constexpr int kInputs = (kPixels - 1) * kStride + kTaps;
+  const int64_t first = row.start + pixel * kStride;
+  const int64_t begin = -first, end = row.in - first;
+  const float* const x = row.x + pixel * row.x_pixel + channel;
+  const float* const filter = row.filter + channel;
+  const int64_t x_step = row.x_taps[2], filter_step = row.filter_taps[2];
+  for (int64_t i = 0; i < row.taps[0]; ++i)
+    for (int64_t j = 0; j < row.taps[1]; ++j) {
+      const float* column = x + i * row.x_taps[0] + j * row.x_taps[1];
+      const float* weights = filter + i * row.filter_taps[0] + j * row.filter_taps[1];
+      Floats w[kTaps];
+#pragma GCC unroll 8
+      for (int k = 0; k < kTaps; ++k) w[k] = load(weights + k * filter_step);
+#pragma GCC unroll 24
+      for (int c = 0; c < kInputs; ++c, column += x_step) {
+        if (kEdge && (c < begin || c >= end)) continue;
+        const Floats value = kPart ? load_part(column, lanes) : load(column);
+#pragma GCC unroll 8
+        for (int k = 0; k < kTaps; ++k) {
+          const int p = (c - k) / kStride;
+          if (c >= k && (c - k) % kStride == 0 && p < kPixels) accumulate(acc[p], value, w[k]);
+        }
+      }
+    }
+}
+
+// kTaps 0: any window, all of it inside.
+template <int kPixels, int kTaps, int kStride, bool kEdge, bool kPart>
+TENON_INLINE void depthwise_vector(const DepthwiseRow& row, int64_t pixel, int64_t channel,
+                                   int lanes) {
+  Floats acc[kPixels];
+  const Floats bias =
+      row.bias == nullptr ? Floats{} : load_lanes(row.bias + channel, kPart ? lanes : kLanes);
+#pragma GCC unroll 8
+  for (int p = 0; p < kPixels; ++p) acc[p] = bias;
+  if constexpr (kTaps == 0)
+    sum_any<kPixels, kPart>(row, pixel, channel, lanes, acc);
+  else
+    sum_columns<kPixels, kTaps, kStride, kEdge, kPart>(row, pixel, channel, lanes, acc);
   const Floats low = splat(row.low), high = splat(row.high);
   float* y = row.y + pixel * row.y_pixel + channel;
 #pragma GCC unroll 8
@@ -66,13 +107,14 @@ TENON_INLINE void depthwise_vector(const DepthwiseRow& row, int64_t pixel, int64
   }
 }
 
-template <int kPixels>
+template <int kPixels, int kTaps, int kStride, bool kEdge>
 void depthwise_pixels(const DepthwiseRow& row, int64_t pixel) {
   int64_t channel = 0;
   for (; channel + kLanes <= row.channels; channel += kLanes)
-    depthwise_vector<kPixels, false>(row, pixel, channel, kLanes);
+    depthwise_vector<kPixels, kTaps, kStride, kEdge, false>(row, pixel, channel, kLanes);
   if (channel < row.channels)
-    depthwise_vector<kPixels, true>(row, pixel, channel, static_cast<int>(row.channels - channel));
+    depthwise_vector<kPixels, kTaps, kStride, kEdge, true>(
+        row, pixel, channel, static_cast<int>(row.channels - channel));
   if (row.post.kind == ActivationKind::kNone) return;
   for (int p = 0; p < kPixels; ++p) {
     float* y = row.y + (pixel + p) * row.y_pixel;
@@ -111,44 +153,87 @@ void pool_pixels(const PoolRow& row, int64_t pixel) {
                                          static_cast<int>(row.channels - channel));
 }
 
-// Splits a row into blocks of kMaxPixels and one of the rest.
+// One function per number of pixels, 1 to kMaxPixels.
 template <typename Row>
 using PixelFunction = void (*)(const Row&, int64_t);
 
+template <int kTaps, int kStride, bool kEdge>
+constexpr PixelFunction<DepthwiseRow> kDepthwise[] = {
+    depthwise_pixels<1, kTaps, kStride, kEdge>, depthwise_pixels<2, kTaps, kStride, kEdge>,
+    depthwise_pixels<3, kTaps, kStride, kEdge>, depthwise_pixels<4, kTaps, kStride, kEdge>,
+    depthwise_pixels<5, kTaps, kStride, kEdge>, depthwise_pixels<6, kTaps, kStride, kEdge>,
+    depthwise_pixels<7, kTaps, kStride, kEdge>, depthwise_pixels<8, kTaps, kStride, kEdge>};
+
+template <bool kAverage>
+constexpr PixelFunction<PoolRow> kPool[] = {pool_pixels<1, kAverage>, pool_pixels<2, kAverage>,
+                                            pool_pixels<3, kAverage>, pool_pixels<4, kAverage>,
+                                            pool_pixels<5, kAverage>, pool_pixels<6, kAverage>,
+                                            pool_pixels<7, kAverage>, pool_pixels<8, kAverage>};
+
 template <typename Row>
-void for_pixels(const Row& row, const PixelFunction<Row> (&functions)[kMaxPixels]) {
+void for_pixels(const Row& row, const PixelFunction<Row>* functions) {
   int64_t pixel = 0;
   for (; pixel + kMaxPixels <= row.pixels; pixel += kMaxPixels)
     functions[kMaxPixels - 1](row, pixel);
   if (pixel < row.pixels) functions[row.pixels - pixel - 1](row, pixel);
 }
 
-constexpr PixelFunction<DepthwiseRow> kDepthwise[] = {
-    depthwise_pixels<1>, depthwise_pixels<2>, depthwise_pixels<3>,
-    depthwise_pixels<4>, depthwise_pixels<5>, depthwise_pixels<6>,
-#if TENON_LANES == 16
-    depthwise_pixels<7>, depthwise_pixels<8>,
-#endif
-};
+template <int kTaps, int kStride>
+void depthwise_columns(const DepthwiseRow& row) {
+  for (int64_t pixel = 0; pixel < row.pixels; pixel += kMaxPixels) {
+    const int64_t first = row.start + pixel * kStride;
+    if (pixel + kMaxPixels <= row.pixels && first >= 0 &&
+        first + (kMaxPixels - 1) * kStride + kTaps <= row.in) {
+      depthwise_pixels<kMaxPixels, kTaps, kStride, false>(row, pixel);
+      continue;
+    }
+    const int64_t left = row.pixels - pixel;
+    kDepthwise<kTaps, kStride, true>[(left < kMaxPixels ? left : kMaxPixels) - 1](row, pixel);
+  }
+}
 
-template <bool kAverage>
-constexpr PixelFunction<PoolRow> kPool[] = {
-    pool_pixels<1, kAverage>, pool_pixels<2, kAverage>, pool_pixels<3, kAverage>,
-    pool_pixels<4, kAverage>, pool_pixels<5, kAverage>, pool_pixels<6, kAverage>,
-#if TENON_LANES == 16
-    pool_pixels<7, kAverage>, pool_pixels<8, kAverage>,
-#endif
-};
+// The pixels of `row` from `begin` on, with the taps [first_tap, end_tap).
+DepthwiseRow part_of(const DepthwiseRow& row, int64_t begin, int64_t pixels, int64_t first_tap,
+                     int64_t end_tap) {
+  DepthwiseRow part = row;
+  part.pixels = pixels;
+  part.taps[2] = end_tap - first_tap;
+  part.x += begin * row.x_pixel + first_tap * row.x_taps[2];
+  part.y += begin * row.y_pixel;
+  part.filter += first_tap * row.filter_taps[2];
+  if (row.add != nullptr) part.add += begin * row.add_pixel;
+  return part;
+}
+
+void depthwise_any(const DepthwiseRow& row) {
+  int64_t pixel = 0;
+  while (pixel < row.pixels) {
+    const int64_t first = row.start + pixel * row.stride;
+    int64_t begin = 0, end = row.taps[2];
+    while (begin < end && first + begin * row.dilation < 0) ++begin;
+    while (end > begin && first + (end - 1) * row.dilation >= row.in) --end;
+    int64_t count = 1;
+    if (begin == 0 && end == row.taps[2]) {
+      const int64_t last = first + (end - 1) * row.dilation;
+      count += (row.in - 1 - last) / row.stride;
+      if (count > row.pixels - pixel) count = row.pixels - pixel;
+    }
+    for_pixels(part_of(row, pixel, count, begin, end), kDepthwise<0, 1, false>);
+    pixel += count;
+  }
+}
 
 void depthwise_row(const DepthwiseRow& row) {
-  for_pixels(row, kDepthwise);
+  const bool dense = row.dilation == 1;
+  if (dense && row.taps[2] == 3 && row.stride == 1) return depthwise_columns<3, 1>(row);
+  if (dense && row.taps[2] == 3 && row.stride == 2) return depthwise_columns<3, 2>(row);
+  if (dense && row.taps[2] == 5 && row.stride == 1) return depthwise_columns<5, 1>(row);
+  if (dense && row.taps[2] == 5 && row.stride == 2) return depthwise_columns<5, 2>(row);
+  depthwise_any(row);
 }
 
 void pool_row(const PoolRow& row) {
-  if (row.average)
-    for_pixels(row, kPool<true>);
-  else
-    for_pixels(row, kPool<false>);
+  for_pixels(row, row.average ? kPool<true> : kPool<false>);
 }
 
 }  // namespace
