@@ -11,52 +11,89 @@
 
 namespace tenon {
 namespace {
-// Spins this long before sleeping: loops inside one execution follow each other within
-// microseconds.
-constexpr int kSpins = 4000;
+
+// Spins this long, some 100 us, before sleeping: loops inside one execution follow each other
+// closely.
+constexpr int kSpins = 8000;
+// One loop hands out at most this many tasks; longer ones are several loops.
+constexpr int64_t kMaxTasks = int64_t{1} << 31;
+
 }  // namespace
 
+// A loop is published by one store to `open`: its number in the upper half, tasks not yet taken in
+// the lower. A thread takes a task by lowering that count with a compare-and-swap, so a worker that
+// was away while loops came and went cannot take part in the wrong one, and the caller waits for
+// taken tasks only, not for workers that have yet to notice the loop.
 struct ThreadPool::State {
   std::mutex busy;  // held by the one caller whose loop the workers serve
 
+  // Of the open loop. Written while no task is taken or to be taken.
   TaskFunction function = nullptr;
   void* context = nullptr;
+  int64_t first = 0;
   int64_t tasks = 0;
-  std::atomic<int64_t> next{0};
-  std::atomic<int> running{0};  // workers that have not finished the current generation
 
-  std::atomic<uint64_t> generation{0};
-  std::atomic<bool> stop{false};
+  alignas(64) std::atomic<uint64_t> open{0};
+  alignas(64) std::atomic<int64_t> done{0};
+
+  alignas(64) std::atomic<bool> stop{false};
   std::atomic<int> sleepers{0};
   std::mutex sleep_mutex;
   std::condition_variable wake;
   std::vector<std::thread> workers;
 
+  static int64_t left(uint64_t loop) { return static_cast<int64_t>(loop & 0xffffffffu); }
+
+  // Runs tasks until none is left to take.
   void drain() {
-    for (int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < tasks;
-         i = next.fetch_add(1, std::memory_order_relaxed))
-      function(context, i);
+    int64_t ran = 0;
+    uint64_t loop = open.load(std::memory_order_acquire);
+    while (left(loop) > 0) {
+      if (!open.compare_exchange_weak(loop, loop - 1, std::memory_order_acquire)) continue;
+      function(context, first + tasks - left(loop));
+      ++ran;
+      loop = open.load(std::memory_order_acquire);
+    }
+    // Until this report the loop cannot end.
+    if (ran > 0) done.fetch_add(ran, std::memory_order_release);
   }
 
+  bool has_work() const { return left(open.load(std::memory_order_acquire)) > 0; }
+
   void work() {
-    uint64_t seen = 0;
-    while (true) {
-      int spins = 0;
-      while (generation.load(std::memory_order_acquire) == seen && !stop.load()) {
-        if (++spins < kSpins) {
-          _mm_pause();
-          continue;
-        }
+    int spins = 0;
+    while (!stop.load(std::memory_order_relaxed)) {
+      if (has_work()) {
+        drain();
+        spins = 0;
+      } else if (++spins < kSpins) {
+        _mm_pause();
+      } else {
         std::unique_lock lock(sleep_mutex);
         sleepers.fetch_add(1);
-        wake.wait(lock, [&] { return generation.load() != seen || stop.load(); });
+        wake.wait(lock, [&] { return left(open.load()) > 0 || stop.load(); });
         sleepers.fetch_sub(1);
+        spins = 0;
       }
-      if (stop.load()) return;
-      seen = generation.load(std::memory_order_acquire);
-      drain();
-      running.fetch_sub(1, std::memory_order_release);
     }
+  }
+
+  void run(int64_t begin, int64_t count) {
+    first = begin;
+    tasks = count;
+    done.store(0, std::memory_order_relaxed);
+    const uint64_t number = (open.load(std::memory_order_relaxed) >> 32) + 1;
+    open.store(number << 32 | static_cast<uint64_t>(count));
+    if (sleepers.load() > 0) {
+      const std::lock_guard lock(sleep_mutex);
+      wake.notify_all();
+    }
+    drain();
+    for (int spins = 0; done.load(std::memory_order_acquire) != count; ++spins)
+      if (spins < kSpins)
+        _mm_pause();
+      else
+        std::this_thread::yield();
   }
 };
 
@@ -83,20 +120,8 @@ void ThreadPool::run(int64_t tasks, TaskFunction function, void* context) {
   }
   s.function = function;
   s.context = context;
-  s.tasks = tasks;
-  s.next.store(0, std::memory_order_relaxed);
-  s.running.store(threads_ - 1, std::memory_order_relaxed);
-  s.generation.fetch_add(1);
-  if (s.sleepers.load() > 0) {
-    const std::lock_guard lock(s.sleep_mutex);
-    s.wake.notify_all();
-  }
-  s.drain();
-  for (int spins = 0; s.running.load(std::memory_order_acquire) != 0; ++spins)
-    if (spins < kSpins)
-      _mm_pause();
-    else
-      std::this_thread::yield();
+  for (int64_t begin = 0; begin < tasks; begin += kMaxTasks)
+    s.run(begin, std::min(kMaxTasks, tasks - begin));
 }
 
 }  // namespace tenon
