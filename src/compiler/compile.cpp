@@ -68,7 +68,9 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
     report.nodes_imported = function.graph->node_count();
     PassContext context;
     context.disabled = options.disabled;
-    if (options.optimize) TRY(optimize(*function.graph, context));
+    if (options.optimize)
+      if (Status s = optimize(*function.graph, context); !s.ok())
+        return write_reproducer(std::move(s).error(), context);
     report.nodes_compiled = function.graph->node_count();
     report.firings = std::move(context.firings);
     compiled.report.functions.push_back(std::move(report));
@@ -88,6 +90,7 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
 Result<ImportedModel> import_model(const std::string& path, const ImportOptions& options) {
   if (is_directory(path)) return tf::import_tensorflow(path, options);
   if (path.ends_with(".onnx")) return onnx::import_onnx(path, options);
+  if (path.ends_with(".tn")) return import_text(TRY(read_text_file(path)), path, options);
   if (path.ends_with(".pb") || path.ends_with(".pbtxt"))
     return tf::import_tensorflow(path, options);
   auto file = TRY(MappedFile::open(path));

@@ -40,17 +40,30 @@ struct Compiled {
   CompileReport report;
 };
 
-// MODEL is a SavedModel folder, .pb, .pbtxt or .onnx. Errors: those of import; `unsupported`
+// MODEL is a SavedModel folder, .pb, .pbtxt, .onnx or .tn. Errors: those of import; `unsupported`
 // listing every node without a mapping; `invalid_argument` for an unknown target, precision or
 // rule. Thread-safe.
 Result<ImportedModel> import_model(const std::string& path, const ImportOptions& options);
+// A .tn file's text (ir/text.h); `file` is for errors.
+Result<ImportedModel> import_text(std::string_view text, std::string_view file,
+                                  const ImportOptions& options);
 // An ONNX or GraphDef file held in memory.
 Result<ImportedModel> import_model(Blob blob, const ImportOptions& options);
 
 Result<Compiled> compile_model(const std::string& path, const CompileOptions& options);
 Result<Compiled> compile_model(Blob blob, const CompileOptions& options);
 
+// Writes what the failed pass was given to a .tn file with the pipeline in its first line, and says
+// so in the error. Other errors stay as they are.
+Error write_reproducer(Error error, const PassContext& context,
+                       const std::string& path = "repro.tn");
+
 // The graph as the file holds it. The graph is left without names it had not.
 FileGraph encode_graph(const Graph& graph);
+// The graph a file holds, as encode_graph was given it; its stage is not in the file. Constants are
+// views into the file. Errors: invalid_model where the file contradicts its ops.
+Result<std::unique_ptr<Graph>> decode_graph(const FileGraph& file);
+// Every function of a file.
+Result<std::vector<NamedGraph>> decode_model(const FileModel& model);
 
 }  // namespace tenon

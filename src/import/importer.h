@@ -2,14 +2,13 @@
 // format passes it.
 #pragma once
 
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/bytes.h"
 #include "import/report.h"
-#include "ir/graph.h"
+#include "ir/named_graph.h"
 
 namespace tenon {
 
@@ -22,13 +21,7 @@ struct ImportOptions {
   std::vector<std::pair<std::string, std::vector<int64_t>>> input_shapes;
 };
 
-// One entry of a model: a signature, or the whole graph under "serving_default".
-struct ImportedFunction {
-  std::string key;
-  std::unique_ptr<Graph> graph;
-  std::vector<std::string> input_names;  // in the order of graph inputs
-  std::vector<std::string> output_names;
-};
+using ImportedFunction = NamedGraph;
 
 struct ImportedModel {
   // Empty of functions when the report has unsupported nodes in all of them.

@@ -58,7 +58,7 @@ Result<Node*> Graph::add(std::unique_ptr<Op> op, std::vector<Value*> inputs,
   return raw;
 }
 
-Status Graph::infer(Node& node) {
+Result<TensorTypes> Graph::infer_types(const Node& node, std::optional<SymInts>* ints) {
   std::vector<OperandInfo> operands(node.inputs_.size());
   for (size_t i = 0; i < operands.size(); ++i)
     if (const Value* v = node.inputs_[i])
@@ -71,6 +71,13 @@ Status Graph::infer(Node& node) {
   }
   const InferContext context(operands, region_results);
   TensorTypes types = TRY(node.op_->infer(context));
+  if (ints != nullptr) *ints = node.op_->infer_ints(context);
+  return types;
+}
+
+Status Graph::infer(Node& node) {
+  std::optional<SymInts> ints;
+  TensorTypes types = TRY(infer_types(node, &ints));
   while (node.outputs_.size() < types.size()) {
     auto value = std::make_unique<Value>();
     value->producer_ = &node;
@@ -78,7 +85,7 @@ Status Graph::infer(Node& node) {
     node.outputs_.push_back(std::move(value));
   }
   for (size_t i = 0; i < types.size(); ++i) node.outputs_[i]->type_ = std::move(types[i]);
-  if (!node.outputs_.empty()) node.outputs_[0]->ints_ = node.op_->infer_ints(context);
+  if (!node.outputs_.empty()) node.outputs_[0]->ints_ = std::move(ints);
   return {};
 }
 

@@ -115,6 +115,8 @@ class Graph {
                     std::vector<std::unique_ptr<Graph>> regions = {}, Node* before = nullptr);
   // Infers a node's types again after its operands, attributes or regions changed.
   Status infer(Node& node);
+  // What infer() would set, without setting it.
+  static Result<TensorTypes> infer_types(const Node& node, std::optional<SymInts>* ints = nullptr);
   // Infers every node again, in order, regions first.
   Status infer_all();
 

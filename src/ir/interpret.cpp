@@ -33,7 +33,8 @@ Result<std::vector<Tensor>> run_region(const Node& node, std::span<const Tensor>
 
 }  // namespace
 
-Result<std::vector<Tensor>> interpret(const Graph& graph, std::span<const Tensor> inputs) {
+Result<std::vector<Tensor>> interpret(const Graph& graph, std::span<const Tensor> inputs,
+                                      const NodeObserver& observer) {
   std::unordered_map<const Value*, Tensor> values;
   if (inputs.size() != graph.inputs().size())
     return invalid_argument(fmt::format("graph '{}' takes {} inputs, {} were given", graph.name,
@@ -47,6 +48,7 @@ Result<std::vector<Tensor>> interpret(const Graph& graph, std::span<const Tensor
     if (!results.ok())
       return std::move(results).error().at(fmt::format(
           "node '{}' ({})", node->origins.empty() ? "" : node->origins[0], node->def().name));
+    if (observer) observer(*node, *results);
     for (int i = 0; i < node->output_count(); ++i)
       values[node->output(i)] = std::move((*results)[static_cast<size_t>(i)]);
   }

@@ -1,4 +1,6 @@
-// Whether a graph is valid: order, use lists, regions, and types that agree with inference.
+// Whether a graph is valid, in three tiers: structure (definitions before uses, use lists,
+// sub-graphs that fit their node), ops (types agree with inference), stage (a known one).
+// What the ops compute is not looked at.
 #pragma once
 
 #include "ir/graph.h"

@@ -1,4 +1,3 @@
-#include "ir/verify.h"
 #include "passes/passes.h"
 
 namespace tenon {
@@ -50,10 +49,7 @@ Status optimize(Graph& graph, PassContext& context) {
     bool changed = false;
     for (const Pass& pass : kPasses) {
       if (!context.enabled(pass.name)) continue;
-      changed |= TRY(pass.run(graph, context));
-      if (Status s = verify(graph); !s.ok())
-        return std::move(s).error().note("while verifying after pass '" + std::string(pass.name) +
-                                         "'");
+      changed |= TRY(run_pass(graph, pass, context));
     }
     if (!changed) break;
   }

@@ -1,6 +1,8 @@
 // Passes and rewrite rules: named, described, switchable, and counted.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
@@ -16,9 +18,16 @@ struct Firing {
   std::string where;  // name in the user's model
 };
 
+struct Pass;
+
 struct PassContext {
   std::set<std::string, std::less<>> disabled;  // names of rules and passes switched off
   std::vector<Firing> firings;
+  // Called after each pass; an error of it ends the pipeline. May be empty.
+  std::function<Status(const Pass& pass, const Graph& graph, bool changed)> observer;
+  // Where a pass of ours failed: what it was given, for a reproducer.
+  std::string failed_pass;
+  std::unique_ptr<Graph> failed_input;
 
   bool enabled(std::string_view name) const { return !disabled.contains(name); }
 };
@@ -29,6 +38,10 @@ struct Pass {
   std::string_view summary;
   Result<bool> (*run)(Graph& graph, PassContext& context);
 };
+
+// Runs a pass, then verifies the graph and checks that what the pass says of its changes is true.
+// An internal error leaves the pass and the graph it was given in the context.
+Result<bool> run_pass(Graph& graph, const Pass& pass, PassContext& context);
 
 // A local rewrite at one node. Returns whether it fired; leaves dead nodes to the driver.
 struct Rule {

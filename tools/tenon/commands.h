@@ -19,5 +19,11 @@ void add_run(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 void add_explain(CLI::App& app, Action& action);
+void add_diff(CLI::App& app, Action& action);
+void add_import(CLI::App& app, Action& action);
+void add_opt(CLI::App& app, Action& action);
+void add_dump(CLI::App& app, Action& action);
+void add_bisect(CLI::App& app, Action& action);
+void add_reduce(CLI::App& app, Action& action);
 
 }  // namespace tenon::tool

@@ -19,6 +19,12 @@ int main(int argc, char** argv) {
   tenon::tool::add_bench(app, action);
   tenon::tool::add_inspect(app, action);
   tenon::tool::add_explain(app, action);
+  tenon::tool::add_diff(app, action);
+  tenon::tool::add_import(app, action);
+  tenon::tool::add_opt(app, action);
+  tenon::tool::add_dump(app, action);
+  tenon::tool::add_bisect(app, action);
+  tenon::tool::add_reduce(app, action);
   try {
     app.parse(argc, argv);
     const tenon::Status status = action();

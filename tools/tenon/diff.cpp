@@ -1,0 +1,157 @@
+// `tenon diff`: how two models or files differ, in structure or in what they compute.
+#include <fmt/format.h>
+
+#include <map>
+
+#include "commands.h"
+#include "ir/hash.h"
+#include "ir/interpret.h"
+#include "ir/text.h"
+#include "runnable.h"
+
+namespace tenon::tool {
+namespace {
+
+struct DiffArguments {
+  std::string a, b, signature;
+  std::vector<std::string> inputs;
+  double tolerance = 1e-4;
+  int64_t batch = 1;
+  uint32_t seed = 1;
+  bool structure = false, layers = false, reference = false, json = false;
+};
+
+std::vector<std::string> lines_of(std::string_view text) {
+  std::vector<std::string> lines;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    lines.emplace_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return lines;
+}
+
+// The lines with "- ", "+ " or "  " before them, along a longest common subsequence; what both
+// begin and end with is left out of the quadratic part.
+std::vector<std::string> line_diff(const std::vector<std::string>& a,
+                                   const std::vector<std::string>& b) {
+  constexpr size_t kMaxCells = size_t{1} << 26;
+  size_t begin = 0, end = 0;
+  while (begin < a.size() && begin < b.size() && a[begin] == b[begin]) ++begin;
+  while (end < a.size() - begin && end < b.size() - begin &&
+         a[a.size() - 1 - end] == b[b.size() - 1 - end])
+    ++end;
+  const size_t n = a.size() - begin - end, m = b.size() - begin - end;
+  std::vector<std::string> out;
+  for (size_t i = 0; i < begin; ++i) out.push_back("  " + a[i]);
+  size_t i = 0, j = 0;
+  if (n > 0 && m > 0 && (n + 1) <= kMaxCells / (m + 1)) {
+    std::vector<uint32_t> length((n + 1) * (m + 1));
+    const auto at = [&](size_t x, size_t y) -> uint32_t& { return length[x * (m + 1) + y]; };
+    for (size_t x = n; x-- > 0;)
+      for (size_t y = m; y-- > 0;)
+        at(x, y) = a[begin + x] == b[begin + y] ? at(x + 1, y + 1) + 1
+                                                : std::max(at(x + 1, y), at(x, y + 1));
+    while (i < n && j < m) {
+      if (a[begin + i] == b[begin + j]) {
+        out.push_back("  " + a[begin + i]);
+        ++i, ++j;
+      } else if (at(i + 1, j) >= at(i, j + 1)) {
+        out.push_back("- " + a[begin + i++]);
+      } else {
+        out.push_back("+ " + b[begin + j++]);
+      }
+    }
+  }
+  while (i < n) out.push_back("- " + a[begin + i++]);
+  while (j < m) out.push_back("+ " + b[begin + j++]);
+  for (size_t k = a.size() - end; k < a.size(); ++k) out.push_back("  " + a[k]);
+  return out;
+}
+
+Status diff_structure(const DiffArguments& args) {
+  NamedGraph a = TRY(load_graph(args.a, args.signature));
+  NamedGraph b = TRY(load_graph(args.b, args.signature));
+  // Names of stages and of the graph itself are no difference.
+  a.graph->stage = b.graph->stage;
+  a.graph->name = b.graph->name;
+  const bool same = graph_hash(*a.graph) == graph_hash(*b.graph);
+  if (args.json) {
+    fmt::print("{}\n", nlohmann::json{{"same", same},
+                                      {"nodes_a", a.graph->node_count()},
+                                      {"nodes_b", b.graph->node_count()}}
+                           .dump(2));
+  } else if (same) {
+    fmt::print("the graphs are equal: {} nodes\n", a.graph->node_count());
+  } else {
+    for (const std::string& line :
+         line_diff(lines_of(print_graph(*a.graph)), lines_of(print_graph(*b.graph))))
+      if (!line.starts_with(' ')) fmt::print("{}\n", line);
+  }
+  if (same) return {};
+  return invalid_model("the graphs differ");
+}
+
+// The value each node of the user's model was last seen as.
+Result<std::map<std::string, Tensor>> layer_values(const Runnable& runnable,
+                                                   std::span<const Tensor> inputs) {
+  std::map<std::string, Tensor> layers;
+  TRY(interpret(*runnable.graph, inputs, [&](const Node& node, std::span<const Tensor> results) {
+    if (!node.origins.empty() && !results.empty() && !node.is("const"))
+      layers[node.origins.back()] = results[0];
+  }));
+  return layers;
+}
+
+Status diff_values(const DiffArguments& args) {
+  const Engine engine = args.reference || args.layers ? Engine::kReference : Engine::kRuntime;
+  const Runnable a = TRY(open_runnable(args.a, args.signature, engine));
+  const Runnable b = TRY(open_runnable(args.b, args.signature, engine));
+  const auto inputs = TRY(read_inputs(b.inputs, args.inputs, args.batch, args.seed));
+  if (a.inputs.size() != b.inputs.size() || a.outputs.size() != b.outputs.size())
+    return invalid_model(fmt::format("{} inputs and {} outputs against {} and {}", a.inputs.size(),
+                                     a.outputs.size(), b.inputs.size(), b.outputs.size()));
+  std::vector<OutputDifference> differences;
+  if (args.layers) {
+    const auto actual = TRY(layer_values(a, inputs));
+    const auto expected = TRY(layer_values(b, inputs));
+    // A fused layer may stand for more than the one it is named after: other shapes are no match.
+    for (const auto& [name, tensor] : expected)
+      if (const auto found = actual.find(name);
+          found != actual.end() && found->second.type() == tensor.type())
+        differences.push_back({"layer " + name, compare(found->second, tensor)});
+  }
+  const auto actual = TRY(a.run(inputs));
+  const auto expected = TRY(b.run(inputs));
+  for (size_t i = 0; i < actual.size() && i < expected.size(); ++i)
+    differences.push_back({b.outputs[i].name, compare(actual[i], expected[i])});
+  return report_differences(differences, args.tolerance, args.json);
+}
+
+}  // namespace
+
+void add_diff(CLI::App& app, Action& action) {
+  auto* command = app.add_subcommand(
+      "diff", "Compare what two models or .tenon files compute, or their graphs");
+  auto a = std::make_shared<DiffArguments>();
+  command->add_option("A", a->a, "model or .tenon file")->required();
+  command->add_option("B", a->b, "model or .tenon file that A should agree with")->required();
+  command->add_option("--signature", a->signature, "signature (default: serving_default)");
+  command->add_option("--input", a->inputs, "NAME=FILE.npy; made-up inputs where none is given");
+  command->add_option("--batch", a->batch, "size of an open first dimension of made-up inputs")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--seed", a->seed, "of made-up inputs");
+  command->add_option("--tolerance", a->tolerance, "relative L2 that is no difference");
+  command->add_flag("--structure", a->structure, "compare the graphs, not what they compute");
+  command->add_flag("--layers", a->layers, "compare layers of the same name, too (by reference)");
+  command->add_flag("--reference", a->reference, "run both by the reference of each op");
+  command->add_flag("--json", a->json, "machine-readable output");
+  command->footer(
+      "Example:\n  tenon diff digits.tenon examples/digits/saved_model\n"
+      "  tenon diff --structure before.tenon after.tenon");
+  command->callback([a, &action] {
+    action = [a] { return a->structure ? diff_structure(*a) : diff_values(*a); };
+  });
+}
+
+}  // namespace tenon::tool

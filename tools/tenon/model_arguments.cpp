@@ -1,0 +1,51 @@
+#include "model_arguments.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+
+namespace tenon::tool {
+namespace {
+
+// NAME:1,224,224,3 (or 1,224,224,3 for a model with one input); -1 or ? keeps a dimension open.
+Result<std::pair<std::string, std::vector<int64_t>>> parse_shape(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  std::string name = colon == std::string::npos ? "" : text.substr(0, colon);
+  std::string_view list = text;
+  if (colon != std::string::npos) list.remove_prefix(colon + 1);
+  std::vector<int64_t> dims;
+  while (!list.empty()) {
+    const std::string_view item = list.substr(0, list.find_first_of(",x"));
+    int64_t d = -1;
+    const auto [p, error] = std::from_chars(item.data(), item.data() + item.size(), d);
+    if (item != "?" && (error != std::errc() || p != item.data() + item.size() || d < -1))
+      return invalid_argument(
+          fmt::format("--input-shape '{}' is not of the form NAME:1,224,224,3", text));
+    dims.push_back(d);
+    list.remove_prefix(std::min(item.size() + 1, list.size()));
+  }
+  return std::pair{std::move(name), std::move(dims)};
+}
+
+}  // namespace
+
+void add_model_arguments(CLI::App& command, ModelArguments& a) {
+  command.add_option("MODEL", a.model, "SavedModel folder, .pb, .pbtxt, .onnx or .tn")->required();
+  command.add_option("--signature", a.signature, "only this signature (default: all)");
+  command.add_option("--input-shape", a.shapes,
+                     "NAME:1,224,224,3; repeatable; -1 keeps a dimension open");
+  command.add_option("--inputs", a.inputs, "inputs of a GraphDef")->delimiter(',');
+  command.add_option("--outputs", a.outputs, "outputs of a GraphDef")->delimiter(',');
+  command.add_flag("--json", a.json, "machine-readable output");
+}
+
+Result<ImportOptions> import_options(const ModelArguments& a) {
+  ImportOptions options;
+  options.signature = a.signature;
+  options.inputs = a.inputs;
+  options.outputs = a.outputs;
+  for (const std::string& shape : a.shapes) options.input_shapes.push_back(TRY(parse_shape(shape)));
+  return options;
+}
+
+}  // namespace tenon::tool

@@ -1,0 +1,22 @@
+// The options of every command that reads a model.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "import/importer.h"
+
+namespace tenon::tool {
+
+struct ModelArguments {
+  std::string model, signature;
+  std::vector<std::string> shapes, inputs, outputs;
+  bool json = false;
+};
+
+void add_model_arguments(CLI::App& command, ModelArguments& a);
+// Error: invalid_argument for an --input-shape that is none.
+Result<ImportOptions> import_options(const ModelArguments& a);
+
+}  // namespace tenon::tool

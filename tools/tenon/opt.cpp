@@ -1,0 +1,58 @@
+// `tenon opt`: runs a pipeline on a text graph.
+#include <fmt/format.h>
+
+#include <map>
+
+#include "commands.h"
+#include "compiler/compile.h"
+#include "passes/pipeline_text.h"
+#include "text_output.h"
+
+namespace tenon::tool {
+namespace {
+
+struct OptArguments : TextArguments {
+  std::string file, pipeline;
+  bool json = false;
+};
+
+Status opt(const OptArguments& a) {
+  const std::string text = TRY(read_text_file(a.file));
+  const std::string pipeline =
+      a.pipeline.empty() ? std::string(pipeline_of_text(text)) : a.pipeline;
+  if (pipeline.empty())
+    return invalid_argument("no pipeline: give -p, or write `// opt: …` in the first line");
+  const auto steps = TRY(parse_pipeline(pipeline));
+  ImportedModel model = TRY(import_text(text, a.file, {}));
+  nlohmann::json json{{"pipeline", pipeline_text(steps)}, {"functions", nlohmann::json::array()}};
+  for (NamedGraph& g : model.functions) {
+    PassContext context;
+    auto changed = run_pipeline(*g.graph, steps, context);
+    if (!changed.ok()) return write_reproducer(std::move(changed).error(), context);
+    std::map<std::string, int> rules;
+    for (const Firing& firing : context.firings) ++rules[std::string(firing.rule)];
+    json["functions"].push_back({{"signature", g.key}, {"changed", *changed}, {"rules", rules}});
+  }
+  if (!a.json) return write_text(a, model.functions);
+  if (!a.output.empty()) TRY(write_text(a, model.functions));
+  json["text"] = print_graphs(model.functions, a.full ? TextForm::kFull : TextForm::kShort);
+  fmt::print("{}\n", json.dump(2));
+  return {};
+}
+
+}  // namespace
+
+void add_opt(CLI::App& app, Action& action) {
+  auto* command = app.add_subcommand("opt", "Run passes on a graph in text form and print it");
+  auto a = std::make_shared<OptArguments>();
+  command->add_option("FILE", a->file, ".tn file")->required();
+  command->add_option("-p,--pipeline", a->pipeline,
+                      "passes and rules, or default (default: the first line of the file)");
+  command->add_flag("--json", a->json, "machine-readable output");
+  add_text_arguments(*command, *a);
+  command->footer(
+      "Example:\n  tenon opt -p 'fold-constants,fuse{disable=fuse-bias;fuse-pad}' graph.tn");
+  command->callback([a, &action] { action = [a] { return opt(*a); }; });
+}
+
+}  // namespace tenon::tool

@@ -1,0 +1,130 @@
+#include "runnable.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "file_arguments.h"
+#include "format/container.h"
+#include "ir/interpret.h"
+#include "tensor/npy.h"
+
+namespace tenon::tool {
+namespace {
+
+Result<Runnable> with_runtime(runtime::Model model, const std::string& signature) {
+  const auto function = TRY(model.function(signature));
+  Runnable runnable;
+  runnable.inputs.assign(function.inputs().begin(), function.inputs().end());
+  runnable.outputs.assign(function.outputs().begin(), function.outputs().end());
+  runnable.run = [function](std::span<const Tensor> inputs) { return function.run(inputs, {}); };
+  return runnable;
+}
+
+// Compiled files are known by how they begin, whatever their name.
+bool is_compiled(const std::string& path) {
+  const auto file = MappedFile::open(path);
+  return file.ok() && (*file)->bytes().size() >= sizeof container::kMagic &&
+         std::memcmp((*file)->bytes().data(), container::kMagic, sizeof container::kMagic) == 0;
+}
+
+}  // namespace
+
+Result<std::vector<NamedGraph>> load_graphs(const std::string& path, const ImportOptions& options) {
+  if (is_compiled(path)) return decode_model(TRY(read_model_file(path)));
+  ImportedModel model = TRY(import_model(path, options));
+  if (model.functions.empty())
+    return unsupported(fmt::format("{} nodes of the model cannot be run; see `tenon check {}`",
+                                   model.report.count(Fate::unsupported), path));
+  return std::move(model.functions);
+}
+
+Result<NamedGraph> load_graph(const std::string& path, const std::string& signature) {
+  std::vector<NamedGraph> graphs = TRY(load_graphs(path, {}));
+  const std::string wanted = signature.empty() ? "serving_default" : signature;
+  auto found = std::ranges::find(graphs, wanted, &NamedGraph::key);
+  if (found == graphs.end() && signature.empty()) found = graphs.begin();
+  if (found != graphs.end()) return std::move(*found);
+  std::string keys;
+  for (const NamedGraph& g : graphs) keys += " " + g.key;
+  return not_found(fmt::format("there is no signature '{}'; there are:{}", signature, keys));
+}
+
+Result<Runnable> open_file(const std::string& path, const std::string& signature, int threads) {
+  return with_runtime(TRY(runtime::Model::load(path, {threads})), signature);
+}
+
+Result<Runnable> open_runnable(const std::string& path, const std::string& signature, Engine engine,
+                               int threads) {
+  if (engine == Engine::kReference) {
+    NamedGraph named = TRY(load_graph(path, signature));
+    Runnable runnable;
+    for (size_t i = 0; i < named.input_names.size(); ++i)
+      runnable.inputs.push_back({named.input_names[i], named.graph->inputs()[i]->type()});
+    for (size_t i = 0; i < named.output_names.size(); ++i)
+      runnable.outputs.push_back({named.output_names[i], named.graph->outputs()[i]->type()});
+    std::shared_ptr<const Graph> graph = std::move(named.graph);
+    runnable.graph = graph;
+    runnable.run = [graph](std::span<const Tensor> inputs) { return interpret(*graph, inputs); };
+    return runnable;
+  }
+  if (is_compiled(path)) return open_file(path, signature, threads);
+  const Compiled compiled = TRY(compile_model(path, CompileOptions{}));
+  auto bytes = std::make_shared<std::vector<std::byte>>(TRY(encode_model(compiled.model)));
+  return with_runtime(TRY(runtime::Model::load(Blob{*bytes, bytes}, {threads})), signature);
+}
+
+Result<std::vector<Tensor>> read_inputs(std::span<const runtime::PortInfo> ports,
+                                        const std::vector<std::string>& texts, int64_t batch,
+                                        uint32_t seed) {
+  if (texts.empty()) return sample_inputs(ports, batch, seed);
+  std::vector<Tensor> inputs(ports.size());
+  for (const std::string& text : texts) {
+    const size_t equals = text.find('=');
+    if (equals == std::string::npos && ports.size() != 1)
+      return invalid_argument(fmt::format("--input '{}' is not of the form NAME=FILE.npy", text));
+    const std::string name = equals == std::string::npos ? ports[0].name : text.substr(0, equals);
+    const auto port = std::ranges::find(ports, name, &runtime::PortInfo::name);
+    if (port == ports.end()) {
+      std::string names;
+      for (const auto& p : ports) names += " " + p.name;
+      return not_found(fmt::format("there is no input '{}'; there are:{}", name, names));
+    }
+    Tensor t = TRY(read_npy(text.substr(equals == std::string::npos ? 0 : equals + 1)));
+    if (!is_compatible(port->type, t.type()))
+      return invalid_argument(fmt::format("input '{}' takes {}, the file holds {}", name,
+                                          port->type.to_string(), t.type().to_string()));
+    inputs[static_cast<size_t>(port - ports.begin())] = std::move(t);
+  }
+  for (size_t i = 0; i < ports.size(); ++i)
+    if (!inputs[i].defined())
+      return invalid_argument(fmt::format("no --input for '{}' was given", ports[i].name));
+  return inputs;
+}
+
+Status report_differences(std::span<const OutputDifference> differences, double tolerance,
+                          bool json) {
+  bool good = true;
+  nlohmann::json list = nlohmann::json::array();
+  for (const auto& [name, d] : differences) {
+    const bool within = d.within(tolerance);
+    good &= within;
+    if (json)
+      list.push_back({{"name", name},
+                      {"within", within},
+                      {"mismatch", d.mismatch},
+                      {"max_abs", d.max_abs},
+                      {"relative_l2", d.relative_l2},
+                      {"cosine", d.cosine},
+                      {"differing", d.differing}});
+    else
+      fmt::print("{} {}: {}\n", within ? "same  " : "DIFFER", name, d.to_string());
+  }
+  if (json) fmt::print("{}\n", nlohmann::json{{"same", good}, {"outputs", list}}.dump(2));
+  if (good) return {};
+  return invalid_model(fmt::format("the outputs differ by more than --tolerance {:g}", tolerance));
+}
+
+}  // namespace tenon::tool

@@ -1,0 +1,47 @@
+// A model or a compiled file that can be run, by the reference or by the runtime.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "compiler/compile.h"
+#include "runtime/model.h"
+#include "tensor/compare.h"
+
+namespace tenon::tool {
+
+// The graphs of a model, or those in a .tenon file. Errors: of import and of read_model.
+Result<std::vector<NamedGraph>> load_graphs(const std::string& path, const ImportOptions& options);
+// The graph of this signature; empty: "serving_default", or the first one.
+Result<NamedGraph> load_graph(const std::string& path, const std::string& signature);
+
+enum class Engine : uint8_t { kRuntime, kReference };
+
+struct Runnable {
+  std::vector<runtime::PortInfo> inputs, outputs;
+  std::function<Result<std::vector<Tensor>>(std::span<const Tensor>)> run;
+  std::shared_ptr<const Graph> graph;  // what the reference interprets; null for the runtime
+};
+
+// A .tenon file in the runtime.
+Result<Runnable> open_file(const std::string& path, const std::string& signature, int threads);
+// A model given to the runtime is compiled in memory first.
+Result<Runnable> open_runnable(const std::string& path, const std::string& signature, Engine engine,
+                               int threads = 0);
+
+// Tensors in the order of the inputs from NAME=FILE.npy (or FILE.npy for the only input); from the
+// seed where none are given.
+Result<std::vector<Tensor>> read_inputs(std::span<const runtime::PortInfo> ports,
+                                        const std::vector<std::string>& texts, int64_t batch = 1,
+                                        uint32_t seed = 1);
+
+struct OutputDifference {
+  std::string name;
+  Difference difference;
+};
+
+// Prints the differences and fails when one is beyond the tolerance.
+Status report_differences(std::span<const OutputDifference> differences, double tolerance,
+                          bool json);
+
+}  // namespace tenon::tool

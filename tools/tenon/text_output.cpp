@@ -1,0 +1,23 @@
+#include "text_output.h"
+
+#include <fmt/format.h>
+
+#include "base/bytes.h"
+
+namespace tenon::tool {
+
+void add_text_arguments(CLI::App& command, TextArguments& a) {
+  command.add_option("-o,--output", a.output, "write the text there, with all data");
+  command.add_flag("--full", a.full, "print the data of large constants, too");
+}
+
+Status write_text(const TextArguments& a, std::span<const NamedGraph> graphs,
+                  const std::string& head) {
+  const bool full = a.full || !a.output.empty();
+  const std::string text = head + print_graphs(graphs, full ? TextForm::kFull : TextForm::kShort);
+  if (!a.output.empty()) return write_file_atomically(a.output, as_bytes(text));
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  return {};
+}
+
+}  // namespace tenon::tool

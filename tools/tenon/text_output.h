@@ -1,0 +1,22 @@
+// Options and output of the commands that print graphs as text.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <span>
+#include <string>
+
+#include "ir/text.h"
+
+namespace tenon::tool {
+
+struct TextArguments {
+  std::string output;
+  bool full = false;
+};
+
+void add_text_arguments(CLI::App& command, TextArguments& a);
+// Prints the graphs, or writes them in full to the file of --output.
+Status write_text(const TextArguments& a, std::span<const NamedGraph> graphs,
+                  const std::string& head = {});
+
+}  // namespace tenon::tool
