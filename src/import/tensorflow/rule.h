@@ -51,8 +51,10 @@ std::span<const RuleEntry> linalg_rules();
 std::span<const RuleEntry> math_rules();
 std::span<const RuleEntry> nn_rules();
 std::span<const RuleEntry> pointwise_rules();
+std::span<const RuleEntry> quant_rules();
 std::span<const RuleEntry> shape_rules();
 std::span<const RuleEntry> signal_rules();
+std::span<const RuleEntry> string_rules();
 
 // For rules with a single output.
 inline Values one(Result<Value*> value) {

@@ -9,9 +9,9 @@ namespace tenon::tf {
 const RuleEntry* find_rule(std::string_view op) {
   static const auto kTable = [] {
     std::unordered_map<std::string_view, const RuleEntry*> table;
-    for (const auto& group :
-         {array_rules(), image_rules(), index_rules(), layer_rules(), linalg_rules(), math_rules(),
-          nn_rules(), pointwise_rules(), shape_rules(), signal_rules()})
+    for (const auto& group : {array_rules(), image_rules(), index_rules(), layer_rules(),
+                              linalg_rules(), math_rules(), nn_rules(), pointwise_rules(),
+                              quant_rules(), shape_rules(), signal_rules(), string_rules()})
       for (const RuleEntry& entry : group) table.emplace(entry.op, &entry);
     return table;
   }();

@@ -1,0 +1,12 @@
+// The hashes of strings that models are trained with: FarmHash's Fingerprint64 and SipHash-2-4.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace tenon {
+
+uint64_t farm_fingerprint(std::string_view text);
+uint64_t sip_hash(std::string_view text, uint64_t key0, uint64_t key1);
+
+}  // namespace tenon

@@ -1,0 +1,239 @@
+// Rules of strings, ragged rows and serialized records.
+#include "import/tensorflow/compose.h"
+
+namespace tenon::tf {
+namespace {
+
+Value* text(RuleContext& c, std::string_view value) {
+  return c.builder.constant(Tensor::scalar(std::string(value)));
+}
+
+// The strings of a constant operand.
+Result<std::vector<std::string>> texts(const RuleContext& c, size_t i) {
+  const Tensor* t = i < c.inputs.size() ? c.inputs[i]->constant() : nullptr;
+  if (t == nullptr || t->dtype() != DType::string)
+    return unsupported("the names of features must be known when the model is compiled");
+  const auto span = t->span<std::string>();
+  return std::vector<std::string>(span.begin(), span.end());
+}
+
+Values change_case(RuleContext& c) {
+  const bool utf8 = !TRY(c.node.attrs.get_string("encoding", "")).empty();
+  return one(c.builder.op("text_case", {c.inputs[0]},
+                          {{"upper", c.node.op == "StringUpper"}, {"utf8", utf8}}));
+}
+
+Result<bool> counts_characters(const RuleContext& c) {
+  return TRY(c.node.attrs.get_string("unit", "BYTE")) == "UTF8_CHAR";
+}
+
+Values length(RuleContext& c) {
+  return one(c.builder.op("text_length", {c.inputs[0]}, {{"utf8", TRY(counts_characters(c))}}));
+}
+
+Values substr(RuleContext& c) {
+  return one(c.builder.op("text_slice", c.inputs, {{"utf8", TRY(counts_characters(c))}}));
+}
+
+// StaticRegexReplace has the pattern in attributes, RegexReplace as operands.
+Values regex_replace(RuleContext& c) {
+  std::vector<Value*> in = c.inputs;
+  if (in.size() < 3) {
+    in.push_back(text(c, TRY(c.node.attrs.get_string("pattern"))));
+    in.push_back(text(c, TRY(c.node.attrs.get_string("rewrite"))));
+  }
+  return one(c.builder.op("regex_replace", in,
+                          {{"all", TRY(c.node.attrs.get_bool("replace_global", true))}}));
+}
+
+Values regex_match(RuleContext& c) {
+  std::vector<Value*> in = c.inputs;
+  if (in.size() < 2) in.push_back(text(c, TRY(c.node.attrs.get_string("pattern"))));
+  return one(c.builder.op("regex_match", in));
+}
+
+// add joins strings, with broadcasting.
+Values join_strings(RuleContext& c) {
+  const std::string_view separator = TRY(c.node.attrs.get_string("separator", ""));
+  Value* joined = c.inputs[0];
+  for (size_t i = 1; i < c.inputs.size(); ++i) {
+    if (!separator.empty()) joined = TRY(c.builder.op("add", {joined, text(c, separator)}));
+    joined = TRY(c.builder.op("add", {joined, c.inputs[i]}));
+  }
+  return std::vector<Value*>{joined};
+}
+
+Values reduce_join(RuleContext& c) {
+  const auto axes = TRY(c.ints(1));
+  if (axes.empty()) return std::vector<Value*>{c.inputs[0]};
+  return one(
+      c.builder.op("text_reduce", {c.inputs[0]},
+                   {{"axes", axes},
+                    {"keep_dims", TRY(c.node.attrs.get_bool("keep_dims", false))},
+                    {"separator", std::string(TRY(c.node.attrs.get_string("separator", "")))}}));
+}
+
+Values split(RuleContext& c) {
+  const bool first = c.node.op == "StringSplit";
+  Node* node = TRY(
+      c.builder.node("text_split", {c.inputs[0], c.inputs[1]},
+                     {{"most", first ? int64_t{-1} : TRY(c.node.attrs.get_int("maxsplit", -1))},
+                      {"any_of", first},
+                      {"skip_empty", first && TRY(c.node.attrs.get_bool("skip_empty", true))}}));
+  return std::vector<Value*>{node->output(0), node->output(1), node->output(2)};
+}
+
+Values as_string(RuleContext& c) {
+  const bool scientific = TRY(c.node.attrs.get_bool("scientific", false));
+  const bool shortest = TRY(c.node.attrs.get_bool("shortest", false));
+  return one(c.builder.op("text_from_number", {c.inputs[0]},
+                          {{"precision", TRY(c.node.attrs.get_int("precision", -1))},
+                           {"width", TRY(c.node.attrs.get_int("width", -1))},
+                           {"style", std::string(scientific ? "scientific"
+                                                 : shortest ? "shortest"
+                                                            : "fixed")},
+                           {"fill", std::string(TRY(c.node.attrs.get_string("fill", "")))}}));
+}
+
+Values to_number(RuleContext& c) {
+  return one(c.builder.op("number_from_text", {c.inputs[0]},
+                          {{"dtype", TRY(dtype_attr(c, "out_type", DataType::f32))}}));
+}
+
+Values hash_bucket(RuleContext& c) {
+  std::vector<int64_t> key;
+  if (c.node.op.ends_with("Strong")) key = TRY(c.node.attrs.get_ints("key"));
+  return one(c.builder.op("hash_bucket", {c.inputs[0]},
+                          {{"buckets", TRY(c.node.attrs.get_int("num_buckets"))}, {"key", key}}));
+}
+
+Values decode_raw(RuleContext& c) {
+  return one(c.builder.op("decode_raw", {c.inputs[0]},
+                          {{"dtype", TRY(dtype_attr(c, "out_type", DataType::u8))},
+                           {"big_endian", !TRY(c.node.attrs.get_bool("little_endian", true))}}));
+}
+
+// (shape, values, default, partitions…)
+Values ragged_to_tensor(RuleContext& c) {
+  const AttrValue types = TRY(c.node.attrs.get("row_partition_types"));
+  std::vector<std::string> partitions;
+  for (const std::string_view type : types.strings) {
+    const char* kind = type == "FIRST_DIM_SIZE" ? "first_dim_size"
+                       : type == "VALUE_ROWIDS" ? "value_rowids"
+                       : type == "ROW_SPLITS"   ? "row_splits"
+                                                : nullptr;
+    if (kind == nullptr) return unsupported("this kind of row partition");
+    partitions.emplace_back(kind);
+  }
+  return one(c.builder.op("ragged_to_dense", c.inputs, {{"partitions", partitions}}));
+}
+
+// Types and shapes of dense features as the core op writes them.
+Result<std::vector<std::string>> dense_types(const RuleContext& c) {
+  const auto types = TRY(c.node.attrs.get_types("Tdense"));
+  const AttrValue shapes = TRY(c.node.attrs.get("dense_shapes"));
+  if (shapes.shapes.size() != types.size())
+    return invalid_model("there is not one shape per dense feature");
+  std::vector<std::string> result;
+  for (size_t i = 0; i < types.size(); ++i) {
+    TensorType type{TRY(to_dtype(types[i])), Shape{}};
+    for (const int64_t d : shapes.shapes[i].dims) type.shape.dims().emplace_back(d);
+    result.push_back(type.to_string());
+  }
+  return result;
+}
+
+Result<std::vector<std::string>> sparse_types(const RuleContext& c) {
+  std::vector<std::string> result;
+  if (c.node.attrs.has("sparse_types"))
+    for (const DataType t : TRY(c.node.attrs.get_types("sparse_types")))
+      result.emplace_back(dtype_name(TRY(to_dtype(t))));
+  return result;
+}
+
+Values parse_features(RuleContext& c, Value* serialized, std::vector<std::string> sparse,
+                      std::vector<std::string> dense, size_t defaults) {
+  const auto dense_kinds = TRY(dense_types(c));
+  const auto sparse_kinds = TRY(sparse_types(c));
+  std::vector<Value*> in{serialized};
+  for (size_t i = 0; i < dense.size(); ++i) {
+    if (defaults + i >= c.inputs.size()) return invalid_model("a default value is missing");
+    in.push_back(c.inputs[defaults + i]);
+  }
+  Node* node = TRY(c.builder.node("parse_example", in,
+                                  {{"sparse_keys", std::move(sparse)},
+                                   {"sparse_types", sparse_kinds},
+                                   {"dense_keys", std::move(dense)},
+                                   {"dense_types", dense_kinds}}));
+  std::vector<Value*> out;
+  for (int i = 0; i < node->output_count(); ++i) out.push_back(node->output(i));
+  return out;
+}
+
+// (serialized, names, sparse keys, dense keys, ragged keys, defaults…)
+Values parse_example_v2(RuleContext& c) {
+  if (c.node.attrs.has("ragged_value_types") &&
+      !TRY(c.node.attrs.get_types("ragged_value_types")).empty())
+    return unsupported("ragged features");
+  return parse_features(c, c.inputs[0], TRY(texts(c, 2)), TRY(texts(c, 3)), 5);
+}
+
+// (serialized, names, each sparse key, each dense key, defaults…)
+Values parse_example(RuleContext& c) {
+  const int64_t sparse = TRY(c.node.attrs.get_int("Nsparse", 0));
+  const int64_t dense = TRY(c.node.attrs.get_int("Ndense", 0));
+  const auto inputs = static_cast<int64_t>(c.inputs.size());
+  if (sparse < 0 || dense < 0 || sparse > inputs || dense > inputs)
+    return invalid_model("Nsparse or Ndense are out of range");
+  std::vector<std::string> keys;
+  for (int64_t i = 0; i < sparse + dense; ++i) {
+    const auto key = TRY(texts(c, static_cast<size_t>(i) + 2));
+    if (key.size() != 1) return invalid_model("a key must be a single string");
+    keys.push_back(key[0]);
+  }
+  return parse_features(c, c.inputs[0], {keys.begin(), keys.begin() + sparse},
+                        {keys.begin() + sparse, keys.end()},
+                        static_cast<size_t>(2 + sparse + dense));
+}
+
+// (serialized, defaults…), the keys being attributes.
+Values parse_single_example(RuleContext& c) {
+  const auto keys = [&](std::string_view name) -> Result<std::vector<std::string>> {
+    const AttrValue list = TRY(c.node.attrs.get(name));
+    return std::vector<std::string>(list.strings.begin(), list.strings.end());
+  };
+  return parse_features(c, c.inputs[0], TRY(keys("sparse_keys")), TRY(keys("dense_keys")), 1);
+}
+
+constexpr RuleEntry kRules[] = {
+    {"AsString", as_string},
+    {"DecodeRaw", decode_raw},
+    {"ParseExample", parse_example, 2},
+    {"ParseExampleV2", parse_example_v2, 5},
+    {"ParseSingleExample", parse_single_example},
+    {"RaggedTensorToTensor", ragged_to_tensor, 4},
+    {"ReduceJoin", reduce_join, 2},
+    {"RegexFullMatch", regex_match, 2},
+    {"RegexReplace", regex_replace, 3},
+    {"StaticRegexFullMatch", regex_match},
+    {"StaticRegexReplace", regex_replace},
+    {"StringJoin", join_strings},
+    {"StringLength", length},
+    {"StringLower", change_case},
+    {"StringSplit", split, 2},
+    {"StringSplitV2", split, 2},
+    {"StringStrip", same<"text_strip">},
+    {"StringToHashBucketFast", hash_bucket},
+    {"StringToHashBucketStrong", hash_bucket},
+    {"StringToNumber", to_number},
+    {"StringUpper", change_case},
+    {"Substr", substr, 3},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> string_rules() {
+  return kRules;
+}
+
+}  // namespace tenon::tf

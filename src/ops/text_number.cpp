@@ -1,0 +1,168 @@
+#include "ops/text_number.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+
+#include "base/string_hash.h"
+#include "ops/movement.h"
+#include "ops/nn_util.h"
+#include "ops/registry.h"
+
+namespace tenon {
+namespace {
+
+constexpr int64_t kMaxWidth = 1000;
+
+Result<TensorTypes> from_strings(const InferContext& context, std::string_view op, DType out) {
+  TRY(require_tensors(context, op));
+  if (context.dtype(0) != DType::string)
+    return invalid_argument(
+        fmt::format("{} needs strings, not {}", op, context.type(0).to_string()));
+  return TensorTypes{{out, context.shape(0)}};
+}
+
+// The whole text but white space around it.
+template <typename T>
+bool parse(std::string_view text, T& value) {
+  constexpr std::string_view kSpace = " \t\n\v\f\r";
+  const size_t first = text.find_first_not_of(kSpace);
+  if (first == std::string_view::npos) return false;
+  text = text.substr(first, text.find_last_not_of(kSpace) - first + 1);
+  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc{} && end == text.data() + text.size();
+}
+
+}  // namespace
+
+Result<TensorTypes> TextFromNumber::infer(const InferContext& context) const {
+  TRY(require_tensors(context, name));
+  const DType t = context.dtype(0);
+  if (!is_float(t) && !is_int(t) && t != DType::boolean && t != DType::string)
+    return invalid_argument(
+        fmt::format("{} needs real numbers, not {}", name, context.type(0).to_string()));
+  const bool known = style == "fixed" || style == "scientific" || style == "shortest";
+  const bool fills = fill.empty() || (fill.size() == 1 && std::strchr(" 0+-", fill[0]) != nullptr);
+  if (!known || !fills || precision > kMaxWidth || width > kMaxWidth)
+    return invalid_argument("text_from_number: the format is not one there is");
+  return TensorTypes{{DType::string, context.shape(0)}};
+}
+
+Status TextFromNumber::eval(EvalContext& context) const {
+  const Tensor& x = context.in(0);
+  const std::string start =
+      "%" + fill + (width >= 0 ? std::to_string(width) : "") +
+      (precision >= 0 && is_float(x.dtype()) ? "." + std::to_string(precision) : "");
+  const char* real = style == "scientific" ? "e" : style == "shortest" ? "g" : "f";
+  const std::string format = start + (is_float(x.dtype())       ? real
+                                      : x.dtype() == DType::u64 ? "llu"
+                                      : is_int(x.dtype())       ? "lld"
+                                                                : "s");
+  std::vector<char> buffer(2 * kMaxWidth + 512);
+  for (int64_t i = 0; i < x.elements(); ++i) {
+    if (is_float(x.dtype()))
+      std::snprintf(buffer.data(), buffer.size(), format.c_str(), x.real_at(i));
+    else if (x.dtype() == DType::u64)
+      std::snprintf(buffer.data(), buffer.size(), format.c_str(),
+                    static_cast<unsigned long long>(x.data<uint64_t>()[i]));
+    else if (is_int(x.dtype()))
+      std::snprintf(buffer.data(), buffer.size(), format.c_str(),
+                    static_cast<long long>(x.int_at(i)));
+    else if (x.dtype() == DType::boolean)
+      std::snprintf(buffer.data(), buffer.size(), format.c_str(), x.int_at(i) ? "true" : "false");
+    std::string& out = context.out(0).mutable_data<std::string>()[i];
+    if (x.dtype() == DType::string)
+      out = x.data<std::string>()[i];
+    else
+      out = buffer.data();
+  }
+  return {};
+}
+
+Result<TensorTypes> NumberFromText::infer(const InferContext& context) const {
+  if (dtype != DType::f32 && dtype != DType::f64 && dtype != DType::i32 && dtype != DType::i64)
+    return unsupported(fmt::format("number_from_text does not make {}", dtype_name(dtype)));
+  return from_strings(context, name, dtype);
+}
+
+Status NumberFromText::eval(EvalContext& context) const {
+  const auto in = context.in(0).span<std::string>();
+  Tensor& y = context.out(0);
+  for (size_t i = 0; i < in.size(); ++i) {
+    const bool fine = dtype == DType::f32   ? parse(in[i], y.mutable_data<float>()[i])
+                      : dtype == DType::f64 ? parse(in[i], y.mutable_data<double>()[i])
+                      : dtype == DType::i32 ? parse(in[i], y.mutable_data<int32_t>()[i])
+                                            : parse(in[i], y.mutable_data<int64_t>()[i]);
+    if (!fine)
+      return invalid_argument(
+          fmt::format("'{}' is not a number of type {}", in[i], dtype_name(dtype)));
+  }
+  return {};
+}
+
+Result<TensorTypes> HashBucket::infer(const InferContext& context) const {
+  if (buckets < 1) return invalid_argument("hash_bucket needs at least one bucket");
+  if (!key.empty() && key.size() != 2) return invalid_argument("hash_bucket needs a key of two");
+  return from_strings(context, name, DType::i64);
+}
+
+Status HashBucket::eval(EvalContext& context) const {
+  const auto in = context.in(0).span<std::string>();
+  for (size_t i = 0; i < in.size(); ++i) {
+    const uint64_t hash =
+        key.empty() ? farm_fingerprint(in[i])
+                    : sip_hash(in[i], static_cast<uint64_t>(key[0]), static_cast<uint64_t>(key[1]));
+    context.out(0).mutable_data<int64_t>()[i] =
+        static_cast<int64_t>(hash % static_cast<uint64_t>(buckets));
+  }
+  return {};
+}
+
+Result<TensorTypes> DecodeRaw::infer(const InferContext& context) const {
+  TensorType out = TRY(from_strings(context, name, dtype))[0];
+  if (dtype == DType::string || dtype == DType::none)
+    return invalid_argument("decode_raw makes numbers");
+  if (out.shape.ranked()) out.shape.dims().push_back(Dim::unknown());
+  return TensorTypes{out};
+}
+
+Status DecodeRaw::eval(EvalContext& context) const {
+  const Tensor& x = context.in(0);
+  const auto in = x.span<std::string>();
+  const size_t size = in.empty() ? 0 : in[0].size(), element = dtype_size(dtype);
+  for (const std::string& text : in)
+    if (text.size() != size || size % element != 0)
+      return invalid_argument(
+          fmt::format("decode_raw: strings of {} bytes are not of equal length or no whole {}",
+                      text.size(), dtype_name(dtype)));
+  std::vector<int64_t> dims = x.dims();
+  dims.push_back(static_cast<int64_t>(size / element));
+  TRY(context.allocate(0, dtype, dims));
+  auto* out = static_cast<char*>(context.out(0).mutable_raw());
+  for (const std::string& text : in) {
+    std::memcpy(out, text.data(), size);
+    if (big_endian)
+      for (size_t at = 0; at < size; at += element) std::reverse(out + at, out + at + element);
+    out += size;
+  }
+  if (dtype == DType::boolean)
+    for (int64_t i = 0; i < context.out(0).elements(); ++i) {
+      auto* byte = static_cast<uint8_t*>(context.out(0).mutable_raw()) + i;
+      *byte = *byte != 0;
+    }
+  return {};
+}
+
+constinit const OpDef TextFromNumber::def = define<TextFromNumber>();
+constinit const OpDef NumberFromText::def = define<NumberFromText>();
+constinit const OpDef HashBucket::def = define<HashBucket>();
+constinit const OpDef DecodeRaw::def = define<DecodeRaw>();
+OpDefs text_number_ops() {
+  return {&TextFromNumber::def, &NumberFromText::def, &HashBucket::def, &DecodeRaw::def};
+}
+
+}  // namespace tenon
