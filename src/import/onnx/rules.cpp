@@ -13,8 +13,9 @@ using Table = std::multimap<Key, const Rule*>;
 const Table& table() {
   static const Table rules = [] {
     Table t;
-    for (const auto group : {basic_rules(), conv_rules(), index_rules(), linear_rules(),
-                             pointwise_rules(), reduce_rules(), resize_rules(), shape_rules()})
+    for (const auto group : {basic_rules(), conv_rules(), image_rules(), index_rules(),
+                             linear_rules(), loss_rules(), pointwise_rules(), reduce_rules(),
+                             resize_rules(), shape_rules(), signal_rules(), text_rules()})
       for (const Rule& rule : group) t.emplace(Key{rule.domain, rule.op}, &rule);
     return t;
   }();

@@ -115,12 +115,31 @@ Result<Values> pow(RuleContext& c) {
   return one(c.cast(power, dtype));
 }
 
+// Shifts by a negative number or by all bits leave nothing but the sign of a right shift.
 Result<Values> bit_shift(RuleContext& c) {
   const std::string direction = TRY(c.get_string("direction"));
-  if (direction != "LEFT" && direction != "RIGHT")
+  const bool left = direction == "LEFT";
+  if (!left && direction != "RIGHT")
     return invalid_model(
         fmt::format("direction is '{}', but LEFT or RIGHT is expected", direction));
-  return one(c.op(direction == "LEFT" ? "shift_left" : "shift_right", c.inputs));
+  const std::string_view core = left ? "shift_left" : "shift_right";
+  Value* x = c.in(0);
+  Value* y = c.in(1);
+  const auto width = static_cast<int64_t>(8 * dtype_size(x->dtype()));
+  Value* shifted = TRY(c.op(core, {x, y}));
+  if (const auto known = known_ints(y);
+      known && std::ranges::all_of(*known, [&](int64_t v) { return v >= 0 && v < width; }))
+    return Values{shifted};
+  Value* all_bits = TRY(c.scalar_like(y, static_cast<double>(width)));
+  Value* outside = TRY(c.op("greater_equal", {y, all_bits}));
+  if (is_signed_int(y->dtype())) {
+    Value* negative = TRY(c.op("less", {y, TRY(c.scalar_like(y, 0))}));
+    outside = TRY(c.op("logical_or", {outside, negative}));
+  }
+  Value* rest = TRY(c.scalar_like(x, 0));
+  if (!left && is_signed_int(x->dtype()))
+    rest = TRY(c.op(core, {x, TRY(c.scalar_like(x, static_cast<double>(width - 1)))}));
+  return one(c.op("select", {outside, rest, shifted}));
 }
 
 Result<Values> is_inf(RuleContext& c) {

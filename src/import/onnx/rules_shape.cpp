@@ -87,12 +87,22 @@ Result<Values> depth_to_space(RuleContext& c) {
   return one(channels_first(c, y));
 }
 
+// The core op has the offsets within a block outermost; CRD has them innermost.
 Result<Values> space_to_depth(RuleContext& c) {
   const int64_t block = TRY(c.get_int("blocksize"));
   Value* x = TRY(channels_last(c, c.in(0)));
-  if (TRY(c.get_string("mode", "DCR")) == "CRD")
-    return unsupported("mode CRD is not supported; DCR is");
-  return one(channels_first(c, TRY(c.op("space_to_depth", {x}, {{"block", block}}))));
+  Value* y = TRY(c.op("space_to_depth", {x}, {{"block", block}}));
+  const std::string mode = TRY(c.get_string("mode", "DCR"));
+  if (mode == "DCR") return one(channels_first(c, y));
+  const Dim channels = x->shape()[x->shape().rank() - 1];
+  if (mode != "CRD" || !channels.known())
+    return unsupported(fmt::format("mode '{}' of {}", mode, x->type().to_string()));
+  std::vector<int64_t> order;
+  for (int64_t channel = 0; channel < channels.size(); ++channel)
+    for (int64_t offset = 0; offset < block * block; ++offset)
+      order.push_back(offset * channels.size() + channel);
+  y = TRY(c.op("gather", {y, c.builder.ints(order)}, {{"axis", int64_t{-1}}}));
+  return one(channels_first(c, y));
 }
 
 Result<Values> constant_of_shape(RuleContext& c) {

@@ -1,0 +1,204 @@
+#include "ops/roi.h"
+
+#include "ops/nn_util.h"
+#include "ops/registry.h"
+
+namespace tenon {
+namespace {
+
+// Samples per cell and dimension are bounded: a region can be as large as its numbers say.
+constexpr int64_t kMaxSamples = 1 << 12;
+
+Result<TensorTypes> infer_roi(std::string_view op, const InferContext& context, int64_t columns,
+                              int64_t height, int64_t width) {
+  TRY(nn::expect_float(context, op));
+  TRY(nn::expect_rank(context, op, 0, 4, 4));
+  TRY(nn::expect_rank(context, op, 1, 2, 2));
+  const TensorType& rois = context.type(1);
+  if (rois.is_list || !is_float(rois.dtype) ||
+      (rois.shape.ranked() && rois.shape[1].known() && rois.shape[1].size() != columns))
+    return invalid_argument(
+        fmt::format("{} needs regions of {} numbers, not {}", op, columns, rois.to_string()));
+  if (height < 1 || width < 1 || height > nn::kMaxExtent || width > nn::kMaxExtent)
+    return invalid_argument(fmt::format("{} cannot make {} by {} cells", op, height, width));
+  TensorType y{context.dtype(0), Shape{Dim::unknown(), height, width, Dim::unknown()}};
+  if (rois.shape.ranked()) y.shape[0] = rois.shape[0];
+  if (context.shape(0).ranked()) y.shape[3] = context.shape(0)[3];
+  return TensorTypes{y};
+}
+
+// One image, channels last.
+struct Image {
+  const double* data;
+  int64_t height, width, channels;
+
+  // The four elements around a point with their weights; nothing when it is outside.
+  struct Sample {
+    int count = 0;
+    int64_t offset[4];
+    double weight[4];
+  };
+  Sample sample(double y, double x) const {
+    Sample s;
+    if (!(y >= -1 && y <= static_cast<double>(height) && x >= -1 &&
+          x <= static_cast<double>(width)))
+      return s;
+    const auto split = [](double v, int64_t size, int64_t& low, int64_t& high) {
+      v = std::max(v, 0.0);
+      low = static_cast<int64_t>(v);
+      if (low >= size - 1) {
+        low = high = size - 1;
+        return 0.0;
+      }
+      high = low + 1;
+      return v - static_cast<double>(low);
+    };
+    int64_t top = 0, bottom = 0, left = 0, right = 0;
+    const double v = split(y, height, top, bottom), u = split(x, width, left, right);
+    s.count = 4;
+    const int64_t rows[] = {top, top, bottom, bottom}, columns[] = {left, right, left, right};
+    const double weights[] = {(1 - v) * (1 - u), (1 - v) * u, v * (1 - u), v * u};
+    for (int k = 0; k < 4; ++k) {
+      s.offset[k] = (rows[k] * width + columns[k]) * channels;
+      s.weight[k] = weights[k];
+    }
+    return s;
+  }
+};
+
+// The image `index` of x, whose elements are `values`. Error: there is none.
+Result<Image> image_of(std::string_view op, const Tensor& x, const std::vector<double>& values,
+                       int64_t index) {
+  if (index < 0 || index >= x.dim(0))
+    return invalid_argument(fmt::format("{}: there is no image {} of {}", op, index, x.dim(0)));
+  const int64_t size = x.dim(1) * x.dim(2) * x.dim(3);
+  if (size == 0 && x.dim(3) != 0)
+    return invalid_argument(std::string(op) + ": the images are empty");
+  return Image{values.data() + index * size, x.dim(1), x.dim(2), x.dim(3)};
+}
+
+int64_t samples_of(int64_t ratio, double cell) {
+  if (ratio > 0) return std::min(ratio, kMaxSamples);
+  return static_cast<int64_t>(std::clamp(std::ceil(cell), 0.0, static_cast<double>(kMaxSamples)));
+}
+
+void align_cell(const Image& image, RoiMode mode, double top, double left, double height,
+                double width, int64_t rows, int64_t columns, std::span<double> out) {
+  bool first = true;
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j) {
+      const double y = top + (static_cast<double>(i) + 0.5) * height / static_cast<double>(rows);
+      const double x = left + (static_cast<double>(j) + 0.5) * width / static_cast<double>(columns);
+      const Image::Sample s = image.sample(y, x);
+      for (size_t c = 0; c < out.size(); ++c) {
+        double sum = 0, most = 0;
+        for (int k = 0; k < s.count; ++k) {
+          const double part = s.weight[k] * image.data[s.offset[k] + static_cast<int64_t>(c)];
+          sum += part;
+          most = k == 0 ? part : std::max(most, part);
+        }
+        // The maximum is over the weighted elements, as ONNX defines it.
+        if (mode == RoiMode::avg)
+          out[c] += sum;
+        else
+          out[c] = first ? most : std::max(out[c], most);
+      }
+      first = false;
+    }
+  if (mode == RoiMode::avg)
+    for (double& v : out) v /= static_cast<double>(std::max<int64_t>(rows * columns, 1));
+}
+
+}  // namespace
+
+Result<TensorTypes> RoiAlign::infer(const InferContext& context) const {
+  if (context.type(2).is_list || !is_int(context.dtype(2)))
+    return invalid_argument("roi_align needs integers for the images of the regions, not " +
+                            context.type(2).to_string());
+  TRY(nn::expect_rank(context, name, 2, 1, 1));
+  return infer_roi(name, context, 4, output_height, output_width);
+}
+
+Status RoiAlign::eval(EvalContext& context) const {
+  const Tensor& x = context.in(0);
+  const Tensor& rois = context.in(1);
+  const int64_t count = rois.dim(0), channels = x.dim(3);
+  if (context.in(2).elements() != count)
+    return invalid_argument("roi_align needs the number of an image for each region");
+  const std::vector<double> values = nn::reals(x);
+  std::vector<double> out(static_cast<size_t>(context.out(0).elements()), 0.0);
+  const double shift = half_pixel ? 0.5 : 0;
+  size_t at = 0;
+  for (int64_t r = 0; r < count; ++r) {
+    const Image image = TRY(image_of(name, x, values, context.in(2).int_at(r)));
+    const auto edge = [&](int64_t k) { return rois.real_at(r * 4 + k) * spatial_scale - shift; };
+    const double left = edge(0), top = edge(1);
+    double width = edge(2) - left, height = edge(3) - top;
+    if (!half_pixel) width = std::max(width, 1.0), height = std::max(height, 1.0);
+    const double cell_height = height / static_cast<double>(output_height);
+    const double cell_width = width / static_cast<double>(output_width);
+    const int64_t rows = samples_of(sampling_ratio, cell_height);
+    const int64_t columns = samples_of(sampling_ratio, cell_width);
+    for (int64_t i = 0; i < output_height; ++i)
+      for (int64_t j = 0; j < output_width; ++j, at += static_cast<size_t>(channels))
+        align_cell(image, mode, top + static_cast<double>(i) * cell_height,
+                   left + static_cast<double>(j) * cell_width, cell_height, cell_width, rows,
+                   columns, std::span(out).subspan(at, static_cast<size_t>(channels)));
+  }
+  nn::store_reals(context.out(0), out);
+  return {};
+}
+
+Result<TensorTypes> MaxRoiPool::infer(const InferContext& context) const {
+  return infer_roi(name, context, 5, output_height, output_width);
+}
+
+Status MaxRoiPool::eval(EvalContext& context) const {
+  const Tensor& x = context.in(0);
+  const Tensor& rois = context.in(1);
+  const std::vector<double> values = nn::reals(x);
+  std::vector<double> out(static_cast<size_t>(context.out(0).elements()), 0.0);
+  const int64_t channels = x.dim(3);
+  int64_t at = 0;
+  for (int64_t r = 0; r < rois.dim(0); ++r) {
+    const double index = rois.real_at(r * 5);
+    const Image image = TRY(image_of(
+        name, x, values, index >= 0 && index < 1e9 ? static_cast<int64_t>(index) : int64_t{-1}));
+    const auto edge = [&](int64_t k) {
+      return std::clamp(std::round(rois.real_at(r * 5 + k) * spatial_scale), -1e9, 1e9);
+    };
+    const double left = edge(1), top = edge(2);
+    const double cell_width = std::max(edge(3) - left + 1, 1.0) / static_cast<double>(output_width);
+    const double cell_height =
+        std::max(edge(4) - top + 1, 1.0) / static_cast<double>(output_height);
+    const auto bound = [](double v, int64_t size) {
+      return static_cast<int64_t>(std::clamp(v, 0.0, static_cast<double>(size)));
+    };
+    for (int64_t i = 0; i < output_height; ++i)
+      for (int64_t j = 0; j < output_width; ++j, at += channels) {
+        const double row = static_cast<double>(i), column = static_cast<double>(j);
+        const int64_t y0 = bound(std::floor(row * cell_height) + top, image.height);
+        const int64_t y1 = bound(std::ceil((row + 1) * cell_height) + top, image.height);
+        const int64_t x0 = bound(std::floor(column * cell_width) + left, image.width);
+        const int64_t x1 = bound(std::ceil((column + 1) * cell_width) + left, image.width);
+        if (y0 >= y1 || x0 >= x1) continue;
+        for (int64_t c = 0; c < channels; ++c) {
+          double most = -std::numeric_limits<double>::infinity();
+          for (int64_t v = y0; v < y1; ++v)
+            for (int64_t u = x0; u < x1; ++u)
+              most = std::max(most, image.data[(v * image.width + u) * channels + c]);
+          out[static_cast<size_t>(at + c)] = most;
+        }
+      }
+  }
+  nn::store_reals(context.out(0), out);
+  return {};
+}
+
+constinit const OpDef RoiAlign::def = define<RoiAlign>();
+constinit const OpDef MaxRoiPool::def = define<MaxRoiPool>();
+OpDefs roi_ops() {
+  return {&RoiAlign::def, &MaxRoiPool::def};
+}
+
+}  // namespace tenon

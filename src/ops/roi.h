@@ -1,0 +1,64 @@
+// Features of regions of images at a fixed size.
+#pragma once
+
+#include "ops/op.h"
+
+namespace tenon {
+
+enum class RoiMode : uint8_t { avg, max };
+inline constexpr std::array<std::string_view, 2> kRoiModeNames{"avg", "max"};
+constexpr std::span<const std::string_view> enum_names(RoiMode) {
+  return kRoiModeNames;
+}
+
+struct RoiAlign {
+  RoiMode mode = RoiMode::avg;
+  int64_t output_height = 1;
+  int64_t output_width = 1;
+  int64_t sampling_ratio = 0;
+  double spatial_scale = 1;
+  bool half_pixel = true;
+
+  static const OpDef def;
+  static constexpr std::string_view name = "roi_align";
+  static constexpr std::string_view doc =
+      "roi_align(x [N,H,W,C], rois [R,4], batch [R]): each region (x1, y1, x2, y2) of image "
+      "batch[r] "
+      "in cells, each the mean or maximum of samples interpolated inside; [R, height, width, C].";
+  static constexpr Arity inputs{3};
+  static constexpr auto fields() {
+    return std::tuple{
+        Field{1, "mode", &RoiAlign::mode, "how the samples of a cell are combined"},
+        Field{2, "output_height", &RoiAlign::output_height, "cells"},
+        Field{3, "output_width", &RoiAlign::output_width, "cells"},
+        Field{4, "sampling_ratio", &RoiAlign::sampling_ratio,
+              "samples per cell and dimension; 0: as many as elements"},
+        Field{5, "spatial_scale", &RoiAlign::spatial_scale, "takes rois to positions in x"},
+        Field{6, "half_pixel", &RoiAlign::half_pixel, "elements are counted from their centres"}};
+  }
+  Result<TensorTypes> infer(const InferContext& context) const;
+  Status eval(EvalContext& context) const;
+};
+
+struct MaxRoiPool {
+  int64_t output_height = 1;
+  int64_t output_width = 1;
+  double spatial_scale = 1;
+
+  static const OpDef def;
+  static constexpr std::string_view name = "max_roi_pool";
+  static constexpr std::string_view doc =
+      "max_roi_pool(x [N,H,W,C], rois [R,5]): the maximum in each cell of the regions (image, x1, "
+      "y1, x2, y2), rounded to elements; [R, height, width, C].";
+  static constexpr Arity inputs{2};
+  static constexpr auto fields() {
+    return std::tuple{
+        Field{1, "output_height", &MaxRoiPool::output_height, "cells"},
+        Field{2, "output_width", &MaxRoiPool::output_width, "cells"},
+        Field{3, "spatial_scale", &MaxRoiPool::spatial_scale, "takes rois to positions in x"}};
+  }
+  Result<TensorTypes> infer(const InferContext& context) const;
+  Status eval(EvalContext& context) const;
+};
+
+}  // namespace tenon
