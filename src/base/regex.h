@@ -20,8 +20,8 @@ class Regex {
 
   // Whether the whole text matches.
   bool matches(std::string_view text) const;
-  // The text with the first or every match replaced; \0 … \9 in the rewrite are its groups and \\
-  // is a backslash. Error: a group that is not there.
+  // The text with the first or every match replaced. In the rewrite, a backslash and a digit stand
+  // for a group, two backslashes for one. Error: a group that is not there.
   Result<std::string> replace(std::string_view text, std::string_view rewrite, bool all) const;
 
  private:

@@ -5,9 +5,7 @@
 
 namespace tenon {
 
-// The syntax of RE2 but for what only matters to searching: literals, ., classes (also \d \w \s and
-// [:alpha:]), groups, |, * + ? {m,n} (lazy ones match the same whole strings), ^ $ \A \z \b \B,
-// (?i) at the start. Runs in time proportional to the lengths of text and pattern.
+// The syntax of base/regex.h.
 struct RegexMatch {
   std::string pattern;
 

@@ -215,28 +215,15 @@ Status RegexReplace::eval(EvalContext& context) const {
   return {};
 }
 
-Result<TensorTypes> RegexMatch::infer(const InferContext& context) const {
-  return same_shape(context, name, DType::boolean);
-}
-
-Status RegexMatch::eval(EvalContext& context) const {
-  const Regex regex = TRY(Regex::compile(TRY(single_string(context, 1, name))));
-  const auto in = context.in(0).span<std::string>();
-  for (size_t i = 0; i < in.size(); ++i)
-    context.out(0).mutable_data<bool>()[i] = regex.matches(in[i]);
-  return {};
-}
-
 constinit const OpDef TextCase::def = define<TextCase>();
 constinit const OpDef TextStrip::def = define<TextStrip>();
 constinit const OpDef TextLength::def = define<TextLength>();
 constinit const OpDef TextSlice::def = define<TextSlice>();
 constinit const OpDef TextReduce::def = define<TextReduce>();
 constinit const OpDef RegexReplace::def = define<RegexReplace>();
-constinit const OpDef RegexMatch::def = define<RegexMatch>();
 OpDefs text_ops() {
   return {&TextCase::def,   &TextStrip::def,    &TextLength::def, &TextSlice::def,
-          &TextReduce::def, &RegexReplace::def, &RegexMatch::def};
+          &TextReduce::def, &RegexReplace::def};
 }
 
 }  // namespace tenon

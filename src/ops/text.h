@@ -94,14 +94,4 @@ struct RegexReplace {
   Status eval(EvalContext& context) const;
 };
 
-struct RegexMatch {
-  static const OpDef def;
-  static constexpr std::string_view name = "regex_match";
-  static constexpr std::string_view doc =
-      "regex_match(x, pattern): whether the whole string matches a pattern (RE2 syntax).";
-  static constexpr Arity inputs{2};
-  Result<TensorTypes> infer(const InferContext& context) const;
-  Status eval(EvalContext& context) const;
-};
-
 }  // namespace tenon

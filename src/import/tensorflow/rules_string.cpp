@@ -46,10 +46,17 @@ Values regex_replace(RuleContext& c) {
                           {{"all", TRY(c.node.attrs.get_bool("replace_global", true))}}));
 }
 
+// StaticRegexFullMatch and RegexFullMatch, whose pattern is an operand.
 Values regex_match(RuleContext& c) {
-  std::vector<Value*> in = c.inputs;
-  if (in.size() < 2) in.push_back(text(c, TRY(c.node.attrs.get_string("pattern"))));
-  return one(c.builder.op("regex_match", in));
+  std::string pattern;
+  if (c.inputs.size() > 1) {
+    const auto given = TRY(texts(c, 1));
+    if (given.size() != 1) return invalid_model("the pattern must be a single string");
+    pattern = given[0];
+  } else {
+    pattern = std::string(TRY(c.node.attrs.get_string("pattern")));
+  }
+  return one(c.builder.op("regex_match", {c.inputs[0]}, {{"pattern", pattern}}));
 }
 
 // add joins strings, with broadcasting.
