@@ -15,6 +15,7 @@ std::span<const KernelCandidate> typed_candidates();
 std::span<const KernelCandidate> row_candidates();
 std::span<const KernelCandidate> movement_candidates();
 std::span<const KernelCandidate> recurrent_candidates();
+std::span<const KernelCandidate> attention_candidates();
 
 // The kernels' spelling of an op's fused activation.
 inline Activation to_kernel(tenon::ActivationKind kind, double alpha, double beta) {

@@ -241,6 +241,19 @@ TEST(KernelsAgainstReference, Casts) {
   }
 }
 
+TEST(KernelsAgainstReference, Attention) {
+  for (const bool causal : {false, true})
+    for (const std::vector<int64_t>& mask :
+         {std::vector<int64_t>{2, 1, 1, 13}, {9, 13}, {2, 4, 9, 13}, {1, 4, 9, 1}})
+      for (const DType dtype : {DType::f32, DType::boolean}) {
+        const std::vector<Tensor> qkv = {f32({2, 4, 9, 16}), f32({2, 2, 13, 16}), f32({2, 2, 13, 8})};
+        std::vector<Tensor> masked = qkv;
+        masked.push_back(random_tensor(dtype, mask));
+        check({"attention", qkv, {{"causal", causal}}, "attention", 1, 1e-5});
+        check({"attention", masked, {{"causal", causal}, {"scale", 0.5}}, "attention", 1, 1e-5});
+      }
+}
+
 // Layers of every kind, with every optional operand there and not.
 TEST(KernelsAgainstReference, Recurrent) {
   struct Layer {

@@ -35,8 +35,12 @@ struct AttentionParams {
   HeadView<const float> k;     // [batch, kv_heads, kv_len, head_dim]
   HeadView<const float> v;     // [batch, kv_heads, kv_len, value_dim]
   HeadView<float> y;           // [batch, heads, q_len, value_dim]
-  HeadView<const float> mask;  // [batch, heads, q_len, kv_len], added; strides 0 broadcast; or null
-  bool causal = false;         // query i sees keys j <= i + kv_len - q_len
+  // [batch, heads, q_len, kv_len], columns mask_step apart (0 or 1), strides of 0 broadcasting; or
+  // null. Floats are added to the scores; booleans keep a score where they are true.
+  HeadView<const float> mask;
+  HeadView<const bool> keep;
+  int64_t mask_step = 1;
+  bool causal = false;  // query i sees keys j <= i + kv_len - q_len
 };
 int64_t attention_scratch_bytes(const AttentionParams& p, int threads);
 void attention(const AttentionParams& p, ThreadPool& pool, void* scratch,

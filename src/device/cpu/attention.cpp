@@ -1,0 +1,86 @@
+// attention on the fused kernel.
+#include "ops/attention.h"
+
+#include <cmath>
+
+#include "device/cpu/candidates.h"
+#include "device/cpu/kernels/attention.h"
+#include "device/cpu/strides.h"
+
+namespace tenon::cpu {
+namespace {
+
+std::string refuses(const StepInfo& s) {
+  for (size_t i = 0; i < s.inputs.size(); ++i)
+    if (s.has(i) && s.inputs[i].dtype != DType::f32 &&
+        !(i == 3 && s.inputs[i].dtype == DType::boolean))
+      return "only f32";
+  return {};
+}
+
+template <typename T>
+HeadView<T> dense_view(const Shape& shape) {
+  const int64_t width = shape[3].size(), length = shape[2].size();
+  return {nullptr, shape[1].size() * length * width, length * width, width};
+}
+
+class AttentionKernel final : public Kernel {
+ public:
+  explicit AttentionKernel(const StepInfo& s) {
+    const Attention& op = *s.op.as<Attention>();
+    p_.batch = s.in_dim(0, 0);
+    p_.heads = s.in_dim(0, 1);
+    p_.kv_heads = s.in_dim(1, 1);
+    p_.q_len = s.in_dim(0, 2);
+    p_.kv_len = s.in_dim(1, 2);
+    p_.head_dim = s.in_dim(0, 3);
+    p_.value_dim = s.in_dim(2, 3);
+    p_.scale = static_cast<float>(
+        op.scale != 0 ? op.scale : 1 / std::sqrt(static_cast<double>(p_.head_dim)));
+    p_.causal = op.causal;
+    p_.q = dense_view<const float>(s.inputs[0].shape);
+    p_.k = dense_view<const float>(s.inputs[1].shape);
+    p_.v = dense_view<const float>(s.inputs[2].shape);
+    p_.y = dense_view<float>(s.outputs[0].shape);
+    if (s.has(3)) {
+      const auto strides = broadcast_strides(s.inputs[3].shape.sizes(),
+                                             {p_.batch, p_.heads, p_.q_len, p_.kv_len});
+      p_.mask = {nullptr, strides[0], strides[1], strides[2]};
+      p_.keep = {nullptr, strides[0], strides[1], strides[2]};
+      p_.mask_step = strides[3];
+    }
+    scratch_ = attention_scratch_bytes(p_, s.threads);
+  }
+  int64_t scratch_bytes() const override { return scratch_; }
+  Status run(const RunContext& c) const override {
+    AttentionParams p = p_;
+    p.q.data = c.in(0);
+    p.k.data = c.in(1);
+    p.v.data = c.in(2);
+    p.y.data = c.out(0);
+    if (c.has(3) && c.inputs[3]->dtype() == DType::boolean)
+      p.keep.data = c.inputs[3]->data<bool>();
+    else if (c.has(3))
+      p.mask.data = c.in(3);
+    attention(p, c.pool, c.scratch);
+    return {};
+  }
+
+ private:
+  AttentionParams p_;
+  int64_t scratch_ = 0;
+};
+
+std::unique_ptr<Kernel> make(const StepInfo& s) {
+  return std::make_unique<AttentionKernel>(s);
+}
+
+constexpr KernelCandidate kCandidates[] = {{Attention::name, "attention", refuses, make}};
+
+}  // namespace
+
+std::span<const KernelCandidate> attention_candidates() {
+  return kCandidates;
+}
+
+}  // namespace tenon::cpu

@@ -1,0 +1,156 @@
+// Attention head by head: keys and values are packed once, then blocks of query rows whose scores
+// stay in cache are scored, normalised and mixed.
+#include "device/cpu/kernels/attention.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "device/cpu/kernels/elementwise.h"
+#include "device/cpu/kernels/gemm_region.h"
+#include "device/cpu/kernels/pack.h"
+#include "device/cpu/kernels/rows.h"
+#include "device/cpu/kernels/slots.h"
+
+namespace tenon::cpu {
+namespace {
+
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+// Scores held at a time.
+constexpr int64_t kScoreFloats = 32 << 10;
+constexpr int64_t kRowUnit = 12;
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+// How the work is cut, and what a task's scratch holds.
+struct Plan {
+  int64_t block = 0;         // query rows scored at a time
+  int64_t row_parts = 1;     // parts of the query rows of one head group, a task each
+  int64_t rows_per_part = 0;
+  int64_t key_floats = 0;
+  int64_t value_floats = 0;
+  int64_t floats = 0;
+};
+
+Plan make_plan(const AttentionParams& p, int threads) {
+  const auto whole_lines = [](int64_t floats) { return (floats + 15) / 16 * 16; };
+  Plan plan;
+  plan.block = std::clamp<int64_t>(kScoreFloats / std::max<int64_t>(p.kv_len, 1), kRowUnit, 96) /
+               kRowUnit * kRowUnit;
+  plan.block = std::min(plan.block, std::max<int64_t>(p.q_len, 1));
+  const int64_t groups = std::max<int64_t>(1, p.batch * p.kv_heads);
+  const int64_t blocks = std::max<int64_t>(1, ceil_div(p.q_len, plan.block));
+  const int64_t wanted = threads == 1 ? 1 : 2 * threads;
+  if (groups < wanted) plan.row_parts = std::clamp<int64_t>(ceil_div(wanted, groups), 1, blocks);
+  plan.rows_per_part = ceil_div(blocks, plan.row_parts) * plan.block;
+  plan.row_parts = std::max<int64_t>(1, ceil_div(p.q_len, plan.rows_per_part));
+  plan.key_floats = whole_lines(packed_b_floats(p.head_dim, p.kv_len));
+  plan.value_floats = whole_lines(packed_b_floats(p.kv_len, p.value_dim));
+  plan.floats = plan.key_floats + plan.value_floats + plan.block * p.kv_len;
+  return plan;
+}
+
+template <typename T>
+T* at(const HeadView<T>& view, int64_t b, int64_t h, int64_t row) {
+  return view.data + b * view.batch_stride + h * view.head_stride + row * view.row_stride;
+}
+
+class Head {
+ public:
+  Head(const AttentionParams& p, int64_t b, int64_t h, const float* keys, const float* values,
+       float* scores, const KernelTable& table)
+      : p_(p), b_(b), h_(h), keys_(keys), values_(values), scores_(scores), table_(table) {}
+
+  void run(int64_t first, int64_t rows) const {
+    // A causal block ends where its last row does.
+    int64_t seen = p_.kv_len;
+    if (p_.causal)
+      seen = std::clamp<int64_t>(first + rows + p_.kv_len - p_.q_len, 0, p_.kv_len);
+    GemmRegion score;
+    score.m = rows;
+    score.n = seen;
+    score.k = p_.head_dim;
+    score.a = at(p_.q, b_, h_, first);
+    score.lda = p_.q.row_stride;
+    score.b = keys_;
+    score.b_panel_stride = p_.head_dim * kPanelColumns;
+    score.c = scores_;
+    score.ldc = p_.kv_len;
+    gemm_region(score, table_);
+    for (int64_t r = 0; r < rows; ++r) normalise(first + r, scores_ + r * p_.kv_len, seen);
+    GemmRegion mix;
+    mix.m = rows;
+    mix.n = p_.value_dim;
+    mix.k = seen;
+    mix.a = scores_;
+    mix.lda = p_.kv_len;
+    mix.b = values_;
+    mix.b_panel_stride = p_.kv_len * kPanelColumns;
+    mix.c = at(p_.y, b_, h_, first);
+    mix.ldc = p_.y.row_stride;
+    gemm_region(mix, table_);
+  }
+
+ private:
+  // The softmax of a row of scores under the masks; those from `seen` on are not looked at.
+  void normalise(int64_t row, float* scores, int64_t seen) const {
+    int64_t n = seen;
+    if (p_.causal) n = std::clamp<int64_t>(row + 1 + p_.kv_len - p_.q_len, 0, seen);
+    std::fill(scores + n, scores + seen, 0.0f);
+    const bool masked = p_.mask.data != nullptr || p_.keep.data != nullptr;
+    const auto count = static_cast<size_t>(n);
+    if (p_.mask.data != nullptr) {
+      const float* mask = at(p_.mask, b_, h_, row);
+      const auto add = static_cast<size_t>(BinaryOp::kAdd);
+      (p_.mask_step == 0 ? table_.binary_vs : table_.binary)[add](scores, mask, scores, count);
+    }
+    if (p_.keep.data != nullptr) {
+      const bool* keep = at(p_.keep, b_, h_, row);
+      for (int64_t i = 0; i < n; ++i) scores[i] = keep[i * p_.mask_step] ? scores[i] : kNever;
+    }
+    if (masked && table_.reduce_row[static_cast<size_t>(ReduceKind::kMax)](scores, count) == kNever)
+      std::fill_n(scores, n, 0.0f);
+    else
+      table_.softmax_row(scores, scores, count, false);
+  }
+
+  const AttentionParams& p_;
+  int64_t b_, h_;
+  const float* keys_;
+  const float* values_;
+  float* scores_;
+  const KernelTable& table_;
+};
+
+}  // namespace
+
+int64_t attention_scratch_bytes(const AttentionParams& p, int threads) {
+  return slots_bytes(make_plan(p, threads).floats, threads);
+}
+
+void attention(const AttentionParams& p, ThreadPool& pool, void* scratch,
+               const KernelTable& table) {
+  if (p.batch <= 0 || p.heads <= 0 || p.q_len <= 0 || p.value_dim <= 0) return;
+  const Plan plan = make_plan(p, pool.threads());
+  const int64_t heads_per_group = p.heads / p.kv_heads;
+  const int64_t tasks = p.batch * p.kv_heads * plan.row_parts;
+  parallel_with_slots(pool, tasks, [&](int64_t task, int64_t slot) {
+    const int64_t part = task % plan.row_parts;
+    const int64_t group = task / plan.row_parts % p.kv_heads;
+    const int64_t b = task / plan.row_parts / p.kv_heads;
+    float* const keys = slot_floats(scratch, slot, plan.floats);
+    float* const values = keys + plan.key_floats;
+    float* const scores = values + plan.value_floats;
+    pack_b_scaled(p.head_dim, p.kv_len, at(p.k, b, group, 0), p.k.row_stride, true, p.scale, keys);
+    pack_b(p.kv_len, p.value_dim, at(p.v, b, group, 0), p.v.row_stride, false, values);
+    const int64_t end = std::min(p.q_len, (part + 1) * plan.rows_per_part);
+    for (int64_t h = group * heads_per_group; h < (group + 1) * heads_per_group; ++h) {
+      const Head head(p, b, h, keys, values, scores, table);
+      for (int64_t row = part * plan.rows_per_part; row < end; row += plan.block)
+        head.run(row, std::min(plan.block, end - row));
+    }
+  });
+}
+
+}  // namespace tenon::cpu
