@@ -41,7 +41,7 @@ class Runner {
       : plan_(plan), file_(*plan.graph->file), execution_(execution), machine_(machine) {}
 
   Status run(std::span<const Tensor> inputs, std::span<Tensor> outputs, int64_t* times_ns) {
-    for (size_t i = 0; i < inputs.size(); ++i) value(file_.inputs[i]) = inputs[i];
+    for (size_t i = 0; i < inputs.size(); ++i) bind(file_.inputs[i], inputs[i]);
     TRY(place_outputs(outputs));
     for (size_t i = 0; i < plan_.steps.size(); ++i) {
       const int64_t start = times_ns == nullptr ? 0 : now_ns();
@@ -56,17 +56,23 @@ class Runner {
   Tensor& value(int i) { return execution_.values[static_cast<size_t>(i)]; }
   const PlanValue& planned(int i) const { return plan_.values[static_cast<size_t>(i)]; }
 
+  // A value of known type has its dims for good; only the memory changes.
+  void bind(int v, const Tensor& t) {
+    if (value(v).defined())
+      value(v).rebind(t.raw(), t.owner());
+    else
+      value(v) = t;
+  }
+
   Status place_outputs(std::span<Tensor> outputs) {
     for (size_t i = 0; i < outputs.size(); ++i) {
       int v = file_.outputs[i];
       if (planned(v).place == Place::kView) v = planned(v).source;
-      if (planned(v).place != Place::kOutput || value(v).defined()) continue;
-      const TensorType& type = planned(v).type;
+      if (planned(v).place != Place::kOutput || value(v).raw() != nullptr) continue;
       if (outputs[i].defined())
-        value(v) =
-            Tensor::view(type.dtype, type.shape.sizes(), outputs[i].raw(), outputs[i].owner());
+        bind(v, outputs[i]);
       else
-        value(v) = TRY(Tensor::allocate(type.dtype, type.shape.sizes()));
+        value(v) = TRY(Tensor::allocate(value(v).dtype(), value(v).dims()));
     }
     return {};
   }
@@ -95,11 +101,9 @@ class Runner {
     switch (step.kind) {
       case StepKind::kNothing:
         return {};
-      case StepKind::kView: {
-        const int out = step.step->outputs[0];
-        value(out) = value(step.step->inputs[0]).reshaped(planned(out).type.shape.sizes());
+      case StepKind::kView:
+        bind(step.step->outputs[0], value(step.step->inputs[0]));
         return {};
-      }
       case StepKind::kStatic:
         return run_static(index, step);
       case StepKind::kDynamic:
@@ -163,7 +167,10 @@ class Runner {
       types.push_back(t.type());
       infos.push_back({types.back(), t.defined() ? &t : nullptr, nullptr});
       const int v = step.inputs[i];
-      constants.push_back(v >= 0 && planned(v).place == Place::kKnown ? &t : nullptr);
+      // Indices are as good as constant: the kernel is made for this run only.
+      const bool indices = t.dtype() == DType::i32 || t.dtype() == DType::i64;
+      const bool known = v >= 0 && planned(v).place == Place::kKnown;
+      constants.push_back(known || indices ? &t : nullptr);
     }
     TensorTypes results = TRY(step.op->infer(InferContext(infos)));
     results.resize(std::max(results.size(), step.outputs.size()));
@@ -184,10 +191,13 @@ class Runner {
 
   Result<std::vector<Tensor>> run_region(size_t index, size_t region,
                                          std::span<const Tensor> inputs) {
-    TensorTypes types;
-    for (const Tensor& t : inputs) types.push_back(t.type());
     GraphState& graph = *plan_.graph->regions[index][region];
-    auto plan = TRY(graph.plan(types, machine_.packs, machine_.pool.threads()));
+    auto plan = graph.find_plan(inputs);
+    if (plan == nullptr) {
+      TensorTypes types;
+      for (const Tensor& t : inputs) types.push_back(t.type());
+      plan = TRY(graph.plan(types, machine_.packs, machine_.pool.threads()));
+    }
     std::vector<Tensor> outputs(graph.file->outputs.size());
     TRY(run_plan(*plan, inputs, outputs, machine_));
     return outputs;
@@ -229,7 +239,7 @@ class Runner {
     for (size_t i = 0; i < step.outputs.size(); ++i) {
       TRY(own(results[i]));
       const TensorType& type = planned(step.outputs[i]).type;
-      if (!is_compatible(type, results[i].type()))
+      if (!is_of_type(results[i], type))
         return invalid_model(fmt::format("the sub-graph gives {} where {} was expected",
                                          results[i].type().to_string(), type.to_string()));
       value(step.outputs[i]) = std::move(results[i]);
@@ -244,6 +254,12 @@ class Runner {
   bool value_done_ = false;
 };
 
+// Whether the value is bound to memory for each run, but always under the same dims.
+bool has_dims_for_good(const PlanValue& v) {
+  return (v.place == Place::kInput || v.place == Place::kOutput || v.place == Place::kView) &&
+         !v.type.is_list && v.type.shape.is_static();
+}
+
 Result<std::unique_ptr<Execution>> make_execution(const Plan& plan) {
   auto execution = std::make_unique<Execution>();
   execution->arena = allocate_aligned(static_cast<size_t>(plan.arena_bytes));
@@ -255,6 +271,7 @@ Result<std::unique_ptr<Execution>> make_execution(const Plan& plan) {
   for (size_t i = 0; i < values.size(); ++i) {
     const PlanValue& v = plan.values[i];
     if (v.place == Place::kKnown) values[i] = v.known;
+    if (has_dims_for_good(v)) values[i] = Tensor::view(v.type.dtype, v.type.shape.sizes(), nullptr);
     if (v.place == Place::kArena)
       values[i] =
           Tensor::view(v.type.dtype, v.type.shape.sizes(), execution->arena.get() + v.offset);
@@ -276,9 +293,13 @@ Status run_plan(Plan& plan, std::span<const Tensor> inputs, std::span<Tensor> ou
   auto execution = plan.take_execution();
   if (execution == nullptr) execution = TRY(make_execution(plan));
   TRY(Runner(plan, *execution, machine).run(inputs, outputs, times_ns));
-  for (size_t i = 0; i < plan.values.size(); ++i)
-    if (plan.values[i].place != Place::kKnown && plan.values[i].place != Place::kArena)
-      execution->values[i] = Tensor();
+  for (const int v : plan.transient) {
+    Tensor& t = execution->values[static_cast<size_t>(v)];
+    if (has_dims_for_good(plan.values[static_cast<size_t>(v)]))
+      t.rebind(nullptr, nullptr);
+    else
+      t = Tensor();
+  }
   plan.give_back(std::move(execution));
   return {};
 }

@@ -151,7 +151,7 @@ Status check_buffers(const FunctionState& function, const Plan& plan,
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (!outputs[i].defined()) continue;
     const TensorType& type = plan.values[static_cast<size_t>(function.file->graph.outputs[i])].type;
-    if (!is_compatible(type, outputs[i].type()))
+    if (!is_of_type(outputs[i], type))
       return invalid_argument(
           fmt::format("the buffer for output '{}' must be {} {}, got {} {}",
                       function.outputs[i].name, dtype_long_name(type.dtype), type.shape.to_string(),
@@ -217,32 +217,49 @@ std::span<const PortInfo> Function::outputs() const {
 Result<std::vector<Tensor>> Function::run(std::span<const Tensor> inputs,
                                           std::span<const Tensor> outputs,
                                           PlanReport* profile) const {
-  FunctionState& function = state_->functions[static_cast<size_t>(index_)];
-  TensorTypes types;
-  for (const Tensor& t : inputs) types.push_back(t.type());
-  const auto plan = TRY(plan_for(*state_, function, types));
   std::vector<Tensor> results(outputs.begin(), outputs.end());
-  results.resize(function.outputs.size());
+  results.resize(this->outputs().size());
+  TRY(run_into(inputs, results, profile));
+  return results;
+}
+
+Status Function::run_into(std::span<const Tensor> inputs, std::span<Tensor> results,
+                          PlanReport* profile) const {
+  FunctionState& function = state_->functions[static_cast<size_t>(index_)];
+  if (results.size() != function.outputs.size())
+    return invalid_argument(fmt::format("function '{}' has {} outputs, {} were given",
+                                        function.file->key, function.outputs.size(),
+                                        results.size()));
+  auto plan = function.graph->find_plan(inputs);
+  if (plan == nullptr) {
+    TensorTypes types;
+    for (const Tensor& t : inputs) types.push_back(t.type());
+    plan = TRY(plan_for(*state_, function, types));
+  }
   TRY(check_buffers(function, *plan, results));
+  std::vector<bool> given;  // only where some are not
+  for (size_t i = 0; i < results.size(); ++i)
+    if (!results[i].defined()) given.resize(results.size());
+  for (size_t i = 0; i < given.size(); ++i) given[i] = results[i].defined();
   std::vector<int64_t> times(profile == nullptr ? 0 : plan->steps.size());
   TRY(run_plan(*plan, inputs, results, {*state_->pool, state_->packs},
                profile == nullptr ? nullptr : times.data()));
   // What callers get is theirs: no part of the inputs, the model or another output.
-  for (size_t i = 0; i < results.size(); ++i) {
-    if (i < outputs.size() && outputs[i].defined()) continue;
+  for (size_t i = 0; i < given.size(); ++i) {
+    if (given[i]) continue;
     int v = function.file->graph.outputs[i];
     if (plan->values[static_cast<size_t>(v)].place == Place::kView)
       v = plan->values[static_cast<size_t>(v)].source;
     const Place place = plan->values[static_cast<size_t>(v)].place;
     bool shared = place == Place::kInput || place == Place::kKnown || place == Place::kHeap;
     for (size_t j = 0; j < results.size(); ++j)
-      shared |= j != i && (j < i || (j < outputs.size() && outputs[j].defined())) &&
-                !results[j].is_list() && results[j].raw() == results[i].raw();
+      shared |= j != i && (j < i || given[j]) && !results[j].is_list() &&
+                results[j].raw() == results[i].raw();
     if (shared && results[i].defined() && !results[i].is_list())
       results[i] = TRY(results[i].clone());
   }
   if (profile != nullptr) fill_report(*state_, function, *plan, times, *profile);
-  return results;
+  return {};
 }
 
 Result<std::map<std::string, Tensor>> Function::run(const std::map<std::string, Tensor>& inputs,

@@ -88,6 +88,11 @@ class Function {
   // undefined tensors, which are then allocated.
   Result<std::vector<Tensor>> run(std::span<const Tensor> inputs, std::span<const Tensor> outputs,
                                   PlanReport* profile = nullptr) const;
+  // The same into `outputs`, one per output: defined ones are written into, undefined ones set.
+  // Where all are defined, a run for shapes seen before allocates nothing, but for steps without a
+  // fast kernel and those whose shapes depend on data.
+  Status run_into(std::span<const Tensor> inputs, std::span<Tensor> outputs,
+                  PlanReport* profile = nullptr) const;
   // What would be done for inputs of these types (static shapes), in the order of inputs().
   Result<PlanReport> explain(std::span<const TensorType> inputs) const;
 

@@ -4,10 +4,27 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <thread>
 
 #include "format/model_file.h"
 #include "ops/registry.h"
+
+namespace {
+thread_local int64_t allocations = 0;
+}
+// Counted, so that a test can show what does not allocate.
+void* operator new(size_t size) {
+  ++allocations;
+  if (void* p = std::malloc(size == 0 ? 1 : size)) return p;
+  std::abort();
+}
+void operator delete(void* p) noexcept {
+  std::free(p);
+}
+void operator delete(void* p, size_t) noexcept {
+  std::free(p);
+}
 
 namespace tenon::runtime {
 namespace {
@@ -92,6 +109,25 @@ TEST(Model, WritesIntoTheCallersBuffer) {
   EXPECT_EQ(buffers["y"].real_at(0), 4);
   buffers["y"] = Tensor::zeros(DType::f32, std::vector<int64_t>{3, 2}).value();
   EXPECT_FALSE(f.run({{"x", matrix({1, 2}, {1, 1})}}, {.outputs = &buffers}).ok());
+}
+
+TEST(Model, AllocatesNothingInTheSteadyState) {
+  const Function f = small_model().value().function().value();
+  const Tensor x = matrix({1, 2}, {1, 1});
+  std::vector<Tensor> outputs = {Tensor::zeros(DType::f32, std::vector<int64_t>{1, 2}).value(),
+                                 Tensor::zeros(DType::f32, std::vector<int64_t>{2}).value()};
+  for (int run = 0; run < 5; ++run) {
+    const int64_t before = allocations;
+    const Status status = f.run_into(std::span(&x, 1), outputs);
+    const int64_t after = allocations;
+    ASSERT_TRUE(status.ok()) << status.error().to_string();
+    if (run > 0) {
+      EXPECT_EQ(after, before);
+    }
+    EXPECT_EQ(outputs[0].real_at(0), 4);
+    EXPECT_EQ(outputs[1].real_at(0), 4);
+  }
+  EXPECT_EQ(x.owner().use_count(), 1) << "a run must not keep the caller's memory";
 }
 
 TEST(Model, SaysWhatIsWrongWithInputs) {

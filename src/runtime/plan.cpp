@@ -231,6 +231,9 @@ class Planner {
         requests.push_back(lives[v]);
         owners.push_back(static_cast<int>(v));
       }
+    for (size_t v = 0; v < lives.size(); ++v)
+      if (plan_->values[v].place != Place::kKnown && plan_->values[v].place != Place::kArena)
+        plan_->transient.push_back(static_cast<int>(v));
     plan_->scratch_offset = place(requests);
     plan_->arena_bytes = plan_->scratch_offset + scratch;
     for (size_t i = 0; i < owners.size(); ++i) value(owners[i]).offset = requests[i].offset;
@@ -262,20 +265,49 @@ void Plan::give_back(std::unique_ptr<Execution> execution) {
   idle_.push_back(std::move(execution));
 }
 
+bool is_of_type(const Tensor& value, const TensorType& type) {
+  if (value.is_list() || type.is_list) return is_compatible(type, value.type());
+  if (value.dtype() != type.dtype) return false;
+  if (!type.shape.ranked()) return true;
+  if (value.rank() != type.shape.rank()) return false;
+  for (int i = 0; i < value.rank(); ++i)
+    if (type.shape[i].known() && type.shape[i].size() != value.dim(i)) return false;
+  return true;
+}
+
+template <typename Fits>
+std::shared_ptr<Plan> GraphState::find(Fits&& fits) {
+  const std::lock_guard lock(mutex_);
+  for (size_t i = 0; i < plans_.size(); ++i)
+    if (fits(plans_[i].key)) {
+      std::rotate(plans_.begin(), plans_.begin() + static_cast<ptrdiff_t>(i),
+                  plans_.begin() + static_cast<ptrdiff_t>(i) + 1);
+      return plans_[0].plan;
+    }
+  return nullptr;
+}
+
+std::shared_ptr<Plan> GraphState::find_plan(std::span<const Tensor> inputs) {
+  return find([&](const TensorTypes& key) {
+    if (key.size() != inputs.size()) return false;
+    for (size_t i = 0; i < key.size(); ++i) {
+      // A list's type may be vaguer than the plan was made for.
+      if (key[i].is_list ? inputs[i].type() != key[i] : !is_of_type(inputs[i], key[i]))
+        return false;
+    }
+    return true;
+  });
+}
+
 Result<std::shared_ptr<Plan>> GraphState::plan(std::span<const TensorType> inputs,
                                                cpu::PackStore& packs, int threads) {
   if (inputs.size() != file->inputs.size())
     return invalid_model(fmt::format("sub-graph '{}' takes {} values, {} are given", file->name,
                                      file->inputs.size(), inputs.size()));
-  {
-    const std::lock_guard lock(mutex_);
-    for (size_t i = 0; i < plans_.size(); ++i)
-      if (std::equal(inputs.begin(), inputs.end(), plans_[i].key.begin(), plans_[i].key.end())) {
-        std::rotate(plans_.begin(), plans_.begin() + static_cast<ptrdiff_t>(i),
-                    plans_.begin() + static_cast<ptrdiff_t>(i) + 1);
-        return plans_[0].plan;
-      }
-  }
+  if (auto known = find([&](const TensorTypes& key) {
+        return std::equal(inputs.begin(), inputs.end(), key.begin(), key.end());
+      }))
+    return known;
   // Outside the lock: two callers may plan the same; either plan is good.
   auto plan = TRY(Planner(*this, packs, threads).run(inputs));
   const std::lock_guard lock(mutex_);

@@ -56,6 +56,7 @@ struct Plan {
   std::vector<PlanStep> steps;
   int64_t arena_bytes = 0;  // with scratch
   int64_t scratch_offset = 0;
+  std::vector<int> transient;  // values bound to memory anew for each run
 
   Plan();
   ~Plan();
@@ -73,6 +74,8 @@ struct GraphState {
   const FileGraph* file = nullptr;
   std::vector<std::vector<std::unique_ptr<GraphState>>> regions;  // by step
 
+  // The plan made before for values of these types, or null. Allocates nothing.
+  std::shared_ptr<Plan> find_plan(std::span<const Tensor> inputs);
   // The plan for these types, from the cache or new. Errors: of the ops' inference.
   Result<std::shared_ptr<Plan>> plan(std::span<const TensorType> inputs, cpu::PackStore& packs,
                                      int threads);
@@ -83,12 +86,18 @@ struct GraphState {
     TensorTypes key;
     std::shared_ptr<Plan> plan;
   };
+  // The first cached plan whose key fits, moved to the front.
+  template <typename Fits>
+  std::shared_ptr<Plan> find(Fits&& fits);
   std::mutex mutex_;
   std::vector<Entry> plans_;  // most recently used first
 };
 
 // Checks what the reader leaves to the user of the ops: counts of outputs and regions.
 Result<std::unique_ptr<GraphState>> prepare(const FileGraph& graph);
+
+// Whether a value is of this type; dimensions of `type` that are not known fit any.
+bool is_of_type(const Tensor& value, const TensorType& type);
 
 // "node 'x' (conv)", for errors.
 std::string step_place(const FileStep& step);

@@ -76,6 +76,11 @@ class Tensor {
   // The elements of a list value.
   const std::vector<Tensor>& items() const { return *list_; }
 
+  // Points at other memory for the same elements.
+  void rebind(const void* data, std::shared_ptr<const void> owner) {
+    data_ = const_cast<void*>(data);
+    owner_ = std::move(owner);
+  }
   // The same storage under other dims; the element count must agree.
   Tensor reshaped(std::vector<int64_t> dims) const;
   // A deep copy with storage of its own.

@@ -35,16 +35,16 @@ class AttentionKernel final : public Kernel {
     p_.kv_len = s.in_dim(1, 2);
     p_.head_dim = s.in_dim(0, 3);
     p_.value_dim = s.in_dim(2, 3);
-    p_.scale = static_cast<float>(
-        op.scale != 0 ? op.scale : 1 / std::sqrt(static_cast<double>(p_.head_dim)));
+    p_.scale = static_cast<float>(op.scale != 0 ? op.scale
+                                                : 1 / std::sqrt(static_cast<double>(p_.head_dim)));
     p_.causal = op.causal;
     p_.q = dense_view<const float>(s.inputs[0].shape);
     p_.k = dense_view<const float>(s.inputs[1].shape);
     p_.v = dense_view<const float>(s.inputs[2].shape);
     p_.y = dense_view<float>(s.outputs[0].shape);
     if (s.has(3)) {
-      const auto strides = broadcast_strides(s.inputs[3].shape.sizes(),
-                                             {p_.batch, p_.heads, p_.q_len, p_.kv_len});
+      const auto strides =
+          broadcast_strides(s.inputs[3].shape.sizes(), {p_.batch, p_.heads, p_.q_len, p_.kv_len});
       p_.mask = {nullptr, strides[0], strides[1], strides[2]};
       p_.keep = {nullptr, strides[0], strides[1], strides[2]};
       p_.mask_step = strides[3];

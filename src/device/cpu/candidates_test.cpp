@@ -246,7 +246,8 @@ TEST(KernelsAgainstReference, Attention) {
     for (const std::vector<int64_t>& mask :
          {std::vector<int64_t>{2, 1, 1, 13}, {9, 13}, {2, 4, 9, 13}, {1, 4, 9, 1}})
       for (const DType dtype : {DType::f32, DType::boolean}) {
-        const std::vector<Tensor> qkv = {f32({2, 4, 9, 16}), f32({2, 2, 13, 16}), f32({2, 2, 13, 8})};
+        const std::vector<Tensor> qkv = {f32({2, 4, 9, 16}), f32({2, 2, 13, 16}),
+                                         f32({2, 2, 13, 8})};
         std::vector<Tensor> masked = qkv;
         masked.push_back(random_tensor(dtype, mask));
         check({"attention", qkv, {{"causal", causal}}, "attention", 1, 1e-5});

@@ -25,8 +25,8 @@ constexpr int64_t ceil_div(int64_t a, int64_t b) {
 
 // How the work is cut, and what a task's scratch holds.
 struct Plan {
-  int64_t block = 0;         // query rows scored at a time
-  int64_t row_parts = 1;     // parts of the query rows of one head group, a task each
+  int64_t block = 0;      // query rows scored at a time
+  int64_t row_parts = 1;  // parts of the query rows of one head group, a task each
   int64_t rows_per_part = 0;
   int64_t key_floats = 0;
   int64_t value_floats = 0;
@@ -65,8 +65,7 @@ class Head {
   void run(int64_t first, int64_t rows) const {
     // A causal block ends where its last row does.
     int64_t seen = p_.kv_len;
-    if (p_.causal)
-      seen = std::clamp<int64_t>(first + rows + p_.kv_len - p_.q_len, 0, p_.kv_len);
+    if (p_.causal) seen = std::clamp<int64_t>(first + rows + p_.kv_len - p_.q_len, 0, p_.kv_len);
     GemmRegion score;
     score.m = rows;
     score.n = seen;

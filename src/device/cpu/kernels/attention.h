@@ -31,10 +31,10 @@ struct AttentionParams {
   int64_t head_dim = 0;   // of q and k
   int64_t value_dim = 0;  // of v and y
   float scale = 1;
-  HeadView<const float> q;     // [batch, heads, q_len, head_dim]
-  HeadView<const float> k;     // [batch, kv_heads, kv_len, head_dim]
-  HeadView<const float> v;     // [batch, kv_heads, kv_len, value_dim]
-  HeadView<float> y;           // [batch, heads, q_len, value_dim]
+  HeadView<const float> q;  // [batch, heads, q_len, head_dim]
+  HeadView<const float> k;  // [batch, kv_heads, kv_len, head_dim]
+  HeadView<const float> v;  // [batch, kv_heads, kv_len, value_dim]
+  HeadView<float> y;        // [batch, heads, q_len, value_dim]
   // [batch, heads, q_len, kv_len], columns mask_step apart (0 or 1), strides of 0 broadcasting; or
   // null. Floats are added to the scores; booleans keep a score where they are true.
   HeadView<const float> mask;
