@@ -1,64 +1,177 @@
 // Walks a TensorFlow graph from the outputs of a signature back to its inputs, calls followed into
-// their functions, and hands each node to the rule of its op.
+// their functions, control flow into regions, and hands each plain node to the rule of its op.
+// A node that cannot be imported is noted with the reason and the walk goes on without its results,
+// so that one pass finds all there are; an error ends it only where the model is malformed.
 #pragma once
 
+#include <functional>
 #include <map>
+#include <set>
+#include <span>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "import/importer.h"
+#include "import/tensorflow/node_graph.h"
 #include "import/tensorflow/rule.h"
 #include "import/tensorflow/saved_model.h"
+#include "import/tensorflow/variables.h"
 
 namespace tenon::tf {
 
-// The graph or the body of one function call: names there, and what the arguments are bound to.
+// What a handle stands for: a variable or a table, known by the node that makes it.
+struct Resource {
+  std::string name;
+  const NodeDef* node = nullptr;
+};
+
+// What an output of a node is to its readers.
+struct Operand {
+  enum class Kind : uint8_t {
+    none,      // nothing: an output that cannot be had
+    failed,    // not imported, which is noted already
+    value,     // a tensor or list
+    resource,  // a handle
+  };
+  Kind kind = Kind::none;
+  Value* value = nullptr;
+  const Resource* resource = nullptr;
+
+  static Operand of(Value* v) { return {v == nullptr ? Kind::none : Kind::value, v, nullptr}; }
+  static Operand of(const Resource* r) { return {Kind::resource, nullptr, r}; }
+  static Operand failure() { return {Kind::failed, nullptr, nullptr}; }
+  bool failed() const { return kind == Kind::failed; }
+};
+using Operands = std::vector<Operand>;
+
+// A graph being built (the function's own, or a region of control flow) and the constants in it.
+struct Region {
+  explicit Region(Graph& g) : graph(g) {}
+  Graph& graph;
+  std::unordered_map<const void*, Value*> constants;  // of variables and captured constants
+};
+
+// A condition of a TensorFlow 1 graph: Merge nodes that take either side of one predicate.
+struct Conditional {
+  Ref predicate;
+  std::vector<int> merges;
+  std::vector<int> true_input;  // of each merge: which input it takes where the predicate holds
+  // What each side (0: false, 1: true) reads from around it: as named inside, and its source.
+  std::vector<std::pair<Ref, Ref>> captured[2];
+};
+
+// One walk over a node list within one region: names there, and what is known of the outputs.
 struct Frame {
-  const std::vector<NodeDef>* nodes = nullptr;
-  const FunctionDef* function = nullptr;
-  std::string prefix;  // "call/inner/"
-  std::unordered_map<std::string_view, const NodeDef*> by_name;
-  std::unordered_map<std::string_view, Value*> arguments;             // tensors
-  std::unordered_map<std::string_view, std::string> resources;        // handles: a variable's node
-  std::unordered_map<std::string_view, std::vector<Value*>> results;  // of nodes done
-  std::unordered_map<std::string_view, bool> in_progress;
+  Frame(const NodeGraph& n, Region& r, std::string p) : nodes(n), region(r), prefix(std::move(p)) {}
+  const NodeGraph& nodes;
+  Region& region;
+  std::string prefix;                               // "call/inner/"
+  std::unordered_map<Ref, Operand, RefHash> bound;  // outputs given from outside
+  std::unordered_map<int, Operands> results;        // of items done
+  std::unordered_set<int> needed;                   // items some output depends on
+  std::vector<Conditional> conditionals;
+  std::unordered_map<int, size_t> conditional_of;  // by Merge
+};
+
+// The contents of a lookup table, both of one dimension.
+struct TableContents {
+  Tensor keys, values;
 };
 
 class GraphImporter {
  public:
-  GraphImporter(LoadedModel& model, Graph& graph, ImportReport& report,
-                const std::map<std::string, std::string>& variable_keys)
-      : model_(model), graph_(graph), report_(report), variable_keys_(variable_keys) {}
+  GraphImporter(LoadedModel& model, const NodeGraph& main, const FunctionLibrary& library,
+                ImportReport& report, const VariableSources& variables)
+      : model_(model),
+        main_(main),
+        library_(library),
+        report_(report),
+        variable_sources_(variables) {}
 
-  // Binds a tensor name of the main graph to a value that comes from outside.
-  void bind(Frame& frame, std::string_view node, Value* value) { frame.results[node] = {value}; }
-  // The value of "node", "node:1" or, in functions, "node:out:1".
-  Result<Value*> tensor(Frame& frame, std::string_view reference);
-  Result<std::vector<Value*>> call(Frame& caller, const NodeDef& node, std::string_view function);
-  // The constant of the variable behind a resource reference.
-  Result<Value*> read_variable(Frame& frame, std::string_view reference, Builder& builder);
-  static Frame make_frame(const std::vector<NodeDef>& nodes);
-  const LoadedModel& model() const { return model_; }
-  int unsupported_nodes() const { return unsupported_; }
+  // The operands behind the references; everything they depend on is imported first. Called once
+  // per frame.
+  Result<Operands> evaluate(Frame& frame, std::span<const Ref> outputs);
+  // Gives the places of asset files in the main graph their names within assets/.
+  void bind_assets(Frame& frame) const;
+  // After the walk: notes variables that are both read and assigned.
+  void check_assignments();
+  // The first error of a node that is not a lack of support, if any.
+  const std::optional<Error>& first_error() const { return first_error_; }
+  bool failed() const { return failed_; }
 
  private:
-  Result<std::vector<Value*>> node_results(Frame& frame, const NodeDef& node);
-  // The name of the variable's node in the main graph.
-  Result<std::string> resource(Frame& frame, std::string_view reference);
-  void note(Frame& frame, const NodeDef& node, Fate fate, std::string reason = {});
+  using RegionBody = std::function<Result<Operands>(Region& region, const Operands& arguments)>;
+
+  // graph_importer.cpp
+  Status find_needed(Frame& frame, std::span<const Ref> outputs);
+  Status import_item(Frame& frame, int item);
+  Result<Operands> import_node(Frame& frame, int item);
+  Result<Operands> apply_rule(Frame& frame, const Item& item, const Operands& inputs);
+  Result<Operands> inputs_of(const Frame& frame, const Item& item) const;
+  Result<Operand> get(const Frame& frame, Ref ref) const;
+  void note(const Frame& frame, const NodeDef& node, Fate fate, std::string reason = {});
+  // Notes what stands in the way of a node and makes its outputs failures.
+  Operands fail(const Frame& frame, const NodeDef& node, Error error);
+
+  // The same for an item of several results.
+  Result<Operands> or_failures(const Frame& frame, const NodeDef& node, size_t n,
+                               Result<Operands> results);
+
+  // control_flow.cpp
+  Result<Operands> call(Region& region, const std::string& prefix, std::string_view function,
+                        const Operands& arguments);
+  Result<Operands> import_structured(Frame& frame, const NodeDef& node, const Operands& inputs);
+  Result<Operands> choose(Frame& frame, const NodeDef& node, std::string_view op,
+                          const Operand& selector, const Operands& arguments,
+                          std::span<const RegionBody> branches);
+  Result<Operands> loop(Frame& frame, const NodeDef& node, const Operands& variables,
+                        const std::vector<bool>& invariant, const RegionBody& condition,
+                        const RegionBody& body);
+
+  // frames.cpp
+  Status import_frame_loop(Frame& frame, const FrameLoop& loop);
+  Status import_conditional(Frame& frame, const Conditional& conditional);
+
+  // resources.cpp
+  const Resource* resource(const Frame& frame, const NodeDef& node);
+  Result<Value*> variable_value(Region& region, const Resource& variable);
+  Result<Operands> import_resource_node(Frame& frame, const Item& item, const Operands& inputs);
+  Result<Operands> import_table_node(Frame& frame, const NodeDef& node, const Operands& inputs);
+  Result<Tensor> initial_value(const Resource& variable);
+  // The variable an assignment changes, if it can be told.
+  const Resource* assigned_variable(const Frame& frame, const Item& item);
+  void collect_assignments(const Frame& frame, std::span<const Ref> outputs);
 
   LoadedModel& model_;
-  Graph& graph_;
+  const NodeGraph& main_;
+  const FunctionLibrary& library_;
   ImportReport& report_;
-  const std::map<std::string, std::string>& variable_keys_;
-  std::unordered_map<std::string, Value*> variables_;
+  const VariableSources& variable_sources_;
+  std::map<std::string, Resource> resources_;
+  std::map<std::string, Tensor> variable_values_;
+  std::optional<std::map<std::string, TableContents>> tables_;
+  std::set<const Resource*> read_;
+  std::map<const Resource*, NodeReport> assigned_;  // the node that does it
+  std::vector<const FunctionDef*> calls_;
   int depth_ = 0;
-  int unsupported_ = 0;
+  int64_t imported_nodes_ = 0;
+  bool failed_ = false;
+  std::optional<Error> first_error_;
 };
 
-// Which checkpoint key each variable node of the main graph is restored from, read off the graph's
-// own restore operations.
-std::map<std::string, std::string> find_variable_keys(const LoadedModel& model);
+// Items in an order that has every one after what it depends on. `plain` looks at a conditional
+// Merge as at any other node, and at the control inputs that tell in which branch a node lies.
+// Error: invalid_model where the graph has a cycle.
+Result<std::vector<int>> order_items(const Frame& frame, std::span<const Ref> outputs, bool plain);
+// Finds the conditions among the needed items. Error: unsupported for a Merge of unknown condition.
+Status find_conditionals(Frame& frame, std::span<const Ref> outputs);
+
+// Ops that the importer looks after itself, not a rule.
+bool is_structured_op(std::string_view op);
+bool is_resource_op(std::string_view op);
+
+Error at_node(Error error, const Frame& frame, const NodeDef& node);
 
 }  // namespace tenon::tf

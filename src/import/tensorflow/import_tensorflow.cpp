@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <set>
+#include <unordered_map>
 
 #include "import/tensorflow/graph_importer.h"
 
@@ -25,28 +26,55 @@ struct Entry {
   std::vector<Port> inputs, outputs;
 };
 
-Result<ImportedFunction> import_entry(LoadedModel& model, const Entry& entry,
-                                      const ImportOptions& options,
-                                      const std::map<std::string, std::string>& variable_keys,
+// What the entries of one model share.
+struct Context {
+  LoadedModel& model;
+  const FunctionLibrary& library;
+  const NodeGraph& main;
+  const VariableSources& variables;
+  const ImportOptions& options;
+};
+
+// Errors: unsupported when a node is (the report says which), or what is malformed.
+Result<ImportedFunction> import_entry(const Context& context, const Entry& entry,
                                       ImportReport& report) {
   ImportedFunction function;
   function.key = entry.key;
   function.graph = std::make_unique<Graph>(entry.key);
-  GraphImporter importer(model, *function.graph, report, variable_keys);
-  Frame frame = GraphImporter::make_frame(model.meta.graph.nodes);
+  Region region(*function.graph);
+  GraphImporter importer(context.model, context.main, context.library, report, context.variables);
+  Frame frame(context.main, region, "");
+  importer.bind_assets(frame);
   for (const Port& port : entry.inputs) {
-    const Shape shape = TRY(
-        apply_input_shape(options, port.key, to_shape(port.shape, port.key), entry.inputs.size()));
-    Value* value = function.graph->add_input({TRY(to_dtype(port.dtype)), shape}, port.key);
-    importer.bind(frame, node_of(port.tensor), value);
+    const Shape shape = TRY(apply_input_shape(context.options, port.key,
+                                              to_shape(port.shape, port.key), entry.inputs.size()));
+    auto dtype = to_dtype(port.dtype);
+    if (!dtype.ok()) return std::move(dtype).error().at(fmt::format("input '{}'", port.key));
+    Value* value = function.graph->add_input({*dtype, shape}, port.key);
+    auto ref = context.main.resolve(port.tensor);
+    if (!ref.ok()) return std::move(ref).error().at(fmt::format("input '{}'", port.key));
+    frame.bound[*ref] = Operand::of(value);
     function.input_names.push_back(port.key);
   }
-  std::vector<Value*> outputs;
+  std::vector<Ref> outputs;
   for (const Port& port : entry.outputs) {
-    outputs.push_back(TRY(importer.tensor(frame, port.tensor)));
+    auto ref = context.main.resolve(port.tensor);
+    if (!ref.ok()) return std::move(ref).error().at(fmt::format("output '{}'", port.key));
+    outputs.push_back(*ref);
     function.output_names.push_back(port.key);
   }
-  function.graph->set_outputs(std::move(outputs));
+  const Operands operands = TRY(importer.evaluate(frame, outputs));
+  importer.check_assignments();
+  if (importer.first_error()) return *importer.first_error();
+  if (importer.failed()) return unsupported("not all of its nodes are supported");
+  std::vector<Value*> values;
+  for (size_t i = 0; i < operands.size(); ++i) {
+    if (operands[i].kind != Operand::Kind::value || operands[i].value->type().is_list)
+      return unsupported(fmt::format("output '{}' is no tensor; leave it out with --outputs",
+                                     entry.outputs[i].key));
+    values.push_back(operands[i].value);
+  }
+  function.graph->set_outputs(std::move(values));
   return function;
 }
 
@@ -105,6 +133,21 @@ Result<Entry> graph_entry(const LoadedModel& model, const ImportOptions& options
   return entry;
 }
 
+// A node that was met several times (in both regions of a loop, in several signatures) is one
+// entry: the one of worst fate.
+void merge_repeated(ImportReport& report) {
+  std::unordered_map<std::string, size_t> places;
+  std::vector<NodeReport> nodes;
+  for (NodeReport& node : report.nodes) {
+    const auto [place, is_new] = places.emplace(node.name, nodes.size());
+    if (is_new)
+      nodes.push_back(std::move(node));
+    else if (nodes[place->second].fate != Fate::unsupported && node.fate == Fate::unsupported)
+      nodes[place->second] = std::move(node);
+  }
+  report.nodes = std::move(nodes);
+}
+
 Result<ImportedModel> import_loaded(LoadedModel model, const ImportOptions& options) {
   ImportedModel imported;
   imported.report.format = model.saved_model ? "TensorFlow SavedModel" : "TensorFlow GraphDef";
@@ -121,10 +164,13 @@ Result<ImportedModel> import_loaded(LoadedModel model, const ImportOptions& opti
   } else {
     entries.push_back(TRY(graph_entry(model, options)));
   }
-  const auto variable_keys = find_variable_keys(model);
+  const FunctionLibrary library(model.meta.graph.functions);
+  const NodeGraph main(model.meta.graph.nodes, nullptr, library);
+  const VariableSources variables = find_variable_sources(model, main, library);
+  const Context context{model, library, main, variables, options};
   std::optional<Error> first;
   for (const Entry& entry : entries) {
-    auto function = import_entry(model, entry, options, variable_keys, imported.report);
+    auto function = import_entry(context, entry, imported.report);
     if (function.ok()) {
       imported.functions.push_back(std::move(*function));
       continue;
@@ -133,9 +179,12 @@ Result<ImportedModel> import_loaded(LoadedModel model, const ImportOptions& opti
     imported.warnings.push_back(fmt::format("signature '{}' is left out: {}{}{}", entry.key,
                                             error.message, error.where.empty() ? "" : " at ",
                                             error.where));
-    if (!first) first = std::move(function).error();
+    if (!first || first->code == Code::unsupported) first = std::move(function).error();
   }
-  if (imported.functions.empty() && imported.report.count(Fate::unsupported) == 0)
+  merge_repeated(imported.report);
+  // Unsupported nodes are listed by the report; what is malformed is an error.
+  if (imported.functions.empty() &&
+      (first->code != Code::unsupported || imported.report.count(Fate::unsupported) == 0))
     return *std::move(first);
   return imported;
 }

@@ -35,12 +35,12 @@ struct RuleEntry {
   std::string_view op;
   Rule rule;
   int min_inputs = 1;  // fewer are an error before the rule runs
+  // Input 0 is a handle beside the value itself (TensorArray): the rule gets null for it.
+  bool first_is_handle = false;
 };
 
 // Null when there is no rule for the op.
 const RuleEntry* find_rule(std::string_view op);
-// Whether the node only hands its inputs on (Identity, StopGradient, …).
-bool is_pass_through(std::string_view op);
 
 // The groups; rules.cpp joins them.
 std::span<const RuleEntry> array_rules();
@@ -48,6 +48,7 @@ std::span<const RuleEntry> image_rules();
 std::span<const RuleEntry> index_rules();
 std::span<const RuleEntry> layer_rules();
 std::span<const RuleEntry> linalg_rules();
+std::span<const RuleEntry> list_rules();
 std::span<const RuleEntry> math_rules();
 std::span<const RuleEntry> nn_rules();
 std::span<const RuleEntry> pointwise_rules();

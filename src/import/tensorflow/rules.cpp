@@ -1,5 +1,4 @@
 // The table of all rules, by op.
-#include <algorithm>
 #include <unordered_map>
 
 #include "import/tensorflow/rule.h"
@@ -9,20 +8,15 @@ namespace tenon::tf {
 const RuleEntry* find_rule(std::string_view op) {
   static const auto kTable = [] {
     std::unordered_map<std::string_view, const RuleEntry*> table;
-    for (const auto& group : {array_rules(), image_rules(), index_rules(), layer_rules(),
-                              linalg_rules(), math_rules(), nn_rules(), pointwise_rules(),
-                              quant_rules(), shape_rules(), signal_rules(), string_rules()})
+    for (const auto& group :
+         {array_rules(), image_rules(), index_rules(), layer_rules(), linalg_rules(), list_rules(),
+          math_rules(), nn_rules(), pointwise_rules(), quant_rules(), shape_rules(), signal_rules(),
+          string_rules()})
       for (const RuleEntry& entry : group) table.emplace(entry.op, &entry);
     return table;
   }();
   const auto it = kTable.find(op);
   return it == kTable.end() ? nullptr : it->second;
-}
-
-bool is_pass_through(std::string_view op) {
-  constexpr std::string_view kOps[] = {"Identity", "IdentityN",   "StopGradient", "PreventGradient",
-                                       "Snapshot", "EnsureShape", "CheckNumerics"};
-  return std::ranges::find(kOps, op) != std::end(kOps);
 }
 
 }  // namespace tenon::tf

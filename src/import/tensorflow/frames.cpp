@@ -1,0 +1,340 @@
+// Control flow of TensorFlow 1 graphs, recovered: a frame (Enter, Merge, Switch, NextIteration,
+// Exit around a LoopCond) is a loop, Switch and Merge outside of that are a condition. The nodes of
+// loop bodies and branches stay where they are in the node list; what bounds a region is found by
+// walking back from its results.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "import/tensorflow/graph_importer.h"
+
+namespace tenon::tf {
+namespace {
+
+bool is_merge(std::string_view op) {
+  return op == "Merge" || op == "RefMerge";
+}
+bool is_enter(std::string_view op) {
+  return op == "Enter" || op == "RefEnter";
+}
+bool is_condition_switch(const NodeGraph& nodes, int item) {
+  const std::string_view op = nodes.item(item).op();
+  return (op == "Switch" || op == "RefSwitch") && !nodes.is_loop_switch(item);
+}
+
+// The branches a node lies in: predicates and the sides taken of them.
+using Context = std::vector<std::pair<Ref, int>>;
+
+void add(Context& context, const Context& more) {
+  for (const auto& entry : more)
+    if (std::ranges::find(context, entry) == context.end()) context.push_back(entry);
+}
+
+bool contains(const Context& context, Ref predicate, int side) {
+  return std::ranges::find(context, std::pair(predicate, side)) != context.end();
+}
+
+// Where the control input leads to a Switch: TensorFlow's way to say that a node without data
+// inputs lies in a branch.
+Ref pivot(const NodeGraph& nodes, int control) {
+  const Ref ref = nodes.through_identities({control, 0});
+  return ref.defined() && is_condition_switch(nodes, ref.item) ? ref : Ref();
+}
+
+// What an item needs to be done before it.
+void dependencies(const Frame& frame, int index, bool plain, std::vector<Ref>& found) {
+  const NodeGraph& nodes = frame.nodes;
+  const Item& item = nodes.item(index);
+  if (const FrameLoop* loop = nodes.loop_of_merge(index)) {
+    for (const int i : frame.needed)
+      if (is_enter(nodes.item(i).op()) &&
+          nodes.item(i).node->attrs.get_string("frame_name", "").value() == loop->name)
+        found.push_back({i, 0});
+    return;
+  }
+  if (nodes.is_loop_switch(index)) {
+    found.push_back(item.inputs[0]);
+    return;
+  }
+  if (!plain) {
+    if (const auto it = frame.conditional_of.find(index); it != frame.conditional_of.end()) {
+      const Conditional& c = frame.conditionals[it->second];
+      found.push_back(c.predicate);
+      for (const auto& side : c.captured)
+        for (const auto& [inside, source] : side) found.push_back(source);
+      return;
+    }
+  }
+  found.insert(found.end(), item.inputs.begin(), item.inputs.end());
+  if (plain)
+    for (const int control : item.controls)
+      if (const Ref ref = pivot(nodes, control); ref.defined()) found.push_back(ref);
+}
+
+// A Merge also says which input it took, which nobody asks for.
+Operands merge_results(const Operand& result) {
+  return result.failed() ? Operands{result} : Operands{result, Operand()};
+}
+
+// Finds the branches of every item and the conditions of Merge nodes.
+class ConditionalFinder {
+ public:
+  ConditionalFinder(Frame& frame, std::vector<int> order)
+      : frame_(frame), order_(std::move(order)) {}
+
+  Status run(bool grouped) {
+    for (const int index : order_) {
+      Context context;
+      std::vector<Ref> refs;
+      dependencies(frame_, index, true, refs);
+      for (const Ref ref : refs) add(context, of(ref));
+      const Item& item = frame_.nodes.item(index);
+      if (is_merge(item.op()) && frame_.nodes.loop_of_merge(index) == nullptr)
+        TRY(merge(index, item, context, grouped));
+      contexts_[index] = std::move(context);
+    }
+    for (Conditional& c : frame_.conditionals)
+      for (size_t m = 0; m < c.merges.size(); ++m)
+        for (const int side : {0, 1}) {
+          const int k = side == 1 ? c.true_input[m] : 1 - c.true_input[m];
+          TRY(capture(c, side, frame_.nodes.item(c.merges[m]).inputs[static_cast<size_t>(k)]));
+        }
+    return {};
+  }
+
+ private:
+  Context of(Ref ref) const {
+    if (frame_.bound.contains(ref)) return {};
+    const auto it = contexts_.find(ref.item);
+    Context context = it == contexts_.end() ? Context() : it->second;
+    if (is_condition_switch(frame_.nodes, ref.item))
+      add(context, {{predicate(ref.item), ref.output}});
+    return context;
+  }
+
+  Ref predicate(int switch_item) const {
+    const Item& item = frame_.nodes.item(switch_item);
+    return item.inputs.size() == 2 ? frame_.nodes.through_identities(item.inputs[1]) : Ref();
+  }
+
+  // Takes the Merge's own predicate off `context`.
+  Status merge(int index, const Item& item, Context& context, bool grouped) {
+    const Error unknown = unsupported(
+        "the condition behind this Merge cannot be told from the graph; cut the model before it "
+        "with --outputs");
+    if (item.inputs.size() != 2) return at_node(unknown, frame_, *item.node);
+    const Context a = of(item.inputs[0]), b = of(item.inputs[1]);
+    Ref predicate;
+    int true_input = -1;
+    for (const auto& [p, side] : a)
+      if (contains(b, p, 1 - side)) predicate = p, true_input = side == 1 ? 0 : 1;
+    // A side that is a constant of its own may have lost its place.
+    for (const int k : {0, 1})
+      for (const auto& [p, side] : k == 0 ? a : b)
+        if (true_input < 0 && !contains(k == 0 ? b : a, p, side))
+          predicate = p, true_input = side == 1 ? k : 1 - k;
+    if (true_input < 0) return at_node(unknown, frame_, *item.node);
+    std::erase_if(context, [&](const auto& entry) { return entry.first == predicate; });
+    Conditional* conditional = nullptr;
+    for (size_t i = 0; grouped && i < frame_.conditionals.size(); ++i)
+      if (frame_.conditionals[i].predicate == predicate && outer_[i] == context)
+        conditional = &frame_.conditionals[i];
+    if (conditional == nullptr) {
+      conditional = &frame_.conditionals.emplace_back();
+      conditional->predicate = predicate;
+      outer_.push_back(context);
+    }
+    conditional->merges.push_back(index);
+    conditional->true_input.push_back(true_input);
+    frame_.conditional_of[index] = static_cast<size_t>(conditional - frame_.conditionals.data());
+    return {};
+  }
+
+  // Walks back from a result of a branch to what it reads from around it.
+  Status capture(Conditional& conditional, int side, Ref root) {
+    std::unordered_set<Ref, RefHash> seen;
+    for (const auto& [inside, source] : conditional.captured[side]) seen.insert(inside);
+    std::vector<Ref> stack{root};
+    while (!stack.empty()) {
+      const Ref ref = stack.back();
+      stack.pop_back();
+      if (!seen.insert(ref).second) continue;
+      auto& captured = conditional.captured[side];
+      if (is_condition_switch(frame_.nodes, ref.item) &&
+          predicate(ref.item) == conditional.predicate) {
+        captured.emplace_back(ref, frame_.nodes.item(ref.item).inputs[0]);
+        continue;
+      }
+      if (frame_.bound.contains(ref) || !contains(of(ref), conditional.predicate, side)) {
+        captured.emplace_back(ref, ref);
+        continue;
+      }
+      dependencies(frame_, ref.item, true, stack);
+    }
+    return {};
+  }
+
+  Frame& frame_;
+  std::vector<int> order_;
+  std::unordered_map<int, Context> contexts_;
+  std::vector<Context> outer_;
+};
+
+}  // namespace
+
+Result<std::vector<int>> order_items(const Frame& frame, std::span<const Ref> outputs, bool plain) {
+  enum : uint8_t { kOpen = 1, kDone = 2 };
+  std::unordered_map<int, uint8_t> state;
+  std::vector<int> order;
+  struct Level {
+    int item;
+    std::vector<Ref> waits;
+    size_t next = 0;
+  };
+  std::vector<Level> stack;
+  const auto enter = [&](Ref ref) -> Status {
+    if (frame.bound.contains(ref) || frame.results.contains(ref.item)) return {};
+    uint8_t& s = state[ref.item];
+    if (s == kDone) return {};
+    const Item& item = frame.nodes.item(ref.item);
+    if (s == kOpen)
+      return at_node(invalid_model("the graph has a cycle through this node"), frame, *item.node);
+    s = kOpen;
+    stack.push_back({ref.item, {}});
+    dependencies(frame, ref.item, plain, stack.back().waits);
+    return {};
+  };
+  for (const Ref root : outputs) {
+    TRY(enter(root));
+    while (!stack.empty()) {
+      Level& top = stack.back();
+      if (top.next < top.waits.size()) {
+        TRY(enter(top.waits[top.next++]));
+        continue;
+      }
+      state[top.item] = kDone;
+      order.push_back(top.item);
+      stack.pop_back();
+    }
+  }
+  return order;
+}
+
+Status find_conditionals(Frame& frame, std::span<const Ref> outputs) {
+  const bool any = std::ranges::any_of(frame.needed, [&](int i) {
+    return is_merge(frame.nodes.item(i).op()) && frame.nodes.loop_of_merge(i) == nullptr;
+  });
+  if (!any) return {};
+  // Merge nodes of one predicate share a condition, unless one feeds another.
+  for (const bool grouped : {true, false}) {
+    frame.conditionals.clear();
+    frame.conditional_of.clear();
+    ConditionalFinder finder(frame, TRY(order_items(frame, outputs, true)));
+    TRY(finder.run(grouped));
+    if (order_items(frame, outputs, false).ok()) break;
+  }
+  return {};
+}
+
+Result<Operands> GraphImporter::or_failures(const Frame& frame, const NodeDef& node, size_t n,
+                                            Result<Operands> results) {
+  if (results.ok() || results.error().code != Code::unsupported) return results;
+  fail(frame, node, std::move(results).error());
+  return Operands(n, Operand::failure());
+}
+
+Status GraphImporter::import_frame_loop(Frame& frame, const FrameLoop& loop_frame) {
+  const NodeGraph& nodes = frame.nodes;
+  if (loop_frame.condition < 0)
+    return invalid_model(fmt::format("loop frame '{}' has no LoopCond", loop_frame.name));
+  std::vector<FrameLoop::Variable> live;
+  std::vector<Ref> next;
+  std::vector<int> enters;
+  std::vector<bool> invariant;
+  Operands variables;
+  for (const FrameLoop::Variable& v : loop_frame.variables) {
+    if (!frame.needed.contains(v.merge)) continue;
+    const Item& step = nodes.item(v.next);
+    if (step.inputs.empty() || !step.inputs[0].defined())
+      return invalid_model("it has no input").at(fmt::format("node '{}'", step.name));
+    live.push_back(v);
+    next.push_back(step.inputs[0]);
+    enters.push_back(v.enter);
+    const Ref source = nodes.through_identities(step.inputs[0]);
+    invariant.push_back(nodes.is_loop_switch(source.item) &&
+                        nodes.item(source.item).inputs[0] == Ref{v.merge, 0});
+    variables.push_back(TRY(get(frame, {v.enter, 0})));
+  }
+  const size_t changing = live.size();
+  std::vector<int> constants;
+  for (const int i : frame.needed)
+    if (is_enter(nodes.item(i).op()) && std::ranges::find(enters, i) == enters.end() &&
+        nodes.item(i).node->attrs.get_string("frame_name", "").value() == loop_frame.name)
+      constants.push_back(i);
+  std::ranges::sort(constants);
+  for (const int i : constants) {
+    invariant.push_back(true);
+    variables.push_back(TRY(get(frame, {i, 0})));
+  }
+  const auto walk = [&](Region& region, const Operands& arguments, std::span<const Ref> outputs) {
+    Frame inner(nodes, region, frame.prefix);
+    for (size_t k = 0; k < arguments.size(); ++k) {
+      const int item = k < changing ? live[k].merge : constants[k - changing];
+      inner.bound[{item, 0}] = arguments[k];
+    }
+    return evaluate(inner, outputs);
+  };
+  const Item& condition = nodes.item(loop_frame.condition);
+  if (condition.inputs.empty() || !condition.inputs[0].defined())
+    return invalid_model("it has no input").at(fmt::format("node '{}'", condition.name));
+  const std::vector<Ref> test{condition.inputs[0]};
+  const Operands results = TRY(or_failures(
+      frame, *condition.node, variables.size(),
+      loop(
+          frame, *condition.node, variables, invariant,
+          [&](Region& region, const Operands& arguments) { return walk(region, arguments, test); },
+          [&](Region& region, const Operands& arguments) -> Result<Operands> {
+            Operands values = TRY(walk(region, arguments, next));
+            values.insert(values.end(), arguments.begin() + static_cast<ptrdiff_t>(changing),
+                          arguments.end());
+            return values;
+          })));
+  for (size_t k = 0; k < changing; ++k) {
+    note(frame, *nodes.item(live[k].merge).node, Fate::mapped);
+    frame.results[live[k].merge] = merge_results(results[k]);
+  }
+  return {};
+}
+
+Status GraphImporter::import_conditional(Frame& frame, const Conditional& conditional) {
+  const NodeGraph& nodes = frame.nodes;
+  Operands arguments;
+  for (const auto& side : conditional.captured)
+    for (const auto& [inside, source] : side) arguments.push_back(TRY(get(frame, source)));
+  const auto branch = [&](int side) -> RegionBody {
+    return [&, side](Region& region, const Operands& all) {
+      Frame inner(nodes, region, frame.prefix);
+      const auto& captured = conditional.captured[side];
+      const size_t first = side == 0 ? 0 : conditional.captured[0].size();
+      for (size_t k = 0; k < captured.size(); ++k) inner.bound[captured[k].first] = all[first + k];
+      std::vector<Ref> outputs;
+      for (size_t m = 0; m < conditional.merges.size(); ++m) {
+        const int k = side == 1 ? conditional.true_input[m] : 1 - conditional.true_input[m];
+        outputs.push_back(nodes.item(conditional.merges[m]).inputs[static_cast<size_t>(k)]);
+      }
+      return evaluate(inner, outputs);
+    };
+  };
+  const std::vector<RegionBody> branches{branch(1), branch(0)};
+  const NodeDef& node = *nodes.item(conditional.merges[0]).node;
+  const Operands results = TRY(or_failures(
+      frame, node, conditional.merges.size(),
+      choose(frame, node, "if", TRY(get(frame, conditional.predicate)), arguments, branches)));
+  for (size_t m = 0; m < conditional.merges.size(); ++m) {
+    note(frame, *nodes.item(conditional.merges[m]).node, Fate::mapped);
+    frame.results[conditional.merges[m]] = merge_results(results[m]);
+  }
+  return {};
+}
+
+}  // namespace tenon::tf
