@@ -166,13 +166,30 @@ Status require_plain(int64_t element_type) {
   return {};
 }
 
+// Strings are spelt and read as decimal numbers.
+Result<Values> cast_to(RuleContext& c, DType to) {
+  Value* x = c.in(0);
+  const DType from = x->dtype();
+  if (from == to) return Values{x};
+  if (to == DType::string) {
+    if (from == DType::f16 || from == DType::bf16) x = TRY(c.cast(x, DType::f32));
+    return one(c.op("text_from_number", {x}, {{"style", std::string("shortest")}}));
+  }
+  if (from == DType::string) {
+    const bool direct = to == DType::f32 || to == DType::f64 || to == DType::i32 || to == DType::i64;
+    const DType read = direct ? to : is_int(to) ? DType::i64 : DType::f32;
+    return one(c.cast(TRY(c.op("number_from_text", {x}, {{"dtype", read}})), to));
+  }
+  return one(c.cast(x, to));
+}
+
 Result<Values> cast(RuleContext& c) {
   TRY(require_plain(TRY(c.get_int("to"))));
-  return one(c.cast(c.in(0), TRY(c.get_dtype("to"))));
+  return cast_to(c, TRY(c.get_dtype("to")));
 }
 
 Result<Values> cast_like(RuleContext& c) {
-  return one(c.cast(c.in(0), c.in(1)->dtype()));
+  return cast_to(c, c.in(1)->dtype());
 }
 
 Result<Values> bit_cast(RuleContext& c) {

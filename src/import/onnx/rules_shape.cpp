@@ -20,7 +20,11 @@ Result<Values> reshape(RuleContext& c) {
 }
 
 Result<Values> flatten(RuleContext& c) {
-  return one(as_matrix(c, c.in(0), TRY(c.get_int("axis", 1))));
+  const int64_t axis = TRY(c.get_int("axis", 1));
+  const Shape& x = c.in(0)->shape();
+  if (x.ranked() && (axis < -x.rank() || axis > x.rank()))
+    return invalid_model(fmt::format("axis {} of {} dimensions", axis, x.rank()));
+  return one(as_matrix(c, c.in(0), axis));
 }
 
 // Squeeze and Unsqueeze: axes were an attribute before opset 13.
@@ -95,7 +99,9 @@ Result<Values> space_to_depth(RuleContext& c) {
   const std::string mode = TRY(c.get_string("mode", "DCR"));
   if (mode == "DCR") return one(channels_first(c, y));
   const Dim channels = x->shape()[x->shape().rank() - 1];
-  if (mode != "CRD" || !channels.known())
+  constexpr int64_t kMostBlock = 1 << 10, kMost = 1 << 24;
+  if (mode != "CRD" || !channels.known() || block > kMostBlock ||
+      channels.size() > kMost / (block * block))
     return unsupported(fmt::format("mode '{}' of {}", mode, x->type().to_string()));
   std::vector<int64_t> order;
   for (int64_t channel = 0; channel < channels.size(); ++channel)
