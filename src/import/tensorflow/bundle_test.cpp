@@ -8,7 +8,6 @@
 
 #include "base/hash.h"
 #include "import/tensorflow/saved_model.h"
-#include "import/tensorflow/snappy.h"
 
 namespace tenon::tf {
 namespace {
@@ -90,23 +89,6 @@ std::vector<float> floats(const TensorValue& value) {
   std::vector<float> out(value.data.bytes.size() / 4);
   std::memcpy(out.data(), value.data.bytes.data(), value.data.bytes.size());
   return out;
-}
-
-TEST(TensorflowSnappy, DecompressesLiteralsAndCopies) {
-  // "abcd" literal, then a copy of 8 from 4 back (overlapping).
-  EXPECT_EQ(*snappy_decompress(as_bytes("\x0c\x0c"
-                                        "abcd"
-                                        "\x11\x04")),
-            "abcdabcdabcd");
-  EXPECT_FALSE(snappy_decompress(as_bytes("\x0c\x0c"
-                                          "abcd"
-                                          "\x11\x05"))
-                   .ok());
-  EXPECT_FALSE(snappy_decompress(as_bytes("\x0c\x0c"
-                                          "abc"))
-                   .ok());
-  EXPECT_FALSE(snappy_decompress(as_bytes("\xff\xff\xff\xff\x0f\x0c")).ok());
-  EXPECT_FALSE(snappy_decompress({}).ok());
 }
 
 TEST(TensorflowTable, ReadsPlainAndCompressedBlocks) {

@@ -1,15 +1,17 @@
 #include "import/tensorflow/table.h"
 
 #include <fmt/format.h>
+#include <snappy.h>
 
 #include "base/hash.h"
-#include "import/tensorflow/snappy.h"
 #include "import/tensorflow/varint.h"
 
 namespace tenon::tf {
 namespace {
 
 constexpr uint64_t kMagic = 0xdb4775248b80fb57ull;
+// No element of a Snappy buffer expands a byte to more than this.
+constexpr size_t kMaxExpansion = 64;
 constexpr size_t kFooterSize = 48;
 constexpr size_t kBlockTrailerSize = 5;  // compression kind, masked CRC
 
@@ -40,7 +42,13 @@ Result<Bytes> read_block(Bytes file, const BlockHandle& handle, std::string& sto
   if (kind != 1)
     return unsupported(
         fmt::format("the block at {} has the unknown compression {}", handle.offset, kind));
-  storage = TRY(snappy_decompress(content));
+  const std::string_view compressed = as_text(content);
+  size_t size = 0;
+  const bool sized = snappy::GetUncompressedLength(compressed.data(), compressed.size(), &size) &&
+                     size <= compressed.size() * kMaxExpansion;
+  if (sized) storage.resize(size);
+  if (!sized || !snappy::RawUncompress(compressed.data(), compressed.size(), storage.data()))
+    return invalid_model(fmt::format("the compressed block at {} is damaged", handle.offset));
   return as_bytes(storage);
 }
 
