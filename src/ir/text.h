@@ -25,6 +25,9 @@ enum class TextForm : uint8_t { kShort, kFull };
 std::string print_graph(const Graph& graph, TextForm form = TextForm::kShort);
 std::string print_graphs(std::span<const NamedGraph> graphs, TextForm form = TextForm::kShort);
 
+// The value of an attribute as it stands after name=.
+std::string print_attribute(const AttrValue& value);
+
 // Parses a whole text: one graph or more, and their data. Types may be left out where inference
 // knows them. `file` is for errors, which say file:line:column. Errors: invalid_model. Memory is
 // bounded by the text and 512 MiB of splat and random constants.

@@ -46,6 +46,10 @@ class Printer {
     out += ")\n" + margin + "}\n";
   }
 
+  void attribute(const AttrValue& attr) {
+    std::visit([&](const auto& v) { out += attribute_text(v); }, attr);
+  }
+
   std::string out;
 
  private:
@@ -129,9 +133,6 @@ class Printer {
     if (any) out += "}";
   }
 
-  void attribute(const AttrValue& attr) {
-    std::visit([&](const auto& v) { out += attribute_text(v); }, attr);
-  }
   static std::string attribute_text(int64_t v) { return std::to_string(v); }
   static std::string attribute_text(double v) { return double_text(v); }
   static std::string attribute_text(bool v) { return v ? "true" : "false"; }
@@ -153,6 +154,13 @@ class Printer {
 };
 
 }  // namespace
+
+std::string print_attribute(const AttrValue& value) {
+  text::TensorData large;
+  Printer printer(large);
+  printer.attribute(value);
+  return printer.out;
+}
 
 std::string print_graph(const Graph& graph, TextForm form) {
   text::TensorData large;

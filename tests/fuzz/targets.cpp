@@ -105,6 +105,19 @@ Status tenon_file(const std::string& bytes, const std::string&) {
   return {};
 }
 
+Status tn(const std::string& bytes, const std::string& scratch) {
+  const fs::path path = fs::path(scratch) / "graph.tn";
+  write(path, bytes);
+  TRY(compile_model(path.string(), {}));
+  return {};
+}
+
+// The input of a golden test.
+std::string first_case(const std::string& path) {
+  const auto text = read_text_file(path);
+  return text.ok() ? text->substr(0, text->find("----")) : std::string();
+}
+
 const std::vector<Target> kTargets = {
     {"graph_def",
      "a GraphDef, compiled",
@@ -127,6 +140,12 @@ const std::vector<Target> kTargets = {
      {{"tests/fixtures/tf", "variables.index"}, {"examples", "variables.index"}},
      checkpoint},
     {"onnx", "an ONNX model, compiled", false, {{"tests/fixtures/onnx", ".onnx"}}, compile_bytes},
+    {"tn",
+     "a graph in Tenon's text form, compiled",
+     true,
+     {{"tests/passes", ".tn"}, {"tests/ir", ".tn"}},
+     tn,
+     first_case},
     {"npy", "a NumPy array", false, {{"examples", ".npy"}}, npy},
     {"tenon_file",
      "a .tenon file with valid checksums, loaded and planned",

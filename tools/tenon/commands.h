@@ -25,5 +25,6 @@ void add_opt(CLI::App& app, Action& action);
 void add_dump(CLI::App& app, Action& action);
 void add_bisect(CLI::App& app, Action& action);
 void add_reduce(CLI::App& app, Action& action);
+void add_docs(CLI::App& app, Action& action);
 
 }  // namespace tenon::tool

@@ -92,15 +92,42 @@ Status diff_structure(const DiffArguments& args) {
   return invalid_model("the graphs differ");
 }
 
-// The value each node of the user's model was last seen as.
-Result<std::map<std::string, Tensor>> layer_values(const Runnable& runnable,
-                                                   std::span<const Tensor> inputs) {
-  std::map<std::string, Tensor> layers;
+struct Layer {
+  std::vector<std::string> origins;
+  Tensor value;
+};
+
+Result<std::vector<Layer>> layer_values(const Runnable& runnable, std::span<const Tensor> inputs) {
+  std::vector<Layer> layers;
   TRY(interpret(*runnable.graph, inputs, [&](const Node& node, std::span<const Tensor> results) {
     if (!node.origins.empty() && !results.empty() && !node.is("const"))
-      layers[node.origins.back()] = results[0];
+      layers.push_back({node.origins, results[0]});
   }));
   return layers;
+}
+
+// A fused layer stands for several of the other side; its result is that of one of them, the one
+// that is nearest. Layers without a counterpart of their type are left out.
+std::vector<OutputDifference> compare_layers(const std::vector<Layer>& actual,
+                                             const std::vector<Layer>& expected) {
+  std::multimap<std::string_view, const Layer*> by_origin;
+  for (const Layer& layer : expected)
+    for (const std::string& origin : layer.origins) by_origin.emplace(origin, &layer);
+  std::vector<OutputDifference> differences;
+  for (const Layer& layer : actual) {
+    std::optional<OutputDifference> nearest;
+    for (const std::string& origin : layer.origins) {
+      const auto [first, last] = by_origin.equal_range(origin);
+      for (auto it = first; it != last; ++it) {
+        if (it->second->value.type() != layer.value.type()) continue;
+        const Difference d = compare(layer.value, it->second->value);
+        if (!nearest || d.relative_l2 < nearest->difference.relative_l2)
+          nearest = OutputDifference{"layer " + origin, d};
+      }
+    }
+    if (nearest) differences.push_back(std::move(*nearest));
+  }
+  return differences;
 }
 
 Status diff_values(const DiffArguments& args) {
@@ -112,15 +139,8 @@ Status diff_values(const DiffArguments& args) {
     return invalid_model(fmt::format("{} inputs and {} outputs against {} and {}", a.inputs.size(),
                                      a.outputs.size(), b.inputs.size(), b.outputs.size()));
   std::vector<OutputDifference> differences;
-  if (args.layers) {
-    const auto actual = TRY(layer_values(a, inputs));
-    const auto expected = TRY(layer_values(b, inputs));
-    // A fused layer may stand for more than the one it is named after: other shapes are no match.
-    for (const auto& [name, tensor] : expected)
-      if (const auto found = actual.find(name);
-          found != actual.end() && found->second.type() == tensor.type())
-        differences.push_back({"layer " + name, compare(found->second, tensor)});
-  }
+  if (args.layers)
+    differences = compare_layers(TRY(layer_values(a, inputs)), TRY(layer_values(b, inputs)));
   const auto actual = TRY(a.run(inputs));
   const auto expected = TRY(b.run(inputs));
   for (size_t i = 0; i < actual.size() && i < expected.size(); ++i)

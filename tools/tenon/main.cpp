@@ -25,6 +25,7 @@ int main(int argc, char** argv) {
   tenon::tool::add_dump(app, action);
   tenon::tool::add_bisect(app, action);
   tenon::tool::add_reduce(app, action);
+  tenon::tool::add_docs(app, action);
   try {
     app.parse(argc, argv);
     const tenon::Status status = action();

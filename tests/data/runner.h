@@ -1,0 +1,57 @@
+// The data-driven tests: cases are text files under tests/, the code here only runs them.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "ir/named_graph.h"
+#include "tensor/compare.h"
+
+namespace tenon::data_tests {
+
+struct Options {
+  std::string filter;  // a word the names must contain
+  bool bless = false;  // rewrite what golden tests expect
+};
+
+// Runs tests by name and counts them.
+class Runner {
+ public:
+  explicit Runner(Options options) : options_(std::move(options)) {}
+
+  const Options& options() const { return options_; }
+  bool wanted(const std::string& name) const {
+    return name.find(options_.filter) != std::string::npos;
+  }
+  // Runs the test unless the filter leaves it out; an error is a failure and is printed.
+  void run(const std::string& name, const std::function<Status()>& test);
+  void skip(const std::string& name, const std::string& reason);
+  // "N passed, N failed, N skipped"; the exit status.
+  int finish() const;
+
+ private:
+  Options options_;
+  int passed_ = 0, failed_ = 0, skipped_ = 0;
+};
+
+// Sorted paths of the files in tests/FOLDER that end so.
+std::vector<std::string> files_in(const std::string& folder, const std::string& ending);
+std::vector<std::string> split_lines(const std::string& text);
+
+// Inputs for a graph: open dimensions are 3 (the first) or 2; values from the seed.
+Result<std::vector<Tensor>> random_inputs(const Graph& graph, uint32_t seed);
+// What must hold of any graph: its text and its file read back as the same graph.
+Status check_round_trips(const Graph& graph);
+// Runs the graph on the CPU device, through the bytes of a .tenon file.
+Result<std::vector<Tensor>> run_on_cpu(const Graph& graph, std::span<const Tensor> inputs);
+Status expect_close(std::span<const Tensor> actual, std::span<const Tensor> expected,
+                    double tolerance, const std::string& what);
+
+// One function per kind of test.
+void run_op_cases(Runner& runner);       // tests/ops/*.test
+void run_golden_cases(Runner& runner);   // tests/{ir,passes}/*.tn, tests/import
+void run_random_graphs(Runner& runner);  // optimised graphs compute what they did before
+
+}  // namespace tenon::data_tests
