@@ -7,17 +7,6 @@
 namespace tenon {
 namespace {
 
-// The input elements, with their weights, that make up one output element along an axis.
-struct Taps {
-  std::vector<int64_t> index;
-  std::vector<double> weight;
-
-  void add(int64_t i, double w) {
-    index.push_back(i);
-    weight.push_back(w);
-  }
-};
-
 // Where output element o of spatial axis `axis` lies in the input.
 double position(const Resize& op, size_t axis, int64_t o, int64_t in, int64_t out) {
   const double scale = axis < op.scales.size() ? op.scales[axis] : 0;
@@ -70,8 +59,8 @@ double filter(ResizeMode mode, double a, double d) {
   return d < 2 ? ((a * d - 5 * a) * d + 8 * a) * d - 4 * a : 0;
 }
 
-Taps taps_of(const Resize& op, size_t axis, int64_t o, int64_t in, int64_t out) {
-  Taps taps;
+ResizeTaps taps_of(const Resize& op, size_t axis, int64_t o, int64_t in, int64_t out) {
+  ResizeTaps taps;
   const double scale = axis < op.scales.size() ? op.scales[axis] : 0;
   const double ratio = scale > 0 ? scale : static_cast<double>(out) / static_cast<double>(in);
   if (op.mode == ResizeMode::area) {
@@ -106,14 +95,6 @@ Taps taps_of(const Resize& op, size_t axis, int64_t o, int64_t in, int64_t out) 
   return taps;
 }
 
-// The taps of all output elements along spatial axis i.
-std::vector<Taps> axis_taps(const Resize& op, size_t i, int64_t in, int64_t out) {
-  std::vector<Taps> all;
-  all.reserve(static_cast<size_t>(out));
-  for (int64_t o = 0; o < out; ++o) all.push_back(taps_of(op, i, o, in, out));
-  return all;
-}
-
 void eval_nearest(const Resize& op, const Tensor& x, Tensor& y) {
   const int rank = x.rank();
   std::vector<std::vector<int64_t>> sources(static_cast<size_t>(rank));
@@ -122,7 +103,7 @@ void eval_nearest(const Resize& op, const Tensor& x, Tensor& y) {
     if (a == 0 || a == rank - 1)
       for (int64_t i = 0; i < x.dim(a); ++i) list.push_back(i);
     else
-      for (const Taps& t : axis_taps(op, static_cast<size_t>(a) - 1, x.dim(a), y.dim(a)))
+      for (const ResizeTaps& t : op.axis_taps(static_cast<size_t>(a) - 1, x.dim(a), y.dim(a)))
         list.push_back(t.index[0]);
   }
   visit_storage(x.dtype(), [&](auto tag) {
@@ -166,6 +147,13 @@ void extrapolate(const Resize& op, const std::vector<int64_t>& in, Tensor& y) {
 }
 
 }  // namespace
+
+std::vector<ResizeTaps> Resize::axis_taps(size_t axis, int64_t in, int64_t out) const {
+  std::vector<ResizeTaps> all;
+  all.reserve(static_cast<size_t>(out));
+  for (int64_t o = 0; o < out; ++o) all.push_back(taps_of(*this, axis, o, in, out));
+  return all;
+}
 
 Result<TensorTypes> Resize::infer(const InferContext& context) const {
   TensorType out = context.type(0);
@@ -236,10 +224,10 @@ Status Resize::eval(EvalContext& context) const {
     now[a] = out;
     const int64_t size = TRY(checked_elements(now, sizeof(double)));
     std::vector<double> next(static_cast<size_t>(size));
-    const auto taps = axis_taps(*this, a - 1, in, out);
+    const auto taps = axis_taps(a - 1, in, out);
     for (int64_t n = 0; n < outer; ++n)
       for (int64_t o = 0; o < out; ++o) {
-        const Taps& t = taps[static_cast<size_t>(o)];
+        const ResizeTaps& t = taps[static_cast<size_t>(o)];
         double* to = next.data() + (n * out + o) * inner;
         for (size_t k = 0; k < t.index.size(); ++k) {
           const double* from = values.data() + (n * in + t.index[k]) * inner;

@@ -36,6 +36,17 @@ constexpr std::span<const std::string_view> enum_names(NearestRounding) {
   return kNearestRoundingNames;
 }
 
+// The input elements, with their weights, that make up one output element along an axis.
+struct ResizeTaps {
+  std::vector<int64_t> index;
+  std::vector<double> weight;
+
+  void add(int64_t i, double w) {
+    index.push_back(i);
+    weight.push_back(w);
+  }
+};
+
 // resize(x [N, spatial…, C], sizes [spatial]) → [N, sizes…, C].
 struct Resize {
   ResizeMode mode = ResizeMode::nearest;
@@ -71,6 +82,9 @@ struct Resize {
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;
+
+  // Of every output element along a spatial axis; along several axes weights multiply.
+  std::vector<ResizeTaps> axis_taps(size_t axis, int64_t in, int64_t out) const;
 };
 
 }  // namespace tenon

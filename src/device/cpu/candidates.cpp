@@ -6,9 +6,11 @@ namespace tenon::cpu {
 std::span<const KernelCandidate> kernel_candidates() {
   static const std::vector<KernelCandidate> all = [] {
     std::vector<KernelCandidate> list;
-    for (const auto group : {conv_candidates(), pool_candidates(), matmul_candidates(),
-                             pointwise_candidates(), typed_candidates(), row_candidates(),
-                             movement_candidates(), recurrent_candidates(), attention_candidates()})
+    for (const auto group :
+         {conv_candidates(), conv_transpose_candidates(), pool_candidates(), resize_candidates(),
+          batch_norm_candidates(), depth_space_candidates(), matmul_candidates(),
+          pointwise_candidates(), typed_candidates(), row_candidates(), movement_candidates(),
+          recurrent_candidates(), attention_candidates()})
       list.insert(list.end(), group.begin(), group.end());
     return list;
   }();

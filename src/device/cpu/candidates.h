@@ -7,10 +7,14 @@
 
 namespace tenon::cpu {
 
+std::span<const KernelCandidate> batch_norm_candidates();
 std::span<const KernelCandidate> conv_candidates();
+std::span<const KernelCandidate> conv_transpose_candidates();
+std::span<const KernelCandidate> depth_space_candidates();
 std::span<const KernelCandidate> matmul_candidates();
 std::span<const KernelCandidate> pointwise_candidates();
 std::span<const KernelCandidate> pool_candidates();
+std::span<const KernelCandidate> resize_candidates();
 std::span<const KernelCandidate> typed_candidates();
 std::span<const KernelCandidate> row_candidates();
 std::span<const KernelCandidate> movement_candidates();

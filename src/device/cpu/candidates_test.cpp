@@ -113,6 +113,13 @@ void check(const Case& c) {
   }
 }
 
+// The reference's first result.
+Tensor evaluate_like(const Case& c) {
+  const auto op = create_op(c.op);
+  for (const auto& [name, value] : c.attributes) EXPECT_TRUE(set_attr(*op, name, value).ok());
+  return (*evaluate(*op, c.inputs, 1))[0];
+}
+
 TEST(KernelsAgainstReference, Rows) {
   for (const int64_t axis : {0, 1, 2, -1})
     for (const std::string_view op : {"softmax", "log_softmax"})
@@ -126,6 +133,117 @@ TEST(KernelsAgainstReference, Rows) {
     check({"layer_norm", {f32({4, 5, 24}), Tensor(), f32(row)}, {{"axis", axis}}, "", 1, 1e-5});
     check({"rms_norm", {f32({4, 5, 24}), f32(row)}, {{"axis", axis}}, "", 1, 1e-5});
   }
+}
+
+TEST(KernelsAgainstReference, Convolutions) {
+  using Ints = std::vector<int64_t>;
+  struct Layer {
+    std::string_view kernel;
+    Ints x, w;
+    Attributes attributes;
+  };
+  const Ints pads{1, 2, 0, 1};
+  for (const Layer& layer :
+       {Layer{"gemm", {2, 5, 6, 7}, {1, 1, 7, 20}, {}},
+        {"gemm_strip", {2, 9, 8, 3}, {3, 5, 3, 20}, {{"strides", Ints{2, 1}}, {"pads", pads}}},
+        {"gemm_indirect", {2, 9, 8, 20}, {3, 3, 20, 9}, {{"dilations", Ints{2, 1}}}},
+        {"gemm_indirect", {1, 9, 8, 6}, {3, 3, 3, 8}, {{"groups", 2}, {"pads", pads}}},
+        {"depthwise", {2, 9, 8, 6}, {3, 3, 1, 12}, {{"groups", 6}, {"pads", pads}}},
+        {"gemm_indirect", {1, 30, 18}, {5, 18, 4}, {{"strides", Ints{3}}}},
+        {"gemm_indirect", {1, 4, 5, 6, 18}, {2, 3, 3, 18, 4}, {}}})
+    for (const bool constant : {false, true})
+      for (const std::string_view activation : {"none", "relu", "silu"}) {
+        Attributes attributes = layer.attributes;
+        attributes.push_back({"activation", std::string(activation)});
+        Case c{"conv", {f32(layer.x), f32(layer.w)}, attributes, layer.kernel, 1, 2e-5, constant};
+        check(c);
+        c.inputs.push_back(f32({layer.w.back()}));
+        check(c);
+        const auto y = evaluate_like(c);
+        c.inputs.push_back(f32(y.dims()));
+        check(c);
+      }
+  for (const Layer& layer :
+       {Layer{"", {2, 4, 5, 6}, {2, 2, 7, 6}, {{"strides", Ints{2, 2}}}},
+        {"", {1, 4, 5, 6}, {3, 4, 7, 6}, {{"strides", Ints{2, 3}}, {"pads", pads}}},
+        {"", {1, 4, 5, 6}, {3, 3, 3, 6}, {{"groups", 2}, {"output_padding", Ints{0, 2}}}},
+        {"", {1, 9, 6}, {4, 1, 6}, {{"groups", 6}, {"strides", Ints{2}}}}}) {
+    Case c{"conv_transpose",
+           {f32(layer.x), f32(layer.w)},
+           layer.attributes,
+           "phase_convs",
+           1,
+           2e-5,
+           true};
+    check(c);
+    c.attributes.push_back({"activation", std::string("relu")});
+    c.inputs.push_back(f32({evaluate_like(c).dims().back()}));
+    check(c);
+  }
+}
+
+TEST(KernelsAgainstReference, PoolsAndNorms) {
+  using Ints = std::vector<int64_t>;
+  for (const std::string_view op : {"max_pool", "avg_pool"})
+    for (const bool ceil : {false, true}) {
+      const Attributes base = {{"ceil_mode", ceil}};
+      const auto with = [&](Attributes more) {
+        more.insert(more.end(), base.begin(), base.end());
+        return more;
+      };
+      check({op,
+             {f32({2, 9, 8, 5})},
+             with({{"kernel", Ints{3, 2}}, {"strides", Ints{2, 2}}, {"pads", Ints{1, 0, 1, 1}}}),
+             "window_rows",
+             1,
+             1e-6});
+      check({op, {f32({1, 7, 7, 40})}, with({{"kernel", Ints{7, 7}}}), "window_rows", 1, 1e-6});
+      check({op,
+             {f32({1, 20, 3})},
+             with({{"kernel", Ints{4}}, {"dilations", Ints{3}}}),
+             "window_rows",
+             1,
+             1e-6});
+    }
+  check({"avg_pool",
+         {f32({2, 9, 8, 5})},
+         {{"kernel", Ints{3, 3}}, {"pads", Ints{1, 1, 1, 1}}, {"count_include_pad", true}},
+         "window_rows",
+         1,
+         1e-6});
+  for (const int64_t c : {1, 16, 21})
+    check(
+        {"batch_norm",
+         {f32({2, 5, 3, c}), f32({c}), f32({c}), f32({c}), random_tensor(DType::f32, {c}, 0.1, 2)},
+         {},
+         "channel_rows",
+         1,
+         1e-5});
+}
+
+TEST(KernelsAgainstReference, Resampling) {
+  const auto sizes = [](std::vector<int64_t> values) { return ints(std::move(values)); };
+  for (const std::string_view mode : {"nearest", "linear", "cubic", "area"})
+    for (const std::string_view coordinate : {"half_pixel", "align_corners", "asymmetric"})
+      for (const int64_t c : {1, 3, 8, 21}) {
+        const Attributes attributes = {{"mode", std::string(mode)},
+                                       {"coordinate", std::string(coordinate)}};
+        const std::string_view kernel = mode == "nearest" ? "nearest_rows" : "weighted_rows";
+        check({"resize", {f32({2, 5, 6, c}), sizes({10, 12})}, attributes, kernel, 1, 1e-5});
+        check({"resize", {f32({2, 9, 7, c}), sizes({4, 5})}, attributes, kernel, 1, 1e-5});
+        check({"resize", {f32({1, 9, c}), sizes({13})}, attributes, kernel, 1, 1e-5});
+        check({"resize", {f32({1, 2, 3, 4, c}), sizes({3, 3, 9})}, attributes, kernel, 1, 1e-5});
+      }
+  check({"resize",
+         {random_tensor(DType::u8, {1, 5, 5, 3}, 0, 255), sizes({7, 11})},
+         {},
+         "nearest_rows"});
+  for (const std::string_view mode : {"dcr", "crd"})
+    check({"depth_to_space",
+           {f32({2, 3, 5, 36})},
+           {{"block", 3}, {"mode", std::string(mode)}},
+           "move_blocks"});
+  check({"space_to_depth", {f32({2, 6, 8, 5})}, {{"block", 2}}, "move_blocks"});
 }
 
 TEST(KernelsAgainstReference, Reductions) {

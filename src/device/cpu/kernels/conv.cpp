@@ -278,7 +278,7 @@ StripPlan plan_strip(const ConvParams& p, int threads, const KernelTable& table)
 const char* strip_refusal(const ConvParams& p) {
   if (p.groups != 1) return "the channels are grouped";
   if (p.in_channels >= kFewChannels) return "enough channels to read windows in place";
-  if (p.kernel[2] == 1) return "the kernel's rows are single pixels";
+  if (p.kernel[2] <= 1 || volume(p.kernel) == 0) return "the kernel's rows are single pixels";
   if (p.dilation[2] != 1) return "the kernel's rows are dilated";
   return nullptr;
 }

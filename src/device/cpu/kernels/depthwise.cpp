@@ -10,7 +10,8 @@
 namespace tenon::cpu {
 namespace {
 
-constexpr int64_t kMaxChannelBlock = 1024;
+// Floats of input that stay in L1 from one row of output to the next.
+constexpr int64_t kMaxRowFloats = 7 << 10;
 // Multiply-adds worth a task.
 constexpr int64_t kTaskWork = 64 << 10;
 
@@ -80,8 +81,8 @@ void repeat_channels(const ConvParams& p, int64_t multiplier, ThreadPool& pool, 
 }  // namespace
 
 const char* depthwise_refusal(const ConvParams& p) {
-  if (p.groups == 1) return "not depthwise: one group";
-  if (p.groups != p.in_channels) return "not depthwise: several input channels a group";
+  if (p.groups == 1) return "the channels are not grouped";
+  if (p.groups != p.in_channels) return "a group has several input channels";
   return nullptr;
 }
 
@@ -107,12 +108,14 @@ void run_depthwise(const ConvParams& params, ThreadPool& pool, void* scratch,
     p.x_pixel_stride = p.in_channels = p.out_channels;
   }
   const int64_t rows = p.batch * p.out[0] * p.out[1];
-  const int64_t work = p.out[2] * pixels_of(p.kernel) * p.out_channels;
+  // Without taps the bias is left.
+  const int64_t work = p.out[2] * std::max<int64_t>(1, pixels_of(p.kernel)) * p.out_channels;
   if (rows <= 0 || work <= 0) return;
   // Few rows of many channels are cut by channels as well.
   const int64_t units = ceil_div(p.out_channels, kPanelColumns);
   const int64_t most = std::min(units, std::max<int64_t>(1, work / kTaskWork));
-  int64_t blocks = ceil_div(p.out_channels, kMaxChannelBlock);
+  const int64_t row_floats = (p.kernel[1] * p.in[2] + 1) * kPanelColumns;
+  int64_t blocks = ceil_div(units, std::max<int64_t>(2, kMaxRowFloats / row_floats));
   if (pool.threads() > 1 && rows < 8 * pool.threads())
     blocks = std::clamp(ceil_div(8 * pool.threads(), rows), blocks, std::max(blocks, most));
   const int64_t block = ceil_div(units, blocks) * kPanelColumns;

@@ -35,6 +35,9 @@ struct KernelTable {
   void (*gemm_block)(const GemmBlock& block) = nullptr;
   void (*depthwise_row)(const DepthwiseRow& row) = nullptr;
   void (*pool_row)(const PoolRow& row) = nullptr;
+  // y[i] = sum over t < count of weights[t] * x[t][i], for i < n.
+  void (*weighted_sum)(const float* const* x, const float* weights, int64_t count, float* y,
+                       int64_t n) = nullptr;
 
   void (*activate)(const Activation& activation, const float* x, float* y, size_t n) = nullptr;
   void (*unary[kUnaryOps])(const float* x, float* y, size_t n) = {};

@@ -22,6 +22,7 @@ struct Tile {
   int64_t run;
   const float* b;         // the first vector of a row of B
   int64_t second_vector;  // the second one, floats after the first
+  int64_t ahead;          // floats from a row of B to the one to fetch; 0 for none
 };
 
 // Adds one step of k to the accumulators.
@@ -54,6 +55,7 @@ TENON_INLINE void multiply(const Tile& tile, Floats (&acc)[kM][kN]) {
   for (int i = 0; i < kSets * kM * kN; ++i) sums[i / (kM * kN)][i / kN % kM][i % kN] = Floats{};
   const float* b = tile.b;
   const int64_t second = kLanes == kPanelColumns ? tile.second_vector : kLanes;
+  const int64_t ahead = tile.ahead;
   const float* const* rows = tile.rows;
   for (int64_t t = 0; t < tile.taps; ++t, rows += kRows) {
     const float* a[kM];
@@ -62,6 +64,7 @@ TENON_INLINE void multiply(const Tile& tile, Floats (&acc)[kM][kN]) {
     int64_t k = 0;
     // Unrolling further was slower: the compiler renames accumulators with extra moves.
     for (; k + kSets <= tile.run; k += kSets, b += kSets * kStep) {
+      if constexpr (kSets == 1) __builtin_prefetch(b + ahead, 0, 2);
 #pragma GCC unroll 4
       for (int u = 0; u < kSets; ++u) step<kM, kN>(a, k + u, b + u * kStep, second, sums[u]);
     }
@@ -141,7 +144,8 @@ void gemm_block(const GemmBlock& block) {
               block.taps,
               block.run,
               block.b + column / kPanelColumns * block.b_panel_stride,
-              block.b_panel_stride};
+              block.b_panel_stride,
+              0};
     for (int64_t row = 0; row < block.m; row += kRows) {
       const int rows = static_cast<int>(block.m - row < kRows ? block.m - row : kRows);
       if (block.pieces != nullptr) {
@@ -149,6 +153,11 @@ void gemm_block(const GemmBlock& block) {
       } else {
         for (int r = 0; r < rows; ++r) plain_rows[r] = block.a + (row + r) * block.lda;
       }
+      // The first tiles of rows fetch the next panels, one each, while they compute.
+      const int64_t panel = kColumns / kPanelColumns + row / kRows;
+      const bool fetches =
+          row < kRows * (kColumns / kPanelColumns) && column + panel * kPanelColumns < block.n;
+      tile.ahead = fetches ? panel * block.b_panel_stride : 0;
       functions[rows - 1](block, tile, row, column, columns);
       if (block.post.kind != ActivationKind::kNone)
         for (int r = 0; r < rows; ++r) {

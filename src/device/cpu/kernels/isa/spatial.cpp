@@ -212,8 +212,8 @@ void depthwise_any(const DepthwiseRow& row) {
     int64_t begin = 0, end = row.taps[2];
     while (begin < end && first + begin * row.dilation < 0) ++begin;
     while (end > begin && first + (end - 1) * row.dilation >= row.in) --end;
-    int64_t count = 1;
-    if (begin == 0 && end == row.taps[2]) {
+    int64_t count = row.taps[2] == 0 ? row.pixels - pixel : 1;
+    if (begin == 0 && end == row.taps[2] && end > 0) {
       const int64_t last = first + (end - 1) * row.dilation;
       count += (row.in - 1 - last) / row.stride;
       if (count > row.pixels - pixel) count = row.pixels - pixel;
@@ -236,11 +236,28 @@ void pool_row(const PoolRow& row) {
   for_pixels(row, row.average ? kPool<true> : kPool<false>);
 }
 
+TENON_INLINE Floats weighted(const float* const* x, const float* weights, int64_t count, int64_t i,
+                             int lanes) {
+  Floats sum{};
+  for (int64_t t = 0; t < count; ++t)
+    accumulate(sum, load_lanes(x[t] + i, lanes), splat(weights[t]));
+  return sum;
+}
+
+void weighted_sum(const float* const* x, const float* weights, int64_t count, float* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(y + i, weighted(x, weights, count, i, kLanes));
+  if (i == n) return;
+  const int rest = static_cast<int>(n - i);
+  store_part(y + i, weighted(x, weights, count, i, rest), rest);
+}
+
 }  // namespace
 
 void fill_spatial(KernelTable& table) {
   table.depthwise_row = depthwise_row;
   table.pool_row = pool_row;
+  table.weighted_sum = weighted_sum;
 }
 
 }  // namespace tenon::cpu::TENON_ISA

@@ -1,0 +1,86 @@
+// conv_transpose on the convolution kernels, one convolution per phase of the strides.
+#include "ops/conv_transpose.h"
+
+#include <algorithm>
+
+#include "device/cpu/candidates.h"
+#include "device/cpu/kernels/conv_transpose.h"
+
+namespace tenon::cpu {
+namespace {
+
+constexpr int kMaxSpatial = 3;
+
+ConvTransposeParams params_of(const StepInfo& s) {
+  const ConvTranspose& op = *s.op.as<ConvTranspose>();
+  const Shape& x = s.inputs[0].shape;
+  const Shape& y = s.outputs[0].shape;
+  ConvTransposeParams p;
+  p.batch = y[0].size();
+  const int spatial = x.rank() - 2;
+  for (int i = 0; i < spatial; ++i) {
+    const int d = kMaxSpatial - spatial + i;
+    const auto u = static_cast<size_t>(i);
+    p.in[d] = x[i + 1].size();
+    p.out[d] = y[i + 1].size();
+    p.kernel[d] = s.in_dim(1, i);
+    if (!op.strides.empty()) p.stride[d] = op.strides[u];
+    if (!op.dilations.empty()) p.dilation[d] = op.dilations[u];
+    if (!op.pads.empty()) p.pad_begin[d] = op.pads[u];
+  }
+  p.groups = op.groups;
+  p.in_channels = x[spatial + 1].size();
+  p.out_channels = y[spatial + 1].size();
+  p.activation = to_kernel(op.activation, op.alpha, op.beta);
+  return p;
+}
+
+std::string refuses(const StepInfo& s) {
+  if (!all_f32(s)) return "only f32";
+  if (s.inputs[0].shape.rank() - 2 > kMaxSpatial) return "more than three spatial dimensions";
+  if (s.constants[1] == nullptr) return "the filter is not constant";
+  if (ConvTransposePlan::phases(params_of(s)) > ConvTransposePlan::kMaxPhases)
+    return "the strides are too large";
+  return {};
+}
+
+class ConvTransposeKernel final : public Kernel {
+ public:
+  explicit ConvTransposeKernel(const StepInfo& s)
+      : plan_(params_of(s)), scratch_(plan_.scratch_bytes(s.threads)) {
+    const float* filter = s.constants[1]->data<float>();
+    // What decides the taps of the phases.
+    const ConvTransposeParams p = params_of(s);
+    std::string kind = "phases/" + std::to_string(p.groups);
+    for (int d = 0; d < kMaxSpatial; ++d)
+      for (const int64_t v :
+           {p.stride[d], p.dilation[d], p.pad_begin[d], std::min(p.stride[d], p.out[d])})
+        kind += "," + std::to_string(v);
+    packed_ = s.packs.get(filter, kind, plan_.filter_floats(),
+                          [&](float* out) { plan_.pack_filter(filter, out); });
+  }
+  int64_t scratch_bytes() const override { return scratch_; }
+  Status run(const RunContext& c) const override {
+    plan_.run(c.in(0), packed_.get(), c.in(2), c.out(0), c.pool, c.scratch);
+    return {};
+  }
+
+ private:
+  ConvTransposePlan plan_;
+  int64_t scratch_ = 0;
+  PackStore::Packed packed_;
+};
+
+std::unique_ptr<Kernel> make(const StepInfo& s) {
+  return std::make_unique<ConvTransposeKernel>(s);
+}
+
+constexpr KernelCandidate kCandidates[] = {{ConvTranspose::name, "phase_convs", refuses, make}};
+
+}  // namespace
+
+std::span<const KernelCandidate> conv_transpose_candidates() {
+  return kCandidates;
+}
+
+}  // namespace tenon::cpu

@@ -1,0 +1,163 @@
+// Transposed convolutions by phases.
+#include "device/cpu/kernels/conv_transpose.h"
+
+#include <numeric>
+
+#include "device/cpu/kernels/slots.h"
+#include "device/cpu/kernels/windows.h"
+
+namespace tenon::cpu {
+namespace {
+
+// The taps that output pixels o = q * stride + phase see along one dim: a progression, and where
+// the convolution that replaces them starts.
+struct PhaseDim {
+  int64_t taps = 0;
+  int64_t first = 0;     // the lowest tap
+  int64_t tap_step = 1;  // to the next
+  int64_t in_step = 1;   // input pixels that the next is before this one
+  int64_t start = 0;     // the input pixel of the lowest tap for q = 0
+};
+
+PhaseDim phase_dim(int64_t kernel, int64_t stride, int64_t dilation, int64_t pad, int64_t phase) {
+  PhaseDim dim;
+  const int64_t common = std::gcd(stride, dilation);
+  dim.tap_step = stride / common;
+  dim.in_step = dilation / common;
+  for (int64_t k = 0; k < std::min(kernel, dim.tap_step); ++k) {
+    const int64_t distance = phase + pad - k * dilation;
+    if (distance % stride != 0) continue;
+    dim.first = k;
+    dim.start = distance / stride;
+    dim.taps = ceil_div(kernel - k, dim.tap_step);
+    break;
+  }
+  return dim;
+}
+
+const ConvMethod& choose_method(const ConvParams& p) {
+  for (const ConvMethod& method : conv_methods())
+    if (method.refusal(p) == nullptr) return method;
+  return conv_methods().back();
+}
+
+constexpr int64_t kCopyFloats = 16 << 10;
+
+}  // namespace
+
+int64_t ConvTransposePlan::phases(const ConvTransposeParams& p) {
+  int64_t phases = 1;
+  for (int d = 0; d < 3; ++d) {
+    const int64_t n = std::min(p.stride[d], p.out[d]);
+    if (n > kMaxPhases) return kMaxPhases + 1;
+    phases *= n;
+  }
+  return phases;
+}
+
+ConvTransposePlan::ConvTransposePlan(const ConvTransposeParams& p) : p_(p) {
+  const int64_t count = phases(p);
+  for (int64_t index = 0; index < count; ++index) {
+    Phase phase;
+    ConvParams& c = phase.conv;
+    c.batch = p.batch;
+    c.in_channels = c.x_pixel_stride = p.in_channels;
+    c.out_channels = c.y_pixel_stride = p.out_channels;
+    c.groups = p.groups;
+    c.activation = p.activation;
+    int64_t rest = index, pixels = p.batch;
+    for (int d = 2; d >= 0; --d) {
+      const int64_t phases_here = std::min(p.stride[d], p.out[d]);
+      phase.first[d] = rest % phases_here;
+      rest /= phases_here;
+      const PhaseDim dim =
+          phase_dim(p.kernel[d], p.stride[d], p.dilation[d], p.pad_begin[d], phase.first[d]);
+      c.in[d] = p.in[d];
+      c.out[d] = ceil_div(p.out[d] - phase.first[d], p.stride[d]);
+      c.kernel[d] = dim.taps;
+      c.dilation[d] = dim.in_step;
+      // Taps run towards lower inputs; the convolution's run towards higher ones.
+      const int64_t last = std::max<int64_t>(0, dim.taps - 1);
+      c.pad_begin[d] = last * dim.in_step - dim.start;
+      phase.tap[d] = dim.first + last * dim.tap_step;
+      phase.tap_step[d] = -dim.tap_step;
+      pixels *= c.out[d];
+    }
+    phase.method = &choose_method(c);
+    phase.filter_offset = filter_floats_;
+    filter_floats_ += round_to_lines(phase.method->filter_floats(c) * 4) / 4;
+    phase.y_offset = y_floats_;
+    y_floats_ += round_to_lines(pixels * p.out_channels * 4) / 4;
+    phases_.push_back(phase);
+  }
+}
+
+void ConvTransposePlan::pack_filter(const float* filter, float* packed) const {
+  const int64_t in = p_.in_channels, group_in = in / p_.groups;
+  const int64_t out = p_.out_channels, group_out = out / p_.groups;
+  std::vector<float> plain;
+  for (const Phase& phase : phases_) {
+    const ConvParams& c = phase.conv;
+    const int64_t taps = c.kernel[0] * c.kernel[1] * c.kernel[2];
+    plain.resize(static_cast<size_t>(taps * group_in * out));
+    float* to = plain.data();
+    for (int64_t t = 0; t < taps; ++t) {
+      const int64_t at[3] = {t / c.kernel[2] / c.kernel[1], t / c.kernel[2] % c.kernel[1],
+                             t % c.kernel[2]};
+      int64_t tap = 0;
+      for (int d = 0; d < 3; ++d)
+        tap = tap * p_.kernel[d] + phase.tap[d] + at[d] * phase.tap_step[d];
+      const float* from = filter + tap * group_out * in;
+      for (int64_t i = 0; i < group_in; ++i)
+        for (int64_t o = 0; o < out; ++o)
+          *to++ = from[o % group_out * in + o / group_out * group_in + i];
+    }
+    phase.method->pack_filter(c, plain.data(), packed + phase.filter_offset);
+  }
+}
+
+int64_t ConvTransposePlan::scratch_bytes(int threads, const KernelTable& table) const {
+  int64_t most = 0;
+  for (const Phase& phase : phases_)
+    most = std::max(most, phase.method->scratch_bytes(phase.conv, threads, table));
+  return (interleaves() ? y_floats_ * 4 : 0) + most;
+}
+
+// Spreads the results of a phase over y.
+void ConvTransposePlan::interleave(const Phase& phase, const float* from, float* y,
+                                   ThreadPool& pool) const {
+  const int64_t(&out)[3] = phase.conv.out;
+  const int64_t channels = p_.out_channels, rows = p_.batch * out[0] * out[1];
+  const int64_t rows_per_task =
+      std::max<int64_t>(1, kCopyFloats / std::max<int64_t>(1, out[2] * channels));
+  pool.parallel_for(ceil_div(rows, rows_per_task), [&](int64_t task) {
+    const int64_t end = std::min(rows, (task + 1) * rows_per_task);
+    for (int64_t row = task * rows_per_task; row < end; ++row) {
+      const int64_t oh = row % out[1] * p_.stride[1] + phase.first[1];
+      const int64_t od = row / out[1] % out[0] * p_.stride[0] + phase.first[0];
+      const int64_t n = row / out[1] / out[0];
+      const float* source = from + row * out[2] * channels;
+      float* to =
+          y + (((n * p_.out[0] + od) * p_.out[1] + oh) * p_.out[2] + phase.first[2]) * channels;
+      for (int64_t i = 0; i < out[2]; ++i)
+        std::copy_n(source + i * channels, channels, to + i * p_.stride[2] * channels);
+    }
+  });
+}
+
+void ConvTransposePlan::run(const float* x, const float* packed, const float* bias, float* y,
+                            ThreadPool& pool, void* scratch, const KernelTable& table) const {
+  float* const results = static_cast<float*>(scratch);
+  void* const rest = interleaves() ? results + y_floats_ : scratch;
+  for (const Phase& phase : phases_) {
+    ConvParams c = phase.conv;
+    c.x = x;
+    c.filter = packed + phase.filter_offset;
+    c.bias = bias;
+    c.y = interleaves() ? results + phase.y_offset : y;
+    phase.method->run(c, pool, rest, table);
+    if (interleaves()) interleave(phase, c.y, y, pool);
+  }
+}
+
+}  // namespace tenon::cpu
