@@ -29,6 +29,8 @@ Result<TensorTypes> Conv::infer(const InferContext& context) const {
       return invalid_argument(fmt::format("conv needs {} strides and dilations", spatial));
   if (!pads.empty() && pads.size() != 2 * spatial)
     return invalid_argument(fmt::format("conv needs {} pads", 2 * spatial));
+  if (auto_pad != AutoPad::none && !pads.empty())
+    return invalid_argument("conv has pads or auto_pad, not both");
   for (const auto* list : {&strides, &dilations})
     for (const int64_t v : *list)
       if (v < 1) return invalid_argument("conv strides and dilations must be positive");
@@ -50,6 +52,13 @@ Result<TensorTypes> Conv::infer(const InferContext& context) const {
     Dim& d = out.shape[static_cast<int>(i) + 1];
     const Dim k = w[static_cast<int>(i)];
     const int64_t stride = at_or(strides, i, 1);
+    if (auto_pad != AutoPad::none) {
+      if (d.known())
+        d = (d.size() + stride - 1) / stride;
+      else if (stride != 1)
+        d = Dim::unknown();
+      continue;
+    }
     const int64_t pad = at_or(pads, i, 0) + at_or(pads, i + spatial, 0);
     if (!d.known() || !k.known()) {
       const bool same = k.known() && stride == 1 && pad == (k.size() - 1) * at_or(dilations, i, 1);
@@ -75,6 +84,8 @@ Status Conv::eval(EvalContext& context) const {
                 mg = m / groups;
   int64_t taps = 1, pixels = 1;
   for (int i = 0; i < spatial; ++i) taps *= w.dim(i), pixels *= y.dim(i + 1);
+  const auto around = effective_pads(*this, std::span(w.dims()).first(static_cast<size_t>(spatial)),
+                                     std::span(x.dims()).subspan(1));
   visit_float(x.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::type;
     const T* px = x.data<T>();
@@ -92,7 +103,7 @@ Status Conv::eval(EvalContext& context) const {
             const int64_t o = rp % y.dim(i + 1), k = rt % w.dim(i);
             rp /= y.dim(i + 1), rt /= w.dim(i);
             const int64_t pos =
-                o * at_or(strides, u, 1) - at_or(pads, u, 0) + k * at_or(dilations, u, 1);
+                o * at_or(strides, u, 1) - at_or(around, u, 0) + k * at_or(dilations, u, 1);
             inside &= pos >= 0 && pos < x.dim(i + 1);
             offset += pos * scale, scale *= x.dim(i + 1);
           }

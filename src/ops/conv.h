@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ops/activation.h"
+#include "ops/auto_pad.h"
 #include "ops/op.h"
 
 namespace tenon {
@@ -17,6 +18,7 @@ struct Conv {
   ActivationKind activation = ActivationKind::none;
   double alpha = 0;
   double beta = 0;
+  AutoPad auto_pad = AutoPad::none;
 
   static const OpDef def;
   static constexpr std::string_view name = "conv";
@@ -33,7 +35,8 @@ struct Conv {
         Field{4, "groups", &Conv::groups, "channel groups"},
         Field{5, "activation", &Conv::activation, "applied to the result"},
         Field{6, "alpha", &Conv::alpha, "first parameter of the activation"},
-        Field{7, "beta", &Conv::beta, "second parameter of the activation"}};
+        Field{7, "beta", &Conv::beta, "second parameter of the activation"},
+        Field{8, "auto_pad", &Conv::auto_pad, "pads by the size of the input; then no pads"}};
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;

@@ -1,4 +1,5 @@
 // Hand-computed values of matmul, pooling, normalisation and transposed convolution.
+#include "ops/conv.h"
 #include "ops/conv_transpose.h"
 #include "ops/matmul.h"
 #include "ops/nn_test_util.h"
@@ -44,6 +45,26 @@ TEST(Pool, MaxAndAverageWithPads) {
   AvgPool counted = same;
   counted.count_include_pad = true;
   expect_values(run(counted, {x})[0], {1, 2, 2, 1}, {3, 2.25, 3.75, -2.25});
+}
+
+TEST(Pool, AutoPadFollowsTheSizeOfTheInput) {
+  const MaxPool automatic{.kernel = {3}, .strides = {2}, .auto_pad = AutoPad::same_upper};
+  // Two pads for five elements, one, at the end, for six.
+  expect_values(run(automatic, {f32({1, 5, 1}, {9, 1, 2, 3, 8})})[0], {1, 3, 1}, {9, 3, 8});
+  expect_values(run(automatic, {f32({1, 6, 1}, {1, 2, 3, 4, 9, 5})})[0], {1, 3, 1}, {3, 9, 9});
+  EXPECT_EQ(inferred(automatic, {"f32[?n,?w,4]"}), "f32[?n,?,4]");
+  EXPECT_EQ(inferred(automatic, {"f32[?n,7,4]"}), "f32[?n,4,4]");
+  EXPECT_FALSE(infer_text(MaxPool{.kernel = {3}, .pads = {1, 1}, .auto_pad = AutoPad::same_lower},
+                          {"f32[1,5,1]"})
+                   .ok());
+}
+
+TEST(Conv, AutoPadFollowsTheSizeOfTheInput) {
+  const Conv automatic{.strides = {2}, .auto_pad = AutoPad::same_upper};
+  const Tensor w = f32({3, 1, 1}, {1, 10, 100});
+  expect_values(run(automatic, {f32({1, 3, 1}, {1, 2, 3}), w})[0], {1, 2, 1}, {210, 32});
+  expect_values(run(automatic, {f32({1, 4, 1}, {1, 2, 3, 4}), w})[0], {1, 2, 1}, {321, 43});
+  EXPECT_EQ(inferred(automatic, {"f32[?n,?w,1]", "f32[3,1,8]"}), "f32[?n,?,8]");
 }
 
 TEST(Pool, CeilModeHangsOver) {

@@ -19,6 +19,8 @@ Result<TensorTypes> infer_pool(const P& p, const InferContext& context) {
     taps *= k;
   }
   TRY(nn::check_window(P::name, spatial, p.strides, p.pads, p.dilations));
+  if (p.auto_pad != AutoPad::none && !p.pads.empty())
+    return invalid_argument(fmt::format("{} has pads or auto_pad, not both", P::name));
   const int rank = static_cast<int>(spatial) + 2;
   TRY(nn::expect_rank(context, P::name, 0, rank));
   if (!out.shape.ranked()) out.shape = Shape::unknown_dims(rank);
@@ -27,6 +29,13 @@ Result<TensorTypes> infer_pool(const P& p, const InferContext& context) {
     const int64_t stride = nn::at_or(p.strides, i, 1), begin = nn::at_or(p.pads, i, 0);
     const int64_t pad = begin + nn::at_or(p.pads, i + spatial, 0);
     const int64_t span = (p.kernel[i] - 1) * nn::at_or(p.dilations, i, 1) + 1;
+    if (p.auto_pad != AutoPad::none) {
+      if (d.known())
+        d = (d.size() + stride - 1) / stride;
+      else if (stride != 1)
+        d = Dim::unknown();
+      continue;
+    }
     if (!d.known()) {
       if (stride != 1 || pad != span - 1) d = Dim::unknown();
       continue;
@@ -59,6 +68,7 @@ void for_windows(const P& p, const Tensor& x, const Tensor& y, F&& f) {
     pixels *= y.dim(i + 1);
     in_pixels *= x.dim(i + 1);
   }
+  const auto pads = effective_pads(p, p.kernel, std::span(x.dims()).subspan(1));
   std::vector<int64_t> inside;
   for (int64_t n = 0; n < y.dim(0); ++n)
     for (int64_t q = 0; q < pixels; ++q) {
@@ -69,8 +79,8 @@ void for_windows(const P& p, const Tensor& x, const Tensor& y, F&& f) {
         bool in_x = true, in_pads = true;
         for (int i = spatial - 1; i >= 0; --i) {
           const auto u = static_cast<size_t>(i);
-          const int64_t begin = nn::at_or(p.pads, u, 0);
-          const int64_t end = nn::at_or(p.pads, u + static_cast<size_t>(spatial), 0);
+          const int64_t begin = nn::at_or(pads, u, 0);
+          const int64_t end = nn::at_or(pads, u + static_cast<size_t>(spatial), 0);
           const int64_t pos = rq % y.dim(i + 1) * nn::at_or(p.strides, u, 1) - begin +
                               rt % p.kernel[u] * nn::at_or(p.dilations, u, 1);
           rq /= y.dim(i + 1), rt /= p.kernel[u];

@@ -1,6 +1,7 @@
 // Maximum and average over windows, channels last, any number of spatial dimensions.
 #pragma once
 
+#include "ops/auto_pad.h"
 #include "ops/op.h"
 
 namespace tenon {
@@ -13,6 +14,7 @@ struct MaxPool {
   std::vector<int64_t> pads;       // begins, then ends; empty means 0
   std::vector<int64_t> dilations;  // empty means 1
   bool ceil_mode = false;
+  AutoPad auto_pad = AutoPad::none;
 
   static const OpDef def;
   static constexpr std::string_view name = "max_pool";
@@ -26,7 +28,8 @@ struct MaxPool {
         Field{2, "strides", &MaxPool::strides, "per spatial dimension; empty means 1"},
         Field{3, "pads", &MaxPool::pads, "begins, then ends; empty means 0"},
         Field{4, "dilations", &MaxPool::dilations, "per spatial dimension; empty means 1"},
-        Field{5, "ceil_mode", &MaxPool::ceil_mode, "round the output size up"}};
+        Field{5, "ceil_mode", &MaxPool::ceil_mode, "round the output size up"},
+        Field{7, "auto_pad", &MaxPool::auto_pad, "pads by the size of the input; then no pads"}};
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;
@@ -40,6 +43,7 @@ struct AvgPool {
   std::vector<int64_t> dilations;  // empty means 1
   bool ceil_mode = false;
   bool count_include_pad = false;
+  AutoPad auto_pad = AutoPad::none;
 
   static const OpDef def;
   static constexpr std::string_view name = "avg_pool";
@@ -54,7 +58,8 @@ struct AvgPool {
         Field{3, "pads", &AvgPool::pads, "begins, then ends; empty means 0"},
         Field{4, "dilations", &AvgPool::dilations, "per spatial dimension; empty means 1"},
         Field{5, "ceil_mode", &AvgPool::ceil_mode, "round the output size up"},
-        Field{6, "count_include_pad", &AvgPool::count_include_pad, "pads count in the divisor"}};
+        Field{6, "count_include_pad", &AvgPool::count_include_pad, "pads count in the divisor"},
+        Field{7, "auto_pad", &AvgPool::auto_pad, "pads by the size of the input; then no pads"}};
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;

@@ -162,7 +162,7 @@ Result<bool> fuse_residual(Graph& graph, Node& node) {
 
 // Zero padding of spatial dimensions before a convolution.
 Result<bool> fuse_pad(Graph& graph, Node& node) {
-  if (!node.is("conv")) return false;
+  if (!node.is("conv") || !attr_is(node, "auto_pad", std::string("none"))) return false;
   const Node* pad = node.input(0)->producer();
   if (pad == nullptr || !pad->is("pad") || !attr_is(*pad, "mode", std::string("constant")) ||
       !attr_is(*pad, "axes", std::vector<int64_t>{}) || pad->input(1)->constant() == nullptr)

@@ -29,6 +29,9 @@ ConvParams params_of(const StepInfo& s) {
   ConvParams p;
   p.batch = y[0].size();
   const int spatial = x.rank() - 2;
+  const std::vector<int64_t> sizes = x.sizes(), kernel = w.sizes();
+  const auto pads = effective_pads(op, std::span(kernel).first(static_cast<size_t>(spatial)),
+                                   std::span(sizes).subspan(1));
   for (int i = 0; i < spatial; ++i) {
     const int d = kMaxSpatial - spatial + i;
     const auto u = static_cast<size_t>(i);
@@ -37,7 +40,7 @@ ConvParams params_of(const StepInfo& s) {
     p.kernel[d] = w[i].size();
     if (!op.strides.empty()) p.stride[d] = op.strides[u];
     if (!op.dilations.empty()) p.dilation[d] = op.dilations[u];
-    if (!op.pads.empty()) p.pad_begin[d] = op.pads[u];
+    if (!pads.empty()) p.pad_begin[d] = pads[u];
   }
   p.groups = op.groups;
   p.in_channels = p.x_pixel_stride = x[spatial + 1].size();

@@ -22,6 +22,8 @@ PoolParams params_of(const Op& op, const StepInfo& s) {
   const Shape& x = s.inputs[0].shape;
   PoolParams p;
   const int spatial = x.rank() - 2;
+  const std::vector<int64_t> sizes = x.sizes();
+  const auto pads = effective_pads(op, op.kernel, std::span(sizes).subspan(1));
   p.batch = x[0].size();
   p.channels = x[spatial + 1].size();
   for (int i = 0; i < spatial; ++i) {
@@ -32,9 +34,9 @@ PoolParams params_of(const Op& op, const StepInfo& s) {
     p.kernel[d] = op.kernel[u];
     if (!op.strides.empty()) p.stride[d] = op.strides[u];
     if (!op.dilations.empty()) p.dilation[d] = op.dilations[u];
-    if (!op.pads.empty()) {
-      p.pad_begin[d] = op.pads[u];
-      p.pad_end[d] = op.pads[u + static_cast<size_t>(spatial)];
+    if (!pads.empty()) {
+      p.pad_begin[d] = pads[u];
+      p.pad_end[d] = pads[u + static_cast<size_t>(spatial)];
     }
   }
   return p;

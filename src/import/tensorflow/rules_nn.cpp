@@ -1,10 +1,15 @@
 // Rules of the layers of neural networks: convolution, pooling, normalisation.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "import/tensorflow/rule.h"
 
 namespace tenon::tf {
 namespace {
+
+// Window sizes, strides and dilations; what is beyond is a damaged model.
+constexpr int64_t kMaxWindow = int64_t{1} << 30;
 
 Values softmax(RuleContext& c) {
   return one(c.builder.op(c.node.op == "Softmax" ? "softmax" : "log_softmax", c.inputs,
@@ -18,15 +23,21 @@ std::vector<int64_t> spatial(const std::vector<int64_t>& all, bool channels_firs
                         : std::vector<int64_t>(all.begin() + 1, all.end() - 1);
 }
 
-// Pads for padding SAME, VALID or EXPLICIT. SAME needs known sizes unless the stride is 1.
-Result<std::vector<int64_t>> pads_of(RuleContext& c, const Value* x,
-                                     const std::vector<int64_t>& kernel,
-                                     const std::vector<int64_t>& strides,
-                                     const std::vector<int64_t>& dilations, bool channels_first) {
+// Pads for padding SAME, VALID or EXPLICIT as attribute pads or, for SAME with a stride and sizes
+// that are not known, auto_pad.
+Result<Builder::Attr> pads_of(RuleContext& c, const Value* x, const std::vector<int64_t>& kernel,
+                              const std::vector<int64_t>& strides,
+                              const std::vector<int64_t>& dilations, bool channels_first) {
+  for (const auto* list : {&kernel, &strides, &dilations})
+    for (const int64_t v : *list)
+      if (v < 1 || v > kMaxWindow)
+        return invalid_model(fmt::format("a window size, stride or dilation of {}", v));
   const std::string_view padding = TRY(c.node.attrs.get_string("padding"));
   const size_t n = kernel.size();
   std::vector<int64_t> pads(2 * n, 0);
-  if (padding == "VALID") return pads;
+  if (padding == "VALID") return Builder::Attr{"pads", pads};
+  if (padding != "SAME" && padding != "EXPLICIT")
+    return invalid_model(fmt::format("attribute 'padding' is '{}'", padding));
   if (padding == "EXPLICIT") {
     const auto all = TRY(c.node.attrs.get_ints("explicit_paddings"));
     const size_t first = channels_first ? 2 : 1;
@@ -35,27 +46,28 @@ Result<std::vector<int64_t>> pads_of(RuleContext& c, const Value* x,
       pads[i] = all[2 * (i + first)];
       pads[i + n] = all[2 * (i + first) + 1];
     }
-    return pads;
+    return Builder::Attr{"pads", pads};
   }
   for (size_t i = 0; i < n; ++i) {
     const int64_t span = (kernel[i] - 1) * (i < dilations.size() ? dilations[i] : 1) + 1;
     int64_t total = span - 1;
     if (strides[i] != 1) {
-      const Dim d = x->shape().ranked() ? x->shape()[static_cast<int>(i) + 1] : Dim::unknown();
-      if (!d.known())
-        return unsupported(
-            "padding SAME with a stride needs the size of the input; give it with --input-shape");
+      const int axis = static_cast<int>(i) + 1;
+      const Dim d = axis < x->shape().rank() ? x->shape()[axis] : Dim::unknown();
+      if (!d.known()) return Builder::Attr{"auto_pad", std::string("same_upper")};
       const int64_t out = (d.size() + strides[i] - 1) / strides[i];
       total = std::max<int64_t>((out - 1) * strides[i] + span - d.size(), 0);
     }
     pads[i] = total / 2;
     pads[i + n] = total - total / 2;
   }
-  return pads;
+  return Builder::Attr{"pads", pads};
 }
 
 Result<Value*> move_channels(RuleContext& c, Value* x, bool to_last) {
   const int rank = x->shape().rank();
+  if (rank < 2)
+    return unsupported("the rank of its input must be known; give it with --input-shape");
   std::vector<int64_t> perm{0};
   if (!to_last) perm.push_back(rank - 1);
   for (int i = to_last ? 2 : 1; i < (to_last ? rank : rank - 1); ++i) perm.push_back(i);
@@ -91,8 +103,7 @@ Values convolution(RuleContext& c) {
     groups = x->shape()[x->shape().rank() - 1].size() / in;
   }
   Value* y = TRY(c.builder.op(
-      "conv", {x, w},
-      {{"strides", strides}, {"pads", pads}, {"dilations", dilations}, {"groups", groups}}));
+      "conv", {x, w}, {{"strides", strides}, pads, {"dilations", dilations}, {"groups", groups}}));
   return one(nchw ? move_channels(c, y, false) : Result<Value*>(y));
 }
 
@@ -104,7 +115,7 @@ Values pool(RuleContext& c) {
   if (strides.size() != kernel.size()) return invalid_model("strides do not match ksize");
   const auto pads = TRY(pads_of(c, x, kernel, strides, {}, nchw));
   const char* op = c.node.op.starts_with("Max") ? "max_pool" : "avg_pool";
-  Value* y = TRY(c.builder.op(op, {x}, {{"kernel", kernel}, {"strides", strides}, {"pads", pads}}));
+  Value* y = TRY(c.builder.op(op, {x}, {{"kernel", kernel}, {"strides", strides}, pads}));
   return one(nchw ? move_channels(c, y, false) : Result<Value*>(y));
 }
 
@@ -115,14 +126,35 @@ Values bias_add(RuleContext& c) {
   return one(move_channels(c, TRY(c.builder.op("add", {x, c.inputs[1]})), false));
 }
 
+// Training mode: mean and variance are those of the operand itself. Keras 2 writes layer
+// normalisation that way.
+Result<Value*> normalise_by_own(RuleContext& c, Value* x, double epsilon) {
+  if (!x->shape().ranked() || x->shape().rank() < 2)
+    return unsupported("the rank of its input must be known; give it with --input-shape");
+  std::vector<int64_t> axes;
+  for (int i = 0; i + 1 < x->shape().rank(); ++i) axes.push_back(i);
+  Builder& b = c.builder;
+  const DType dtype = x->dtype();
+  const std::vector<Builder::Attr> all{{"axes", axes}, {"keep_dims", true}};
+  Value* centred = TRY(b.op("sub", {x, TRY(b.op("mean", {x}, all))}));
+  Value* variance = TRY(b.op("mean", {TRY(b.op("square", {centred}))}, all));
+  Value* small = b.constant(Tensor::scalar(static_cast<float>(epsilon)));
+  if (dtype != DType::f32) small = TRY(b.op("cast", {small}, {{"to", dtype}}));
+  Value* scale = TRY(b.op("rsqrt", {TRY(b.op("add", {variance, small}))}));
+  Value* y = TRY(b.op("mul", {TRY(b.op("mul", {centred, scale})), c.inputs[1]}));
+  return b.op("add", {y, c.inputs[2]});
+}
+
 Values batch_norm(RuleContext& c) {
-  if (TRY(c.node.attrs.get_bool("is_training", true)))
-    return unsupported("batch normalisation in training mode; export the model for inference");
   const bool nchw = TRY(c.node.attrs.get_string("data_format", "NHWC")).starts_with("NC");
   Value* x = nchw ? TRY(move_channels(c, c.inputs[0], true)) : c.inputs[0];
   const double epsilon = static_cast<double>(TRY(c.node.attrs.get_float("epsilon", 1e-4f)));
-  Value* y = TRY(c.builder.op("batch_norm", {x, c.inputs[1], c.inputs[2], c.inputs[3], c.inputs[4]},
-                              {{"epsilon", epsilon}}));
+  Value* y = nullptr;
+  if (TRY(c.node.attrs.get_bool("is_training", true)))
+    y = TRY(normalise_by_own(c, x, epsilon));
+  else
+    y = TRY(c.builder.op("batch_norm", {x, c.inputs[1], c.inputs[2], c.inputs[3], c.inputs[4]},
+                         {{"epsilon", epsilon}}));
   return one(nchw ? move_channels(c, y, false) : Result<Value*>(y));
 }
 
