@@ -12,6 +12,8 @@ namespace {
 
 // Types of loop variables that go on changing after so many tries lose their shape.
 constexpr int kShapeTries = 6;
+// Operations on constants that may be done to know a condition.
+constexpr int kMaxFolded = 32;
 
 // The value where it is known at import: a constant or shape arithmetic.
 std::optional<Tensor> known_value(const Value& value) {
@@ -33,16 +35,16 @@ std::optional<Tensor> known_value(const Value& value) {
   return *tensor;
 }
 
-// The same, small computations on constants done.
-std::optional<Tensor> computed_value(const Value& value, int depth = 8) {
+// The same, small computations on constants done; `budget` counts them down.
+std::optional<Tensor> computed_value(const Value& value, int& budget) {
   if (auto known = known_value(value)) return known;
   const Node* node = value.producer();
-  if (node == nullptr || depth == 0 || !node->def().has_eval || node->def().has(kRandom))
+  if (node == nullptr || --budget < 0 || !node->def().has_eval || node->def().has(kRandom))
     return std::nullopt;
   std::vector<Tensor> operands;
   for (const Value* input : node->inputs()) {
     if (input == nullptr || input->shape().elements().value_or(16) > 8) return std::nullopt;
-    auto operand = computed_value(*input, depth - 1);
+    auto operand = computed_value(*input, budget);
     if (!operand) return std::nullopt;
     operands.push_back(std::move(*operand));
   }
@@ -141,8 +143,9 @@ Result<Operands> GraphImporter::choose(Frame& frame, const NodeDef& node, std::s
                                        const Operand& selector, const Operands& arguments,
                                        std::span<const RegionBody> branches) {
   if (branches.empty()) return invalid_model("it has no branches");
+  int budget = kMaxFolded;
   if (selector.kind == Operand::Kind::value)
-    if (const auto known = computed_value(*selector.value);
+    if (const auto known = computed_value(*selector.value, budget);
         known && known->elements() == 1 &&
         (known->dtype() == DType::boolean || is_int(known->dtype()))) {
       const auto n = static_cast<int64_t>(branches.size());

@@ -41,8 +41,15 @@ Ref pivot(const NodeGraph& nodes, int control) {
   return ref.defined() && is_condition_switch(nodes, ref.item) ? ref : Ref();
 }
 
-// What an item needs to be done before it.
-void dependencies(const Frame& frame, int index, bool plain, std::vector<Ref>& found) {
+// Which edges lead from an item to what it needs.
+enum class Follow : uint8_t {
+  inputs,    // data inputs, of a conditional Merge too
+  controls,  // those, and control inputs that tell the branch
+  captures,  // a conditional Merge needs its predicate and what its branches read from around them
+};
+
+// What an item needs to be done before it; undefined references are left out.
+void dependencies(const Frame& frame, int index, Follow follow, std::vector<Ref>& found) {
   const NodeGraph& nodes = frame.nodes;
   const Item& item = nodes.item(index);
   if (const FrameLoop* loop = nodes.loop_of_merge(index)) {
@@ -53,10 +60,10 @@ void dependencies(const Frame& frame, int index, bool plain, std::vector<Ref>& f
     return;
   }
   if (nodes.is_loop_switch(index)) {
-    found.push_back(item.inputs[0]);
+    if (item.inputs[0].defined()) found.push_back(item.inputs[0]);
     return;
   }
-  if (!plain) {
+  if (follow == Follow::captures) {
     if (const auto it = frame.conditional_of.find(index); it != frame.conditional_of.end()) {
       const Conditional& c = frame.conditionals[it->second];
       found.push_back(c.predicate);
@@ -65,8 +72,9 @@ void dependencies(const Frame& frame, int index, bool plain, std::vector<Ref>& f
       return;
     }
   }
-  found.insert(found.end(), item.inputs.begin(), item.inputs.end());
-  if (plain)
+  for (const Ref ref : item.inputs)
+    if (ref.defined()) found.push_back(ref);
+  if (follow == Follow::controls)
     for (const int control : item.controls)
       if (const Ref ref = pivot(nodes, control); ref.defined()) found.push_back(ref);
 }
@@ -86,7 +94,7 @@ class ConditionalFinder {
     for (const int index : order_) {
       Context context;
       std::vector<Ref> refs;
-      dependencies(frame_, index, true, refs);
+      dependencies(frame_, index, Follow::controls, refs);
       for (const Ref ref : refs) add(context, of(ref));
       const Item& item = frame_.nodes.item(index);
       if (is_merge(item.op()) && frame_.nodes.loop_of_merge(index) == nullptr)
@@ -169,7 +177,7 @@ class ConditionalFinder {
         captured.emplace_back(ref, ref);
         continue;
       }
-      dependencies(frame_, ref.item, true, stack);
+      dependencies(frame_, ref.item, Follow::inputs, stack);
     }
     return {};
   }
@@ -201,7 +209,7 @@ Result<std::vector<int>> order_items(const Frame& frame, std::span<const Ref> ou
       return at_node(invalid_model("the graph has a cycle through this node"), frame, *item.node);
     s = kOpen;
     stack.push_back({ref.item, {}});
-    dependencies(frame, ref.item, plain, stack.back().waits);
+    dependencies(frame, ref.item, plain ? Follow::controls : Follow::captures, stack.back().waits);
     return {};
   };
   for (const Ref root : outputs) {
@@ -261,7 +269,7 @@ Status GraphImporter::import_frame_loop(Frame& frame, const FrameLoop& loop_fram
     next.push_back(step.inputs[0]);
     enters.push_back(v.enter);
     const Ref source = nodes.through_identities(step.inputs[0]);
-    invariant.push_back(nodes.is_loop_switch(source.item) &&
+    invariant.push_back(source.defined() && nodes.is_loop_switch(source.item) &&
                         nodes.item(source.item).inputs[0] == Ref{v.merge, 0});
     variables.push_back(TRY(get(frame, {v.enter, 0})));
   }

@@ -10,7 +10,7 @@ namespace {
 // Calls and control flow inside one another; deeper ones are damaged models.
 constexpr int kMaxDepth = 100;
 // Nodes after inlining all calls.
-constexpr int64_t kMaxNodes = 3'000'000;
+constexpr int64_t kMaxNodes = 500'000;
 
 // Parts of a loop that do nothing by themselves once its structure is known.
 bool is_frame_part(std::string_view op) {
@@ -39,6 +39,7 @@ Operands GraphImporter::fail(const Frame& frame, const NodeDef& node, Error erro
 
 Result<Operand> GraphImporter::get(const Frame& frame, Ref ref) const {
   if (const auto it = frame.bound.find(ref); it != frame.bound.end()) return it->second;
+  if (!ref.defined()) return invalid_model("an input is not defined in the graph");
   const auto it = frame.results.find(ref.item);
   const Item& item = frame.nodes.item(ref.item);
   if (it != frame.results.end()) {

@@ -14,6 +14,11 @@ std::string_view node_of(std::string_view tensor) {
   return tensor.substr(0, tensor.find(':'));
 }
 
+// The version of GraphDef since when shape [] of a Placeholder means a scalar.
+constexpr int64_t kScalarShapes = 24;
+// Characters of names an error lists.
+constexpr size_t kMaxListed = 400;
+
 // A signature as names: (key, tensor, type).
 struct Port {
   std::string key;
@@ -35,6 +40,12 @@ struct Context {
   const ImportOptions& options;
 };
 
+Error not_one_tensor(std::string_view what, const std::string& key) {
+  return unsupported(fmt::format(
+      "{} '{}' is sparse or composite, not one tensor; convert it to a dense one in the signature",
+      what, key));
+}
+
 // Errors: unsupported when a node is (the report says which), or what is malformed.
 Result<ImportedFunction> import_entry(const Context& context, const Entry& entry,
                                       ImportReport& report) {
@@ -46,6 +57,7 @@ Result<ImportedFunction> import_entry(const Context& context, const Entry& entry
   Frame frame(context.main, region, "");
   importer.bind_assets(frame);
   for (const Port& port : entry.inputs) {
+    if (port.tensor.empty()) return not_one_tensor("input", port.key);
     const Shape shape = TRY(apply_input_shape(context.options, port.key,
                                               to_shape(port.shape, port.key), entry.inputs.size()));
     auto dtype = to_dtype(port.dtype);
@@ -58,6 +70,7 @@ Result<ImportedFunction> import_entry(const Context& context, const Entry& entry
   }
   std::vector<Ref> outputs;
   for (const Port& port : entry.outputs) {
+    if (port.tensor.empty()) return not_one_tensor("output", port.key);
     auto ref = context.main.resolve(port.tensor);
     if (!ref.ok()) return std::move(ref).error().at(fmt::format("output '{}'", port.key));
     outputs.push_back(*ref);
@@ -78,18 +91,38 @@ Result<ImportedFunction> import_entry(const Context& context, const Entry& entry
   return function;
 }
 
+// Empty where the port is no single tensor.
+std::string tensor_of(const TensorInfo& info) {
+  return info.sparse ? std::string() : std::string(info.name);
+}
+
 std::vector<Entry> signature_entries(const LoadedModel& model, const std::string& wanted) {
   std::vector<Entry> entries;
   for (const auto& [key, signature] : model.meta.signatures) {
     if (wanted.empty() ? key.starts_with("__saved_model") : key != wanted) continue;
     Entry entry{std::string(key), {}, {}};
     for (const auto& [name, info] : signature.inputs)
-      entry.inputs.push_back({std::string(name), std::string(info.name), info.dtype, info.shape});
+      entry.inputs.push_back({std::string(name), tensor_of(info), info.dtype, info.shape});
     for (const auto& [name, info] : signature.outputs)
-      entry.outputs.push_back({std::string(name), std::string(info.name), info.dtype, info.shape});
+      entry.outputs.push_back({std::string(name), tensor_of(info), info.dtype, info.shape});
     if (!entry.outputs.empty()) entries.push_back(std::move(entry));
   }
   return entries;
+}
+
+// What the node says of the shape of its result.
+Result<ShapeProto> declared_shape(const LoadedModel& model, const Attrs& attrs) {
+  ShapeProto shape;
+  shape.unknown_rank = true;
+  if (attrs.has("shape")) shape = TRY(attrs.get_shape("shape"));
+  // Graphs older than version 24 wrote [] for an unknown shape.
+  if (!shape.unknown_rank && shape.dims.empty() && model.meta.graph.producer < kScalarShapes)
+    shape.unknown_rank = true;
+  if (shape.unknown_rank && attrs.has("_output_shapes")) {
+    const AttrValue known = TRY(attrs.get("_output_shapes"));
+    if (!known.shapes.empty()) shape = known.shapes[0];
+  }
+  return shape;
 }
 
 // Placeholders in, nodes nobody reads out, unless the caller names them.
@@ -109,8 +142,7 @@ Result<Entry> graph_entry(const LoadedModel& model, const ImportOptions& options
     Port port{std::string(node_of(name)), name, DataType::f32, {}};
     const Attrs& attrs = it->second->attrs;
     port.dtype = TRY(attrs.get_type("dtype", TRY(attrs.get_type("T", DataType::f32))));
-    port.shape.unknown_rank = true;
-    if (attrs.has("shape")) port.shape = TRY(attrs.get_shape("shape"));
+    port.shape = TRY(declared_shape(model, attrs));
     entry.inputs.push_back(std::move(port));
     return {};
   };
@@ -131,6 +163,20 @@ Result<Entry> graph_entry(const LoadedModel& model, const ImportOptions& options
             {std::string(node.name), std::string(node.name), DataType::invalid, {}});
   if (entry.outputs.empty()) return invalid_model("the graph computes nothing; name its --outputs");
   return entry;
+}
+
+// What there is to name instead of a signature.
+Error no_signatures(const LoadedModel& model) {
+  std::string names;
+  for (const NodeDef& node : model.meta.graph.nodes)
+    if (node.op == "Placeholder" && names.size() < kMaxListed)
+      names += (names.empty() ? "" : ", ") + std::string(node.name);
+  return not_found(fmt::format("the SavedModel has no signatures; save it with signatures=…, as "
+                               "tf.saved_model.save(module, path, "
+                               "signatures=module.f.get_concrete_function(…)), or name "
+                               "--inputs and --outputs of its graph, whose placeholders are: {}",
+                               names.empty() ? "none" : names))
+      .at(model.path);
 }
 
 // A node that was met several times (in both regions of a loop, in several signatures) is one
@@ -154,6 +200,7 @@ Result<ImportedModel> import_loaded(LoadedModel model, const ImportOptions& opti
   std::vector<Entry> entries;
   if (model.saved_model && options.outputs.empty()) {
     entries = signature_entries(model, options.signature);
+    if (entries.empty() && model.meta.signatures.empty()) return no_signatures(model);
     if (entries.empty()) {
       std::string keys;
       for (const auto& [key, s] : model.meta.signatures)
@@ -169,6 +216,7 @@ Result<ImportedModel> import_loaded(LoadedModel model, const ImportOptions& opti
   const VariableSources variables = find_variable_sources(model, main, library);
   const Context context{model, library, main, variables, options};
   std::optional<Error> first;
+  bool default_failed = false;
   for (const Entry& entry : entries) {
     auto function = import_entry(context, entry, imported.report);
     if (function.ok()) {
@@ -179,9 +227,12 @@ Result<ImportedModel> import_loaded(LoadedModel model, const ImportOptions& opti
     imported.warnings.push_back(fmt::format("signature '{}' is left out: {}{}{}", entry.key,
                                             error.message, error.where.empty() ? "" : " at ",
                                             error.where));
+    default_failed |= entry.key == "serving_default";
     if (!first || first->code == Code::unsupported) first = std::move(function).error();
   }
   merge_repeated(imported.report);
+  // Others may be left out, with a warning; the one everybody asks for may not.
+  if (default_failed) imported.functions.clear();
   // Unsupported nodes are listed by the report; what is malformed is an error.
   if (imported.functions.empty() &&
       (first->code != Code::unsupported || imported.report.count(Fate::unsupported) == 0))

@@ -125,14 +125,9 @@ Result<Operands> GraphImporter::import_resource_node(Frame& frame, const Item& i
     const Resource* variable = assigned_variable(frame, item);
     return changes_variable(variable == nullptr ? "?" : variable->name);
   }
-  for (const Operand& input : inputs)
-    if (input.failed()) {
-      note(frame, node, Fate::mapped, "not checked: an operand of it is not supported");
-      return Operands{Operand::failure()};
-    }
   Builder builder(frame.region.graph);
   builder.set_origins({frame.prefix + std::string(node.name)});
-  if (node.op == "RestoreV2") {
+  if (node.op == "RestoreV2") {  // whose file name nobody needs: it is the model's checkpoint
     if (inputs.size() < 3 || inputs[1].value == nullptr || inputs[1].value->constant() == nullptr ||
         inputs[1].value->dtype() != DType::string)
       return unsupported("the names of what it restores must be constants");
@@ -143,6 +138,11 @@ Result<Operands> GraphImporter::import_resource_node(Frame& frame, const Item& i
     }
     return results;
   }
+  for (const Operand& input : inputs)
+    if (input.failed()) {
+      note(frame, node, Fate::mapped, "not checked: an operand of it is not supported");
+      return Operands{Operand::failure()};
+    }
   if (inputs.empty()) return invalid_model("it has no inputs");
   if (contains(kLookups, node.op)) return import_table_node(frame, node, inputs);
   note(frame, node, Fate::folded);

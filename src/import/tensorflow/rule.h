@@ -53,6 +53,7 @@ std::span<const RuleEntry> math_rules();
 std::span<const RuleEntry> nn_rules();
 std::span<const RuleEntry> pointwise_rules();
 std::span<const RuleEntry> quant_rules();
+std::span<const RuleEntry> random_rules();
 std::span<const RuleEntry> shape_rules();
 std::span<const RuleEntry> signal_rules();
 std::span<const RuleEntry> string_rules();

@@ -47,6 +47,7 @@ Status choose_meta_graph(LoadedModel& model, Bytes encoded, std::string_view tag
     available.push_back(fmt::format("[{}]", fmt::join(tags, ", ")));
     if (!chosen && std::find(tags.begin(), tags.end(), tag) != tags.end()) chosen = &meta;
   }
+  if (!chosen && proto.meta_graphs.size() == 1) chosen = &proto.meta_graphs[0];
   if (!chosen) {
     return not_found(fmt::format("the SavedModel has no graph tagged '{}'; the tags there are {}",
                                  tag, fmt::join(available, " and ")))
