@@ -34,6 +34,7 @@ class Regex {
     int32_t a = 0;  // set: its index; split: tried first; jump: target; save: slot
     int32_t b = 0;  // split: tried second
   };
+  static bool is_word(uint32_t c);
   // Code points in ranges, ascending.
   using Set = std::vector<std::pair<uint32_t, uint32_t>>;
   struct Threads;

@@ -124,18 +124,20 @@ Result<TensorTypes> FakeQuant::infer(const InferContext& context) const {
 }
 
 Status FakeQuant::eval(EvalContext& context) const {
+  // In float as the source frameworks do: ties depend on it.
   auto values = nn::reals(context.in(0));
-  const double low = narrow ? 1 : 0, high = static_cast<double>((int64_t{1} << bits) - 1);
-  const double step = (max - min) / (high - low);
-  const double zero = step > 0 ? std::clamp(std::round(low - min / step), low, high) : 0;
-  const double from = (low - zero) * step, to = (high - zero) * step;
+  const float low = narrow ? 1 : 0, high = static_cast<float>((int64_t{1} << bits) - 1);
+  const float first = static_cast<float>(min), last = static_cast<float>(max);
+  const float step = (last - first) / (high - low);
+  const float zero = step > 0 ? std::clamp(std::round(low - first / step), low, high) : 0;
+  const float from = (low - zero) * step, to = (high - zero) * step, inverse = 1 / step;
   for (double& v : values) {
     if (step == 0) {
       v = 0;
       continue;
     }
-    const double clamped = v < from ? from : (v > to ? to : v);
-    v = std::floor((clamped - from) / step + 0.5) * step + from;
+    const float x = static_cast<float>(v), clamped = x < from ? from : (x > to ? to : x);
+    v = static_cast<double>(std::floor((clamped - from) * inverse + 0.5f) * step + from);
   }
   nn::store_reals(context.out(0), values);
   return {};

@@ -222,8 +222,8 @@ constinit const OpDef TextSlice::def = define<TextSlice>();
 constinit const OpDef TextReduce::def = define<TextReduce>();
 constinit const OpDef RegexReplace::def = define<RegexReplace>();
 OpDefs text_ops() {
-  return {&TextCase::def,   &TextStrip::def,    &TextLength::def, &TextSlice::def,
-          &TextReduce::def, &RegexReplace::def};
+  return {&TextCase::def,  &TextStrip::def,  &TextLength::def,
+          &TextSlice::def, &TextReduce::def, &RegexReplace::def};
 }
 
 }  // namespace tenon

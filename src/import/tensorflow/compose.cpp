@@ -39,6 +39,21 @@ Result<Value*> join(RuleContext& c, const std::vector<Value*>& parts, int64_t ax
   return c.builder.op("concat", parts, {{"axis", axis}});
 }
 
+Result<Value*> pads_from_pairs(RuleContext& c, Value* pairs) {
+  const auto count = pairs->shape().elements();
+  if (!count || *count > 128) return unsupported("the number of padded dimensions must be known");
+  // Elements 0, 2, 4 … and then 1, 3, 5 … of the flat pairs: integers known in part stay known.
+  std::vector<int64_t> order;
+  for (int64_t half = 0; half < 2; ++half)
+    for (int64_t i = half; i < *count; i += 2) order.push_back(i);
+  if (const Tensor* known = pairs->constant(); known != nullptr && is_int(known->dtype())) {
+    for (int64_t& at : order) at = known->int_at(at);
+    return c.builder.ints(order);
+  }
+  Value* flat = TRY(flatten(c, TRY(cast_to(c, pairs, DType::i64))));
+  return c.builder.op("gather", {flat, c.builder.ints(order)});
+}
+
 Result<int> rank_of(const Value* x) {
   if (x->shape().ranked()) return x->shape().rank();
   return unsupported("the rank of the input must be known; give its shape with --input-shape");

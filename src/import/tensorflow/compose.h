@@ -23,6 +23,9 @@ Result<Value*> element(RuleContext& c, Value* x, int64_t i);
 // The first dimension, last dimensions … of x: vectors joined.
 Result<Value*> join(RuleContext& c, const std::vector<Value*>& parts, int64_t axis = 0);
 
+// [rank, 2] paddings as the core wants them: all begins, then all ends.
+Result<Value*> pads_from_pairs(RuleContext& c, Value* pairs);
+
 // The rank of x. Error: unsupported when it is not known.
 Result<int> rank_of(const Value* x);
 // Whether the node's data_format puts the channels behind the batch.

@@ -58,8 +58,9 @@ Result<ImportedFunction> import_entry(const Context& context, const Entry& entry
   importer.bind_assets(frame);
   for (const Port& port : entry.inputs) {
     if (port.tensor.empty()) return not_one_tensor("input", port.key);
-    const Shape shape = TRY(apply_input_shape(context.options, port.key,
-                                              to_shape(port.shape, port.key), entry.inputs.size()));
+    const Shape shape = TRY(apply_input_shape(
+        context.options, port.key, to_shape(port.shape, port.key, entry.inputs.size() == 1),
+        entry.inputs.size()));
     auto dtype = to_dtype(port.dtype);
     if (!dtype.ok()) return std::move(dtype).error().at(fmt::format("input '{}'", port.key));
     Value* value = function.graph->add_input({*dtype, shape}, port.key);

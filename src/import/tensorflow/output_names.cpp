@@ -166,6 +166,8 @@ constexpr Row kRows[] = {
     {"SparseSparseMinimum", "output_indices output_values"},
     {"SparseSplit", "output_indices*num_split output_values*num_split output_shape*num_split"},
     {"SparseToSparseSetOperation", "result_indices result_values result_shape"},
+    {"StatelessRandomGetKeyCounter", "key counter"},
+    {"StatelessRandomGetKeyCounterAlg", "key counter alg"},
     {"StatelessSampleDistortedBoundingBox", "begin size bboxes"},
     {"StringNGrams", "ngrams ngrams_splits"},
     {"StringSplit", "indices values shape"},

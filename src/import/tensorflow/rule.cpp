@@ -71,12 +71,12 @@ Result<DType> to_dtype(DataType dtype) {
   }
 }
 
-Shape to_shape(const ShapeProto& shape, const std::string& input) {
+Shape to_shape(const ShapeProto& shape, const std::string& input, bool only) {
   if (shape.unknown_rank) return Shape::unranked();
   Shape result;
   for (size_t i = 0; i < shape.dims.size(); ++i)
     result.dims().push_back(shape.dims[i] >= 0 ? Dim(shape.dims[i])
-                            : i == 0           ? Dim::symbol("batch")
+                            : i == 0 && only   ? Dim::symbol("batch")
                                                : Dim::symbol(fmt::format("{}_{}", input, i)));
   return result;
 }

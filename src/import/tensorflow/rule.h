@@ -51,11 +51,15 @@ std::span<const RuleEntry> linalg_rules();
 std::span<const RuleEntry> list_rules();
 std::span<const RuleEntry> math_rules();
 std::span<const RuleEntry> nn_rules();
+std::span<const RuleEntry> norm_rules();
 std::span<const RuleEntry> pointwise_rules();
 std::span<const RuleEntry> quant_rules();
+std::span<const RuleEntry> ragged_rules();
 std::span<const RuleEntry> random_rules();
+std::span<const RuleEntry> recurrent_rules();
 std::span<const RuleEntry> shape_rules();
 std::span<const RuleEntry> signal_rules();
+std::span<const RuleEntry> sparse_rules();
 std::span<const RuleEntry> string_rules();
 
 // For rules with a single output.
@@ -79,6 +83,8 @@ Values same(RuleContext& c) {
 // Conversions of what attributes and constants hold.
 Result<DType> to_dtype(DataType dtype);
 Result<Tensor> to_tensor(TensorValue value, const std::string& name);
-Shape to_shape(const ShapeProto& shape, const std::string& input);
+// Unknown dimensions get names of their own; the first one of an input that is the only one is
+// `batch`. Nothing says that two inputs share theirs.
+Shape to_shape(const ShapeProto& shape, const std::string& input, bool only);
 
 }  // namespace tenon::tf

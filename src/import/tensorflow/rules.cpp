@@ -10,8 +10,9 @@ const RuleEntry* find_rule(std::string_view op) {
     std::unordered_map<std::string_view, const RuleEntry*> table;
     for (const auto& group :
          {array_rules(), image_rules(), index_rules(), layer_rules(), linalg_rules(), list_rules(),
-          math_rules(), nn_rules(), pointwise_rules(), quant_rules(), random_rules(), shape_rules(),
-          signal_rules(), string_rules()})
+          math_rules(), nn_rules(), norm_rules(), pointwise_rules(), quant_rules(), ragged_rules(),
+          random_rules(), recurrent_rules(), shape_rules(), signal_rules(), sparse_rules(),
+          string_rules()})
       for (const RuleEntry& entry : group) table.emplace(entry.op, &entry);
     return table;
   }();

@@ -201,18 +201,9 @@ Values one_hot(RuleContext& c) {
 }
 
 Values mirror_pad(RuleContext& c) {
-  Builder& b = c.builder;
   const bool reflect = TRY(c.node.attrs.get_string("mode")) == "REFLECT";
-  // [rank, 2] paddings become begins, then ends.
-  Value* pairs = TRY(b.op("transpose", {TRY(cast_to(c, c.inputs[1], DType::i64))}));
-  if (const auto known = c.ints(1); known.ok()) {
-    std::vector<int64_t> pads;
-    for (size_t half = 0; half < 2; ++half)
-      for (size_t i = half; i < known->size(); i += 2) pads.push_back((*known)[i]);
-    pairs = b.ints(pads);
-  }
-  return one(b.op("pad", {c.inputs[0], TRY(flatten(c, pairs))},
-                  {{"mode", std::string(reflect ? "reflect" : "symmetric")}}));
+  return one(c.builder.op("pad", {c.inputs[0], TRY(pads_from_pairs(c, c.inputs[1]))},
+                          {{"mode", std::string(reflect ? "reflect" : "symmetric")}}));
 }
 
 Values cumulative(RuleContext& c) {

@@ -232,6 +232,38 @@ Values bucketize(RuleContext& c) {
                    {{"boundaries", std::vector<double>(list.floats.begin(), list.floats.end())}}));
 }
 
+// The index along each dimension of numbered elements.
+Values unravel_index(RuleContext& c) {
+  Builder& b = c.builder;
+  Value *at = c.inputs[0], *dims = c.inputs[1];
+  Value* strides = TRY(b.op("cumprod", {dims}, {{"exclusive", true}, {"reverse", true}}));
+  if (TRY(rank_of(at)) > 0) {
+    const std::vector<int64_t> column{1};
+    strides = TRY(b.op("expand_dims", {strides}, {{"axes", column}}));
+    dims = TRY(b.op("expand_dims", {dims}, {{"axes", column}}));
+  }
+  return one(b.op("floor_mod", {TRY(b.op("floor_div", {at, strides})), dims}));
+}
+
+// How many values fall into each of `count` equal parts of a range.
+Values histogram(RuleContext& c) {
+  Builder& b = c.builder;
+  const DType t = c.inputs[0]->dtype();
+  if (!is_float(t)) return unsupported("only of floating-point values");
+  Value* low = TRY(b.op("gather", {c.inputs[1], TRY(number(c, 0, DType::i64))}));
+  Value* high = TRY(b.op("gather", {c.inputs[1], TRY(number(c, 1, DType::i64))}));
+  Value* count = TRY(cast_to(c, c.inputs[2], DType::i64));
+  Value* step = TRY(b.op("div", {TRY(b.op("sub", {high, low})), TRY(cast_to(c, count, t))}));
+  Value* x = TRY(flatten(c, c.inputs[0]));
+  Value* part = TRY(b.op("floor", {TRY(b.op("div", {TRY(b.op("sub", {x, low})), step}))}));
+  Value* unit = TRY(number(c, 1, DType::i64));
+  part = TRY(b.op("max", {TRY(cast_to(c, part, DType::i64)), TRY(number(c, 0, DType::i64))}));
+  part = TRY(b.op("min", {part, TRY(b.op("sub", {count, unit}))}));
+  const DType out = TRY(dtype_attr(c, "dtype", DataType::i32));
+  Value* ones = TRY(filled(c, 1, out, TRY(shape_of(c, part))));
+  return one(b.op("segment_reduce", {ones, part, count}));
+}
+
 constexpr RuleEntry kRules[] = {
     {"ArgMax", arg_extreme, 2},
     {"ArgMin", arg_extreme, 2},
@@ -241,6 +273,7 @@ constexpr RuleEntry kRules[] = {
     {"DynamicPartition", dynamic_partition, 2},
     {"DynamicStitch", dynamic_stitch, 2},
     {"GatherNd", gather_nd, 2},
+    {"HistogramFixedWidth", histogram, 3},
     {"InTopK", in_top_k, 2},
     {"InTopKV2", in_top_k, 3},
     {"ListDiff", list_diff, 2},
@@ -248,6 +281,7 @@ constexpr RuleEntry kRules[] = {
     {"ParallelDynamicStitch", dynamic_stitch, 2},
     {"ResourceGatherNd", gather_nd, 2},
     {"ScatterNd", scatter_nd, 3},
+    {"ScatterNdNonAliasingAdd", tensor_scatter, 3},
     {"SegmentMax", segment, 2},
     {"SegmentMean", segment, 2},
     {"SegmentMin", segment, 2},
@@ -270,6 +304,7 @@ constexpr RuleEntry kRules[] = {
     {"UniqueV2", unique, 2},
     {"UniqueWithCounts", unique},
     {"UniqueWithCountsV2", unique, 2},
+    {"UnravelIndex", unravel_index, 2},
     {"UnsortedSegmentMax", segment, 3},
     {"UnsortedSegmentMin", segment, 3},
     {"UnsortedSegmentProd", segment, 3},

@@ -236,40 +236,6 @@ Values max_pool_v2(RuleContext& c) {
                            {"strides", std::vector<int64_t>{strides[1], strides[2]}}}));
 }
 
-// x / (bias + alpha * (sum of squares over neighbouring channels))^beta
-Values lrn(RuleContext& c) {
-  Builder& b = c.builder;
-  Value* x = c.inputs[0];
-  const int64_t radius = TRY(c.node.attrs.get_int("depth_radius", 5));
-  const double bias = TRY(c.node.attrs.get_float("bias", 1)),
-               alpha = TRY(c.node.attrs.get_float("alpha", 1)),
-               beta = TRY(c.node.attrs.get_float("beta", 0.5f));
-  const int rank = TRY(rank_of(x));
-  if (rank != 4 || !x->shape()[3].known() || x->shape()[3].size() > 1 << 14)
-    return unsupported("the number of channels must be known");
-  const int64_t n = x->shape()[3].size();
-  const int64_t dims[] = {n, n};
-  Tensor band = TRY(Tensor::zeros(DType::f32, dims));
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t k = std::max<int64_t>(i - radius, 0); k <= std::min(i + radius, n - 1); ++k)
-      band.mutable_data<float>()[i * n + k] = static_cast<float>(alpha);
-  const DType t = x->dtype();
-  Value* near = TRY(cast_to(c, b.constant(std::move(band)), t));
-  Value* sum = TRY(b.op("matmul", {TRY(b.op("square", {x})), near}));
-  Value* base = TRY(b.op("add", {sum, TRY(number(c, bias, t))}));
-  return one(b.op("div", {x, TRY(b.op("pow", {base, TRY(number(c, beta, t))}))}));
-}
-
-// (t, mean, variance, beta, gamma) of TensorFlow's first batch normalisation.
-Values old_batch_norm(RuleContext& c) {
-  const double epsilon = TRY(c.node.attrs.get_float("variance_epsilon", 1e-3f));
-  Value* scale = c.inputs[4];
-  if (!TRY(c.node.attrs.get_bool("scale_after_normalization", true)))
-    scale = TRY(filled(c, 1, scale->dtype(), TRY(shape_of(c, scale))));
-  return one(c.builder.op("batch_norm", {c.inputs[0], scale, c.inputs[3], c.inputs[1], c.inputs[2]},
-                          {{"epsilon", epsilon}}));
-}
-
 // SpaceToBatch and BatchToSpace, whose block is an attribute.
 Values square_blocks(RuleContext& c) {
   const int64_t block = TRY(c.node.attrs.get_int("block_size"));
@@ -311,7 +277,6 @@ Values cross_entropy(RuleContext& c) {
 }
 
 constexpr RuleEntry kRules[] = {
-    {"BatchNormWithGlobalNormalization", old_batch_norm, 5},
     {"BatchToSpace", square_blocks, 2},
     {"BatchToSpaceND", same<"batch_to_space">, 3},
     {"BiasAddV1", same<"add">, 2},
@@ -321,7 +286,6 @@ constexpr RuleEntry kRules[] = {
     {"Dilation2D", dilation, 2},
     {"ExtractImagePatches", extract_patches},
     {"L2Loss", l2_loss},
-    {"LRN", lrn},
     {"MaxPoolV2", max_pool_v2, 3},
     {"MaxPoolWithArgmax", max_pool_with_argmax},
     {"SoftmaxCrossEntropyWithLogits", cross_entropy, 2},

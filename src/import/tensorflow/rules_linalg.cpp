@@ -48,21 +48,20 @@ Values diag(RuleContext& c) {
   const int rank = TRY(rank_of(d));
   const int batch = rank - (low == high ? 1 : 2);
   if (batch < 0) return invalid_model("the diagonals have too few dimensions");
-  // The smallest matrix that has these diagonals, unless the sizes are given.
+  // The smallest square matrix that has these diagonals, unless a size is given.
   Value* length = TRY(shape_of(c, d, rank - 1, rank));
-  Value* sizes[2] = {
-      TRY(b.op("add", {length, b.ints({std::max<int64_t>(-high, 0)})})),
-      TRY(b.op("add", {length, b.ints({std::max<int64_t>(low, 0)})})),
-  };
+  const int64_t below = std::max<int64_t>(-high, 0), above = std::max<int64_t>(low, 0);
+  Value* square = TRY(b.op("add", {length, b.ints({std::max(below, above)})}));
+  Value* sizes[2] = {square, square};
   if (c.inputs.size() > 3) {
     const auto rows = TRY(c.ints(2)), columns = TRY(c.ints(3));
     if (rows.size() != 1 || columns.size() != 1)
       return invalid_model("one number of rows expected");
     const bool given[2] = {rows[0] != -1, columns[0] != -1};
+    if (given[0] && !given[1]) sizes[1] = TRY(b.op("add", {length, b.ints({above})}));
+    if (given[1] && !given[0]) sizes[0] = TRY(b.op("add", {length, b.ints({below})}));
     if (given[0]) sizes[0] = b.ints({rows[0]});
     if (given[1]) sizes[1] = b.ints({columns[0]});
-    if (given[0] != given[1] && low != high)
-      return unsupported("several diagonals need both the number of rows and of columns");
   }
   Value* shape = TRY(join(c, {TRY(shape_of(c, d, 0, batch)), sizes[0], sizes[1]}));
   Value* fill = c.inputs.size() > 4 ? c.inputs[4] : TRY(number(c, 0, d->dtype()));

@@ -126,52 +126,12 @@ Values bias_add(RuleContext& c) {
   return one(move_channels(c, TRY(c.builder.op("add", {x, c.inputs[1]})), false));
 }
 
-// Training mode: mean and variance are those of the operand itself. Keras 2 writes layer
-// normalisation that way.
-Result<Value*> normalise_by_own(RuleContext& c, Value* x, double epsilon) {
-  if (!x->shape().ranked() || x->shape().rank() < 2)
-    return unsupported("the rank of its input must be known; give it with --input-shape");
-  std::vector<int64_t> axes;
-  for (int i = 0; i + 1 < x->shape().rank(); ++i) axes.push_back(i);
-  Builder& b = c.builder;
-  const DType dtype = x->dtype();
-  const std::vector<Builder::Attr> all{{"axes", axes}, {"keep_dims", true}};
-  Value* centred = TRY(b.op("sub", {x, TRY(b.op("mean", {x}, all))}));
-  Value* variance = TRY(b.op("mean", {TRY(b.op("square", {centred}))}, all));
-  Value* small = b.constant(Tensor::scalar(static_cast<float>(epsilon)));
-  if (dtype != DType::f32) small = TRY(b.op("cast", {small}, {{"to", dtype}}));
-  Value* scale = TRY(b.op("rsqrt", {TRY(b.op("add", {variance, small}))}));
-  Value* y = TRY(b.op("mul", {TRY(b.op("mul", {centred, scale})), c.inputs[1]}));
-  return b.op("add", {y, c.inputs[2]});
-}
-
-Values batch_norm(RuleContext& c) {
-  const bool nchw = TRY(c.node.attrs.get_string("data_format", "NHWC")).starts_with("NC");
-  Value* x = nchw ? TRY(move_channels(c, c.inputs[0], true)) : c.inputs[0];
-  const double epsilon = static_cast<double>(TRY(c.node.attrs.get_float("epsilon", 1e-4f)));
-  Value* y = nullptr;
-  if (TRY(c.node.attrs.get_bool("is_training", true)))
-    y = TRY(normalise_by_own(c, x, epsilon));
-  else
-    y = TRY(c.builder.op("batch_norm", {x, c.inputs[1], c.inputs[2], c.inputs[3], c.inputs[4]},
-                         {{"epsilon", epsilon}}));
-  return one(nchw ? move_channels(c, y, false) : Result<Value*>(y));
-}
-
 constexpr RuleEntry kRules[] = {
-    {"AvgPool", pool},
-    {"AvgPool3D", pool},
-    {"BiasAdd", bias_add, 2},
-    {"Conv2D", convolution, 2},
-    {"Conv3D", convolution, 2},
-    {"DepthwiseConv2dNative", convolution, 2},
-    {"FusedBatchNorm", batch_norm, 5},
-    {"FusedBatchNormV2", batch_norm, 5},
-    {"FusedBatchNormV3", batch_norm, 5},
-    {"LogSoftmax", softmax},
-    {"MaxPool", pool},
-    {"MaxPool3D", pool},
-    {"Softmax", softmax},
+    {"AvgPool", pool},          {"AvgPool3D", pool},
+    {"BiasAdd", bias_add, 2},   {"Conv2D", convolution, 2},
+    {"Conv3D", convolution, 2}, {"DepthwiseConv2dNative", convolution, 2},
+    {"LogSoftmax", softmax},    {"MaxPool", pool},
+    {"MaxPool3D", pool},        {"Softmax", softmax},
 };
 
 }  // namespace

@@ -60,6 +60,12 @@ Values ndtri(RuleContext& c) {
       b.op("mul", {TRY(b.op("erfinv", {twice})), TRY(number(c, 1.4142135623730951, p->dtype()))}));
 }
 
+Values approximate_equal(RuleContext& c) {
+  const double tolerance = TRY(c.node.attrs.get_float("tolerance", 1e-5f));
+  Value* d = TRY(c.builder.op("abs", {TRY(c.builder.op("sub", {c.inputs[0], c.inputs[1]}))}));
+  return one(c.builder.op("less", {d, TRY(number(c, tolerance, d->dtype()))}));
+}
+
 constexpr RuleEntry kRules[] = {
     {"Abs", same<"abs">},
     {"AccumulateNV2", add_n},
@@ -69,6 +75,7 @@ constexpr RuleEntry kRules[] = {
     {"AddN", add_n},
     {"AddV2", same<"add">},
     {"Angle", same<"angle">},
+    {"ApproximateEqual", approximate_equal, 2},
     {"Asin", same<"asin">},
     {"Asinh", same<"asinh">},
     {"Atan", same<"atan">},

@@ -328,7 +328,19 @@ Values requantize(RuleContext& c) {
     min = TRY(m.op("min", TRY(m.op("reduce_min", x)), 0.0));
     max = TRY(m.op("max", TRY(m.op("reduce_max", x)), 0.0));
   }
-  return std::vector<Value*>{TRY(quantize_first(c, x, min, max, out)), min, max};
+  if (out != DType::u8 || c.inputs[0]->dtype() != DType::i32)
+    return std::vector<Value*>{TRY(quantize_first(c, x, min, max, out)), min, max};
+  // From i32 to u8 TensorFlow rounds once, over both ranges: the middle of the old one is 0.
+  const Maths m{c};
+  Value *from = c.inputs[1], *to = c.inputs[2];
+  Value* step = TRY(m.op("mul", TRY(m.op("sub", to, from)), std::ldexp(1, -32)));
+  Value* middle = TRY(m.op("mul", TRY(m.op("add", from, to)), 0.5));
+  x = TRY(m.op("mul", TRY(cast_to(c, c.inputs[0], DType::f32)), step));
+  x = TRY(m.op("sub", TRY(m.op("add", x, middle)), min));
+  Value* y = TRY(m.op("mul", x, TRY(m.op("div", TRY(m.num(255)), TRY(m.op("sub", max, min))))));
+  y = TRY(m.op("floor", TRY(m.op("add", y, 0.5))));
+  y = TRY(c.builder.op("clip", {y}, {{"min", 0.0}, {"max", 255.0}}));
+  return std::vector<Value*>{TRY(cast_to(c, y, out)), min, max};
 }
 
 Values requantization_range(RuleContext& c) {
@@ -347,6 +359,19 @@ Values quantized_relu(RuleContext& c) {
   if (c.node.op == "QuantizedRelu6")
     y = TRY(c.builder.op("min", {y, TRY(quantize_first(c, TRY(m.num(6)), min, max, x->dtype()))}));
   return std::vector<Value*>{y, min, max};
+}
+
+// The largest of integers is that of what they stand for.
+Values quantized_max_pool(RuleContext& c) {
+  const auto kernel = TRY(c.node.attrs.get_ints("ksize"));
+  const auto strides = TRY(c.node.attrs.get_ints("strides"));
+  if (kernel.size() != 4 || strides.size() != 4 ||
+      TRY(c.node.attrs.get_string("padding")) != "VALID")
+    return unsupported("only over two spatial dimensions without padding");
+  Value* y = TRY(c.builder.op("max_pool", {c.inputs[0]},
+                              {{"kernel", std::vector<int64_t>{kernel[1], kernel[2]}},
+                               {"strides", std::vector<int64_t>{strides[1], strides[2]}}}));
+  return std::vector<Value*>{y, c.inputs[1], c.inputs[2]};
 }
 
 Values quantized_reshape(RuleContext& c) {
@@ -368,6 +393,7 @@ constexpr RuleEntry kRules[] = {
     {"QuantizedBiasAdd", quantized_bias_add, 6},
     {"QuantizedConv2D", quantized_conv, 6},
     {"QuantizedMatMul", quantized_matmul, 6},
+    {"QuantizedMaxPool", quantized_max_pool, 3},
     {"QuantizedRelu", quantized_relu, 3},
     {"QuantizedRelu6", quantized_relu, 3},
     {"QuantizedReshape", quantized_reshape, 4},

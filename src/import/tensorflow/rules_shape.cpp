@@ -1,5 +1,5 @@
 // Rules of constants and of ops that make, shape, join and cut tensors.
-#include "import/tensorflow/rule.h"
+#include "import/tensorflow/compose.h"
 
 namespace tenon::tf {
 namespace {
@@ -65,11 +65,8 @@ Values gather(RuleContext& c) {
 
 // [rank, 2] paddings become begins, then ends.
 Values pad(RuleContext& c) {
-  const auto pairs = TRY(c.ints(1));
-  std::vector<int64_t> pads;
-  for (size_t half = 0; half < 2; ++half)
-    for (size_t i = half; i < pairs.size(); i += 2) pads.push_back(pairs[i]);
-  std::vector<Value*> operands{c.inputs[0], c.builder.ints(pads)};
+  Value* pads = TRY(pads_from_pairs(c, c.inputs[1]));
+  std::vector<Value*> operands{c.inputs[0], pads};
   if (c.inputs.size() > 2) operands.push_back(c.inputs[2]);
   return one(c.builder.op("pad", operands));
 }

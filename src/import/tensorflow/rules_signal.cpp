@@ -161,10 +161,18 @@ Values mfcc(RuleContext& c) {
   return one(b.op("matmul", {log, b.constant(std::move(dct))}));
 }
 
+Values decode_wav(RuleContext& c) {
+  Node* node = TRY(c.builder.node("decode_wav", {c.inputs[0]},
+                                  {{"channels", TRY(c.node.attrs.get_int("desired_channels", -1))},
+                                   {"samples", TRY(c.node.attrs.get_int("desired_samples", -1))}}));
+  return std::vector<Value*>{node->output(0), node->output(1)};
+}
+
 constexpr RuleEntry kRules[] = {
     {"AudioSpectrogram", spectrogram},
     {"BesselI0e", same<"bessel_i0e">},
     {"BesselI1e", same<"bessel_i1e">},
+    {"DecodeWav", decode_wav},
     {"FFT", fft},
     {"FFT2D", fft},
     {"FFT3D", fft},

@@ -1,4 +1,4 @@
-// Rules of strings, ragged rows and serialized records.
+// Rules of strings and serialized records.
 #include "import/tensorflow/compose.h"
 
 namespace tenon::tf {
@@ -12,7 +12,8 @@ Value* text(RuleContext& c, std::string_view value) {
 Result<std::vector<std::string>> texts(const RuleContext& c, size_t i) {
   const Tensor* t = i < c.inputs.size() ? c.inputs[i]->constant() : nullptr;
   if (t == nullptr || t->dtype() != DType::string)
-    return unsupported("the names of features must be known when the model is compiled");
+    return unsupported(
+        "the names of features and patterns must be known when the model is compiled");
   const auto span = t->span<std::string>();
   return std::vector<std::string>(span.begin(), span.end());
 }
@@ -120,21 +121,6 @@ Values decode_raw(RuleContext& c) {
                            {"big_endian", !TRY(c.node.attrs.get_bool("little_endian", true))}}));
 }
 
-// (shape, values, default, partitions…)
-Values ragged_to_tensor(RuleContext& c) {
-  const AttrValue types = TRY(c.node.attrs.get("row_partition_types"));
-  std::vector<std::string> partitions;
-  for (const std::string_view type : types.strings) {
-    const char* kind = type == "FIRST_DIM_SIZE" ? "first_dim_size"
-                       : type == "VALUE_ROWIDS" ? "value_rowids"
-                       : type == "ROW_SPLITS"   ? "row_splits"
-                                                : nullptr;
-    if (kind == nullptr) return unsupported("this kind of row partition");
-    partitions.emplace_back(kind);
-  }
-  return one(c.builder.op("ragged_to_dense", c.inputs, {{"partitions", partitions}}));
-}
-
 // Types and shapes of dense features as the core op writes them.
 Result<std::vector<std::string>> dense_types(const RuleContext& c) {
   const auto types = TRY(c.node.attrs.get_types("Tdense"));
@@ -218,7 +204,6 @@ constexpr RuleEntry kRules[] = {
     {"ParseExample", parse_example, 2},
     {"ParseExampleV2", parse_example_v2, 5},
     {"ParseSingleExample", parse_single_example},
-    {"RaggedTensorToTensor", ragged_to_tensor, 4},
     {"ReduceJoin", reduce_join, 2},
     {"RegexFullMatch", regex_match, 2},
     {"RegexReplace", regex_replace, 3},

@@ -1,0 +1,104 @@
+// Rules of normalisation.
+#include <algorithm>
+
+#include "import/tensorflow/compose.h"
+
+namespace tenon::tf {
+namespace {
+
+// By the statistics of the batch itself: (x - mean) / sqrt(variance + epsilon) * scale + offset.
+// Keras's LayerNormalization is made of it.
+Values batch_norm_of_batch(RuleContext& c, bool first) {
+  Builder& b = c.builder;
+  Value* x = c.inputs[0];
+  const int rank = TRY(rank_of(x));
+  if (rank < 2) return invalid_model("the input has too few dimensions");
+  const int channel = first ? 1 : rank - 1;
+  std::vector<int64_t> axes, behind;
+  for (int i = 0; i < rank; ++i)
+    if (i != channel) axes.push_back(i);
+  for (int i = channel + 1; i < rank; ++i) behind.push_back(i - channel);
+  const auto placed = [&](Value* v) -> Result<Value*> {
+    v = TRY(cast_to(c, v, x->dtype()));
+    return behind.empty() ? Result<Value*>(v) : b.op("expand_dims", {v}, {{"axes", behind}});
+  };
+  const double epsilon = TRY(c.node.attrs.get_float("epsilon", 1e-4f));
+  Value* mean = TRY(b.op("mean", {x}, {{"axes", axes}, {"keep_dims", true}}));
+  Value* d = TRY(b.op("sub", {x, mean}));
+  Value* variance =
+      TRY(b.op("mean", {TRY(b.op("square", {d}))}, {{"axes", axes}, {"keep_dims", true}}));
+  Value* shifted = TRY(b.op("add", {variance, TRY(number(c, epsilon, x->dtype()))}));
+  Value* y = TRY(b.op("mul", {d, TRY(b.op("rsqrt", {shifted}))}));
+  y = TRY(b.op("mul", {y, TRY(placed(c.inputs[1]))}));
+  y = TRY(b.op("add", {y, TRY(placed(c.inputs[2]))}));
+  mean = TRY(b.op("squeeze", {mean}, {{"axes", axes}}));
+  variance = TRY(b.op("squeeze", {variance}, {{"axes", axes}}));
+  // What TensorFlow hands on is the unbiased variance.
+  Value* n = TRY(b.op("prod", {TRY(b.op("gather", {TRY(shape_of(c, x)), b.ints(axes)}))}));
+  n = TRY(cast_to(c, n, variance->dtype()));
+  Value* unit = TRY(number(c, 1, variance->dtype()));
+  Value* less = TRY(b.op("max", {TRY(b.op("sub", {n, unit})), unit}));
+  Value* unbiased = TRY(b.op("mul", {variance, TRY(b.op("div", {n, less}))}));
+  return std::vector<Value*>{y, mean, unbiased, mean, variance};
+}
+
+Values batch_norm(RuleContext& c) {
+  const bool first = TRY(channels_first(c));
+  if (TRY(c.node.attrs.get_bool("is_training", true))) return batch_norm_of_batch(c, first);
+  Value* x = TRY(channels_to_last(c, c.inputs[0], first));
+  const double epsilon = TRY(c.node.attrs.get_float("epsilon", 1e-4f));
+  Value* y = TRY(c.builder.op("batch_norm", {x, c.inputs[1], c.inputs[2], c.inputs[3], c.inputs[4]},
+                              {{"epsilon", epsilon}}));
+  return std::vector<Value*>{TRY(channels_to_first(c, y, first)), c.inputs[3], c.inputs[4],
+                             c.inputs[3], c.inputs[4]};
+}
+
+// (t, mean, variance, beta, gamma) of TensorFlow's first batch normalisation.
+Values old_batch_norm(RuleContext& c) {
+  const double epsilon = TRY(c.node.attrs.get_float("variance_epsilon", 1e-3f));
+  Value* scale = c.inputs[4];
+  if (!TRY(c.node.attrs.get_bool("scale_after_normalization", true)))
+    scale = TRY(filled(c, 1, scale->dtype(), TRY(shape_of(c, scale))));
+  return one(c.builder.op("batch_norm", {c.inputs[0], scale, c.inputs[3], c.inputs[1], c.inputs[2]},
+                          {{"epsilon", epsilon}}));
+}
+
+// x / (bias + alpha * (sum of squares over neighbouring channels))^beta
+Values lrn(RuleContext& c) {
+  Builder& b = c.builder;
+  Value* x = c.inputs[0];
+  const int64_t radius = TRY(c.node.attrs.get_int("depth_radius", 5));
+  const double bias = TRY(c.node.attrs.get_float("bias", 1)),
+               alpha = TRY(c.node.attrs.get_float("alpha", 1)),
+               beta = TRY(c.node.attrs.get_float("beta", 0.5f));
+  const int rank = TRY(rank_of(x));
+  if (rank != 4 || !x->shape()[3].known() || x->shape()[3].size() > 1 << 14)
+    return unsupported("the number of channels must be known");
+  const int64_t n = x->shape()[3].size();
+  const int64_t dims[] = {n, n};
+  Tensor band = TRY(Tensor::zeros(DType::f32, dims));
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t k = std::max<int64_t>(i - radius, 0); k <= std::min(i + radius, n - 1); ++k)
+      band.mutable_data<float>()[i * n + k] = static_cast<float>(alpha);
+  const DType t = x->dtype();
+  Value* near = TRY(cast_to(c, b.constant(std::move(band)), t));
+  Value* sum = TRY(b.op("matmul", {TRY(b.op("square", {x})), near}));
+  Value* base = TRY(b.op("add", {sum, TRY(number(c, bias, t))}));
+  return one(b.op("div", {x, TRY(b.op("pow", {base, TRY(number(c, beta, t))}))}));
+}
+
+constexpr RuleEntry kRules[] = {
+    {"BatchNormWithGlobalNormalization", old_batch_norm, 5},
+    {"FusedBatchNorm", batch_norm, 5},
+    {"FusedBatchNormV2", batch_norm, 5},
+    {"FusedBatchNormV3", batch_norm, 5},
+    {"LRN", lrn},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> norm_rules() {
+  return kRules;
+}
+
+}  // namespace tenon::tf

@@ -1,0 +1,94 @@
+// Rules of ragged rows and of strings as rows of characters.
+#include "import/tensorflow/compose.h"
+
+namespace tenon::tf {
+namespace {
+
+// (shape, values, default, partitions…)
+Values ragged_to_tensor(RuleContext& c) {
+  const AttrValue types = TRY(c.node.attrs.get("row_partition_types"));
+  std::vector<std::string> partitions;
+  for (const std::string_view type : types.strings) {
+    const char* kind = type == "FIRST_DIM_SIZE" ? "first_dim_size"
+                       : type == "VALUE_ROWIDS" ? "value_rowids"
+                       : type == "ROW_SPLITS"   ? "row_splits"
+                                                : nullptr;
+    if (kind == nullptr) return unsupported("this kind of row partition");
+    partitions.emplace_back(kind);
+  }
+  return one(c.builder.op("ragged_to_dense", c.inputs, {{"partitions", partitions}}));
+}
+
+Values ragged_range(RuleContext& c) {
+  Node* node = TRY(c.builder.node("ragged_range", c.inputs));
+  const DType splits = TRY(dtype_attr(c, "Tsplits", DataType::i64));
+  return std::vector<Value*>{TRY(cast_to(c, node->output(0), splits)), node->output(1)};
+}
+
+// (splits of one ragged dimension, values, indices of rows): the splits and values of the rows.
+Values ragged_gather(RuleContext& c) {
+  Builder& b = c.builder;
+  if (TRY(c.node.attrs.get_int("PARAMS_RAGGED_RANK", 1)) != 1 || c.inputs.size() != 3 ||
+      TRY(rank_of(c.inputs[2])) != 1)
+    return unsupported("only rows of one ragged dimension by a vector of indices");
+  Value *splits = TRY(cast_to(c, c.inputs[0], DType::i64)), *rows = c.inputs[2];
+  Value* first = TRY(b.op("gather", {splits, rows}));
+  Value* next = TRY(b.op("add", {rows, TRY(number(c, 1, rows->dtype()))}));
+  Value* end = TRY(b.op("gather", {splits, next}));
+  Node* range = TRY(b.node("ragged_range", {first, end, TRY(number(c, 1, DType::i64))}));
+  return std::vector<Value*>{TRY(cast_to(c, range->output(0), c.inputs[0]->dtype())),
+                             TRY(b.op("gather", {c.inputs[1], range->output(1)}))};
+}
+
+// UnicodeDecode and UnicodeDecodeWithOffsets: splits, code points, offsets.
+Values unicode_decode(RuleContext& c) {
+  if (TRY(c.node.attrs.get_string("input_encoding", "UTF-8")) != "UTF-8")
+    return unsupported("only UTF-8");
+  const bool skip = TRY(c.node.attrs.get_string("errors", "replace")) == "ignore";
+  Node* node =
+      TRY(c.builder.node("text_points", {c.inputs[0]},
+                         {{"replacement", TRY(c.node.attrs.get_int("replacement_char", 0xFFFD))},
+                          {"skip_errors", skip}}));
+  const DType splits = TRY(dtype_attr(c, "Tsplits", DataType::i64));
+  return std::vector<Value*>{TRY(cast_to(c, node->output(0), splits)), node->output(1),
+                             node->output(2)};
+}
+
+Values unicode_encode(RuleContext& c) {
+  if (TRY(c.node.attrs.get_string("output_encoding", "UTF-8")) != "UTF-8")
+    return unsupported("only UTF-8");
+  return one(c.builder.op("text_from_points", {c.inputs[0], c.inputs[1]}));
+}
+
+Values ngrams(RuleContext& c) {
+  const auto text = [&](std::string_view name) -> Result<std::string> {
+    return std::string(TRY(c.node.attrs.get_string(name, "")));
+  };
+  Node* node = TRY(
+      c.builder.node("text_ngrams", {c.inputs[0], c.inputs[1]},
+                     {{"widths", TRY(c.node.attrs.get_ints("ngram_widths"))},
+                      {"pad_width", TRY(c.node.attrs.get_int("pad_width", 0))},
+                      {"keep_short", TRY(c.node.attrs.get_bool("preserve_short_sequences", false))},
+                      {"separator", TRY(text("separator"))},
+                      {"left_pad", TRY(text("left_pad"))},
+                      {"right_pad", TRY(text("right_pad"))}}));
+  return std::vector<Value*>{node->output(0), node->output(1)};
+}
+
+constexpr RuleEntry kRules[] = {
+    {"RaggedGather", ragged_gather, 3},
+    {"RaggedRange", ragged_range, 3},
+    {"RaggedTensorToTensor", ragged_to_tensor, 4},
+    {"StringNGrams", ngrams, 2},
+    {"UnicodeDecode", unicode_decode},
+    {"UnicodeDecodeWithOffsets", unicode_decode},
+    {"UnicodeEncode", unicode_encode, 2},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> ragged_rules() {
+  return kRules;
+}
+
+}  // namespace tenon::tf

@@ -1,0 +1,128 @@
+// Rules of sparse tensors, which are three tensors: places [n, rank], values [n], size [rank].
+#include "import/tensorflow/compose.h"
+
+namespace tenon::tf {
+namespace {
+
+using Axes = std::vector<int64_t>;
+
+// Elements of a row-major tensor of `size` that one step of each dimension stands for.
+Result<Value*> strides_of(RuleContext& c, Value* size) {
+  return c.builder.op("cumprod", {size},
+                      {{"axis", int64_t{0}}, {"exclusive", true}, {"reverse", true}});
+}
+
+// The places as numbers of elements, [n].
+Result<Value*> flat_places(RuleContext& c, Value* places, Value* size) {
+  Value* terms = TRY(c.builder.op("mul", {places, TRY(strides_of(c, size))}));
+  return c.builder.op("sum", {terms}, {{"axes", Axes{1}}});
+}
+
+Result<Value*> as_dense(RuleContext& c, Value* places, Value* size, Value* values, Value* fill) {
+  Builder& b = c.builder;
+  Value* all = TRY(b.op("expand", {fill, size}));
+  return b.op("scatter_nd", {all, places, values});
+}
+
+// (places, size, values, default); the places may be of lower rank, the values one for all.
+Values sparse_to_dense(RuleContext& c) {
+  Builder& b = c.builder;
+  Value *places = c.inputs[0], *values = c.inputs[2];
+  const int rank = TRY(rank_of(places));
+  if (rank == 0) places = TRY(b.op("reshape", {places, b.ints({1, 1})}));
+  if (rank == 1) places = TRY(b.op("expand_dims", {places}, {{"axes", Axes{1}}}));
+  if (TRY(rank_of(values)) == 0)
+    values = TRY(b.op("expand", {values, TRY(shape_of(c, places, 0, 1))}));
+  return one(as_dense(c, places, c.inputs[1], values, c.inputs[3]));
+}
+
+// (places, size, new size); one new dimension may be -1.
+Values sparse_reshape(RuleContext& c) {
+  Builder& b = c.builder;
+  Value *size = c.inputs[1], *wanted = c.inputs[2];
+  Value* open = TRY(b.op("less", {wanted, b.ints({0})}));
+  Value* product =
+      TRY(b.op("prod", {TRY(b.op("select", {open, b.ints({1}), wanted}))}, {{"keep_dims", true}}));
+  Value* all = TRY(b.op("prod", {size}, {{"keep_dims", true}}));
+  Value* rest = TRY(b.op("floor_div", {all, TRY(b.op("max", {product, b.ints({1})}))}));
+  wanted = TRY(b.op("select", {open, rest, wanted}));
+  Value* flat =
+      TRY(b.op("expand_dims", {TRY(flat_places(c, c.inputs[0], size))}, {{"axes", Axes{1}}}));
+  Value* steps =
+      TRY(b.op("floor_div", {flat, TRY(b.op("max", {TRY(strides_of(c, wanted)), b.ints({1})}))}));
+  Value* places = TRY(b.op("floor_mod", {steps, TRY(b.op("max", {wanted, b.ints({1})}))}));
+  return std::vector<Value*>{places, wanted};
+}
+
+// Row numbers in ascending order, equal ones in their order: where each comes from.
+Result<Value*> order_of(RuleContext& c, Value* keys) {
+  Node* node = TRY(c.builder.node("top_k", {keys, TRY(shape_of(c, keys, 0, 1))},
+                                  {{"largest", false}, {"index_dtype", DType::i64}}));
+  return node->output(1);
+}
+
+Values sparse_reorder(RuleContext& c) {
+  Value* order = TRY(order_of(c, TRY(flat_places(c, c.inputs[0], c.inputs[2]))));
+  return std::vector<Value*>{TRY(c.builder.op("gather", {c.inputs[0], order})),
+                             TRY(c.builder.op("gather", {c.inputs[1], order}))};
+}
+
+// (places, values, size, default): each row without an element gets the default at its start.
+Values sparse_fill_empty_rows(RuleContext& c) {
+  Builder& b = c.builder;
+  Value *places = c.inputs[0], *values = c.inputs[1], *size = c.inputs[2];
+  if (TRY(rank_of(places)) != 2) return invalid_model("the places must have two dimensions");
+  Value* row = TRY(b.op("slice", {places, b.ints({0}), b.ints({1})}, {{"axes", Axes{1}}}));
+  row = TRY(flatten(c, row));
+  Value* rows = TRY(b.op("squeeze", {TRY(element(c, size, 0))}));
+  Value* ones = TRY(filled(c, 1, DType::i64, TRY(shape_of(c, row))));
+  Value* counts = TRY(b.op("segment_reduce", {ones, row, rows}));
+  Value* empty = TRY(b.op("equal", {counts, b.ints({0})}));
+  Value* missing = TRY(b.op("transpose", {TRY(b.op("non_zero", {empty}))}, {{"perm", Axes{1, 0}}}));
+  Value* rank = TRY(shape_of(c, places, 1, 2));
+  Value* behind = TRY(b.op("sub", {rank, b.ints({1})}));
+  Value* added =
+      TRY(b.op("pad", {missing, TRY(join(c, {b.ints({0}), behind}))}, {{"axes", Axes{1}}}));
+  Value* order = TRY(order_of(c, TRY(join(c, {row, TRY(flatten(c, missing))}))));
+  Value* fill = TRY(b.op("expand", {c.inputs[3], TRY(shape_of(c, missing, 0, 1))}));
+  Value* all_places = TRY(b.op("gather", {TRY(join(c, {places, added})), order}));
+  Value* all_values = TRY(b.op("gather", {TRY(join(c, {values, fill})), order}));
+  Value* inverse = TRY(b.op("invert_permutation", {order}));
+  inverse = TRY(b.op("slice", {inverse, b.ints({0}), TRY(shape_of(c, row))}));
+  return std::vector<Value*>{all_places, all_values, empty, inverse};
+}
+
+// (places, values, size, b)
+Values sparse_matmul(RuleContext& c) {
+  Value* zero = TRY(number(c, 0, c.inputs[1]->dtype()));
+  Value* dense = TRY(as_dense(c, c.inputs[0], c.inputs[2], c.inputs[1], zero));
+  return one(c.builder.op("matmul", {dense, c.inputs[3]},
+                          {{"transpose_a", TRY(c.node.attrs.get_bool("adjoint_a", false))},
+                           {"transpose_b", TRY(c.node.attrs.get_bool("adjoint_b", false))}}));
+}
+
+// (places, values, size, axes)
+Values sparse_reduce_sum(RuleContext& c) {
+  Value* zero = TRY(number(c, 0, c.inputs[1]->dtype()));
+  Value* dense = TRY(as_dense(c, c.inputs[0], c.inputs[2], c.inputs[1], zero));
+  return one(c.builder.op(
+      "sum", {dense},
+      {{"axes", TRY(c.ints(3))}, {"keep_dims", TRY(c.node.attrs.get_bool("keep_dims", false))}}));
+}
+
+constexpr RuleEntry kRules[] = {
+    {"SparseFillEmptyRows", sparse_fill_empty_rows, 4},
+    {"SparseReduceSum", sparse_reduce_sum, 4},
+    {"SparseReorder", sparse_reorder, 3},
+    {"SparseReshape", sparse_reshape, 3},
+    {"SparseTensorDenseMatMul", sparse_matmul, 4},
+    {"SparseToDense", sparse_to_dense, 4},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> sparse_rules() {
+  return kRules;
+}
+
+}  // namespace tenon::tf
