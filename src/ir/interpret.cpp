@@ -16,12 +16,14 @@ Result<std::vector<Tensor>> run_region(const Node& node, std::span<const Tensor>
     std::vector<Tensor> state(inputs.begin(), inputs.end());
     for (int64_t i = 0; i < kMaxIterations; ++i) {
       const auto cond = TRY(interpret(*node.regions()[0], state));
+      if (cond.size() != 1 || cond[0].is_list() || cond[0].elements() < 1)
+        return invalid_model("the condition of a loop gives no value");
       if (cond[0].int_at(0) == 0) return state;
       state = TRY(interpret(*node.regions()[1], state));
     }
     return resource_exhausted("the loop did not end");
   }
-  if (inputs.empty() || inputs[0].elements() < 1)
+  if (inputs.empty() || inputs[0].is_list() || inputs[0].elements() < 1)
     return invalid_model(fmt::format("op '{}' needs a scalar to choose by", node.def().name));
   const auto branches = static_cast<int64_t>(node.regions().size());
   int64_t choice = inputs[0].int_at(0);
@@ -48,6 +50,9 @@ Result<std::vector<Tensor>> interpret(const Graph& graph, std::span<const Tensor
     if (!results.ok())
       return std::move(results).error().at(fmt::format(
           "node '{}' ({})", node->origins.empty() ? "" : node->origins[0], node->def().name));
+    if (results->size() < static_cast<size_t>(node->output_count()))
+      return invalid_model(fmt::format("the sub-graph of '{}' gives {} values, {} are needed",
+                                       node->def().name, results->size(), node->output_count()));
     if (observer) observer(*node, *results);
     for (int i = 0; i < node->output_count(); ++i)
       values[node->output(i)] = std::move((*results)[static_cast<size_t>(i)]);
