@@ -49,6 +49,28 @@ def test_text_is_a_model(graph, compiled, tmp_path):
     tenon("run", compiled, "--compare", "reference")
 
 
+def fixture_models():
+    for folder in sorted((ROOT / "tests/fixtures/onnx").glob("*")) + sorted((ROOT / "tests/fixtures/tf").glob("*")):
+        for model in [*folder.glob("*.onnx"), folder / "saved_model", folder / "model.pb"]:
+            if model.exists():
+                yield pytest.param(model, id=f"{folder.parent.name}/{folder.name}")
+
+
+@pytest.mark.parametrize("model", list(fixture_models()))
+def test_every_graph_reads_back_the_same(model, tmp_path):
+    texts = [tmp_path / "a.tn", tmp_path / "b.tn"]
+    if subprocess.run([TENON, "import", model, "-o", texts[0]], capture_output=True).returncode == 1:
+        pytest.skip("the model cannot be imported")
+    tenon("import", texts[0], "-o", texts[1])
+    assert texts[0].read_text() == texts[1].read_text()
+    # What a file holds is a graph that compiles to the same.
+    tenon("compile", model, "-o", tmp_path / "a.tenon")
+    tenon("dump", tmp_path / "a.tenon", "-o", tmp_path / "c.tn")
+    tenon("compile", tmp_path / "c.tn", "-o", tmp_path / "b.tenon")
+    tenon("dump", tmp_path / "b.tenon", "-o", tmp_path / "d.tn")
+    assert (tmp_path / "c.tn").read_text() == (tmp_path / "d.tn").read_text()
+
+
 def test_short_form_says_what_it_lacks(graph, tmp_path):
     short = tmp_path / "short.tn"
     short.write_text(tenon("import", graph).stdout)
