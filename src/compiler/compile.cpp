@@ -56,8 +56,18 @@ Status check_options(const CompileOptions& options) {
   return {};
 }
 
+// What `tenon explain` prints of the passes: per rule and place "rule TAB nodes TAB bytes TAB
+// place".
+std::string firings_note(const std::vector<Firing>& firings) {
+  std::string text;
+  for (const Firing& f : firings)
+    text += fmt::format("{}\t{}\t{}\t{}\n", f.rule, f.nodes, f.bytes, f.where);
+  return text;
+}
+
 Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& options) {
   Compiled compiled;
+  std::vector<std::pair<std::string, std::string>> rule_notes;
   compiled.report.import = std::move(imported.report);
   compiled.report.warnings = std::move(imported.warnings);
   if (imported.functions.empty()) return unsupported_nodes(compiled.report.import);
@@ -73,6 +83,7 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
         return write_reproducer(std::move(s).error(), context);
     report.nodes_compiled = function.graph->node_count();
     report.firings = std::move(context.firings);
+    rule_notes.emplace_back("rules." + function.key, firings_note(report.firings));
     compiled.report.functions.push_back(std::move(report));
     compiled.model.functions.push_back({function.key, encode_graph(*function.graph),
                                         std::move(function.input_names),
@@ -82,6 +93,10 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
   compiled.model.notes = {{"source.format", compiled.report.import.format},
                           {"precision", "fp32"},
                           {"target", options.target}};
+  std::string disabled;
+  for (const std::string& name : options.disabled) disabled += (disabled.empty() ? "" : " ") + name;
+  if (!disabled.empty()) compiled.model.notes.emplace_back("disabled", disabled);
+  compiled.model.notes.insert(compiled.model.notes.end(), rule_notes.begin(), rule_notes.end());
   return compiled;
 }
 

@@ -55,6 +55,7 @@ Result<Node*> Graph::add(std::unique_ptr<Op> op, std::vector<Value*> inputs,
     if (Value* v = raw->input(i)) v->uses_.push_back({raw, i});
   const auto position = before == nullptr ? nodes_.end() : before->position_;
   raw->position_ = nodes_.insert(position, std::move(node));
+  if (journal_ != nullptr) journal_->push_back(raw);
   return raw;
 }
 
@@ -109,6 +110,7 @@ void Graph::replace_all_uses(Value* from, Value* to) {
 }
 
 void Graph::erase(Node* node) {
+  if (journal_ != nullptr) std::erase(*journal_, node);
   for (const auto& output : node->outputs_) TENON_CHECK(output->uses_.empty());
   for (int i = 0; i < node->input_count(); ++i) node->set_input(i, nullptr);
   nodes_.erase(node->position_);
@@ -116,6 +118,26 @@ void Graph::erase(Node* node) {
 
 void Graph::move_before(Node* node, Node* before) {
   nodes_.splice(before->position_, nodes_, node->position_);
+}
+
+void Graph::sort() {
+  std::unordered_set<const Node*> placed;
+  std::vector<Node*> order, pending;
+  for (const auto& node : nodes_) {
+    pending.push_back(node.get());
+    while (!pending.empty()) {
+      Node* next = pending.back();
+      const size_t before = pending.size();
+      if (!placed.contains(next))
+        for (const Value* v : next->inputs_)
+          if (v != nullptr && v->producer_ != nullptr && !placed.contains(v->producer_))
+            pending.push_back(v->producer_);
+      if (pending.size() > before) continue;
+      pending.pop_back();
+      if (placed.insert(next).second) order.push_back(next);
+    }
+  }
+  for (Node* node : order) nodes_.splice(nodes_.end(), nodes_, node->position_);
 }
 
 std::unique_ptr<Graph> Graph::clone() const {

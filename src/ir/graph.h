@@ -126,6 +126,10 @@ class Graph {
   void erase(Node* node);
   // Moves a node before another one.
   void move_before(Node* node, Node* before);
+  // Puts the nodes into an order in which each follows what it reads, changing as little as it can.
+  void sort();
+  // While set, every node added is also appended here (null: nowhere).
+  void set_journal(std::vector<Node*>* journal) { journal_ = journal; }
 
   // The nodes in order. Stays valid while nodes other than the current one are erased.
   std::list<std::unique_ptr<Node>>& nodes() { return nodes_; }
@@ -140,6 +144,7 @@ class Graph {
   std::vector<std::unique_ptr<Value>> inputs_;
   std::list<std::unique_ptr<Node>> nodes_;
   std::vector<Value*> outputs_;
+  std::vector<Node*>* journal_ = nullptr;
 };
 
 // Convenience for building: inserts at one place, under one origin.

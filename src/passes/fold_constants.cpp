@@ -1,3 +1,4 @@
+// Evaluates what depends on constants alone, and writes down what shape inference has solved.
 #include "passes/passes.h"
 
 namespace tenon {
@@ -36,11 +37,17 @@ std::optional<Tensor> known_value(const Value& value) {
   return std::move(*tensor);
 }
 
+Firing firing_at(const Node& node) {
+  return {"fold-constants", node.origins.empty() ? std::string(node.def().name) : node.origins[0],
+          1, intermediate_bytes(node)};
+}
+
 Result<bool> fold_node(Graph& graph, Node& node, PassContext& context) {
   if (node.is("const") || node.output_count() == 0) return false;
   Builder builder(graph, &node);
   if (const auto known = known_value(*node.output()); known && node.output_count() == 1) {
     graph.replace_all_uses(node.output(), builder.constant(*known));
+    context.firings.push_back(firing_at(node));
     return true;
   }
   if (!node.def().has_eval || node.def().has(kRandom) || node.input_count() == 0 ||
@@ -58,7 +65,7 @@ Result<bool> fold_node(Graph& graph, Node& node, PassContext& context) {
     if (t.is_list() || !t.defined()) return false;
   for (int i = 0; i < node.output_count(); ++i)
     graph.replace_all_uses(node.output(i), builder.constant((*results)[static_cast<size_t>(i)]));
-  context.firings.push_back({"fold-constants", node.origins.empty() ? "" : node.origins[0]});
+  context.firings.push_back(firing_at(node));
   return true;
 }
 

@@ -1,6 +1,9 @@
+// What convolutions and matrix products take in: scales, biases, residuals, activations, padding.
 #include <cmath>
 
+#include "ops/matmul.h"
 #include "passes/passes.h"
+#include "rewrite/match.h"
 
 namespace tenon {
 namespace {
@@ -80,34 +83,103 @@ Result<bool> scale_producer(Graph& graph, Node& node, Node& producer,
   return true;
 }
 
+struct Affine {
+  std::vector<float> scale, shift;
+};
+
+// Batch normalisation with constant parameters as x * scale + shift.
+std::optional<Affine> affine_of(const Node& node) {
+  if (!node.is("batch_norm")) return std::nullopt;
+  const Tensor* parameters[4];
+  for (int i = 0; i < 4; ++i) {
+    parameters[i] = per_channel(node.input(i + 1), node.output());
+    if (parameters[i] == nullptr) return std::nullopt;
+  }
+  const double epsilon = std::get<double>(attr(node, "epsilon"));
+  Affine affine;
+  for (int64_t i = 0; i < parameters[0]->elements(); ++i) {
+    const double s = parameters[0]->real_at(i) / std::sqrt(parameters[3]->real_at(i) + epsilon);
+    affine.scale.push_back(static_cast<float>(s));
+    affine.shift.push_back(
+        static_cast<float>(parameters[1]->real_at(i) - parameters[2]->real_at(i) * s));
+  }
+  return affine;
+}
+
 Result<bool> fold_batch_norm(Graph& graph, Node& node) {
   if (!node.is("batch_norm")) return false;
   Node* producer = open_producer(graph, node, 0);
   if (producer == nullptr) return false;
-  const Tensor* parameters[4];
-  for (int i = 0; i < 4; ++i) {
-    parameters[i] = per_channel(node.input(i + 1), node.output());
-    if (parameters[i] == nullptr) return false;
+  const auto affine = affine_of(node);
+  return affine ? scale_producer(graph, node, *producer, affine->scale, affine->shift)
+                : Result<bool>(false);
+}
+
+// What no producer took in becomes pointwise, to be fused with its neighbours.
+Result<bool> expand_batch_norm(Graph& graph, Node& node) {
+  const auto affine = affine_of(node);
+  if (!affine) return false;
+  Builder builder(graph, &node);
+  builder.set_origins(node.origins);
+  Value* scaled =
+      TRY(builder.op("mul", {node.input(0), builder.constant(Tensor::vector(affine->scale))}));
+  Value* y = TRY(builder.op("add", {scaled, builder.constant(Tensor::vector(affine->shift))}));
+  if (y->type() != node.output()->type()) return false;
+  graph.replace_all_uses(node.output(), y);
+  return true;
+}
+
+// The factor of `mul` or `div` by a constant per channel or a constant scalar.
+std::optional<std::vector<float>> channel_factor(const Node& node, int i) {
+  const Value* value = node.input(1 - i);
+  const Shape& y = node.output()->shape();
+  std::vector<float> factor;
+  if (const Tensor* t = per_channel(value, node.output())) {
+    factor.assign(t->span<float>().begin(), t->span<float>().end());
+  } else {
+    const Tensor* scalar = value->constant();
+    if (scalar == nullptr || scalar->dtype() != DType::f32 || scalar->elements() != 1 ||
+        !y.ranked() || y.rank() == 0 || scalar->rank() > y.rank() || !y[y.rank() - 1].known())
+      return std::nullopt;
+    factor.assign(static_cast<size_t>(y[y.rank() - 1].size()), scalar->data<float>()[0]);
   }
-  const double epsilon = std::get<double>(attr(node, "epsilon"));
-  std::vector<float> scale, shift;
-  for (int64_t i = 0; i < parameters[0]->elements(); ++i) {
-    const double s = parameters[0]->real_at(i) / std::sqrt(parameters[3]->real_at(i) + epsilon);
-    scale.push_back(static_cast<float>(s));
-    shift.push_back(static_cast<float>(parameters[1]->real_at(i) - parameters[2]->real_at(i) * s));
-  }
-  return scale_producer(graph, node, *producer, scale, shift);
+  if (node.is("div"))
+    for (float& f : factor) {
+      if (f == 0) return std::nullopt;
+      f = 1 / f;
+    }
+  return factor;
 }
 
 Result<bool> fold_channel_scale(Graph& graph, Node& node) {
-  if (!node.is("mul")) return false;
-  for (int i = 0; i < 2; ++i) {
+  if (!node.is("mul") && !node.is("div")) return false;
+  for (int i = 0; i < (node.is("mul") ? 2 : 1); ++i) {
     Node* producer = open_producer(graph, node, i);
-    const Tensor* factor = per_channel(node.input(1 - i), node.output());
-    if (producer == nullptr || factor == nullptr) continue;
-    const auto values = factor->span<float>();
-    return scale_producer(graph, node, *producer, {values.begin(), values.end()},
-                          std::vector<float>(values.size(), 0.0f));
+    if (producer == nullptr) continue;
+    const auto factor = channel_factor(node, i);
+    if (!factor) continue;
+    return scale_producer(graph, node, *producer, *factor, std::vector<float>(factor->size()));
+  }
+  return false;
+}
+
+// A scale of a product of two activations goes into its attribute.
+Result<bool> fold_alpha(Graph& graph, Node& node) {
+  if (!node.is("mul") && !node.is("div")) return false;
+  for (int i = 0; i < (node.is("mul") ? 2 : 1); ++i) {
+    Node* producer = open_producer(graph, node, i);
+    const auto factor = splat_value(node.input(1 - i));
+    if (producer == nullptr || !factor || producer->input_count() != 2 || *factor == 0 ||
+        producer->as<Matmul>() == nullptr || node.output()->dtype() != DType::f32 ||
+        producer->output()->type() != node.output()->type())
+      continue;
+    Matmul scaled = *producer->as<Matmul>();
+    scaled.alpha *= node.is("mul") ? *factor : 1 / *factor;
+    Builder builder(graph, &node);
+    builder.set_origins(merge_origins({producer, &node}));
+    Value* y = TRY(builder.op(scaled, producer->inputs()));
+    graph.replace_all_uses(node.output(), y);
+    return true;
   }
   return false;
 }
@@ -235,13 +307,22 @@ constexpr Rule kRules[] = {
     {"fold-batch-norm", "batch_norm(conv(x, w, b)) = conv(x, w*s, b*s + t)", fold_batch_norm},
     {"fold-channel-scale", "conv(x, w, b) * s = conv(x, w*s, b*s), s per channel",
      fold_channel_scale},
+    {"fold-alpha", "matmul(x, y) * s = matmul(x, y){alpha=s}", fold_alpha},
     {"fuse-pad", "conv(pad(x)) = conv(x){pads}, zeros around spatial dimensions", fuse_pad},
     {"fuse-bias", "conv(x, w) + b = conv(x, w, b), b per channel", fuse_bias},
     {"fuse-residual", "conv(x, w, b) + r = conv(x, w, b, r)", fuse_residual},
     {"fuse-activation", "relu(conv(x, …)) = conv(x, …){activation=relu}", fuse_activation},
 };
 
+constexpr Rule kExpandRules[] = {
+    {"expand-batch-norm", "batch_norm(x) = x * s + t, constant per channel", expand_batch_norm},
+};
+
 }  // namespace
+
+std::span<const Rule> expand_rules() {
+  return kExpandRules;
+}
 
 std::span<const Rule> fuse_rules() {
   return kRules;

@@ -13,6 +13,8 @@ namespace tenon {
 Result<bool> fold_constants(Graph& graph, PassContext& context);
 // One node for equal ops on equal operands; one constant for equal contents.
 Result<bool> eliminate_common_subexpressions(Graph& graph, PassContext& context);
+// Connected pointwise ops become `fused` nodes.
+Result<bool> fuse_pointwise(Graph& graph, PassContext& context);
 
 std::span<const Rule>
 simplify_rules();  // identities, casts, reshapes and transposes that do nothing
@@ -21,6 +23,12 @@ fuse_rules();  // bias, batch normalisation, residual and activation into produc
 
 // Norms, activations and softmax written out in small ops.
 std::span<const Rule> recognise_rules();
+// Scaled dot-product attention.
+std::span<const Rule> attention_rules();
+// Products and convolutions in the form that fusions and kernels want.
+std::span<const Rule> linear_rules();
+// What is left of compound ops that pointwise fusion does better with in parts.
+std::span<const Rule> expand_rules();
 // Moves transposes down, where they meet and cancel.
 std::span<const Rule> transpose_rules();
 
@@ -30,7 +38,7 @@ std::vector<Rule> all_rules();
 // All passes by name, in the order of the default pipeline.
 std::span<const Pass> all_passes();
 
-// Runs the pipeline until nothing changes.
+// Runs the pipeline: all passes until nothing changes, the final ones once after that.
 Status optimize(Graph& graph, PassContext& context);
 
 }  // namespace tenon

@@ -1,3 +1,6 @@
+// The default pipeline: which passes there are, in which order, until when.
+#include <algorithm>
+
 #include "passes/passes.h"
 
 namespace tenon {
@@ -15,6 +18,15 @@ Result<bool> recognise(Graph& graph, PassContext& context) {
 Result<bool> sink_transposes(Graph& graph, PassContext& context) {
   return apply_rules(graph, transpose_rules(), context);
 }
+Result<bool> recognise_attention(Graph& graph, PassContext& context) {
+  return apply_rules(graph, attention_rules(), context);
+}
+Result<bool> straighten(Graph& graph, PassContext& context) {
+  return apply_rules(graph, linear_rules(), context);
+}
+Result<bool> expand(Graph& graph, PassContext& context) {
+  return apply_rules(graph, expand_rules(), context);
+}
 Result<bool> remove_dead(Graph& graph, PassContext&) {
   return remove_dead_nodes(graph) > 0;
 }
@@ -26,9 +38,19 @@ constexpr Pass kPasses[] = {
     {"common-subexpressions", "computes equal things once", eliminate_common_subexpressions},
     {"recognise", "norms, activations and softmax written out in small ops", recognise},
     {"sink-transposes", "moves transposes down, where they meet and cancel", sink_transposes},
+    {"straighten", "products and convolutions without reshapes and transposes around", straighten},
+    {"recognise-attention", "softmax(q k^T) v as one op", recognise_attention},
     {"fuse", "bias, batch normalisation, residual and activation into conv and matmul", fuse},
+    {"expand", "compound ops that are pointwise in the end, for the next pass", expand},
+    {"fuse-pointwise", "chains of pointwise ops into one kernel", fuse_pointwise},
 };
+// The passes before this one run until nothing changes, those from it on once, after them.
+constexpr std::string_view kFirstFinalPass = "expand";
 constexpr int kMaxRounds = 8;
+
+Result<bool> run_enabled(Graph& graph, const Pass& pass, PassContext& context) {
+  return context.enabled(pass.name) ? run_pass(graph, pass, context) : false;
+}
 
 }  // namespace
 
@@ -38,21 +60,23 @@ std::span<const Pass> all_passes() {
 
 std::vector<Rule> all_rules() {
   std::vector<Rule> rules;
-  for (const auto group : {simplify_rules(), recognise_rules(), transpose_rules(), fuse_rules()})
+  for (const auto group : {simplify_rules(), recognise_rules(), transpose_rules(), linear_rules(),
+                           attention_rules(), fuse_rules(), expand_rules()})
     rules.insert(rules.end(), group.begin(), group.end());
   return rules;
 }
 
 Status optimize(Graph& graph, PassContext& context) {
   TRY(graph.infer_all());
+  const auto* final = std::ranges::find(kPasses, kFirstFinalPass, &Pass::name);
   for (int round = 0; round < kMaxRounds; ++round) {
     bool changed = false;
-    for (const Pass& pass : kPasses) {
-      if (!context.enabled(pass.name)) continue;
-      changed |= TRY(run_pass(graph, pass, context));
-    }
+    for (const Pass* pass = kPasses; pass != final; ++pass)
+      changed |= TRY(run_enabled(graph, *pass, context));
     if (!changed) break;
   }
+  for (const Pass* pass = final; pass != std::end(kPasses); ++pass)
+    TRY(run_enabled(graph, *pass, context));
   graph.stage = "canonical";
   return {};
 }

@@ -1,3 +1,4 @@
+// Local identities: what changes nothing, and pairs that are one op.
 #include <numeric>
 
 #include "passes/passes.h"
@@ -72,6 +73,26 @@ Result<bool> merge_reshapes(Graph&, Node& node) {
   return true;
 }
 
+// A view of a view that has the type of what it began with.
+Result<bool> cancel_views(Graph& graph, Node& node) {
+  const Node* inner = node.def().has(kView) ? node.input(0)->producer() : nullptr;
+  if (inner == nullptr || !inner->def().has(kView)) return false;
+  Value* x = inner->input(0);
+  if (x->type() != node.output()->type() || !x->shape().ranked()) return false;
+  int unknown = 0;
+  for (const Dim d : x->shape().dims()) unknown += !d.known() && !d.is_symbol();
+  if (unknown > 1) return false;  // one follows from the number of elements
+  replace_node(graph, node, x);
+  return true;
+}
+
+// concat(x) = x.
+Result<bool> drop_concat_of_one(Graph& graph, Node& node) {
+  if (!node.is("concat") || node.input_count() != 1) return false;
+  replace_node(graph, node, node.input(0));
+  return true;
+}
+
 // A reshape whose result is known but for one dimension needs no shape arithmetic.
 Result<bool> solve_reshape(Graph& graph, Node& node) {
   if (!node.is("reshape") || node.input(1)->constant() != nullptr) return false;
@@ -96,6 +117,8 @@ constexpr Rule kRules[] = {
     {"drop-identity-transpose", "transpose(x, 0 1 2 …) = x", drop_identity_transpose},
     {"merge-transposes", "transpose(transpose(x, q), p) = transpose(x, q[p])", merge_transposes},
     {"merge-reshapes", "reshape(reshape(x)) = reshape(x)", merge_reshapes},
+    {"cancel-views", "squeeze(expand_dims(x)) = x, and other pairs of views", cancel_views},
+    {"drop-concat-of-one", "concat(x) = x", drop_concat_of_one},
     {"solve-reshape", "a reshape with at most one unknown dimension gets a constant shape",
      solve_reshape},
 };

@@ -16,7 +16,12 @@ namespace tenon {
 struct Firing {
   std::string_view rule;
   std::string where;  // name in the user's model
+  int64_t nodes = 0;  // how many fewer there are, constants not counted
+  int64_t bytes = 0;  // of intermediate results no longer made; dimensions not known count as 1
 };
+
+// The bytes of a node's results as Firing counts them; 0 for constants and views.
+int64_t intermediate_bytes(const Node& node);
 
 struct Pass;
 

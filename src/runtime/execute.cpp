@@ -109,7 +109,7 @@ class Runner {
       case StepKind::kDynamic:
         return run_dynamic(index, *step.step);
       case StepKind::kRegions:
-        return run_regions(index, *step.step);
+        return run_fused_or_regions(index, *step.step);
     }
     return {};
   }
@@ -155,6 +155,14 @@ class Runner {
     return {};
   }
 
+  Status run_fused_or_regions(size_t index, const FileStep& step) {
+    if (step.op->def().name == "fused") {
+      TRY(run_with_kernel(index, step, operands_of(step)));
+      if (value_done_) return {};
+    }
+    return run_regions(index, step);
+  }
+
   // A fast kernel for the types found at run time, where there is one.
   Status run_with_kernel(size_t index, const FileStep& step, std::span<const Tensor> operands) {
     value_done_ = false;
@@ -172,12 +180,14 @@ class Runner {
       const bool known = v >= 0 && planned(v).place == Place::kKnown;
       constants.push_back(known || indices ? &t : nullptr);
     }
-    TensorTypes results = TRY(step.op->infer(InferContext(infos)));
+    TensorTypes results = TRY(infer_step(step, infos));
     results.resize(std::max(results.size(), step.outputs.size()));
     for (size_t i = 0; i < step.outputs.size(); ++i)
       if (results[i].is_list || (!results[i].is_none() && !results[i].shape.is_static())) return {};
-    const cpu::KernelChoice choice = cpu::choose_kernel(
-        {*step.op, types, results, constants, machine_.packs, machine_.pool.threads()});
+    const cpu::Region region = step.regions.empty() ? cpu::Region() : region_of(step);
+    const cpu::KernelChoice choice =
+        cpu::choose_kernel({*step.op, types, results, constants, machine_.packs,
+                            machine_.pool.threads(), step.regions.empty() ? nullptr : &region});
     if (choice.kernel == nullptr) return {};
     for (size_t i = 0; i < step.outputs.size(); ++i)
       if (!results[i].is_none())

@@ -76,7 +76,8 @@ class Planner {
     const FileStep& step = file_.steps[index];
     PlanStep& out = plan_->steps[index];
     out.step = &step;
-    if (!step.regions.empty()) return plan_regions(index);
+    if (!step.regions.empty())
+      return step.op->def().name == "fused" && plan_fused(index) ? Status() : plan_regions(index);
     bool all_known = true, all_typed = true;
     std::vector<OperandInfo> infos;
     TensorTypes types;
@@ -165,6 +166,33 @@ class Planner {
     v.type = result;
     v.source = source.place == Place::kView ? source.source : step.inputs[0];
     out.kind = StepKind::kView;
+    return true;
+  }
+
+  // As one kernel, where there is one and all types are known.
+  bool plan_fused(size_t index) {
+    const FileStep& step = file_.steps[index];
+    std::vector<OperandInfo> infos;
+    TensorTypes types;
+    std::vector<const Tensor*> constants;
+    for (const int v : step.inputs) {
+      if (v < 0 || !is_static(value(v).type)) return false;
+      types.push_back(value(v).type);
+      constants.push_back(value(v).place == Place::kKnown ? &value(v).known : nullptr);
+      infos.push_back({types.back(), constants.back(), nullptr});
+    }
+    const auto results = infer_step(step, infos);
+    if (!results.ok() || results->size() != step.outputs.size() ||
+        !std::all_of(results->begin(), results->end(), is_static))
+      return false;
+    const cpu::Region region = region_of(step);
+    PlanStep& out = plan_->steps[index];
+    out.choice =
+        cpu::choose_kernel({*step.op, types, *results, constants, packs_, threads_, &region});
+    if (out.choice.kernel == nullptr) return false;
+    out.kind = StepKind::kStatic;
+    for (size_t i = 0; i < step.outputs.size(); ++i)
+      value(step.outputs[i]).place = Place::kArena, value(step.outputs[i]).type = (*results)[i];
     return true;
   }
 
@@ -314,6 +342,42 @@ Result<std::shared_ptr<Plan>> GraphState::plan(std::span<const TensorType> input
   plans_.insert(plans_.begin(), {TensorTypes(inputs.begin(), inputs.end()), plan});
   if (plans_.size() > kMaxPlans) plans_.pop_back();
   return plan;
+}
+
+Result<TensorTypes> infer_step(const FileStep& step, std::span<const OperandInfo> operands) {
+  if (step.regions.empty()) return step.op->infer(InferContext(operands));
+  const FileGraph& graph = step.regions[0];
+  if (graph.inputs.size() != operands.size())
+    return invalid_model("the sub-graph does not take the operands of its step");
+  std::vector<OperandInfo> known(graph.values.size());
+  for (size_t i = 0; i < operands.size(); ++i)
+    known[static_cast<size_t>(graph.inputs[i])] = operands[i];
+  for (const FileConstant& c : graph.constants)
+    known[static_cast<size_t>(c.value)] = {c.tensor.type(), &c.tensor, nullptr};
+  for (const FileStep& inner : graph.steps) {
+    std::vector<OperandInfo> infos;
+    for (const int v : inner.inputs)
+      infos.push_back(v < 0 ? OperandInfo() : known[static_cast<size_t>(v)]);
+    const TensorTypes types = TRY(infer_step(inner, infos));
+    for (size_t i = 0; i < inner.outputs.size() && i < types.size(); ++i)
+      known[static_cast<size_t>(inner.outputs[i])].type = types[i];
+  }
+  TensorTypes results;
+  for (const int v : graph.outputs)
+    results.push_back(v < 0 ? TensorType() : known[static_cast<size_t>(v)].type);
+  return results;
+}
+
+cpu::Region region_of(const FileStep& step) {
+  const FileGraph& graph = step.regions[0];
+  cpu::Region region;
+  region.values = graph.values.size();
+  region.inputs = graph.inputs;
+  region.outputs = graph.outputs;
+  for (const FileConstant& c : graph.constants) region.constants.push_back({c.value, &c.tensor});
+  for (const FileStep& inner : graph.steps)
+    region.steps.push_back({inner.op.get(), inner.inputs, inner.outputs});
+  return region;
 }
 
 std::string step_place(const FileStep& step) {

@@ -99,6 +99,11 @@ Result<std::unique_ptr<GraphState>> prepare(const FileGraph& graph);
 // Whether a value is of this type; dimensions of `type` that are not known fit any.
 bool is_of_type(const Tensor& value, const TensorType& type);
 
+// The types of a step's results; those of `fused` come from inference over its sub-graph.
+Result<TensorTypes> infer_step(const FileStep& step, std::span<const OperandInfo> operands);
+// The sub-graph of a `fused` step as kernels see it; refers to the step.
+cpu::Region region_of(const FileStep& step);
+
 // "node 'x' (conv)", for errors.
 std::string step_place(const FileStep& step);
 

@@ -4,11 +4,15 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "runtime/model.h"
 
 namespace tenon::tool {
+
+// The notes the compiler leaves of the rules that fired, one per signature, begin so.
+constexpr std::string_view kRulesNote = "rules.";
 
 struct FileArguments {
   std::string file, signature;

@@ -10,7 +10,8 @@ namespace {
 Status inspect(const FileArguments& a) {
   const auto model = TRY(runtime::Model::load(a.file, {1}));
   nlohmann::json json{{"producer", model.producer()}};
-  for (const auto& [key, value] : model.notes()) json["notes"][key] = value;
+  for (const auto& [key, value] : model.notes())
+    if (!key.starts_with(kRulesNote)) json["notes"][key] = value;
   for (const std::string& key : model.functions()) {
     const auto f = TRY(model.function(key));
     nlohmann::json entry{{"signature", key}};
@@ -25,7 +26,8 @@ Status inspect(const FileArguments& a) {
     return {};
   }
   fmt::print("{} ({})\n", a.file, model.producer());
-  for (const auto& [key, value] : model.notes()) fmt::print("  {}: {}\n", key, value);
+  for (const auto& [key, value] : model.notes())
+    if (!key.starts_with(kRulesNote)) fmt::print("  {}: {}\n", key, value);
   for (const std::string& key : model.functions()) {
     const auto f = TRY(model.function(key));
     fmt::print("signature {}\n", key);

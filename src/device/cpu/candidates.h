@@ -1,8 +1,10 @@
 // The groups of kernel candidates, one file each.
 #pragma once
 
+#include <optional>
+
 #include "device/cpu/kernel.h"
-#include "device/cpu/kernels/activation.h"
+#include "device/cpu/kernels/elementwise.h"
 #include "ops/activation.h"
 
 namespace tenon::cpu {
@@ -20,6 +22,7 @@ std::span<const KernelCandidate> row_candidates();
 std::span<const KernelCandidate> movement_candidates();
 std::span<const KernelCandidate> recurrent_candidates();
 std::span<const KernelCandidate> attention_candidates();
+std::span<const KernelCandidate> fused_candidates();
 
 // The kernels' spelling of an op's fused activation.
 inline Activation to_kernel(tenon::ActivationKind kind, double alpha, double beta) {
@@ -29,6 +32,12 @@ static_assert(static_cast<int>(tenon::ActivationKind::elu) ==
               static_cast<int>(ActivationKind::kElu));
 static_assert(static_cast<int>(tenon::ActivationKind::silu) ==
               static_cast<int>(ActivationKind::kSilu));
+
+// The array kernel of a unary or binary op by its name, where there is one.
+std::optional<UnaryOp> unary_kernel(std::string_view op);
+std::optional<BinaryOp> binary_kernel(std::string_view op);
+// The activation an op with parameters stands for; kNone for another op.
+Activation activation_of(const Op& op);
 
 // Whether every operand that is there, and every result, is f32.
 inline bool all_f32(const StepInfo& s) {

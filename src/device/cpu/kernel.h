@@ -33,6 +33,23 @@ class PackStore {
   int64_t bytes_ = 0;
 };
 
+// The sub-graph of a `fused` step; its values are numbered.
+struct Region {
+  struct Constant {
+    int value;
+    const Tensor* tensor;
+  };
+  struct Step {
+    const Op* op;
+    std::span<const int> inputs;  // -1 where absent
+    std::span<const int> outputs;
+  };
+  size_t values = 0;
+  std::span<const int> inputs, outputs;
+  std::vector<Constant> constants;
+  std::vector<Step> steps;
+};
+
 // A step with everything known of it when its kernel is chosen. All types are static.
 struct StepInfo {
   const Op& op;
@@ -41,6 +58,7 @@ struct StepInfo {
   std::span<const Tensor* const> constants;  // per input: its value where constant, else null
   PackStore& packs;
   int threads = 1;
+  const Region* region = nullptr;  // of `fused`
 
   bool has(size_t i) const { return i < inputs.size() && !inputs[i].is_none(); }
   int64_t in_dim(size_t i, int axis) const { return inputs[i].shape[axis].size(); }

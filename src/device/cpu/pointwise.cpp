@@ -74,20 +74,6 @@ class UnaryKernel final : public Kernel {
   UnaryOp op_ = UnaryOp::kNeg;
 };
 
-Activation activation_of(const Op& op) {
-  if (const auto* x = op.as<LeakyRelu>())
-    return to_kernel(tenon::ActivationKind::leaky_relu, x->alpha, 0);
-  if (const auto* x = op.as<Elu>()) return to_kernel(tenon::ActivationKind::elu, x->alpha, 0);
-  if (const auto* x = op.as<Clip>()) return to_kernel(tenon::ActivationKind::clip, x->min, x->max);
-  if (const auto* x = op.as<HardSigmoid>())
-    return to_kernel(tenon::ActivationKind::hard_sigmoid, x->alpha, x->beta);
-  if (const auto* x = op.as<Gelu>())
-    return to_kernel(x->approximate == GeluKind::tanh ? tenon::ActivationKind::gelu_tanh
-                                                      : tenon::ActivationKind::gelu_erf,
-                     0, 0);
-  return {};
-}
-
 class ActivationKernel final : public Kernel {
  public:
   explicit ActivationKernel(const StepInfo& s) : activation_(activation_of(s.op)) {}
@@ -173,6 +159,32 @@ std::unique_ptr<Kernel> make(const StepInfo& s) {
 }
 
 }  // namespace
+
+std::optional<UnaryOp> unary_kernel(std::string_view op) {
+  for (const UnaryRow& row : kUnaryRows)
+    if (row.op == op) return row.kernel;
+  return std::nullopt;
+}
+
+std::optional<BinaryOp> binary_kernel(std::string_view op) {
+  for (const BinaryRow& row : kBinaryRows)
+    if (row.op == op) return row.kernel;
+  return std::nullopt;
+}
+
+Activation activation_of(const Op& op) {
+  if (const auto* x = op.as<LeakyRelu>())
+    return to_kernel(tenon::ActivationKind::leaky_relu, x->alpha, 0);
+  if (const auto* x = op.as<Elu>()) return to_kernel(tenon::ActivationKind::elu, x->alpha, 0);
+  if (const auto* x = op.as<Clip>()) return to_kernel(tenon::ActivationKind::clip, x->min, x->max);
+  if (const auto* x = op.as<HardSigmoid>())
+    return to_kernel(tenon::ActivationKind::hard_sigmoid, x->alpha, x->beta);
+  if (const auto* x = op.as<Gelu>())
+    return to_kernel(x->approximate == GeluKind::tanh ? tenon::ActivationKind::gelu_tanh
+                                                      : tenon::ActivationKind::gelu_erf,
+                     0, 0);
+  return {};
+}
 
 std::span<const KernelCandidate> pointwise_candidates() {
   static const std::vector<KernelCandidate> all = [] {

@@ -1,0 +1,506 @@
+// A chain of pointwise ops as one kernel: a small program that is run tile by tile, its values in
+// registers of a tile each that stay in L1. Booleans are 0 and 1.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+
+#include "device/cpu/candidates.h"
+#include "device/cpu/strides.h"
+#include "ops/binary.h"
+#include "ops/cast.h"
+#include "ops/select.h"
+#include "ops/unary.h"
+#include "ops/unary_attr.h"
+
+namespace tenon::cpu {
+namespace {
+
+constexpr int64_t kTile = 1024;
+constexpr int kMaxRegisters = 16;
+constexpr int kMaxScalars = 48;
+constexpr int kMaxSlots = 96;
+
+enum class Code : uint8_t { kUnary, kBinary, kActivate, kMap, kMap2, kSelect, kNot, kTruth, kCopy };
+
+// Reads and writes slots; a scalar operand is one float.
+struct Instruction {
+  Code code = Code::kCopy;
+  uint8_t kernel = 0;  // UnaryOp or BinaryOp
+  bool scalar[3] = {};
+  int dst = 0;
+  int src[3] = {};
+  Activation activation;
+  float (*map2)(float, float) = nullptr;
+  std::function<double(double)> map;
+};
+
+// What an operand needs before the program runs on a tile.
+struct Load {
+  size_t input = 0;
+  int slot = 0;
+  bool boolean = false;
+  bool direct = false;           // the slot points into the operand
+  bool once = false;             // the same in every tile
+  std::vector<int64_t> strides;  // of the loops
+};
+
+struct Program {
+  std::vector<int64_t> loops;  // the last one is walked by tiles
+  int64_t inner = 1, rows = 1;
+  std::vector<Load> loads, scalar_loads;
+  std::vector<std::pair<int, float>> constants;  // scalar slots
+  std::vector<Instruction> scalar_code, code;
+  std::vector<int> output_slots;
+  std::vector<bool> boolean_outputs;
+  int registers = 0, scalars = 0, slots = 0;
+  std::vector<int> register_slots, scalar_slots;
+};
+
+template <BinaryKind K>
+float compare(float a, float b) {
+  if constexpr (K == BinaryKind::equal) return a == b ? 1.0f : 0.0f;
+  if constexpr (K == BinaryKind::not_equal) return a != b ? 1.0f : 0.0f;
+  if constexpr (K == BinaryKind::less) return a < b ? 1.0f : 0.0f;
+  if constexpr (K == BinaryKind::less_equal) return a <= b ? 1.0f : 0.0f;
+  if constexpr (K == BinaryKind::greater) return a > b ? 1.0f : 0.0f;
+  if constexpr (K == BinaryKind::greater_equal) return a >= b ? 1.0f : 0.0f;
+  if constexpr (K == BinaryKind::logical_and) return a != 0 && b != 0 ? 1.0f : 0.0f;
+  if constexpr (K == BinaryKind::logical_or) return a != 0 || b != 0 ? 1.0f : 0.0f;
+  if constexpr (K == BinaryKind::logical_xor) return (a != 0) != (b != 0) ? 1.0f : 0.0f;
+  return static_cast<float>(binary_value(K, static_cast<double>(a), static_cast<double>(b)));
+}
+
+struct Map2Row {
+  std::string_view op;
+  float (*function)(float, float);
+};
+template <BinaryKind K>
+constexpr Map2Row map2_row() {
+  return {kBinaryInfos[static_cast<size_t>(K)].name, compare<K>};
+}
+constexpr Map2Row kMap2Rows[] = {
+    map2_row<BinaryKind::equal>(),       map2_row<BinaryKind::not_equal>(),
+    map2_row<BinaryKind::less>(),        map2_row<BinaryKind::less_equal>(),
+    map2_row<BinaryKind::greater>(),     map2_row<BinaryKind::greater_equal>(),
+    map2_row<BinaryKind::logical_and>(), map2_row<BinaryKind::logical_or>(),
+    map2_row<BinaryKind::logical_xor>(), map2_row<BinaryKind::floor_div>(),
+    map2_row<BinaryKind::floor_mod>(),   map2_row<BinaryKind::trunc_mod>(),
+    map2_row<BinaryKind::atan2>(),       map2_row<BinaryKind::div_no_nan>()};
+
+template <typename T>
+bool map_of(const Op& op, std::function<double(double)>& map) {
+  const T* value = op.as<T>();
+  if (value != nullptr) map = [v = *value](double x) { return v.value(x); };
+  return value != nullptr;
+}
+
+// The operation of an op but for its operands. False: there is none.
+bool operation(const Op& op, DType from, DType to, Instruction& out) {
+  const std::string_view name = op.def().name;
+  if (const auto k = unary_kernel(name)) {
+    out.code = Code::kUnary;
+    out.kernel = static_cast<uint8_t>(*k);
+    return true;
+  }
+  if (const auto k = binary_kernel(name)) {
+    out.code = Code::kBinary;
+    out.kernel = static_cast<uint8_t>(*k);
+    return true;
+  }
+  out.activation = activation_of(op);
+  if (out.activation.kind != ActivationKind::kNone) {
+    out.code = Code::kActivate;
+    return true;
+  }
+  for (const Map2Row& row : kMap2Rows)
+    if (row.op == name) {
+      out.code = Code::kMap2;
+      out.map2 = row.function;
+      return true;
+    }
+  if (op.as<Select>() != nullptr) {
+    out.code = Code::kSelect;
+    return true;
+  }
+  if (op.as<Cast>() != nullptr) {
+    out.code = to == DType::boolean && from != to ? Code::kTruth : Code::kCopy;
+    return true;
+  }
+  if (name == "logical_not") {
+    out.code = Code::kNot;
+    return true;
+  }
+  out.code = Code::kMap;
+  if (map_of<Selu>(op, out.map) || map_of<Celu>(op, out.map) ||
+      map_of<ThresholdedRelu>(op, out.map) || map_of<Shrink>(op, out.map))
+    return true;
+  for (size_t i = 0; i < kUnaryInfos.size(); ++i)
+    if (kUnaryInfos[i].name == name && name != "bitwise_not") {
+      out.map = [kind = static_cast<UnaryKind>(i)](double x) { return unary_value(kind, x); };
+      return true;
+    }
+  return false;
+}
+
+bool is_allowed(DType dtype) {
+  return dtype == DType::f32 || dtype == DType::boolean;
+}
+
+// Translates a region. The error is the reason the kernel does not apply.
+class Translator {
+ public:
+  Translator(const StepInfo& step, Program& program)
+      : step_(step), region_(*step.region), p_(program), values_(region_.values) {}
+
+  std::string run() {
+    for (const TensorType& t : step_.inputs)
+      if (t.is_none() || t.is_list || !is_allowed(t.dtype)) return "an operand is not f32 or bool";
+    if (step_.outputs.empty() || region_.outputs.size() != step_.outputs.size() ||
+        region_.inputs.size() != step_.inputs.size())
+      return "the sub-graph does not fit";
+    dims_ = step_.outputs[0].shape.sizes();
+    for (const TensorType& t : step_.outputs)
+      if (t.shape.sizes() != dims_ || !is_allowed(t.dtype)) return "results of different shapes";
+    count_uses();
+    if (std::string reason = constants(); !reason.empty()) return reason;
+    if (std::string reason = operands(); !reason.empty()) return reason;
+    for (size_t i = 0; i < region_.steps.size(); ++i)
+      if (std::string reason = translate(static_cast<int>(i)); !reason.empty()) return reason;
+    return finish();
+  }
+
+ private:
+  struct Known {
+    TensorType type;
+    int slot = -1;
+    bool scalar = false;
+    int last_use = -1;
+    int reg = -1;     // to be given back after the last use
+    int output = -1;  // index of the result it is
+  };
+  Known& value(int v) { return values_[static_cast<size_t>(v)]; }
+  int new_slot() { return p_.slots++; }
+
+  void count_uses() {
+    for (size_t i = 0; i < region_.steps.size(); ++i)
+      for (const int v : region_.steps[i].inputs)
+        if (v >= 0) value(v).last_use = static_cast<int>(i);
+    for (size_t i = 0; i < region_.outputs.size(); ++i) {
+      value(region_.outputs[i]).last_use = static_cast<int>(region_.steps.size());
+      value(region_.outputs[i]).output = static_cast<int>(i);
+    }
+  }
+
+  int new_scalar() {
+    const int slot = new_slot();
+    p_.scalar_slots.push_back(slot);
+    ++p_.scalars;
+    return slot;
+  }
+
+  int new_register(Known& k) {
+    if (free_.empty()) {
+      free_.push_back(p_.registers++);
+      p_.register_slots.push_back(new_slot());
+    }
+    k.reg = free_.back();
+    free_.pop_back();
+    return p_.register_slots[static_cast<size_t>(k.reg)];
+  }
+
+  std::string constants() {
+    for (const auto& c : region_.constants) {
+      const Tensor& t = *c.tensor;
+      if (!is_allowed(t.dtype()) || t.elements() < 1) return "a constant is not f32 or bool";
+      for (int64_t i = 1; i < t.elements(); ++i)
+        if (t.real_at(i) != t.real_at(0)) return "a constant is no scalar";
+      Known& k = value(c.value);
+      k.type = t.type();
+      k.scalar = true;
+      k.slot = new_scalar();
+      p_.constants.emplace_back(k.slot, static_cast<float>(t.real_at(0)));
+    }
+    return {};
+  }
+
+  std::string operands() {
+    std::vector<std::vector<int64_t>> strides;
+    for (const TensorType& t : step_.inputs) {
+      const auto sizes = t.shape.sizes();
+      if (sizes.size() > dims_.size()) return "an operand has a higher rank than the result";
+      for (size_t i = 0; i < sizes.size(); ++i)
+        if (sizes[i] != 1 && sizes[i] != dims_[dims_.size() - sizes.size() + i])
+          return "an operand does not broadcast to the result";
+      strides.push_back(broadcast_strides(sizes, dims_));
+    }
+    strides.push_back(broadcast_strides(dims_, dims_));
+    const Loops loops = collapse(dims_, strides);
+    p_.loops = loops.shape;
+    if (!p_.loops.empty()) p_.inner = p_.loops.back();
+    for (size_t i = 0; i + 1 < p_.loops.size(); ++i) p_.rows *= p_.loops[i];
+    for (size_t i = 0; i < step_.inputs.size(); ++i) {
+      Known& k = value(region_.inputs[i]);
+      if (k.output >= 0) return "a result is an operand";
+      k.type = step_.inputs[i];
+      Load load;
+      load.input = i;
+      load.boolean = k.type.dtype == DType::boolean;
+      load.strides = loops.strides[i];
+      k.scalar =
+          std::all_of(load.strides.begin(), load.strides.end(), [](auto s) { return s == 0; });
+      const bool dense = load.strides == loops.strides.back();
+      const bool by_row = p_.inner > kTile && !k.scalar && load.strides.back() == 1;
+      load.direct = !k.scalar && !load.boolean && (dense || by_row);
+      load.once =
+          !load.direct && p_.inner <= kTile && !k.scalar &&
+          std::all_of(load.strides.begin(), load.strides.end() - 1, [](auto s) { return s == 0; });
+      if (k.scalar)
+        k.slot = new_scalar();
+      else if (load.direct)
+        k.slot = new_slot();
+      else
+        k.slot = new_register(k);
+      if (load.once) k.reg = -1;
+      load.slot = k.slot;
+      (k.scalar ? p_.scalar_loads : p_.loads).push_back(std::move(load));
+    }
+    return {};
+  }
+
+  std::string translate(int index) {
+    const Region::Step& step = region_.steps[static_cast<size_t>(index)];
+    if (step.outputs.size() != 1 || step.inputs.empty() || step.inputs.size() > 3)
+      return fmt::format("{} is not pointwise", step.op->def().name);
+    std::vector<OperandInfo> infos;
+    Instruction in;
+    bool all_scalar = true;
+    for (size_t i = 0; i < step.inputs.size(); ++i) {
+      if (step.inputs[i] < 0 || value(step.inputs[i]).slot < 0) return "an operand is absent";
+      const Known& k = value(step.inputs[i]);
+      infos.push_back({k.type, nullptr, nullptr});
+      in.src[i] = k.slot;
+      in.scalar[i] = k.scalar;
+      all_scalar &= k.scalar;
+    }
+    auto types = step.op->infer(InferContext(infos));
+    if (!types.ok() || types->size() != 1 || !is_allowed((*types)[0].dtype))
+      return fmt::format("the result of {} is not f32 or bool", step.op->def().name);
+    Known& out = value(step.outputs[0]);
+    out.type = (*types)[0];
+    if (!operation(*step.op, infos[0].type.dtype, out.type.dtype, in))
+      return fmt::format("there is no array kernel for {}", step.op->def().name);
+    for (const int v : step.inputs) release(value(v), index);
+    out.scalar = all_scalar && out.output < 0;
+    if (all_scalar && out.output >= 0 && p_.inner * p_.rows != 1) return "a result is a scalar";
+    if (out.output >= 0 && out.type.shape.sizes() != dims_) return "results of different shapes";
+    if (out.scalar)
+      out.slot = new_scalar();
+    else if (out.output >= 0 && out.type.dtype == DType::f32)
+      out.slot = new_slot();
+    else
+      out.slot = new_register(out);
+    in.dst = out.slot;
+    (out.scalar ? p_.scalar_code : p_.code).push_back(std::move(in));
+    release(out, index);
+    return {};
+  }
+
+  void release(Known& k, int index) {
+    if (k.reg < 0 || k.last_use > index) return;
+    free_.push_back(k.reg);
+    k.reg = -1;
+  }
+
+  std::string finish() {
+    for (size_t i = 0; i < region_.outputs.size(); ++i) {
+      const Known& k = value(region_.outputs[i]);
+      if (k.slot < 0 || k.output != static_cast<int>(i)) return "a result is not computed";
+      p_.output_slots.push_back(k.slot);
+      p_.boolean_outputs.push_back(k.type.dtype == DType::boolean);
+    }
+    if (p_.registers > kMaxRegisters || p_.scalars > kMaxScalars || p_.slots > kMaxSlots)
+      return "it needs too many registers";
+    return {};
+  }
+
+  const StepInfo& step_;
+  const Region& region_;
+  Program& p_;
+  std::vector<Known> values_;
+  std::vector<int64_t> dims_;
+  std::vector<int> free_;
+};
+
+void run_instruction(const Instruction& in, float* const* slots, size_t n) {
+  const KernelTable& table = kernels();
+  float* y = slots[in.dst];
+  const float* a = slots[in.src[0]];
+  const float* b = slots[in.src[1]];
+  const size_t step_a = in.scalar[0] ? 0 : 1, step_b = in.scalar[1] ? 0 : 1;
+  switch (in.code) {
+    case Code::kUnary:
+      table.unary[in.kernel](a, y, n);
+      return;
+    case Code::kActivate:
+      table.activate(in.activation, a, y, n);
+      return;
+    case Code::kBinary:
+      if (n == 1 || (step_a == 1 && step_b == 1))
+        table.binary[in.kernel](a, b, y, n);
+      else
+        (step_b == 0 ? table.binary_vs : table.binary_sv)[in.kernel](a, b, y, n);
+      return;
+    case Code::kMap:
+      for (size_t i = 0; i < n; ++i) y[i] = static_cast<float>(in.map(static_cast<double>(a[i])));
+      return;
+    case Code::kMap2:
+      for (size_t i = 0; i < n; ++i) y[i] = in.map2(a[i * step_a], b[i * step_b]);
+      return;
+    case Code::kSelect: {
+      const float* c = slots[in.src[2]];
+      const size_t step_c = in.scalar[2] ? 0 : 1;
+      for (size_t i = 0; i < n; ++i) y[i] = a[i * step_a] != 0 ? b[i * step_b] : c[i * step_c];
+      return;
+    }
+    case Code::kNot:
+      for (size_t i = 0; i < n; ++i) y[i] = a[i] != 0 ? 0.0f : 1.0f;
+      return;
+    case Code::kTruth:
+      for (size_t i = 0; i < n; ++i) y[i] = a[i] != 0 ? 1.0f : 0.0f;
+      return;
+    case Code::kCopy:
+      if (y != a) std::memcpy(y, a, n * sizeof(float));
+      return;
+  }
+}
+
+template <typename T>
+void load_row(const void* base, int64_t offset, int64_t stride, float* y, int64_t n) {
+  const T* x = static_cast<const T*>(base) + offset;
+  if (stride == 0)
+    std::fill_n(y, n, static_cast<float>(x[0]));
+  else
+    for (int64_t i = 0; i < n; ++i) y[i] = static_cast<float>(x[i]);
+}
+
+class FusedKernel final : public Kernel {
+ public:
+  explicit FusedKernel(const StepInfo& s) { (void)Translator(s, p_).run(); }
+
+  Status run(const RunContext& c) const override {
+    const int64_t rows_per_tile = std::max<int64_t>(1, kTile / std::max<int64_t>(p_.inner, 1));
+    const int64_t parts = p_.inner > kTile ? (p_.inner + kTile - 1) / kTile : 1;
+    const int64_t tiles =
+        p_.inner > kTile ? p_.rows * parts : (p_.rows + rows_per_tile - 1) / rows_per_tile;
+    if (p_.inner * p_.rows == 0) return {};
+    constexpr int64_t kTilesPerTask = 8;
+    const int64_t tasks = std::clamp<int64_t>(tiles / kTilesPerTask, 1, c.pool.threads() * 4);
+    c.pool.parallel_for(tasks, [&](int64_t task) {
+      Tiles work(p_, c);
+      for (int64_t t = tiles * task / tasks; t < tiles * (task + 1) / tasks; ++t) {
+        if (parts > 1)
+          work.run(t / parts, 1, t % parts * kTile, std::min(kTile, p_.inner - t % parts * kTile));
+        else
+          work.run(t * rows_per_tile, std::min(rows_per_tile, p_.rows - t * rows_per_tile), 0,
+                   p_.inner);
+      }
+    });
+    return {};
+  }
+
+ private:
+  // The registers of one task.
+  struct Tiles {
+    Tiles(const Program& program, const RunContext& context) : p(program), c(context) {
+      for (size_t i = 0; i < p.register_slots.size(); ++i)
+        slots[static_cast<size_t>(p.register_slots[i])] = registers.data() + i * kTile;
+      for (size_t i = 0; i < p.scalar_slots.size(); ++i)
+        slots[static_cast<size_t>(p.scalar_slots[i])] = &scalars[i];
+      for (const auto& [slot, x] : p.constants) *slots[static_cast<size_t>(slot)] = x;
+      for (const Load& load : p.scalar_loads)
+        load_part(load, 0, 1, *slots[static_cast<size_t>(load.slot)]);
+      for (const Instruction& in : p.scalar_code) run_instruction(in, slots.data(), 1);
+      if (p.inner > kTile) return;
+      const int64_t rows = std::min(p.rows, std::max<int64_t>(1, kTile / p.inner));
+      for (const Load& load : p.loads)
+        for (int64_t r = 0; load.once && r < rows; ++r)
+          load_part(load, 0, p.inner, slots[static_cast<size_t>(load.slot)][r * p.inner],
+                    load.strides.back());
+    }
+
+    void load_part(const Load& load, int64_t offset, int64_t n, float& y,
+                   int64_t stride = 1) const {
+      const void* base = c.inputs[load.input]->raw();
+      if (load.boolean)
+        load_row<bool>(base, offset, stride, &y, n);
+      else
+        load_row<float>(base, offset, stride, &y, n);
+    }
+
+    int64_t row_offset(const Load& load, int64_t row) const {
+      int64_t offset = 0;
+      for (size_t d = p.loops.empty() ? 0 : p.loops.size() - 1; d-- > 0;) {
+        offset += row % p.loops[d] * load.strides[d];
+        row /= p.loops[d];
+      }
+      return offset;
+    }
+
+    // Rows [row, row + rows) of the loops, n elements of each from `begin`.
+    void run(int64_t row, int64_t rows, int64_t begin, int64_t n) {
+      const int64_t at = row * p.inner + begin;
+      const auto count = static_cast<size_t>(rows * n);
+      for (const Load& load : p.loads) {
+        float*& slot = slots[static_cast<size_t>(load.slot)];
+        if (load.once) continue;
+        const int64_t stride = load.strides.back();
+        if (load.direct) {
+          // Only read through: instructions write to registers and results.
+          slot = const_cast<float*>(c.in(load.input)) + row_offset(load, row) + begin * stride;
+          continue;
+        }
+        for (int64_t r = 0; r < rows; ++r)
+          load_part(load, row_offset(load, row + r) + begin * stride, n, slot[r * n], stride);
+      }
+      for (size_t i = 0; i < p.output_slots.size(); ++i)
+        if (!p.boolean_outputs[i]) slots[static_cast<size_t>(p.output_slots[i])] = c.out(i) + at;
+      for (const Instruction& in : p.code) run_instruction(in, slots.data(), count);
+      for (size_t i = 0; i < p.output_slots.size(); ++i)
+        if (p.boolean_outputs[i]) {
+          bool* y = static_cast<bool*>(c.outputs[i]->mutable_raw()) + at;
+          const float* x = slots[static_cast<size_t>(p.output_slots[i])];
+          for (size_t k = 0; k < count; ++k) y[k] = x[k] != 0;
+        }
+    }
+
+    const Program& p;
+    const RunContext& c;
+    std::array<float*, kMaxSlots> slots{};
+    std::array<float, kMaxScalars> scalars{};
+    alignas(64) std::array<float, static_cast<size_t>(kMaxRegisters) * kTile> registers;
+  };
+
+  Program p_;
+};
+
+std::string refuses(const StepInfo& s) {
+  if (s.region == nullptr) return "there is no sub-graph";
+  Program program;
+  return Translator(s, program).run();
+}
+
+constexpr KernelCandidate kCandidates[] = {
+    {"fused", "tiles", refuses,
+     [](const StepInfo& s) -> std::unique_ptr<Kernel> { return std::make_unique<FusedKernel>(s); }},
+};
+
+}  // namespace
+
+std::span<const KernelCandidate> fused_candidates() {
+  return kCandidates;
+}
+
+}  // namespace tenon::cpu
