@@ -23,6 +23,8 @@ fuse_rules();  // bias, batch normalisation, residual and activation into produc
 
 // Norms, activations and softmax written out in small ops.
 std::span<const Rule> recognise_rules();
+// Loops that are recurrent layers, and what else loops and branches can do without.
+std::span<const Rule> loop_rules();
 // Scaled dot-product attention.
 std::span<const Rule> attention_rules();
 // Products and convolutions in the form that fusions and kernels want.

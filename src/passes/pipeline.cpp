@@ -21,6 +21,9 @@ Result<bool> sink_transposes(Graph& graph, PassContext& context) {
 Result<bool> recognise_attention(Graph& graph, PassContext& context) {
   return apply_rules(graph, attention_rules(), context);
 }
+Result<bool> loops(Graph& graph, PassContext& context) {
+  return apply_rules(graph, loop_rules(), context);
+}
 Result<bool> straighten(Graph& graph, PassContext& context) {
   return apply_rules(graph, linear_rules(), context);
 }
@@ -36,6 +39,7 @@ constexpr Pass kPasses[] = {
     {"fold-constants", "evaluates what depends on constants alone", fold_constants},
     {"simplify", "local identities", simplify},
     {"common-subexpressions", "computes equal things once", eliminate_common_subexpressions},
+    {"loops", "loops that are recurrent layers, constants in loops, branches known", loops},
     {"recognise", "norms, activations and softmax written out in small ops", recognise},
     {"sink-transposes", "moves transposes down, where they meet and cancel", sink_transposes},
     {"straighten", "products and convolutions without reshapes and transposes around", straighten},
@@ -60,8 +64,8 @@ std::span<const Pass> all_passes() {
 
 std::vector<Rule> all_rules() {
   std::vector<Rule> rules;
-  for (const auto group : {simplify_rules(), recognise_rules(), transpose_rules(), linear_rules(),
-                           attention_rules(), fuse_rules(), expand_rules()})
+  for (const auto group : {simplify_rules(), recognise_rules(), transpose_rules(), loop_rules(),
+                           linear_rules(), attention_rules(), fuse_rules(), expand_rules()})
     rules.insert(rules.end(), group.begin(), group.end());
   return rules;
 }
