@@ -206,7 +206,7 @@ int inserted_spatial(const Value* value) {
 // conv over a dimension that was inserted only for it = conv over the others.
 Result<bool> drop_spatial_dimension(Graph& graph, Node& node) {
   const Conv* conv = node.as<Conv>();
-  if (conv == nullptr || node.input(3) != nullptr) return false;
+  if (conv == nullptr || node.input(3) != nullptr || conv->auto_pad != AutoPad::none) return false;
   const int axis = inserted_spatial(node.input(0));
   const Shape& w = node.input(1)->shape();
   const int spatial = node.input(0)->shape().rank() - 2;
@@ -239,7 +239,8 @@ Result<bool> drop_spatial_dimension(Graph& graph, Node& node) {
 Result<bool> recognise_dilation(Graph& graph, Node& node) {
   if (node.as<BatchToSpace>() == nullptr) return false;
   const Conv* conv = op_behind<Conv>(node.input(0));
-  if (conv == nullptr || !has_single_use(graph, node.input(0))) return false;
+  if (conv == nullptr || conv->auto_pad != AutoPad::none || !has_single_use(graph, node.input(0)))
+    return false;
   Node* product = node.input(0)->producer();
   if (op_behind<SpaceToBatch>(product->input(0)) == nullptr || product->input(3) != nullptr)
     return false;

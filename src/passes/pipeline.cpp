@@ -43,7 +43,7 @@ constexpr Pass kPasses[] = {
     {"recognise", "norms, activations and softmax written out in small ops", recognise},
     {"sink-transposes", "moves transposes down, where they meet and cancel", sink_transposes},
     {"straighten", "products and convolutions without reshapes and transposes around", straighten},
-    {"recognise-attention", "softmax(q k^T) v as one op", recognise_attention},
+    {"attention", "softmax(q k^T) v as one op", recognise_attention},
     {"fuse", "bias, batch normalisation, residual and activation into conv and matmul", fuse},
     {"expand", "compound ops that are pointwise in the end, for the next pass", expand},
     {"fuse-pointwise", "chains of pointwise ops into one kernel", fuse_pointwise},
