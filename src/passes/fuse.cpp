@@ -56,6 +56,7 @@ Tensor flat(const Tensor& t) {
 Result<bool> scale_producer(Graph& graph, Node& node, Node& producer,
                             const std::vector<float>& scale, const std::vector<float>& shift) {
   const Tensor* w = producer.input(1)->constant();
+  if (producer.output()->type() != node.output()->type()) return false;
   if (w == nullptr || w->dtype() != DType::f32 || w->rank() < 2) return false;
   if (producer.is("matmul") && attr_is(producer, "transpose_b", true)) return false;
   const auto m = static_cast<int64_t>(scale.size());

@@ -259,12 +259,13 @@ class Recogniser {
     Value* bias = TRY(bias_of(a, order, offsets));
     if (bias == nullptr && std::ranges::any_of(offsets, [](double x) { return x != 0; }))
       return false;
-    Node* layer = TRY(
+    auto layer =
         builder_.node("lstm",
                       {sequence_, TRY(weights(a.w, order)), TRY(weights(a.r, order)), bias, nullptr,
                        TRY(leading(loop_.initial(h_))), TRY(leading(loop_.initial(state)))},
-                      {{"f", f}, {"g", g}, {"h", cell}}));
-    return finish(*layer, state);
+                      {{"f", f}, {"g", g}, {"h", cell}});
+    if (!layer.ok()) return false;
+    return finish(**layer, state);
   }
 
   Result<bool> rnn() {
@@ -274,12 +275,12 @@ class Recogniser {
     if (!activated(loop_.out(h_), kind, z) || !affine(z, a) || a.w == nullptr || a.r == nullptr ||
         !takes_results(-1))
       return false;
-    Node* layer =
-        TRY(builder_.node("rnn",
-                          {sequence_, TRY(weights(a.w, {})), TRY(weights(a.r, {})),
-                           TRY(bias_of(a, {}, {})), nullptr, TRY(leading(loop_.initial(h_)))},
-                          {{"activation", kind}}));
-    return finish(*layer, -1);
+    auto layer = builder_.node("rnn",
+                               {sequence_, TRY(weights(a.w, {})), TRY(weights(a.r, {})),
+                                TRY(bias_of(a, {}, {})), nullptr, TRY(leading(loop_.initial(h_)))},
+                               {{"activation", kind}});
+    if (!layer.ok()) return false;
+    return finish(**layer, -1);
   }
 
   // h' = z h + (1 - z) g(x_h + r h_h), the reset gate acting after the product.
@@ -315,12 +316,13 @@ class Recogniser {
         h.w != nullptr || !takes_results(-1))
       return false;
     const std::vector<int64_t> all{order[0], order[1], xn.index};
-    Node* layer = TRY(builder_.node(
+    auto layer = builder_.node(
         "gru",
         {sequence_, TRY(weights(x.w, all)), TRY(weights(h.r, all)), TRY(bias_of(x, all, {})),
          TRY(bias_of(h, all, {})), nullptr, TRY(leading(loop_.initial(h_)))},
-        {{"linear_before_reset", true}, {"g", g}}));
-    return finish(*layer, -1);
+        {{"linear_before_reset", true}, {"g", g}});
+    if (!layer.ok()) return false;
+    return finish(**layer, -1);
   }
 
   Result<Value*> leading(Value* value) {
