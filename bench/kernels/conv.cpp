@@ -32,16 +32,16 @@ constexpr int kPeakSteps = 2000;
 
 // Twelve independent chains of multiply-adds, in assembly so that they stay in registers.
 #define TENON_CHAIN(register) "vfmadd231ps %%" #register ", %%" #register ", %%" #register "\n"
-#define TENON_CHAINS(prefix)                                                                   \
-  TENON_CHAIN(prefix##0)                                                                       \
-  TENON_CHAIN(prefix##1)                                                                       \
-  TENON_CHAIN(prefix##2)                                                                       \
-  TENON_CHAIN(prefix##3)                                                                       \
-  TENON_CHAIN(prefix##4)                                                                       \
-  TENON_CHAIN(prefix##5)                                                                       \
-  TENON_CHAIN(prefix##6)                                                                       \
-  TENON_CHAIN(prefix##7) TENON_CHAIN(prefix##8) TENON_CHAIN(prefix##9) TENON_CHAIN(prefix##10) \
-      TENON_CHAIN(prefix##11)
+#define TENON_CHAINS(prefix) \
+  TENON_CHAIN(prefix##0)     \
+  TENON_CHAIN(prefix##1)     \
+  TENON_CHAIN(prefix##2)     \
+  TENON_CHAIN(prefix##3)     \
+  TENON_CHAIN(prefix##4)     \
+  TENON_CHAIN(prefix##5)     \
+  TENON_CHAIN(prefix##6)     \
+  TENON_CHAIN(prefix##7)     \
+  TENON_CHAIN(prefix##8) TENON_CHAIN(prefix##9) TENON_CHAIN(prefix##10) TENON_CHAIN(prefix##11)
 #define TENON_PEAK_LOOP(prefix)                                                                  \
   asm volatile("vzeroall\n1:\n" TENON_CHAINS(prefix) "dec %0\njnz 1b\nvzeroupper\n"              \
                : "+r"(steps)                                                                     \

@@ -147,7 +147,8 @@ TEST(KernelsAgainstReference, Convolutions) {
        {Layer{"gemm", {2, 5, 6, 7}, {1, 1, 7, 20}, {}},
         {"gemm_strip", {2, 9, 8, 3}, {3, 5, 3, 20}, {{"strides", Ints{2, 1}}, {"pads", pads}}},
         {"gemm_indirect", {2, 9, 8, 20}, {3, 3, 20, 9}, {{"dilations", Ints{2, 1}}}},
-        {"gemm_indirect", {1, 9, 8, 6}, {3, 3, 3, 8}, {{"groups", 2}, {"pads", pads}}},
+        {"gemm_merged", {1, 9, 8, 6}, {3, 3, 3, 8}, {{"groups", 2}, {"pads", pads}}},
+        {"gemm_indirect", {1, 9, 8, 6}, {3, 3, 3, 34}, {{"groups", 2}, {"pads", pads}}},
         {"depthwise", {2, 9, 8, 6}, {3, 3, 1, 12}, {{"groups", 6}, {"pads", pads}}},
         {"gemm_indirect", {1, 30, 18}, {5, 18, 4}, {{"strides", Ints{3}}}},
         {"gemm_indirect", {1, 4, 5, 6, 18}, {2, 3, 3, 18, 4}, {}}})

@@ -176,7 +176,8 @@ Result<Values> cast_to(RuleContext& c, DType to) {
     return one(c.op("text_from_number", {x}, {{"style", std::string("shortest")}}));
   }
   if (from == DType::string) {
-    const bool direct = to == DType::f32 || to == DType::f64 || to == DType::i32 || to == DType::i64;
+    const bool direct =
+        to == DType::f32 || to == DType::f64 || to == DType::i32 || to == DType::i64;
     const DType read = direct ? to : is_int(to) ? DType::i64 : DType::f32;
     return one(c.cast(TRY(c.op("number_from_text", {x}, {{"dtype", read}})), to));
   }

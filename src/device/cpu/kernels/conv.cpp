@@ -3,6 +3,7 @@
 #include "device/cpu/kernels/conv.h"
 
 #include <iterator>
+#include <vector>
 
 #include "device/cpu/kernels/blocks.h"
 #include "device/cpu/kernels/depthwise.h"
@@ -348,12 +349,54 @@ void run_strip(const ConvParams& p, ThreadPool& pool, void* scratch, const Kerne
   });
 }
 
+// --- Narrow groups: several of them as one of block-diagonal filters, which costs no more
+// multiplications of vectors than a vector per group. What is not finite in one group spreads to
+// those merged with it.
+
+int64_t merged_groups(const ConvParams& p) {
+  const int64_t out = std::max<int64_t>(1, group_out(p));
+  for (int64_t count = std::min(p.groups, kPanelColumns / out); count > 1; --count)
+    if (p.groups % count == 0) return count;
+  return 1;
+}
+ConvParams merged(const ConvParams& p) {
+  ConvParams q = p;
+  q.groups = p.groups / merged_groups(p);
+  return q;
+}
+const char* merged_refusal(const ConvParams& p) {
+  if (p.groups == 1) return "the channels are not grouped";
+  return merged_groups(p) == 1 ? "a group fills a vector" : nullptr;
+}
+int64_t merged_floats(const ConvParams& p) {
+  return panel_floats(merged(p));
+}
+void pack_merged(const ConvParams& p, const float* filter, float* packed) {
+  const ConvParams q = merged(p);
+  const int64_t in = group_in(p), out = group_out(p), count = merged_groups(p);
+  std::vector<float> blocks(static_cast<size_t>(volume(p.kernel) * group_in(q) * p.out_channels));
+  float* to = blocks.data();
+  for (int64_t tap = 0; tap < volume(p.kernel); ++tap)
+    for (int64_t i = 0; i < group_in(q); ++i)
+      for (int64_t o = 0; o < p.out_channels; ++o, ++to)
+        if (o / out % count == i / in) *to = filter[(tap * in + i % in) * p.out_channels + o];
+  pack_panels(q, blocks.data(), packed);
+}
+int64_t merged_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table) {
+  return indirect_scratch_bytes(merged(p), threads, table);
+}
+void run_merged(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table) {
+  run_indirect(merged(p), pool, scratch, table);
+}
+
 constexpr ConvMethod kMethods[] = {
     {"depthwise", "depthwise", depthwise_refusal, depthwise_filter_floats, pack_depthwise,
      depthwise_scratch_bytes, run_depthwise},
     {"gemm", "panels", pointwise_refusal, panel_floats, pack_panels, no_scratch, run_pointwise},
     {"gemm_strip", "panels", strip_refusal, panel_floats, pack_panels, strip_scratch_bytes,
      run_strip},
+    {"gemm_merged", "merged_panels", merged_refusal, merged_floats, pack_merged,
+     merged_scratch_bytes, run_merged},
     {"gemm_indirect", "panels", indirect_refusal, panel_floats, pack_panels, indirect_scratch_bytes,
      run_indirect},
 };

@@ -136,7 +136,7 @@ Activation pick_activation() {
 
 TEST(Conv, MatchesNaiveOverRandomCases) {
   for (int i = 0; i < 400; ++i) {
-    const int64_t groups = pick({1, 1, 1, 2, 3});
+    const int64_t groups = pick({1, 1, 1, 2, 3, 8});
     const int64_t rank = pick({1, 2, 2, 2, 3});
     std::vector<int64_t> in, kernel;
     for (int64_t d = 0; d < rank; ++d) {
@@ -177,7 +177,7 @@ TEST(Conv, DepthwiseMatchesNaiveOverRandomCases) {
     c.extra = pick({0, 3});
     c.threads = static_cast<int>(pick({1, 1, 2, 3}));
     c.p.activation = pick_activation();
-    EXPECT_EQ(check(c), 2);
+    EXPECT_GE(check(c), 2);
     if (HasFatalFailure()) return;
   }
 }
