@@ -45,6 +45,9 @@ TEST(RoiAlign, MeanAndMaximumOfSamples) {
   expect_values(run(RoiAlign{.output_height = 2, .output_width = 2, .sampling_ratio = 1},
                     {kImage, rois, batch})[0],
                 {1, 2, 2, 1}, {1, 2, 3, 4});
+  // A region far larger than the image: nearly all of its samples are 0, and cost nothing.
+  const Tensor vast = f32({1, 4}, {-1e8f, -1e8f, 1e8f, 1e8f});
+  EXPECT_NEAR(run(RoiAlign{}, {kImage, vast, batch})[0].real_at(0), 0, 1e-9);
   const Tensor none = Tensor::vector<int64_t>({1});
   EXPECT_FALSE(evaluate(*make_op(RoiAlign{}), std::vector{kImage, rois, none}).ok());
 }

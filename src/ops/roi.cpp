@@ -1,13 +1,15 @@
 #include "ops/roi.h"
 
+#include <utility>
+
 #include "ops/nn_util.h"
 #include "ops/registry.h"
 
 namespace tenon {
 namespace {
 
-// Samples per cell and dimension are bounded: a region can be as large as its numbers say.
-constexpr int64_t kMaxSamples = 1 << 12;
+constexpr int64_t kMaxRatio = 256;
+constexpr double kMaxSamples = 1e9;
 
 Result<TensorTypes> infer_roi(std::string_view op, const InferContext& context, int64_t columns,
                               int64_t height, int64_t width) {
@@ -77,19 +79,38 @@ Result<Image> image_of(std::string_view op, const Tensor& x, const std::vector<d
   return Image{values.data() + index * size, x.dim(1), x.dim(2), x.dim(3)};
 }
 
-int64_t samples_of(int64_t ratio, double cell) {
-  if (ratio > 0) return std::min(ratio, kMaxSamples);
-  return static_cast<int64_t>(std::clamp(std::ceil(cell), 0.0, static_cast<double>(kMaxSamples)));
-}
+// The samples of one cell along one dimension.
+struct Samples {
+  double from, step;
+  int64_t count;
 
-void align_cell(const Image& image, RoiMode mode, double top, double left, double height,
-                double width, int64_t rows, int64_t columns, std::span<double> out) {
-  bool first = true;
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j) {
-      const double y = top + (static_cast<double>(i) + 0.5) * height / static_cast<double>(rows);
-      const double x = left + (static_cast<double>(j) + 0.5) * width / static_cast<double>(columns);
-      const Image::Sample s = image.sample(y, x);
+  Samples(double start, double cell, int64_t ratio) : from(start) {
+    count = ratio > 0 ? ratio : static_cast<int64_t>(std::clamp(std::ceil(cell), 0.0, kMaxSamples));
+    step = cell / static_cast<double>(std::max<int64_t>(count, 1));
+  }
+  double at(int64_t i) const { return from + (static_cast<double>(i) + 0.5) * step; }
+  // Those that can lie in an image of the given size: [first, last).
+  std::pair<int64_t, int64_t> inside(int64_t size) const {
+    if (!(step > 0)) return {0, std::min(count, kMaxRatio)};
+    const double most = static_cast<double>(count);
+    const double low = std::floor((-1 - from) / step - 0.5);
+    const double high = std::ceil((static_cast<double>(size) - from) / step + 0.5);
+    if (std::isnan(low) || std::isnan(high)) return {0, 0};
+    return {static_cast<int64_t>(std::clamp(low, 0.0, most)),
+            static_cast<int64_t>(std::clamp(high, 0.0, most))};
+  }
+};
+
+void align_cell(const Image& image, RoiMode mode, const Samples& rows, const Samples& columns,
+                std::span<double> out) {
+  const auto [top, bottom] = rows.inside(image.height);
+  const auto [left, right] = columns.inside(image.width);
+  const double all = static_cast<double>(rows.count) * static_cast<double>(columns.count);
+  // Samples outside of the image are 0, also for the maximum.
+  bool first = static_cast<double>((bottom - top) * (right - left)) == all;
+  for (int64_t i = top; i < bottom; ++i)
+    for (int64_t j = left; j < right; ++j) {
+      const Image::Sample s = image.sample(rows.at(i), columns.at(j));
       for (size_t c = 0; c < out.size(); ++c) {
         double sum = 0, most = 0;
         for (int k = 0; k < s.count; ++k) {
@@ -106,7 +127,7 @@ void align_cell(const Image& image, RoiMode mode, double top, double left, doubl
       first = false;
     }
   if (mode == RoiMode::avg)
-    for (double& v : out) v /= static_cast<double>(std::max<int64_t>(rows * columns, 1));
+    for (double& v : out) v /= std::max(all, 1.0);
 }
 
 }  // namespace
@@ -116,6 +137,9 @@ Result<TensorTypes> RoiAlign::infer(const InferContext& context) const {
     return invalid_argument("roi_align needs integers for the images of the regions, not " +
                             context.type(2).to_string());
   TRY(nn::expect_rank(context, name, 2, 1, 1));
+  if (sampling_ratio < 0 || sampling_ratio > kMaxRatio)
+    return invalid_argument(fmt::format("roi_align needs a sampling_ratio from 0 to {}, not {}",
+                                        kMaxRatio, sampling_ratio));
   return infer_roi(name, context, 4, output_height, output_width);
 }
 
@@ -137,13 +161,12 @@ Status RoiAlign::eval(EvalContext& context) const {
     if (!half_pixel) width = std::max(width, 1.0), height = std::max(height, 1.0);
     const double cell_height = height / static_cast<double>(output_height);
     const double cell_width = width / static_cast<double>(output_width);
-    const int64_t rows = samples_of(sampling_ratio, cell_height);
-    const int64_t columns = samples_of(sampling_ratio, cell_width);
     for (int64_t i = 0; i < output_height; ++i)
       for (int64_t j = 0; j < output_width; ++j, at += static_cast<size_t>(channels))
-        align_cell(image, mode, top + static_cast<double>(i) * cell_height,
-                   left + static_cast<double>(j) * cell_width, cell_height, cell_width, rows,
-                   columns, std::span(out).subspan(at, static_cast<size_t>(channels)));
+        align_cell(image, mode,
+                   Samples(top + static_cast<double>(i) * cell_height, cell_height, sampling_ratio),
+                   Samples(left + static_cast<double>(j) * cell_width, cell_width, sampling_ratio),
+                   std::span(out).subspan(at, static_cast<size_t>(channels)));
   }
   nn::store_reals(context.out(0), out);
   return {};

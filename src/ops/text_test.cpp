@@ -95,6 +95,8 @@ TEST(TfIdf, CountsWithSkips) {
   expect_values(run(op, {x.reshaped({2, 3})})[0], {2, 4}, {2, 0, 3, 0, 2, 2, 0, 3});
   op.mode = TfIdfMode::tfidf;
   expect_values(run(op, {x})[0], {4}, {4, 2, 3, 3});
+  op.max_length = int64_t{1} << 62;
+  EXPECT_TRUE(evaluate(*make_op(op), std::vector{x}).ok());
   op.counts = {0, 9};
   EXPECT_FALSE(infer_text(op, {"i64[6]"}).ok());
 }

@@ -36,9 +36,9 @@ template <typename T>
 void count(const TfIdf& op, const std::vector<Grams<T>>& grams, std::span<const T> x,
            std::vector<float>& found) {
   const auto n = static_cast<int64_t>(x.size());
-  for (int64_t length = op.min_length; length <= op.max_length; ++length) {
-    if (length >= static_cast<int64_t>(grams.size()) || grams[static_cast<size_t>(length)].empty())
-      continue;
+  const int64_t longest = std::min(op.max_length, static_cast<int64_t>(grams.size()) - 1);
+  for (int64_t length = op.min_length; length <= longest; ++length) {
+    if (grams[static_cast<size_t>(length)].empty()) continue;
     // Single elements are the same whatever is skipped.
     const int64_t skips = length == 1 ? 0 : op.max_skip;
     for (int64_t step = 1; step <= std::min(skips, n) + 1; ++step)
