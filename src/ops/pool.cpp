@@ -139,6 +139,42 @@ int64_t MaxPool::flops(std::span<const TensorType>, std::span<const TensorType> 
   return pool_flops(kernel, out[0]);
 }
 
+Result<TensorTypes> MaxPoolIndex::infer(const InferContext& context) const {
+  if (context.type(0).is_list || !(is_float(context.dtype(0)) || is_int(context.dtype(0))))
+    return invalid_argument(
+        fmt::format("max_pool_index needs real numbers, not {}", context.type(0).to_string()));
+  TensorTypes types = TRY(infer_pool(*this, context));
+  types[0].dtype = DType::i64;
+  return types;
+}
+
+Status MaxPoolIndex::eval(EvalContext& context) const {
+  const Tensor& x = context.in(0);
+  Tensor& y = context.out(0);
+  const int64_t c = x.dim(x.rank() - 1);
+  int64_t image = c;
+  for (int i = 1; i < x.rank() - 1; ++i) image *= x.dim(i);
+  int64_t* py = y.mutable_data<int64_t>();
+  visit_real(x.dtype(), [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    using A = Arithmetic<T>;
+    const T* px = x.data<T>();
+    for_windows(*this, x, y, [&](int64_t out, const std::vector<int64_t>& inside, int64_t) {
+      for (int64_t i = 0; i < c; ++i) {
+        int64_t best = inside.empty() ? 0 : inside[0];
+        for (const int64_t at : inside)
+          if (static_cast<A>(px[at + i]) > static_cast<A>(px[best + i])) best = at;
+        py[out + i] = best % image / c;
+      }
+    });
+  });
+  return {};
+}
+
+int64_t MaxPoolIndex::flops(std::span<const TensorType>, std::span<const TensorType> out) const {
+  return pool_flops(kernel, out[0]);
+}
+
 Result<TensorTypes> AvgPool::infer(const InferContext& context) const {
   TRY(nn::expect_float(context, name));
   return infer_pool(*this, context);
@@ -166,9 +202,10 @@ int64_t AvgPool::flops(std::span<const TensorType>, std::span<const TensorType> 
 }
 
 constinit const OpDef MaxPool::def = define<MaxPool>();
+constinit const OpDef MaxPoolIndex::def = define<MaxPoolIndex>();
 constinit const OpDef AvgPool::def = define<AvgPool>();
 OpDefs pool_ops() {
-  return {&MaxPool::def, &AvgPool::def};
+  return {&MaxPool::def, &MaxPoolIndex::def, &AvgPool::def};
 }
 
 }  // namespace tenon

@@ -36,6 +36,32 @@ struct MaxPool {
   int64_t flops(std::span<const TensorType> in, std::span<const TensorType> out) const;
 };
 
+struct MaxPoolIndex {
+  std::vector<int64_t> kernel;
+  std::vector<int64_t> strides;    // empty means 1
+  std::vector<int64_t> pads;       // begins, then ends; empty means 0
+  std::vector<int64_t> dilations;  // empty means 1
+  bool ceil_mode = false;
+
+  static const OpDef def;
+  static constexpr std::string_view name = "max_pool_index";
+  static constexpr std::string_view doc =
+      "Where max_pool of x [N, spatial…, C] finds its maxima, i64: positions within the spatial "
+      "dimensions of x, row-major; of equal ones the first.";
+  static constexpr Arity inputs{1};
+  static constexpr auto fields() {
+    return std::tuple{
+        Field{1, "kernel", &MaxPoolIndex::kernel, "window size per spatial dimension"},
+        Field{2, "strides", &MaxPoolIndex::strides, "per spatial dimension; empty means 1"},
+        Field{3, "pads", &MaxPoolIndex::pads, "begins, then ends; empty means 0"},
+        Field{4, "dilations", &MaxPoolIndex::dilations, "per spatial dimension; empty means 1"},
+        Field{5, "ceil_mode", &MaxPoolIndex::ceil_mode, "round the output size up"}};
+  }
+  Result<TensorTypes> infer(const InferContext& context) const;
+  Status eval(EvalContext& context) const;
+  int64_t flops(std::span<const TensorType> in, std::span<const TensorType> out) const;
+};
+
 struct AvgPool {
   std::vector<int64_t> kernel;
   std::vector<int64_t> strides;    // empty means 1

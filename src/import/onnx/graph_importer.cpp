@@ -17,10 +17,6 @@ std::string function_key(std::string_view domain, std::string_view name,
   return fmt::format("{}:{}:{}", domain == "ai.onnx" ? "" : domain, name, overload);
 }
 
-Error at_node(Error error, const std::string& prefix, const NodeProto& node) {
-  return std::move(error).at(fmt::format("node '{}{}' ({})", prefix, node_name(node), node.op));
-}
-
 std::string no_rule_reason(const NodeProto& node, int64_t opset) {
   if (has_rule(node.domain, node.op))
     return fmt::format(

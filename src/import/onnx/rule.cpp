@@ -196,6 +196,16 @@ Result<Value*> RuleContext::transpose(Value* x, std::vector<int64_t> perm) const
   return op("transpose", {x}, {{"perm", std::move(perm)}});
 }
 
+Result<Value*> RuleContext::shape(Value* x) const {
+  if (x->shape().is_static()) return builder.ints(x->shape().sizes());
+  return op("shape", {x}, {{"dtype", DType::i64}});
+}
+
+Result<Value*> RuleContext::dim(Value* x, int axis) const {
+  if (x->shape()[axis].known()) return int_scalar(x->shape()[axis].size());
+  return op("gather", {TRY(shape(x)), int_scalar(axis)});
+}
+
 Result<Value*> RuleContext::reshape(Value* x, const std::vector<int64_t>& shape) const {
   return op("reshape", {x, builder.ints(shape)}, {{"allow_zero", true}});
 }

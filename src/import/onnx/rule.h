@@ -85,6 +85,11 @@ struct RuleContext {
   Result<Value*> cast(Value* x, DType to) const;
   // x with its dimensions permuted; x itself when nothing moves.
   Result<Value*> transpose(Value* x, std::vector<int64_t> perm) const;
+  // The shape of x as a vector of i64: a constant where it is known.
+  Result<Value*> shape(Value* x) const;
+  // One dimension of x, which is ranked, as a scalar of i64: a constant where it is known.
+  Result<Value*> dim(Value* x, int axis) const;
+  Value* int_scalar(int64_t value) const { return builder.constant(Tensor::scalar(value)); }
   // x under another shape; 0 means 0, one dimension may be -1.
   Result<Value*> reshape(Value* x, const std::vector<int64_t>& shape) const;
 };
@@ -126,7 +131,10 @@ std::span<const Rule> image_rules();
 std::span<const Rule> index_rules();
 std::span<const Rule> linear_rules();
 std::span<const Rule> loss_rules();
+std::span<const Rule> norm_rules();
 std::span<const Rule> pointwise_rules();
+std::span<const Rule> pool_rules();
+std::span<const Rule> recurrent_rules();
 std::span<const Rule> reduce_rules();
 std::span<const Rule> resize_rules();
 std::span<const Rule> shape_rules();

@@ -10,13 +10,30 @@ namespace {
 using Key = std::pair<std::string_view, std::string_view>;  // domain, op
 using Table = std::multimap<Key, const Rule*>;
 
+// One per line.
+constexpr std::span<const Rule> (*kGroups[])() = {
+    basic_rules,      //
+    conv_rules,       //
+    image_rules,      //
+    index_rules,      //
+    linear_rules,     //
+    loss_rules,       //
+    norm_rules,       //
+    pointwise_rules,  //
+    pool_rules,       //
+    recurrent_rules,  //
+    reduce_rules,     //
+    resize_rules,     //
+    shape_rules,      //
+    signal_rules,     //
+    text_rules,       //
+};
+
 const Table& table() {
   static const Table rules = [] {
     Table t;
-    for (const auto group : {basic_rules(), conv_rules(), image_rules(), index_rules(),
-                             linear_rules(), loss_rules(), pointwise_rules(), reduce_rules(),
-                             resize_rules(), shape_rules(), signal_rules(), text_rules()})
-      for (const Rule& rule : group) t.emplace(Key{rule.domain, rule.op}, &rule);
+    for (const auto group : kGroups)
+      for (const Rule& rule : group()) t.emplace(Key{rule.domain, rule.op}, &rule);
     return t;
   }();
   return rules;
