@@ -10,7 +10,7 @@ namespace {
 // Calls and sub-graphs inside one another; deeper ones are damaged models.
 constexpr int kMaxDepth = 100;
 // Functions and loops multiply nodes: no more than this many are looked at in all.
-constexpr int64_t kMaxNodes = 4'000'000;
+constexpr int64_t kMaxNodes = 1'000'000;
 
 std::string function_key(std::string_view domain, std::string_view name,
                          std::string_view overload) {

@@ -4,11 +4,13 @@
 // the report has all of them.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "import/importer.h"
@@ -58,6 +60,9 @@ struct Region {
   bool is_complete = true;  // false: some node has no mapping, the graph is of no use
 };
 
+// Makes the values of a sub-graph's inputs inside its region from the region's own inputs.
+using Prelude = std::function<Result<Values>(Builder& builder, const Values& inputs)>;
+
 class GraphImporter {
  public:
   GraphImporter(const ModelProto& model, TensorSource& source, ImportReport& report);
@@ -77,9 +82,10 @@ class GraphImporter {
   // For rules of control flow. What the sub-graphs read of their surroundings, each name once.
   Result<std::vector<Capture>> captures(RuleContext& context,
                                         std::vector<const GraphProto*> graphs);
-  // Builds a sub-graph whose inputs have the given types. Its outputs are the region's outputs.
+  // Builds a sub-graph as a region whose inputs have the given types; without a prelude they are
+  // the sub-graph's inputs. Its outputs are the region's outputs.
   Result<Region> region(RuleContext& context, const GraphProto& graph, const TensorTypes& inputs,
-                        const std::vector<Capture>& captures);
+                        const std::vector<Capture>& captures, const Prelude& prelude = {});
   // Maps a sub-graph's nodes in place, its inputs being these values. Returns its outputs.
   Result<Values> inline_graph(RuleContext& context, const GraphProto& graph, const Values& inputs,
                               const std::vector<Capture>& captures);
@@ -95,11 +101,16 @@ class GraphImporter {
   // far. Names of the main graph only.
   void set_value_infos(const GraphProto& graph);
 
+  // Optionals are lists like sequences, but their item is asked for differently.
+  void mark_optional(const Value* value) { optionals_.insert(value); }
+  bool is_optional(const Value* value) const { return optionals_.contains(value); }
+
   // Forgets what was reported since there were `size` entries: for sub-graphs built again.
   size_t report_size() const { return report_.nodes.size(); }
   void truncate_report(size_t size) { report_.nodes.resize(size); }
 
  private:
+  Status bind_formals(Scope& scope, const GraphProto& graph, const Values& inputs);
   Status import_node(Scope& scope, const NodeProto& node);
   Status apply_rule(Scope& scope, const NodeProto& node, const Rule& rule, int64_t opset);
   Status call_function(Scope& scope, const NodeProto& node, const FunctionProto& function);
@@ -123,6 +134,7 @@ class GraphImporter {
   std::unordered_map<std::string, const FunctionProto*> functions_;
   std::unordered_map<std::string_view, const TypeProto*> value_infos_;
   std::map<std::string, std::string> symbols_;  // as the model spells them, as we do
+  std::unordered_set<const Value*> optionals_;
   int64_t nodes_seen_ = 0;
   int depth_ = 0;
 };

@@ -76,38 +76,48 @@ std::vector<std::string_view> formal_names(const GraphProto& graph) {
 
 }  // namespace
 
-Result<Region> GraphImporter::region(RuleContext& context, const GraphProto& graph,
-                                     const TensorTypes& inputs,
-                                     const std::vector<Capture>& captures) {
+Status GraphImporter::bind_formals(Scope& scope, const GraphProto& graph, const Values& inputs) {
   const auto formals = formal_names(graph);
   if (formals.size() > inputs.size())
     return invalid_model(fmt::format("its sub-graph '{}' has {} inputs, but gets {}", graph.name,
                                      formals.size(), inputs.size()));
+  for (size_t i = 0; i < formals.size(); ++i)
+    if (!scope.names.emplace(formals[i], Binding{.value = inputs[i]}).second)
+      return invalid_model(fmt::format("the name '{}' is defined twice", formals[i]));
+  return bind_initializers(scope, graph);
+}
+
+Result<Region> GraphImporter::region(RuleContext& context, const GraphProto& graph,
+                                     const TensorTypes& inputs,
+                                     const std::vector<Capture>& captures, const Prelude& prelude) {
   Region region{std::make_unique<Graph>(std::string(graph.name)), true};
   Scope scope{region.graph.get(),
               context.scope.frame,
               context.scope.prefix + node_name(context.node) + "/",
               {}};
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const std::string name(i < formals.size() ? formals[i] : "");
-    Value* input = region.graph->add_input(inputs[i], name);
-    if (i < formals.size() && !scope.names.emplace(formals[i], Binding{.value = input}).second)
-      return invalid_model(fmt::format("the name '{}' is defined twice", name));
+  Values values;
+  for (const TensorType& type : inputs) values.push_back(region.graph->add_input(type));
+  std::vector<Capture> inner = captures;
+  for (Capture& capture : inner) {
+    Value*& value = capture.binding.value;
+    if (value == nullptr) continue;
+    const bool marked = is_optional(value);
+    value = region.graph->add_input(value->type(), std::string(capture.name));
+    if (marked) mark_optional(value);
   }
-  for (const Capture& capture : captures) {
-    Binding binding = capture.binding;
-    if (binding.value != nullptr)
-      binding.value = region.graph->add_input(binding.value->type(), std::string(capture.name));
-    scope.names.try_emplace(capture.name, std::move(binding));
+  if (prelude) {
+    Builder builder(*region.graph);
+    builder.set_origins({context.scope.prefix + node_name(context.node)});
+    values = TRY(prelude(builder, values));
   }
-  TRY(bind_initializers(scope, graph));
+  TRY(bind_formals(scope, graph, values));
+  for (const Capture& capture : inner) scope.names.try_emplace(capture.name, capture.binding);
   const auto outputs = output_names(graph);
   TRY(import_nodes(scope, graph.nodes, outputs));
   Values results;
   for (const std::string_view name : outputs) {
-    Value* v = TRY(value(scope, name));
-    region.is_complete &= v != nullptr;
-    results.push_back(v);
+    results.push_back(TRY(value(scope, name)));
+    region.is_complete &= results.back() != nullptr;
   }
   if (region.is_complete) region.graph->set_outputs(std::move(results));
   return region;
@@ -116,18 +126,12 @@ Result<Region> GraphImporter::region(RuleContext& context, const GraphProto& gra
 Result<Values> GraphImporter::inline_graph(RuleContext& context, const GraphProto& graph,
                                            const Values& inputs,
                                            const std::vector<Capture>& captures) {
-  const auto formals = formal_names(graph);
-  if (formals.size() > inputs.size())
-    return invalid_model(fmt::format("its sub-graph '{}' has {} inputs, but gets {}", graph.name,
-                                     formals.size(), inputs.size()));
   Scope scope{context.scope.graph,
               context.scope.frame,
               context.scope.prefix + node_name(context.node) + "/",
               {}};
-  for (size_t i = 0; i < formals.size(); ++i)
-    scope.names.try_emplace(formals[i], Binding{.value = inputs[i]});
+  TRY(bind_formals(scope, graph, inputs));
   for (const Capture& capture : captures) scope.names.try_emplace(capture.name, capture.binding);
-  TRY(bind_initializers(scope, graph));
   const auto outputs = output_names(graph);
   TRY(import_nodes(scope, graph.nodes, outputs));
   Values results;
@@ -158,9 +162,11 @@ Result<TensorType> GraphImporter::type_of(const TypeProto& type, std::string_vie
     if (type.inner.size() != 1)
       return invalid_model(fmt::format("the type of '{}' is not complete", name));
     TensorType element = TRY(type_of(type.inner[0], name));
+    // An optional sequence is taken as one that is there.
+    if (element.is_list && type.kind == TypeKind::optional) return element;
     if (element.is_list)
-      return unsupported(
-          fmt::format("'{}' is a sequence or optional of sequences, which is not supported", name));
+      return unsupported(fmt::format(
+          "'{}' is a sequence of sequences or optionals, which is not supported", name));
     element.is_list = true;
     // The items of a list need not be alike.
     for (Dim& dim : element.shape.dims())

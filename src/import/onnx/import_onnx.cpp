@@ -30,9 +30,15 @@ std::string listed(const std::vector<std::string>& names) {
   return text;
 }
 
+bool is_optional_tensor(const TypeProto& type) {
+  return type.kind == TypeKind::optional && type.inner.size() == 1 &&
+         type.inner[0].kind == TypeKind::tensor;
+}
+
 struct Port {
   std::string name;
   TensorType type;
+  bool is_optional = false;  // of a tensor: a list of no or one
 };
 
 // Everything import needs besides the model: one object, so that types before a cut can be found by
@@ -49,7 +55,8 @@ class Session {
   Result<std::vector<Port>> own_inputs(GraphImporter& importer);
   Result<Port> cut(GraphImporter& importer, const std::string& name);
   Status apply_shapes(std::vector<Port>& ports) const;
-  Status bind_inputs(Scope& scope, Graph& graph, const std::vector<Port>& ports) const;
+  Status bind_inputs(GraphImporter& importer, Scope& scope, Graph& graph,
+                     const std::vector<Port>& ports) const;
   Result<std::vector<std::string>> outputs(const Scope& scope) const;
   std::optional<TensorType> inferred_type(const std::string& name);
   bool is_initializer(std::string_view name) const;
@@ -73,7 +80,8 @@ Result<std::vector<Port>> Session::own_inputs(GraphImporter& importer) {
   for (const ValueInfoProto& input : model_.graph.inputs) {
     if (is_initializer(input.name)) continue;
     if (input.name.empty()) return invalid_model("an input of the graph has no name");
-    ports.push_back({std::string(input.name), TRY(importer.type_of(input.type, input.name))});
+    ports.push_back({std::string(input.name), TRY(importer.type_of(input.type, input.name)),
+                     is_optional_tensor(input.type)});
   }
   return ports;
 }
@@ -99,7 +107,8 @@ Result<Port> Session::cut(GraphImporter& importer, const std::string& name) {
   const GraphProto& g = model_.graph;
   for (const auto* infos : {&g.inputs, &g.value_infos, &g.outputs})
     for (const ValueInfoProto& info : *infos)
-      if (info.name == name) return Port{name, TRY(importer.type_of(info.type, name))};
+      if (info.name == name)
+        return Port{name, TRY(importer.type_of(info.type, name)), is_optional_tensor(info.type)};
   const bool is_known = std::ranges::any_of(g.nodes, [&](const NodeProto& node) {
     return std::ranges::find(node.outputs, name) != node.outputs.end();
   });
@@ -151,15 +160,17 @@ Result<std::vector<Port>> Session::inputs(GraphImporter& importer) {
 }
 
 // Inputs of the model that --inputs leaves out stay known by name, for the error.
-Status Session::bind_inputs(Scope& scope, Graph& graph, const std::vector<Port>& ports) const {
+Status Session::bind_inputs(GraphImporter& importer, Scope& scope, Graph& graph,
+                            const std::vector<Port>& ports) const {
   for (const ValueInfoProto& input : model_.graph.inputs)
     scope.names.try_emplace(input.name, Binding{.is_left_out = true});
   std::set<std::string_view> seen;
   for (const Port& port : ports) {
     if (!seen.insert(port.name).second)
       return invalid_model(fmt::format("the graph has two inputs '{}'", port.name));
-    scope.names.insert_or_assign(port.name,
-                                 Binding{.value = graph.add_input(port.type, port.name)});
+    Value* value = graph.add_input(port.type, port.name);
+    if (port.is_optional) importer.mark_optional(value);
+    scope.names.insert_or_assign(port.name, Binding{.value = value});
   }
   return {};
 }
@@ -196,7 +207,7 @@ Result<ImportedModel> Session::run() {
   Scope scope{function.graph.get(), &importer.model_frame(), {}, {}};
   TRY(importer.bind_initializers(scope, model_.graph));
   const std::vector<Port> ports = TRY(inputs(importer));
-  TRY(bind_inputs(scope, *function.graph, ports));
+  TRY(bind_inputs(importer, scope, *function.graph, ports));
   for (const Port& port : ports) function.input_names.push_back(port.name);
   function.output_names = TRY(outputs(scope));
   TRY(importer.import_nodes(scope, model_.graph.nodes,

@@ -125,18 +125,24 @@ inline Result<Values> all(Result<Node*> node) {
 }
 
 // The tables, one per group. rules.cpp lists them.
+std::span<const Rule> attention_rules();
 std::span<const Rule> basic_rules();
+std::span<const Rule> control_rules();
 std::span<const Rule> conv_rules();
 std::span<const Rule> image_rules();
 std::span<const Rule> index_rules();
 std::span<const Rule> linear_rules();
 std::span<const Rule> loss_rules();
+std::span<const Rule> microsoft_rules();
+std::span<const Rule> ml_rules();
 std::span<const Rule> norm_rules();
 std::span<const Rule> pointwise_rules();
 std::span<const Rule> pool_rules();
+std::span<const Rule> quantize_rules();
 std::span<const Rule> recurrent_rules();
 std::span<const Rule> reduce_rules();
 std::span<const Rule> resize_rules();
+std::span<const Rule> sequence_rules();
 std::span<const Rule> shape_rules();
 std::span<const Rule> signal_rules();
 std::span<const Rule> text_rules();

@@ -12,18 +12,24 @@ using Table = std::multimap<Key, const Rule*>;
 
 // One per line.
 constexpr std::span<const Rule> (*kGroups[])() = {
+    attention_rules,  //
     basic_rules,      //
+    control_rules,    //
     conv_rules,       //
     image_rules,      //
     index_rules,      //
     linear_rules,     //
     loss_rules,       //
+    microsoft_rules,  //
+    ml_rules,         //
     norm_rules,       //
     pointwise_rules,  //
     pool_rules,       //
+    quantize_rules,   //
     recurrent_rules,  //
     reduce_rules,     //
     resize_rules,     //
+    sequence_rules,   //
     shape_rules,      //
     signal_rules,     //
     text_rules,       //

@@ -44,15 +44,7 @@ Result<int64_t> groups_of(const RuleContext& c) {
 }
 
 Result<Values> conv(RuleContext& c) {
-  const Windows w = TRY(windows_of(c, TRY(kernel_of(c, c.in(1)))));
-  const int rank = static_cast<int>(w.size()) + 2;
-  Value* x = TRY(to_channels_last(c, c.in(0), rank));
-  Value* y = TRY(c.op("conv", {x, TRY(filter(c, c.in(1))), c.in(2)},
-                      {{"strides", w.strides},
-                       {"pads", w.pads},
-                       {"dilations", w.dilations},
-                       {"groups", TRY(groups_of(c))}}));
-  return one(to_channels_first(c, y, rank));
+  return one(convolution(c, c.in(0), c.in(1), c.in(2)));
 }
 
 // What output_shape or auto_pad makes of the pads: the result is cut, or grows at its end.
@@ -109,24 +101,8 @@ Result<Values> conv_transpose(RuleContext& c) {
   return one(to_channels_first(c, y, rank));
 }
 
-// Vectors are rows on the left and columns on the right; the core op wants matrices.
 Result<Values> matmul(RuleContext& c) {
-  const int a_rank = TRY(c.rank(0)), b_rank = TRY(c.rank(1));
-  if (a_rank == 0 || b_rank == 0) return invalid_model("a matrix product of a scalar");
-  Value* a = c.in(0);
-  Value* b = c.in(1);
-  std::vector<int64_t> gone;
-  if (a_rank == 1) {
-    a = TRY(c.op("expand_dims", {a}, {{"axes", std::vector<int64_t>{0}}}));
-    gone.push_back(-2);
-  }
-  if (b_rank == 1) {
-    b = TRY(c.op("expand_dims", {b}, {{"axes", std::vector<int64_t>{1}}}));
-    gone.push_back(-1);
-  }
-  Value* y = TRY(c.op("matmul", {a, b}));
-  if (gone.empty()) return Values{y};
-  return one(c.op("squeeze", {y}, {{"axes", gone}}));
+  return one(matrix_product(c, c.in(0), c.in(1)));
 }
 
 Result<Value*> scaled(const RuleContext& c, Value* x, double factor) {
@@ -152,6 +128,38 @@ constexpr Rule kRules[] = {
 };
 
 }  // namespace
+
+Result<Value*> convolution(const RuleContext& c, Value* x, Value* w, Value* bias) {
+  const Windows windows = TRY(windows_of(c, TRY(kernel_of(c, w))));
+  const int rank = static_cast<int>(windows.size()) + 2;
+  x = TRY(to_channels_last(c, x, rank));
+  Value* y = TRY(c.op("conv", {x, TRY(filter(c, w)), bias},
+                      {{"strides", windows.strides},
+                       {"pads", windows.pads},
+                       {"dilations", windows.dilations},
+                       {"groups", TRY(groups_of(c))}}));
+  return to_channels_first(c, y, rank);
+}
+
+// The core op wants matrices.
+Result<Value*> matrix_product(const RuleContext& c, Value* a, Value* b) {
+  for (const Value* v : {a, b}) {
+    if (!v->shape().ranked())
+      return unsupported("the number of dimensions of the factors is not known");
+    if (v->shape().rank() == 0) return invalid_model("a matrix product of a scalar");
+  }
+  std::vector<int64_t> gone;
+  if (a->shape().rank() == 1) {
+    a = TRY(c.op("expand_dims", {a}, {{"axes", std::vector<int64_t>{0}}}));
+    gone.push_back(-2);
+  }
+  if (b->shape().rank() == 1) {
+    b = TRY(c.op("expand_dims", {b}, {{"axes", std::vector<int64_t>{1}}}));
+    gone.push_back(-1);
+  }
+  Value* y = TRY(c.op("matmul", {a, b}));
+  return gone.empty() ? Result<Value*>(y) : c.op("squeeze", {y}, {{"axes", gone}});
+}
 
 std::span<const Rule> conv_rules() {
   return kRules;

@@ -206,6 +206,7 @@ constexpr Rule kRules[] = {
     {"LogSoftmax", 1, softmax},
     {"MeanVarianceNormalization", 1, mean_variance_normalization},
     {"RMSNormalization", 2, rms_normalization},
+    {"SimplifiedLayerNormalization", 2, rms_normalization},
     {"Softmax", 1, softmax},
 };
 

@@ -1,5 +1,6 @@
-// Sliding windows as convolutions and pools of ONNX describe them, and the move between its
-// channels-first tensors and the channels-last ones of the core ops.
+// Sliding windows as convolutions and pools of ONNX describe them, the move between its
+// channels-first tensors and the channels-last ones of the core ops, and products several rules
+// build on.
 #pragma once
 
 #include <vector>
@@ -27,6 +28,12 @@ struct Windows {
 // invalid_model for lists of the wrong length or sizes out of range, unsupported where auto_pad
 // needs a size that is not known.
 Result<Windows> windows_of(const RuleContext& c, const std::vector<int64_t>& kernel = {});
+
+// A convolution by the window attributes of the node, whose input 0 is the tensor or its original;
+// x and w as ONNX has them, bias may be null.
+Result<Value*> convolution(const RuleContext& c, Value* x, Value* w, Value* bias);
+// NumPy's matrix product: vectors are rows on the left and columns on the right.
+Result<Value*> matrix_product(const RuleContext& c, Value* a, Value* b);
 
 // One of the window lists of the node, checked; `fallback` fills a missing one.
 Result<std::vector<int64_t>> window_list(const RuleContext& c, std::string_view name, size_t size,

@@ -1,0 +1,195 @@
+// Rules of ai.onnx.ml: the models and encoders of classical machine learning. What gives maps
+// (ZipMap) gives the tensor they are made of.
+#include <fmt/format.h>
+
+#include "import/onnx/graph_importer.h"
+#include "import/onnx/rule_support.h"
+
+namespace tenon::onnx {
+namespace {
+
+constexpr std::string_view kDomain = "ai.onnx.ml";
+
+Result<Value*> transformed(const RuleContext& c, Value* scores) {
+  const std::string how = TRY(c.get_string("post_transform", "NONE"));
+  if (how == "NONE") return scores;
+  if (how == "SOFTMAX") return c.op("softmax", {scores}, {{"axis", int64_t{-1}}});
+  if (how == "LOGISTIC") return c.op("sigmoid", {scores});
+  return unsupported(
+      fmt::format("attribute 'post_transform' is '{}', which is not supported", how));
+}
+
+// x times a matrix [rows, features] transposed, plus one intercept per row.
+Result<Value*> linear(const RuleContext& c, int64_t rows) {
+  const auto weights = TRY(c.get_floats("coefficients"));
+  const auto intercepts = TRY(c.get_floats("intercepts"));
+  if (rows < 1 || weights.empty() || weights.size() % static_cast<size_t>(rows) != 0)
+    return invalid_model(
+        fmt::format("{} coefficients are not {} equal rows", weights.size(), rows));
+  const auto narrow = [&](const std::vector<double>& v) {
+    return c.builder.constant(Tensor::vector(std::vector<float>(v.begin(), v.end())));
+  };
+  Value* w = TRY(c.reshape(narrow(weights), {rows, -1}));
+  Value* x = TRY(c.cast(c.in(0), DType::f32));
+  if (TRY(c.rank(0)) == 1) x = TRY(c.reshape(x, {1, -1}));
+  Value* y = TRY(c.op("matmul", {x, w}, {{"transpose_b", true}}));
+  if (intercepts.empty()) return y;
+  if (intercepts.size() != static_cast<size_t>(rows))
+    return invalid_model(fmt::format("{} intercepts for {} rows", intercepts.size(), rows));
+  return c.op("add", {y, narrow(intercepts)});
+}
+
+Result<Values> linear_regressor(RuleContext& c) {
+  return one(transformed(c, TRY(linear(c, TRY(c.get_int("targets", 1))))));
+}
+
+// The labels of classes, of integers or strings.
+Result<Value*> labels_of(const RuleContext& c, std::string_view ints, size_t& count) {
+  const auto numbers = TRY(c.get_ints(ints));
+  const auto names = TRY(c.get_strings("classlabels_strings"));
+  count = std::max(numbers.size(), names.size());
+  if (count == 0) return invalid_model("the labels of the classes are missing");
+  return numbers.empty() ? c.builder.constant(Tensor::vector(names)) : c.builder.ints(numbers);
+}
+
+Result<Value*> best_label(const RuleContext& c, Value* labels, Value* scores) {
+  Value* best = TRY(c.op("arg_max", {scores}, {{"axis", int64_t{-1}}}));
+  return c.op("gather", {labels, best}, {{"axis", int64_t{0}}});
+}
+
+// One row of coefficients for two classes: the second's score.
+Result<Value*> two_classes(const RuleContext& c, Value* score) {
+  const std::string how = TRY(c.get_string("post_transform", "NONE"));
+  Value* first = how == "LOGISTIC" ? TRY(c.op("neg", {score}))
+                                   : TRY(c.op("sub", {TRY(c.scalar_like(score, 1)), score}));
+  return c.op("concat", {first, score}, {{"axis", int64_t{1}}});
+}
+
+Result<Values> linear_classifier(RuleContext& c) {
+  size_t count = 0;
+  Value* labels = TRY(labels_of(c, "classlabels_ints", count));
+  const auto intercepts = TRY(c.get_floats("intercepts"));
+  const bool is_single = count == 2 && intercepts.size() == 1;
+  Value* scores = TRY(linear(c, is_single ? 1 : static_cast<int64_t>(count)));
+  if (is_single) scores = TRY(two_classes(c, scores));
+  scores = TRY(transformed(c, scores));
+  return Values{TRY(best_label(c, labels, scores)), scores};
+}
+
+Result<Values> normalizer(RuleContext& c) {
+  const std::string norm = TRY(c.get_string("norm", "MAX"));
+  Value* x = TRY(c.cast(c.in(0), DType::f32));
+  const std::vector<int64_t> last{-1};
+  const auto reduced = [&](std::string_view op, Value* v) {
+    return c.op(op, {v}, {{"axes", last}, {"keep_dims", true}});
+  };
+  Value* size = nullptr;
+  if (norm == "MAX") size = TRY(reduced("reduce_max", x));
+  if (norm == "L1") size = TRY(reduced("sum", TRY(c.op("abs", {x}))));
+  if (norm == "L2") size = TRY(c.op("sqrt", {TRY(reduced("sum", TRY(c.op("square", {x}))))}));
+  if (size == nullptr) return invalid_model(fmt::format("attribute 'norm' is '{}'", norm));
+  return one(c.op("div_no_nan", {x, size}));
+}
+
+Result<Values> scaler(RuleContext& c) {
+  Value* x = TRY(c.cast(c.in(0), DType::f32));
+  for (const auto& [name, op] : {std::pair("offset", "sub"), std::pair("scale", "mul")}) {
+    const auto values = TRY(c.get_floats(name));
+    if (values.empty()) continue;
+    const std::vector<float> narrow(values.begin(), values.end());
+    x = TRY(c.op(op, {x, c.builder.constant(Tensor::vector(narrow))}));
+  }
+  return Values{x};
+}
+
+Result<Values> zip_map(RuleContext& c) {
+  return Values{c.in(0)};
+}
+
+// A list of one of the kinds tables come in; null where none is there.
+Result<Value*> table(const RuleContext& c, const std::string& prefix) {
+  if (c.has_attr(prefix + "_tensor")) {
+    const Tensor t = TRY(c.get_tensor(prefix + "_tensor"));
+    return c.builder.constant(t.reshaped({t.elements()}));
+  }
+  if (c.has_attr(prefix + "_strings"))
+    return c.builder.constant(Tensor::vector(TRY(c.get_strings(prefix + "_strings"))));
+  if (c.has_attr(prefix + "_int64s")) return c.builder.ints(TRY(c.get_ints(prefix + "_int64s")));
+  if (c.has_attr(prefix + "_floats")) {
+    const auto floats = TRY(c.get_floats(prefix + "_floats"));
+    return c.builder.constant(Tensor::vector(std::vector<float>(floats.begin(), floats.end())));
+  }
+  return nullptr;
+}
+
+Result<Value*> default_of(const RuleContext& c, DType type) {
+  if (c.has_attr("default_tensor")) {
+    const Tensor t = TRY(c.get_tensor("default_tensor"));
+    if (t.elements() != 1) return invalid_model("attribute 'default_tensor' is not one value");
+    return c.builder.constant(t.reshaped({}));
+  }
+  if (type == DType::string)
+    return c.builder.constant(Tensor::scalar(TRY(c.get_string("default_string", "_Unused"))));
+  if (is_int(type)) return c.scalar(type, static_cast<double>(TRY(c.get_int("default_int64", -1))));
+  return c.scalar(type, TRY(c.get_float("default_float", -0.0)));
+}
+
+Result<Values> label_encoder(RuleContext& c) {
+  Value* keys = TRY(table(c, "keys"));
+  Value* values = TRY(table(c, "values"));
+  if (c.opset < 2) {
+    // One list of strings, numbered; the way depends on what comes in.
+    Value* names = c.builder.constant(Tensor::vector(TRY(c.get_strings("classes_strings"))));
+    std::vector<int64_t> count(static_cast<size_t>(names->constant()->elements()));
+    for (size_t i = 0; i < count.size(); ++i) count[i] = static_cast<int64_t>(i);
+    Value* numbers = c.builder.ints(count);
+    const bool from_names = c.in(0)->dtype() == DType::string;
+    keys = from_names ? names : numbers;
+    values = from_names ? numbers : names;
+  }
+  if (keys == nullptr || values == nullptr)
+    return invalid_model("the keys or the values of the table are missing");
+  return one(c.op("table_find", {c.in(0), keys, values, TRY(default_of(c, values->dtype()))}));
+}
+
+Result<Values> binarizer(RuleContext& c) {
+  Value* limit = TRY(c.scalar_like(c.in(0), TRY(c.get_float("threshold", 0))));
+  return one(c.cast(TRY(c.op("greater", {c.in(0), limit})), c.in(0)->dtype()));
+}
+
+Result<Values> array_feature_extractor(RuleContext& c) {
+  Value* picked =
+      TRY(c.op("gather", {c.in(0), TRY(c.reshape(c.in(1), {-1}))}, {{"axis", int64_t{-1}}}));
+  if (TRY(c.rank(0)) > 1) return Values{picked};
+  return one(c.reshape(picked, {1, -1}));
+}
+
+// Columns of all inputs side by side.
+Result<Values> feature_vectorizer(RuleContext& c) {
+  Values columns;
+  for (Value* v : c.inputs) {
+    if (v == nullptr) return invalid_model("an input is missing");
+    columns.push_back(TRY(c.cast(v, DType::f32)));
+  }
+  return one(c.op("concat", columns, {{"axis", int64_t{-1}}}));
+}
+
+constexpr Rule kRules[] = {
+    {"ArrayFeatureExtractor", 2, array_feature_extractor, 1, kDomain},
+    {"Binarizer", 1, binarizer, 1, kDomain},
+    {"FeatureVectorizer", {1, kVariadic}, feature_vectorizer, 1, kDomain},
+    {"LabelEncoder", 1, label_encoder, 1, kDomain},
+    {"LinearClassifier", 1, linear_classifier, 1, kDomain},
+    {"LinearRegressor", 1, linear_regressor, 1, kDomain},
+    {"Normalizer", 1, normalizer, 1, kDomain},
+    {"Scaler", 1, scaler, 1, kDomain},
+    {"ZipMap", 1, zip_map, 1, kDomain},
+};
+
+}  // namespace
+
+std::span<const Rule> ml_rules() {
+  return kRules;
+}
+
+}  // namespace tenon::onnx

@@ -1,0 +1,237 @@
+// Rules of quantisation: between real numbers and integers, and integer products. Products of
+// quantised tensors become real products between core (de)quantisations, which passes can fuse.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "import/onnx/graph_importer.h"
+#include "import/onnx/rule_support.h"
+#include "import/onnx/windows.h"
+
+namespace tenon::onnx {
+namespace {
+
+struct Parameters {
+  int64_t axis = 1;
+  int64_t block = 0;  // 0: none
+};
+
+Result<Parameters> parameters(const RuleContext& c) {
+  Parameters p{TRY(c.get_int("axis", 1)), TRY(c.get_int("block_size", 0))};
+  if (p.block < 0) return invalid_model(fmt::format("attribute 'block_size' is {}", p.block));
+  return p;
+}
+
+// A scalar or one value per index of an axis is what the core ops take.
+Result<bool> is_simple(const Value* scale, const Parameters& p) {
+  if (!scale->shape().ranked())
+    return unsupported("the number of dimensions of the scale is not known");
+  return scale->shape().rank() == 0 || (scale->shape().rank() == 1 && p.block == 0);
+}
+
+// Blocks along the axis: each value repeated, cut to the length of x.
+Result<Value*> spread(RuleContext& c, Value* v, const Value* x, const Parameters& p) {
+  if (v == nullptr || p.block == 0) return v;
+  if (!v->shape().is_static() || !x->shape().ranked() || v->shape().rank() != x->shape().rank())
+    return unsupported("blocked quantisation needs scales of known shape and x's dimensions");
+  const int axis = TRY(normalize_axis(p.axis, x->shape().rank()));
+  const Dim length = x->shape()[axis];
+  if (!length.known()) return unsupported("blocked quantisation needs the size of the axis");
+  std::vector<int64_t> sizes = v->shape().sizes();
+  const auto at = static_cast<size_t>(axis);
+  if (length.size() > 0 && sizes[at] != (length.size() - 1) / p.block + 1)
+    return invalid_model(
+        fmt::format("{} blocks of {} do not cover {}", sizes[at], p.block, length.size()));
+  std::vector<int64_t> repeated = sizes, merged = sizes;
+  repeated.insert(repeated.begin() + axis + 1, std::min(p.block, length.size()));
+  merged[at] = sizes[at] * repeated[at + 1];
+  Value* y = TRY(expand_dims(c, v, {axis + 1}));
+  y = TRY(c.op("expand", {y, c.builder.ints(repeated)}));
+  y = TRY(c.reshape(y, merged));
+  if (merged[at] == length.size()) return y;
+  return c.op("slice", {y, c.builder.ints({0}), c.builder.ints({length.size()})},
+              {{"axes", std::vector<int64_t>{axis}}});
+}
+
+Result<Value*> dequantized(RuleContext& c, Value* x, Value* scale, Value* zero,
+                           const Parameters& p) {
+  if (TRY(is_simple(scale, p)))
+    return c.op("dequantize_linear", {x, scale, zero}, {{"axis", p.axis}});
+  Value* y = TRY(c.cast(x, scale->dtype()));
+  if (zero != nullptr)
+    y = TRY(c.op("sub", {y, TRY(c.cast(TRY(spread(c, zero, x, p)), scale->dtype()))}));
+  return c.op("mul", {y, TRY(spread(c, scale, x, p))});
+}
+
+// The range of an integer type, as floats that convert back.
+Result<Value*> saturated(RuleContext& c, Value* x, DType to) {
+  const int bits = static_cast<int>(dtype_size(to)) * 8;
+  const double span = std::ldexp(1.0, bits);
+  const double low = is_signed_int(to) ? -span / 2 : 0;
+  return c.op("clip", {x}, {{"min", low}, {"max", low + span - 1}});
+}
+
+Result<Value*> quantized(RuleContext& c, Value* x, Value* scale, Value* zero, DType to,
+                         const Parameters& p) {
+  if (TRY(is_simple(scale, p)))
+    return c.op("quantize_linear", {x, scale, zero}, {{"axis", p.axis}, {"dtype", to}});
+  Value* y = TRY(c.op("round", {TRY(c.op("div", {x, TRY(spread(c, scale, x, p))}))}));
+  if (zero != nullptr)
+    y = TRY(c.op("add", {y, TRY(c.cast(TRY(spread(c, zero, x, p)), x->dtype()))}));
+  return c.cast(TRY(saturated(c, y, to)), to);
+}
+
+// 4-bit results are kept in 8 bits: only their range is narrower.
+struct Target {
+  DType dtype = DType::u8;
+  double low = 0, high = 0;  // the narrower range; empty where equal
+};
+
+Result<Target> target_of(const RuleContext& c) {
+  ElementType type = ElementType::undefined;
+  if (c.has_attr("output_dtype")) type = static_cast<ElementType>(TRY(c.get_int("output_dtype")));
+  if (type == ElementType::undefined && c.has(2)) {
+    const auto it = c.scope.names.find(c.node.inputs[2]);
+    if (it != c.scope.names.end() && it->second.initializer != nullptr)
+      type = it->second.initializer->type;
+    else
+      return Target{c.in(2)->dtype(), 0, 0};
+  }
+  if (type == ElementType::undefined) return Target{};
+  Target target{TRY(to_dtype(type)), 0, 0};
+  if (type == ElementType::i4) target = {target.dtype, -8, 7};
+  if (type == ElementType::u4) target = {target.dtype, 0, 15};
+  return target;
+}
+
+Result<Values> quantize(RuleContext& c) {
+  const Parameters p = TRY(parameters(c));
+  const Target target = TRY(target_of(c));
+  Value* x = c.in(0);
+  if (is_int(x->dtype())) x = TRY(c.cast(x, DType::f32));
+  Value* scale = TRY(c.cast(c.in(1), x->dtype()));
+  Value* y = TRY(quantized(c, x, scale, c.in(2), target.dtype, p));
+  if (target.low < target.high)
+    y = TRY(c.op("clip", {y}, {{"min", target.low}, {"max", target.high}}));
+  return Values{y};
+}
+
+Result<Values> dequantize(RuleContext& c) {
+  const Parameters p = TRY(parameters(c));
+  Value* y = TRY(dequantized(c, c.in(0), c.in(1), c.in(2), p));
+  const int64_t wanted = TRY(c.get_int("output_dtype", 0));
+  if (wanted == 0) return Values{y};
+  return one(c.cast(y, TRY(c.get_dtype("output_dtype"))));
+}
+
+Result<Values> dynamic_quantize(RuleContext& c) {
+  return all(c.builder.node("dynamic_quantize_linear", {c.in(0)}));
+}
+
+// x minus its zero point as numbers of another type.
+Result<Value*> centred(RuleContext& c, Value* x, Value* zero, DType type) {
+  x = TRY(c.cast(x, type));
+  if (zero == nullptr) return x;
+  return c.op("sub", {x, TRY(c.cast(zero, type))});
+}
+
+// One value per index of an axis of a tensor of some rank, so that it broadcasts.
+Result<Value*> along(RuleContext& c, Value* v, int axis, int rank) {
+  if (v == nullptr || !v->shape().ranked() || v->shape().rank() != 1) return v;
+  std::vector<int64_t> shape(static_cast<size_t>(rank), 1);
+  shape[static_cast<size_t>(axis)] = -1;
+  return c.reshape(v, shape);
+}
+
+bool is_all_zero(const Value* v) {
+  const Tensor* t = v == nullptr ? nullptr : v->constant();
+  if (v == nullptr) return true;
+  if (t == nullptr || !is_int(t->dtype())) return false;
+  for (int64_t i = 0; i < t->elements(); ++i)
+    if (t->int_at(i) != 0) return false;
+  return true;
+}
+
+// (a - za)(b - zb) = a b - zb * (row sums of a) - za * (column sums of b - zb), so that the product
+// itself is one of bytes.
+Result<Values> matmul_integer(RuleContext& c) {
+  const int a_rank = TRY(c.rank(0)), b_rank = TRY(c.rank(1));
+  Value* a = c.in(0);
+  Value* b = c.in(1);
+  Value* za = c.in(2);
+  Value* zb = c.in(3);
+  if (a_rank < 2 || b_rank < 2)
+    return one(
+        matrix_product(c, TRY(centred(c, a, za, DType::i32)), TRY(centred(c, b, zb, DType::i32))));
+  za = TRY(along(c, za, a_rank - 2, a_rank));
+  Value* y = TRY(c.op("matmul", {a, b}));
+  const auto sums = [&](Value* x, int64_t axis) {
+    return c.op("sum", {x}, {{"axes", std::vector<int64_t>{axis}}, {"keep_dims", true}});
+  };
+  if (!is_all_zero(zb)) {
+    Value* rows = TRY(sums(TRY(c.cast(a, DType::i32)), -1));
+    y = TRY(c.op("sub", {y, TRY(c.op("mul", {rows, TRY(c.cast(zb, DType::i32))}))}));
+  }
+  if (!is_all_zero(za)) {
+    Value* columns = TRY(sums(TRY(centred(c, b, zb, DType::i32)), -2));
+    y = TRY(c.op("sub", {y, TRY(c.op("mul", {columns, TRY(c.cast(za, DType::i32))}))}));
+  }
+  return Values{y};
+}
+
+// Exact in f32 while sums stay below 2^24, in f64 otherwise.
+Result<Values> conv_integer(RuleContext& c) {
+  const Shape& w = c.in(1)->shape();
+  if (!w.ranked() || w.rank() < 3) return invalid_model("the weights need 3 dimensions or more");
+  constexpr double kLargestProduct = 255.0 * 255.0;
+  double taps = 1;
+  for (int i = 1; i < w.rank(); ++i)
+    taps *= w[i].known() ? static_cast<double>(w[i].size()) : std::ldexp(1.0, 24);
+  const DType type = taps * kLargestProduct < std::ldexp(1.0, 24) ? DType::f32 : DType::f64;
+  Value* x = TRY(centred(c, c.in(0), c.in(2), type));
+  Value* zero = TRY(along(c, c.in(3), 0, w.rank()));
+  Value* weights = TRY(centred(c, c.in(1), zero, type));
+  return one(c.cast(TRY(convolution(c, x, weights, nullptr)), DType::i32));
+}
+
+Result<Values> qlinear_conv(RuleContext& c) {
+  const int rank = TRY(c.rank(0));
+  if (rank < 3) return invalid_model("the input needs 3 dimensions or more");
+  Value* x = TRY(dequantized(c, c.in(0), c.in(1), c.in(2), {}));
+  Value* w = TRY(dequantized(c, c.in(3), c.in(4), c.in(5), {.axis = 0}));
+  Value* bias = c.in(8);
+  if (bias != nullptr)
+    bias = TRY(c.op("mul", {TRY(c.cast(bias, DType::f32)), TRY(c.op("mul", {c.in(1), c.in(4)}))}));
+  if (bias != nullptr) bias = TRY(c.reshape(bias, {-1}));
+  Value* y = TRY(convolution(c, x, w, bias));
+  return one(quantized(c, y, c.in(6), c.in(7), c.in(7)->dtype(), {}));
+}
+
+Result<Values> qlinear_matmul(RuleContext& c) {
+  // Vectors of parameters go with the rows of a and of the result, and the columns of b.
+  Value* a = TRY(dequantized(c, c.in(0), c.in(1), c.in(2), {.axis = -2}));
+  Value* b = TRY(dequantized(c, c.in(3), c.in(4), c.in(5), {.axis = -1}));
+  Value* y = TRY(matrix_product(c, a, b));
+  return one(quantized(c, y, c.in(6), c.in(7), c.in(7)->dtype(), {.axis = -2}));
+}
+
+constexpr Rule kRules[] = {
+    {"ConvInteger", {2, 4}, conv_integer},
+    {"DequantizeLinear", {2, 3}, dequantize},
+    {"DequantizeLinear", {2, 3}, dequantize, 1, "com.microsoft"},
+    {"DynamicQuantizeLinear", 1, dynamic_quantize},
+    {"MatMulInteger", {2, 4}, matmul_integer},
+    {"QLinearConv", {8, 9}, qlinear_conv},
+    {"QLinearMatMul", 8, qlinear_matmul},
+    {"QuantizeLinear", {2, 3}, quantize},
+    {"QuantizeLinear", {2, 3}, quantize, 1, "com.microsoft"},
+};
+
+}  // namespace
+
+std::span<const Rule> quantize_rules() {
+  return kRules;
+}
+
+}  // namespace tenon::onnx
