@@ -38,6 +38,16 @@ double activate(ActivationKind kind, double alpha, double beta, double x) {
       return 0.5 * x * (1 + std::tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
     case ActivationKind::elu:
       return x < 0 ? alpha * std::expm1(x) : x;
+    case ActivationKind::softsign:
+      return x / (1 + std::abs(x));
+    case ActivationKind::softplus:
+      return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x));
+    case ActivationKind::affine:
+      return alpha * x + beta;
+    case ActivationKind::scaled_tanh:
+      return alpha * std::tanh(beta * x);
+    case ActivationKind::thresholded_relu:
+      return x > alpha || x != x ? x : 0;
   }
   return x;
 }

@@ -23,13 +23,25 @@ enum class ActivationKind : uint8_t {
   gelu_erf,
   gelu_tanh,
   elu,  // x < 0 ? alpha * (exp(x) - 1) : x
+  // Only of recurrent layers, for which kernels step aside.
+  softsign,          // x / (1 + |x|)
+  softplus,          // log(1 + exp(x))
+  affine,            // alpha * x + beta
+  scaled_tanh,       // alpha * tanh(beta * x)
+  thresholded_relu,  // x > alpha ? x : 0
 };
 
-inline constexpr std::array<std::string_view, 12> kActivationNames{
-    "none", "relu",       "clip",         "leaky_relu", "sigmoid",   "tanh",
-    "silu", "hard_swish", "hard_sigmoid", "gelu_erf",   "gelu_tanh", "elu"};
+inline constexpr std::array<std::string_view, 17> kActivationNames{
+    "none",     "relu",       "clip",         "leaky_relu",  "sigmoid",         "tanh",
+    "silu",     "hard_swish", "hard_sigmoid", "gelu_erf",    "gelu_tanh",       "elu",
+    "softsign", "softplus",   "affine",       "scaled_tanh", "thresholded_relu"};
 constexpr std::span<const std::string_view> enum_names(ActivationKind) {
   return kActivationNames;
+}
+
+// Whether kernels can apply it to what they compute.
+constexpr bool is_fusable(ActivationKind kind) {
+  return kind <= ActivationKind::elu;
 }
 
 // The activation of one value, in double.

@@ -20,6 +20,7 @@ Result<TensorTypes> Conv::infer(const InferContext& context) const {
   TensorType out = context.type(0);
   if (!is_float(context.dtype(0)) || context.dtype(0) != context.dtype(1))
     return invalid_argument("conv needs input and filter of one floating-point type");
+  if (!is_fusable(activation)) return invalid_argument("conv cannot apply this activation");
   if (!w.ranked()) return TensorTypes{{out.dtype, Shape::unranked()}};
   if (w.rank() < 3) return invalid_argument("conv needs a filter [spatial…, C/groups, M]");
   const int rank = w.rank();

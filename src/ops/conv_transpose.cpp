@@ -12,6 +12,8 @@ Result<TensorTypes> ConvTranspose::infer(const InferContext& context) const {
   const Shape& x = context.shape(0);
   const Shape& w = context.shape(1);
   TensorType out = context.type(0);
+  if (!is_fusable(activation))
+    return invalid_argument("conv_transpose cannot apply this activation");
   if (!w.ranked()) return TensorTypes{{out.dtype, Shape::unranked()}};
   TRY(nn::expect_rank(context, name, 1, 3, nn::kAnyRank));
   const int rank = w.rank();

@@ -66,6 +66,7 @@ Result<TensorTypes> Matmul::infer(const InferContext& context) const {
   const DType type = bytes ? DType::i32 : a_type;
   if (!is_float(type) && (alpha != 1 || activation != ActivationKind::none))
     return invalid_argument("matmul of integers takes no alpha and no activation");
+  if (!is_fusable(activation)) return invalid_argument("matmul cannot apply this activation");
   for (const int i : {2, 3})
     if (context.has(i) && context.dtype(i) != type)
       return invalid_argument(fmt::format("matmul: operand {} is {}, but the result is {}", i,

@@ -55,6 +55,8 @@ Activation activation_of(const LayerInfo& info, size_t i) {
 
 std::string refuses(const StepInfo& s) {
   const LayerInfo info = info_of(s.op);
+  for (const tenon::ActivationKind kind : info.activations)
+    if (!is_fusable(kind)) return "an activation without a kernel";
   for (size_t i = 0; i < s.inputs.size(); ++i) {
     const DType t = s.inputs[i].dtype;
     if (static_cast<int>(i) == info.at.lengths) {

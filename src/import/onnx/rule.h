@@ -146,5 +146,6 @@ std::span<const Rule> sequence_rules();
 std::span<const Rule> shape_rules();
 std::span<const Rule> signal_rules();
 std::span<const Rule> text_rules();
+std::span<const Rule> tree_rules();
 
 }  // namespace tenon::onnx

@@ -33,6 +33,7 @@ constexpr std::span<const Rule> (*kGroups[])() = {
     shape_rules,      //
     signal_rules,     //
     text_rules,       //
+    tree_rules,       //
 };
 
 const Table& table() {

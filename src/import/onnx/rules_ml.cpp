@@ -3,12 +3,9 @@
 #include <fmt/format.h>
 
 #include "import/onnx/graph_importer.h"
-#include "import/onnx/rule_support.h"
+#include "import/onnx/ml.h"
 
 namespace tenon::onnx {
-namespace {
-
-constexpr std::string_view kDomain = "ai.onnx.ml";
 
 Result<Value*> transformed(const RuleContext& c, Value* scores) {
   const std::string how = TRY(c.get_string("post_transform", "NONE"));
@@ -18,6 +15,23 @@ Result<Value*> transformed(const RuleContext& c, Value* scores) {
   return unsupported(
       fmt::format("attribute 'post_transform' is '{}', which is not supported", how));
 }
+
+Result<Value*> labels_of(const RuleContext& c, std::string_view ints, size_t& count) {
+  const auto numbers = TRY(c.get_ints(ints));
+  const auto names = TRY(c.get_strings("classlabels_strings"));
+  count = std::max(numbers.size(), names.size());
+  if (count == 0) return invalid_model("the labels of the classes are missing");
+  return numbers.empty() ? c.builder.constant(Tensor::vector(names)) : c.builder.ints(numbers);
+}
+
+Result<Value*> best_label(const RuleContext& c, Value* labels, Value* scores) {
+  Value* best = TRY(c.op("arg_max", {scores}, {{"axis", int64_t{-1}}}));
+  return c.op("gather", {labels, best}, {{"axis", int64_t{0}}});
+}
+
+namespace {
+
+constexpr std::string_view kDomain = "ai.onnx.ml";
 
 // x times a matrix [rows, features] transposed, plus one intercept per row.
 Result<Value*> linear(const RuleContext& c, int64_t rows) {
@@ -41,20 +55,6 @@ Result<Value*> linear(const RuleContext& c, int64_t rows) {
 
 Result<Values> linear_regressor(RuleContext& c) {
   return one(transformed(c, TRY(linear(c, TRY(c.get_int("targets", 1))))));
-}
-
-// The labels of classes, of integers or strings.
-Result<Value*> labels_of(const RuleContext& c, std::string_view ints, size_t& count) {
-  const auto numbers = TRY(c.get_ints(ints));
-  const auto names = TRY(c.get_strings("classlabels_strings"));
-  count = std::max(numbers.size(), names.size());
-  if (count == 0) return invalid_model("the labels of the classes are missing");
-  return numbers.empty() ? c.builder.constant(Tensor::vector(names)) : c.builder.ints(numbers);
-}
-
-Result<Value*> best_label(const RuleContext& c, Value* labels, Value* scores) {
-  Value* best = TRY(c.op("arg_max", {scores}, {{"axis", int64_t{-1}}}));
-  return c.op("gather", {labels, best}, {{"axis", int64_t{0}}});
 }
 
 // One row of coefficients for two classes: the second's score.

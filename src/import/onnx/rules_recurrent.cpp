@@ -33,12 +33,17 @@ struct ActivationInfo {
   std::optional<double> beta;
 };
 constexpr ActivationInfo kActivations[] = {
-    {"Relu", "relu", {}, {}},
-    {"Sigmoid", "sigmoid", {}, {}},
-    {"Tanh", "tanh", {}, {}},
-    {"LeakyRelu", "leaky_relu", 0.01, {}},
-    {"HardSigmoid", "hard_sigmoid", 0.2, 0.5},
+    {"Affine", "affine", 1.0, 0.0},
     {"Elu", "elu", 1.0, {}},
+    {"HardSigmoid", "hard_sigmoid", 0.2, 0.5},
+    {"LeakyRelu", "leaky_relu", 0.01, {}},
+    {"Relu", "relu", {}, {}},
+    {"ScaledTanh", "scaled_tanh", 1.0, 1.0},
+    {"Sigmoid", "sigmoid", {}, {}},
+    {"Softplus", "softplus", {}, {}},
+    {"Softsign", "softsign", {}, {}},
+    {"Tanh", "tanh", {}, {}},
+    {"ThresholdedRelu", "thresholded_relu", 1.0, {}},
 };
 
 bool same_name(std::string_view a, std::string_view b) {
