@@ -7,10 +7,8 @@
 namespace tenon::onnx {
 namespace {
 
-// Calls and sub-graphs inside one another; deeper ones are damaged models.
-constexpr int kMaxDepth = 100;
 // Functions and loops multiply nodes: no more than this many are looked at in all.
-constexpr int64_t kMaxNodes = 1'000'000;
+constexpr int64_t kMaxNodes = 400'000;
 
 std::string function_key(std::string_view domain, std::string_view name,
                          std::string_view overload) {
@@ -137,7 +135,7 @@ Status GraphImporter::bind_outputs(Scope& scope, const NodeProto& node, const Va
     if (v->name.empty()) v->name = name;
     const auto info = scope.prefix.empty() ? value_infos_.find(name) : value_infos_.end();
     if (info == value_infos_.end() || v->type().is_list || v->shape().is_static()) continue;
-    const TensorType declared = TRY(type_of(*info->second, name));
+    const TensorType declared = TRY(type_of(*info->second, {}));
     if (declared.is_list || declared.dtype != v->dtype()) continue;
     if (const auto merged = merge_shapes(v->shape(), declared.shape))
       v->set_type({v->dtype(), *merged});
@@ -232,9 +230,6 @@ Status GraphImporter::call_function(Scope& scope, const NodeProto& node,
   if (node.outputs.size() > function.outputs.size())
     return invalid_model(fmt::format("function '{}' has {} outputs, not {}", function.name,
                                      function.outputs.size(), node.outputs.size()));
-  if (depth_ >= kMaxDepth)
-    return invalid_model(
-        fmt::format("functions call each other more than {} deep, or in a circle", kMaxDepth));
   const Frame frame = TRY(call_frame(&scope, node, function));
   Scope inner{scope.graph, &frame, scope.prefix + node_name(node) + "/", {}};
   for (size_t i = 0; i < function.inputs.size(); ++i) {
@@ -246,10 +241,7 @@ Status GraphImporter::call_function(Scope& scope, const NodeProto& node,
     inner.names.emplace(function.inputs[i], std::move(binding));
   }
   note(scope.prefix, node, Fate::folded);
-  ++depth_;
-  Status status = import_nodes(inner, function.nodes, function.outputs);
-  --depth_;
-  TRY(std::move(status));
+  TRY(import_inner(inner, function.nodes, function.outputs));
   for (size_t i = 0; i < node.outputs.size(); ++i) {
     if (node.outputs[i].empty()) continue;
     const auto it = inner.names.find(function.outputs[i]);

@@ -95,7 +95,8 @@ class GraphImporter {
   // A node's attribute, followed to the call of a function where it refers there; null if missing.
   const AttributeProto* attribute(const Scope& scope, const NodeProto& node,
                                   std::string_view name) const;
-  // Types written in the model. A dimension without a name gets one from `name`.
+  // Types written in the model. A dimension without a name gets one from `name`; none where that
+  // is empty.
   Result<TensorType> type_of(const TypeProto& type, std::string_view name);
   // Shapes that the model records for values inside are believed where inference does not get as
   // far. Names of the main graph only.
@@ -110,6 +111,12 @@ class GraphImporter {
   void truncate_report(size_t size) { report_.nodes.resize(size); }
 
  private:
+  // Calls and sub-graphs inside one another; deeper ones are damaged models.
+  static constexpr int kMaxDepth = 100;
+
+  // import_nodes one level deeper.
+  Status import_inner(Scope& scope, const std::vector<NodeProto>& nodes,
+                      const std::vector<std::string_view>& wanted);
   Status bind_formals(Scope& scope, const GraphProto& graph, const Values& inputs);
   Status import_node(Scope& scope, const NodeProto& node);
   Status apply_rule(Scope& scope, const NodeProto& node, const Rule& rule, int64_t opset);
@@ -134,6 +141,7 @@ class GraphImporter {
   std::unordered_map<std::string, const FunctionProto*> functions_;
   std::unordered_map<std::string_view, const TypeProto*> value_infos_;
   std::map<std::string, std::string> symbols_;  // as the model spells them, as we do
+  std::unordered_set<std::string> symbols_taken_;
   std::unordered_set<const Value*> optionals_;
   int64_t nodes_seen_ = 0;
   int depth_ = 0;

@@ -113,7 +113,7 @@ Result<Region> GraphImporter::region(RuleContext& context, const GraphProto& gra
   TRY(bind_formals(scope, graph, values));
   for (const Capture& capture : inner) scope.names.try_emplace(capture.name, capture.binding);
   const auto outputs = output_names(graph);
-  TRY(import_nodes(scope, graph.nodes, outputs));
+  TRY(import_inner(scope, graph.nodes, outputs));
   Values results;
   for (const std::string_view name : outputs) {
     results.push_back(TRY(value(scope, name)));
@@ -133,7 +133,7 @@ Result<Values> GraphImporter::inline_graph(RuleContext& context, const GraphProt
   TRY(bind_formals(scope, graph, inputs));
   for (const Capture& capture : captures) scope.names.try_emplace(capture.name, capture.binding);
   const auto outputs = output_names(graph);
-  TRY(import_nodes(scope, graph.nodes, outputs));
+  TRY(import_inner(scope, graph.nodes, outputs));
   Values results;
   for (const std::string_view name : outputs) {
     results.push_back(TRY(value(scope, name)));
@@ -149,11 +149,8 @@ std::string GraphImporter::symbol(std::string_view text) {
   for (const char c : text)
     name += std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' ? c : '_';
   if (name.empty() || std::isdigit(static_cast<unsigned char>(name[0])) != 0) name = "d" + name;
-  const auto is_taken = [&](const std::string& s) {
-    return std::ranges::any_of(symbols_, [&](const auto& known) { return known.second == s; });
-  };
   std::string unique = name;
-  for (int i = 2; is_taken(unique); ++i) unique = fmt::format("{}_{}", name, i);
+  for (int i = 2; !symbols_taken_.insert(unique).second; ++i) unique = fmt::format("{}_{}", name, i);
   return it->second = unique;
 }
 
@@ -186,8 +183,10 @@ Result<TensorType> GraphImporter::type_of(const TypeProto& type, std::string_vie
       shape.dims().push_back(Dim(dim.value));
     else if (!dim.param.empty())
       shape.dims().push_back(Dim::symbol(symbol(dim.param)));
-    else
+    else if (!name.empty())
       shape.dims().push_back(Dim::symbol(symbol(fmt::format("{}:{}", name, i))));
+    else
+      shape.dims().push_back(Dim::unknown());
   }
   return TensorType{*dtype, std::move(shape)};
 }

@@ -25,10 +25,11 @@ std::string_view kind_name(AttrType type) {
   return i < std::size(kNames) ? kNames[i] : "of an unknown kind";
 }
 
-// The attribute, null where missing. Error when it is not of this kind.
+// The attribute, null where missing. Error when it is not of this kind; the oldest files do not say
+// of which they are.
 Result<const AttributeProto*> find(const RuleContext& c, std::string_view name, AttrType type) {
   const AttributeProto* a = c.attr(name);
-  if (a != nullptr && a->type != type)
+  if (a != nullptr && a->type != type && a->type != AttrType::undefined)
     return invalid_model(fmt::format("attribute '{}' is {}, but {} is expected", name,
                                      kind_name(a->type), kind_name(type)));
   return a;

@@ -145,6 +145,7 @@ std::span<const Rule> resize_rules();
 std::span<const Rule> sequence_rules();
 std::span<const Rule> shape_rules();
 std::span<const Rule> signal_rules();
+std::span<const Rule> state_rules();
 std::span<const Rule> text_rules();
 std::span<const Rule> tree_rules();
 

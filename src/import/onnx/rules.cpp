@@ -32,6 +32,7 @@ constexpr std::span<const Rule> (*kGroups[])() = {
     sequence_rules,   //
     shape_rules,      //
     signal_rules,     //
+    state_rules,      //
     text_rules,       //
     tree_rules,       //
 };

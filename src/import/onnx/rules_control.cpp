@@ -98,26 +98,27 @@ Result<Values> slices(const RuleContext& in, const Step& step, const std::vector
   return values;
 }
 
-Result<Values> scan(RuleContext& c) {
+// States, then sequences along an axis each.
+struct Scanned {
+  Values states;
+  Values sequences;
+  std::vector<int64_t> axes;
+  std::vector<int64_t> directions;  // not 0: from the end
+};
+
+// The last states, then what the steps gave with the steps as a new first dimension.
+Result<Values> run_scan(RuleContext& c, Scanned scanned) {
   Loop loop;
   loop.body = TRY(c.get_graph("body"));
-  const int64_t scans = TRY(c.get_int("num_scan_inputs"));
-  const int64_t given = c.input_count();
-  if (scans < 1 || scans > given)
-    return invalid_model(fmt::format("attribute 'num_scan_inputs' is {} of {}", scans, given));
-  for (int i = 0; i < given; ++i) {
-    if (!c.has(i) || c.in(i)->type().is_list)
-      return invalid_model(fmt::format("its input {} is missing or no tensor", i));
-    (i < given - scans ? loop.state : loop.constants).push_back(c.in(i));
-  }
-  auto axes = TRY(per_scan(c, "scan_input_axes", loop.constants.size()));
-  const auto directions = TRY(per_scan(c, "scan_input_directions", loop.constants.size()));
+  loop.state = scanned.states;
+  loop.constants = scanned.sequences;
+  auto& axes = scanned.axes;
   for (size_t i = 0; i < axes.size(); ++i) {
     Value*& x = loop.constants[i];
     if (!x->shape().ranked())
       return unsupported("the number of dimensions of a scanned input is not known");
     axes[i] = TRY(normalize_axis(axes[i], x->shape().rank()));
-    if (directions[i] != 0)
+    if (scanned.directions[i] != 0)
       x = TRY(c.op("reverse", {x}, {{"axes", std::vector<int64_t>{axes[i]}}}));
   }
   loop.trips = TRY(c.dim(loop.constants[0], static_cast<int>(axes[0])));
@@ -126,15 +127,73 @@ Result<Values> scan(RuleContext& c) {
   loop.collected = static_cast<int>(loop.body->outputs.size() - loop.state.size());
   loop.inputs = [&](const RuleContext& in, const Step& step) { return slices(in, step, axes); };
   LoopResults results = TRY(build_loop(c, loop));
-  const size_t outputs = results.lists.size();
-  const auto out_axes = TRY(per_scan(c, "scan_output_axes", outputs));
-  const auto out_directions = TRY(per_scan(c, "scan_output_directions", outputs));
   Values values = std::move(results.state);
-  const Values tensors = TRY(stacked(c, results));
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    Value* y = tensors[i];
-    if (out_directions[i] != 0) y = TRY(c.op("reverse", {y}, {{"axes", std::vector<int64_t>{0}}}));
-    values.push_back(TRY(first_to(c, y, out_axes[i])));
+  for (Value* v : TRY(stacked(c, results))) values.push_back(v);
+  return values;
+}
+
+// The operands from `first` on: states, and as many sequences as the attribute says.
+Result<Scanned> scanned_of(const RuleContext& c, int first) {
+  Scanned scanned;
+  const int64_t scans = TRY(c.get_int("num_scan_inputs"));
+  const int given = c.input_count();
+  if (scans < 1 || scans > given - first)
+    return invalid_model(fmt::format("attribute 'num_scan_inputs' is {} of {}", scans, given));
+  for (int i = first; i < given; ++i) {
+    if (!c.has(i) || c.in(i)->type().is_list)
+      return invalid_model(fmt::format("its input {} is missing or no tensor", i));
+    (i < given - scans ? scanned.states : scanned.sequences).push_back(c.in(i));
+  }
+  return scanned;
+}
+
+Result<Values> scan(RuleContext& c) {
+  Scanned scanned = TRY(scanned_of(c, 0));
+  const size_t states = scanned.states.size();
+  scanned.axes = TRY(per_scan(c, "scan_input_axes", scanned.sequences.size()));
+  scanned.directions = TRY(per_scan(c, "scan_input_directions", scanned.sequences.size()));
+  Values values = TRY(run_scan(c, std::move(scanned)));
+  const auto axes = TRY(per_scan(c, "scan_output_axes", values.size() - states));
+  const auto directions = TRY(per_scan(c, "scan_output_directions", values.size() - states));
+  for (size_t i = 0; i < axes.size(); ++i) {
+    Value*& y = values[states + i];
+    if (directions[i] != 0) y = TRY(c.op("reverse", {y}, {{"axes", std::vector<int64_t>{0}}}));
+    y = TRY(first_to(c, y, axes[i]));
+  }
+  return values;
+}
+
+// Opset 8: everything has a batch in front, and the examples are scanned one by one.
+Result<Values> scan_batched(RuleContext& c) {
+  constexpr int64_t kMaxBatch = 64;
+  const Scanned all_examples = TRY(scanned_of(c, 1));
+  if (c.has(0)) return unsupported("Scan with sequence lengths; convert the model to opset 9");
+  const Shape& shape = all_examples.sequences[0]->shape();
+  if (!shape.ranked() || shape.rank() < 2 || !shape[0].known() || shape[0].size() < 1 ||
+      shape[0].size() > kMaxBatch)
+    return unsupported("Scan of opset 8 needs a small, known batch; convert the model to opset 9");
+  std::vector<Values> rows;
+  for (int64_t b = 0; b < shape[0].size(); ++b) {
+    Scanned example;
+    const auto pick = [&](const Values& from, Values& to) -> Status {
+      for (Value* v : from)
+        to.push_back(TRY(c.op("gather", {v, c.int_scalar(b)}, {{"axis", int64_t{0}}})));
+      return {};
+    };
+    TRY(pick(all_examples.states, example.states));
+    TRY(pick(all_examples.sequences, example.sequences));
+    example.axes.assign(example.sequences.size(), 0);
+    example.directions = TRY(per_scan(c, "directions", example.sequences.size()));
+    const size_t reported = c.importer.report_size();
+    rows.push_back(TRY(run_scan(c, std::move(example))));
+    if (b > 0) c.importer.truncate_report(reported);
+  }
+  Values values;
+  for (size_t i = 0; i < rows[0].size(); ++i) {
+    Values parts;
+    for (const Values& row : rows)
+      parts.push_back(TRY(c.op("expand_dims", {row[i]}, {{"axes", std::vector<int64_t>{0}}})));
+    values.push_back(TRY(c.op("concat", parts, {{"axis", int64_t{0}}})));
   }
   return values;
 }
@@ -161,6 +220,7 @@ Result<Values> sequence_map(RuleContext& c) {
 constexpr Rule kRules[] = {
     {"If", 1, if_},
     {"Loop", {0, kVariadic}, loop},
+    {"Scan", {2, kVariadic}, scan_batched, 8},
     {"Scan", {1, kVariadic}, scan, 9},
     {"SequenceMap", {1, kVariadic}, sequence_map},
 };

@@ -65,6 +65,8 @@ Status fit_output(const RuleContext& c, Windows& w, std::vector<int64_t>& output
     if (!wanted.empty()) {
       if (!x.ranked() || !x[axis].known())
         return unsupported("output_shape needs the size of the input; give it with --input-shape");
+      if (x[axis].size() > (int64_t{1} << 31))
+        return invalid_model(fmt::format("a dimension of {} is too large", x[axis].size()));
       if (wanted[i] < 0 || wanted[i] > (int64_t{1} << 40))
         return invalid_model(fmt::format("attribute 'output_shape' has the element {}", wanted[i]));
       total = w.strides[i] * (x[axis].size() - 1) + output_padding[i] + w.span(i) - wanted[i];

@@ -72,8 +72,8 @@ Result<Values> linear_classifier(RuleContext& c) {
   const bool is_single = count == 2 && intercepts.size() == 1;
   Value* scores = TRY(linear(c, is_single ? 1 : static_cast<int64_t>(count)));
   if (is_single) scores = TRY(two_classes(c, scores));
-  scores = TRY(transformed(c, scores));
-  return Values{TRY(best_label(c, labels, scores)), scores};
+  // Transformed scores may be too near to 1 to differ.
+  return Values{TRY(best_label(c, labels, scores)), TRY(transformed(c, scores))};
 }
 
 Result<Values> normalizer(RuleContext& c) {

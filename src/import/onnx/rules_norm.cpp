@@ -119,18 +119,6 @@ Result<Values> rms_normalization(RuleContext& c) {
            {{"axis", TRY(c.get_int("axis", -1))}, {"epsilon", TRY(c.get_float("epsilon", 1e-5))}}));
 }
 
-Result<Values> mean_variance_normalization(RuleContext& c) {
-  std::vector<int64_t> axes = TRY(c.get_ints("axes"));
-  if (axes.empty()) axes = {0, 2, 3};
-  Value* x = c.in(0);
-  Value* mean = TRY(c.op("mean", {x}, {{"axes", axes}, {"keep_dims", true}}));
-  Value* centred = TRY(c.op("sub", {x, mean}));
-  Value* v =
-      TRY(c.op("mean", {TRY(c.op("square", {centred}))}, {{"axes", axes}, {"keep_dims", true}}));
-  Value* deviation = TRY(c.op("add", {TRY(c.op("sqrt", {v})), TRY(c.scalar_like(v, 1e-9))}));
-  return one(c.op("div", {centred, deviation}));
-}
-
 Result<Values> lrn(RuleContext& c) {
   const int rank = TRY(c.rank(0));
   if (rank < 2) return invalid_model("the input needs dimensions for batch and channels");
@@ -183,28 +171,14 @@ Result<Values> softmax(RuleContext& c) {
   return along_axis(c, [&](Value* x, int64_t axis) { return c.op(name, {x}, {{"axis", axis}}); });
 }
 
-// 1 at the first of the largest, else 0.
-Result<Values> hardmax(RuleContext& c) {
-  return along_axis(c, [&](Value* x, int64_t axis) -> Result<Value*> {
-    if (!x->shape().ranked()) return unsupported("the number of dimensions is not known");
-    const int at = TRY(normalize_axis(axis, x->shape().rank()));
-    Value* index = TRY(c.op("arg_max", {x}, {{"axis", axis}}));
-    Value* depth = TRY(c.dim(x, at));
-    return c.op("one_hot", {index, depth, TRY(c.scalar_like(x, 1)), TRY(c.scalar_like(x, 0))},
-                {{"axis", int64_t{at}}});
-  });
-}
-
 constexpr Rule kRules[] = {
     {"BatchNormalization", 5, batch_normalization},
     {"Dropout", {1, 3}, dropout},
     {"GroupNormalization", 3, group_normalization},
-    {"Hardmax", 1, hardmax},
     {"InstanceNormalization", 3, instance_normalization},
     {"LRN", 1, lrn},
     {"LayerNormalization", {2, 3}, layer_normalization},
     {"LogSoftmax", 1, softmax},
-    {"MeanVarianceNormalization", 1, mean_variance_normalization},
     {"RMSNormalization", 2, rms_normalization},
     {"SimplifiedLayerNormalization", 2, rms_normalization},
     {"Softmax", 1, softmax},

@@ -10,6 +10,9 @@
 namespace tenon::onnx {
 namespace {
 
+// Larger dimensions are damage; products with strides do not overflow below.
+constexpr int64_t kMaxSize = int64_t{1} << 31;
+
 std::vector<Builder::Attr> attributes(const Windows& w) {
   return {{"kernel", w.kernel},
           {"strides", w.strides},
@@ -70,6 +73,7 @@ Result<Values> max_pool(RuleContext& c) {
   const Windows w = TRY(windows_of(c));
   Values results{TRY(pooled(c, "max_pool", c.in(0), w, attributes(w)))};
   if (!c.wants(1)) return results;
+  (void)TRY(c.rank(0));
   Value* planar = TRY(pooled(c, "max_pool_index", c.in(0), w, attributes(w)));
   const bool column_major = TRY(c.get_bool("storage_order", false));
   results.push_back(TRY(global_indices(c, planar, column_major)));
@@ -178,6 +182,7 @@ Result<Values> max_unpool(RuleContext& c) {
     if (sizes.size() != n + 2) return invalid_model("the input does not fit kernel_shape");
     for (size_t i = 0; i < n; ++i) {
       int64_t& size = sizes[i + 2];
+      if (size > kMaxSize) return invalid_model(fmt::format("a dimension of {} is too large", size));
       size = (size - 1) * w.strides[i] + w.kernel[i] - w.pads[i] - w.pads[i + n];
       if (size < 1) return invalid_model("the pads cut off more than there is");
     }
