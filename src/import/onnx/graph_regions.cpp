@@ -87,6 +87,19 @@ Status GraphImporter::bind_formals(Scope& scope, const GraphProto& graph, const 
   return bind_initializers(scope, graph);
 }
 
+Status GraphImporter::import_inner(Scope& scope, const std::vector<NodeProto>& nodes,
+                                   const std::vector<std::string_view>& wanted) {
+  if (depth_ >= kMaxDepth)
+    return invalid_model(
+        fmt::format("functions and sub-graphs are nested more than {} deep, or call each other in "
+                    "a circle",
+                    kMaxDepth));
+  ++depth_;
+  Status status = import_nodes(scope, nodes, wanted);
+  --depth_;
+  return status;
+}
+
 Result<Region> GraphImporter::region(RuleContext& context, const GraphProto& graph,
                                      const TensorTypes& inputs,
                                      const std::vector<Capture>& captures, const Prelude& prelude) {
@@ -150,7 +163,8 @@ std::string GraphImporter::symbol(std::string_view text) {
     name += std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' ? c : '_';
   if (name.empty() || std::isdigit(static_cast<unsigned char>(name[0])) != 0) name = "d" + name;
   std::string unique = name;
-  for (int i = 2; !symbols_taken_.insert(unique).second; ++i) unique = fmt::format("{}_{}", name, i);
+  for (int i = 2; !symbols_taken_.insert(unique).second; ++i)
+    unique = fmt::format("{}_{}", name, i);
   return it->second = unique;
 }
 

@@ -182,7 +182,8 @@ Result<Values> max_unpool(RuleContext& c) {
     if (sizes.size() != n + 2) return invalid_model("the input does not fit kernel_shape");
     for (size_t i = 0; i < n; ++i) {
       int64_t& size = sizes[i + 2];
-      if (size > kMaxSize) return invalid_model(fmt::format("a dimension of {} is too large", size));
+      if (size > kMaxSize)
+        return invalid_model(fmt::format("a dimension of {} is too large", size));
       size = (size - 1) * w.strides[i] + w.kernel[i] - w.pads[i] - w.pads[i + n];
       if (size < 1) return invalid_model("the pads cut off more than there is");
     }
