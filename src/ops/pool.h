@@ -42,6 +42,7 @@ struct MaxPoolIndex {
   std::vector<int64_t> pads;       // begins, then ends; empty means 0
   std::vector<int64_t> dilations;  // empty means 1
   bool ceil_mode = false;
+  AutoPad auto_pad = AutoPad::none;
 
   static const OpDef def;
   static constexpr std::string_view name = "max_pool_index";
@@ -55,7 +56,8 @@ struct MaxPoolIndex {
         Field{2, "strides", &MaxPoolIndex::strides, "per spatial dimension; empty means 1"},
         Field{3, "pads", &MaxPoolIndex::pads, "begins, then ends; empty means 0"},
         Field{4, "dilations", &MaxPoolIndex::dilations, "per spatial dimension; empty means 1"},
-        Field{5, "ceil_mode", &MaxPoolIndex::ceil_mode, "round the output size up"}};
+        Field{5, "ceil_mode", &MaxPoolIndex::ceil_mode, "round the output size up"},
+        Field{7, "auto_pad", &MaxPoolIndex::auto_pad, "pads by the size of the input"}};
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;

@@ -220,7 +220,7 @@ Result<Values> sequence_map(RuleContext& c) {
 constexpr Rule kRules[] = {
     {"If", 1, if_},
     {"Loop", {0, kVariadic}, loop},
-    {"Scan", {2, kVariadic}, scan_batched, 8},
+    {"Scan", {0, kVariadic}, scan_batched, 8},
     {"Scan", {1, kVariadic}, scan, 9},
     {"SequenceMap", {1, kVariadic}, sequence_map},
 };

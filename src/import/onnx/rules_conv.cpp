@@ -139,23 +139,25 @@ Result<Value*> convolution(const RuleContext& c, Value* x, Value* w, Value* bias
                       {{"strides", windows.strides},
                        {"pads", windows.pads},
                        {"dilations", windows.dilations},
-                       {"groups", TRY(groups_of(c))}}));
+                       {"groups", TRY(groups_of(c))},
+                       {"auto_pad", windows.auto_pad}}));
   return to_channels_first(c, y, rank);
 }
 
-// The core op wants matrices.
+// The core op wants matrices, which factors of unknown rank are taken for.
 Result<Value*> matrix_product(const RuleContext& c, Value* a, Value* b) {
-  for (const Value* v : {a, b}) {
-    if (!v->shape().ranked())
-      return unsupported("the number of dimensions of the factors is not known");
-    if (v->shape().rank() == 0) return invalid_model("a matrix product of a scalar");
-  }
+  const auto is_vector = [](const Value* v) {
+    return v->shape().ranked() && v->shape().rank() == 1;
+  };
+  for (const Value* v : {a, b})
+    if (v->shape().ranked() && v->shape().rank() == 0)
+      return invalid_model("a matrix product of a scalar");
   std::vector<int64_t> gone;
-  if (a->shape().rank() == 1) {
+  if (is_vector(a)) {
     a = TRY(c.op("expand_dims", {a}, {{"axes", std::vector<int64_t>{0}}}));
     gone.push_back(-2);
   }
-  if (b->shape().rank() == 1) {
+  if (is_vector(b)) {
     b = TRY(c.op("expand_dims", {b}, {{"axes", std::vector<int64_t>{1}}}));
     gone.push_back(-1);
   }

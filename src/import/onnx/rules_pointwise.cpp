@@ -63,10 +63,17 @@ Result<Values> swish(RuleContext& c) {
   return one(c.op("mul", {c.in(0), TRY(c.op("sigmoid", {scaled}))}));
 }
 
+// Before opset 7 slopes are one or one per channel.
 Result<Values> prelu(RuleContext& c) {
   Value* x = c.in(0);
+  Value* slope = c.in(1);
+  if (c.opset < 7 && TRY(c.rank(0)) > 2 && TRY(c.rank(1)) == 1) {
+    std::vector<int64_t> shape(static_cast<size_t>(x->shape().rank() - 1), 1);
+    shape[0] = -1;
+    slope = TRY(c.reshape(slope, shape));
+  }
   Value* below = TRY(c.op("less", {x, TRY(c.scalar_like(x, 0))}));
-  return one(c.op("select", {below, TRY(c.op("mul", {x, c.in(1)})), x}));
+  return one(c.op("select", {below, TRY(c.op("mul", {x, slope})), x}));
 }
 
 // Bounds were attributes before opset 11. Constant ones of floats become the core op's attributes,

@@ -14,17 +14,14 @@ namespace {
 constexpr int64_t kMaxSize = int64_t{1} << 31;
 
 std::vector<Builder::Attr> attributes(const Windows& w) {
-  return {{"kernel", w.kernel},
-          {"strides", w.strides},
-          {"pads", w.pads},
-          {"dilations", w.dilations},
-          {"ceil_mode", w.ceil_mode}};
+  return {{"kernel", w.kernel},       {"strides", w.strides},     {"pads", w.pads},
+          {"dilations", w.dilations}, {"ceil_mode", w.ceil_mode}, {"auto_pad", w.auto_pad}};
 }
 
 std::vector<Builder::Attr> average_attributes(const Windows& w, bool count_pads) {
-  return {{"kernel", w.kernel},       {"strides", w.strides},
-          {"pads", w.pads},           {"dilations", w.dilations},
-          {"ceil_mode", w.ceil_mode}, {"count_include_pad", count_pads}};
+  return {{"kernel", w.kernel},       {"strides", w.strides},     {"pads", w.pads},
+          {"dilations", w.dilations}, {"ceil_mode", w.ceil_mode}, {"count_include_pad", count_pads},
+          {"auto_pad", w.auto_pad}};
 }
 
 // A pool that is a core op: channels last around it.
@@ -120,7 +117,7 @@ Result<Values> lp_pool(RuleContext& c) {
     if (!w.ceil_mode) continue;
     // The mean of a window that hangs over has another divisor: make it padding.
     const int axis = static_cast<int>(i) + 2;
-    if (!shape.ranked() || !shape[axis].known())
+    if (!shape.ranked() || !shape[axis].known() || w.pads.size() != 2 * n)
       return unsupported("ceil_mode needs the size of the input; give it with --input-shape");
     const int64_t room = shape[axis].size() + w.pads[i] + w.pads[i + n] - w.span(i);
     if (room > 0) w.pads[i + n] += (w.strides[i] - room % w.strides[i]) % w.strides[i];
@@ -169,32 +166,31 @@ Result<Values> lp_normalization(RuleContext& c) {
   return one(c.op("div_no_nan", {c.in(0), TRY(root(c, sum, p))}));
 }
 
-// Scatters values back to where max_pool found them.
+// Scatters values back to where max_pool found them; a larger output_shape is filled up at the end.
 Result<Values> max_unpool(RuleContext& c) {
   const Windows w = TRY(windows_of(c));
   const size_t n = w.size();
   const Shape& x = c.in(0)->shape();
-  Value* shape = c.in(2);
-  if (shape == nullptr) {
-    if (!x.is_static())
-      return unsupported("the size of the input must be known; give it with --input-shape");
-    std::vector<int64_t> sizes = x.sizes();
-    if (sizes.size() != n + 2) return invalid_model("the input does not fit kernel_shape");
-    for (size_t i = 0; i < n; ++i) {
-      int64_t& size = sizes[i + 2];
-      if (size > kMaxSize)
-        return invalid_model(fmt::format("a dimension of {} is too large", size));
-      size = (size - 1) * w.strides[i] + w.kernel[i] - w.pads[i] - w.pads[i + n];
-      if (size < 1) return invalid_model("the pads cut off more than there is");
-    }
-    shape = c.builder.ints(sizes);
+  if (!x.is_static() || w.pads.size() != 2 * n)
+    return unsupported("the size of the input must be known; give it with --input-shape");
+  std::vector<int64_t> sizes = x.sizes();
+  if (sizes.size() != n + 2) return invalid_model("the input does not fit kernel_shape");
+  for (size_t i = 0; i < n; ++i) {
+    int64_t& size = sizes[i + 2];
+    if (size > kMaxSize) return invalid_model(fmt::format("a dimension of {} is too large", size));
+    size = (size - 1) * w.strides[i] + w.kernel[i] - w.pads[i] - w.pads[i + n];
+    if (size < 1) return invalid_model("the pads cut off more than there is");
   }
-  Value* total = TRY(c.op("prod", {shape}, {{"keep_dims", true}}));
-  Value* zeros = TRY(c.op("expand", {TRY(c.scalar_like(c.in(0), 0)), total}));
+  const int64_t total = TRY(checked_elements(sizes, dtype_size(c.in(0)->dtype())));
+  Value* zeros = TRY(c.op("expand", {TRY(c.scalar_like(c.in(0), 0)), c.builder.ints({total})}));
   Value* at = TRY(c.reshape(c.in(1), {-1}));
   Value* values = TRY(c.reshape(c.in(0), {-1}));
-  Value* flat = TRY(c.op("scatter_elements", {zeros, at, values}));
-  return one(c.op("reshape", {flat, shape}, {{"allow_zero", true}}));
+  Value* y = TRY(c.reshape(TRY(c.op("scatter_elements", {zeros, at, values})), sizes));
+  if (!c.has(2)) return Values{y};
+  Value* missing = TRY(c.op("sub", {c.in(2), c.builder.ints(sizes)}));
+  Value* none = c.builder.ints(std::vector<int64_t>(n + 2, 0));
+  Value* pads = TRY(c.op("concat", {none, missing}, {{"axis", int64_t{0}}}));
+  return one(c.op("pad", {y, pads}));
 }
 
 constexpr Rule kRules[] = {

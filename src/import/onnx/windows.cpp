@@ -11,7 +11,7 @@ namespace {
 constexpr int64_t kMaxWindow = int64_t{1} << 30;
 
 // Pads that make the result ceil(size / stride) long.
-Status pad_same(const RuleContext& c, bool at_end, Windows& w) {
+void pad_same(const RuleContext& c, bool at_end, Windows& w) {
   const Shape& x = c.in(0)->shape();
   const size_t n = w.size();
   for (size_t i = 0; i < n; ++i) {
@@ -19,16 +19,17 @@ Status pad_same(const RuleContext& c, bool at_end, Windows& w) {
     if (w.strides[i] != 1) {
       const int axis = static_cast<int>(i) + 2;
       const Dim size = x.ranked() && axis < x.rank() ? x[axis] : Dim::unknown();
-      if (!size.known())
-        return unsupported(
-            "auto_pad with a stride needs the size of the input; give it with --input-shape");
+      if (!size.known()) {
+        w.auto_pad = at_end ? "same_upper" : "same_lower";
+        w.pads.clear();
+        return;
+      }
       const int64_t out = (size.size() + w.strides[i] - 1) / w.strides[i];
       total = std::max<int64_t>((out - 1) * w.strides[i] + w.span(i) - size.size(), 0);
     }
     w.pads[i] = at_end ? total / 2 : total - total / 2;
     w.pads[i + n] = total - w.pads[i];
   }
-  return {};
 }
 
 }  // namespace
@@ -81,7 +82,7 @@ Result<Windows> windows_of(const RuleContext& c, const std::vector<int64_t>& ker
   }
   w.pads.assign(2 * n, 0);
   if (auto_pad == "SAME_UPPER" || auto_pad == "SAME_LOWER")
-    TRY(pad_same(c, auto_pad == "SAME_UPPER", w));
+    pad_same(c, auto_pad == "SAME_UPPER", w);
   else if (auto_pad != "VALID")
     return invalid_model(fmt::format("attribute 'auto_pad' is '{}'", auto_pad));
   return w;

@@ -3,6 +3,7 @@
 // build on.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "import/onnx/rule.h"
@@ -17,6 +18,8 @@ Result<Value*> to_channels_first(const RuleContext& c, Value* x, int rank);
 struct Windows {
   std::vector<int64_t> kernel, strides, dilations, pads;
   bool ceil_mode = false;
+  std::string auto_pad =
+      "none";  // of the core ops, where pads hang on sizes not known; no pads then
 
   size_t size() const { return kernel.size(); }
   // What a window spans along dimension i.
@@ -24,9 +27,8 @@ struct Windows {
 };
 
 // The window attributes of the node, whose input 0 is channels first; `kernel` where the attribute
-// kernel_shape is not there (empty: it must be). auto_pad is turned into pads. Errors:
-// invalid_model for lists of the wrong length or sizes out of range, unsupported where auto_pad
-// needs a size that is not known.
+// kernel_shape is not there (empty: it must be). auto_pad is turned into pads where it can be.
+// Errors: invalid_model for lists of the wrong length or sizes out of range.
 Result<Windows> windows_of(const RuleContext& c, const std::vector<int64_t>& kernel = {});
 
 // A convolution by the window attributes of the node, whose input 0 is the tensor or its original;
