@@ -68,12 +68,13 @@ Result<bool> drop_reshapes_around(Graph& graph, Node& node) {
   if (!merges_leading(x->shape(), product->input(0)->shape()) ||
       !merges_leading(y, product->output()->shape()) || x->shape().rank() != y.rank())
     return false;
-  int unknown = 0;
+  int open = 0;  // one dimension follows from the others and the number of elements
   for (int i = 0; i + 1 < y.rank(); ++i) {
-    if (x->shape()[i] != y[i]) return false;
-    unknown += !y[i].known() && !y[i].is_symbol();
+    const bool unknown = !y[i].known() && !y[i].is_symbol();
+    if (!unknown && x->shape()[i] != y[i]) return false;
+    open += unknown;
   }
-  if (unknown > 1) return false;  // one follows from the number of elements
+  if (open > 1) return false;
   Builder builder(graph, &node);
   builder.set_origins(merge_origins({product, &node}));
   Value* result = TRY(builder.op(*m, {x, product->input(1), product->input(2)}));

@@ -58,6 +58,8 @@ Result<bool> recognise_layer_norm(Graph& graph, Node& node) {
               "s = mul(rsqrt(add(var, eps)), gamma); add(mul(x, s), sub(beta, mul(mu, s)))"),
       Pattern("mu = mean(x); var = sub(mean(square(x)), square(mu)); "
               "s = mul(rsqrt(add(var, eps)), gamma); add(mul(x, s), sub(beta, mul(mu, s)))"),
+      Pattern("mu = mean(x); var = mean(squared_difference(x, mu)); "
+              "s = mul(rsqrt(add(var, eps)), gamma); add(mul(x, s), add(mul(neg(mu), s), beta))"),
       // ONNX exporters: (x - mean) / sqrt(mean((x - mean)^2) + eps) * gamma + beta
       Pattern("mu = mean(x); d = sub(x, mu); var = mean(pow(d, 2)); "
               "add(mul(div(d, sqrt(add(var, eps))), gamma), beta)"),
