@@ -41,7 +41,9 @@ Result<Values> causal_conv(RuleContext& c) {
   Value* y = TRY(
       c.op("conv", {TRY(to_channels_last(c, x, 3)), w, c.in(2)}, {{"groups", channels.size()}}));
   y = TRY(to_channels_first(c, y, 3));
-  const std::string activation = TRY(c.get_string("activation", "none"));
+  const std::string given = TRY(c.get_string("activation", "none"));
+  // A view: gcc 12 misreads the short string's buffer as uninitialised.
+  const std::string_view activation = given.c_str();
   if (activation == "silu" || activation == "swish")
     y = TRY(swish(c, y, 1));
   else if (activation != "none")
