@@ -7,6 +7,7 @@
 
 #include "ops/concat.h"
 #include "ops/matmul.h"
+#include "ops/slice.h"
 #include "passes/passes.h"
 #include "rewrite/match.h"
 
@@ -94,7 +95,7 @@ struct Affine {
 
 // One of equal parts of an affine function's columns, with a constant added.
 struct Gate {
-  const Node* split = nullptr;
+  const Value* whole = nullptr;
   int index = -1;
   double offset = 0;
 };
@@ -173,19 +174,44 @@ class Recogniser {
           return gate(operand(value, 1 - side), parts, g);
         }
     const Node* node = value->producer();
-    const Split* split = node == nullptr ? nullptr : node->as<Split>();
-    if (split == nullptr || static_cast<size_t>(node->output_count()) != parts ||
-        !node->input(0)->shape().ranked())
+    if (node == nullptr || node->input_count() == 0 || !node->input(0)->shape().ranked() ||
+        node->input(0)->shape().rank() != 2)
       return false;
-    const int rank = node->input(0)->shape().rank();
-    if (rank != 2 || (split->axis != -1 && split->axis != rank - 1) ||
-        std::adjacent_find(split->sizes.begin(), split->sizes.end(), std::not_equal_to<>()) !=
-            split->sizes.end())
-      return false;
-    if (g.split != nullptr && g.split != node) return false;
-    g.split = node;
-    g.index = value->index();
+    const int index = part_of(*node, value->index(), parts);
+    if (index < 0 || (g.whole != nullptr && g.whole != node->input(0))) return false;
+    g.whole = node->input(0);
+    g.index = index;
     return true;
+  }
+
+  // Which of so many equal parts of a matrix' columns a result of split or strided_slice is.
+  static int part_of(const Node& node, int output, size_t parts) {
+    if (const Split* split = node.as<Split>()) {
+      const bool equal = std::adjacent_find(split->sizes.begin(), split->sizes.end(),
+                                            std::not_equal_to<>()) == split->sizes.end();
+      return equal && static_cast<size_t>(node.output_count()) == parts &&
+                     (split->axis == -1 || split->axis == 1)
+                 ? output
+                 : -1;
+    }
+    const StridedSlice* slice = node.as<StridedSlice>();
+    const Dim columns = node.input(0)->shape()[1];
+    if (slice == nullptr || !columns.known() || slice->ellipsis_mask != 0 ||
+        slice->new_axis_mask != 0 || slice->shrink_axis_mask != 0 ||
+        (slice->begin_mask & slice->end_mask & 1) == 0 || splat_value(node.input(3)) != 1.0)
+      return -1;
+    const auto bound = [&](int operand, int64_t mask, int64_t otherwise) {
+      if ((mask & 2) != 0) return otherwise;
+      const Tensor* t = node.input(operand)->constant();
+      return t != nullptr && t->elements() == 2 ? t->int_at(1) : int64_t{-1};
+    };
+    const int64_t begin = bound(1, slice->begin_mask, 0);
+    const int64_t end = bound(2, slice->end_mask, columns.size());
+    const int64_t width = columns.size() / static_cast<int64_t>(parts);
+    return width > 0 && width * static_cast<int64_t>(parts) == columns.size() && begin >= 0 &&
+                   end - begin == width && begin % width == 0
+               ? static_cast<int>(begin / width)
+               : -1;
   }
 
   // f(gate) with f one of the activations without parameters.
@@ -247,14 +273,14 @@ class Recogniser {
     std::vector<int64_t> order;
     std::vector<double> offsets;
     for (const Gate& part : gates) {
-      if (part.split != gates[0].split ||
+      if (part.whole != gates[0].whole ||
           std::find(order.begin(), order.end(), part.index) != order.end())
         return false;
       order.push_back(part.index);
       offsets.push_back(part.offset);
     }
     Affine a;
-    if (!affine(gates[0].split->input(0), a) || a.w == nullptr || a.r == nullptr) return false;
+    if (!affine(gates[0].whole, a) || a.w == nullptr || a.r == nullptr) return false;
     if (!takes_results(state)) return false;
     Value* bias = TRY(bias_of(a, order, offsets));
     if (bias == nullptr && std::ranges::any_of(offsets, [](double x) { return x != 0; }))
@@ -303,16 +329,16 @@ class Recogniser {
     for (size_t i = 0; i < 2; ++i) {
       Gate a, b;
       if (!gate(operand(sums[i], 0), 3, a) || !gate(operand(sums[i], 1), 3, b)) return false;
-      if (a.split != xn.split) std::swap(a, b);
-      if (a.split != xn.split || b.split != hn.split || a.index != b.index || a.offset != 0 ||
+      if (a.whole != xn.whole) std::swap(a, b);
+      if (a.whole != xn.whole || b.whole != hn.whole || a.index != b.index || a.offset != 0 ||
           b.offset != 0)
         return false;
       order[i] = a.index;
     }
     Affine x, h;
     if (xn.index != hn.index || xn.offset != 0 || hn.offset != 0 || order[0] == order[1] ||
-        xn.index == order[0] || xn.index == order[1] || !affine(xn.split->input(0), x) ||
-        !affine(hn.split->input(0), h) || x.w == nullptr || x.r != nullptr || h.r == nullptr ||
+        xn.index == order[0] || xn.index == order[1] || !affine(xn.whole, x) ||
+        !affine(hn.whole, h) || x.w == nullptr || x.r != nullptr || h.r == nullptr ||
         h.w != nullptr || !takes_results(-1))
       return false;
     const std::vector<int64_t> all{order[0], order[1], xn.index};

@@ -108,9 +108,22 @@ TEST(RecogniseRecurrent, LstmWithOtherGatesAndForgetBias) {
   EXPECT_EQ(count(l.m.graph, "lstm"), 1);
 }
 
-void build_gru(LayerLoop& l, float one) {
+// The parts of z by slices instead of a split.
+std::vector<Value*> slices(LayerLoop& l, Value* z) {
+  std::vector<Value*> parts;
+  for (int64_t i = 0; i < l.gates; ++i)
+    parts.push_back(
+        l.op("strided_slice",
+             {z, l.b.ints({0, i * kUnits}), l.b.ints({0, (i + 1) * kUnits}), l.b.ints({1, 1})},
+             {{"begin_mask", int64_t{i == 0 ? 3 : 1}},
+              {"end_mask", int64_t{i + 1 == l.gates ? 3 : 1}}}));
+  return parts;
+}
+
+void build_gru(LayerLoop& l, float one, bool sliced = false) {
   const auto x = l.split(l.op("add", {l.op("matmul", {l.step(), l.in[6]}), l.in[8]}));
-  const auto h = l.split(l.op("matmul", {l.in[3], l.in[7]}));
+  Value* hr = l.op("matmul", {l.in[3], l.in[7]});
+  const auto h = sliced ? slices(l, hr) : l.split(hr);
   Value* z = l.op("sigmoid", {l.op("add", {x[0], h[0]})});
   Value* r = l.op("sigmoid", {l.op("add", {x[1], h[1]})});
   Value* n = l.op("tanh", {l.op("add", {x[2], l.op("mul", {r, h[2]})})});
@@ -123,6 +136,13 @@ TEST(RecogniseRecurrent, Gru) {
   build_gru(l, 1);
   testing::optimize_and_compare(l.m.graph);
   EXPECT_EQ(count(l.m.graph, "while"), 0);
+  EXPECT_EQ(count(l.m.graph, "gru"), 1);
+}
+
+TEST(RecogniseRecurrent, GruWithSlices) {
+  LayerLoop l(3);
+  build_gru(l, 1, true);
+  testing::optimize_and_compare(l.m.graph);
   EXPECT_EQ(count(l.m.graph, "gru"), 1);
 }
 
