@@ -10,7 +10,8 @@ std::span<const KernelCandidate> kernel_candidates() {
          {conv_candidates(), conv_transpose_candidates(), pool_candidates(), resize_candidates(),
           batch_norm_candidates(), depth_space_candidates(), matmul_candidates(),
           pointwise_candidates(), typed_candidates(), row_candidates(), movement_candidates(),
-          recurrent_candidates(), attention_candidates(), fused_candidates()})
+          recurrent_candidates(), attention_candidates(), fused_candidates(),
+          group_norm_candidates(), indexing_candidates(), quantize_candidates()})
       list.insert(list.end(), group.begin(), group.end());
     return list;
   }();

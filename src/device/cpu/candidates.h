@@ -23,6 +23,9 @@ std::span<const KernelCandidate> movement_candidates();
 std::span<const KernelCandidate> recurrent_candidates();
 std::span<const KernelCandidate> attention_candidates();
 std::span<const KernelCandidate> fused_candidates();
+std::span<const KernelCandidate> group_norm_candidates();
+std::span<const KernelCandidate> indexing_candidates();
+std::span<const KernelCandidate> quantize_candidates();
 
 // The kernels' spelling of an op's fused activation.
 inline Activation to_kernel(tenon::ActivationKind kind, double alpha, double beta) {

@@ -256,6 +256,12 @@ TEST(KernelsAgainstReference, Reductions) {
         for (const std::vector<int64_t>& axes :
              {std::vector<int64_t>{}, {0}, {-1}, {1, 2}, {0, 2}, {1, 3}, {0, 1, 2, 3}, {0, 3}})
           check({op, {f32(dims)}, {{"axes", axes}, {"keep_dims", keep}}, "row_reduce", 1, 2e-5});
+  for (const DType dtype : {DType::i32, DType::i64, DType::boolean})
+    for (const std::string_view op : {"sum", "prod", "reduce_max", "reduce_min", "all", "any"})
+      for (const std::vector<int64_t>& axes : {std::vector<int64_t>{}, {1}, {0, 2}, {-1}, {0, 3}})
+        if ((dtype == DType::boolean) == (op == "all" || op == "any"))
+          check(
+              {op, {random_tensor(dtype, {3, 4, 5, 6}, -9, 9)}, {{"axes", axes}}, "typed_reduce"});
 }
 
 TEST(KernelsAgainstReference, ArgExtremes) {
@@ -372,6 +378,59 @@ TEST(KernelsAgainstReference, Attention) {
         check({"attention", qkv, {{"causal", causal}}, "attention", 1, 1e-5});
         check({"attention", masked, {{"causal", causal}, {"scale", 0.5}}, "attention", 1, 1e-5});
       }
+}
+
+TEST(KernelsAgainstReference, ChannelNorms) {
+  for (const std::vector<int64_t>& dims :
+       {std::vector<int64_t>{2, 7, 9, 12}, {1, 200, 96}, {3, 1, 6}, {0, 4, 6}}) {
+    const int64_t c = dims.back();
+    check({"instance_norm", {f32(dims), f32({c}), f32({c})}, {}, "group_norm", 1, 2e-5});
+    for (const int64_t groups : {int64_t{1}, int64_t{3}, c})
+      check({"group_norm", {f32(dims), f32({c}), f32({c})}, {{"groups", groups}}, "", 1, 2e-5});
+  }
+}
+
+TEST(KernelsAgainstReference, Indexing) {
+  for (const DType index : {DType::i32, DType::i64})
+    for (const DType dtype : {DType::f32, DType::u8, DType::i64}) {
+      for (const int64_t axis : {0, 1, -1})
+        for (const bool wrap : {false, true})
+          check({"one_hot",
+                 {random_tensor(index, {3, 5}, -4, 9), ints({6}), random_tensor(dtype, {}, 0, 9),
+                  random_tensor(dtype, {}, 0, 9)},
+                 {{"axis", axis}, {"wrap_negative", wrap}},
+                 "index_one_hot"});
+      check({"gather_nd",
+             {random_tensor(dtype, {4, 5, 6}, 0, 9), random_tensor(index, {7, 2}, -4, 4)}});
+      check({"gather_nd",
+             {random_tensor(dtype, {3, 5, 6}, 0, 9), random_tensor(index, {3, 2, 1}, -5, 5)},
+             {{"batch_dims", int64_t{1}}}});
+    }
+  for (const DType dtype : {DType::i32, DType::i64})
+    for (const int64_t axis : {0, 1, -1})
+      for (const bool exclusive : {false, true})
+        for (const bool reverse : {false, true})
+          check({"cumsum",
+                 {random_tensor(dtype, {3, 4, 5})},
+                 {{"axis", axis}, {"exclusive", exclusive}, {"reverse", reverse}}});
+}
+
+TEST(KernelsAgainstReference, Quantize) {
+  for (const DType dtype : {DType::i8, DType::u8}) {
+    const double low = dtype == DType::i8 ? -100 : 0;
+    for (const int64_t n : {1, 6}) {
+      const std::vector<int64_t> one = n == 1 ? std::vector<int64_t>{} : std::vector<int64_t>{n};
+      const Tensor scale = random_tensor(DType::f32, one, 0.01, 0.05);
+      const Tensor zero = random_tensor(dtype, one, low, 100);
+      Tensor x = random_tensor(DType::f32, {5, 6, 77}, -6, 6);
+      x.mutable_data<float>()[0] = NAN, x.mutable_data<float>()[1] = INFINITY;
+      const Tensor q = random_tensor(dtype, {5, 6, 77}, low, 127);
+      check({"quantize_linear", {x, scale, zero}, {{"axis", int64_t{1}}}, "linear"});
+      check({"quantize_linear", {x, scale}, {{"axis", int64_t{1}}, {"dtype", dtype}}, "linear"});
+      check({"dequantize_linear", {q, scale, zero}, {{"axis", int64_t{1}}}, "linear", 1, 1e-6});
+      check({"dequantize_linear", {q, scale}, {{"axis", int64_t{-2}}}, "linear", 1, 1e-6});
+    }
+  }
 }
 
 // Layers of every kind, with every optional operand there and not.

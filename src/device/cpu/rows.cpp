@@ -2,8 +2,11 @@
 #include "device/cpu/kernels/rows.h"
 
 #include <algorithm>
+#include <limits>
+#include <type_traits>
 
 #include "device/cpu/candidates.h"
+#include "device/cpu/reduce_passes.h"
 #include "ops/arg_max.h"
 #include "ops/axis.h"
 #include "ops/norm.h"
@@ -109,66 +112,108 @@ constexpr ReduceRow kReduceRows[] = {
     {"reduce_max", ReduceKind::kMax}, {"reduce_min", ReduceKind::kMin},
     {"prod", ReduceKind::kProd},      {"sum_square", ReduceKind::kSumSquares}};
 
-std::vector<int64_t> reduced_axes(const Op& op) {
-  return std::get<std::vector<int64_t>>(op.get(0));  // `axes`, the first field of every reduction
-}
-
-// Every run of neighbouring reduced dimensions is one pass; what a pass leaves is the next one's
-// input, in scratch.
+// What a pass leaves is the next one's input, in scratch.
 class ReduceKernel final : public Kernel {
  public:
-  explicit ReduceKernel(const StepInfo& s) {
-    ReduceKind kind = ReduceKind::kSum;
+  explicit ReduceKernel(const StepInfo& s) : passes_(reduce_passes(s)) {
     for (const ReduceRow& row : kReduceRows)
-      if (row.op == s.op.def().name) kind = row.kernel;
-    const std::vector<int64_t> x = s.inputs[0].shape.sizes();
-    const std::vector<int64_t> axes = reduced_axes(s.op);
-    std::vector<bool> reduced(x.size(), axes.empty());
-    for (const int64_t a : axes)
-      reduced[static_cast<size_t>(a < 0 ? a + static_cast<int64_t>(x.size()) : a)] = true;
-    // Kept and reduced extents in turn, kept first.
-    std::vector<int64_t> sizes = {1};
-    for (size_t i = 0; i < x.size(); ++i) {
-      if (x[i] == 1) continue;
-      if ((sizes.size() % 2 == 0) != reduced[i]) sizes.push_back(1);
-      sizes.back() *= x[i];
-    }
-    if (sizes.size() == 1) sizes = {1, 1, sizes[0]};
-    int64_t inner = 1;
-    for (size_t i = sizes.size(); i-- > 0;) {
-      if (i % 2 == 0) {
-        inner *= sizes[i];
-        continue;
-      }
-      ReduceParams p{kind, 1, sizes[i], inner};
-      for (size_t k = 0; k < i; ++k) p.outer *= sizes[k];
-      passes_.push_back({p, scratch_floats_});
-      if (i > 1) scratch_floats_ += p.outer * inner;
-      if (kind == ReduceKind::kSumSquares) kind = ReduceKind::kSum;
-    }
+      if (row.op == s.op.def().name) kind_ = row.kernel;
+    for (size_t i = 0; i + 1 < passes_.size(); ++i) scratch_floats_ += passes_[i].elements();
   }
   int64_t scratch_bytes() const override { return scratch_floats_ * 4; }
   Status run(const RunContext& c) const override {
     const float* x = c.in(0);
-    float* scratch = static_cast<float*>(c.scratch);
+    float* next = static_cast<float*>(c.scratch);
+    ReduceKind kind = kind_;
     for (size_t i = 0; i < passes_.size(); ++i) {
-      ReduceParams p = passes_[i].params;
-      p.x = x;
-      p.y = i + 1 == passes_.size() ? c.out(0) : scratch + passes_[i].offset;
-      reduce(p, c.pool);
-      x = p.y;
+      const ReducePass& pass = passes_[i];
+      float* y = i + 1 == passes_.size() ? c.out(0) : next;
+      reduce({kind, pass.outer, pass.reduce, pass.inner, x, y}, c.pool);
+      next += pass.elements();
+      x = y;
+      if (kind == ReduceKind::kSumSquares) kind = ReduceKind::kSum;
     }
     return {};
   }
 
  private:
-  struct Pass {
-    ReduceParams params;
-    int64_t offset = 0;
-  };
-  std::vector<Pass> passes_;
+  std::vector<ReducePass> passes_;
+  ReduceKind kind_ = ReduceKind::kSum;
   int64_t scratch_floats_ = 0;
 };
+
+// Reductions of integers and booleans, whose sums wrap.
+template <typename T, typename F>
+void fold_typed(const ReducePass& p, T start, const T* x, T* y, F f) {
+  for (int64_t o = 0; o < p.outer; ++o, x += p.reduce * p.inner, y += p.inner) {
+    std::fill_n(y, p.inner, start);
+    for (int64_t r = 0; r < p.reduce; ++r) {
+      const T* row = x + r * p.inner;
+      for (int64_t i = 0; i < p.inner; ++i) y[i] = f(y[i], row[i]);
+    }
+  }
+}
+
+template <typename T>
+void reduce_typed(std::string_view op, const ReducePass& p, const T* x, T* y) {
+  using U = std::make_unsigned_t<T>;
+  using Limits = std::numeric_limits<T>;
+  if (op == "sum")
+    fold_typed(p, T(0), x, y, [](T a, T b) { return static_cast<T>(U(a) + U(b)); });
+  else if (op == "prod")
+    fold_typed(p, T(1), x, y, [](T a, T b) { return static_cast<T>(U(a) * U(b)); });
+  else if (op == "reduce_max")
+    fold_typed(p, Limits::min(), x, y, [](T a, T b) { return a > b ? a : b; });
+  else if (op == "reduce_min")
+    fold_typed(p, Limits::max(), x, y, [](T a, T b) { return a < b ? a : b; });
+  else if (op == "all")
+    fold_typed(p, T(1), x, y, [](T a, T b) { return static_cast<T>(a & b); });
+  else
+    fold_typed(p, T(0), x, y, [](T a, T b) { return static_cast<T>(a | b); });
+}
+
+class TypedReduceKernel final : public Kernel {
+ public:
+  explicit TypedReduceKernel(const StepInfo& s)
+      : op_(s.op.def().name),
+        element_(static_cast<int64_t>(dtype_size(s.inputs[0].dtype))),
+        passes_(reduce_passes(s)) {
+    for (size_t i = 0; i + 1 < passes_.size(); ++i) scratch_ += passes_[i].elements() * element_;
+  }
+  int64_t scratch_bytes() const override { return scratch_; }
+  Status run(const RunContext& c) const override {
+    if (element_ == 1)
+      run_as<uint8_t>(c);
+    else if (element_ == 4)
+      run_as<int32_t>(c);
+    else
+      run_as<int64_t>(c);
+    return {};
+  }
+
+ private:
+  template <typename T>
+  void run_as(const RunContext& c) const {
+    const T* x = static_cast<const T*>(c.inputs[0]->raw());
+    T* next = static_cast<T*>(c.scratch);
+    for (size_t i = 0; i < passes_.size(); ++i) {
+      T* y = i + 1 == passes_.size() ? static_cast<T*>(c.outputs[0]->mutable_raw()) : next;
+      reduce_typed(op_, passes_[i], x, y);
+      next += passes_[i].elements();
+      x = y;
+    }
+  }
+  std::string_view op_;
+  int64_t element_;
+  std::vector<ReducePass> passes_;
+  int64_t scratch_ = 0;
+};
+
+std::string typed_reduce_refuses(const StepInfo& s) {
+  const DType t = s.inputs[0].dtype;
+  return t == DType::i32 || t == DType::i64 || t == DType::boolean ? ""
+                                                                   : "only i32, i64 and booleans";
+}
 
 // The index of the first (or last) extreme element of each row x[outer, size, inner].
 template <typename T, typename I>
@@ -256,6 +301,8 @@ std::span<const KernelCandidate> row_candidates() {
         {ArgMin::name, "row_arg", arg_refuses, make<ArgExtremeKernel>}};
     for (const ReduceRow& row : kReduceRows)
       list.push_back({row.op, "row_reduce", refuses_other_types, make<ReduceKernel>});
+    for (const std::string_view op : {"sum", "prod", "reduce_max", "reduce_min", "all", "any"})
+      list.push_back({op, "typed_reduce", typed_reduce_refuses, make<TypedReduceKernel>});
     return list;
   }();
   return all;

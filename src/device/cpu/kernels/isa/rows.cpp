@@ -7,21 +7,21 @@
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
-TENON_INLINE float max_lanes(Floats x) {
-  float all[kLanes];
-  store(all, x);
-  float best = all[0];
-  for (int i = 1; i < kLanes; ++i)
-    if (best == best && !(all[i] <= best)) best = all[i];
-  return best;
+// The lanes turned by kShift.
+template <int kShift>
+TENON_INLINE Floats rotate(Floats x) {
+  Ints from;
+  for (int i = 0; i < kLanes; ++i) from[i] = (i + kShift) % kLanes;
+  return __builtin_shuffle(x, from);
 }
-TENON_INLINE float min_lanes(Floats x) {
-  float all[kLanes];
-  store(all, x);
-  float best = all[0];
-  for (int i = 1; i < kLanes; ++i)
-    if (best == best && !(all[i] >= best)) best = all[i];
-  return best;
+// op over all lanes, in every lane.
+template <int kShift = kLanes / 2, typename Op>
+TENON_INLINE Floats across(Floats x, Op op) {
+  x = op(x, rotate<kShift>(x));
+  if constexpr (kShift > 1)
+    return across<kShift / 2>(x, op);
+  else
+    return x;
 }
 
 TENON_INLINE void store_up_to(float* p, Floats x, int n) {
@@ -64,15 +64,8 @@ TENON_INLINE float start() {
 }
 template <ReduceKind kKind>
 TENON_INLINE float join_lanes(Floats x) {
-  if constexpr (kKind == ReduceKind::kMax) return max_lanes(x);
-  if constexpr (kKind == ReduceKind::kMin) return min_lanes(x);
-  if constexpr (kKind == ReduceKind::kProd) {
-    float all[kLanes], product = 1;
-    store(all, x);
-    for (int i = 0; i < kLanes; ++i) product *= all[i];
-    return product;
-  }
-  return sum_lanes(x);
+  return across(
+      x, [](Floats a, Floats b) __attribute__((always_inline)) { return join<kKind>(a, b); })[0];
 }
 
 // Four sums at a time; long rows in halves, so that the error grows with the depth of the halving.
@@ -175,7 +168,7 @@ TENON_INLINE float exp_row(const float* x, float* y, size_t n, float top) {
     if (y != nullptr) store_up_to(y + i, e, rest);
     sums[0] += first_lanes(e, rest, Floats{});
   }
-  return sum_lanes(sums[0] + sums[1]);
+  return join_lanes<ReduceKind::kSum>(sums[0] + sums[1]);
 }
 
 void softmax_row(const float* x, float* y, size_t n, bool log) {
@@ -233,7 +226,7 @@ void layer_norm_row(const LayerNormRow& row) {
       const Floats d = first_lanes(load_part(x + i, rest) - mean, rest, Floats{});
       sums[0] += d * d;
     }
-    square = sum_lanes(sums[0] + sums[1]) / count;
+    square = join_lanes<ReduceKind::kSum>(sums[0] + sums[1]) / count;
   }
   const float scale = 1.0f / __builtin_sqrtf(square + row.epsilon);
   for (size_t i = 0; i < n; i += kLanes) {

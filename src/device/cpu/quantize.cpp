@@ -1,0 +1,126 @@
+// quantize_linear and dequantize_linear with one scale, or one per index of an axis.
+#include "ops/quantize.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "device/cpu/candidates.h"
+#include "ops/axis.h"
+
+namespace tenon::cpu {
+namespace {
+
+// Runs of elements with one scale each: run i of the tensor has scale i % scales.
+struct Runs {
+  int64_t count = 1, length = 1, scales = 1;
+};
+
+Runs runs_of(const StepInfo& s, int64_t axis) {
+  const std::vector<int64_t> x = s.inputs[0].shape.sizes();
+  const bool single =
+      s.inputs[1].shape.elements() == 1 && (!s.has(2) || s.inputs[2].shape.elements() == 1);
+  const AxisView view = axis_view(x, single ? 0 : axis);
+  if (single) return {1, view.outer * view.size * view.inner, 1};
+  return {view.outer * view.size, view.inner, view.size};
+}
+
+// f(scale index, first element, elements) over pieces dealt to threads.
+template <typename F>
+void for_runs(const Runs& runs, ThreadPool& pool, F&& f) {
+  constexpr int64_t kTask = 16384;
+  if (runs.count == 1) {
+    pool.parallel_for((runs.length + kTask - 1) / kTask, [&](int64_t task) {
+      f(0, task * kTask, std::min(kTask, runs.length - task * kTask));
+    });
+    return;
+  }
+  const int64_t step = std::max<int64_t>(1, kTask / std::max<int64_t>(runs.length, 1));
+  pool.parallel_for((runs.count + step - 1) / step, [&](int64_t task) {
+    for (int64_t i = task * step; i < std::min(runs.count, (task + 1) * step); ++i)
+      f(i % runs.scales, i * runs.length, runs.length);
+  });
+}
+
+template <typename T>
+void quantize_run(const float* x, T* y, int64_t n, float scale, float zero) {
+  constexpr float kLow = std::numeric_limits<T>::min(), kHigh = std::numeric_limits<T>::max();
+  for (int64_t i = 0; i < n; ++i) {
+    const float q = std::nearbyint(x[i] / scale) + zero;
+    // NaN falls to 0.
+    const float clipped = q > kHigh ? kHigh : q < kLow ? kLow : q == q ? q : 0.0f;
+    y[i] = static_cast<T>(static_cast<int32_t>(clipped));
+  }
+}
+template <typename T>
+void dequantize_run(const T* x, float* y, int64_t n, float scale, int32_t zero) {
+  for (int64_t i = 0; i < n; ++i)
+    y[i] = static_cast<float>(static_cast<int32_t>(x[i]) - zero) * scale;
+}
+
+class LinearKernel final : public Kernel {
+ public:
+  explicit LinearKernel(const StepInfo& s) {
+    if (const auto* op = s.op.as<QuantizeLinear>()) {
+      quantize_ = true;
+      runs_ = runs_of(s, op->axis);
+    } else {
+      runs_ = runs_of(s, s.op.as<DequantizeLinear>()->axis);
+    }
+    is_signed_ = (quantize_ ? s.outputs[0] : s.inputs[0]).dtype == DType::i8;
+  }
+  Status run(const RunContext& c) const override {
+    if (is_signed_)
+      run_as<int8_t>(c);
+    else
+      run_as<uint8_t>(c);
+    return {};
+  }
+
+ private:
+  template <typename T>
+  void run_as(const RunContext& c) const {
+    const float* scales = c.in(1);
+    const T* zeros = c.has(2) ? c.inputs[2]->data<T>() : nullptr;
+    const bool one_scale = c.inputs[1]->elements() == 1;
+    const bool one_zero = zeros != nullptr && c.inputs[2]->elements() == 1;
+    for_runs(runs_, c.pool, [&](int64_t at, int64_t first, int64_t n) {
+      const float scale = scales[one_scale ? 0 : at];
+      const int32_t zero = zeros == nullptr ? 0 : zeros[one_zero ? 0 : at];
+      if (quantize_)
+        quantize_run(c.in(0) + first, c.outputs[0]->mutable_data<T>() + first, n, scale,
+                     static_cast<float>(zero));
+      else
+        dequantize_run(c.inputs[0]->data<T>() + first, c.out(0) + first, n, scale, zero);
+    });
+  }
+
+  Runs runs_;
+  bool quantize_ = false, is_signed_ = false;
+};
+
+std::string refuses(const StepInfo& s) {
+  const bool quantize = s.op.as<QuantizeLinear>() != nullptr;
+  const DType real = (quantize ? s.inputs[0] : s.outputs[0]).dtype;
+  const DType level = (quantize ? s.outputs[0] : s.inputs[0]).dtype;
+  if (real != DType::f32 || s.inputs[1].dtype != DType::f32) return "only f32";
+  if (level != DType::i8 && level != DType::u8) return "only i8 and u8";
+  return s.has(2) && s.inputs[2].dtype != level ? "the zero point has another type" : "";
+}
+
+std::unique_ptr<Kernel> make(const StepInfo& s) {
+  return std::make_unique<LinearKernel>(s);
+}
+
+constexpr KernelCandidate kCandidates[] = {
+    {QuantizeLinear::name, "linear", refuses, make},
+    {DequantizeLinear::name, "linear", refuses, make},
+};
+
+}  // namespace
+
+std::span<const KernelCandidate> quantize_candidates() {
+  return kCandidates;
+}
+
+}  // namespace tenon::cpu
