@@ -31,8 +31,9 @@ Result<std::vector<Amount>> amounts(const Pad& op, int rank, const SymInts& pads
   return result;
 }
 
-// Where the element at position `at` (may be outside of [0, n)) comes from; -1: the value.
-int64_t source(PadMode mode, int64_t at, int64_t n) {
+}  // namespace
+
+int64_t pad_source(PadMode mode, int64_t at, int64_t n) {
   if (at >= 0 && at < n) return at;
   const auto modulo = [](int64_t a, int64_t m) { return ((a % m) + m) % m; };
   switch (mode) {
@@ -54,8 +55,6 @@ int64_t source(PadMode mode, int64_t at, int64_t n) {
   }
   return -1;
 }
-
-}  // namespace
 
 Result<TensorTypes> Pad::infer(const InferContext& context) const {
   TRY(require_tensors(context, name));
@@ -126,7 +125,7 @@ Status Pad::eval(EvalContext& context) const {
   for (int d = 0; d < rank; ++d) {
     const auto u = static_cast<size_t>(d);
     for (int64_t i = 0; i < y.dim(d); ++i) {
-      const int64_t from = source(mode, i - begins[u], x.dim(d));
+      const int64_t from = pad_source(mode, i - begins[u], x.dim(d));
       maps[u].push_back(from < 0 ? -1 : from * strides[u]);
     }
   }

@@ -18,6 +18,9 @@ constexpr std::span<const std::string_view> enum_names(PadMode) {
   return kPadModeNames;
 }
 
+// Where the element at position `at` (may be outside of [0, n)) comes from; -1: the value.
+int64_t pad_source(PadMode mode, int64_t at, int64_t n);
+
 struct Pad {
   PadMode mode = PadMode::constant;
   std::vector<int64_t> axes;

@@ -27,6 +27,9 @@ std::span<const KernelCandidate> group_norm_candidates();
 std::span<const KernelCandidate> indexing_candidates();
 std::span<const KernelCandidate> quantize_candidates();
 
+// For a step in 16-bit floats: the f32 kernel for it between conversions, and its name; or null.
+std::unique_ptr<Kernel> make_widened(const StepInfo& s, std::string& name);
+
 // The kernels' spelling of an op's fused activation.
 inline Activation to_kernel(tenon::ActivationKind kind, double alpha, double beta) {
   return {static_cast<ActivationKind>(kind), static_cast<float>(alpha), static_cast<float>(beta)};

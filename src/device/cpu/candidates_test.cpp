@@ -305,6 +305,16 @@ TEST(KernelsAgainstReference, Movement) {
     check({"pad", {x({3, 4}), ints({-1, 2, 1, -1})}, {}, "move_pad"});
     check({"pad", {x({3, 4}), ints({2, 1}), x({})}, {{"axes", Ints{1}}}, "move_pad"});
     check({"pad", {x({0, 4}), ints({2, 1, 1, 0}), x({})}, {}, "move_pad"});
+    for (const std::string_view mode : {"reflect", "edge", "symmetric", "wrap"})
+      for (const Ints& pads : {Ints{1, 2, 0, 2, 1, 0}, {0, 0, 1, 0, 0, 3}, {0, -1, 2, 1, 1, -1}})
+        check(
+            {"pad", {x({3, 4, 5}), ints(pads)}, {{"mode", std::string(mode)}}, "move_pad_by_map"});
+    for (const std::string_view mode : {"dcr", "crd"})
+      check({"depth_to_space",
+             {x({2, 3, 5, 12})},
+             {{"block", int64_t{2}}, {"mode", std::string(mode)}},
+             "move_transpose"});
+    check({"space_to_depth", {x({2, 6, 9, 4})}, {{"block", int64_t{3}}}, "move_transpose"});
     for (const DType index : {DType::i32, DType::i64}) {
       const Tensor at = random_tensor(index, {3, 5}, -6, 5);
       check({"gather", {x({6, 7, 8}), at}, {{"axis", int64_t{0}}}, "gather_rows"});
@@ -433,6 +443,24 @@ TEST(KernelsAgainstReference, Quantize) {
   }
 }
 
+TEST(KernelsAgainstReference, HalfPrecisionOnF32Kernels) {
+  for (const DType dtype : {DType::f16, DType::bf16}) {
+    const double tolerance = dtype == DType::f16 ? 2e-3 : 2e-2;
+    const auto x = [&](std::vector<int64_t> dims) { return random_tensor(dtype, std::move(dims)); };
+    check({"add", {x({3, 40}), x({40})}, {}, "", 1, tolerance});
+    check({"sigmoid", {x({3, 41})}, {}, "", 1, tolerance});
+    check({"less", {x({3, 40}), x({40})}, {}});
+    check({"softmax", {x({3, 40})}, {}, "", 1, tolerance});
+    check({"mean", {x({3, 40, 2})}, {{"axes", std::vector<int64_t>{1}}}, "", 1, tolerance});
+    check({"layer_norm", {x({3, 40}), x({40}), x({40})}, {}, "", 1, 2 * tolerance});
+    Case product{"matmul", {x({5, 40}), x({40, 30}), x({30})}, {}, "", 1, tolerance};
+    check(product);
+    product.constant_weights = true;
+    check(product);
+    check({"cast", {x({3, 40})}, {{"to", DType::i64}}});
+  }
+}
+
 // Layers of every kind, with every optional operand there and not.
 TEST(KernelsAgainstReference, Recurrent) {
   struct Layer {
@@ -447,7 +475,9 @@ TEST(KernelsAgainstReference, Recurrent) {
       for (int round = 0; round < 12; ++round) {
         const int64_t d = direction == "bidirectional" ? 2 : 1;
         const int64_t t = round == 5 ? 300 : 1 + round % 5, b = 1 + round % 4, i = 3 + round,
-                      h = round == 5 ? 40 : 1 + 5 * round;
+                      h = round == 5   ? 40
+                          : round == 8 ? 370
+                                       : 1 + 5 * round;
         const auto weights = [](std::vector<int64_t> dims) {
           return random_tensor(DType::f32, std::move(dims), -0.4, 0.4);
         };

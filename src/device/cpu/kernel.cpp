@@ -1,6 +1,7 @@
 #include "device/cpu/kernel.h"
 
 #include "base/bytes.h"
+#include "device/cpu/candidates.h"
 
 namespace tenon::cpu {
 
@@ -36,6 +37,7 @@ KernelChoice choose_kernel(const StepInfo& step) {
     }
     choice.refusals.push_back(std::string(candidate.name) + ": " + reason);
   }
+  choice.kernel = make_widened(step, choice.name);
   return choice;
 }
 

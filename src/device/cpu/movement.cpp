@@ -10,6 +10,7 @@
 #include "device/cpu/kernels/layout.h"
 #include "device/cpu/strides.h"
 #include "ops/concat.h"
+#include "ops/depth_space.h"
 #include "ops/expand.h"
 #include "ops/gather.h"
 #include "ops/pad.h"
@@ -100,16 +101,25 @@ class TransposeKernel final : public Kernel {
  public:
   explicit TransposeKernel(const StepInfo& s) {
     const std::vector<int64_t> x = s.inputs[0].shape.sizes();
-    const std::vector<int64_t>& perm = s.op.as<Transpose>()->perm;
-    p_.rank = static_cast<int>(x.size());
-    for (int d = 0; d < p_.rank; ++d) {
-      const auto u = static_cast<size_t>(d);
-      p_.shape[d] = x[u];
-      int64_t from = perm.empty() ? p_.rank - 1 - d : perm[u];
-      if (from < 0) from += p_.rank;
-      p_.perm[d] = static_cast<int>(from);
-    }
+    const std::vector<int64_t> y = s.outputs[0].shape.sizes();
     p_.element_bytes = element_bytes(s);
+    // Blocks of pixels against blocks of channels: [N, H, b, W, b, C] and [N, H, W, b, b, C].
+    if (const auto* op = s.op.as<SpaceToDepth>()) {
+      set({x[0], y[1], op->block, y[2], op->block, x[3]}, {0, 1, 3, 2, 4, 5});
+    } else if (const auto* to_space = s.op.as<DepthToSpace>()) {
+      const int64_t b = to_space->block;
+      if (to_space->mode == DepthMode::dcr)
+        set({x[0], x[1], x[2], b, b, y[3]}, {0, 1, 3, 2, 4, 5});
+      else
+        set({x[0], x[1], x[2], y[3], b, b}, {0, 1, 4, 2, 5, 3});
+    } else {
+      const auto rank = static_cast<int64_t>(x.size());
+      std::vector<int64_t> perm = s.op.as<Transpose>()->perm;
+      for (int64_t& d : perm) d += d < 0 ? rank : 0;
+      if (perm.empty())
+        for (int64_t d = rank; d-- > 0;) perm.push_back(d);
+      set(x, perm);
+    }
   }
   Status run(const RunContext& c) const override {
     TransposeParams p = p_;
@@ -120,6 +130,13 @@ class TransposeKernel final : public Kernel {
   }
 
  private:
+  void set(const std::vector<int64_t>& shape, const std::vector<int64_t>& perm) {
+    for (size_t d = 0; d < shape.size(); ++d) {
+      p_.shape[d] = shape[d];
+      p_.perm[d] = static_cast<int>(perm[d]);
+    }
+    p_.rank = static_cast<int>(shape.size());
+  }
   TransposeParams p_;
 };
 
@@ -237,6 +254,67 @@ std::string pad_refuses(const StepInfo& s) {
   return s.inputs[0].shape.rank() <= kMaxLayoutDims ? "" : "too many dimensions";
 }
 
+// Padding by elements of x: per axis a list of where each position comes from.
+class PadMapKernel final : public Kernel {
+ public:
+  explicit PadMapKernel(const StepInfo& s) : bytes_(element_bytes(s)) {
+    const Pad& op = *s.op.as<Pad>();
+    const std::vector<int64_t> x = s.inputs[0].shape.sizes(), y = s.outputs[0].shape.sizes();
+    const auto begins = op.begins(static_cast<int>(x.size()), *s.constants[1]).value();
+    int64_t stride = bytes_;
+    bool tail = true;  // trailing axes that are not padded move as one element
+    for (size_t d = x.size(); d-- > 0;) {
+      tail &= x[d] == y[d] && begins[d] == 0;
+      if (tail) bytes_ *= x[d];
+      if (!tail) {
+        std::vector<int64_t>& map = maps_.emplace_back();
+        for (int64_t i = 0; i < y[d]; ++i)
+          map.push_back(pad_source(op.mode, i - begins[d], x[d]) * stride);
+      }
+      stride *= x[d];
+    }
+    if (maps_.empty()) maps_.push_back({0});
+    for (size_t d = 1; d < maps_.size(); ++d) rows_ *= static_cast<int64_t>(maps_[d].size());
+  }
+  Status run(const RunContext& c) const override {
+    if (c.outputs[0]->elements() == 0) return {};
+    const char* x = static_cast<const char*>(c.inputs[0]->raw());
+    char* y = static_cast<char*>(c.outputs[0]->mutable_raw());
+    const auto n = static_cast<int64_t>(maps_[0].size());
+    c.pool.parallel_for(rows_, [&](int64_t row) {
+      int64_t rest = row, base = 0;
+      for (size_t d = 1; d < maps_.size(); ++d) {
+        const auto size = static_cast<int64_t>(maps_[d].size());
+        base += maps_[d][static_cast<size_t>(rest % size)];
+        rest /= size;
+      }
+      char* to = y + row * n * bytes_;
+      if (bytes_ == 4)
+        for (const int64_t from : maps_[0]) std::memcpy(to, x + base + from, 4), to += 4;
+      else
+        for (const int64_t from : maps_[0]) {
+          std::memcpy(to, x + base + from, static_cast<size_t>(bytes_));
+          to += bytes_;
+        }
+    });
+    return {};
+  }
+
+ private:
+  std::vector<std::vector<int64_t>> maps_;  // innermost first, in bytes
+  int64_t bytes_;
+  int64_t rows_ = 1;
+};
+
+std::string pad_map_refuses(const StepInfo& s) {
+  if (!is_movable(s)) return "strings";
+  if (s.op.as<Pad>()->mode == PadMode::constant) return "constant padding";
+  if (s.constants[1] == nullptr) return "the pads are not constant";
+  return s.op.as<Pad>()->begins(s.inputs[0].shape.rank(), *s.constants[1]).ok()
+             ? ""
+             : "the pads do not fit";
+}
+
 // Batches, if any, are gathered one after the other.
 class GatherKernel final : public Kernel {
  public:
@@ -297,6 +375,9 @@ constexpr KernelCandidate kCandidates[] = {
     {"concat", "move_rows", movable_refuses, make<JoinKernel>},
     {"split", "move_rows", movable_refuses, make<JoinKernel>},
     {"pad", "move_pad", pad_refuses, make<PadKernel>},
+    {"pad", "move_pad_by_map", pad_map_refuses, make<PadMapKernel>},
+    {"depth_to_space", "move_transpose", movable_refuses, make<TransposeKernel>},
+    {"space_to_depth", "move_transpose", movable_refuses, make<TransposeKernel>},
     {"gather", "gather_rows", gather_refuses, make<GatherKernel>},
 };
 

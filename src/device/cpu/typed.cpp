@@ -1,12 +1,11 @@
 // Elementwise ops beyond f32 arithmetic: comparisons, booleans, integers, select, cast.
-#include <immintrin.h>
-
 #include <cmath>
 #include <functional>
 #include <limits>
 
 #include "device/cpu/broadcast.h"
 #include "device/cpu/candidates.h"
+#include "device/cpu/kernels/half.h"
 #include "ops/binary.h"
 #include "ops/cast.h"
 #include "ops/select.h"
@@ -226,7 +225,7 @@ std::string select_refuses(const StepInfo& s) {
 
 // As `cast` defines it: integers wrap, floats truncate and saturate, NaN gives 0.
 template <typename To, typename From>
-To convert(From v) {
+To cast_one(From v) {
   if constexpr (std::is_same_v<To, bool>) {
     return v != From(0);
   } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
@@ -245,31 +244,11 @@ template <typename To, typename From>
 void cast_loop(const void* x, void* y, int64_t n) {
   const From* from = static_cast<const From*>(x);
   To* to = static_cast<To*>(y);
-  for (int64_t i = 0; i < n; ++i) to[i] = convert<To, From>(from[i]);
-}
-void cast_from_half(const void* x, void* y, int64_t n) {
-  const auto* from = static_cast<const Half*>(x);
-  float* to = static_cast<float*>(y);
-  int64_t i = 0;
-  for (; i + 8 <= n; i += 8)
-    _mm256_storeu_ps(to + i,
-                     _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
-  for (; i < n; ++i) to[i] = static_cast<float>(from[i]);
-}
-void cast_to_half(const void* x, void* y, int64_t n) {
-  const float* from = static_cast<const float*>(x);
-  auto* to = static_cast<Half*>(y);
-  int64_t i = 0;
-  for (; i + 8 <= n; i += 8)
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i),
-                     _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
-  for (; i < n; ++i) to[i] = Half(from[i]);
+  for (int64_t i = 0; i < n; ++i) to[i] = cast_one<To, From>(from[i]);
 }
 template <typename To, typename From>
-void cast_small_float(const void* x, void* y, int64_t n) {
-  const From* from = static_cast<const From*>(x);
-  To* to = static_cast<To*>(y);
-  for (int64_t i = 0; i < n; ++i) to[i] = To(static_cast<float>(from[i]));
+void cast_half(const void* x, void* y, int64_t n) {
+  convert(static_cast<const From*>(x), static_cast<To*>(y), n);
 }
 
 using CastLoop = void (*)(const void* x, void* y, int64_t n);
@@ -297,10 +276,10 @@ CastLoop cast_from(DType to) {
 }
 
 CastLoop cast_between(DType from, DType to) {
-  if (from == DType::f16 && to == DType::f32) return cast_from_half;
-  if (from == DType::f32 && to == DType::f16) return cast_to_half;
-  if (from == DType::bf16 && to == DType::f32) return cast_small_float<float, BFloat16>;
-  if (from == DType::f32 && to == DType::bf16) return cast_small_float<BFloat16, float>;
+  if (from == DType::f16 && to == DType::f32) return cast_half<float, Half>;
+  if (from == DType::f32 && to == DType::f16) return cast_half<Half, float>;
+  if (from == DType::bf16 && to == DType::f32) return cast_half<float, BFloat16>;
+  if (from == DType::f32 && to == DType::bf16) return cast_half<BFloat16, float>;
   switch (from) {
     case DType::f32:
       return cast_from<float>(to);

@@ -50,6 +50,11 @@ bool is_usual(const RecurrentParams& p, const RecurrentDirection& d) {
          p.g.kind == ActivationKind::kTanh && p.output.kind == ActivationKind::kTanh;
 }
 
+// Whether all of a step's products can be done before any gate.
+bool products_come_first(const RecurrentParams& p) {
+  return p.cell != CellKind::kGru || p.linear_before_reset;
+}
+
 // The rows [first, last) of the batch, one direction.
 class Sequence {
  public:
@@ -69,16 +74,30 @@ class Sequence {
 
   // Step t, whose x w is the `slot`-th of those computed ahead.
   void step(int64_t t, int64_t slot) {
-    const float* xw = ahead_ + slot * p_.batch * l_.columns;
-    if (p_.cell == CellKind::kLstm)
-      multiply(d_.r, l_.columns, h_, xw, l_.columns, nullptr, products_, l_.columns, {});
-    else if (p_.cell == CellKind::kPlain)
-      multiply(d_.r, l_.columns, h_, xw, l_.columns, nullptr, products_, l_.columns,
-               p_.clip > 0 ? Activation{} : p_.g);
-    else if (p_.linear_before_reset)
-      multiply(d_.r, l_.columns, h_, nullptr, 0, d_.bias_r, products_, l_.columns, {});
+    if (products_come_first(p_))
+      multiply_columns(slot, 0, l_.columns);
     else
-      step_gru_products(xw);
+      step_gru_products(ahead(slot));
+    finish(t, slot);
+  }
+
+  // The columns [first, last) of the products with the state; first is a multiple of 16.
+  void multiply_columns(int64_t slot, int64_t first, int64_t last) const {
+    const float* weights = d_.r + first * p_.hidden;
+    const float* xw = ahead(slot) + first;
+    float* out = products_ + first;
+    const int64_t n = last - first, ld = l_.columns;
+    if (p_.cell == CellKind::kGru)
+      multiply(weights, n, h_, nullptr, 0, d_.bias_r == nullptr ? nullptr : d_.bias_r + first, out,
+               ld, {});
+    else
+      multiply(weights, n, h_, xw, ld, nullptr, out, ld,
+               p_.cell == CellKind::kPlain && p_.clip <= 0 ? p_.g : Activation{});
+  }
+
+  // The gates of step t, its products being there.
+  void finish(int64_t t, int64_t slot) {
+    const float* xw = ahead(slot);
     for (int64_t b = first_; b < last_; ++b) {
       float* y = d_.y == nullptr ? nullptr : d_.y + t * p_.y_step_stride + b * p_.hidden;
       float* h = h_ + b * p_.hidden;
@@ -102,6 +121,7 @@ class Sequence {
     if (p_.lengths32 != nullptr) return p_.lengths32[b];
     return p_.lengths64 != nullptr ? p_.lengths64[b] : p_.steps;
   }
+  const float* ahead(int64_t slot) const { return ahead_ + slot * p_.batch * l_.columns; }
   float* candidates() const { return products_ + p_.batch * l_.columns; }
 
   // out[b] = activation(a[b] x weights + add[b] + bias) for the rows of this sequence.
@@ -204,6 +224,13 @@ class Sequence {
   bool usual_;
 };
 
+// One sequence for several threads: worth meeting at every step where the weights are large.
+bool splits_columns(const RecurrentParams& p, const Layout& l, int64_t slices, int64_t threads) {
+  constexpr int64_t kLargeFloats = 128 << 10;
+  return products_come_first(p) && threads > 1 && p.directions * slices == 1 &&
+         l.columns * p.hidden >= kLargeFloats;
+}
+
 void copy_or_zero(const float* from, int64_t n, float* to) {
   if (from == nullptr)
     std::fill_n(to, n, 0.0f);
@@ -248,13 +275,29 @@ void recurrent(const RecurrentParams& p, ThreadPool& pool, void* scratch,
       product.bias = direction.bias;
       gemm(product, pool, nullptr, table);
     }
+    const auto step_of = [&](bool reverse, int64_t i) {
+      return reverse ? p.steps - 1 - done - i : done + i;
+    };
+    if (splits_columns(p, l, slices, threads)) {
+      const bool reverse = p.direction[0].reverse;
+      Sequence sequence(p, l, 0, 0, p.batch, scratch_of(0), table);
+      const int64_t width = ((l.columns + threads - 1) / threads + 31) / 32 * 32;
+      for (int64_t i = 0; i < count; ++i) {
+        const int64_t slot = reverse ? count - 1 - i : i;
+        pool.parallel_for((l.columns + width - 1) / width, [&](int64_t part) {
+          sequence.multiply_columns(slot, part * width, std::min(l.columns, (part + 1) * width));
+        });
+        sequence.finish(step_of(reverse, i), slot);
+      }
+      continue;
+    }
     pool.parallel_for(p.directions * slices, [&](int64_t task) {
       const int d = static_cast<int>(task / slices);
       const int64_t first = task % slices * rows;
       Sequence sequence(p, l, d, first, std::min(p.batch, first + rows), scratch_of(d), table);
       const bool reverse = p.direction[d].reverse;
       for (int64_t i = 0; i < count; ++i)
-        sequence.step(reverse ? p.steps - 1 - done - i : done + i, reverse ? count - 1 - i : i);
+        sequence.step(step_of(reverse, i), reverse ? count - 1 - i : i);
     });
   }
   for (int d = 0; d < p.directions; ++d) {
