@@ -309,12 +309,6 @@ TEST(KernelsAgainstReference, Movement) {
       for (const Ints& pads : {Ints{1, 2, 0, 2, 1, 0}, {0, 0, 1, 0, 0, 3}, {0, -1, 2, 1, 1, -1}})
         check(
             {"pad", {x({3, 4, 5}), ints(pads)}, {{"mode", std::string(mode)}}, "move_pad_by_map"});
-    for (const std::string_view mode : {"dcr", "crd"})
-      check({"depth_to_space",
-             {x({2, 3, 5, 12})},
-             {{"block", int64_t{2}}, {"mode", std::string(mode)}},
-             "move_transpose"});
-    check({"space_to_depth", {x({2, 6, 9, 4})}, {{"block", int64_t{3}}}, "move_transpose"});
     for (const DType index : {DType::i32, DType::i64}) {
       const Tensor at = random_tensor(index, {3, 5}, -6, 5);
       check({"gather", {x({6, 7, 8}), at}, {{"axis", int64_t{0}}}, "gather_rows"});

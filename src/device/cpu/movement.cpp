@@ -10,7 +10,6 @@
 #include "device/cpu/kernels/layout.h"
 #include "device/cpu/strides.h"
 #include "ops/concat.h"
-#include "ops/depth_space.h"
 #include "ops/expand.h"
 #include "ops/gather.h"
 #include "ops/pad.h"
@@ -101,24 +100,15 @@ class TransposeKernel final : public Kernel {
  public:
   explicit TransposeKernel(const StepInfo& s) {
     const std::vector<int64_t> x = s.inputs[0].shape.sizes();
-    const std::vector<int64_t> y = s.outputs[0].shape.sizes();
     p_.element_bytes = element_bytes(s);
-    // Blocks of pixels against blocks of channels: [N, H, b, W, b, C] and [N, H, W, b, b, C].
-    if (const auto* op = s.op.as<SpaceToDepth>()) {
-      set({x[0], y[1], op->block, y[2], op->block, x[3]}, {0, 1, 3, 2, 4, 5});
-    } else if (const auto* to_space = s.op.as<DepthToSpace>()) {
-      const int64_t b = to_space->block;
-      if (to_space->mode == DepthMode::dcr)
-        set({x[0], x[1], x[2], b, b, y[3]}, {0, 1, 3, 2, 4, 5});
-      else
-        set({x[0], x[1], x[2], y[3], b, b}, {0, 1, 4, 2, 5, 3});
-    } else {
-      const auto rank = static_cast<int64_t>(x.size());
-      std::vector<int64_t> perm = s.op.as<Transpose>()->perm;
-      for (int64_t& d : perm) d += d < 0 ? rank : 0;
-      if (perm.empty())
-        for (int64_t d = rank; d-- > 0;) perm.push_back(d);
-      set(x, perm);
+    p_.rank = static_cast<int>(x.size());
+    const std::vector<int64_t>& perm = s.op.as<Transpose>()->perm;
+    for (int d = 0; d < p_.rank; ++d) {
+      const auto u = static_cast<size_t>(d);
+      p_.shape[d] = x[u];
+      int64_t from = perm.empty() ? p_.rank - 1 - d : perm[u];
+      if (from < 0) from += p_.rank;
+      p_.perm[d] = static_cast<int>(from);
     }
   }
   Status run(const RunContext& c) const override {
@@ -130,13 +120,6 @@ class TransposeKernel final : public Kernel {
   }
 
  private:
-  void set(const std::vector<int64_t>& shape, const std::vector<int64_t>& perm) {
-    for (size_t d = 0; d < shape.size(); ++d) {
-      p_.shape[d] = shape[d];
-      p_.perm[d] = static_cast<int>(perm[d]);
-    }
-    p_.rank = static_cast<int>(shape.size());
-  }
   TransposeParams p_;
 };
 
@@ -376,8 +359,6 @@ constexpr KernelCandidate kCandidates[] = {
     {"split", "move_rows", movable_refuses, make<JoinKernel>},
     {"pad", "move_pad", pad_refuses, make<PadKernel>},
     {"pad", "move_pad_by_map", pad_map_refuses, make<PadMapKernel>},
-    {"depth_to_space", "move_transpose", movable_refuses, make<TransposeKernel>},
-    {"space_to_depth", "move_transpose", movable_refuses, make<TransposeKernel>},
     {"gather", "gather_rows", gather_refuses, make<GatherKernel>},
 };
 
