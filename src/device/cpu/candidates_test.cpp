@@ -135,6 +135,22 @@ TEST(KernelsAgainstReference, Rows) {
   }
 }
 
+// A file holds equal bytes once, so constants of different shapes may share an address.
+TEST(PackStore, TellsConstantsOfOneAddressApart) {
+  const std::vector<float> bytes(96, 1.0f);
+  PackStore packs;
+  const auto packed = [&](DType dtype, std::vector<int64_t> dims, std::string_view layout) {
+    const Tensor t = Tensor::view(dtype, dims, bytes.data());
+    return packs.get(t, layout, 96, [](float* out) { std::fill_n(out, 96, 0.0f); });
+  };
+  const auto first = packed(DType::f32, {8, 12}, "panels");
+  EXPECT_EQ(packed(DType::f32, {8, 12}, "panels"), first);
+  EXPECT_NE(packed(DType::f32, {12, 8}, "panels"), first);
+  EXPECT_NE(packed(DType::f32, {8, 12}, "rows"), first);
+  EXPECT_NE(packed(DType::f16, {8, 12}, "panels"), packed(DType::bf16, {8, 12}, "panels"));
+  EXPECT_EQ(packs.bytes(), 5 * 96 * 4);
+}
+
 TEST(KernelsAgainstReference, Convolutions) {
   using Ints = std::vector<int64_t>;
   struct Layer {

@@ -63,7 +63,7 @@ class ConvKernel final : public Kernel {
     }
     const float* filter = s.constants[1]->data<float>();
     const std::string kind = std::string(chosen.layout) + "/" + std::to_string(p_.groups);
-    packed_ = s.packs.get(filter, kind, chosen.filter_floats(p_),
+    packed_ = s.packs.get(*s.constants[1], kind, chosen.filter_floats(p_),
                           [&](float* out) { chosen.pack_filter(p_, filter, out); });
     p_.filter = packed_.get();
   }

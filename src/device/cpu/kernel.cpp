@@ -1,14 +1,18 @@
 #include "device/cpu/kernel.h"
 
+#include <fmt/format.h>
+
 #include "base/bytes.h"
 #include "device/cpu/candidates.h"
 
 namespace tenon::cpu {
 
-PackStore::Packed PackStore::get(const void* data, const std::string& kind, int64_t floats,
+PackStore::Packed PackStore::get(const Tensor& constant, std::string_view layout, int64_t floats,
                                  const std::function<void(float*)>& fill) {
   const std::lock_guard lock(mutex_);
-  Packed& entry = packed_[{data, kind}];
+  // The file holds equal bytes once: the address alone does not tell a constant.
+  Packed& entry =
+      packed_[{constant.raw(), fmt::format("{} of {}", layout, constant.type().to_string())}];
   if (entry == nullptr) {
     const size_t size = static_cast<size_t>(floats) * sizeof(float);
     auto storage = allocate_aligned(size);

@@ -22,8 +22,9 @@ namespace tenon::cpu {
 class PackStore {
  public:
   using Packed = std::shared_ptr<const float>;
-  // The packed form `kind` of the constant at `data`; made by `fill` on first use.
-  Packed get(const void* data, const std::string& kind, int64_t floats,
+  // The packed form `layout` of a constant; made by `fill` on first use. `layout` names all that
+  // decides the form besides the constant's type: equal bytes under other dims are another form.
+  Packed get(const Tensor& constant, std::string_view layout, int64_t floats,
              const std::function<void(float*)>& fill);
   int64_t bytes() const;
 

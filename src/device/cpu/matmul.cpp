@@ -1,6 +1,8 @@
 // matmul on the GEMM kernels: constant right sides packed once per model, others on the fly.
 #include "ops/matmul.h"
 
+#include <fmt/format.h>
+
 #include "device/cpu/candidates.h"
 #include "device/cpu/kernels/gemm.h"
 #include "device/cpu/kernels/pack.h"
@@ -33,8 +35,8 @@ class PackedMatmul final : public Kernel {
     const float* weights = s.constants[1]->data<float>();
     const auto [k, n, transposed] = std::tuple{p_.k, p_.n, op.transpose_b};
     const float alpha = static_cast<float>(op.alpha);
-    packed_ =
-        s.packs.get(weights, fmt_kind(transposed, alpha), packed_b_floats(k, n), [=](float* out) {
+    packed_ = s.packs.get(
+        *s.constants[1], layout_of(transposed, alpha), packed_b_floats(k, n), [=](float* out) {
           pack_b_scaled(k, n, weights, transposed ? k : n, transposed, alpha, out);
         });
     p_.b = packed_.get();
@@ -52,9 +54,8 @@ class PackedMatmul final : public Kernel {
   }
 
  private:
-  static std::string fmt_kind(bool transposed, float alpha) {
-    return (transposed ? "panels-t" : "panels") +
-           (alpha == 1 ? std::string() : std::to_string(alpha));
+  static std::string layout_of(bool transposed, float alpha) {
+    return fmt::format("panels{} times {}", transposed ? " of the transpose" : "", alpha);
   }
   GemmParams p_;
   PackStore::Packed packed_;

@@ -1,6 +1,8 @@
 // lstm, gru and rnn layers with constant weights, packed once per model.
 #include "ops/recurrent.h"
 
+#include <fmt/format.h>
+
 #include "device/cpu/candidates.h"
 #include "device/cpu/kernels/pack.h"
 #include "device/cpu/kernels/recurrent.h"
@@ -89,14 +91,13 @@ class RecurrentKernel final : public Kernel {
     for (int d = 0; d < p_.directions; ++d) {
       RecurrentDirection& direction = p_.direction[d];
       direction.reverse = d == 1 || info_.direction == Direction::reverse;
-      const float* w = s.constants[1]->data<float>() + d * p_.inputs * columns_;
-      const float* r = s.constants[2]->data<float>() + d * n * columns_;
-      direction.w = pack(s, w, p_.inputs, 0, columns_);
+      const Tensor &w = *s.constants[1], &r = *s.constants[2];
+      direction.w = pack(s, w, d, p_.inputs, 0, columns_);
       if (p_.cell == CellKind::kGru && !p_.linear_before_reset) {
-        direction.r = pack(s, r, n, 0, 2 * n);
-        direction.r_h = pack(s, r, n, 2 * n, n);
+        direction.r = pack(s, r, d, n, 0, 2 * n);
+        direction.r_h = pack(s, r, d, n, 2 * n, n);
       } else {
-        direction.r = pack(s, r, n, 0, columns_);
+        direction.r = pack(s, r, d, n, 0, columns_);
       }
     }
     scratch_ = recurrent_scratch_bytes(p_, s.threads);
@@ -130,12 +131,14 @@ class RecurrentKernel final : public Kernel {
   }
 
  private:
-  // Columns [first, first + n) of a [k, columns] matrix.
-  const float* pack(const StepInfo& s, const float* m, int64_t k, int64_t first, int64_t n) {
+  // Columns [first, first + n) of matrix d of [directions, k, columns].
+  const float* pack(const StepInfo& s, const Tensor& t, int d, int64_t k, int64_t first,
+                    int64_t n) {
     const int64_t ld = columns_;
-    const std::string kind = "panels " + std::to_string(k) + " x " + std::to_string(n);
-    packs_.push_back(s.packs.get(m + first, kind, packed_b_floats(k, n),
-                                 [=](float* out) { pack_b(k, n, m + first, ld, false, out); }));
+    const float* m = t.data<float>() + d * k * ld + first;
+    packs_.push_back(s.packs.get(t, fmt::format("panels of columns {}+{} of {}", first, n, d),
+                                 packed_b_floats(k, n),
+                                 [=](float* out) { pack_b(k, n, m, ld, false, out); }));
     return packs_.back().get();
   }
   static const float* operand(const RunContext& c, int i, int64_t offset) {
