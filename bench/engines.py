@@ -6,12 +6,10 @@ from pathlib import Path
 
 
 class Tenon:
-    source = "model.tenon"
-
-    def __init__(self, folder, inputs, threads):
+    def __init__(self, source, inputs, threads):
         import tenon
         self.version = tenon.__version__
-        self.runner = tenon.Runner(folder / self.source, threads=threads)
+        self.runner = tenon.Runner(source, threads=threads)
         self.inputs = inputs
 
     def run(self):
@@ -21,12 +19,12 @@ class Tenon:
 class OnnxRuntime:
     source = "model.onnx"
 
-    def __init__(self, folder, inputs, threads):
+    def __init__(self, source, inputs, threads):
         import onnxruntime
         self.version = onnxruntime.__version__
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        self.session = onnxruntime.InferenceSession(str(folder / self.source), options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
         self.inputs = inputs
         self.names = [output.name for output in self.session.get_outputs()]
 
@@ -37,11 +35,11 @@ class OnnxRuntime:
 class OpenVino:
     source = "saved_model"
 
-    def __init__(self, folder, inputs, threads):
+    def __init__(self, source, inputs, threads):
         import openvino
         self.version = openvino.__version__
         core = openvino.Core()
-        model = core.read_model(str(folder / self.source))
+        model = core.read_model(str(source))
         by_name = {self.key(port, inputs): port for port in model.inputs}
         model.reshape({port: list(inputs[name].shape) for name, port in by_name.items()})
         compiled = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads,
@@ -63,11 +61,11 @@ class OpenVino:
 class LiteRt:
     source = "model.tflite"
 
-    def __init__(self, folder, inputs, threads):
+    def __init__(self, source, inputs, threads):
         import ai_edge_litert
         from ai_edge_litert.interpreter import Interpreter
         self.version = getattr(ai_edge_litert, "__version__", "")
-        self.interpreter = Interpreter(str(folder / self.source), num_threads=threads)
+        self.interpreter = Interpreter(str(source), num_threads=threads)
         details = self.interpreter.get_input_details()
         ports = {next((name for name in inputs if name in port["name"]), next(iter(inputs))): port["index"] for port in details}
         for name, index in ports.items():
@@ -86,13 +84,13 @@ class LiteRt:
 class TensorFlow:
     source = "saved_model"
 
-    def __init__(self, folder, inputs, threads):
+    def __init__(self, source, inputs, threads):
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         import tensorflow
         self.version = tensorflow.__version__
         tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
         tensorflow.config.threading.set_inter_op_parallelism_threads(1)
-        self.model = tensorflow.saved_model.load(str(folder / self.source))
+        self.model = tensorflow.saved_model.load(str(source))
         self.function = self.model.signatures["serving_default"]
         self.inputs = {name: tensorflow.constant(value) for name, value in inputs.items()}
 
@@ -103,10 +101,15 @@ class TensorFlow:
 ENGINES = {"tenon": Tenon, "ort": OnnxRuntime, "openvino": OpenVino, "litert": LiteRt, "tensorflow": TensorFlow}
 
 
-def missing_source(engine, folder):
-    """Why an engine cannot measure a model, or nothing."""
-    source = Path(folder) / ENGINES[engine].source
+def source_of(engine, folder, tenon_folder):
+    """The file or folder an engine loads."""
+    folder = Path(folder)
+    return (Path(tenon_folder) / f"{folder.name}.tenon") if engine == "tenon" else folder / ENGINES[engine].source
+
+
+def missing_source(source):
+    """Why there is nothing to load, or nothing."""
     if source.exists():
         return ""
     refusal = source.with_name(source.name + ".failed")
-    return refusal.read_text().strip().splitlines()[0] if refusal.exists() else f"no {source.name} in {folder}"
+    return refusal.read_text().strip().splitlines()[0] if refusal.exists() else f"no {source}"

@@ -1,21 +1,24 @@
 """Measures Tenon, ONNX Runtime, OpenVINO, LiteRT and TensorFlow side by side on the models of make_models.py.
 
     .venv-dev/bin/python bench/peers.py FOLDER [NAME…] [--engines tenon,ort,openvino,litert,tensorflow]
-        [--threads 1,2] [--batch 1] [--rounds 5] [--seconds 0.5] [--cold 2] [--json F] [--csv F]
+        [--threads 1,2] [--batch 1] [--rounds 9] [--seconds 0.3] [--cold 2] [--json F] [--csv F]
 
 Each engine is one process that keeps its model loaded. Rounds are interleaved: every engine runs for --seconds,
-in turn, --rounds times; `ms` is the median of the rounds' medians. `tenon/best` is Tenon's time over the
-fastest peer's, paired within the rounds (below 1: Tenon is faster). Cold start is from exec to the first
+in turn, --rounds times. `ms` is the median of the rounds' medians, `best` the fastest run of all. `ratio` is
+the fastest peer's time over Tenon's (above 1: Tenon is faster), once from medians paired within a round, once
+from the fastest runs, which other load on the machine disturbs less. Cold start is from exec to the first
 result, interpreter and imports included, median of 1 + --cold processes; Tenon's second figure is `tenon run`,
-without Python. `load` is from the import of the engine to a model ready to run. `peak` is the process's largest
-resident memory. `error` is against TensorFlow's outputs in io.npz, over max(1, largest value).
+without Python. `load` is from the import of the engine to a model ready to run, `first` the first run. `peak` is
+the process's largest resident memory. `error` is against TensorFlow's outputs in io.npz, over max(1, largest value).
 
-Tenon runs with .venv/bin/python and the package in build/python; the peers with this interpreter.
+Tenon runs with .venv/bin/python and the package in build/python; the peers with this interpreter. The model
+folder is only read: Tenon's files go to --tenon-folder, by default a temporary one.
 """
 import argparse
 import csv
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -25,25 +28,29 @@ from pathlib import Path
 
 import numpy as np
 
-from engines import ENGINES, missing_source
+from engines import ENGINES, missing_source, source_of
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-COLUMNS = ("model", "batch", "threads", "engine", "ms", "min_ms", "vs_best_peer", "cold_start_ms", "cold_start_native_ms",
-           "load_ms", "first_run_ms", "peak_mb", "error", "compile_s", "file_bytes", "version", "reason")
+COLUMNS = ("model", "batch", "threads", "engine", "ms", "min_ms", "ratio", "min_ratio", "best_peer", "cold_start_ms",
+           "cold_start_native_ms", "load_ms", "first_run_ms", "peak_mb", "error", "compile_s", "file_bytes", "version",
+           "reason")
+EXAMPLE = """Example:
+  .venv-dev/bin/python bench/peers.py bench-models mlp resnet50 --threads 1,2 --csv speed.csv"""
 
 
 class Worker:
     """A process of worker.py with its model loaded."""
 
-    def __init__(self, engine, folder, batch, threads, build):
+    def __init__(self, engine, folder, source, batch, threads, build):
         python = ROOT / ".venv/bin/python" if engine == "tenon" else sys.executable
         environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
         if engine == "tenon":
             environment["PYTHONPATH"] = str(build / "python")
         self.errors = tempfile.TemporaryFile("w+")
         start = time.monotonic()
-        self.process = subprocess.Popen([python, HERE / "worker.py", engine, folder, "--batch", str(batch), "--threads", str(threads)],
+        self.process = subprocess.Popen([python, HERE / "worker.py", engine, folder, "--source", source,
+                                         "--batch", str(batch), "--threads", str(threads)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, env=environment)
         self.start = self.answer()
         self.start["cold_start_ms"] = (time.monotonic() - start) * 1e3
@@ -70,23 +77,22 @@ class Worker:
         return peak
 
 
-def compile_tenon(folder, build):
-    """Compiles afresh, so that the file is this build's; gives seconds and bytes."""
+def compile_tenon(folder, file, build):
+    """Seconds and bytes."""
     start = time.monotonic()
     result = subprocess.run([build / "bin/tenon", "compile", folder / "saved_model", "--signature", "serving_default",
-                             "-o", folder / "model.tenon"], capture_output=True, text=True)
+                             "-o", file], capture_output=True, text=True)
     if result.returncode:
-        (folder / "model.tenon").unlink(missing_ok=True)
         lines = result.stderr.strip().splitlines() or [f"status {result.returncode}"]
         raise RuntimeError(" ".join(lines[:2])[:160])
-    return {"compile_s": time.monotonic() - start, "file_bytes": (folder / "model.tenon").stat().st_size}
+    return {"compile_s": time.monotonic() - start, "file_bytes": file.stat().st_size}
 
 
-def native_cold_start(folder, batch, threads, build, times=3):
+def native_cold_start(folder, file, batch, threads, build, times=3):
     """Milliseconds from exec to exit of `tenon run` with its inputs and outputs as files."""
     arrays, samples = np.load(folder / "io.npz"), []
     with tempfile.TemporaryDirectory(prefix="tenon-bench-") as name:
-        command = [build / "bin/tenon", "run", folder / "model.tenon", "--threads", str(threads), "--output-dir", name]
+        command = [build / "bin/tenon", "run", file, "--threads", str(threads), "--output-dir", name]
         for index, key in enumerate(key for key in arrays if key.startswith("in:")):
             np.save(f"{name}/{index}.npy", np.resize(arrays[key], (batch, *arrays[key].shape[1:])))
             command += ["--input", f"{key[3:]}={name}/{index}.npy"]
@@ -98,51 +104,62 @@ def native_cold_start(folder, batch, threads, build, times=3):
     return statistics.median(samples)
 
 
-def cold_starts(worker, engine, folder, batch, threads, build, times):
-    samples = [worker.start["cold_start_ms"]]
-    for _ in range(times):
-        again = Worker(engine, folder, batch, threads, build)
-        samples.append(again.start["cold_start_ms"])
-        again.close()
-    return statistics.median(samples)
-
-
-def best_peer(rows):
-    peers = [row for row in rows if row["engine"] != "tenon" and "ms" in row]
-    return min(peers, key=lambda row: row["ms"], default=None)
+def best_peer(rows, key="ms"):
+    peers = [row for row in rows if row["engine"] != "tenon" and key in row]
+    return min(peers, key=lambda row: row[key], default=None)
 
 
 def add_ratios(rows, rounds):
-    """Each engine's time over the fastest peer's, the median over the rounds."""
+    """The fastest peer's time over Tenon's: the median over the rounds, and from the fastest runs."""
     best = best_peer(rows)
-    if best is None:
-        return
-    base = [one["median_ms"] for one in rounds[best["engine"]]]
     for row in rows:
-        if row["engine"] in rounds:
-            row["vs_best_peer"] = statistics.median(a["median_ms"] / b for a, b in zip(rounds[row["engine"]], base))
+        if best is None or row["engine"] != "tenon" or "ms" not in row:
+            continue
+        pairs = zip(rounds[best["engine"]], rounds["tenon"])
+        row["ratio"] = statistics.median(peer["median_ms"] / ours["median_ms"] for peer, ours in pairs)
+        row["min_ratio"] = best_peer(rows, "min_ms")["min_ms"] / row["min_ms"]
+        row["best_peer"] = best["engine"]
 
 
-def measure(folder, batch, threads, arguments):
+def start(engine, folder, batch, threads, compiled, arguments):
+    """A worker and what is known of it before the rounds."""
+    source, facts = source_of(engine, folder, arguments.tenon_folder), {}
+    if engine == "tenon":
+        if folder.name not in compiled:
+            compiled[folder.name] = compile_tenon(folder, source, arguments.build)
+        facts |= compiled[folder.name]
+    if reason := missing_source(source):
+        raise RuntimeError(reason)
+
+    def one():
+        return Worker(engine, folder, source, batch, threads, arguments.build)
+
+    worker = one()
+    samples = [worker.start["cold_start_ms"]]
+    for _ in range(arguments.cold):
+        again = one()
+        samples.append(again.start["cold_start_ms"])
+        again.close()
+    facts |= worker.start | {"cold_start_ms": statistics.median(samples)}
+    if engine == "tenon":
+        facts["cold_start_native_ms"] = native_cold_start(folder, source, batch, threads, arguments.build)
+    return worker, facts
+
+
+def measure(folder, batch, threads, compiled, arguments):
     rows, workers = [], {}
     for engine in arguments.engines:
         row = {"model": folder.name, "batch": batch, "threads": threads, "engine": engine}
         rows.append(row)
         try:
-            if engine == "tenon":
-                row |= compile_tenon(folder, arguments.build)
-            if reason := missing_source(engine, folder):
-                raise RuntimeError(reason)
-            workers[engine] = Worker(engine, folder, batch, threads, arguments.build)
-            row |= {key: value for key, value in workers[engine].start.items()}
-            row["cold_start_ms"] = cold_starts(workers[engine], engine, folder, batch, threads, arguments.build, arguments.cold)
-            if engine == "tenon":
-                row["cold_start_native_ms"] = native_cold_start(folder, batch, threads, arguments.build)
+            workers[engine], facts = start(engine, folder, batch, threads, compiled, arguments)
+            row |= facts
         except RuntimeError as error:
             row["reason"] = str(error)
-    for turn in range(arguments.rounds):
-        order = list(workers)
-        for engine in order[turn % max(len(order), 1):] + order[:turn % max(len(order), 1)]:
+    order = list(workers)
+    for turn in range(arguments.rounds if order else 0):
+        first = turn % len(order)
+        for engine in order[first:] + order[:first]:
             workers[engine].round(arguments.seconds)
     rounds = {engine: worker.rounds for engine, worker in workers.items()}
     for row in rows:
@@ -162,43 +179,69 @@ def show(rows):
             print(f"{head} not measured: {row['reason'][:110]}", flush=True)
             continue
         native = row.get("cold_start_native_ms")
-        mark = f"tenon/best {row['vs_best_peer']:5.2f}" if row["engine"] == "tenon" and "vs_best_peer" in row else ""
-        mark = "best peer" if row is best else mark
-        cold = f"{row['cold_start_ms']:7.0f}" + (f" ({native:.0f} native)" if native else "")
-        print(f"{head} {row['ms']:9.3f} ms  cold {cold:20s} ms  load {row['load_ms']:7.0f} ms  peak {row['peak_mb']:5.0f} MB  "
-              f"error {row['error']:.0e}  {mark}", flush=True)
+        mark = f"ratio {row['ratio']:.2f}, of best {row['min_ratio']:.2f}" if "ratio" in row else ""
+        mark = "fastest peer" if row is best else mark
+        cold = f"{row['cold_start_ms']:5.0f}" + (f" ({native:.0f} native)" if native else "")
+        compiled = f"  compile {row['compile_s']:.2f} s, {row['file_bytes'] / 1e6:.1f} MB" if "compile_s" in row else ""
+        print(f"{head} {row['ms']:9.3f} ms (best {row['min_ms']:8.3f})  cold {cold:18s} ms  load {row['load_ms']:5.0f}  "
+              f"first {row['first_run_ms']:7.2f} ms  peak {row['peak_mb']:5.0f} MB  error {row['error']:.0e}  {mark}{compiled}",
+              flush=True)
+
+
+def machine():
+    """The processor's name, cores, and what its instructions can do."""
+    facts = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
+    facts = {key.strip(): value.strip() for key, value in facts.items()}
+    wanted = ("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16")
+    features = " ".join(word for word in wanted if word in facts.get("flags", "").split())
+    return (f"{facts.get('model name', platform.processor())}, family {facts.get('cpu family')} model {facts.get('model')}, "
+            f"{os.cpu_count()} cores, {features}; load average {os.getloadavg()[0]:.1f}")
 
 
 def geometric_mean(values):
     return float(np.exp(np.mean(np.log(values)))) if values else float("nan")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def numbers(text):
+        return [int(word) for word in text.split(",")]
+
     parser.add_argument("folder", type=Path, help="what make_models.py wrote")
     parser.add_argument("names", nargs="*", help="models (default: all in the folder)")
     parser.add_argument("--engines", type=lambda text: text.split(","), default=list(ENGINES))
-    parser.add_argument("--threads", type=lambda text: [int(word) for word in text.split(",")], default=[1, 2])
-    parser.add_argument("--batch", type=lambda text: [int(word) for word in text.split(",")], default=[1])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.5)
+    parser.add_argument("--threads", type=numbers, default=[1, 2])
+    parser.add_argument("--batch", type=numbers, default=[1])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=0.3, help="of each engine in each round")
     parser.add_argument("--cold", type=int, default=2, help="more cold starts than the one of the measured process")
     parser.add_argument("--build", type=Path, default=ROOT / "build")
+    parser.add_argument("--tenon-folder", type=Path, help="where to keep the compiled files")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
     if unknown := set(arguments.engines) - set(ENGINES):
         parser.error(f"no engine {', '.join(unknown)}; there are {', '.join(ENGINES)}")
-    names = arguments.names or sorted(path.name for path in arguments.folder.iterdir() if (path / "io.npz").exists())
-    rows = []
-    for name in names:
+    known = sorted(path.name for path in arguments.folder.iterdir() if (path / "io.npz").exists())
+    if unknown := set(arguments.names) - set(known):
+        parser.error(f"no model {', '.join(unknown)} in {arguments.folder}; there are {', '.join(known)}")
+    arguments.names = arguments.names or known
+    return arguments
+
+
+def run(arguments):
+    rows, compiled = [], {}
+    print(machine(), flush=True)
+    for name in arguments.names:
         for batch in arguments.batch:
             for threads in arguments.threads:
-                rows += measure(arguments.folder.resolve() / name, batch, threads, arguments)
+                rows += measure(arguments.folder.resolve() / name, batch, threads, compiled, arguments)
                 show(rows[-len(arguments.engines):])
-    ratios = [row["vs_best_peer"] for row in rows if row["engine"] == "tenon" and "vs_best_peer" in row]
-    print(f"tenon/best peer: geometric mean {geometric_mean(ratios):.2f}, worst {max(ratios, default=float('nan')):.2f}, "
-          f"{len(ratios)} cells")
+    for key in ("ratio", "min_ratio"):
+        ratios = [row[key] for row in rows if key in row]
+        print(f"{key}: geometric mean {geometric_mean(ratios):.2f}, worst {min(ratios, default=float('nan')):.2f}, "
+              f"{len(ratios)} cells")
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
     if arguments.csv:
@@ -206,6 +249,14 @@ def main():
             writer = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows)
+
+
+def main():
+    arguments = parse_arguments()
+    with tempfile.TemporaryDirectory(prefix="tenon-bench-") as name:
+        arguments.tenon_folder = (arguments.tenon_folder or Path(name)).resolve()
+        arguments.tenon_folder.mkdir(parents=True, exist_ok=True)
+        run(arguments)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """One engine with one model in a process of its own; peers.py starts it.
 
-    worker.py ENGINE FOLDER --batch N --threads N
+    worker.py ENGINE FOLDER --source PATH --batch N --threads N
 
 Prints a JSON line after the first result. Then for each line "SECONDS" on the standard input it runs that long
 and prints {"median_ms", "min_ms", "runs"}; at the end of the input, {"peak_bytes"}.
@@ -55,6 +55,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("engine", choices=ENGINES)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--source", type=Path, required=True, help="what the engine loads")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -63,7 +64,7 @@ def main():
     expected = {key[4:]: arrays[key] for key in arrays if key.startswith("out:")}
 
     start = time.perf_counter()
-    engine = ENGINES[arguments.engine](arguments.folder, inputs, arguments.threads)
+    engine = ENGINES[arguments.engine](arguments.source, inputs, arguments.threads)
     load_ms = milliseconds_since(start)
     start = time.perf_counter()
     outputs = engine.run()

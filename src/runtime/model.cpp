@@ -141,6 +141,9 @@ void fill_report(const ModelState& state, const FunctionState& function, const P
     };
     for (const int v : step.step->inputs) inputs.push_back(type_of(v));
     for (const int v : step.step->outputs) out.outputs.push_back(type_of(v));
+    for (const TensorTypes* types : {&inputs, &out.outputs})
+      for (const TensorType& t : *types)
+        if (!t.is_none() && !t.is_list) out.bytes += t.byte_size().value_or(0);
     if (typed) out.flops = step.step->op->flops(inputs, out.outputs);
     if (i < times.size()) out.time_ns = times[i];
   }

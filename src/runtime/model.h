@@ -32,6 +32,7 @@ struct StepReport {
   std::vector<std::string> origins;   // names in the user's model
   TensorTypes outputs;
   int64_t flops = 0;
+  int64_t bytes = 0;    // of operands and results, where their types are known
   int64_t time_ns = 0;  // of the profiled run; else 0
   bool at_plan_time = false;
 };
