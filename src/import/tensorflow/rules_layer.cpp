@@ -23,16 +23,18 @@ Result<std::vector<int64_t>> spatial_attr(const RuleContext& c, std::string_view
   return values;
 }
 
-// The part of `y`, one spatial axis after the other, that padding SAME (or none) leaves of a
-// transposed convolution without padding, where the wanted sizes are known only at run time.
+// The part of `y`, a transposed convolution without padding whose ends `extra` pixels were added
+// to, that is left of it where the wanted sizes are known only at run time. It starts at `begins`,
+// or for padding SAME at half of what the convolution itself has too much.
 Result<Value*> cut_to_sizes(RuleContext& c, Value* y, Value* sizes,
-                            const std::vector<int64_t>& axes, bool same) {
+                            const std::vector<int64_t>& axes, const std::vector<int64_t>& extra,
+                            const std::vector<int64_t>& begins, bool same) {
   Builder& b = c.builder;
   Value* want = TRY(b.op("gather", {TRY(cast_to(c, sizes, DType::i64)), b.ints(axes)}));
-  Value* start = b.ints(std::vector<int64_t>(axes.size(), 0));
+  Value* start = b.ints(begins);
   const auto spatial = static_cast<int64_t>(axes.size());
   if (same) {
-    Value* have = TRY(shape_of(c, y, 1, spatial + 1));
+    Value* have = TRY(b.op("sub", {TRY(shape_of(c, y, 1, spatial + 1)), b.ints(extra)}));
     Value* spare = TRY(b.op("max", {TRY(b.op("sub", {have, want})), b.ints({0})}));
     start = TRY(b.op("floor_div", {spare, b.ints({2})}));
   }
@@ -64,7 +66,7 @@ Values conv_transpose(RuleContext& c) {
     if (!sizes || sizes->size() != n + 2) return std::nullopt;
     return (*sizes)[i].value;
   };
-  std::vector<int64_t> pads(2 * n), output_padding(n), places;
+  std::vector<int64_t> pads(2 * n), output_padding(n), begins(n), places;
   bool cut = false;
   for (size_t i = 0; i < n; ++i) {
     const Dim in = x->shape()[static_cast<int>(i) + 1];
@@ -86,9 +88,11 @@ Values conv_transpose(RuleContext& c) {
       return invalid_model("the sizes asked for do not fit the input, the filter and the strides");
   }
   if (cut) {
-    if (padding == "EXPLICIT") return unsupported("explicit padding needs the sizes of the input");
     pads.assign(2 * n, 0);
-    for (size_t i = 0; i < n; ++i) output_padding[i] = strides[i] - 1;
+    for (size_t i = 0; i < n; ++i) {
+      output_padding[i] = strides[i] - 1;
+      begins[i] = explicit_pads[2 * (i + at)];
+    }
   }
   // The filter's channels of the result, over all groups.
   int64_t groups = 1;
@@ -100,7 +104,8 @@ Values conv_transpose(RuleContext& c) {
                        {"dilations", dilations},
                        {"groups", groups},
                        {"output_padding", output_padding}}));
-  if (cut) y = TRY(cut_to_sizes(c, y, c.inputs[0], places, padding == "SAME"));
+  if (cut)
+    y = TRY(cut_to_sizes(c, y, c.inputs[0], places, output_padding, begins, padding == "SAME"));
   return one(channels_to_first(c, y, first));
 }
 
