@@ -1,4 +1,6 @@
 // Recognises scaled dot-product attention, softmax(scale q k^T + mask) v, however it is spelled.
+#include "ops/attention.h"
+
 #include <algorithm>
 
 #include "ops/cast.h"
@@ -190,8 +192,38 @@ Result<bool> recognise(Graph& graph, Node& node) {
   return true;
 }
 
+// [B,H,S,D] from [B,S,H,D] or back.
+bool swaps_heads(const Value* value) {
+  const Node* node = value->producer();
+  const Transpose* t = node == nullptr ? nullptr : node->as<Transpose>();
+  return t != nullptr && t->perm == std::vector<int64_t>{0, 2, 1, 3};
+}
+
+// Heads may stay where projections put them: behind the length.
+Result<bool> absorb_head_transposes(Graph& graph, Node& node) {
+  const Attention* op = node.as<Attention>();
+  if (op == nullptr || op->length_first) return false;
+  std::vector<Value*> operands = node.inputs();
+  for (size_t i = 0; i < 3; ++i) {
+    if (!swaps_heads(operands[i])) return false;
+    operands[i] = operands[i]->producer()->input(0);
+  }
+  Attention changed = *op;
+  changed.length_first = true;
+  Builder builder(graph, &node);
+  builder.set_origins(node.origins);
+  Value* y = TRY(builder.op(changed, operands));
+  y = TRY(builder.op("transpose", {y}, {{"perm", std::vector<int64_t>{0, 2, 1, 3}}}));
+  if (!is_compatible(node.output()->type(), y->type())) return false;
+  graph.replace_all_uses(node.output(), y);
+  return true;
+}
+
 constexpr Rule kRules[] = {
     {"recognise-attention", "matmul(softmax(scale * matmul(q, k^T) + mask), v)", recognise},
+    {"absorb-head-transposes",
+     "attention(transpose(q), …) = transpose(attention(q, …){length_first})",
+     absorb_head_transposes},
 };
 
 }  // namespace

@@ -19,9 +19,11 @@ std::string refuses(const StepInfo& s) {
 }
 
 template <typename T>
-HeadView<T> dense_view(const Shape& shape) {
-  const int64_t width = shape[3].size(), length = shape[2].size();
-  return {nullptr, shape[1].size() * length * width, length * width, width};
+HeadView<T> dense_view(const Attention& op, const Shape& shape) {
+  const int64_t width = shape[3].size(), inner = shape[2].size();
+  const int64_t batch = shape[1].size() * inner * width;
+  if (op.length_first) return {nullptr, batch, width, inner * width};
+  return {nullptr, batch, inner * width, width};
 }
 
 class AttentionKernel final : public Kernel {
@@ -29,19 +31,19 @@ class AttentionKernel final : public Kernel {
   explicit AttentionKernel(const StepInfo& s) {
     const Attention& op = *s.op.as<Attention>();
     p_.batch = s.in_dim(0, 0);
-    p_.heads = s.in_dim(0, 1);
-    p_.kv_heads = s.in_dim(1, 1);
-    p_.q_len = s.in_dim(0, 2);
-    p_.kv_len = s.in_dim(1, 2);
+    p_.heads = s.in_dim(0, op.head_axis());
+    p_.kv_heads = s.in_dim(1, op.head_axis());
+    p_.q_len = s.in_dim(0, op.length_axis());
+    p_.kv_len = s.in_dim(1, op.length_axis());
     p_.head_dim = s.in_dim(0, 3);
     p_.value_dim = s.in_dim(2, 3);
     p_.scale = static_cast<float>(op.scale != 0 ? op.scale
                                                 : 1 / std::sqrt(static_cast<double>(p_.head_dim)));
     p_.causal = op.causal;
-    p_.q = dense_view<const float>(s.inputs[0].shape);
-    p_.k = dense_view<const float>(s.inputs[1].shape);
-    p_.v = dense_view<const float>(s.inputs[2].shape);
-    p_.y = dense_view<float>(s.outputs[0].shape);
+    p_.q = dense_view<const float>(op, s.inputs[0].shape);
+    p_.k = dense_view<const float>(op, s.inputs[1].shape);
+    p_.v = dense_view<const float>(op, s.inputs[2].shape);
+    p_.y = dense_view<float>(op, s.outputs[0].shape);
     if (s.has(3)) {
       const auto strides =
           broadcast_strides(s.inputs[3].shape.sizes(), {p_.batch, p_.heads, p_.q_len, p_.kv_len});
