@@ -135,7 +135,7 @@ SUITES = {"unit": unit_tests, "data": data_tests, "fuzz": fuzz_tests, "models": 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", default="build", help="the build folder")
-    parser.add_argument("--only", default="unit,data,models,python", help="comma-separated suites")
+    parser.add_argument("--only", default="unit,data,fuzz,models,python", help="comma-separated suites")
     parser.add_argument("--filter", default="", help="a word that the tests' names must contain")
     arguments = parser.parse_args()
     build = (ROOT / arguments.build).resolve()

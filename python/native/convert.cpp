@@ -85,13 +85,17 @@ nb::object string_array(const Tensor& tensor) {
 
 }  // namespace
 
-void raise(const Error& error) {
+void set_error(const Error& error) {
   nb::list notes;
   for (const std::string& note : error.notes) notes.append(note);
   const nb::object type = nb::module_::import_("tenon._error").attr("Error");
   const std::string code(code_name(error.code));
   const nb::object instance = type(error.message, code, error.where, nb::tuple(notes));
   PyErr_SetObject(type.ptr(), instance.ptr());
+}
+
+void raise(const Error& error) {
+  set_error(error);
   throw nb::python_error();
 }
 

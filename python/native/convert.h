@@ -12,7 +12,9 @@ namespace tenon::python {
 
 namespace nb = nanobind;
 
-// Raises tenon.Error with the error's code, place and notes.
+// Makes tenon.Error, with the error's code, place and notes, Python's current exception.
+void set_error(const Error& error);
+// Raises it.
 [[noreturn]] void raise(const Error& error);
 
 template <typename T>

@@ -179,6 +179,13 @@ NB_MODULE(_native, m) {
   using tenon::runtime::Function;
   using tenon::runtime::Model;
 
+  nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
+    try {
+      std::rethrow_exception(thrown);
+    } catch (const std::bad_alloc&) {
+      set_error(tenon::resource_exhausted("out of memory"));
+    }
+  });
   m.def("compile", &compile);
   m.def("check", &check);
   m.def("load", &load);

@@ -114,7 +114,7 @@ std::string death_of(int status) {
     if (options.mutants == 0 && Clock::now() >= deadline) break;
     progress.index = i;
     Random random(options.seed * 0x10001 + i);
-    const std::string bytes = mutant_of(corpus, random, target.text);
+    const std::string bytes = mutant_of(corpus, random, target.form);
     bound_memory(bytes.size());
     bound_time(options.hang_seconds);
     progress.accepted += target.run(bytes, scratch.string()).ok();
@@ -185,7 +185,7 @@ bool fuzz(const Target& target, const Options& options) {
     if (status == 0) break;
     ++failures;
     Random random(options.seed * 0x10001 + progress->index);
-    const std::string bytes = mutant_of(corpus, random, target.text);
+    const std::string bytes = mutant_of(corpus, random, target.form);
     fs::create_directories(options.output);
     const fs::path path = fs::path(options.output) /
                           fmt::format("{}-{}-{}", target.name, options.seed, progress->index);

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "fuzz/mutate_message.h"
+
 namespace tenon::fuzz {
 namespace {
 
@@ -32,16 +34,9 @@ size_t place(const std::string& s, Random& random) {
   return static_cast<size_t>(random.below(s.size()));
 }
 
-std::string varint(uint64_t value) {
-  std::string bytes;
-  for (; value >= 0x80; value >>= 7) bytes += static_cast<char>(value | 0x80);
-  bytes += static_cast<char>(value);
-  return bytes;
-}
-
 void change_numbers(std::string& s, Random& random) {
   const size_t at = place(s, random);
-  const uint64_t value = kExtremes[random.below(kExtremes.size())];
+  const uint64_t value = extreme_value(random);
   if (random.below(2) == 0) {
     const size_t width = std::min<size_t>(size_t{1} << random.below(4), s.size() - at);
     std::memcpy(s.data() + at, &value, width);
@@ -99,12 +94,22 @@ uint64_t Random::next() {
   return z ^ (z >> 31);
 }
 
-std::string mutant_of(std::span<const std::string> corpus, Random& random, bool text) {
+uint64_t extreme_value(Random& random) {
+  return kExtremes[random.below(kExtremes.size())];
+}
+
+std::string mutant_of(std::span<const std::string> corpus, Random& random, Form form) {
   const std::string& seed = corpus[random.below(corpus.size())];
   std::string s = seed;
   const uint64_t changes = 1 + random.below(6);
+  // Most mutants of a message stay one: bytes changed at random seldom get past the parser.
+  const bool by_field = form == Form::message && random.below(4) != 0;
   for (uint64_t i = 0; i < changes && !s.empty(); ++i) {
-    switch (random.below(text ? 5 : 4)) {
+    if (by_field) {
+      s = mutated_message(s, random);
+      continue;
+    }
+    switch (random.below(form == Form::text ? 5 : 4)) {
       case 0:
         s[place(s, random)] ^= static_cast<char>(1u << random.below(8));
         break;

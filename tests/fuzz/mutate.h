@@ -19,9 +19,16 @@ class Random {
   uint64_t state_;
 };
 
+enum class Form : uint8_t {
+  bytes,
+  text,
+  message,  // protobuf
+};
+
 // One to six of: bits flipped, bytes set, little-endian integers and varints replaced by extreme
 // ones, chunks erased, repeated, swapped, spliced in from another seed, the end cut off; for text
-// also digits and words replaced. Never longer than twice the seed plus 64 bytes.
-std::string mutant_of(std::span<const std::string> corpus, Random& random, bool text);
+// also digits and words replaced, for messages mostly fields (mutate_message.h). Never longer than
+// twice the seed plus 64 bytes.
+std::string mutant_of(std::span<const std::string> corpus, Random& random, Form form);
 
 }  // namespace tenon::fuzz

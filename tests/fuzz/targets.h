@@ -7,13 +7,14 @@
 #include <vector>
 
 #include "base/result.h"
+#include "fuzz/mutate.h"
 
 namespace tenon::fuzz {
 
 struct Target {
   std::string_view name;
   std::string_view doc;
-  bool text = false;
+  Form form = Form::bytes;
   // Model files under the project's root that seed the mutants: folder, ending.
   std::vector<std::pair<std::string_view, std::string_view>> seeds;
   // Parses the bytes as far as the product would. Refusals are errors; anything but returning is a

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstdio>
 #include <exception>
+#include <new>
 
 #include "compiler/compile.h"
 
@@ -152,6 +153,9 @@ int main(int argc, char** argv) {
     return tenon::exit_status(status.error().code);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
+  } catch (const std::bad_alloc&) {
+    std::fputs("cambricon_model_compiler: resource_exhausted: out of memory\n", stderr);
+    return tenon::exit_status(tenon::Code::resource_exhausted);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "cambricon_model_compiler: internal: %s\n", error.what());
     return 70;

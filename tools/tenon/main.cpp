@@ -2,6 +2,7 @@
 // bug.
 #include <cstdio>
 #include <exception>
+#include <new>
 
 #include "commands.h"
 
@@ -34,6 +35,9 @@ int main(int argc, char** argv) {
     return tenon::exit_status(status.error().code);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
+  } catch (const std::bad_alloc&) {
+    std::fputs("tenon: resource_exhausted: out of memory\n", stderr);
+    return tenon::exit_status(tenon::Code::resource_exhausted);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "tenon: internal: %s\n", error.what());
     return 70;

@@ -22,6 +22,13 @@ bool is_condition_switch(const NodeGraph& nodes, int item) {
   return (op == "Switch" || op == "RefSwitch") && !nodes.is_loop_switch(item);
 }
 
+// The loop an Enter leads into; nothing for other nodes and for an Enter that does not say.
+std::optional<std::string_view> entered_frame(const Item& item) {
+  if (!is_enter(item.op())) return std::nullopt;
+  const auto name = item.node->attrs.get_string("frame_name");
+  return name.ok() ? std::optional(*name) : std::nullopt;
+}
+
 // The branches a node lies in: predicates and the sides taken of them.
 using Context = std::vector<std::pair<Ref, int>>;
 
@@ -54,9 +61,7 @@ void dependencies(const Frame& frame, int index, Follow follow, std::vector<Ref>
   const Item& item = nodes.item(index);
   if (const FrameLoop* loop = nodes.loop_of_merge(index)) {
     for (const int i : frame.needed)
-      if (is_enter(nodes.item(i).op()) &&
-          nodes.item(i).node->attrs.get_string("frame_name", "").value() == loop->name)
-        found.push_back({i, 0});
+      if (entered_frame(nodes.item(i)) == loop->name) found.push_back({i, 0});
     return;
   }
   if (nodes.is_loop_switch(index)) {
@@ -190,6 +195,19 @@ class ConditionalFinder {
 
 }  // namespace
 
+Status check_frame_part(const Frame& frame, const Item& item) {
+  std::string_view op = item.op();
+  if (op.starts_with("Ref")) op.remove_prefix(3);
+  const bool is_switch = op == "Switch";
+  if (!is_switch && op != "Enter" && op != "Exit" && op != "NextIteration" && op != "LoopCond")
+    return {};
+  const size_t expected = is_switch ? 2 : 1;
+  if (item.inputs.size() == expected) return {};
+  return at_node(
+      invalid_model(fmt::format("it has {} inputs, {} expected", item.inputs.size(), expected)),
+      frame, *item.node);
+}
+
 Result<std::vector<int>> order_items(const Frame& frame, std::span<const Ref> outputs, bool plain) {
   enum : uint8_t { kOpen = 1, kDone = 2 };
   std::unordered_map<int, uint8_t> state;
@@ -202,6 +220,7 @@ Result<std::vector<int>> order_items(const Frame& frame, std::span<const Ref> ou
   std::vector<Level> stack;
   const auto enter = [&](Ref ref) -> Status {
     if (frame.bound.contains(ref) || frame.results.contains(ref.item)) return {};
+    if (!ref.defined()) return invalid_model("a condition or loop lacks one of its parts");
     uint8_t& s = state[ref.item];
     if (s == kDone) return {};
     const Item& item = frame.nodes.item(ref.item);
@@ -276,8 +295,8 @@ Status GraphImporter::import_frame_loop(Frame& frame, const FrameLoop& loop_fram
   const size_t changing = live.size();
   std::vector<int> constants;
   for (const int i : frame.needed)
-    if (is_enter(nodes.item(i).op()) && std::ranges::find(enters, i) == enters.end() &&
-        nodes.item(i).node->attrs.get_string("frame_name", "").value() == loop_frame.name)
+    if (entered_frame(nodes.item(i)) == loop_frame.name &&
+        std::ranges::find(enters, i) == enters.end())
       constants.push_back(i);
   std::ranges::sort(constants);
   for (const int i : constants) {

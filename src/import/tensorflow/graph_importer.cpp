@@ -63,6 +63,7 @@ Status GraphImporter::find_needed(Frame& frame, std::span<const Ref> outputs) {
   while (!stack.empty()) {
     const Item& item = frame.nodes.item(stack.back());
     stack.pop_back();
+    TRY(check_frame_part(frame, item));
     for (size_t k = 0; k < item.inputs.size(); ++k) {
       if (!item.inputs[k].defined())
         return at_node(frame.nodes.undefined_input(item, k), frame, *item.node);

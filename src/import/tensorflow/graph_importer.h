@@ -161,6 +161,8 @@ class GraphImporter {
   std::optional<Error> first_error_;
 };
 
+// Error: a part of TensorFlow 1 control flow with another number of inputs than it must have.
+Status check_frame_part(const Frame& frame, const Item& item);
 // Items in an order that has every one after what it depends on. `plain` looks at a conditional
 // Merge as at any other node, and at the control inputs that tell in which branch a node lies.
 // Error: invalid_model where the graph has a cycle.

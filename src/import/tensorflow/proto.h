@@ -50,7 +50,8 @@ std::string dtype_name(DataType dtype);
 // Bytes per element; 0 for strings, resources, variants and unknown types.
 size_t dtype_size(DataType dtype);
 inline DataType base_dtype(DataType t) {
-  return static_cast<int32_t>(t) > 100 ? static_cast<DataType>(static_cast<int32_t>(t) - 100) : t;
+  const auto number = static_cast<int32_t>(t);
+  return number > 100 && number < 200 ? static_cast<DataType>(number - 100) : t;
 }
 
 struct ShapeProto {
