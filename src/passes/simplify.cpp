@@ -1,7 +1,9 @@
 // Local identities: what changes nothing, and pairs that are one op.
+#include <algorithm>
 #include <numeric>
 
 #include "passes/passes.h"
+#include "rewrite/match.h"
 
 namespace tenon {
 namespace {
@@ -17,6 +19,12 @@ Result<bool> drop_identity(Graph& graph, Node& node) {
   if (!node.is("identity")) return false;
   replace_node(graph, node, node.input(0));
   return true;
+}
+
+// Whether equal shapes mean equal sizes: every dimension is a number or a symbol.
+bool all_dims_named(const Shape& shape) {
+  if (!shape.ranked()) return false;
+  return std::ranges::all_of(shape.dims(), [](Dim d) { return d.known() || d.is_symbol(); });
 }
 
 // cast, reshape, squeeze, expand … whose result has the static type of its operand.
@@ -86,6 +94,23 @@ Result<bool> cancel_views(Graph& graph, Node& node) {
   return true;
 }
 
+// x * 1, x / 1, x + 0, x - 0 where the result has the type of x.
+Result<bool> drop_neutral(Graph& graph, Node& node) {
+  const bool scales = node.is("mul") || node.is("div");
+  if (!scales && !node.is("add") && !node.is("sub")) return false;
+  const bool commutes = node.is("mul") || node.is("add");
+  for (int side = 1; side >= (commutes ? 0 : 1); --side) {
+    Value* x = node.input(1 - side);
+    if (splat_value(node.input(side)) != (scales ? 1.0 : 0.0)) continue;
+    // Only then can the other side not have made the result larger.
+    const bool single = x->shape().ranked() && node.input(side)->shape().elements() == 1;
+    if (x->type() != node.output()->type() || !(single || all_dims_named(x->shape()))) continue;
+    replace_node(graph, node, x);
+    return true;
+  }
+  return false;
+}
+
 // concat(x) = x.
 Result<bool> drop_concat_of_one(Graph& graph, Node& node) {
   if (!node.is("concat") || node.input_count() != 1) return false;
@@ -114,6 +139,7 @@ Result<bool> solve_reshape(Graph& graph, Node& node) {
 constexpr Rule kRules[] = {
     {"drop-identity", "identity(x) = x", drop_identity},
     {"drop-same-type", "a cast, reshape or expand to the type it has already", drop_same_type},
+    {"drop-neutral", "x * 1, x / 1, x + 0, x - 0 = x", drop_neutral},
     {"drop-identity-transpose", "transpose(x, 0 1 2 …) = x", drop_identity_transpose},
     {"merge-transposes", "transpose(transpose(x, q), p) = transpose(x, q[p])", merge_transposes},
     {"merge-reshapes", "reshape(reshape(x)) = reshape(x)", merge_reshapes},
