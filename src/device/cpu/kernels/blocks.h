@@ -68,6 +68,40 @@ struct DepthwiseRow : WindowRow {
   Activation post;
 };
 
+// The 6x6 inputs of a tile of 4x4 outputs to the 36 values that are multiplied, channel by channel.
+// Inputs outside the given ranges count as zero and are not read.
+struct WinogradInput {
+  static constexpr int kSide = 6;
+  const float* x = nullptr;  // where input (0, 0) is, or would be
+  int64_t x_row = 0;
+  int64_t x_pixel = 0;
+  int row_begin = 0, row_end = kSide;
+  int column_begin = 0, column_end = kSide;
+  int64_t channels = 0;
+  float* v = nullptr;
+  int64_t v_frequency = 0;  // floats from one of the 36 to the next
+};
+
+// y = clip(the 36 products transformed back + bias + add), for `rows` x `columns` of 4x4 outputs.
+struct WinogradOutput {
+  static constexpr int kOut = 4;
+  const float* m = nullptr;  // whole vectors are read
+  int64_t m_frequency = 0;
+  int64_t channels = 0;
+  int rows = kOut;
+  int columns = kOut;
+  float* y = nullptr;
+  int64_t y_row = 0;
+  int64_t y_pixel = 0;
+  const float* bias = nullptr;
+  const float* add = nullptr;  // may be y; or null
+  int64_t add_row = 0;
+  int64_t add_pixel = 0;
+  float low = 0;
+  float high = 0;
+  Activation post;
+};
+
 struct PoolRow : WindowRow {
   bool average = false;
   float scale = 1;  // of the sum, for an average

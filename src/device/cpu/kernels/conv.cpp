@@ -12,6 +12,7 @@
 #include "device/cpu/kernels/pack.h"
 #include "device/cpu/kernels/slots.h"
 #include "device/cpu/kernels/windows.h"
+#include "device/cpu/kernels/winograd.h"
 
 namespace tenon::cpu {
 namespace {
@@ -393,6 +394,8 @@ constexpr ConvMethod kMethods[] = {
     {"depthwise", "depthwise", depthwise_refusal, depthwise_filter_floats, pack_depthwise,
      depthwise_scratch_bytes, run_depthwise},
     {"gemm", "panels", pointwise_refusal, panel_floats, pack_panels, no_scratch, run_pointwise},
+    {"winograd", "winograd", winograd_refusal, winograd_filter_floats, pack_winograd,
+     winograd_scratch_bytes, run_winograd},
     {"gemm_strip", "panels", strip_refusal, panel_floats, pack_panels, strip_scratch_bytes,
      run_strip},
     {"gemm_merged", "merged_panels", merged_refusal, merged_floats, pack_merged,

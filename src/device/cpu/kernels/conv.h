@@ -55,7 +55,7 @@ struct ConvMethod {
 };
 
 // All of them, best first. The last one takes everything.
-inline constexpr size_t kConvMethods = 5;
+inline constexpr size_t kConvMethods = 6;
 std::span<const ConvMethod> conv_methods();
 
 }  // namespace tenon::cpu

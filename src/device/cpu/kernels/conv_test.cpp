@@ -78,6 +78,7 @@ int check(const ConvCase& c) {
   p.bias = c.bias ? bias.data() : nullptr;
   const double length = static_cast<double>(taps * p.in_channels / p.groups);
   int ran = 0;
+  constexpr double kWinogradError = 4;  // times that of a plain sum
   for (const ConvMethod& method : conv_methods()) {
     if (method.refusal(p) != nullptr) continue;
     ++ran;
@@ -95,7 +96,9 @@ int check(const ConvCase& c) {
       const int64_t bytes = method.scratch_bytes(q, c.threads, *table);
       Scratch scratch(bytes);
       method.run(q, pool, scratch.get(), *table);
-      expect_near(y, expected, 2e-6 * std::sqrt(length + 1) + 1e-6, name_of(c, method, *table));
+      const double slack = method.name == std::string("winograd") ? kWinogradError : 1;
+      expect_near(y, expected, slack * (2e-6 * std::sqrt(length + 1) + 1e-6),
+                  name_of(c, method, *table));
       if (testing::Test::HasFatalFailure()) return ran;
     }
   }
@@ -203,6 +206,35 @@ TEST(Conv, DeepAndWide) {
     c.threads = threads;
     check(c);
   }
+}
+
+TEST(Conv, WinogradMatchesNaive) {
+  const ConvMethod* winograd = nullptr;
+  for (const ConvMethod& method : conv_methods())
+    if (method.name == std::string("winograd")) winograd = &method;
+  ASSERT_NE(winograd, nullptr);
+  int taken = 0;
+  for (int i = 0; i < 60; ++i) {
+    ConvCase c =
+        make_case({pick({12, 13, 22, 31}), pick({12, 15, 29})}, {3, 3}, 1, 1, pick({-1, 0, 1, 2}),
+                  pick({0, 1, 3}), pick({32, 40, 64, 77}), pick({16, 17, 32, 40, 96, 101}));
+    c.p.batch = pick({1, 1, 2});
+    c.bias = pick({0, 1}) != 0;
+    c.residual = pick({0, 1}) != 0;
+    c.in_place = c.residual && pick({0, 1}) != 0;
+    c.extra = pick({0, 3});
+    c.threads = static_cast<int>(pick({1, 2, 3}));
+    c.p.activation = pick_activation();
+    taken += winograd->refusal(c.p) == nullptr ? 1 : 0;
+    EXPECT_GE(check(c), 1);
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_GT(taken, 10);
+  // Worth it only for plain 3x3 with enough of everything.
+  EXPECT_NE(winograd->refusal(make_case({28, 28}, {3, 3}, 2, 1, 1, 1, 64, 64).p), nullptr);
+  EXPECT_NE(winograd->refusal(make_case({28, 28}, {3, 3}, 1, 2, 1, 1, 64, 64).p), nullptr);
+  EXPECT_NE(winograd->refusal(make_case({7, 7}, {3, 3}, 1, 1, 1, 1, 512, 512).p), nullptr);
+  EXPECT_NE(winograd->refusal(make_case({28, 28}, {3, 3}, 1, 1, 1, 1, 64, 64, 2).p), nullptr);
 }
 
 TEST(Conv, NothingToDo) {

@@ -14,6 +14,8 @@ namespace tenon::cpu {
 struct GemmBlock;
 struct DepthwiseRow;
 struct PoolRow;
+struct WinogradInput;
+struct WinogradOutput;
 struct LstmGates;
 struct GruGates;
 struct LayerNormRow;
@@ -35,6 +37,8 @@ struct KernelTable {
   void (*gemm_block)(const GemmBlock& block) = nullptr;
   void (*depthwise_row)(const DepthwiseRow& row) = nullptr;
   void (*pool_row)(const PoolRow& row) = nullptr;
+  void (*winograd_input)(const WinogradInput& tile) = nullptr;
+  void (*winograd_output)(const WinogradOutput& tile) = nullptr;
   // y[i] = sum over t < count of weights[t] * x[t][i], for i < n.
   void (*weighted_sum)(const float* const* x, const float* weights, int64_t count, float* y,
                        int64_t n) = nullptr;

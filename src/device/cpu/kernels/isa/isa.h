@@ -29,5 +29,6 @@ void fill_elementwise(KernelTable& table);
 void fill_rows(KernelTable& table);
 void fill_spatial(KernelTable& table);
 void fill_recurrent(KernelTable& table);
+void fill_winograd(KernelTable& table);
 
 }  // namespace tenon::cpu::TENON_ISA

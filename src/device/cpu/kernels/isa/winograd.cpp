@@ -1,0 +1,147 @@
+// The transforms of Winograd convolutions F(4x4, 3x3) at the points 0, ±3/4, ±3/2 and infinity:
+// their coefficients are exact, and the error is about a third of that of 0, ±1, ±2.
+#include "device/cpu/kernels/blocks.h"
+#include "device/cpu/kernels/isa/isa.h"
+#include "device/cpu/kernels/isa/simd.h"
+
+namespace tenon::cpu::TENON_ISA {
+namespace {
+
+constexpr int kSide = WinogradInput::kSide;
+constexpr int kOut = WinogradOutput::kOut;
+constexpr float kA = 0.75f, kB = 1.5f;
+constexpr float kA2 = kA * kA, kB2 = kB * kB;
+
+TENON_INLINE void transform_input(const Floats (&d)[kSide], Floats (&r)[kSide]) {
+  const Floats even_a = d[4] - kB2 * d[2], odd_a = kA * d[3] - kA * kB2 * d[1];
+  const Floats even_b = d[4] - kA2 * d[2], odd_b = kB * d[3] - kB * kA2 * d[1];
+  r[0] = kA2 * kB2 * d[0] - (kA2 + kB2) * d[2] + d[4];
+  r[1] = even_a + odd_a;
+  r[2] = even_a - odd_a;
+  r[3] = even_b + odd_b;
+  r[4] = even_b - odd_b;
+  r[5] = kA2 * kB2 * d[1] - (kA2 + kB2) * d[3] + d[5];
+}
+
+TENON_INLINE void transform_output(const Floats (&m)[kSide], Floats (&y)[kOut]) {
+  const Floats sum_a = m[1] + m[2], difference_a = m[1] - m[2];
+  const Floats sum_b = m[3] + m[4], difference_b = m[3] - m[4];
+  y[0] = m[0] + sum_a + sum_b;
+  y[1] = kA * difference_a + kB * difference_b;
+  y[2] = kA2 * sum_a + kB2 * sum_b;
+  y[3] = kA * kA2 * difference_a + kB * kB2 * difference_b + m[5];
+}
+
+TENON_INLINE Floats load_lanes(const float* p, int lanes) {
+  return lanes == kLanes ? load(p) : load_part(p, lanes);
+}
+TENON_INLINE void store_lanes(float* p, Floats x, int lanes) {
+  if (lanes == kLanes)
+    store(p, x);
+  else
+    store_part(p, x, lanes);
+}
+
+// kWhole: all inputs are there and all lanes are used.
+template <bool kWhole>
+TENON_INLINE void input_lanes(const WinogradInput& w, int64_t c, int lanes) {
+  Floats t[kSide][kSide];
+#pragma GCC unroll 6
+  for (int j = 0; j < kSide; ++j) {
+    Floats d[kSide], r[kSide];
+#pragma GCC unroll 6
+    for (int i = 0; i < kSide; ++i) {
+      const float* x = w.x + i * w.x_row + j * w.x_pixel + c;
+      if constexpr (kWhole) {
+        d[i] = load(x);
+      } else {
+        const bool inside =
+            i >= w.row_begin && i < w.row_end && j >= w.column_begin && j < w.column_end;
+        d[i] = inside ? load_lanes(x, lanes) : Floats{};
+      }
+    }
+    transform_input(d, r);
+#pragma GCC unroll 6
+    for (int i = 0; i < kSide; ++i) t[i][j] = r[i];
+  }
+  float* v = w.v + c;
+#pragma GCC unroll 6
+  for (int i = 0; i < kSide; ++i) {
+    Floats r[kSide];
+    transform_input(t[i], r);
+#pragma GCC unroll 6
+    for (int j = 0; j < kSide; ++j, v += w.v_frequency) {
+      if constexpr (kWhole)
+        store(v, r[j]);
+      else
+        store_lanes(v, r[j], lanes);
+    }
+  }
+}
+
+template <bool kEdge>
+void input_tile(const WinogradInput& w) {
+  int64_t c = 0;
+  for (; c + kLanes <= w.channels; c += kLanes) input_lanes<!kEdge>(w, c, kLanes);
+  if (c < w.channels) input_lanes<false>(w, c, static_cast<int>(w.channels - c));
+}
+
+void winograd_input(const WinogradInput& w) {
+  const bool whole =
+      w.row_begin == 0 && w.row_end == kSide && w.column_begin == 0 && w.column_end == kSide;
+  if (whole)
+    input_tile<false>(w);
+  else
+    input_tile<true>(w);
+}
+
+template <bool kWhole>
+TENON_INLINE void output_lanes(const WinogradOutput& w, int64_t c, int lanes) {
+  Floats t[kOut][kSide];
+#pragma GCC unroll 6
+  for (int j = 0; j < kSide; ++j) {
+    Floats m[kSide], y[kOut];
+#pragma GCC unroll 6
+    for (int i = 0; i < kSide; ++i) m[i] = load(w.m + (i * kSide + j) * w.m_frequency + c);
+    transform_output(m, y);
+#pragma GCC unroll 4
+    for (int i = 0; i < kOut; ++i) t[i][j] = y[i];
+  }
+  const Floats low = splat(w.low), high = splat(w.high);
+  Floats bias{};
+  if (w.bias != nullptr) bias = kWhole ? load(w.bias + c) : load_part(w.bias + c, lanes);
+  for (int i = 0; i < w.rows; ++i) {
+    Floats y[kOut];
+    transform_output(t[i], y);
+#pragma GCC unroll 4
+    for (int j = 0; j < kOut; ++j) {
+      if (j >= w.columns) break;
+      Floats x = y[j] + bias;
+      float* const out = w.y + i * w.y_row + j * w.y_pixel + c;
+      if (w.add != nullptr) {
+        const float* const add = w.add + i * w.add_row + j * w.add_pixel + c;
+        x += kWhole ? load(add) : load_part(add, lanes);
+      }
+      x = clip(x, low, high);
+      if constexpr (kWhole)
+        store(out, x);
+      else
+        store_part(out, x, lanes);
+    }
+  }
+}
+
+void winograd_output(const WinogradOutput& w) {
+  int64_t c = 0;
+  for (; c + kLanes <= w.channels; c += kLanes) output_lanes<true>(w, c, kLanes);
+  if (c < w.channels) output_lanes<false>(w, c, static_cast<int>(w.channels - c));
+}
+
+}  // namespace
+
+void fill_winograd(KernelTable& table) {
+  table.winograd_input = winograd_input;
+  table.winograd_output = winograd_output;
+}
+
+}  // namespace tenon::cpu::TENON_ISA
