@@ -189,6 +189,7 @@ class Runner {
         cpu::choose_kernel({*step.op, types, results, constants, machine_.packs,
                             machine_.pool.threads(), step.regions.empty() ? nullptr : &region});
     if (choice.kernel == nullptr) return {};
+    machine_.packs.fill_pending(machine_.pool);
     for (size_t i = 0; i < step.outputs.size(); ++i)
       if (!results[i].is_none())
         value(step.outputs[i]) = TRY(Tensor::allocate(results[i].dtype, results[i].shape.sizes()));
@@ -300,6 +301,7 @@ Result<std::unique_ptr<Execution>> make_execution(const Plan& plan) {
 
 Status run_plan(Plan& plan, std::span<const Tensor> inputs, std::span<Tensor> outputs,
                 const Machine& machine, int64_t* times_ns) {
+  machine.packs.fill_pending(machine.pool);
   auto execution = plan.take_execution();
   if (execution == nullptr) execution = TRY(make_execution(plan));
   TRY(Runner(plan, *execution, machine).run(inputs, outputs, times_ns));

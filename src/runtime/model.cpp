@@ -166,9 +166,12 @@ Status check_buffers(const FunctionState& function, const Plan& plan,
 }  // namespace
 
 Result<Model> Model::load(const std::string& path, LoadOptions options) {
-  auto file = TRY(read_model_file(path, {.verify_weights = options.verify}));
-  auto state = make_state(std::move(file), options);
+  const auto mapping = TRY(MappedFile::open(path));
+  auto file = read_model({mapping->bytes(), mapping}, {.verify_weights = options.verify});
+  if (!file.ok()) return std::move(file).error().at(path);
+  auto state = make_state(std::move(*file), options);
   if (!state.ok()) return std::move(state).error().at(path);
+  (*state)->packs.release_pages_of(mapping->bytes());
   return Model(std::move(*state));
 }
 

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <random>
 
@@ -93,6 +95,7 @@ void check(const Case& c) {
     for (Tensor& t : outputs) out.push_back(&t);
     const auto scratch = allocate_aligned(static_cast<size_t>(choice.kernel->scratch_bytes()));
     ThreadPool pool(threads);
+    packs.fill_pending(pool);
     const Status status = choice.kernel->run({in, out, pool, scratch.get()});
     ASSERT_TRUE(status.ok()) << what << ": " << status.error().to_string();
     for (size_t i = 0; i < outputs.size(); ++i) {
@@ -149,6 +152,34 @@ TEST(PackStore, TellsConstantsOfOneAddressApart) {
   EXPECT_NE(packed(DType::f32, {8, 12}, "rows"), first);
   EXPECT_NE(packed(DType::f16, {8, 12}, "panels"), packed(DType::bf16, {8, 12}, "panels"));
   EXPECT_EQ(packs.bytes(), 5 * 96 * 4);
+}
+
+TEST(PackStore, FillsWhatIsPendingOnce) {
+  PackStore packs;
+  ThreadPool pool(2);
+  std::atomic<int> fills = 0;
+  std::vector<Tensor> constants;
+  std::vector<PackStore::Packed> packed;
+  const int64_t sizes[] = {1, 100'000, 33, 9'000'000, 70'000};
+  for (int round = 0; round < 2; ++round)
+    for (size_t i = 0; i < std::size(sizes); ++i) {
+      if (round == 0) constants.push_back(Tensor::zeros(DType::f32, std::vector{sizes[i]}).value());
+      const auto fill = [&, i](float* out) {
+        ++fills;
+        std::fill_n(out, sizes[i], static_cast<float>(i));
+      };
+      packed.push_back(packs.get(constants[i], "same", sizes[i], fill));
+      EXPECT_EQ(packs.get(constants[i], "same", sizes[i], fill), packed.back());
+      if (round == 1) {
+        EXPECT_EQ(packed[i], packed.back());
+      }
+      if (i == 2) packs.fill_pending(pool);
+    }
+  packs.fill_pending(pool);
+  EXPECT_EQ(fills, 5);
+  for (size_t i = 0; i < std::size(sizes); ++i)
+    EXPECT_EQ(std::count(packed[i].get(), packed[i].get() + sizes[i], static_cast<float>(i)),
+              sizes[i]);
 }
 
 TEST(KernelsAgainstReference, Convolutions) {

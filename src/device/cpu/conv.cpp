@@ -63,8 +63,9 @@ class ConvKernel final : public Kernel {
     }
     const float* filter = s.constants[1]->data<float>();
     const std::string kind = std::string(chosen.layout) + "/" + std::to_string(p_.groups);
-    packed_ = s.packs.get(*s.constants[1], kind, chosen.filter_floats(p_),
-                          [&](float* out) { chosen.pack_filter(p_, filter, out); });
+    packed_ =
+        s.packs.get(*s.constants[1], kind, chosen.filter_floats(p_),
+                    [&chosen, p = p_, filter](float* out) { chosen.pack_filter(p, filter, out); });
     p_.filter = packed_.get();
   }
   int64_t scratch_bytes() const override { return filter_bytes_ + scratch_; }

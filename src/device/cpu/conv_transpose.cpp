@@ -57,7 +57,7 @@ class ConvTransposeKernel final : public Kernel {
            {p.stride[d], p.dilation[d], p.pad_begin[d], std::min(p.stride[d], p.out[d])})
         kind += "," + std::to_string(v);
     packed_ = s.packs.get(*s.constants[1], kind, plan_.filter_floats(),
-                          [&](float* out) { plan_.pack_filter(filter, out); });
+                          [plan = plan_, filter](float* out) { plan.pack_filter(filter, out); });
   }
   int64_t scratch_bytes() const override { return scratch_; }
   Status run(const RunContext& c) const override {

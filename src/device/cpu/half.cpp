@@ -40,7 +40,7 @@ class WidenedKernel final : public Kernel {
       if (s.constants[i] == nullptr) continue;
       const Tensor& half = *s.constants[i];
       auto floats =
-          s.packs.get(half, "f32", half.elements(), [&](float* out) { widen(half, out); });
+          s.packs.get_filled(half, "f32", half.elements(), [&](float* out) { widen(half, out); });
       widened[i] = Tensor::view(DType::f32, half.dims(), floats.get(), floats);
       constants[i] = &widened[i];
     }

@@ -1,27 +1,111 @@
 #include "device/cpu/kernel.h"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <functional>
 
 #include "base/bytes.h"
 #include "device/cpu/candidates.h"
 
 namespace tenon::cpu {
 
-PackStore::Packed PackStore::get(const Tensor& constant, std::string_view layout, int64_t floats,
-                                 const std::function<void(float*)>& fill) {
-  const std::lock_guard lock(mutex_);
+namespace {
+
+constexpr size_t kSlabBytes = size_t{32} << 20;
+// Smaller forms are allocated on their own: a page of a slab is large.
+constexpr size_t kMinSlabbed = size_t{256} << 10;
+
+// Gives back the whole pages of a constant in a mapped file: the packed form is read from now on.
+void release_pages(Bytes bytes) {
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<uintptr_t>(bytes.data()) + page - 1) / page * page;
+  const auto end = reinterpret_cast<uintptr_t>(bytes.data() + bytes.size()) / page * page;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+}  // namespace
+
+std::shared_ptr<std::byte> PackStore::allocate(size_t size) {
+  if (size < kMinSlabbed) return allocate_aligned(size);
+  const size_t rounded = (size + 63) / 64 * 64;
+  if (rounded > slab_size_ - slab_used_) {
+    slab_size_ = std::max(kSlabBytes, rounded);
+    slab_ = allocate_aligned(slab_size_);
+    slab_used_ = 0;
+    if (slab_ == nullptr) {
+      slab_size_ = 0;
+      return nullptr;
+    }
+  }
+  std::shared_ptr<std::byte> room(slab_, slab_.get() + slab_used_);
+  slab_used_ += rounded;
+  return room;
+}
+
+PackStore::Entry& PackStore::entry(const Tensor& constant, std::string_view layout,
+                                   int64_t floats) {
   // The file holds equal bytes once: the address alone does not tell a constant.
-  Packed& entry =
+  Entry& entry =
       packed_[{constant.raw(), fmt::format("{} of {}", layout, constant.type().to_string())}];
-  if (entry == nullptr) {
+  if (entry.values == nullptr) {
     const size_t size = static_cast<size_t>(floats) * sizeof(float);
-    auto storage = allocate_aligned(size);
-    auto* values = reinterpret_cast<float*>(storage.get());
-    fill(values);
-    entry = Packed(storage, values);
+    const auto storage = allocate(size);
+    entry.values = Packed(storage, reinterpret_cast<const float*>(storage.get()));
+    entry.constant = constant;
     bytes_ += static_cast<int64_t>(size);
   }
   return entry;
+}
+
+void PackStore::fill(Entry& entry) {
+  entry.fill(const_cast<float*>(entry.values.get()));
+  entry.fill = nullptr;
+  const Bytes bytes{static_cast<const std::byte*>(entry.constant.raw()),
+                    entry.constant.byte_size()};
+  if (bytes.data() >= mapped_.data() && bytes.data() < mapped_.data() + mapped_.size())
+    release_pages(bytes);
+}
+
+PackStore::Packed PackStore::get(const Tensor& constant, std::string_view layout, int64_t floats,
+                                 Fill fill) {
+  const std::lock_guard lock(mutex_);
+  const size_t known = packed_.size();
+  Entry& found = entry(constant, layout, floats);
+  if (packed_.size() > known) {
+    found.fill = std::move(fill);
+    pending_.push_back(&found);
+    has_pending_ = true;
+  }
+  return found.values;
+}
+
+PackStore::Packed PackStore::get_filled(const Tensor& constant, std::string_view layout,
+                                        int64_t floats, const Fill& fill) {
+  const std::lock_guard lock(mutex_);
+  const size_t known = packed_.size();
+  Entry& found = entry(constant, layout, floats);
+  if (packed_.size() > known) fill(const_cast<float*>(found.values.get()));
+  return found.values;
+}
+
+void PackStore::fill_pending(ThreadPool& pool) {
+  if (!has_pending_.load(std::memory_order_acquire)) return;
+  const std::lock_guard lock(mutex_);
+  // The largest first, so that the threads end together.
+  std::ranges::sort(pending_, std::greater(),
+                    [](const Entry* e) { return e->constant.byte_size(); });
+  pool.parallel_for(static_cast<int64_t>(pending_.size()),
+                    [&](int64_t i) { fill(*pending_[static_cast<size_t>(i)]); });
+  pending_.clear();
+  has_pending_.store(false, std::memory_order_release);
+}
+
+void PackStore::release_pages_of(Bytes bytes) {
+  const std::lock_guard lock(mutex_);
+  mapped_ = bytes;
 }
 
 int64_t PackStore::bytes() const {

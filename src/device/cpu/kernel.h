@@ -2,6 +2,7 @@
 // the list of candidates one is chosen from. Where none applies the op's reference evaluation runs.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -12,6 +13,7 @@
 #include <tuple>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/result.h"
 #include "base/thread_pool.h"
 #include "ops/op.h"
@@ -22,16 +24,42 @@ namespace tenon::cpu {
 class PackStore {
  public:
   using Packed = std::shared_ptr<const float>;
-  // The packed form `layout` of a constant; made by `fill` on first use. `layout` names all that
-  // decides the form besides the constant's type: equal bytes under other dims are another form.
-  Packed get(const Tensor& constant, std::string_view layout, int64_t floats,
-             const std::function<void(float*)>& fill);
+  using Fill = std::function<void(float*)>;
+  // Room for the packed form `layout` of a constant, which `fill` makes from the constant's bytes
+  // on the next fill_pending(): that must come before the first use, and `fill` may refer to
+  // nothing else that is gone by then. `layout` names all that decides the form besides the
+  // constant's type: equal bytes under other dims are another form.
+  Packed get(const Tensor& constant, std::string_view layout, int64_t floats, Fill fill);
+  // The same, filled at once where it was not yet.
+  Packed get_filled(const Tensor& constant, std::string_view layout, int64_t floats,
+                    const Fill& fill);
+  // Fills what was asked for; returns when it is all there, whoever asked. Cheap when there is
+  // nothing to do.
+  void fill_pending(ThreadPool& pool);
   int64_t bytes() const;
 
+  // Pages of the mapped file `bytes` are given back once the constants in them are packed.
+  void release_pages_of(Bytes bytes);
+
  private:
+  struct Entry {
+    Packed values;
+    Tensor constant;  // what the key's address stands for
+    Fill fill;        // while pending
+  };
+  Entry& entry(const Tensor& constant, std::string_view layout, int64_t floats);
+  std::shared_ptr<std::byte> allocate(size_t size);
+  void fill(Entry& entry);
+
   mutable std::mutex mutex_;
-  std::map<std::pair<const void*, std::string>, Packed> packed_;
+  std::map<std::pair<const void*, std::string>, Entry> packed_;
+  std::vector<Entry*> pending_;
+  std::atomic<bool> has_pending_ = false;
   int64_t bytes_ = 0;
+  // Larger forms lie side by side, in pages as large as the system has.
+  std::shared_ptr<std::byte> slab_;
+  size_t slab_size_ = 0, slab_used_ = 0;
+  Bytes mapped_;
 };
 
 // The sub-graph of a `fused` step; its values are numbered.
