@@ -114,7 +114,7 @@ void multiply(const ConvParams& p, const Plan& plan, int64_t first, int64_t tile
   const int64_t panels = ceil_div(std::min(kColumns, p.out_channels - channel), kPanelColumns);
   GemmBlock block;
   block.m = tiles;
-  block.n = panels * kPanelColumns;
+  block.n = block.next_columns = panels * kPanelColumns;
   block.lda = block.run = p.in_channels;
   block.b_panel_stride = p.in_channels * kPanelColumns;
   block.ldc = kColumns;
@@ -166,16 +166,18 @@ const char* winograd_refusal(const ConvParams& p) {
     if (p.stride[d] != 1 || p.dilation[d] != 1) return "strided or dilated";
   if (p.in_channels < 2 * kPanelColumns || p.out_channels < kPanelColumns)
     return "few channels: the transforms would cost more than they save";
-  // In cycles: two vectors of sixteen multiplied, the transforms, and filters read from memory.
+  // In cycles: two vectors of sixteen multiplied, while filters come from memory; the transforms.
+  constexpr double kBytesPerCycle = 7, kTransform = 180;
   const Plan plan = plan_of(p, 1, 12);
   const double in = static_cast<double>(p.in_channels) / 16;
   const double out = static_cast<double>(ceil_div(p.out_channels, kPanelColumns));
   const double tiles = static_cast<double>(plan.tiles);
   const double pixels = static_cast<double>(p.batch * p.out[1] * p.out[2]);
-  const double reads = 16 * 16 * 4 / 5.0 * in * out;
-  const double direct = 9 * pixels * in * out * 8 + 9 * reads;
-  const double here = 36 * tiles * in * out * 8 + tiles * 350 * (in + out) + 36 * reads;
-  return here < 0.7 * direct ? nullptr : "too few pixels to pay for larger filters";
+  const double read = 16 * 16 * 4 / kBytesPerCycle;
+  const double direct = 9 * in * out * std::max(8 * pixels, read);
+  const double here =
+      kFrequencies * in * out * std::max(8 * tiles, read) + kTransform * tiles * (in + out);
+  return here < 0.75 * direct ? nullptr : "too few pixels to pay for larger filters";
 }
 
 int64_t winograd_filter_floats(const ConvParams& p) {

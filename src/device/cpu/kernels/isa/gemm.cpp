@@ -155,8 +155,8 @@ void gemm_block(const GemmBlock& block) {
       }
       // The first tiles of rows fetch the next panels, one each, while they compute.
       const int64_t panel = kColumns / kPanelColumns + row / kRows;
-      const bool fetches =
-          row < kRows * (kColumns / kPanelColumns) && column + panel * kPanelColumns < block.n;
+      const bool fetches = row < kRows * (kColumns / kPanelColumns) &&
+                           column + panel * kPanelColumns < block.n + block.next_columns;
       tile.ahead = fetches ? panel * block.b_panel_stride : 0;
       functions[rows - 1](block, tile, row, column, columns);
       if (block.post.kind != ActivationKind::kNone)
