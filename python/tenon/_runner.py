@@ -46,6 +46,7 @@ class Runner:
         self.inputs: tuple[Port, ...] = tuple(Port(*port) for port in self._function.inputs())
         self.outputs: tuple[Port, ...] = tuple(Port(*port) for port in self._function.outputs())
         self._positions = {_bare(port.name): i for i, port in enumerate(self.inputs)}
+        self._input_names = [port.name for port in self.inputs]
         self._output_names = [port.name for port in self.outputs]
 
     @property
@@ -68,7 +69,7 @@ class Runner:
         writable arrays that receive outputs without another copy.
         """
         if len(inputs) == 1 and isinstance(inputs[0], Mapping):
-            operands = self._by_name({**inputs[0], **named})
+            operands = self._by_name({**inputs[0], **named} if named else inputs[0])
         elif inputs:
             operands = self._by_position(inputs, named)
         else:
@@ -89,6 +90,11 @@ class Runner:
         return self._by_name({**given, **named})
 
     def _by_name(self, named: Mapping[str, Any]) -> list[Any]:
+        if len(named) == len(self._input_names):
+            try:  # the names as they are: a microsecond less
+                return [named[name] for name in self._input_names]
+            except KeyError:
+                pass
         operands: list[Any] = [_MISSING] * len(self.inputs)
         for name, array in named.items():
             position = self._positions.get(_bare(name)) if isinstance(name, str) else None
