@@ -108,7 +108,8 @@ def _source(model: Any) -> Union[str, bytes, bytearray, memoryview]:
     if isinstance(model, (bytes, bytearray, memoryview)):
         return model
     if hasattr(model, "SerializeToString"):
-        return model.SerializeToString()
+        serialized: bytes = model.SerializeToString()
+        return serialized
     path = os.fspath(model)
     return os.fsdecode(path)
 

@@ -78,14 +78,28 @@ std::shared_ptr<std::byte> allocate_aligned(size_t size) {
 }
 
 Status write_file_atomically(const std::string& path, std::span<const Bytes> parts) {
+  const auto write_parts = [&](int fd) -> Status {
+    for (const Bytes part : parts) TRY(write_all(fd, part, path));
+    return {};
+  };
+  struct stat info {};
+  const bool exists = ::stat(path.c_str(), &info) == 0;
+  if (exists && S_ISDIR(info.st_mode))
+    return invalid_argument(
+        fmt::format("'{}' is a folder; give the name of the file to write", path));
+  if (exists && !S_ISREG(info.st_mode)) {  // a device or pipe must not be replaced
+    const Descriptor file{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
+    return file.fd < 0 ? Status(errno_error("open", path)) : write_parts(file.fd);
+  }
   std::string temporary = path + ".tmp-XXXXXX";
   const Descriptor file{::mkostemp(temporary.data(), O_CLOEXEC)};
-  if (file.fd < 0) return errno_error("create", path);
-  Status status;
-  for (const Bytes part : parts) {
-    status = write_all(file.fd, part, path);
-    if (!status.ok()) break;
+  if (file.fd < 0) {
+    const size_t slash = path.rfind('/');
+    if (errno != ENOENT || slash == std::string::npos) return errno_error("create", path);
+    return io_error(fmt::format("cannot create '{}': there is no folder '{}'; make it first", path,
+                                path.substr(0, slash)));
   }
+  Status status = write_parts(file.fd);
   if (status.ok() && ::fchmod(file.fd, 0644) != 0) status = errno_error("set the mode of", path);
   if (status.ok() && ::fsync(file.fd) != 0) status = errno_error("sync", path);
   if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0)

@@ -54,7 +54,7 @@ struct Blob {
 std::shared_ptr<std::byte> allocate_aligned(size_t size);
 
 // Writes the file under a temporary name beside it, syncs, and renames: readers see the old file
-// or the whole new one, and a failure leaves nothing behind.
+// or the whole new one, a failure leaves nothing behind. A device is written to where it is.
 Status write_file_atomically(const std::string& path, std::span<const Bytes> parts);
 Status write_file_atomically(const std::string& path, Bytes content);
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/nearest.h"
 #include "passes/passes.h"
 
 namespace tenon {
@@ -34,26 +35,6 @@ Error unsupported_nodes(const ImportReport& report) {
       fmt::format("{} nodes of the model have no mapping:{}\n  run `tenon check MODEL` for "
                   "the whole list; cut the graph with --outputs to leave them out",
                   shown, list));
-}
-
-Status check_options(const CompileOptions& options) {
-  if (options.target != "cpu")
-    return unsupported(
-        fmt::format("target '{}' is not there; this version compiles for: cpu", options.target));
-  if (options.precision != "fp32" && options.precision != "force_float32")
-    return unsupported(
-        fmt::format("precision '{}' is not there; this version compiles: fp32", options.precision));
-  for (const std::string& name : options.disabled) {
-    const auto named = [&](const auto& x) { return x.name == name; };
-    const std::vector<Rule> rules = all_rules();
-    if (std::ranges::any_of(all_passes(), named) || std::ranges::any_of(rules, named)) continue;
-    std::string names;
-    for (const Pass& p : all_passes()) names += std::string(p.name) + " ";
-    for (const Rule& r : rules) names += std::string(r.name) + " ";
-    return invalid_argument(
-        fmt::format("there is no rule '{}' to disable; there are: {}", name, names));
-  }
-  return {};
 }
 
 // What `tenon explain` prints of the passes: per rule and place "rule TAB nodes TAB bytes TAB
@@ -101,6 +82,24 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
 }
 
 }  // namespace
+
+Status check_options(const CompileOptions& options) {
+  if (options.target != "cpu")
+    return unsupported(
+        fmt::format("target '{}' is not there; this version compiles for: cpu", options.target));
+  if (options.precision != "fp32" && options.precision != "force_float32")
+    return unsupported(
+        fmt::format("precision '{}' is not there; this version compiles: fp32", options.precision));
+  std::vector<std::string> names;
+  for (const Pass& p : all_passes()) names.emplace_back(p.name);
+  for (const Rule& r : all_rules()) names.emplace_back(r.name);
+  for (const std::string& name : options.disabled)
+    if (std::ranges::find(names, name) == names.end())
+      return invalid_argument(
+          fmt::format("there is no rule '{}' to disable{}; `tenon docs rules` lists all", name,
+                      did_you_mean(name, names)));
+  return {};
+}
 
 Result<ImportedModel> import_model(const std::string& path, const ImportOptions& options) {
   if (is_directory(path)) return tf::import_tensorflow(path, options);

@@ -50,6 +50,9 @@ Result<ImportedModel> import_text(std::string_view text, std::string_view file,
 // An ONNX or GraphDef file held in memory.
 Result<ImportedModel> import_model(Blob blob, const ImportOptions& options);
 
+// The error compile_model would give for the target, the precision and the rules switched off.
+Status check_options(const CompileOptions& options);
+
 Result<Compiled> compile_model(const std::string& path, const CompileOptions& options);
 Result<Compiled> compile_model(Blob blob, const CompileOptions& options);
 

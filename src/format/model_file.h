@@ -71,4 +71,19 @@ struct ReadOptions {
 Result<FileModel> read_model(Blob file, const ReadOptions& options = {});
 Result<FileModel> read_model_file(const std::string& path, const ReadOptions& options = {});
 
+// The outer layer of a file, for `tenon inspect`.
+struct FileSection {
+  uint32_t kind;
+  bool required;  // a reader that does not know the kind must refuse the file
+  uint64_t offset, size, hash;
+};
+struct FileLayout {
+  uint16_t major, minor;
+  std::vector<FileSection> sections;
+};
+// Checks the header and the table, not the sections.
+Result<FileLayout> read_layout(Bytes file);
+// "metadata", "weights"; "unknown" for the kinds this version does not know.
+std::string_view section_name(uint32_t kind);
+
 }  // namespace tenon

@@ -25,33 +25,14 @@ struct Sections {
 };
 
 Result<Sections> read_container(Bytes file, const ReadOptions& options) {
-  container::Header header{};
-  if (file.size() < sizeof header || std::memcmp(file.data(), container::kMagic, 8) != 0)
-    return invalid_model("this is not a .tenon file; make one with `tenon compile MODEL -o FILE`");
-  std::memcpy(&header, file.data(), sizeof header);
-  if (header.major > kFormatMajor)
-    return unsupported(fmt::format(
-        "the file has format {}.{}, this runtime reads up to {}.x; update the runtime, or "
-        "compile the model with the older compiler",
-        header.major, header.minor, kFormatMajor));
-  const uint64_t head_size =
-      sizeof header + uint64_t{header.section_count} * sizeof(container::Section);
-  if (header.section_count > container::kMaxSections || head_size > file.size())
-    return corrupt("its section table is cut off");
-  std::vector<std::byte> head(file.begin(), file.begin() + static_cast<int64_t>(head_size));
-  std::memset(head.data() + offsetof(container::Header, header_hash), 0, sizeof header.header_hash);
-  if (hash64(head) != header.header_hash) return corrupt("the checksum of its header is wrong");
+  const FileLayout layout = TRY(read_layout(file));
   Sections result;
-  for (uint32_t i = 0; i < header.section_count; ++i) {
-    container::Section s{};
-    std::memcpy(&s, file.data() + sizeof header + i * sizeof s, sizeof s);
-    if (s.offset % container::kAlignment != 0 || s.offset > file.size() ||
-        s.size > file.size() - s.offset)
-      return corrupt(fmt::format("section {} ends beyond the end of the file", i));
+  for (size_t i = 0; i < layout.sections.size(); ++i) {
+    const FileSection& s = layout.sections[i];
     const Bytes bytes = file.subspan(s.offset, s.size);
     const bool weights = s.kind == container::kWeights;
     if (!weights && s.kind != container::kMetadata) {
-      if ((s.flags & container::kRequired) == 0) continue;
+      if (!s.required) continue;
       return unsupported(fmt::format(
           "the file needs a section of kind {} that this runtime does not know", s.kind));
     }
@@ -282,6 +263,42 @@ class Decoder {
 };
 
 }  // namespace
+
+Result<FileLayout> read_layout(Bytes file) {
+  container::Header header{};
+  if (file.size() < sizeof header || std::memcmp(file.data(), container::kMagic, 8) != 0)
+    return invalid_model("this is not a .tenon file; make one with `tenon compile MODEL -o FILE`");
+  std::memcpy(&header, file.data(), sizeof header);
+  if (header.major > kFormatMajor)
+    return unsupported(fmt::format(
+        "the file has format {}.{}, this runtime reads up to {}.x; update the runtime, or "
+        "compile the model with the older compiler",
+        header.major, header.minor, kFormatMajor));
+  const uint64_t head_size =
+      sizeof header + uint64_t{header.section_count} * sizeof(container::Section);
+  if (header.section_count > container::kMaxSections || head_size > file.size())
+    return corrupt("its section table is cut off");
+  std::vector<std::byte> head(file.begin(), file.begin() + static_cast<int64_t>(head_size));
+  std::memset(head.data() + offsetof(container::Header, header_hash), 0, sizeof header.header_hash);
+  if (hash64(head) != header.header_hash) return corrupt("the checksum of its header is wrong");
+  FileLayout layout{header.major, header.minor, {}};
+  for (uint32_t i = 0; i < header.section_count; ++i) {
+    container::Section s{};
+    std::memcpy(&s, file.data() + sizeof header + i * sizeof s, sizeof s);
+    if (s.offset % container::kAlignment != 0 || s.offset > file.size() ||
+        s.size > file.size() - s.offset)
+      return corrupt(fmt::format("section {} ends beyond the end of the file", i));
+    layout.sections.push_back(
+        {s.kind, (s.flags & container::kRequired) != 0, s.offset, s.size, s.hash});
+  }
+  return layout;
+}
+
+std::string_view section_name(uint32_t kind) {
+  return kind == container::kMetadata  ? "metadata"
+         : kind == container::kWeights ? "weights"
+                                       : "unknown";
+}
 
 Result<FileModel> read_model(Blob file, const ReadOptions& options) {
   const Sections sections = TRY(read_container(file.bytes, options));

@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <vector>
+
+#include "base/utf8.h"
 
 namespace tenon {
 namespace {
@@ -13,11 +16,11 @@ struct NpyType {
   DType dtype;
   std::string_view descr;
 };
-constexpr NpyType kTypes[] = {{DType::f32, "<f4"}, {DType::f64, "<f8"},  {DType::f16, "<f2"},
-                              {DType::i8, "|i1"},  {DType::i16, "<i2"},  {DType::i32, "<i4"},
-                              {DType::i64, "<i8"}, {DType::u8, "|u1"},   {DType::u16, "<u2"},
-                              {DType::u32, "<u4"}, {DType::u64, "<u8"},  {DType::boolean, "|b1"},
-                              {DType::c64, "<c8"}, {DType::c128, "<c16"}};
+constexpr NpyType kTypes[] = {
+    {DType::f32, "<f4"}, {DType::f64, "<f8"},   {DType::f16, "<f2"}, {DType::i8, "|i1"},
+    {DType::i16, "<i2"}, {DType::i32, "<i4"},   {DType::i64, "<i8"}, {DType::u8, "|u1"},
+    {DType::u16, "<u2"}, {DType::u32, "<u4"},   {DType::u64, "<u8"}, {DType::boolean, "|b1"},
+    {DType::c64, "<c8"}, {DType::c128, "<c16"}, {DType::bf16, "<V2"}};  // as ml_dtypes saves it
 
 // The text after `'key': ` in the header's dictionary.
 std::string_view header_value(std::string_view header, std::string_view key) {
@@ -64,6 +67,33 @@ Result<Tensor> to_c_order(const Tensor& t) {
   return out;
 }
 
+// "S5": cells of so many bytes; "U5": of so many UTF-32 code points, which become UTF-8. Both are
+// padded with zeros.
+Result<Tensor> parse_strings(std::string_view descr, std::span<const int64_t> dims, Bytes data) {
+  size_t width = 0;
+  const bool wide = descr[0] == 'U';
+  std::from_chars(descr.data() + 1, descr.data() + descr.size(), width);
+  if (width == 0 || width > (size_t{1} << 32))
+    return invalid_argument("the header's strings have no length");
+  if (wide) width *= sizeof(uint32_t);
+  const int64_t n = TRY(checked_elements(dims, std::max<size_t>(width, sizeof(std::string))));
+  if (static_cast<size_t>(n) * width > data.size()) return invalid_argument("the data is cut off");
+  Tensor t = TRY(Tensor::allocate(DType::string, dims));
+  for (int64_t i = 0; i < n; ++i) {
+    const Bytes cell = data.subspan(static_cast<size_t>(i) * width, width);
+    std::string& text = t.mutable_data<std::string>()[i];
+    if (!wide) {
+      text = as_text(cell).substr(0, as_text(cell).find_last_not_of('\0') + 1);
+      continue;
+    }
+    std::vector<uint32_t> points(width / sizeof(uint32_t));
+    std::memcpy(points.data(), cell.data(), width);
+    while (!points.empty() && points.back() == 0) points.pop_back();
+    for (const uint32_t point : points) utf8::append(text, point < 0x110000 ? point : 0xFFFD);
+  }
+  return t;
+}
+
 Result<Tensor> parse(const std::shared_ptr<const MappedFile>& file) {
   const Bytes bytes = file->bytes();
   if (bytes.size() < 12 || as_text(bytes.first(6)) != "\x93NUMPY")
@@ -80,22 +110,17 @@ Result<Tensor> parse(const std::shared_ptr<const MappedFile>& file) {
   if (!descr.starts_with('\'') || quote == std::string_view::npos || quote < 3)
     return invalid_argument("the header names no type");
   descr = descr.substr(1, quote - 1);
-  if (descr.starts_with("|S") || descr.starts_with("S")) {
-    size_t width = 0;
-    const std::string_view digits = descr.substr(descr.find('S') + 1);
-    std::from_chars(digits.data(), digits.data() + digits.size(), width);
-    if (width == 0) return invalid_argument("the header's strings have no length");
-    const int64_t n = TRY(checked_elements(dims, std::max<size_t>(width, sizeof(std::string))));
-    if (static_cast<size_t>(n) * width > data.size())
-      return invalid_argument("the data is cut off");
-    Tensor t = TRY(Tensor::allocate(DType::string, dims));
-    for (int64_t i = 0; i < n; ++i) {
-      const std::string_view cell = as_text(data.subspan(static_cast<size_t>(i) * width, width));
-      t.mutable_data<std::string>()[i] =
-          std::string(cell.substr(0, cell.find_last_not_of('\0') + 1));
-    }
+  const size_t at = descr.find_first_not_of("<>|=");
+  const char kind = at == std::string_view::npos ? ' ' : descr[at];
+  if ((kind == 'S' || kind == 'U') && descr[0] != '>') {
+    Tensor t = TRY(parse_strings(descr.substr(at), dims, data));
+    if (header_value(header, "fortran_order").starts_with("True") && t.rank() > 1)
+      return unsupported("strings in Fortran order; save numpy.ascontiguousarray of them");
     return t;
   }
+  if (kind == 'O')
+    return unsupported(
+        "the file holds pickled Python objects; save text with array.astype('S') or numbers");
   for (const NpyType& type : kTypes) {
     if (type.descr.substr(1) != descr.substr(1) || descr[0] == '>') continue;
     const int64_t n = TRY(checked_elements(dims, dtype_size(type.dtype)));
@@ -124,6 +149,12 @@ Result<Tensor> read_npy(const std::string& path) {
 Status write_npy(const std::string& path, const Tensor& tensor) {
   if (tensor.is_list() || !tensor.defined())
     return unsupported("a list cannot be written as one .npy file");
+  if (tensor.dtype() == DType::bf16) {
+    Tensor wide = TRY(Tensor::allocate(DType::f32, tensor.dims()));
+    for (int64_t i = 0; i < tensor.elements(); ++i)
+      wide.mutable_data<float>()[i] = static_cast<float>(tensor.data<BFloat16>()[i]);
+    return write_npy(path, wide);
+  }
   std::string descr, cells;
   Bytes data = tensor.bytes();
   if (tensor.dtype() == DType::string) {

@@ -7,11 +7,13 @@
 
 namespace tenon {
 
-// Maps the file; the tensor points into it. Fixed-length byte strings (`|S5`) become string
-// tensors. Errors name the file and say what was expected.
+// Maps the file; the tensor points into it. Fixed-length strings of bytes (`|S5`) and of Unicode
+// (`<U5`, as UTF-8) become string tensors, two raw bytes (`<V2`, which is how ml_dtypes saves it)
+// bfloat16. Errors name the file and say what was expected.
 Result<Tensor> read_npy(const std::string& path);
 
-// Strings are written as fixed-length byte strings. Lists are refused.
+// Strings are written as fixed-length byte strings, bfloat16 as float32 of the same value (NumPy
+// has no such type). Lists are refused.
 Status write_npy(const std::string& path, const Tensor& tensor);
 
 }  // namespace tenon

@@ -74,13 +74,14 @@ def test_several_shapes(command, fixtures, tmp_path):
 @pytest.mark.parametrize("arguments, status, words", [
     ([], 2, "output_model"),
     (["--output_model=m", "--no_such_flag"], 2, "no_such_flag"),
-    (["--output_model=m"], 1, "input_saved_model_dir"),
-    (["--output_model=m", "--model_type=caffe", "--input_model=x"], 1, "caffe"),
-    (["--output_model=m", "--model_type=onnx", "--input_saved_model_dir=x"], 1, "tensorflow"),
+    (["--output_model=m"], 2, "input_saved_model_dir"),
+    (["--output_model=m", "--model_type=caffe", "--input_model=x"], 2, "caffe"),
+    (["--output_model=m", "--model_type=onnx", "--input_saved_model_dir=x"], 2, "tensorflow"),
     (["--output_model=m", "--input_model=missing.pb"], 1, "missing.pb"),
-    (["--output_model=m", "--input_model=x.pb", "--input_shapes=[1,b]"], 1, "'b'"),
-    (["--output_model=m", "--input_model=x.pb", "--input_shapes=[1,2"], 1, "form"),
-    (["--output_model=m", "--input_model=x.pb", "--precision=qint8_mixed_float16"], 1, "qint8"),
+    (["--output_model=m", "--input_model=x.pb", "--input_shapes=[1,b]"], 2, "'b'"),
+    (["--output_model=m", "--input_model=x.pb", "--input_shapes=[1,2"], 2, "form"),
+    (["--output_model=m", "--input_model=x.pb", "--precision=qint8_mixed_float16"], 2, "qint8"),
+    (["--output_model=m", "--input_model=missing.pb", "--mlu_arch=mtp_372", "--dev_id=0"], 1, "no effect"),
     (["--help"], 0, "Example"),
 ])
 def test_command_line_mistakes(command, tmp_path, arguments, status, words):

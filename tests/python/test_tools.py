@@ -4,6 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,7 +84,7 @@ def test_opt_runs_the_pipeline_of_the_first_line(graph, tmp_path):
     report = json.loads(tenon("opt", fused, "--json").stdout)
     assert report["functions"][0]["rules"] == {"fuse-activation": 1, "fuse-bias": 1}
     assert "relu(" in tenon("opt", "-p", "fuse{disable=fuse-activation}", fused).stdout
-    assert "there are:" in tenon("opt", "-p", "nope", fused, status=1).stderr
+    assert "there are:" in tenon("opt", "-p", "nope", fused, status=2).stderr
     tenon("opt", status=2)
 
 
@@ -108,7 +109,142 @@ def test_bisect_and_reduce_find_nothing_where_nothing_is_wrong(graph):
     assert "nothing to reduce" in tenon("reduce", "-p", "default", graph, status=1).stderr
 
 
-@pytest.mark.parametrize("command", ["import", "opt", "dump", "diff", "bisect", "reduce", "run", "compile", "check"])
+COMMANDS = ["compile", "run", "bench", "inspect", "check", "explain", "diff", "import", "opt", "dump", "reduce", "bisect"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example(command):
     help_text = tenon(command, "--help").stdout
     assert "Example:" in help_text and "--json" in help_text
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["frobnicate"], "no command 'frobnicate'"),
+    (["complie"], "did you mean 'compile'"),
+    ([], "compile"),
+    (["compile"], "MODEL"),
+    (["compile", "m.onnx", "--no-such-flag"], "--no-such-flag"),
+    (["compile", "m.onnx", "--disable", "fuse-bia"], "did you mean 'fuse-bias'"),
+    (["compile", "m.onnx", "--input-shape", "x:1,b"], "NAME:1,224,224,3"),
+    (["compile", "m.onnx", "--precision", "int3"], "this version compiles: fp32"),
+    (["compile", "m.onnx", "--target", "toaster"], "cpu"),
+    (["compile", "m.onnx", "-o", "/"], "is a folder"),
+    (["run", "m.tenon", "--threads", "0"], "threads"),
+    (["bench", "m.tenon", "--runs", "-1"], "runs"),
+])
+def test_usage_mistakes(arguments, words):
+    assert words in tenon(*arguments, status=2).stderr
+
+
+def test_errors_of_the_environment_and_the_model(graph, tmp_path):
+    assert "no folder" in tenon("compile", graph, "-o", tmp_path / "none/x.tenon", status=3).stderr
+    assert "missing.onnx" in tenon("compile", tmp_path / "missing.onnx", status=1).stderr
+    file = tmp_path / "file"
+    file.write_text("no model")
+    assert tenon("run", file, status=1).stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "graph.tn"]
+
+
+def test_compile_replaces_its_output_and_names_it_after_the_model(graph):
+    report = json.loads(tenon("compile", graph, "--json").stdout)
+    assert report["output"] == f"{graph}.tenon"
+    assert report["functions"][0]["rules"]["fuse-bias"] == 1
+    before = Path(report["output"]).read_bytes()
+    tenon("compile", graph, "--disable", "fuse-bias", "--disable", "fuse-activation")
+    assert Path(report["output"]).read_bytes() != before
+    again = json.loads(tenon("inspect", report["output"], "--json").stdout)
+    assert again["notes"]["disabled"] == "fuse-activation fuse-bias"
+    tenon("compile", graph, "-o", "/dev/null")
+    assert not Path("/dev/null").is_file()
+
+
+def test_run_writes_outputs_into_a_new_folder(tmp_path):
+    graph = tmp_path / "names.tn"
+    graph.write_text("""graph @main (%x: f32[?n,3] "in/x:0") {
+  %a = relu(%x)
+  %b = neg(%x)
+  return (%a "a/b:0", %b "a_b", %a "../c:1")
+}
+""")
+    tenon("compile", graph, "-o", tmp_path / "names.tenon")
+    x = np.array([[1, -2, 3]], np.float32)
+    np.save(tmp_path / "x.npy", x)
+    folder = tmp_path / "deep/er"
+    for name in ("in/x", "in/x:0"):
+        report = json.loads(tenon("run", tmp_path / "names.tenon", "--input", f"{name}={tmp_path}/x.npy",
+                                  "--output-dir", folder, "--json").stdout)
+    assert sorted(path.name for path in folder.iterdir()) == ["_.._c_1.npy", "a_b.npy", "a_b_1.npy"]
+    np.testing.assert_array_equal(np.load(report["outputs"]["a/b:0"]["file"]), np.maximum(x, 0))
+    np.testing.assert_array_equal(np.load(report["outputs"]["a_b"]["file"]), -x)
+    text = tenon("run", tmp_path / "names.tenon", "--input", tmp_path / "x.npy").stdout
+    assert "min 0  max 3  mean 1.33333" in text
+
+
+def test_run_says_what_is_wrong_with_an_input(compiled, tmp_path):
+    np.save(tmp_path / "f64.npy", np.zeros((2, 3)))
+    np.save(tmp_path / "wide.npy", np.zeros((2, 4), np.float32))
+    for value, words in (("f64", "astype('float32')"), ("wide", "f32[2,4]")):
+        assert words in tenon("run", compiled, "--input", f"x={tmp_path}/{value}.npy", status=1).stderr
+    assert "there are: x f32[?n,3]" in tenon("run", compiled, status=1).stderr
+    assert "no input 'y'" in tenon("run", compiled, "--input", "y=z.npy", status=1).stderr
+    assert "z.npy" in tenon("run", compiled, "--input", "x=z.npy", status=1).stderr
+
+
+def test_run_takes_strings_and_lists(tmp_path):
+    graph = tmp_path / "text.tn"
+    graph.write_text("""graph @main (%s: str[?n], %l: list<f32[?]>) {
+  return (%s "s", %l "l")
+}
+""")
+    tenon("compile", graph, "-o", tmp_path / "text.tenon")
+    np.save(tmp_path / "s.npy", np.array(["ä", "bc"]))
+    np.save(tmp_path / "a.npy", np.float32([1, 2]))
+    np.save(tmp_path / "b.npy", np.float32([3]))
+    tenon("run", tmp_path / "text.tenon", "--input", f"s={tmp_path}/s.npy", "--input", f"l={tmp_path}/a.npy",
+          "--input", f"l={tmp_path}/b.npy", "--output-dir", tmp_path / "out")
+    assert [s.decode() for s in np.load(tmp_path / "out/s.npy")] == ["ä", "bc"]
+    assert np.load(tmp_path / "out/l.0.npy").tolist() == [1, 2]
+    assert np.load(tmp_path / "out/l.1.npy").tolist() == [3]
+
+
+def test_bench_measures_what_it_says(compiled, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((4, 3), np.float32))
+    report = json.loads(tenon("bench", compiled, "--runs", 7, "--warmup", 1, "--input", f"x={tmp_path}/x.npy",
+                              "--threads", 1, "--json").stdout)
+    assert set(report["latency_ms"]) == {"min", "p50", "p90", "p99", "mean"}
+    assert report["runs"] == 7 and report["batch"] == 4
+    for key in ("throughput_per_s", "load_ms", "first_run_ms", "peak_rss_bytes", "file_bytes"):
+        assert report[key] > 0
+    assert json.loads(tenon("bench", compiled, "--batch", 2, "--duration", 0.01, "--json").stdout)["batch"] == 2
+    assert "--batch 3" in tenon("bench", compiled, "--batch", 3, "--input", f"x={tmp_path}/x.npy", status=1).stderr
+    slow = tenon("bench", compiled, "--duration", 1.2)
+    assert "measure …" in slow.stderr and "throughput" in slow.stdout
+
+
+def test_inspect_and_explain_tell_all(compiled):
+    report = json.loads(tenon("inspect", compiled, "--json").stdout)
+    assert report["format"] == "1.0" and report["file_bytes"] == compiled.stat().st_size
+    assert [s["name"] for s in report["sections"]] == ["metadata", "weights"]
+    assert report["weights"]["bytes_by_dtype"] == {"f32": 320} and len(report["weights"]["largest"]) == 2
+    function = report["functions"][0]
+    assert function["inputs"][0]["shape"] == [None, 3] and function["dynamic"] == ["x[0]"]
+    assert function["ops"] == {"matmul": 1}
+    report = json.loads(tenon("explain", compiled, "--json").stdout)
+    assert {rule["rule"] for rule in report["rules"]} == {"fuse-bias", "fuse-activation"}
+    assert report["steps"][0]["op"] == "matmul" and report["steps"][0]["kernel"]
+    assert "dense/MatMul" in tenon("explain", compiled).stdout
+
+
+def test_check_counts_and_fails_on_what_cannot_run(tmp_path):
+    model = ROOT / "examples/digits/saved_model"
+    report = json.loads(tenon("check", model, "--json").stdout)
+    assert report["ok"] and sum(report["counts"].values()) == len(report["nodes"])
+    assert {"op": "Conv2D", "mapped": 6, "folded": 0, "cpu": 0, "unsupported": 0} in report["ops"]
+    assert "serving_default" in report["signatures"]
+    assert len(tenon("check", model, "--summary").stdout) < len(tenon("check", model).stdout)
+    unknown = tmp_path / "unknown.pbtxt"
+    unknown.write_text('node { name: "x" op: "Placeholder" attr { key: "dtype" value { type: DT_FLOAT } } }\n'
+                       'node { name: "y" op: "Frobnicate" input: "x" }\n')
+    done = tenon("check", unknown, "--json", status=1)
+    bad = [node for node in json.loads(done.stdout)["nodes"] if node["fate"] == "unsupported"]
+    assert [node["name"] for node in bad] == ["y"] and bad[0]["reason"]

@@ -16,7 +16,7 @@ namespace {
 struct Arguments {
   std::string model_type = "tensorflow", saved_model_dir, input_model, output_model;
   std::string precision = "fp32", shapes, signature;
-  std::vector<std::string> input_names, output_names;
+  std::vector<std::string> input_names, output_names, for_chip;
 };
 
 using NamedShape = std::pair<std::string, std::vector<int64_t>>;
@@ -102,8 +102,18 @@ Status name_shapes(const std::string& path, ImportOptions& options) {
   return {};
 }
 
+// What can be said of the line without the model.
+Status check_usage(const Arguments& a) {
+  TRY(model_path(a));
+  TRY(parse_shapes(a.shapes));
+  return check_options({.precision = a.precision});
+}
+
 Status compile(const Arguments& a) {
   const std::string path = TRY(model_path(a));
+  if (!a.for_chip.empty())
+    fmt::print(stderr,
+               "warning: --mlu_arch and --dev_id have no effect: the file runs on the CPU\n");
   CompileOptions options;
   options.precision = a.precision;
   options.import.signature = a.signature;
@@ -131,6 +141,8 @@ void add_options(CLI::App& app, Arguments& a) {
   app.add_option("--output_names", a.output_names, "outputs of a GraphDef or ONNX graph")
       ->delimiter(',');
   app.add_option("--signature", a.signature, "signature of a SavedModel (default: all)");
+  app.add_option("--mlu_arch,--dev_id", a.for_chip,
+                 "accepted without effect: this version has no chips");
   app.set_version_flag("--version", "tenon 0.1.0");
   app.footer(
       "Example:\n  cambricon_model_compiler --model_type=tensorflow "
@@ -147,10 +159,11 @@ int main(int argc, char** argv) {
   tenon::tool::add_options(app, arguments);
   try {
     app.parse(argc, argv);
-    const tenon::Status status = tenon::tool::compile(arguments);
+    const tenon::Status usage = tenon::tool::check_usage(arguments);
+    const tenon::Status status = usage.ok() ? tenon::tool::compile(arguments) : usage;
     if (status.ok()) return 0;
     std::fprintf(stderr, "cambricon_model_compiler: %s\n", status.error().to_string().c_str());
-    return tenon::exit_status(status.error().code);
+    return usage.ok() ? tenon::exit_status(status.error().code) : 2;
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   } catch (const std::bad_alloc&) {

@@ -4,17 +4,22 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <map>
+#include <optional>
 
 #include "commands.h"
 #include "file_arguments.h"
+#include "profile.h"
+#include "progress.h"
+#include "runnable.h"
 
 namespace tenon::tool {
 namespace {
 
 struct BenchArguments : FileArguments {
-  int64_t batch = 1;
+  std::optional<int64_t> batch;
   double duration = 2;
+  int64_t warmup = 3, runs = 0;
+  std::vector<std::string> inputs;
   bool profile = false;
 };
 
@@ -23,68 +28,56 @@ double percentile(const std::vector<double>& sorted, double p) {
                          static_cast<size_t>(p * static_cast<double>(sorted.size())))];
 }
 
-// The best time of each step over the runs: noise only ever adds.
-struct Profile {
-  runtime::PlanReport best;
-  int64_t runs = 0;
-
-  void add(runtime::PlanReport&& report) {
-    if (runs++ == 0) {
-      best = std::move(report);
-      return;
-    }
-    for (size_t i = 0; i < best.steps.size(); ++i)
-      best.steps[i].time_ns = std::min(best.steps[i].time_ns, report.steps[i].time_ns);
+// How many samples one run computes: the first size of an input whose first dimension the model
+// leaves open, else what --batch says, which must then be the size the model fixes.
+Result<int64_t> batch_of(const BenchArguments& a, const runtime::Function& function,
+                         std::span<const Tensor> inputs) {
+  std::string sizes;
+  bool fits = !a.batch || *a.batch == 1;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const auto& [name, type] = function.inputs()[i];
+    if (!type.shape.ranked() || type.shape.rank() == 0 || inputs[i].is_list()) continue;
+    const int64_t size = inputs[i].dim(0);
+    if (type.shape[0].size_or(-1) < 0 && (!a.batch || *a.batch == size)) return size;
+    fits |= a.batch == size;
+    sizes += fmt::format(" '{}' {}", name, type.to_string());
   }
+  if (fits) return a.batch.value_or(1);
+  return invalid_argument(fmt::format(
+      "--batch {} fits no input:{}; compile the model with another --input-shape, or give "
+      "data with --input",
+      *a.batch, sizes));
+}
+
+// Milliseconds of each run, ascending, and of all together.
+struct Times {
+  std::vector<double> runs;
+  double total = 0;
+  Profile profile;
 };
 
-double per_second(int64_t count, int64_t time_ns) {
-  return time_ns == 0 ? 0 : static_cast<double>(count) / static_cast<double>(time_ns);
-}
-
-void print_profile(const runtime::PlanReport& report) {
-  int64_t total = 0;
-  std::map<std::pair<std::string, std::string>, std::pair<int64_t, int64_t>> kinds;
-  for (const runtime::StepReport& step : report.steps) total += step.time_ns;
-  const auto share = [&](int64_t ns) {
-    return 100 * static_cast<double>(ns) / static_cast<double>(std::max<int64_t>(1, total));
+Result<Times> measure(const BenchArguments& a, const runtime::Function& function,
+                      std::span<const Tensor> inputs) {
+  Progress progress;
+  progress.stage("warm up");
+  for (int64_t i = 0; i < a.warmup; ++i) TRY(function.run(inputs, {}));
+  progress.stage("measure", std::chrono::duration<double>(a.runs > 0 ? 0 : a.duration));
+  Times times;
+  const auto begin = std::chrono::steady_clock::now();
+  const auto more = [&] {
+    return a.runs > 0 ? times.runs.size() < static_cast<size_t>(a.runs)
+                      : times.runs.empty() || milliseconds_since(begin) < a.duration * 1000;
   };
-  fmt::print("{:>9} {:>6} {:>8} {:>7}  {:<20} {:<18} {:<26} {}\n", "us", "share", "GFLOP/s", "GB/s",
-             "op", "kernel", "result", "from");
-  for (const runtime::StepReport& step : report.steps) {
-    if (step.at_plan_time) continue;
-    auto& kind = kinds[{step.op, step.kernel}];
-    ++kind.first, kind.second += step.time_ns;
-    fmt::print("{:>9.2f} {:>5.1f}% {:>8.1f} {:>7.1f}  {:<20} {:<18} {:<26} {}\n",
-               static_cast<double>(step.time_ns) * 1e-3, share(step.time_ns),
-               per_second(step.flops, step.time_ns), per_second(step.bytes, step.time_ns), step.op,
-               step.kernel, step.outputs.empty() ? "" : step.outputs[0].to_string(),
-               step.origins.empty() ? "" : step.origins[0]);
+  while (more()) {
+    const auto t = std::chrono::steady_clock::now();
+    runtime::PlanReport report;
+    TRY(function.run(inputs, {}, a.profile ? &report : nullptr));
+    times.runs.push_back(milliseconds_since(t));
+    if (a.profile) times.profile.add(std::move(report));
   }
-  std::vector<std::pair<int64_t, std::string>> lines;
-  for (const auto& [name, kind] : kinds)
-    lines.emplace_back(
-        kind.second,
-        fmt::format("{:>9.2f} {:>5.1f}% {:>6}  {:<20} {}", static_cast<double>(kind.second) * 1e-3,
-                    share(kind.second), kind.first, name.first, name.second));
-  std::sort(lines.rbegin(), lines.rend());
-  fmt::print("\n{:>9} {:>6} {:>6}  {:<20} {}\n", "us", "share", "steps", "op", "kernel");
-  for (const auto& line : lines) fmt::print("{}\n", line.second);
-  fmt::print("{:>9.2f} us in all steps\n\n", static_cast<double>(total) * 1e-3);
-}
-
-nlohmann::json profile_json(const runtime::PlanReport& report) {
-  nlohmann::json steps = nlohmann::json::array();
-  for (const runtime::StepReport& step : report.steps)
-    if (!step.at_plan_time)
-      steps.push_back({{"op", step.op},
-                       {"kernel", step.kernel},
-                       {"type", step.outputs.empty() ? "" : step.outputs[0].to_string()},
-                       {"time_ns", step.time_ns},
-                       {"flops", step.flops},
-                       {"bytes", step.bytes},
-                       {"origins", step.origins}});
-  return steps;
+  times.total = milliseconds_since(begin);
+  std::sort(times.runs.begin(), times.runs.end());
+  return times;
 }
 
 Status bench(const BenchArguments& a) {
@@ -92,53 +85,45 @@ Status bench(const BenchArguments& a) {
   const auto model = TRY(runtime::Model::load(a.file, {a.threads}));
   const auto function = TRY(model.function(a.signature));
   const double load_ms = milliseconds_since(load_begin);
-  const auto inputs = TRY(sample_inputs(function.inputs(), a.batch));
+  const auto inputs = TRY(read_inputs(function.inputs(), a.inputs, a.batch.value_or(1)));
+  const int64_t batch = TRY(batch_of(a, function, inputs));
   const auto first_begin = std::chrono::steady_clock::now();
   TRY(function.run(inputs, {}));
   const double first_ms = milliseconds_since(first_begin);
-  Profile profile;
-  std::vector<double> times;
-  const auto begin = std::chrono::steady_clock::now();
-  while (times.empty() || milliseconds_since(begin) < a.duration * 1000) {
-    const auto t = std::chrono::steady_clock::now();
-    runtime::PlanReport report;
-    TRY(function.run(inputs, {}, a.profile ? &report : nullptr));
-    times.push_back(milliseconds_since(t));
-    if (a.profile) profile.add(std::move(report));
-  }
-  const double total = milliseconds_since(begin);
-  const auto runs = static_cast<double>(times.size());
-  std::sort(times.begin(), times.end());
+  const Times times = TRY(measure(a, function, inputs));
+  const auto runs = static_cast<double>(times.runs.size());
   double sum = 0;
-  for (const double t : times) sum += t;
+  for (const double t : times.runs) sum += t;
   struct rusage usage {};
   ::getrusage(RUSAGE_SELF, &usage);
   struct stat info {};
   ::stat(a.file.c_str(), &info);
-  nlohmann::json json{{"latency_ms",
-                       {{"min", times.front()},
-                        {"p50", percentile(times, 0.5)},
-                        {"p90", percentile(times, 0.9)},
-                        {"p99", percentile(times, 0.99)},
-                        {"mean", sum / runs}}},
-                      {"throughput_per_s", runs * static_cast<double>(a.batch) / total * 1000},
-                      {"runs", times.size()},
-                      {"batch", a.batch},
-                      {"load_ms", load_ms},
-                      {"first_run_ms", first_ms},
-                      {"peak_rss_bytes", static_cast<int64_t>(usage.ru_maxrss) * 1024},
-                      {"file_bytes", static_cast<int64_t>(info.st_size)}};
-  if (a.profile && a.json) json["steps"] = profile_json(profile.best);
-  if (a.profile && !a.json) print_profile(profile.best);
+  const double min = times.runs.front(), p50 = percentile(times.runs, 0.5),
+               p90 = percentile(times.runs, 0.9), p99 = percentile(times.runs, 0.99);
+  const double throughput = runs * static_cast<double>(batch) / times.total * 1000;
   if (a.json) {
+    nlohmann::json json{
+        {"latency_ms",
+         {{"min", min}, {"p50", p50}, {"p90", p90}, {"p99", p99}, {"mean", sum / runs}}},
+        {"throughput_per_s", throughput},
+        {"runs", times.runs.size()},
+        {"batch", batch},
+        {"load_ms", load_ms},
+        {"first_run_ms", first_ms},
+        {"peak_rss_bytes", static_cast<int64_t>(usage.ru_maxrss) * 1024},
+        {"file_bytes", static_cast<int64_t>(info.st_size)}};
+    if (a.profile) json["steps"] = profile_json(times.profile.best);
     fmt::print("{}\n", json.dump(2));
     return {};
   }
-  fmt::print("latency  min {:.3f}  p50 {:.3f}  p90 {:.3f}  p99 {:.3f} ms\n", times.front(),
-             percentile(times, 0.5), percentile(times, 0.9), percentile(times, 0.99));
-  fmt::print("throughput {:.1f}/s  load {:.2f} ms  first run {:.2f} ms  peak {:.1f} MB\n",
-             json["throughput_per_s"].get<double>(), load_ms, first_ms,
-             static_cast<double>(usage.ru_maxrss) / 1024);
+  if (a.profile) print_profile(times.profile.best);
+  fmt::print(
+      "latency     min {:.3f}  p50 {:.3f}  p90 {:.3f}  p99 {:.3f}  mean {:.3f} ms  ({} runs)\n",
+      min, p50, p90, p99, sum / runs, times.runs.size());
+  fmt::print("throughput  {:.1f} per second at batch {}\n", throughput, batch);
+  fmt::print("load        {:.2f} ms, first run {:.2f} ms\n", load_ms, first_ms);
+  fmt::print("memory      {:.1f} MB at most, the file has {} bytes\n",
+             static_cast<double>(usage.ru_maxrss) / 1024, info.st_size);
   return {};
 }
 
@@ -148,13 +133,19 @@ void add_bench(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("bench", "Measure latency and throughput of a .tenon file");
   auto a = std::make_shared<BenchArguments>();
   add_file_arguments(*command, *a);
-  command->add_option("--batch", a->batch, "size of an open first dimension")
+  command->add_option("--batch", a->batch, "size of an open first dimension (default: 1)")
       ->check(CLI::PositiveNumber);
-  command->add_option("--duration", a->duration, "seconds to measure")->check(CLI::PositiveNumber);
+  command->add_option("--input", a->inputs, "NAME=FILE.npy; made-up inputs where none is given");
+  command->add_option("--warmup", a->warmup, "runs before the measurement (default: 3)")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--duration", a->duration, "seconds to measure (default: 2)")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--runs", a->runs, "measure so many runs, however long they take")
+      ->check(CLI::PositiveNumber);
   command->add_flag("--profile", a->profile,
                     "time of each step (the best of the runs; its cost is in the latency)");
   command->footer(
-      "Examples:\n  tenon bench digits.tenon --threads 2 --json\n"
+      "Example:\n  tenon bench digits.tenon --threads 2 --json\n"
       "  tenon bench digits.tenon --threads 1 --profile");
   command->callback([a, &action] { action = [a] { return bench(*a); }; });
 }

@@ -6,7 +6,9 @@
 #include "ir/interpret.h"
 #include "passes/passes.h"
 #include "passes/pipeline_text.h"
+#include "progress.h"
 #include "runnable.h"
+#include "text_output.h"
 
 namespace tenon::tool {
 namespace {
@@ -52,11 +54,14 @@ std::string guilty_rule(const Graph& before, const std::string& pass,
 }
 
 Status bisect(const BisectArguments& a) {
+  auto progress = std::make_unique<Progress>();
+  progress->stage("import " + a.model);
   const NamedGraph named = TRY(load_graph(a.model, a.signature));
   std::vector<runtime::PortInfo> ports;
   for (size_t i = 0; i < named.input_names.size(); ++i)
     ports.push_back({named.input_names[i], named.graph->inputs()[i]->type()});
   const auto inputs = TRY(read_inputs(ports, a.inputs, a.batch, a.seed));
+  progress->stage("run the reference");
   const auto expected = TRY(interpret(*named.graph, inputs));
   const auto steps = TRY(parse_pipeline(a.pipeline));
 
@@ -65,7 +70,7 @@ Status bisect(const BisectArguments& a) {
   int passes = 0;
   PassContext context;
   context.observer = [&](const Pass& p, const Graph& graph, bool changed) -> Status {
-    ++passes;
+    progress->stage(fmt::format("compare after pass {}, {}", ++passes, p.name));
     if (!changed) return {};
     what = disagreement(graph, inputs, expected, a.tolerance);
     if (what.empty()) {
@@ -80,6 +85,7 @@ Status bisect(const BisectArguments& a) {
   if (!ran.ok() && pass.empty()) return write_reproducer(std::move(ran).error(), context);
   const std::string rule =
       pass.empty() ? "" : guilty_rule(*before, pass, inputs, expected, a.tolerance);
+  progress.reset();
   if (a.json)
     fmt::print("{}\n", nlohmann::json{{"same", pass.empty()},
                                       {"passes", passes},
@@ -104,7 +110,8 @@ void add_bisect(CLI::App& app, Action& action) {
   auto a = std::make_shared<BisectArguments>();
   command->add_option("MODEL", a->model, "a model, .tn or .tenon file")->required();
   command->add_option("--signature", a->signature, "signature (default: serving_default)");
-  command->add_option("-p,--pipeline", a->pipeline, "passes and rules (default: default)");
+  command->add_option("-p,--pipeline", a->pipeline, "passes and rules (default: default)")
+      ->check(pipeline_error);
   command->add_option("--input", a->inputs, "NAME=FILE.npy; made-up inputs where none is given");
   command->add_option("--batch", a->batch, "size of an open first dimension of made-up inputs")
       ->check(CLI::PositiveNumber);

@@ -1,12 +1,22 @@
 // `tenon check`.
 #include <fmt/format.h>
 
+#include <array>
+#include <map>
+
 #include "commands.h"
 #include "compiler/compile.h"
 #include "model_arguments.h"
+#include "progress.h"
 
 namespace tenon::tool {
 namespace {
+
+constexpr std::array kFates{Fate::mapped, Fate::folded, Fate::on_cpu, Fate::unsupported};
+
+struct CheckArguments : ModelArguments {
+  bool summary = false;
+};
 
 const char* fate_name(Fate fate) {
   switch (fate) {
@@ -22,30 +32,78 @@ const char* fate_name(Fate fate) {
   return "";
 }
 
-Status check(const ModelArguments& a) {
-  const ImportOptions options = TRY(import_options(a));
-  const ImportedModel model = TRY(import_model(a.model, options));
+// How many nodes of each type have which fate.
+using Counts = std::map<std::string, std::array<int, kFates.size()>>;
+
+Counts counts_of(const ImportReport& report) {
+  Counts counts;
+  for (const NodeReport& node : report.nodes) ++counts[node.op][static_cast<size_t>(node.fate)];
+  return counts;
+}
+
+nlohmann::json json_of(const ImportedModel& model) {
   const ImportReport& report = model.report;
-  if (a.json) {
-    nlohmann::json json{{"format", report.format}, {"nodes", nlohmann::json::array()}};
-    for (const NodeReport& node : report.nodes)
-      json["nodes"].push_back({{"name", node.name},
-                               {"op", node.op},
-                               {"fate", fate_name(node.fate)},
-                               {"reason", node.reason}});
-    fmt::print("{}\n", json.dump(2));
-  } else {
-    for (const NodeReport& node : report.nodes)
-      fmt::print("{:<12} {:<24} {}{}{}\n", fate_name(node.fate), node.op, node.name,
-                 node.reason.empty() ? "" : "  — ", node.reason);
-    fmt::print("{}: {} mapped, {} folded, {} on the CPU only, {} unsupported\n", report.format,
-               report.count(Fate::mapped), report.count(Fate::folded), report.count(Fate::on_cpu),
-               report.count(Fate::unsupported));
-    for (const std::string& warning : model.warnings) fmt::print("warning: {}\n", warning);
+  nlohmann::json json{{"format", report.format},
+                      {"ok", report.count(Fate::unsupported) == 0},
+                      {"nodes", nlohmann::json::array()},
+                      {"ops", nlohmann::json::array()},
+                      {"signatures", nlohmann::json::array()},
+                      {"warnings", model.warnings}};
+  for (const Fate fate : kFates) json["counts"][fate_name(fate)] = report.count(fate);
+  for (const auto& [op, numbers] : counts_of(report)) {
+    nlohmann::json entry{{"op", op}};
+    for (const Fate fate : kFates) entry[fate_name(fate)] = numbers[static_cast<size_t>(fate)];
+    json["ops"].push_back(entry);
   }
-  if (model.functions.empty())
-    return unsupported(fmt::format("{} nodes cannot be run; the list above says why",
-                                   report.count(Fate::unsupported)));
+  for (const NodeReport& node : report.nodes)
+    json["nodes"].push_back({{"name", node.name},
+                             {"op", node.op},
+                             {"fate", fate_name(node.fate)},
+                             {"reason", node.reason}});
+  for (const ImportedFunction& f : model.functions) json["signatures"].push_back(f.key);
+  return json;
+}
+
+void print_node(const NodeReport& node) {
+  fmt::print("{:<12} {:<24} {}{}{}\n", fate_name(node.fate), node.op, node.name,
+             node.reason.empty() ? "" : "  — ", node.reason);
+}
+
+void print_report(const ImportedModel& model, bool summary) {
+  const ImportReport& report = model.report;
+  if (!summary) {
+    for (const NodeReport& node : report.nodes) print_node(node);
+    fmt::print("\n");
+  }
+  fmt::print("{:<28} {:>8} {:>8} {:>8} {:>12}\n", "type", "mapped", "folded", "cpu", "unsupported");
+  for (const auto& [op, n] : counts_of(report))
+    fmt::print("{:<28} {:>8} {:>8} {:>8} {:>12}\n", op, n[0], n[1], n[2], n[3]);
+  fmt::print("\n");
+  // Once more at the end, where one looks: what needs attention.
+  for (const NodeReport& node : report.nodes)
+    if (node.fate == Fate::unsupported || (summary && node.fate == Fate::on_cpu)) print_node(node);
+  for (const std::string& warning : model.warnings) fmt::print("warning: {}\n", warning);
+  fmt::print("{}: {} mapped, {} folded, {} on the CPU only, {} unsupported\n", report.format,
+             report.count(Fate::mapped), report.count(Fate::folded), report.count(Fate::on_cpu),
+             report.count(Fate::unsupported));
+}
+
+Status check(const CheckArguments& a) {
+  const ImportOptions options = TRY(import_options(a));
+  auto progress = std::make_unique<Progress>();
+  progress->stage("import " + a.model);
+  const ImportedModel model = TRY(import_model(a.model, options));
+  progress.reset();
+  if (a.json)
+    fmt::print("{}\n", json_of(model).dump(2));
+  else
+    print_report(model, a.summary);
+  const int unsupported_nodes = model.report.count(Fate::unsupported);
+  if (unsupported_nodes > 0)
+    return unsupported(fmt::format(
+        "{} nodes cannot be run; the list says why. --outputs NAME cuts the graph before them{}",
+        unsupported_nodes,
+        model.functions.empty() ? "" : "; the other signatures compile without them"));
   return {};
 }
 
@@ -53,9 +111,12 @@ Status check(const ModelArguments& a) {
 
 void add_check(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("check", "Say what becomes of every node of a model");
-  auto a = std::make_shared<ModelArguments>();
+  auto a = std::make_shared<CheckArguments>();
   add_model_arguments(*command, *a);
-  command->footer("Example:\n  tenon check examples/digits/saved_model");
+  command->add_flag("--summary", a->summary, "counts by type and what needs attention only");
+  command->footer(
+      "Exit status 1 when a node is unsupported.\n\nExample:\n  tenon check "
+      "examples/digits/saved_model");
   command->callback([a, &action] { action = [a] { return check(*a); }; });
 }
 

@@ -3,14 +3,15 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <chrono>
+#include <filesystem>
 #include <map>
 
 #include "commands.h"
 #include "format/model_file.h"
 #include "model_arguments.h"
+#include "progress.h"
 
 namespace tenon::tool {
 namespace {
@@ -31,6 +32,38 @@ nlohmann::json firings_of(const FunctionReport& f) {
   return counts;
 }
 
+// MODEL.tenon beside the model; a folder such as . goes by its real name.
+std::string output_of(const CompileArguments& a) {
+  if (!a.output.empty()) return a.output;
+  std::error_code error;
+  std::filesystem::path path = std::filesystem::path(a.model).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();
+  if (path.filename() == "." || path.filename() == "..")
+    path = std::filesystem::weakly_canonical(path, error);
+  return path.string() + ".tenon";
+}
+
+// Before the work, not after it.
+Status check_folder(const std::string& output) {
+  std::error_code error;
+  const auto folder = std::filesystem::path(output).parent_path();
+  if (folder.empty() || std::filesystem::is_directory(folder, error)) return {};
+  return io_error(fmt::format("cannot create '{}': there is no folder '{}'; make it first", output,
+                              folder.string()));
+}
+
+std::string no_folder(const std::string& output) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(output, error)) return {};
+  return fmt::format("'{0}' is a folder; give a file, such as {0}/model.tenon", output);
+}
+
+// The message of an option that the compiler refuses; empty for one it takes.
+std::string refusal(const CompileOptions& options) {
+  const Status status = check_options(options);
+  return status.ok() ? std::string() : status.error().message;
+}
+
 Status compile(const CompileArguments& a) {
   const auto begin = std::chrono::steady_clock::now();
   CompileOptions options;
@@ -38,17 +71,14 @@ Status compile(const CompileArguments& a) {
   options.target = a.target;
   options.precision = a.precision;
   options.disabled.insert(a.disabled.begin(), a.disabled.end());
-  if (!a.json && ::isatty(STDERR_FILENO) != 0)
-    options.progress = [](const std::string& stage) { fmt::print(stderr, "\r\x1b[K{} …", stage); };
-  Compiled compiled = TRY(compile_model(a.model, options));
-  std::string output = a.output;
-  if (output.empty()) {
-    output = a.model;
-    while (output.ends_with("/")) output.pop_back();
-    output += ".tenon";
-  }
-  if (options.progress) fmt::print(stderr, "\r\x1b[K");
+  const std::string output = output_of(a);
+  TRY(check_folder(output));
+  auto progress = std::make_unique<Progress>();
+  options.progress = [&](const std::string& stage) { progress->stage(stage); };
+  const Compiled compiled = TRY(compile_model(a.model, options));
+  progress->stage("write " + output);
   TRY(write_model(output, compiled.model));
+  progress.reset();
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (a.json) {
@@ -78,10 +108,18 @@ void add_compile(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("compile", "Compile a trained model into one .tenon file");
   auto a = std::make_shared<CompileArguments>();
   add_model_arguments(*command, *a);
-  command->add_option("-o,--output", a->output, "file to write (default: MODEL.tenon)");
-  command->add_option("--target", a->target, "cpu");
-  command->add_option("--precision", a->precision, "fp32");
-  command->add_option("--disable", a->disabled, "switch a rule off; repeatable");
+  command->add_option("-o,--output", a->output, "file to write (default: MODEL.tenon)")
+      ->check(no_folder);
+  command->add_option("--target", a->target, "cpu")->check([](const std::string& target) {
+    return refusal({.target = target});
+  });
+  command->add_option("--precision", a->precision, "fp32")->check([](const std::string& precision) {
+    return refusal({.precision = precision});
+  });
+  command
+      ->add_option("--disable", a->disabled,
+                   "switch a rule or pass off; repeatable; `tenon docs rules` lists them")
+      ->check([](const std::string& name) { return refusal({.disabled = {name}}); });
   command->footer("Example:\n  tenon compile examples/digits/saved_model -o digits.tenon");
   command->callback([a, &action] { action = [a] { return compile(*a); }; });
 }

@@ -7,6 +7,7 @@
 #include "ir/hash.h"
 #include "ir/interpret.h"
 #include "ir/text.h"
+#include "progress.h"
 #include "runnable.h"
 
 namespace tenon::tool {
@@ -132,17 +133,24 @@ std::vector<OutputDifference> compare_layers(const std::vector<Layer>& actual,
 
 Status diff_values(const DiffArguments& args) {
   const Engine engine = args.reference || args.layers ? Engine::kReference : Engine::kRuntime;
+  auto progress = std::make_unique<Progress>();
+  progress->stage("load " + args.a);
   const Runnable a = TRY(open_runnable(args.a, args.signature, engine));
+  progress->stage("load " + args.b);
   const Runnable b = TRY(open_runnable(args.b, args.signature, engine));
   const auto inputs = TRY(read_inputs(b.inputs, args.inputs, args.batch, args.seed));
   if (a.inputs.size() != b.inputs.size() || a.outputs.size() != b.outputs.size())
     return invalid_model(fmt::format("{} inputs and {} outputs against {} and {}", a.inputs.size(),
                                      a.outputs.size(), b.inputs.size(), b.outputs.size()));
   std::vector<OutputDifference> differences;
+  if (args.layers) progress->stage("run layer by layer");
   if (args.layers)
     differences = compare_layers(TRY(layer_values(a, inputs)), TRY(layer_values(b, inputs)));
+  progress->stage("run " + args.a);
   const auto actual = TRY(a.run(inputs));
+  progress->stage("run " + args.b);
   const auto expected = TRY(b.run(inputs));
+  progress.reset();
   for (size_t i = 0; i < actual.size() && i < expected.size(); ++i)
     differences.push_back({b.outputs[i].name, compare(actual[i], expected[i])});
   return report_differences(differences, args.tolerance, args.json);

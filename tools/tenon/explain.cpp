@@ -7,12 +7,14 @@
 
 #include "commands.h"
 #include "file_arguments.h"
+#include "runnable.h"
 
 namespace tenon::tool {
 namespace {
 
 struct ExplainArguments : FileArguments {
   int64_t batch = 1;
+  std::vector<std::string> inputs;
 };
 
 // Lines of "rule TAB nodes TAB bytes TAB place" by rule.
@@ -51,56 +53,79 @@ void print_rules(const nlohmann::json& rules) {
     std::string shown;
     for (size_t i = 0; i < places.size() && i < kShown; ++i)
       shown += (i == 0 ? "" : ", ") + places[i].get<std::string>();
-    if (places.size() > kShown) shown += ", …";
+    if (places.size() > kShown) shown += ", … (--json lists all)";
     fmt::print("{:<28} {:>6} {:>8} {:>14}  {}\n", rule["rule"].get<std::string>(),
                rule["times"].get<int64_t>(), rule["nodes_saved"].get<int64_t>(),
                rule["bytes_saved"].get<int64_t>(), shown);
   }
 }
 
+nlohmann::json steps_of(const runtime::PlanReport& report) {
+  nlohmann::json steps = nlohmann::json::array();
+  for (const auto& step : report.steps) {
+    if (step.at_plan_time) continue;
+    steps.push_back({{"op", step.op},
+                     {"kernel", step.kernel},
+                     {"type", step.outputs.empty() ? "" : step.outputs[0].to_string()},
+                     {"flops", step.flops},
+                     {"origins", step.origins},
+                     {"refusals", step.refusals}});
+  }
+  return steps;
+}
+
+void print_steps(const nlohmann::json& steps) {
+  fmt::print("{:<16} {:<18} {:<22} {:>14}  {}\n", "op", "kernel", "result", "flop",
+             "layers of the model");
+  for (const auto& step : steps) {
+    const auto text = [&](const char* key) { return step[key].get<std::string>(); };
+    fmt::print("{:<16} {:<18} {:<22} {:>14}  {}\n", text("op"), text("kernel"), text("type"),
+               step["flops"].get<int64_t>(),
+               fmt::join(step["origins"].get<std::vector<std::string>>(), " + "));
+    for (const auto& refusal : step["refusals"])
+      fmt::print("    not {}\n", refusal.get<std::string>());
+  }
+}
+
 Status explain(const ExplainArguments& a) {
   const auto model = TRY(runtime::Model::load(a.file, {a.threads}));
   const auto function = TRY(model.function(a.signature));
-  const auto inputs = TRY(sample_inputs(function.inputs(), a.batch));
+  const auto inputs = TRY(read_inputs(function.inputs(), a.inputs, a.batch));
   TensorTypes types;
   for (const Tensor& t : inputs) types.push_back(t.type());
   const auto report = TRY(function.explain(types));
-  nlohmann::json json{{"arena_bytes", report.arena_bytes}, {"weight_bytes", report.weight_bytes}};
-  for (const auto& step : report.steps) {
-    if (step.at_plan_time) continue;
-    const std::string type = step.outputs.empty() ? "" : step.outputs[0].to_string();
-    const std::string origin = step.origins.empty() ? "" : step.origins[0];
-    json["steps"].push_back({{"op", step.op},
-                             {"kernel", step.kernel},
-                             {"type", type},
-                             {"flops", step.flops},
-                             {"origins", step.origins},
-                             {"refusals", step.refusals}});
-    if (a.json) continue;
-    fmt::print("{:<16} {:<18} {:<22} {:>12} flop  {}\n", step.op, step.kernel, type, step.flops,
-               origin);
-    for (const std::string& refusal : step.refusals) fmt::print("    not {}\n", refusal);
-  }
-  for (const auto& [key, value] : model.notes())
+  nlohmann::json json{{"signature", function.key()},         {"arena_bytes", report.arena_bytes},
+                      {"weight_bytes", report.weight_bytes}, {"packed_bytes", report.packed_bytes},
+                      {"steps", steps_of(report)},           {"rules", nlohmann::json::array()}};
+  std::string disabled;
+  for (const auto& [key, value] : model.notes()) {
     if (key == std::string(kRulesNote) + function.key()) json["rules"] = rules_of(value);
+    if (key == "disabled") json["disabled"] = disabled = value;
+  }
   if (a.json) {
     fmt::print("{}\n", json.dump(2));
     return {};
   }
-  fmt::print("arena {} bytes, weights {} bytes\n", report.arena_bytes, report.weight_bytes);
-  if (json.contains("rules")) print_rules(json["rules"]);
+  fmt::print("signature {} of {}, batch {}\n", function.key(), a.file, a.batch);
+  print_rules(json["rules"]);
+  if (!disabled.empty()) fmt::print("switched off: {}\n", disabled);
+  fmt::print("\n");
+  print_steps(json["steps"]);
+  fmt::print("\narena {} bytes, weights {} bytes, of which rearranged for kernels {} bytes\n",
+             report.arena_bytes, report.weight_bytes, report.packed_bytes);
   return {};
 }
 
 }  // namespace
 
 void add_explain(CLI::App& app, Action& action) {
-  auto* command =
-      app.add_subcommand("explain", "Say which kernel computes each step, and why not another");
+  auto* command = app.add_subcommand(
+      "explain", "Say which rules fired, which kernel computes each step, and why not another");
   auto a = std::make_shared<ExplainArguments>();
   add_file_arguments(*command, *a);
   command->add_option("--batch", a->batch, "size of an open first dimension")
       ->check(CLI::PositiveNumber);
+  command->add_option("--input", a->inputs, "NAME=FILE.npy: for the shapes of this data");
   command->footer("Example:\n  tenon explain digits.tenon");
   command->callback([a, &action] { action = [a] { return explain(*a); }; });
 }

@@ -7,7 +7,8 @@ namespace tenon::tool {
 void add_file_arguments(CLI::App& command, FileArguments& a) {
   command.add_option("FILE", a.file, ".tenon file")->required();
   command.add_option("--signature", a.signature, "signature to run (default: serving_default)");
-  command.add_option("--threads", a.threads, "threads (default: one per core)");
+  command.add_option("--threads", a.threads, "threads (default: one per core)")
+      ->check(CLI::PositiveNumber);
   command.add_flag("--json", a.json, "machine-readable output");
 }
 
@@ -24,7 +25,8 @@ Result<std::vector<Tensor>> sample_inputs(std::span<const runtime::PortInfo> por
   for (const runtime::PortInfo& port : ports) {
     if (!port.type.shape.ranked() || port.type.is_list)
       return unsupported(
-          fmt::format("input '{}' has no rank; give data with `tenon run`", port.name));
+          fmt::format("data for input '{0}' ({1}) cannot be made up; give --input {0}=FILE.npy",
+                      port.name, port.type.to_string()));
     std::vector<int64_t> dims;
     for (int i = 0; i < port.type.shape.rank(); ++i)
       dims.push_back(port.type.shape[i].size_or(i == 0 ? batch : 1));

@@ -4,6 +4,7 @@
 #include "commands.h"
 #include "compiler/compile.h"
 #include "model_arguments.h"
+#include "progress.h"
 #include "runnable.h"
 #include "text_output.h"
 
@@ -27,7 +28,11 @@ Status print(const ImportArguments& a, std::span<const NamedGraph> graphs) {
 }
 
 Status import(const ImportArguments& a) {
-  return print(a, TRY(load_graphs(a.model, TRY(import_options(a)))));
+  auto progress = std::make_unique<Progress>();
+  progress->stage("import " + a.model);
+  const std::vector<NamedGraph> graphs = TRY(load_graphs(a.model, TRY(import_options(a))));
+  progress.reset();
+  return print(a, graphs);
 }
 
 Status dump(const ImportArguments& a) {

@@ -1,41 +1,200 @@
 // `tenon inspect`.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <map>
+#include <ranges>
+#include <set>
+
+#include "base/bytes.h"
 #include "commands.h"
 #include "file_arguments.h"
+#include "format/model_file.h"
 
 namespace tenon::tool {
 namespace {
 
-Status inspect(const FileArguments& a) {
-  const auto model = TRY(runtime::Model::load(a.file, {1}));
-  nlohmann::json json{{"producer", model.producer()}};
-  for (const auto& [key, value] : model.notes())
+struct InspectArguments {
+  std::string file, signature;
+  size_t largest = 10;
+  bool json = false;
+};
+
+struct Weight {
+  std::string name;  // of the value, or of the first layer that reads it
+  TensorType type;
+  size_t bytes;
+};
+
+// Sizes by what lies in the file: a tensor that several signatures share counts once.
+struct Weights {
+  std::vector<Weight> tensors;  // largest first
+  std::map<std::string, size_t> bytes_by_dtype;
+  size_t bytes = 0;
+  std::set<const void*> seen;
+
+  void add(const FileGraph& graph) {
+    std::map<int, const FileStep*> readers;
+    for (const FileStep& step : graph.steps) {
+      for (const int value : step.inputs) readers.emplace(value, &step);
+      for (const FileGraph& region : step.regions) add(region);
+    }
+    for (const FileConstant& c : graph.constants) {
+      if (!seen.insert(c.tensor.raw()).second) continue;
+      size_t size = c.tensor.byte_size();
+      if (c.tensor.dtype() == DType::string) {
+        size = 0;
+        for (const std::string& s : c.tensor.span<std::string>())
+          size += sizeof(uint64_t) + s.size();
+      }
+      std::string name = graph.values[static_cast<size_t>(c.value)].name;
+      const auto reader = readers.find(c.value);
+      if (name.empty() && reader != readers.end())
+        name = fmt::format("of {} {}", reader->second->op->def().name,
+                           fmt::join(reader->second->origins, " + "));
+      tensors.push_back({std::move(name), c.tensor.type(), size});
+      bytes += size;
+      bytes_by_dtype[std::string(dtype_name(c.tensor.dtype()))] += size;
+    }
+  }
+};
+
+void count_ops(const FileGraph& graph, std::map<std::string, int>& ops) {
+  for (const FileStep& step : graph.steps) {
+    ++ops[std::string(step.op->def().name)];
+    for (const FileGraph& region : step.regions) count_ops(region, ops);
+  }
+}
+
+nlohmann::json port_json(const std::string& name, const TensorType& type) {
+  nlohmann::json shape;
+  if (type.shape.ranked()) {
+    shape = nlohmann::json::array();
+    for (const Dim d : type.shape.dims()) {
+      const int64_t size = d.size_or(-1);
+      shape.push_back(size < 0 ? nlohmann::json() : nlohmann::json(size));
+    }
+  }
+  return {{"name", name},
+          {"type", type.to_string()},
+          {"dtype", dtype_long_name(type.dtype)},
+          {"shape", shape},
+          {"list", type.is_list}};
+}
+
+nlohmann::json function_json(const FileFunction& f) {
+  nlohmann::json json{{"signature", f.key},
+                      {"inputs", nlohmann::json::array()},
+                      {"outputs", nlohmann::json::array()},
+                      {"dynamic", nlohmann::json::array()}};
+  std::set<std::string> dynamic;
+  for (size_t i = 0; i < f.input_names.size(); ++i) {
+    const TensorType& type = f.graph.values[static_cast<size_t>(f.graph.inputs[i])].type;
+    json["inputs"].push_back(port_json(f.input_names[i], type));
+    if (!type.shape.ranked()) {
+      dynamic.insert(f.input_names[i] + " (any shape)");
+      continue;
+    }
+    for (int axis = 0; axis < type.shape.rank(); ++axis)
+      if (type.shape[axis].size_or(-1) < 0)
+        dynamic.insert(fmt::format("{}[{}]", f.input_names[i], axis));
+  }
+  for (size_t i = 0; i < f.output_names.size(); ++i)
+    json["outputs"].push_back(
+        port_json(f.output_names[i], f.graph.values[static_cast<size_t>(f.graph.outputs[i])].type));
+  for (const std::string& dimension : dynamic) json["dynamic"].push_back(dimension);
+  std::map<std::string, int> ops;
+  count_ops(f.graph, ops);
+  int steps = 0;
+  for (const auto& [op, n] : ops) steps += n;
+  json["steps"] = steps;
+  json["ops"] = ops;
+  return json;
+}
+
+nlohmann::json weights_json(Weights weights, size_t shown) {
+  std::ranges::stable_sort(weights.tensors, std::greater<>(), &Weight::bytes);
+  nlohmann::json json{{"bytes", weights.bytes},
+                      {"tensors", weights.tensors.size()},
+                      {"bytes_by_dtype", weights.bytes_by_dtype},
+                      {"largest", nlohmann::json::array()}};
+  for (const Weight& w : weights.tensors | std::views::take(shown))
+    json["largest"].push_back({{"name", w.name}, {"type", w.type.to_string()}, {"bytes", w.bytes}});
+  return json;
+}
+
+std::string text_of(const nlohmann::json& json) {
+  return json.get<std::string>();
+}
+
+void print_text(const nlohmann::json& json) {
+  fmt::print("{}: format {}, {} bytes, by {}\n", text_of(json["file"]), text_of(json["format"]),
+             json["file_bytes"].get<size_t>(), text_of(json["producer"]));
+  for (const auto& [key, value] : json["notes"].items())
+    fmt::print("  {}: {}\n", key, text_of(value));
+  fmt::print("sections\n");
+  for (const auto& s : json["sections"])
+    fmt::print("  {:<10} offset {:<10} {:>12} bytes  checksum {}\n", text_of(s["name"]),
+               s["offset"].get<uint64_t>(), s["bytes"].get<uint64_t>(), text_of(s["checksum"]));
+  const auto& weights = json["weights"];
+  fmt::print("weights: {} bytes in {} tensors", weights["bytes"].get<size_t>(),
+             weights["tensors"].get<size_t>());
+  for (const auto& [dtype, bytes] : weights["bytes_by_dtype"].items())
+    fmt::print(", {} {}", dtype, bytes.get<size_t>());
+  fmt::print("\n");
+  for (const auto& w : weights["largest"])
+    fmt::print("  {:>12} bytes  {:<24} {}\n", w["bytes"].get<size_t>(), text_of(w["type"]),
+               text_of(w["name"]));
+  for (const auto& f : json["functions"]) {
+    fmt::print("signature {}\n", text_of(f["signature"]));
+    for (const auto& port : f["inputs"])
+      fmt::print("  in  {}: {}\n", text_of(port["name"]), text_of(port["type"]));
+    for (const auto& port : f["outputs"])
+      fmt::print("  out {}: {}\n", text_of(port["name"]), text_of(port["type"]));
+    if (!f["dynamic"].empty())
+      fmt::print("  open dimensions: {}\n",
+                 fmt::join(f["dynamic"].get<std::vector<std::string>>(), ", "));
+    fmt::print("  {} steps:", f["steps"].get<int>());
+    for (const auto& [op, n] : f["ops"].items()) fmt::print(" {}×{}", n.get<int>(), op);
+    fmt::print("\n");
+  }
+}
+
+Status inspect(const InspectArguments& a) {
+  const auto file = TRY(MappedFile::open(a.file));
+  const FileLayout layout = TRY(read_layout(file->bytes()));
+  const FileModel model = TRY(read_model_file(a.file));
+  nlohmann::json json{{"file", a.file},
+                      {"file_bytes", file->bytes().size()},
+                      {"format", fmt::format("{}.{}", layout.major, layout.minor)},
+                      {"producer", model.producer},
+                      {"notes", nlohmann::json::object()},
+                      {"sections", nlohmann::json::array()},
+                      {"functions", nlohmann::json::array()}};
+  for (const auto& [key, value] : model.notes)
     if (!key.starts_with(kRulesNote)) json["notes"][key] = value;
-  for (const std::string& key : model.functions()) {
-    const auto f = TRY(model.function(key));
-    nlohmann::json entry{{"signature", key}};
-    for (const auto& port : f.inputs())
-      entry["inputs"].push_back({{"name", port.name}, {"type", port.type.to_string()}});
-    for (const auto& port : f.outputs())
-      entry["outputs"].push_back({{"name", port.name}, {"type", port.type.to_string()}});
-    json["functions"].push_back(entry);
+  for (const FileSection& s : layout.sections)
+    json["sections"].push_back({{"name", section_name(s.kind)},
+                                {"kind", s.kind},
+                                {"required", s.required},
+                                {"offset", s.offset},
+                                {"bytes", s.size},
+                                {"checksum", fmt::format("{:016x}", s.hash)}});
+  Weights weights;
+  std::string keys;
+  for (const FileFunction& f : model.functions) {
+    keys += " " + f.key;
+    if (!a.signature.empty() && f.key != a.signature) continue;
+    json["functions"].push_back(function_json(f));
+    weights.add(f.graph);
   }
-  if (a.json) {
+  if (json["functions"].empty() && !model.functions.empty())
+    return not_found(fmt::format("there is no signature '{}'; there are:{}", a.signature, keys));
+  json["weights"] = weights_json(std::move(weights), a.largest);
+  if (a.json)
     fmt::print("{}\n", json.dump(2));
-    return {};
-  }
-  fmt::print("{} ({})\n", a.file, model.producer());
-  for (const auto& [key, value] : model.notes())
-    if (!key.starts_with(kRulesNote)) fmt::print("  {}: {}\n", key, value);
-  for (const std::string& key : model.functions()) {
-    const auto f = TRY(model.function(key));
-    fmt::print("signature {}\n", key);
-    for (const auto& port : f.inputs())
-      fmt::print("  in  {}: {}\n", port.name, port.type.to_string());
-    for (const auto& port : f.outputs())
-      fmt::print("  out {}: {}\n", port.name, port.type.to_string());
-  }
+  else
+    print_text(json);
   return {};
 }
 
@@ -43,8 +202,11 @@ Status inspect(const FileArguments& a) {
 
 void add_inspect(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("inspect", "Say what a .tenon file holds");
-  auto a = std::make_shared<FileArguments>();
-  add_file_arguments(*command, *a);
+  auto a = std::make_shared<InspectArguments>();
+  command->add_option("FILE", a->file, ".tenon file")->required();
+  command->add_option("--signature", a->signature, "only this signature (default: all)");
+  command->add_option("--largest", a->largest, "how many of the largest weights to list");
+  command->add_flag("--json", a->json, "machine-readable output");
   command->footer("Example:\n  tenon inspect digits.tenon");
   command->callback([a, &action] { action = [a] { return inspect(*a); }; });
 }

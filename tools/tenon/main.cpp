@@ -1,10 +1,30 @@
 // The command line. Exit status: 0 fine, 1 the model or its input, 2 usage, 3 environment, 70 our
 // bug.
+#include <fmt/format.h>
+
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <string_view>
 
+#include "base/nearest.h"
 #include "commands.h"
+
+namespace {
+
+// CLI11 would only say that a sub-command is required.
+bool is_known_command(const CLI::App& app, std::string_view word) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (command->get_name() == word) return true;
+    if (!command->get_group().empty()) names.push_back(command->get_name());
+  }
+  fmt::print(stderr, "tenon: there is no command '{}'{}\n  commands: {}\n", word,
+             tenon::did_you_mean(word, names), fmt::join(names, ", "));
+  return false;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app{"Compiles trained TensorFlow and ONNX models into one .tenon file and runs it."};
@@ -27,7 +47,12 @@ int main(int argc, char** argv) {
   tenon::tool::add_bisect(app, action);
   tenon::tool::add_reduce(app, action);
   tenon::tool::add_docs(app, action);
+  if (argc == 1) {
+    fmt::print(stderr, "{}", app.help());
+    return 2;
+  }
   try {
+    if (argv[1][0] != '-' && !is_known_command(app, argv[1])) return 2;
     app.parse(argc, argv);
     const tenon::Status status = action();
     if (status.ok()) return 0;

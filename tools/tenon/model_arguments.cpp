@@ -19,8 +19,7 @@ Result<std::pair<std::string, std::vector<int64_t>>> parse_shape(const std::stri
     int64_t d = -1;
     const auto [p, error] = std::from_chars(item.data(), item.data() + item.size(), d);
     if (item != "?" && (error != std::errc() || p != item.data() + item.size() || d < -1))
-      return invalid_argument(
-          fmt::format("--input-shape '{}' is not of the form NAME:1,224,224,3", text));
+      return invalid_argument(fmt::format("'{}' is not of the form NAME:1,224,224,3", text));
     dims.push_back(d);
     list.remove_prefix(std::min(item.size() + 1, list.size()));
   }
@@ -32,10 +31,20 @@ Result<std::pair<std::string, std::vector<int64_t>>> parse_shape(const std::stri
 void add_model_arguments(CLI::App& command, ModelArguments& a) {
   command.add_option("MODEL", a.model, "SavedModel folder, .pb, .pbtxt, .onnx or .tn")->required();
   command.add_option("--signature", a.signature, "only this signature (default: all)");
-  command.add_option("--input-shape", a.shapes,
-                     "NAME:1,224,224,3; repeatable; -1 keeps a dimension open");
-  command.add_option("--inputs", a.inputs, "inputs of a GraphDef")->delimiter(',');
-  command.add_option("--outputs", a.outputs, "outputs of a GraphDef")->delimiter(',');
+  command
+      .add_option("--input-shape", a.shapes,
+                  "NAME:1,224,224,3, or the sizes alone for a model with one input; repeatable; -1 "
+                  "keeps a dimension open")
+      ->check([](const std::string& text) {
+        const auto shape = parse_shape(text);
+        return shape.ok() ? std::string() : shape.error().message;
+      });
+  command
+      .add_option("--inputs", a.inputs,
+                  "a,b: cut a GraphDef or ONNX graph there; x and x:0 are the same")
+      ->delimiter(',');
+  command.add_option("--outputs", a.outputs, "a,b: stop there; what lies behind is left out")
+      ->delimiter(',');
   command.add_flag("--json", a.json, "machine-readable output");
 }
 

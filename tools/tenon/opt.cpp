@@ -46,8 +46,10 @@ void add_opt(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("opt", "Run passes on a graph in text form and print it");
   auto a = std::make_shared<OptArguments>();
   command->add_option("FILE", a->file, ".tn file")->required();
-  command->add_option("-p,--pipeline", a->pipeline,
-                      "passes and rules, or default (default: the first line of the file)");
+  command
+      ->add_option("-p,--pipeline", a->pipeline,
+                   "passes and rules, or default (default: the first line of the file)")
+      ->check(pipeline_error);
   command->add_flag("--json", a->json, "machine-readable output");
   add_text_arguments(*command, *a);
   command->footer(

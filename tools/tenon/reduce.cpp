@@ -2,12 +2,12 @@
 #include "passes/reduce.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "commands.h"
 #include "file_arguments.h"
 #include "ir/interpret.h"
 #include "passes/pipeline_text.h"
+#include "progress.h"
 #include "runnable.h"
 #include "text_output.h"
 
@@ -52,12 +52,13 @@ Status reduce(const ReduceArguments& a) {
     return invalid_argument(
         fmt::format("'{}' does not fail on this graph: there is nothing to reduce", pipeline));
   const size_t before = named.graph->node_count();
+  auto progress = std::make_unique<Progress>();
   const int taken = reduce_graph(named.graph, [&](const Graph& graph) {
     const bool fails = failure(graph, steps, a) == wanted;
-    if (fails && ::isatty(STDERR_FILENO) != 0)
-      fmt::print(stderr, "\r\x1b[K{} nodes …", graph.node_count());
+    if (fails) progress->stage(fmt::format("reduce, {} nodes left", graph.node_count()));
     return fails;
   });
+  progress.reset();
   named.input_names.clear();
   named.output_names.clear();
   named.key = named.graph->name;
@@ -80,8 +81,10 @@ void add_reduce(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("reduce", "Make a graph smaller on which a pipeline fails");
   auto a = std::make_shared<ReduceArguments>();
   command->add_option("FILE", a->file, ".tn file")->required();
-  command->add_option("-p,--pipeline", a->pipeline,
-                      "passes and rules (default: the first line of the file)");
+  command
+      ->add_option("-p,--pipeline", a->pipeline,
+                   "passes and rules (default: the first line of the file)")
+      ->check(pipeline_error);
   command->add_option("--tolerance", a->tolerance, "relative L2 that is no difference");
   command->add_option("--seed", a->seed, "of the made-up inputs");
   command->add_flag("--json", a->json, "machine-readable output");

@@ -1,9 +1,14 @@
 // `tenon run`.
 #include <fmt/format.h>
-#include <sys/stat.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <optional>
 
 #include "commands.h"
 #include "file_arguments.h"
+#include "progress.h"
 #include "runnable.h"
 #include "tensor/npy.h"
 
@@ -17,11 +22,74 @@ struct RunArguments : FileArguments {
   bool reference = false;
 };
 
-// Names may hold slashes and colons; file names must not.
-std::string file_name_of(std::string name) {
-  for (char& c : name)
-    if (c == '/' || c == ':') c = '_';
-  return name + ".npy";
+// The output's name as a file's: without TensorFlow's ":0", with "_" for what a file name cannot
+// hold. Names that become equal are told apart by a number.
+std::vector<std::string> file_names(std::span<const runtime::PortInfo> outputs) {
+  constexpr size_t kLongest = 200;
+  std::vector<std::string> names;
+  for (const runtime::PortInfo& port : outputs) {
+    std::string name = port.name;
+    if (name.ends_with(":0")) name.resize(name.size() - 2);
+    for (char& c : name)
+      if (std::string_view("/\\:*?\"<>|").find(c) != std::string_view::npos ||
+          static_cast<unsigned char>(c) < 0x20)
+        c = '_';
+    if (name.empty() || name[0] == '.') name.insert(0, "_");
+    name.resize(std::min(name.size(), kLongest));
+    std::string unique = name;
+    for (int i = 1; std::ranges::find(names, unique) != names.end(); ++i)
+      unique = fmt::format("{}_{}", name, i);
+    names.push_back(unique);
+  }
+  return names;
+}
+
+struct Statistics {
+  double min = 0, max = 0, mean = 0;
+};
+
+// Of numbers and booleans; nothing for strings, complex numbers and empty tensors.
+std::optional<Statistics> statistics_of(const Tensor& t) {
+  const bool real = is_float(t.dtype()) || is_int(t.dtype()) || t.dtype() == DType::boolean;
+  if (!real || t.elements() == 0) return {};
+  Statistics s{std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity(),
+               0};
+  for (int64_t i = 0; i < t.elements(); ++i) {
+    const double x = t.real_at(i);
+    s.min = std::min(s.min, x);
+    s.max = std::max(s.max, x);
+    s.mean += x;
+  }
+  s.mean /= static_cast<double>(t.elements());
+  return s;
+}
+
+// One value of an output: written if there is a folder, described on a line of its own.
+Status give_out(const RunArguments& a, const std::string& name, const std::string& file,
+                const Tensor& tensor, nlohmann::json& json) {
+  json = {{"dtype", dtype_long_name(tensor.dtype())}, {"shape", tensor.dims()}, {"file", ""}};
+  std::string path;
+  if (!a.output_dir.empty() && tensor.defined()) {
+    path = (std::filesystem::path(a.output_dir) / (file + ".npy")).string();
+    TRY(write_npy(path, tensor));
+    json["file"] = path;
+  }
+  const auto statistics = statistics_of(tensor);
+  if (statistics)
+    json.update({{"min", statistics->min}, {"max", statistics->max}, {"mean", statistics->mean}});
+  if (a.json) return {};
+  fmt::print("{}: {}", name, tensor.type().to_string());
+  if (statistics)
+    fmt::print("  min {:g}  max {:g}  mean {:g}", statistics->min, statistics->max,
+               statistics->mean);
+  if (tensor.dtype() == DType::string) {
+    constexpr int64_t kShown = 3;
+    for (int64_t i = 0; i < std::min(tensor.elements(), kShown); ++i)
+      fmt::print("{}\"{}\"", i == 0 ? "  " : ", ", tensor.data<std::string>()[i]);
+    if (tensor.elements() > kShown) fmt::print(", …");
+  }
+  fmt::print("{}{}\n", path.empty() ? "" : "  -> ", path);
+  return {};
 }
 
 // Runs the same inputs through the reference and shows how far its outputs are.
@@ -36,33 +104,44 @@ Status compare_with_reference(const RunArguments& a, const Runnable& runnable,
 }
 
 Status run(const RunArguments& a) {
-  if (!a.compare.empty() && a.compare != "reference")
-    return invalid_argument("--compare takes: reference");
+  auto progress = std::make_unique<Progress>();
+  progress->stage("load " + a.file);
   const bool file_only = !a.reference && a.compare.empty();
   const Engine engine = a.reference ? Engine::kReference : Engine::kRuntime;
   const Runnable runnable = file_only ? TRY(open_file(a.file, a.signature, a.threads))
                                       : TRY(open_runnable(a.file, a.signature, engine, a.threads));
   if (a.inputs.empty() && a.compare.empty() && !runnable.inputs.empty())
-    return invalid_argument(fmt::format("no --input for '{}' was given", runnable.inputs[0].name));
+    return invalid_argument(
+        fmt::format("no --input was given; there are: {}", listed(runnable.inputs)));
   const auto inputs = TRY(read_inputs(runnable.inputs, a.inputs));
+  progress->stage("run");
   const auto begin = std::chrono::steady_clock::now();
   const auto outputs = TRY(runnable.run(inputs));
   const double ms = milliseconds_since(begin);
+  progress.reset();
   if (!a.compare.empty()) return compare_with_reference(a, runnable, inputs, outputs);
-  nlohmann::json json{{"run_ms", ms}, {"outputs", nlohmann::json::object()}};
-  if (!a.output_dir.empty()) ::mkdir(a.output_dir.c_str(), 0777);
+  if (!a.output_dir.empty()) {
+    std::error_code error;
+    std::filesystem::create_directories(a.output_dir, error);
+    if (error)
+      return io_error(
+          fmt::format("cannot make the folder '{}': {}", a.output_dir, error.message()));
+  }
+  nlohmann::json json{
+      {"signature", runnable.key}, {"run_ms", ms}, {"outputs", nlohmann::json::object()}};
+  const std::vector<std::string> files = file_names(runnable.outputs);
   for (size_t i = 0; i < outputs.size(); ++i) {
     const std::string& name = runnable.outputs[i].name;
-    const Tensor& tensor = outputs[i];
-    std::string path;
-    if (!a.output_dir.empty()) {
-      path = a.output_dir + "/" + file_name_of(name);
-      TRY(write_npy(path, tensor));
+    nlohmann::json& entry = json["outputs"][name];
+    if (!outputs[i].is_list()) {
+      TRY(give_out(a, name, files[i], outputs[i], entry));
+      continue;
     }
-    json["outputs"][name] = {
-        {"dtype", dtype_long_name(tensor.dtype())}, {"shape", tensor.dims()}, {"file", path}};
-    if (!a.json)
-      fmt::print("{}: {}{}{}\n", name, tensor.type().to_string(), path.empty() ? "" : " -> ", path);
+    entry = {{"list", nlohmann::json::array()}};
+    if (!a.json) fmt::print("{}: a list of {}\n", name, outputs[i].items().size());
+    for (size_t k = 0; k < outputs[i].items().size(); ++k)
+      TRY(give_out(a, fmt::format("{}[{}]", name, k), fmt::format("{}.{}", files[i], k),
+                   outputs[i].items()[k], entry["list"].emplace_back()));
   }
   if (a.json) fmt::print("{}\n", json.dump(2));
   return {};
@@ -74,13 +153,16 @@ void add_run(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("run", "Run a .tenon file on .npy inputs");
   auto a = std::make_shared<RunArguments>();
   add_file_arguments(*command, *a);
-  command->add_option("--input", a->inputs, "NAME=FILE.npy; repeatable");
-  command->add_option("--output-dir", a->output_dir, "write one .npy per output there");
+  command->add_option("--input", a->inputs, "NAME=FILE.npy; repeatable; several for a list");
+  command->add_option("--output-dir", a->output_dir,
+                      "write one NAME.npy per output there; made if missing");
   command->add_flag("--reference", a->reference,
                     "interpret the file, or a model, with the reference of each op");
-  command->add_option("--compare", a->compare,
-                      "reference: say how far the outputs are from the reference's; made-up "
-                      "inputs where none are given");
+  command
+      ->add_option("--compare", a->compare,
+                   "reference: say how far the outputs are from the reference's; made-up "
+                   "inputs where none are given")
+      ->check(CLI::IsMember({"reference"}));
   command->add_option("--tolerance", a->tolerance, "relative L2 that --compare allows");
   command->footer(
       "Example:\n  tenon run digits.tenon --input images=digits.npy --output-dir out\n"

@@ -17,6 +17,7 @@ namespace {
 Result<Runnable> with_runtime(runtime::Model model, const std::string& signature) {
   const auto function = TRY(model.function(signature));
   Runnable runnable;
+  runnable.key = function.key();
   runnable.inputs.assign(function.inputs().begin(), function.inputs().end());
   runnable.outputs.assign(function.outputs().begin(), function.outputs().end());
   runnable.run = [function](std::span<const Tensor> inputs) { return function.run(inputs, {}); };
@@ -30,7 +31,19 @@ bool is_compiled(const std::string& path) {
          std::memcmp((*file)->bytes().data(), container::kMagic, sizeof container::kMagic) == 0;
 }
 
+// TensorFlow's name of a node's first result is also that of the node.
+std::string_view bare(std::string_view name) {
+  return name.ends_with(":0") ? name.substr(0, name.size() - 2) : name;
+}
+
 }  // namespace
+
+std::string listed(std::span<const runtime::PortInfo> ports) {
+  std::string text;
+  for (const runtime::PortInfo& port : ports)
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", port.name, port.type.to_string());
+  return text.empty() ? "none" : text;
+}
 
 Result<std::vector<NamedGraph>> load_graphs(const std::string& path, const ImportOptions& options) {
   if (is_compiled(path)) return decode_model(TRY(read_model_file(path)));
@@ -61,6 +74,7 @@ Result<Runnable> open_runnable(const std::string& path, const std::string& signa
   if (engine == Engine::kReference) {
     NamedGraph named = TRY(load_graph(path, signature));
     Runnable runnable;
+    runnable.key = named.key;
     for (size_t i = 0; i < named.input_names.size(); ++i)
       runnable.inputs.push_back({named.input_names[i], named.graph->inputs()[i]->type()});
     for (size_t i = 0; i < named.output_names.size(); ++i)
@@ -80,27 +94,44 @@ Result<std::vector<Tensor>> read_inputs(std::span<const runtime::PortInfo> ports
                                         const std::vector<std::string>& texts, int64_t batch,
                                         uint32_t seed) {
   if (texts.empty()) return sample_inputs(ports, batch, seed);
-  std::vector<Tensor> inputs(ports.size());
+  std::vector<std::vector<Tensor>> given(ports.size());
   for (const std::string& text : texts) {
     const size_t equals = text.find('=');
     if (equals == std::string::npos && ports.size() != 1)
-      return invalid_argument(fmt::format("--input '{}' is not of the form NAME=FILE.npy", text));
+      return invalid_argument(fmt::format(
+          "--input '{}' is not of the form NAME=FILE.npy; there are: {}", text, listed(ports)));
     const std::string name = equals == std::string::npos ? ports[0].name : text.substr(0, equals);
-    const auto port = std::ranges::find(ports, name, &runtime::PortInfo::name);
-    if (port == ports.end()) {
-      std::string names;
-      for (const auto& p : ports) names += " " + p.name;
-      return not_found(fmt::format("there is no input '{}'; there are:{}", name, names));
-    }
-    Tensor t = TRY(read_npy(text.substr(equals == std::string::npos ? 0 : equals + 1)));
-    if (!is_compatible(port->type, t.type()))
-      return invalid_argument(fmt::format("input '{}' takes {}, the file holds {}", name,
-                                          port->type.to_string(), t.type().to_string()));
-    inputs[static_cast<size_t>(port - ports.begin())] = std::move(t);
+    auto port = std::ranges::find(ports, name, &runtime::PortInfo::name);
+    if (port == ports.end())
+      port = std::ranges::find(ports, bare(name), [](const auto& p) { return bare(p.name); });
+    if (port == ports.end())
+      return not_found(fmt::format("there is no input '{}'; there are: {}", name, listed(ports)));
+    const std::string path = text.substr(equals == std::string::npos ? 0 : equals + 1);
+    Tensor t = TRY(read_npy(path));
+    TensorType wanted = port->type;
+    wanted.is_list = false;  // the element's
+    if (!is_compatible(wanted, t.type()))
+      return invalid_argument(fmt::format("input '{}' takes {}, '{}' holds {}{}", name,
+                                          wanted.to_string(), path, t.type().to_string(),
+                                          wanted.dtype == t.dtype()
+                                              ? ""
+                                              : fmt::format("; convert it with array.astype('{}')",
+                                                            dtype_long_name(wanted.dtype))));
+    auto& values = given[static_cast<size_t>(port - ports.begin())];
+    if (!values.empty() && !port->type.is_list)
+      return invalid_argument(fmt::format("--input for '{}' is given twice", name));
+    values.push_back(std::move(t));
   }
-  for (size_t i = 0; i < ports.size(); ++i)
-    if (!inputs[i].defined())
-      return invalid_argument(fmt::format("no --input for '{}' was given", ports[i].name));
+  std::vector<Tensor> inputs;
+  for (size_t i = 0; i < ports.size(); ++i) {
+    if (given[i].empty() && ports[i].type.dtype != DType::none)
+      return invalid_argument(fmt::format("no --input for '{}' was given; there are: {}",
+                                          ports[i].name, listed(ports)));
+    if (ports[i].type.is_list)
+      inputs.push_back(Tensor::list(ports[i].type.dtype, std::move(given[i])));
+    else
+      inputs.push_back(given[i].empty() ? Tensor() : std::move(given[i][0]));
+  }
   return inputs;
 }
 

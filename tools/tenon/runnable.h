@@ -18,10 +18,14 @@ Result<NamedGraph> load_graph(const std::string& path, const std::string& signat
 enum class Engine : uint8_t { kRuntime, kReference };
 
 struct Runnable {
+  std::string key;  // the signature
   std::vector<runtime::PortInfo> inputs, outputs;
   std::function<Result<std::vector<Tensor>>(std::span<const Tensor>)> run;
   std::shared_ptr<const Graph> graph;  // what the reference interprets; null for the runtime
 };
+
+// "images f32[?batch,8,8,1], mask bool[?]", for errors.
+std::string listed(std::span<const runtime::PortInfo> ports);
 
 // A .tenon file in the runtime.
 Result<Runnable> open_file(const std::string& path, const std::string& signature, int threads);
@@ -29,8 +33,8 @@ Result<Runnable> open_file(const std::string& path, const std::string& signature
 Result<Runnable> open_runnable(const std::string& path, const std::string& signature, Engine engine,
                                int threads = 0);
 
-// Tensors in the order of the inputs from NAME=FILE.npy (or FILE.npy for the only input); from the
-// seed where none are given.
+// Tensors in the order of the inputs from NAME=FILE.npy (or FILE.npy for the only input), where
+// `x:0` is also `x`; the elements of a list in the order given. From the seed where none are given.
 Result<std::vector<Tensor>> read_inputs(std::span<const runtime::PortInfo> ports,
                                         const std::vector<std::string>& texts, int64_t batch = 1,
                                         uint32_t seed = 1);

@@ -3,8 +3,14 @@
 #include <fmt/format.h>
 
 #include "base/bytes.h"
+#include "passes/pipeline_text.h"
 
 namespace tenon::tool {
+
+std::string pipeline_error(const std::string& pipeline) {
+  const auto steps = parse_pipeline(pipeline);
+  return steps.ok() ? std::string() : steps.error().message;
+}
 
 void add_text_arguments(CLI::App& command, TextArguments& a) {
   command.add_option("-o,--output", a.output, "write the text there, with all data");

@@ -14,6 +14,9 @@ struct TextArguments {
   bool full = false;
 };
 
+// What is wrong with a pipeline, for CLI11's check(); empty when nothing is.
+std::string pipeline_error(const std::string& pipeline);
+
 void add_text_arguments(CLI::App& command, TextArguments& a);
 // Prints the graphs, or writes them in full to the file of --output.
 Status write_text(const TextArguments& a, std::span<const NamedGraph> graphs,

@@ -19,19 +19,20 @@ class HostBuffer:
     """An array in the host's memory; NumPy arrays are not copied."""
 
     def __init__(self, data: Any, name: Optional[str] = None) -> None:
-        self._data = data if isinstance(data, list) else np.asarray(data)
+        self._data: Any = data if isinstance(data, list) else np.asarray(data)
         self.name = name
 
-    def asnumpy(self) -> np.ndarray:
+    def asnumpy(self) -> Any:
+        """The array; a list of arrays for a list."""
         return self._data
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._data.shape
+        return np.shape(self._data)
 
     @property
     def dtype(self) -> np.dtype:
-        return self._data.dtype
+        return np.asarray(self._data).dtype
 
     def __array__(self, dtype: Any = None, copy: Optional[bool] = None) -> np.ndarray:
         return np.array(self._data, dtype=dtype, copy=copy)

@@ -1,0 +1,65 @@
+#include "progress.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+namespace tenon::tool {
+
+using std::chrono::milliseconds;
+
+Progress::Progress() : terminal_(::isatty(STDERR_FILENO) != 0), watcher_([this] { watch(); }) {}
+
+Progress::~Progress() {
+  {
+    const std::lock_guard lock(mutex_);
+    done_ = true;
+  }
+  wake_.notify_one();
+  watcher_.join();
+  if (terminal_ && shown_) fmt::print(stderr, "\r\x1b[K");
+}
+
+void Progress::stage(std::string name, std::chrono::duration<double> expected) {
+  {
+    const std::lock_guard lock(mutex_);
+    stage_ = std::move(name);
+    expected_ = expected;
+    stage_begin_ = Clock::now();
+    new_stage_ = true;
+  }
+  wake_.notify_one();
+}
+
+// Quiet for a second; then a line per stage, on a terminal also every half second.
+void Progress::watch() {
+  std::unique_lock lock(mutex_);
+  if (wake_.wait_for(lock, milliseconds(1000), [&] { return done_; })) return;
+  while (!done_) {
+    show();
+    const auto due = [&] { return done_ || new_stage_; };
+    if (terminal_)
+      wake_.wait_for(lock, milliseconds(500), due);
+    else
+      wake_.wait(lock, due);
+  }
+}
+
+void Progress::show() {
+  if (stage_.empty()) return;
+  if (!terminal_) {
+    if (new_stage_) fmt::print(stderr, "{} …\n", stage_);
+  } else {
+    const std::chrono::duration<double> taken = Clock::now() - stage_begin_;
+    if (expected_ > taken)
+      fmt::print(stderr, "\r\x1b[K{} … {:.0f} s left", stage_, (expected_ - taken).count());
+    else
+      fmt::print(stderr, "\r\x1b[K{} … {:.0f} s", stage_, taken.count());
+    shown_ = true;
+  }
+  std::fflush(stderr);
+  new_stage_ = false;
+}
+
+}  // namespace tenon::tool
