@@ -22,6 +22,35 @@ bool looks_like_onnx(Bytes bytes) {
   return !bytes.empty() && bytes[0] == std::byte{0x08};
 }
 
+// Files of other tools, by how they begin: what they are and how to get to a model Tenon reads.
+Status refuse_other_formats(Bytes bytes) {
+  using std::string_view_literals::operator""sv;
+  struct Format {
+    size_t offset;
+    std::string_view magic, message;
+  };
+  static constexpr Format kFormats[] = {
+      {0, "\x89HDF\r\n\x1a\n"sv,
+       "this is a Keras HDF5 file; load it with Keras and write a SavedModel with "
+       "model.export('folder')"},
+      {0, "PK\x03\x04"sv,
+       "this is a zip archive, such as Keras' .keras or PyTorch's .pt; write a SavedModel with "
+       "model.export('folder') in Keras, an ONNX file with torch.onnx.export in PyTorch"},
+      {4, "TFL3"sv,
+       "this is a TensorFlow Lite file; give the SavedModel or ONNX file it was converted from"},
+      {0, "TENON\r\n\x1a"sv, "this file is compiled already; use it with `tenon run`"},
+      {0, "\x1f\x8b"sv, "this file is compressed with gzip; unpack it first"},
+      {0, "version https://git-lfs"sv,
+       "this is a Git LFS pointer, not the model; fetch it with `git lfs pull`"},
+  };
+  if (bytes.empty()) return invalid_model("the file is empty");
+  for (const Format& format : kFormats)
+    if (bytes.size() >= format.offset &&
+        as_text(bytes.subspan(format.offset)).starts_with(format.magic))
+      return unsupported(std::string(format.message));
+  return {};
+}
+
 Error unsupported_nodes(const ImportReport& report) {
   std::string list;
   int shown = 0;
@@ -103,16 +132,18 @@ Status check_options(const CompileOptions& options) {
 
 Result<ImportedModel> import_model(const std::string& path, const ImportOptions& options) {
   if (is_directory(path)) return tf::import_tensorflow(path, options);
+  auto file = TRY(MappedFile::open(path));
+  if (Status s = refuse_other_formats(file->bytes()); !s.ok()) return std::move(s).error().at(path);
   if (path.ends_with(".onnx")) return onnx::import_onnx(path, options);
   if (path.ends_with(".tn")) return import_text(TRY(read_text_file(path)), path, options);
   if (path.ends_with(".pb") || path.ends_with(".pbtxt"))
     return tf::import_tensorflow(path, options);
-  auto file = TRY(MappedFile::open(path));
   if (looks_like_onnx(file->bytes())) return onnx::import_onnx(path, options);
   return tf::import_tensorflow(path, options);
 }
 
 Result<ImportedModel> import_model(Blob blob, const ImportOptions& options) {
+  TRY(refuse_other_formats(blob.bytes));
   if (looks_like_onnx(blob.bytes)) return onnx::import_onnx(std::move(blob), options);
   return tf::import_graph_def(std::move(blob), options);
 }

@@ -248,3 +248,20 @@ def test_check_counts_and_fails_on_what_cannot_run(tmp_path):
     done = tenon("check", unknown, "--json", status=1)
     bad = [node for node in json.loads(done.stdout)["nodes"] if node["fate"] == "unsupported"]
     assert [node["name"] for node in bad] == ["y"] and bad[0]["reason"]
+
+
+@pytest.mark.parametrize("content, words", [
+    (b"\x89HDF\r\n\x1a\n\0\0", "model.export"),
+    (b"PK\x03\x04\x14\0", "torch.onnx.export"),
+    (b"\x1c\0\0\0TFL3\0\0", "TensorFlow Lite"),
+    (b"TENON\r\n\x1a\1\0", "tenon run"),
+    (b"\x1f\x8b\x08", "gzip"),
+    (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+    (b"", "is empty"),
+])
+def test_files_of_other_tools_are_told_by_name(content, words, tmp_path):
+    for name in ("model", "model.pb", "model.onnx"):
+        path = tmp_path / name
+        path.write_bytes(content)
+        error = tenon("compile", path, status=1).stderr
+        assert words in error and str(path) in error
