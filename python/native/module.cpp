@@ -175,7 +175,7 @@ nb::list run(const runtime::Function& function, nb::list inputs, nb::list buffer
 
 NB_MODULE(_native, m) {
   namespace nb = nanobind;
-  using namespace tenon::python;
+  namespace py = tenon::python;
   using tenon::runtime::Function;
   using tenon::runtime::Model;
 
@@ -183,21 +183,23 @@ NB_MODULE(_native, m) {
     try {
       std::rethrow_exception(thrown);
     } catch (const std::bad_alloc&) {
-      set_error(tenon::resource_exhausted("out of memory"));
+      py::set_error(tenon::resource_exhausted("out of memory"));
     }
   });
-  m.def("compile", &compile);
-  m.def("check", &check);
-  m.def("load", &load);
+  m.def("compile", &py::compile);
+  m.def("check", &py::check);
+  m.def("load", &py::load);
   nb::class_<Model>(m, "Model")
       .def("functions", &Model::functions)
-      .def("function", [](const Model& model,
-                          const std::string& key) { return value_or_raise(model.function(key)); })
+      .def("function",
+           [](const Model& model, const std::string& key) {
+             return py::value_or_raise(model.function(key));
+           })
       .def("notes", &Model::notes)
       .def("producer", &Model::producer);
   nb::class_<Function>(m, "Function")
       .def("key", &Function::key)
-      .def("inputs", [](const Function& f) { return ports(f.inputs()); })
-      .def("outputs", [](const Function& f) { return ports(f.outputs()); })
-      .def("run", &run);
+      .def("inputs", [](const Function& f) { return py::ports(f.inputs()); })
+      .def("outputs", [](const Function& f) { return py::ports(f.outputs()); })
+      .def("run", &py::run);
 }

@@ -133,8 +133,8 @@ Result<std::string> Regex::replace(std::string_view text, std::string_view rewri
       if (group < 0 || group > 9 || group >= groups_)
         return invalid_argument(
             fmt::format("the replacement '{}' speaks of a group that is not there", rewrite));
-      const int64_t first = found[static_cast<size_t>(2 * group)];
-      const int64_t last = found[static_cast<size_t>(2 * group) + 1];
+      const int64_t first = found[static_cast<size_t>(group) * 2];
+      const int64_t last = found[static_cast<size_t>(group) * 2 + 1];
       if (first >= 0 && last >= first)
         result += text.substr(static_cast<size_t>(first), static_cast<size_t>(last - first));
     }

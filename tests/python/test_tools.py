@@ -158,6 +158,13 @@ def test_compile_replaces_its_output_and_names_it_after_the_model(graph):
     assert not Path("/dev/null").is_file()
 
 
+def test_a_flag_takes_one_value_and_leaves_the_model(graph, tmp_path):
+    file = tmp_path / "a.tenon"
+    tenon("compile", "--disable", "fuse-bias", "--disable", "fuse-pad", "--input-shape", "x:2,3", graph, "-o", file)
+    np.save(tmp_path / "x.npy", np.zeros((2, 3), np.float32))
+    tenon("run", "--input", f"x={tmp_path}/x.npy", file)
+
+
 def test_run_writes_outputs_into_a_new_folder(tmp_path):
     graph = tmp_path / "names.tn"
     graph.write_text("""graph @main (%x: f32[?n,3] "in/x:0") {

@@ -137,12 +137,15 @@ void add_options(CLI::App& app, Arguments& a) {
   app.add_option("--precision", a.precision, "fp32");
   app.add_option("--input_shapes", a.shapes, "[1,224,224,3], or NAME:[1,224,224,3] for each input");
   app.add_option("--input_names", a.input_names, "inputs of a GraphDef or ONNX graph")
+      ->allow_extra_args(false)
       ->delimiter(',');
   app.add_option("--output_names", a.output_names, "outputs of a GraphDef or ONNX graph")
+      ->allow_extra_args(false)
       ->delimiter(',');
   app.add_option("--signature", a.signature, "signature of a SavedModel (default: all)");
   app.add_option("--mlu_arch,--dev_id", a.for_chip,
-                 "accepted without effect: this version has no chips");
+                 "accepted without effect: this version has no chips")
+      ->allow_extra_args(false);
   app.set_version_flag("--version", "tenon 0.1.0");
   app.footer(
       "Example:\n  cambricon_model_compiler --model_type=tensorflow "

@@ -135,7 +135,8 @@ void add_bench(CLI::App& app, Action& action) {
   add_file_arguments(*command, *a);
   command->add_option("--batch", a->batch, "size of an open first dimension (default: 1)")
       ->check(CLI::PositiveNumber);
-  command->add_option("--input", a->inputs, "NAME=FILE.npy; made-up inputs where none is given");
+  command->add_option("--input", a->inputs, "NAME=FILE.npy; made-up inputs where none is given")
+      ->allow_extra_args(false);
   command->add_option("--warmup", a->warmup, "runs before the measurement (default: 3)")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--duration", a->duration, "seconds to measure (default: 2)")

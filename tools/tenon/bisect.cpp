@@ -112,7 +112,8 @@ void add_bisect(CLI::App& app, Action& action) {
   command->add_option("--signature", a->signature, "signature (default: serving_default)");
   command->add_option("-p,--pipeline", a->pipeline, "passes and rules (default: default)")
       ->check(pipeline_error);
-  command->add_option("--input", a->inputs, "NAME=FILE.npy; made-up inputs where none is given");
+  command->add_option("--input", a->inputs, "NAME=FILE.npy; made-up inputs where none is given")
+      ->allow_extra_args(false);
   command->add_option("--batch", a->batch, "size of an open first dimension of made-up inputs")
       ->check(CLI::PositiveNumber);
   command->add_option("--seed", a->seed, "of made-up inputs");

@@ -119,6 +119,7 @@ void add_compile(CLI::App& app, Action& action) {
   command
       ->add_option("--disable", a->disabled,
                    "switch a rule or pass off; repeatable; `tenon docs rules` lists them")
+      ->allow_extra_args(false)
       ->check([](const std::string& name) { return refusal({.disabled = {name}}); });
   command->footer("Example:\n  tenon compile examples/digits/saved_model -o digits.tenon");
   command->callback([a, &action] { action = [a] { return compile(*a); }; });

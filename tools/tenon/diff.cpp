@@ -165,7 +165,8 @@ void add_diff(CLI::App& app, Action& action) {
   command->add_option("A", a->a, "model or .tenon file")->required();
   command->add_option("B", a->b, "model or .tenon file that A should agree with")->required();
   command->add_option("--signature", a->signature, "signature (default: serving_default)");
-  command->add_option("--input", a->inputs, "NAME=FILE.npy; made-up inputs where none is given");
+  command->add_option("--input", a->inputs, "NAME=FILE.npy; made-up inputs where none is given")
+      ->allow_extra_args(false);
   command->add_option("--batch", a->batch, "size of an open first dimension of made-up inputs")
       ->check(CLI::PositiveNumber);
   command->add_option("--seed", a->seed, "of made-up inputs");

@@ -74,6 +74,11 @@ nlohmann::json steps_of(const runtime::PlanReport& report) {
   return steps;
 }
 
+std::string shortened(const std::vector<std::string>& origins) {
+  if (origins.size() < 2) return origins.empty() ? "" : origins[0];
+  return fmt::format("{} and {} more", origins[0], origins.size() - 1);
+}
+
 void print_steps(const nlohmann::json& steps) {
   fmt::print("{:<16} {:<18} {:<22} {:>14}  {}\n", "op", "kernel", "result", "flop",
              "layers of the model");
@@ -81,7 +86,7 @@ void print_steps(const nlohmann::json& steps) {
     const auto text = [&](const char* key) { return step[key].get<std::string>(); };
     fmt::print("{:<16} {:<18} {:<22} {:>14}  {}\n", text("op"), text("kernel"), text("type"),
                step["flops"].get<int64_t>(),
-               fmt::join(step["origins"].get<std::vector<std::string>>(), " + "));
+               shortened(step["origins"].get<std::vector<std::string>>()));
     for (const auto& refusal : step["refusals"])
       fmt::print("    not {}\n", refusal.get<std::string>());
   }
@@ -111,7 +116,7 @@ Status explain(const ExplainArguments& a) {
   if (!disabled.empty()) fmt::print("switched off: {}\n", disabled);
   fmt::print("\n");
   print_steps(json["steps"]);
-  fmt::print("\narena {} bytes, weights {} bytes, of which rearranged for kernels {} bytes\n",
+  fmt::print("\narena {} bytes, weights {} bytes, rearranged for kernels {} bytes\n",
              report.arena_bytes, report.weight_bytes, report.packed_bytes);
   return {};
 }
@@ -125,7 +130,8 @@ void add_explain(CLI::App& app, Action& action) {
   add_file_arguments(*command, *a);
   command->add_option("--batch", a->batch, "size of an open first dimension")
       ->check(CLI::PositiveNumber);
-  command->add_option("--input", a->inputs, "NAME=FILE.npy: for the shapes of this data");
+  command->add_option("--input", a->inputs, "NAME=FILE.npy: for the shapes of this data")
+      ->allow_extra_args(false);
   command->footer("Example:\n  tenon explain digits.tenon");
   command->callback([a, &action] { action = [a] { return explain(*a); }; });
 }

@@ -51,7 +51,7 @@ struct Weights {
       const auto reader = readers.find(c.value);
       if (name.empty() && reader != readers.end())
         name = fmt::format("of {} {}", reader->second->op->def().name,
-                           fmt::join(reader->second->origins, " + "));
+                           reader->second->origins.empty() ? "" : reader->second->origins[0]);
       tensors.push_back({std::move(name), c.tensor.type(), size});
       bytes += size;
       bytes_by_dtype[std::string(dtype_name(c.tensor.dtype()))] += size;

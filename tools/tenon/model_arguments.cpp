@@ -35,6 +35,7 @@ void add_model_arguments(CLI::App& command, ModelArguments& a) {
       .add_option("--input-shape", a.shapes,
                   "NAME:1,224,224,3, or the sizes alone for a model with one input; repeatable; -1 "
                   "keeps a dimension open")
+      ->allow_extra_args(false)
       ->check([](const std::string& text) {
         const auto shape = parse_shape(text);
         return shape.ok() ? std::string() : shape.error().message;
@@ -42,8 +43,10 @@ void add_model_arguments(CLI::App& command, ModelArguments& a) {
   command
       .add_option("--inputs", a.inputs,
                   "a,b: cut a GraphDef or ONNX graph there; x and x:0 are the same")
+      ->allow_extra_args(false)
       ->delimiter(',');
   command.add_option("--outputs", a.outputs, "a,b: stop there; what lies behind is left out")
+      ->allow_extra_args(false)
       ->delimiter(',');
   command.add_flag("--json", a.json, "machine-readable output");
 }

@@ -153,7 +153,8 @@ void add_run(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("run", "Run a .tenon file on .npy inputs");
   auto a = std::make_shared<RunArguments>();
   add_file_arguments(*command, *a);
-  command->add_option("--input", a->inputs, "NAME=FILE.npy; repeatable; several for a list");
+  command->add_option("--input", a->inputs, "NAME=FILE.npy; repeatable; several for a list")
+      ->allow_extra_args(false);
   command->add_option("--output-dir", a->output_dir,
                       "write one NAME.npy per output there; made if missing");
   command->add_flag("--reference", a->reference,
