@@ -110,6 +110,41 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
   return compiled;
 }
 
+Result<ImportedModel> import_by_kind(const std::string& path, const ImportOptions& options) {
+  if (is_directory(path)) return tf::import_tensorflow(path, options);
+  auto file = TRY(MappedFile::open(path));
+  if (Status s = refuse_other_formats(file->bytes()); !s.ok()) return std::move(s).error().at(path);
+  if (path.ends_with(".onnx")) return onnx::import_onnx(path, options);
+  if (path.ends_with(".tn")) return import_text(TRY(read_text_file(path)), path, options);
+  if (path.ends_with(".pb") || path.ends_with(".pbtxt"))
+    return tf::import_tensorflow(path, options);
+  if (looks_like_onnx(file->bytes())) return onnx::import_onnx(path, options);
+  return tf::import_tensorflow(path, options);
+}
+
+std::string_view bare(std::string_view name) {
+  return name.ends_with(":0") ? name.substr(0, name.size() - 2) : name;
+}
+
+// A signature or an input that was named and is not there is a mistake, never without effect.
+Result<ImportedModel> with_known_names(Result<ImportedModel> model, const ImportOptions& options) {
+  if (!model.ok() || model->functions.empty()) return model;
+  std::vector<std::string> keys, inputs;
+  for (const ImportedFunction& function : model->functions) {
+    keys.push_back(function.key);
+    for (const std::string& name : function.input_names)
+      if (std::ranges::find(inputs, name) == inputs.end()) inputs.push_back(name);
+  }
+  if (!options.signature.empty() && std::ranges::find(keys, options.signature) == keys.end())
+    return not_found(fmt::format("there is no signature '{}'; there are: {}", options.signature,
+                                 fmt::join(keys, ", ")));
+  for (const auto& [name, sizes] : options.input_shapes)
+    if (!name.empty() && std::ranges::find(inputs, bare(name), bare) == inputs.end())
+      return not_found(fmt::format("there is no input '{}' to give a shape{}; there are: {}", name,
+                                   did_you_mean(name, inputs), fmt::join(inputs, ", ")));
+  return model;
+}
+
 }  // namespace
 
 Status check_options(const CompileOptions& options) {
@@ -131,21 +166,15 @@ Status check_options(const CompileOptions& options) {
 }
 
 Result<ImportedModel> import_model(const std::string& path, const ImportOptions& options) {
-  if (is_directory(path)) return tf::import_tensorflow(path, options);
-  auto file = TRY(MappedFile::open(path));
-  if (Status s = refuse_other_formats(file->bytes()); !s.ok()) return std::move(s).error().at(path);
-  if (path.ends_with(".onnx")) return onnx::import_onnx(path, options);
-  if (path.ends_with(".tn")) return import_text(TRY(read_text_file(path)), path, options);
-  if (path.ends_with(".pb") || path.ends_with(".pbtxt"))
-    return tf::import_tensorflow(path, options);
-  if (looks_like_onnx(file->bytes())) return onnx::import_onnx(path, options);
-  return tf::import_tensorflow(path, options);
+  return with_known_names(import_by_kind(path, options), options);
 }
 
 Result<ImportedModel> import_model(Blob blob, const ImportOptions& options) {
   TRY(refuse_other_formats(blob.bytes));
-  if (looks_like_onnx(blob.bytes)) return onnx::import_onnx(std::move(blob), options);
-  return tf::import_graph_def(std::move(blob), options);
+  return with_known_names(looks_like_onnx(blob.bytes)
+                              ? onnx::import_onnx(std::move(blob), options)
+                              : tf::import_graph_def(std::move(blob), options),
+                          options);
 }
 
 Result<Compiled> compile_model(const std::string& path, const CompileOptions& options) {

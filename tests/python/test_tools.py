@@ -167,7 +167,7 @@ def test_a_flag_takes_one_value_and_leaves_the_model(graph, tmp_path):
 
 def test_run_writes_outputs_into_a_new_folder(tmp_path):
     graph = tmp_path / "names.tn"
-    graph.write_text("""graph @main (%x: f32[?n,3] "in/x:0") {
+    graph.write_text("""graph @main (%x "in/x:0": f32[?n,3]) {
   %a = relu(%x)
   %b = neg(%x)
   return (%a "a/b:0", %b "a_b", %a "../c:1")
@@ -272,3 +272,23 @@ def test_files_of_other_tools_are_told_by_name(content, words, tmp_path):
         path.write_bytes(content)
         error = tenon("compile", path, status=1).stderr
         assert words in error and str(path) in error
+
+
+@pytest.mark.parametrize("options, words", [
+    (["--signature", "predict"], "there are: serving_default"),
+    (["--input-shape", "image:1,12,12,2"], "did you mean 'images'"),
+    (["--outputs", "probabilitie"], "did you mean 'probabilities'"),
+    (["--inputs", "MaxPool"], "did you mean 'MaxPool2d'"),
+])
+def test_names_that_are_not_in_the_model(options, words, tmp_path):
+    model = ROOT / "tests/fixtures/tf/v1_cnn_frozen/model.pb"
+    assert words in tenon("compile", model, "-o", tmp_path / "a.tenon", *options, status=1).stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_cuts_take_names_with_and_without_the_output_number(tmp_path):
+    model = ROOT / "tests/fixtures/tf/v1_cnn_frozen/model.pb"
+    for name in ("Reshape", "Reshape:0"):
+        tenon("compile", model, "-o", tmp_path / "a.tenon", "--outputs", name, "--input-shape", "images:0:1,12,12,2")
+        report = json.loads(tenon("inspect", tmp_path / "a.tenon", "--json").stdout)
+        assert report["functions"][0]["outputs"][0]["shape"] == [1, 54]

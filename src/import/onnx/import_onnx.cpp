@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <set>
 
+#include "base/nearest.h"
 #include "import/importer.h"
 #include "import/onnx/graph_importer.h"
 
@@ -103,6 +104,14 @@ std::optional<TensorType> Session::inferred_type(const std::string& name) {
   return (*value)->type();
 }
 
+Error no_value(const GraphProto& graph, const std::string& name, std::string_view role) {
+  std::vector<std::string> names;
+  for (const NodeProto& node : graph.nodes)
+    names.insert(names.end(), node.outputs.begin(), node.outputs.end());
+  return not_found(fmt::format("the model has no value '{}' to use as {}{}", name, role,
+                               did_you_mean(name, names)));
+}
+
 Result<Port> Session::cut(GraphImporter& importer, const std::string& name) {
   const GraphProto& g = model_.graph;
   for (const auto* infos : {&g.inputs, &g.value_infos, &g.outputs})
@@ -112,7 +121,7 @@ Result<Port> Session::cut(GraphImporter& importer, const std::string& name) {
   const bool is_known = std::ranges::any_of(g.nodes, [&](const NodeProto& node) {
     return std::ranges::find(node.outputs, name) != node.outputs.end();
   });
-  if (!is_known) return not_found(fmt::format("the model has no value '{}' to use as input", name));
+  if (!is_known) return no_value(g, name, "input");
   if (const auto type = inferred_type(name)) return Port{name, *type};
   warnings_.push_back(fmt::format(
       "the model does not tell the type of '{}': float32 is assumed; give its shape with "
@@ -187,7 +196,7 @@ Result<std::vector<std::string>> Session::outputs(const Scope& scope) const {
     if (is_computed || scope.names.contains(name)) continue;
     if (options_.outputs.empty())
       return invalid_model(fmt::format("nothing computes the output '{}'", name));
-    return not_found(fmt::format("the model has no value '{}' to use as output", name));
+    return no_value(model_.graph, name, "output");
   }
   return names;
 }

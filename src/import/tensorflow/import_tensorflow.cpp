@@ -5,6 +5,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "base/nearest.h"
 #include "import/tensorflow/graph_importer.h"
 
 namespace tenon::tf {
@@ -136,10 +137,15 @@ Result<Entry> graph_entry(const LoadedModel& model, const ImportOptions& options
     for (const std::string_view input : node.inputs)
       read.insert(node_of(input.starts_with("^") ? input.substr(1) : input));
   }
+  const auto no_node = [&](const std::string& name, std::string_view role) {
+    std::vector<std::string> names;
+    for (const auto& [known, node] : by_name) names.emplace_back(known);
+    return not_found(fmt::format("the graph has no node '{}' to use as {}{}", name, role,
+                                 did_you_mean(node_of(name), names)));
+  };
   const auto add_input = [&](const std::string& name) -> Status {
     const auto it = by_name.find(node_of(name));
-    if (it == by_name.end())
-      return not_found(fmt::format("the graph has no node '{}' to use as input", name));
+    if (it == by_name.end()) return no_node(name, "input");
     Port port{std::string(node_of(name)), name, DataType::f32, {}};
     const Attrs& attrs = it->second->attrs;
     port.dtype = TRY(attrs.get_type("dtype", TRY(attrs.get_type("T", DataType::f32))));
@@ -152,8 +158,7 @@ Result<Entry> graph_entry(const LoadedModel& model, const ImportOptions& options
     for (const NodeDef& node : model.meta.graph.nodes)
       if (node.op == "Placeholder") TRY(add_input(std::string(node.name)));
   for (const std::string& name : options.outputs) {
-    if (!by_name.contains(node_of(name)))
-      return not_found(fmt::format("the graph has no node '{}' to use as output", name));
+    if (!by_name.contains(node_of(name))) return no_node(name, "output");
     entry.outputs.push_back({name, name, DataType::invalid, {}});
   }
   if (options.outputs.empty())
