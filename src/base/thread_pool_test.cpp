@@ -49,6 +49,7 @@ TEST(ThreadPool, CallersAtOnce) {
   ThreadPool pool(2);
   std::atomic<int64_t> total{0};
   std::vector<std::thread> callers;
+  callers.reserve(3);
   for (int c = 0; c < 3; ++c)
     callers.emplace_back([&] {
       for (int round = 0; round < 500; ++round)
