@@ -12,3 +12,4 @@ die() {  # die MESSAGE [EXIT_STATUS]: 2 usage, 3 environment
 # The help of a script is the comment that opens it.
 show_help() { sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$root/scripts/$PROGRAM"; }
 need_value() { [ $# -ge 2 ] && [ -n "$2" ] || die "$1 needs a value; see --help" 2; }
+need_setup() { [ -x .venv/bin/python ] || die "no .venv here; run scripts/setup first" 3; }
