@@ -292,3 +292,14 @@ def test_cuts_take_names_with_and_without_the_output_number(tmp_path):
         tenon("compile", model, "-o", tmp_path / "a.tenon", "--outputs", name, "--input-shape", "images:0:1,12,12,2")
         report = json.loads(tenon("inspect", tmp_path / "a.tenon", "--json").stdout)
         assert report["functions"][0]["outputs"][0]["shape"] == [1, 54]
+
+def test_bench_profiles_every_step(compiled):
+    report = json.loads(tenon("bench", compiled, "--duration", "0.01", "--profile", "--json").stdout)
+    assert [step["op"] for step in report["steps"]] == ["matmul"]
+    step = report["steps"][0]
+    assert step["time_ns"] > 0 and step["flops"] == 2 * 3 * 20 and step["bytes"] > 20 * 3 * 4
+    assert step["origins"] == ["dense/MatMul", "dense/BiasAdd", "dense/Relu"]
+    lines = tenon("bench", compiled, "--duration", "0.01", "--profile", "--threads", "1").stdout
+    assert "GFLOP/s" in lines and "dense/MatMul" in lines
+    plain = json.loads(tenon("bench", compiled, "--duration", "0.01", "--json").stdout)
+    assert "steps" not in plain and plain["latency_ms"]["min"] > 0
