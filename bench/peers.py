@@ -1,7 +1,7 @@
 """Measures Tenon, ONNX Runtime, OpenVINO, LiteRT and TensorFlow side by side on the models of make_models.py.
 
     .venv-dev/bin/python bench/peers.py FOLDER [NAME…] [--engines tenon,ort,openvino,litert,tensorflow]
-        [--threads 1,2] [--batch 1] [--rounds 9] [--seconds 0.3] [--cold 2] [--json F] [--csv F]
+        [--threads 1,2] [--batch 1] [--rounds 9] [--seconds 0.3] [--cold 2] [--json F] [--csv F] [--markdown F]
 
 Each engine is one process that keeps its model loaded. Rounds are interleaved: every engine runs for --seconds,
 in turn, --rounds times. `ms` is the median of the rounds' medians, `best` the fastest run of all. `ratio` is
@@ -202,6 +202,23 @@ def geometric_mean(values):
     return float(np.exp(np.mean(np.log(values)))) if values else float("nan")
 
 
+def markdown(rows):
+    """A table of Tenon beside the fastest peer, one line a cell: median and fastest run, then the rest of its facts."""
+    lines = ["| model | threads | Tenon ms (fastest) | peer ms (fastest) | ratio | of fastest | cold start ms, Tenon / native / peer | "
+             "load ms | peak MB | compile s | file MB | error |", "|---|" + "--:|" * 11]
+    for row in rows:
+        if "ratio" not in row:
+            continue
+        peer = best_peer([other for other in rows if all(other[key] == row[key] for key in ("model", "batch", "threads"))])
+        batch = f" b{row['batch']}" if row["batch"] != 1 else ""
+        lines.append(f"| {row['model']}{batch} | {row['threads']} | {row['ms']:.3g} ({row['min_ms']:.3g}) | {row['best_peer']} "
+                     f"{peer['ms']:.3g} ({peer['min_ms']:.3g}) | {row['ratio']:.2f} | {row['min_ratio']:.2f} | "
+                     f"{row['cold_start_ms']:.0f} / {row['cold_start_native_ms'] or float('nan'):.0f} / {peer['cold_start_ms']:.0f} | "
+                     f"{row['load_ms']:.0f} / {peer['load_ms']:.0f} | {row['peak_mb']:.0f} / {peer['peak_mb']:.0f} | "
+                     f"{row['compile_s']:.2f} | {row['file_bytes'] / 1e6:.1f} | {row['error']:.0e} |")
+    return "\n".join([f"{time.strftime('%Y-%m-%d')}, {machine()}", ""] + lines) + "\n"
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
 
@@ -220,6 +237,7 @@ def parse_arguments():
     parser.add_argument("--tenon-folder", type=Path, help="where to keep the compiled files")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--csv", type=Path)
+    parser.add_argument("--markdown", type=Path, help="a table of Tenon beside the fastest peer")
     arguments = parser.parse_args()
     if unknown := set(arguments.engines) - set(ENGINES):
         parser.error(f"no engine {', '.join(unknown)}; there are {', '.join(ENGINES)}")
@@ -244,6 +262,8 @@ def run(arguments):
               f"{len(ratios)} cells")
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+    if arguments.markdown:
+        arguments.markdown.write_text(markdown(rows))
     if arguments.csv:
         with open(arguments.csv, "w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")

@@ -293,6 +293,7 @@ def test_cuts_take_names_with_and_without_the_output_number(tmp_path):
         report = json.loads(tenon("inspect", tmp_path / "a.tenon", "--json").stdout)
         assert report["functions"][0]["outputs"][0]["shape"] == [1, 54]
 
+
 def test_bench_profiles_every_step(compiled):
     report = json.loads(tenon("bench", compiled, "--duration", "0.01", "--profile", "--json").stdout)
     assert [step["op"] for step in report["steps"]] == ["matmul"]
