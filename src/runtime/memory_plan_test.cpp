@@ -46,6 +46,7 @@ TEST(MemoryPlan, ValuesAliveTogetherNeverOverlap) {
 // A chain in which each value dies as the next but one is made needs room for two.
 TEST(MemoryPlan, ReusesWhatIsDead) {
   std::vector<ArenaRequest> chain;
+  chain.reserve(10);
   for (int i = 0; i < 10; ++i) chain.push_back({640, i, i + 1});
   EXPECT_EQ(place(chain), 2 * 640);
 }

@@ -293,7 +293,8 @@ Result<std::map<std::string, Tensor>> Function::run(const std::map<std::string, 
                                           key(), names_of(in)));
   if (options.outputs != nullptr) {
     for (const auto& [name, tensor] : *options.outputs)
-      if (std::none_of(out.begin(), out.end(), [&](const PortInfo& p) { return p.name == name; }))
+      if (std::none_of(out.begin(), out.end(),
+                       [&, &n = name](const PortInfo& p) { return p.name == n; }))
         return invalid_argument(fmt::format("there is no output '{}'; function '{}' gives: {}",
                                             name, key(), names_of(out)));
     for (const PortInfo& p : out) {

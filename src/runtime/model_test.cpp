@@ -147,6 +147,7 @@ TEST(Model, SaysWhatIsWrongWithInputs) {
 TEST(Model, ManyRunAtOnce) {
   const Function f = small_model().value().function().value();
   std::vector<std::thread> threads;
+  threads.reserve(4);
   std::atomic<int> wrong = 0;
   for (int t = 0; t < 4; ++t)
     threads.emplace_back([&, t] {
