@@ -8,7 +8,9 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <new>
+#include <utility>
 
 namespace tenon {
 namespace {
@@ -22,10 +24,14 @@ Error errno_error(std::string_view what, const std::string& path) {
 
 // Closes a descriptor at the end of its scope.
 struct Descriptor {
-  int fd;
+  explicit Descriptor(int f, bool n = false) : fd(f), nameless(n) {}
+  Descriptor(Descriptor&& other) noexcept
+      : fd(std::exchange(other.fd, -1)), nameless(other.nameless) {}
   ~Descriptor() {
     if (fd >= 0) ::close(fd);
   }
+  int fd;
+  bool nameless;  // the file is in no directory and vanishes with the process
 };
 
 Status write_all(int fd, Bytes bytes, const std::string& path) {
@@ -43,15 +49,58 @@ Status write_all(int fd, Bytes bytes, const std::string& path) {
   return {};
 }
 
+Status write_all(int fd, std::span<const Bytes> parts, const std::string& path) {
+  for (const Bytes part : parts) TRY(write_all(fd, part, path));
+  return {};
+}
+
+// A file in the directory of `path`: one without a name where the file system has that, so that a
+// process killed while it writes leaves nothing; else one named after the template `temporary`.
+Result<Descriptor> create_beside(const std::string& path, std::string& temporary) {
+  const size_t slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  if (const int fd = ::open(folder.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600); fd >= 0)
+    return Descriptor(fd, true);
+  const int fd = ::mkostemp(temporary.data(), O_CLOEXEC);
+  if (fd < 0 && errno == ENOENT && slash != std::string::npos)
+    return io_error(fmt::format("cannot create '{}': there is no folder '{}'; make it first", path,
+                                path.substr(0, slash)));
+  if (fd < 0) return errno_error("create", path);
+  return Descriptor(fd);
+}
+
+// Enters a nameless file under a name after the template `temporary`.
+Status give_name(int fd, std::string& temporary) {
+  const std::string source = fmt::format("/proc/self/fd/{}", fd);
+  const std::string pattern = temporary;
+  constexpr int kTries = 100;
+  for (int i = 0; i < kTries; ++i) {
+    temporary = pattern;
+    if (const int taken = ::mkostemp(temporary.data(), O_CLOEXEC); taken >= 0) {
+      // Only the name is wanted.
+      ::close(taken);
+      ::unlink(temporary.c_str());
+    }
+    if (::linkat(AT_FDCWD, source.c_str(), AT_FDCWD, temporary.c_str(), AT_SYMLINK_FOLLOW) == 0)
+      return {};
+    if (errno != EEXIST) break;
+  }
+  return errno_error("create", temporary);
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& path) {
-  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  // Without O_NONBLOCK a named pipe would wait here for its writer.
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (file.fd < 0) return errno_error("open", path);
   struct stat info {};
   if (::fstat(file.fd, &info) != 0) return errno_error("stat", path);
   if (S_ISDIR(info.st_mode))
     return invalid_argument(fmt::format("'{}' is a directory, a file was expected", path));
+  if (!S_ISREG(info.st_mode))
+    return invalid_argument(fmt::format(
+        "'{}' is a pipe or a device and cannot be mapped; write it to a file first", path));
   const auto size = static_cast<size_t>(info.st_size);
   const std::byte* data = nullptr;
   if (size > 0) {
@@ -78,30 +127,20 @@ std::shared_ptr<std::byte> allocate_aligned(size_t size) {
 }
 
 Status write_file_atomically(const std::string& path, std::span<const Bytes> parts) {
-  const auto write_parts = [&](int fd) -> Status {
-    for (const Bytes part : parts) TRY(write_all(fd, part, path));
-    return {};
-  };
   struct stat info {};
-  const bool exists = ::stat(path.c_str(), &info) == 0;
-  if (exists && S_ISDIR(info.st_mode))
-    return invalid_argument(
-        fmt::format("'{}' is a folder; give the name of the file to write", path));
-  if (exists && !S_ISREG(info.st_mode)) {  // a device or pipe must not be replaced
+  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    if (S_ISDIR(info.st_mode))
+      return invalid_argument(fmt::format("'{}' is a folder; give the name of the file to write", path));
+    // Pipes and devices are written to; a rename would replace them.
     const Descriptor file{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
-    return file.fd < 0 ? Status(errno_error("open", path)) : write_parts(file.fd);
+    return file.fd < 0 ? errno_error("open", path) : write_all(file.fd, parts, path);
   }
   std::string temporary = path + ".tmp-XXXXXX";
-  const Descriptor file{::mkostemp(temporary.data(), O_CLOEXEC)};
-  if (file.fd < 0) {
-    const size_t slash = path.rfind('/');
-    if (errno != ENOENT || slash == std::string::npos) return errno_error("create", path);
-    return io_error(fmt::format("cannot create '{}': there is no folder '{}'; make it first", path,
-                                path.substr(0, slash)));
-  }
-  Status status = write_parts(file.fd);
+  const Descriptor file = TRY(create_beside(path, temporary));
+  Status status = write_all(file.fd, parts, path);
   if (status.ok() && ::fchmod(file.fd, 0644) != 0) status = errno_error("set the mode of", path);
   if (status.ok() && ::fsync(file.fd) != 0) status = errno_error("sync", path);
+  if (status.ok() && file.nameless) status = give_name(file.fd, temporary);
   if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0)
     status = errno_error("rename to", path);
   if (!status.ok()) ::unlink(temporary.c_str());

@@ -10,6 +10,22 @@
 #include "ops/registry.h"
 
 namespace tenon {
+namespace {
+
+// Sizes that no tensor can have are found where they arise, by what is known of the shape.
+Status check_size(const TensorType& type) {
+  if (type.is_none() || type.is_list || !type.shape.ranked()) return {};
+  std::vector<int64_t> known;
+  for (const Dim d : type.shape.dims())
+    if (d.known()) known.push_back(d.size());
+  if (checked_elements(known, dtype_size(type.dtype)).ok()) return {};
+  return invalid_model(
+      fmt::format("its result {} is larger than a tensor can be ({} GiB); check the sizes in the "
+                  "model and those given with --input-shape",
+                  type.to_string(), kMaxTensorBytes >> 30));
+}
+
+}  // namespace
 
 const Tensor* Value::constant() const {
   if (producer_ == nullptr) return nullptr;
@@ -72,6 +88,7 @@ Result<TensorTypes> Graph::infer_types(const Node& node, std::optional<SymInts>*
   }
   const InferContext context(operands, region_results);
   TensorTypes types = TRY(node.op_->infer(context));
+  for (const TensorType& type : types) TRY(check_size(type));
   if (ints != nullptr) *ints = node.op_->infer_ints(context);
   return types;
 }
