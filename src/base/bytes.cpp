@@ -130,7 +130,8 @@ Status write_file_atomically(const std::string& path, std::span<const Bytes> par
   struct stat info {};
   if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
     if (S_ISDIR(info.st_mode))
-      return invalid_argument(fmt::format("'{}' is a folder; give the name of the file to write", path));
+      return invalid_argument(
+          fmt::format("'{}' is a folder; give the name of the file to write", path));
     // Pipes and devices are written to; a rename would replace them.
     const Descriptor file{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
     return file.fd < 0 ? errno_error("open", path) : write_all(file.fd, parts, path);
