@@ -176,7 +176,16 @@ Result<TensorTypes> Irfft::infer(const InferContext& context) const {
   out.dtype = out.dtype == DType::c64 ? DType::f32 : DType::f64;
   if (!out.shape.ranked()) return TensorTypes{out};
   Dim& d = out.shape[out.shape.rank() - 1];
-  if (fft_length > 0) {
+  if (context.has(1)) {
+    const auto elements = context.shape(1).elements();
+    if (!is_int(context.dtype(1)) || (elements && *elements != 1))
+      return invalid_argument("irfft needs one integer as length, not " +
+                              context.type(1).to_string());
+    const auto length = context.known_ints(1);
+    if (length && (length->size() != 1 || (*length)[0] < 1 || (*length)[0] > kMaxFftLength))
+      return invalid_argument("irfft: the length is out of range");
+    d = length ? Dim((*length)[0]) : Dim::unknown();
+  } else if (fft_length > 0) {
     d = fft_length;
   } else if (d.known()) {
     if (d.size() < 2)
@@ -190,7 +199,18 @@ Result<TensorTypes> Irfft::infer(const InferContext& context) const {
 
 Status Irfft::eval(EvalContext& context) const {
   const Tensor& x = context.in(0);
-  const int64_t length = fft_length > 0 ? fft_length : 2 * (x.dim(x.rank() - 1) - 1);
+  int64_t length = fft_length > 0 ? fft_length : 2 * (x.dim(x.rank() - 1) - 1);
+  if (context.has(1)) {
+    if (context.in(1).elements() != 1) return invalid_argument("irfft needs one length");
+    length = context.in(1).int_at(0);
+    if (length < 1 || length > kMaxFftLength)
+      return invalid_argument(fmt::format("irfft: a length of {} is out of range", length));
+  }
+  if (!context.out(0).defined()) {
+    std::vector<int64_t> dims = x.dims();
+    dims.back() = length;
+    TRY(context.allocate(0, x.dtype() == DType::c64 ? DType::f32 : DType::f64, dims));
+  }
   if (x.dtype() == DType::c64)
     eval_irfft<float>(x, context.out(0), length);
   else

@@ -56,8 +56,9 @@ struct Irfft {
   static const OpDef def;
   static constexpr std::string_view name = "irfft";
   static constexpr std::string_view doc =
-      "The inverse of rfft: fft_length real numbers from fft_length / 2 + 1 frequencies.";
-  static constexpr Arity inputs{1};
+      "irfft(x [, length]): the inverse of rfft: fft_length (or length, where it is given) real "
+      "numbers from fft_length / 2 + 1 frequencies.";
+  static constexpr Arity inputs{1, 2};
   static constexpr auto fields() {
     return std::tuple{Field{1, "fft_length", &Irfft::fft_length,
                             "size of the result; 0: twice the size of the axis less one"}};

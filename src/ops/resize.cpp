@@ -1,6 +1,8 @@
 // Shape inference and reference evaluation of resize: each axis in turn is a weighted sum.
 #include "ops/resize.h"
 
+#include <numbers>
+
 #include "ops/nn_util.h"
 #include "ops/registry.h"
 
@@ -51,12 +53,61 @@ double round_nearest(NearestRounding rounding, double x) {
   return x;
 }
 
+// How far the interpolation kernel reaches.
+double radius(ResizeMode mode) {
+  switch (mode) {
+    case ResizeMode::lanczos3:
+      return 3;
+    case ResizeMode::lanczos5:
+      return 5;
+    case ResizeMode::gaussian:
+      return 1.5;
+    case ResizeMode::cubic:
+    case ResizeMode::mitchell:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+double lanczos(double reach, double d) {
+  if (d > reach) return 0;
+  if (d <= 1e-3) return 1;
+  const double x = std::numbers::pi * d;
+  return reach * std::sin(x) * std::sin(x / reach) / (x * x);
+}
+
 // The interpolation kernel at distance d.
 double filter(ResizeMode mode, double a, double d) {
   d = std::abs(d);
-  if (mode == ResizeMode::linear) return d < 1 ? 1 - d : 0;
-  if (d <= 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
-  return d < 2 ? ((a * d - 5 * a) * d + 8 * a) * d - 4 * a : 0;
+  switch (mode) {
+    case ResizeMode::lanczos3:
+    case ResizeMode::lanczos5:
+      return lanczos(radius(mode), d);
+    case ResizeMode::gaussian:  // of deviation 1/2
+      return d < 1.5 ? std::exp(-2 * d * d) : 0;
+    case ResizeMode::mitchell:
+      if (d < 1) return (7.0 / 6 * d - 2) * d * d + 8.0 / 9;
+      return d < 2 ? ((-7.0 / 18 * d + 2) * d - 10.0 / 3) * d + 16.0 / 9 : 0;
+    case ResizeMode::cubic:
+      if (d <= 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
+      return d < 2 ? ((a * d - 5 * a) * d + 8 * a) * d - 4 * a : 0;
+    default:
+      return d < 1 ? 1 - d : 0;
+  }
+}
+
+// The position as TensorFlow computes it for its table of cubic weights.
+double stepped_position(const Resize& op, int64_t o, int64_t in, int64_t out) {
+  const bool align = op.coordinate == ResizeCoordinate::align_corners && out > 1;
+  const float scale = static_cast<float>(align ? in - 1 : in) /
+                      static_cast<float>(align ? out - 1 : out);
+  const auto place = static_cast<float>(o);
+  const float x = op.coordinate == ResizeCoordinate::half_pixel ? (place + 0.5f) * scale - 0.5f
+                                                                : place * scale;
+  const float whole = std::floor(x);
+  const auto steps = static_cast<double>(op.cubic_steps);
+  return static_cast<double>(whole) + std::nearbyint(static_cast<double>(x - whole) * steps) / steps;
 }
 
 ResizeTaps taps_of(const Resize& op, size_t axis, int64_t o, int64_t in, int64_t out) {
@@ -64,7 +115,9 @@ ResizeTaps taps_of(const Resize& op, size_t axis, int64_t o, int64_t in, int64_t
   const double scale = axis < op.scales.size() ? op.scales[axis] : 0;
   const double ratio = scale > 0 ? scale : static_cast<double>(out) / static_cast<double>(in);
   if (op.mode == ResizeMode::area) {
-    const double step = static_cast<double>(in) / static_cast<double>(out);
+    const bool align = op.coordinate == ResizeCoordinate::align_corners && out > 1 && in > 1;
+    const double step =
+        static_cast<double>(align ? in - 1 : in) / static_cast<double>(align ? out - 1 : out);
     const double from = static_cast<double>(o) * step, to = static_cast<double>(o + 1) * step;
     for (auto i = static_cast<int64_t>(std::floor(from)); static_cast<double>(i) < to; ++i) {
       const double w =
@@ -74,14 +127,17 @@ ResizeTaps taps_of(const Resize& op, size_t axis, int64_t o, int64_t in, int64_t
     return taps;
   }
   const double limit = static_cast<double>(in) + 4;
-  const double x = std::clamp(position(op, axis, o, in, out), -limit, 2 * limit);
+  const bool stepped = op.mode == ResizeMode::cubic && op.cubic_steps > 0;
+  const double x =
+      std::clamp(stepped ? stepped_position(op, o, in, out) : position(op, axis, o, in, out),
+                 -limit, 2 * limit);
   if (op.mode == ResizeMode::nearest) {
     const double i = round_nearest(op.nearest_rounding, x);
     taps.add(static_cast<int64_t>(std::clamp(i, 0.0, static_cast<double>(in - 1))), 1);
     return taps;
   }
   const double shrink = op.antialias ? std::clamp(ratio, 1.0 / limit, 1.0) : 1;
-  const double reach = (op.mode == ResizeMode::linear ? 1 : 2) / shrink;
+  const double reach = radius(op.mode) / shrink;
   double sum = 0;
   for (auto i = static_cast<int64_t>(std::ceil(x - reach)); static_cast<double>(i) <= x + reach;
        ++i) {
@@ -163,6 +219,8 @@ Result<TensorTypes> Resize::infer(const InferContext& context) const {
   if (!is_int(context.dtype(1)))
     return invalid_argument(
         fmt::format("resize: the sizes must be integers, not {}", context.type(1).to_string()));
+  if (cubic_steps < 0 || cubic_steps > nn::kMaxExtent)
+    return invalid_argument(fmt::format("resize: {} steps are out of range", cubic_steps));
   for (const double s : scales)
     if (!(s > 0) || !std::isfinite(s))
       return invalid_argument(fmt::format("resize: scales must be positive, not {}", s));

@@ -5,9 +5,18 @@
 
 namespace tenon {
 
-enum class ResizeMode : uint8_t { nearest, linear, cubic, area };
-inline constexpr std::array<std::string_view, 4> kResizeModeNames{"nearest", "linear", "cubic",
-                                                                  "area"};
+enum class ResizeMode : uint8_t {
+  nearest,
+  linear,
+  cubic,
+  area,
+  lanczos3,
+  lanczos5,
+  gaussian,
+  mitchell
+};
+inline constexpr std::array<std::string_view, 8> kResizeModeNames{
+    "nearest", "linear", "cubic", "area", "lanczos3", "lanczos5", "gaussian", "mitchell"};
 constexpr std::span<const std::string_view> enum_names(ResizeMode) {
   return kResizeModeNames;
 }
@@ -58,6 +67,7 @@ struct Resize {
   std::vector<double> scales;
   std::vector<double> roi;
   double extrapolation_value = 0;
+  int64_t cubic_steps = 0;
 
   static const OpDef def;
   static constexpr std::string_view name = "resize";
@@ -73,12 +83,15 @@ struct Resize {
         Field{4, "cubic_coeff", &Resize::cubic_coeff, "for mode cubic"},
         Field{5, "exclude_outside", &Resize::exclude_outside,
               "elements outside x get weight 0 instead of the edge's value"},
-        Field{6, "antialias", &Resize::antialias, "widen linear and cubic filters to shrink"},
+        Field{6, "antialias", &Resize::antialias, "widen filters to shrink; not for nearest and area"},
         Field{7, "scales", &Resize::scales, "output over input size; empty: from the sizes"},
         Field{8, "roi", &Resize::roi,
               "for tf_crop_and_resize: starts, then ends of the region, 0 to 1 being the input"},
         Field{9, "extrapolation_value", &Resize::extrapolation_value,
-              "for tf_crop_and_resize: outside the input"}};
+              "for tf_crop_and_resize: outside the input"},
+        Field{10, "cubic_steps", &Resize::cubic_steps,
+              "for mode cubic: places between two elements are rounded to so many steps, computed "
+              "in f32; 0: not rounded"}};
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;

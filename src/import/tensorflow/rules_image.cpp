@@ -1,4 +1,5 @@
 // Rules of image ops and of what detectors do after their last layer.
+#include <algorithm>
 #include <cmath>
 
 #include "import/tensorflow/compose.h"
@@ -21,15 +22,19 @@ Values resize(RuleContext& c) {
                            {"coordinate", coordinate},
                            {"nearest_rounding", std::string(align ? "round_prefer_ceil" : "floor")},
                            {"cubic_coeff", half ? -0.5 : -0.75},
-                           {"exclude_outside", cubic && half}}));
+                           {"exclude_outside", cubic && half},
+                           {"cubic_steps", int64_t{cubic ? 1024 : 0}}}));
 }
 
 // What tf.image.resize makes with antialias: the scales follow from the sizes, nothing is moved.
 Values scale_and_translate(RuleContext& c) {
   const std::string_view kernel = TRY(c.node.attrs.get_string("kernel_type", "lanczos3"));
   const bool antialias = TRY(c.node.attrs.get_bool("antialias", true));
-  if (kernel != "triangle" && kernel != "keyscubic")
-    return unsupported("only the kernels triangle (bilinear) and keyscubic (bicubic)");
+  constexpr std::pair<std::string_view, std::string_view> kModes[] = {
+      {"triangle", "linear"},   {"keyscubic", "cubic"},   {"lanczos3", "lanczos3"},
+      {"lanczos5", "lanczos5"}, {"gaussian", "gaussian"}, {"mitchellcubic", "mitchell"}};
+  const auto* mode = std::ranges::find_if(kModes, [&](const auto& m) { return m.first == kernel; });
+  if (mode == std::end(kModes)) return unsupported("kernel_type " + std::string(kernel));
   for (const double shift : TRY(reals(c, 3)))
     if (shift != 0) return unsupported("only without translation");
   if (const auto scale = reals(c, 2); scale.ok()) {
@@ -42,9 +47,8 @@ Values scale_and_translate(RuleContext& c) {
         return unsupported("only scales that take the whole image to the whole result");
     }
   }
-  const bool cubic = kernel == "keyscubic";
   return one(c.builder.op("resize", {TRY(cast_to(c, c.inputs[0], DType::f32)), c.inputs[1]},
-                          {{"mode", std::string(cubic ? "cubic" : "linear")},
+                          {{"mode", std::string(mode->second)},
                            {"cubic_coeff", -0.5},
                            {"exclude_outside", true},
                            {"antialias", antialias}}));

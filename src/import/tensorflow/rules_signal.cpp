@@ -45,28 +45,53 @@ Values fft(RuleContext& c) {
   return std::vector<Value*>{y};
 }
 
+// The lengths of a transform over the last axes, one vector of one element each, and x cut or padded
+// to all of them but, where `keep_last`, the last.
+struct Lengths {
+  Value* x = nullptr;
+  Value* last = nullptr;
+  size_t axes = 1;
+};
+Result<Lengths> fit_lengths(RuleContext& c, bool keep_last) {
+  Builder& b = c.builder;
+  Lengths result{c.inputs[0], nullptr, static_cast<size_t>(c.node.op.ends_with("2D")   ? 2
+                                                           : c.node.op.ends_with("3D") ? 3
+                                                                                       : 1)};
+  const auto known = c.ints(1);
+  if (known.ok() && known->size() != result.axes)
+    return invalid_model("fft_length has the wrong number of elements");
+  for (size_t a = 1; a <= result.axes; ++a) {
+    const int64_t axis = -static_cast<int64_t>(a);
+    const size_t place = result.axes - a;
+    Value* length = known.ok() ? b.ints({(*known)[place]})
+                               : TRY(cast_to(c, TRY(element(c, c.inputs[1], static_cast<int64_t>(place))),
+                                             DType::i64));
+    if (a == 1) result.last = length;
+    if (a == 1 && keep_last) continue;
+    if (known.ok()) {
+      result.x = TRY(fit(c, result.x, axis, (*known)[place]));
+      continue;
+    }
+    const std::vector<int64_t> axes{axis};
+    result.x = TRY(b.op("pad", {result.x, TRY(join(c, {b.ints({0}), length}))}, {{"axes", axes}}));
+    result.x = TRY(b.op("slice", {result.x, b.ints({0}), length}, {{"axes", axes}}));
+  }
+  return result;
+}
+
 Values rfft(RuleContext& c) {
-  const auto lengths = TRY(c.ints(1));
-  const size_t axes = c.node.op == "RFFT2D" ? 2 : c.node.op == "RFFT3D" ? 3 : 1;
-  if (lengths.size() != axes) return invalid_model("fft_length has the wrong number of elements");
-  Value* x = c.inputs[0];
-  for (size_t a = 2; a <= axes; ++a)
-    x = TRY(fit(c, x, -static_cast<int64_t>(a), lengths[axes - a]));
-  Value* y = TRY(c.builder.op("rfft", {x}, {{"fft_length", lengths.back()}}));
-  for (size_t a = 2; a <= axes; ++a) y = TRY(along(c, y, false, -static_cast<int64_t>(a)));
+  const Lengths lengths = TRY(fit_lengths(c, false));
+  Value* y = TRY(c.builder.op("rfft", {lengths.x}));
+  for (size_t a = 2; a <= lengths.axes; ++a)
+    y = TRY(along(c, y, false, -static_cast<int64_t>(a)));
   return std::vector<Value*>{y};
 }
 
 Values irfft(RuleContext& c) {
-  const auto lengths = TRY(c.ints(1));
-  const size_t axes = c.node.op == "IRFFT2D" ? 2 : c.node.op == "IRFFT3D" ? 3 : 1;
-  if (lengths.size() != axes) return invalid_model("fft_length has the wrong number of elements");
-  Value* x = c.inputs[0];
-  for (size_t a = axes; a >= 2; --a) {
-    x = TRY(fit(c, x, -static_cast<int64_t>(a), lengths[axes - a]));
-    x = TRY(along(c, x, true, -static_cast<int64_t>(a)));
-  }
-  return one(c.builder.op("irfft", {x}, {{"fft_length", lengths.back()}}));
+  Lengths lengths = TRY(fit_lengths(c, true));
+  for (size_t a = lengths.axes; a >= 2; --a)
+    lengths.x = TRY(along(c, lengths.x, true, -static_cast<int64_t>(a)));
+  return one(c.builder.op("irfft", {lengths.x, lengths.last}));
 }
 
 // Magnitudes of windows of audio [samples, channels] as [channels, windows, frequencies].
