@@ -100,14 +100,15 @@ double filter(ResizeMode mode, double a, double d) {
 // The position as TensorFlow computes it for its table of cubic weights.
 double stepped_position(const Resize& op, int64_t o, int64_t in, int64_t out) {
   const bool align = op.coordinate == ResizeCoordinate::align_corners && out > 1;
-  const float scale = static_cast<float>(align ? in - 1 : in) /
-                      static_cast<float>(align ? out - 1 : out);
+  const float scale =
+      static_cast<float>(align ? in - 1 : in) / static_cast<float>(align ? out - 1 : out);
   const auto place = static_cast<float>(o);
-  const float x = op.coordinate == ResizeCoordinate::half_pixel ? (place + 0.5f) * scale - 0.5f
-                                                                : place * scale;
+  const float x =
+      op.coordinate == ResizeCoordinate::half_pixel ? (place + 0.5f) * scale - 0.5f : place * scale;
   const float whole = std::floor(x);
   const auto steps = static_cast<double>(op.cubic_steps);
-  return static_cast<double>(whole) + std::nearbyint(static_cast<double>(x - whole) * steps) / steps;
+  return static_cast<double>(whole) +
+         std::nearbyint(static_cast<double>(x - whole) * steps) / steps;
 }
 
 ResizeTaps taps_of(const Resize& op, size_t axis, int64_t o, int64_t in, int64_t out) {

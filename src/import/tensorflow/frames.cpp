@@ -19,8 +19,11 @@ bool is_enter(std::string_view op) {
 }
 bool is_condition_switch(const NodeGraph& nodes, int item) {
   const std::string_view op = nodes.item(item).op();
+  if (op == "_SwitchN") return true;
   return (op == "Switch" || op == "RefSwitch") && !nodes.is_loop_switch(item);
 }
+// More sides are a damaged model.
+constexpr size_t kMaxSides = 4096;
 
 // The loop an Enter leads into; nothing for other nodes and for an Enter that does not say.
 std::optional<std::string_view> entered_frame(const Item& item) {
@@ -41,11 +44,25 @@ bool contains(const Context& context, Ref predicate, int side) {
   return std::ranges::find(context, std::pair(predicate, side)) != context.end();
 }
 
+// The side of the predicate; -1 for none.
+int side_of(const Context& context, Ref predicate) {
+  const auto it = std::ranges::find(context, predicate, &Context::value_type::first);
+  return it == context.end() ? -1 : it->second;
+}
+
 // Where the control input leads to a Switch: TensorFlow's way to say that a node without data
-// inputs lies in a branch.
+// inputs lies in a branch. What was a function has a NoOp between.
 Ref pivot(const NodeGraph& nodes, int control) {
-  const Ref ref = nodes.through_identities({control, 0});
-  return ref.defined() && is_condition_switch(nodes, ref.item) ? ref : Ref();
+  constexpr int kMaxSteps = 16;
+  for (int step = 0; step < kMaxSteps; ++step) {
+    const Ref ref = nodes.through_identities({control, 0});
+    if (!ref.defined()) return {};
+    if (is_condition_switch(nodes, ref.item)) return ref;
+    const Item& item = nodes.item(ref.item);
+    if (item.op() != "NoOp" || item.controls.size() != 1) return {};
+    control = item.controls[0];
+  }
+  return {};
 }
 
 // Which edges lead from an item to what it needs.
@@ -97,6 +114,7 @@ class ConditionalFinder {
 
   Status run(bool grouped) {
     for (const int index : order_) {
+      if (frame_.nodes.item(index).op() == "_SwitchN") indices_.insert(predicate(index));
       Context context;
       std::vector<Ref> refs;
       dependencies(frame_, index, Follow::controls, refs);
@@ -108,10 +126,8 @@ class ConditionalFinder {
     }
     for (Conditional& c : frame_.conditionals)
       for (size_t m = 0; m < c.merges.size(); ++m)
-        for (const int side : {0, 1}) {
-          const int k = side == 1 ? c.true_input[m] : 1 - c.true_input[m];
-          TRY(capture(c, side, frame_.nodes.item(c.merges[m]).inputs[static_cast<size_t>(k)]));
-        }
+        for (size_t side = 0; side < c.captured.size(); ++side)
+          TRY(capture(c, side, frame_.nodes.item(c.merges[m]).inputs[c.input_of[m][side]]));
     return {};
   }
 
@@ -130,49 +146,73 @@ class ConditionalFinder {
     return item.inputs.size() == 2 ? frame_.nodes.through_identities(item.inputs[1]) : Ref();
   }
 
+  // Which input of a Merge stands for which side of the predicate; empty where it is another
+  // predicate's. One input may have lost its place: a constant of its own.
+  std::vector<size_t> sides(const std::vector<Context>& inputs, Ref predicate, bool all) const {
+    const size_t n = inputs.size();
+    if (n != 2 && !indices_.contains(predicate)) return {};
+    std::vector<size_t> input_of(n, n);
+    size_t lost = n;
+    for (size_t k = 0; k < n; ++k) {
+      const int side = side_of(inputs[k], predicate);
+      if (side < 0 && (all || lost != n)) return {};
+      if (side < 0) {
+        lost = k;
+        continue;
+      }
+      const auto s = static_cast<size_t>(side);
+      if (s >= n || input_of[s] != n) return {};
+      input_of[s] = k;
+    }
+    if (lost != n) *std::ranges::find(input_of, n) = lost;
+    return input_of;
+  }
+
   // Takes the Merge's own predicate off `context`.
   Status merge(int index, const Item& item, Context& context, bool grouped) {
-    const Error unknown = unsupported(
-        "the condition behind this Merge cannot be told from the graph; cut the model before it "
-        "with --outputs");
-    if (item.inputs.size() != 2) return at_node(unknown, frame_, *item.node);
-    const Context a = of(item.inputs[0]), b = of(item.inputs[1]);
+    std::vector<Context> inputs;
+    for (const Ref ref : item.inputs) inputs.push_back(of(ref));
     Ref predicate;
-    int true_input = -1;
-    for (const auto& [p, side] : a)
-      if (contains(b, p, 1 - side)) predicate = p, true_input = side == 1 ? 0 : 1;
-    // A side that is a constant of its own may have lost its place.
-    for (const int k : {0, 1})
-      for (const auto& [p, side] : k == 0 ? a : b)
-        if (true_input < 0 && !contains(k == 0 ? b : a, p, side))
-          predicate = p, true_input = side == 1 ? k : 1 - k;
-    if (true_input < 0) return at_node(unknown, frame_, *item.node);
+    std::vector<size_t> input_of;
+    for (const bool all : {true, false})
+      for (size_t k = 0; k < inputs.size() && inputs.size() <= kMaxSides; ++k)
+        for (const auto& [p, side] : inputs[k])
+          if (input_of.empty()) predicate = p, input_of = sides(inputs, p, all);
+    if (input_of.size() < 2)
+      return at_node(
+          unsupported("the condition behind this Merge cannot be told from the graph; cut the "
+                      "model before it with --outputs"),
+          frame_, *item.node);
     std::erase_if(context, [&](const auto& entry) { return entry.first == predicate; });
     Conditional* conditional = nullptr;
     for (size_t i = 0; grouped && i < frame_.conditionals.size(); ++i)
-      if (frame_.conditionals[i].predicate == predicate && outer_[i] == context)
+      if (frame_.conditionals[i].predicate == predicate && outer_[i] == context &&
+          frame_.conditionals[i].captured.size() == input_of.size())
         conditional = &frame_.conditionals[i];
     if (conditional == nullptr) {
       conditional = &frame_.conditionals.emplace_back();
       conditional->predicate = predicate;
+      conditional->is_index = indices_.contains(predicate);
+      conditional->captured.resize(input_of.size());
       outer_.push_back(context);
     }
     conditional->merges.push_back(index);
-    conditional->true_input.push_back(true_input);
+    conditional->input_of.push_back(std::move(input_of));
     frame_.conditional_of[index] = static_cast<size_t>(conditional - frame_.conditionals.data());
     return {};
   }
 
   // Walks back from a result of a branch to what it reads from around it.
-  Status capture(Conditional& conditional, int side, Ref root) {
+  Status capture(Conditional& conditional, size_t place, Ref root) {
+    const int side = static_cast<int>(place);
     std::unordered_set<Ref, RefHash> seen;
-    for (const auto& [inside, source] : conditional.captured[side]) seen.insert(inside);
+    for (const auto& [inside, source] : conditional.captured[place]) seen.insert(inside);
     std::vector<Ref> stack{root};
     while (!stack.empty()) {
       const Ref ref = stack.back();
       stack.pop_back();
       if (!seen.insert(ref).second) continue;
-      auto& captured = conditional.captured[side];
+      auto& captured = conditional.captured[place];
       if (is_condition_switch(frame_.nodes, ref.item) &&
           predicate(ref.item) == conditional.predicate) {
         captured.emplace_back(ref, frame_.nodes.item(ref.item).inputs[0]);
@@ -191,6 +231,7 @@ class ConditionalFinder {
   std::vector<int> order_;
   std::unordered_map<int, Context> contexts_;
   std::vector<Context> outer_;
+  std::unordered_set<Ref, RefHash> indices_;  // predicates that are numbers of sides
 };
 
 }  // namespace
@@ -338,25 +379,26 @@ Status GraphImporter::import_conditional(Frame& frame, const Conditional& condit
   Operands arguments;
   for (const auto& side : conditional.captured)
     for (const auto& [inside, source] : side) arguments.push_back(TRY(get(frame, source)));
-  const auto branch = [&](int side) -> RegionBody {
-    return [&, side](Region& region, const Operands& all) {
+  size_t first = 0;
+  std::vector<RegionBody> branches;
+  for (size_t side = 0; side < conditional.captured.size(); ++side) {
+    branches.push_back([&, side, first](Region& region, const Operands& all) {
       Frame inner(nodes, region, frame.prefix);
       const auto& captured = conditional.captured[side];
-      const size_t first = side == 0 ? 0 : conditional.captured[0].size();
       for (size_t k = 0; k < captured.size(); ++k) inner.bound[captured[k].first] = all[first + k];
       std::vector<Ref> outputs;
-      for (size_t m = 0; m < conditional.merges.size(); ++m) {
-        const int k = side == 1 ? conditional.true_input[m] : 1 - conditional.true_input[m];
-        outputs.push_back(nodes.item(conditional.merges[m]).inputs[static_cast<size_t>(k)]);
-      }
+      for (size_t m = 0; m < conditional.merges.size(); ++m)
+        outputs.push_back(nodes.item(conditional.merges[m]).inputs[conditional.input_of[m][side]]);
       return evaluate(inner, outputs);
-    };
-  };
-  const std::vector<RegionBody> branches{branch(1), branch(0)};
+    });
+    first += conditional.captured[side].size();
+  }
+  if (!conditional.is_index) std::ranges::reverse(branches);
   const NodeDef& node = *nodes.item(conditional.merges[0]).node;
-  const Operands results = TRY(or_failures(
-      frame, node, conditional.merges.size(),
-      choose(frame, node, "if", TRY(get(frame, conditional.predicate)), arguments, branches)));
+  const Operands results =
+      TRY(or_failures(frame, node, conditional.merges.size(),
+                      choose(frame, node, conditional.is_index ? "case" : "if",
+                             TRY(get(frame, conditional.predicate)), arguments, branches)));
   for (size_t m = 0; m < conditional.merges.size(); ++m) {
     note(frame, *nodes.item(conditional.merges[m]).node, Fate::mapped);
     frame.results[conditional.merges[m]] = merge_results(results[m]);

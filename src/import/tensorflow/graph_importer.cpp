@@ -135,7 +135,7 @@ Result<Operands> GraphImporter::import_node(Frame& frame, int index) {
     note(frame, node, Fate::folded);
     return inputs;
   }
-  if (node.op == "Switch" || node.op == "RefSwitch")
+  if (node.op == "Switch" || node.op == "RefSwitch" || node.op == "_SwitchN")
     return unsupported(
         "a value of one branch of a condition is read outside of it; name the outputs that are "
         "wanted with --outputs");

@@ -53,13 +53,14 @@ struct Region {
   std::unordered_map<const void*, Value*> constants;  // of variables and captured constants
 };
 
-// A condition of a TensorFlow 1 graph: Merge nodes that take either side of one predicate.
+// A condition of a TensorFlow 1 graph: Merge nodes that take one of the sides of one predicate.
 struct Conditional {
   Ref predicate;
+  bool is_index = false;  // else a truth value: side 0 is false, 1 is true
   std::vector<int> merges;
-  std::vector<int> true_input;  // of each merge: which input it takes where the predicate holds
-  // What each side (0: false, 1: true) reads from around it: as named inside, and its source.
-  std::vector<std::pair<Ref, Ref>> captured[2];
+  std::vector<std::vector<size_t>> input_of;  // of each merge: which input it takes, per side
+  // What each side reads from around it: as named inside, and its source.
+  std::vector<std::vector<std::pair<Ref, Ref>>> captured;
 };
 
 // One walk over a node list within one region: names there, and what is known of the outputs.

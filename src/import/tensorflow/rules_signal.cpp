@@ -45,8 +45,8 @@ Values fft(RuleContext& c) {
   return std::vector<Value*>{y};
 }
 
-// The lengths of a transform over the last axes, one vector of one element each, and x cut or padded
-// to all of them but, where `keep_last`, the last.
+// The lengths of a transform over the last axes, one vector of one element each, and x cut or
+// padded to all of them but, where `keep_last`, the last.
 struct Lengths {
   Value* x = nullptr;
   Value* last = nullptr;
@@ -54,18 +54,20 @@ struct Lengths {
 };
 Result<Lengths> fit_lengths(RuleContext& c, bool keep_last) {
   Builder& b = c.builder;
-  Lengths result{c.inputs[0], nullptr, static_cast<size_t>(c.node.op.ends_with("2D")   ? 2
-                                                           : c.node.op.ends_with("3D") ? 3
-                                                                                       : 1)};
+  Lengths result{c.inputs[0], nullptr,
+                 static_cast<size_t>(c.node.op.ends_with("2D")   ? 2
+                                     : c.node.op.ends_with("3D") ? 3
+                                                                 : 1)};
   const auto known = c.ints(1);
   if (known.ok() && known->size() != result.axes)
     return invalid_model("fft_length has the wrong number of elements");
   for (size_t a = 1; a <= result.axes; ++a) {
     const int64_t axis = -static_cast<int64_t>(a);
     const size_t place = result.axes - a;
-    Value* length = known.ok() ? b.ints({(*known)[place]})
-                               : TRY(cast_to(c, TRY(element(c, c.inputs[1], static_cast<int64_t>(place))),
-                                             DType::i64));
+    Value* length = known.ok()
+                        ? b.ints({(*known)[place]})
+                        : TRY(cast_to(c, TRY(element(c, c.inputs[1], static_cast<int64_t>(place))),
+                                      DType::i64));
     if (a == 1) result.last = length;
     if (a == 1 && keep_last) continue;
     if (known.ok()) {
@@ -82,8 +84,7 @@ Result<Lengths> fit_lengths(RuleContext& c, bool keep_last) {
 Values rfft(RuleContext& c) {
   const Lengths lengths = TRY(fit_lengths(c, false));
   Value* y = TRY(c.builder.op("rfft", {lengths.x}));
-  for (size_t a = 2; a <= lengths.axes; ++a)
-    y = TRY(along(c, y, false, -static_cast<int64_t>(a)));
+  for (size_t a = 2; a <= lengths.axes; ++a) y = TRY(along(c, y, false, -static_cast<int64_t>(a)));
   return std::vector<Value*>{y};
 }
 

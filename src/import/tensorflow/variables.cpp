@@ -60,6 +60,23 @@ std::vector<Restore> restores_in(const NodeGraph& nodes, const LoadedModel& mode
   return restores;
 }
 
+// Some exports save a copy of a variable instead of the variable itself: one whose initial value
+// reads it. The original has the value of the copy.
+void add_originals(const NodeGraph& main, VariableSources& sources) {
+  for (const Item& item : main.items()) {
+    if (item.op() != "AssignVariableOp" || item.inputs.size() < 2) continue;
+    const Ref copy = main.through_identities(item.inputs[0]);
+    const Ref read = main.through_identities(item.inputs[1]);
+    if (!copy.defined() || !read.defined() || main.item(read.item).op() != "ReadVariableOp")
+      continue;
+    const auto& inputs = main.item(read.item).inputs;
+    const Ref original = inputs.empty() ? Ref() : main.through_identities(inputs[0]);
+    const auto source = sources.find(std::string(main.item(copy.item).name));
+    if (original.defined() && source != sources.end())
+      sources.emplace(std::string(main.item(original.item).name), VariableSource(source->second));
+  }
+}
+
 // "10 4 0,4:0,4" as begin and end of each dimension.
 Status parse_slice(std::string_view text, std::vector<int64_t>& begin, std::vector<int64_t>& end) {
   const auto number = [](std::string_view digits) -> Result<int64_t> {
@@ -110,6 +127,7 @@ VariableSources find_variable_sources(const LoadedModel& model, const NodeGraph&
         sources.emplace(std::string(main.item(variable.item).name), std::move(r.source));
     }
   }
+  add_originals(main, sources);
   return sources;
 }
 
