@@ -105,7 +105,7 @@ Status NumberFromText::eval(EvalContext& context) const {
 }
 
 Result<TensorTypes> HashBucket::infer(const InferContext& context) const {
-  if (buckets < 1) return invalid_argument("hash_bucket needs at least one bucket");
+  if (buckets < 0) return invalid_argument("hash_bucket needs at least one bucket");
   if (!key.empty() && key.size() != 2) return invalid_argument("hash_bucket needs a key of two");
   return from_strings(context, name, DType::i64);
 }
@@ -117,7 +117,7 @@ Status HashBucket::eval(EvalContext& context) const {
         key.empty() ? farm_fingerprint(in[i])
                     : sip_hash(in[i], static_cast<uint64_t>(key[0]), static_cast<uint64_t>(key[1]));
     context.out(0).mutable_data<int64_t>()[i] =
-        static_cast<int64_t>(hash % static_cast<uint64_t>(buckets));
+        static_cast<int64_t>(buckets == 0 ? hash : hash % static_cast<uint64_t>(buckets));
   }
   return {};
 }

@@ -51,7 +51,7 @@ struct HashBucket {
       "with a key.";
   static constexpr Arity inputs{1};
   static constexpr auto fields() {
-    return std::tuple{Field{1, "buckets", &HashBucket::buckets, "their number"},
+    return std::tuple{Field{1, "buckets", &HashBucket::buckets, "their number; 0: the whole hash"},
                       Field{2, "key", &HashBucket::key, "two integers; empty: no key"}};
   }
   Result<TensorTypes> infer(const InferContext& context) const;

@@ -1,4 +1,6 @@
 // Rules of sparse tensors, which are three tensors: places [n, rank], values [n], size [rank].
+#include <limits>
+
 #include "import/tensorflow/compose.h"
 
 namespace tenon::tf {
@@ -110,7 +112,65 @@ Values sparse_reduce_sum(RuleContext& c) {
       {{"axes", TRY(c.ints(3))}, {"keep_dims", TRY(c.node.attrs.get_bool("keep_dims", false))}}));
 }
 
+// v ^ (v >> 47)
+Result<Value*> shift_mix(RuleContext& c, Value* v) {
+  Value* shifted =
+      TRY(c.builder.op("shift_right", {v, c.builder.constant(Tensor::scalar(uint64_t{47}))}));
+  return c.builder.op("bitwise_xor", {v, shifted});
+}
+
+// Two fingerprints of 64 bits made one, as FarmHash does.
+Result<Value*> join_fingerprints(RuleContext& c, Value* a, Value* h) {
+  Builder& b = c.builder;
+  Value* k = b.constant(Tensor::scalar(uint64_t{0xc6a4a7935bd1e995}));
+  const auto times_k = [&](Value* v) { return b.op("mul", {v, k}); };
+  Value* mixed = TRY(times_k(TRY(shift_mix(c, TRY(times_k(h))))));
+  Value* y = TRY(b.op("bitwise_xor", {TRY(b.op("bitwise_xor", {a, k})), mixed}));
+  y = TRY(shift_mix(c, TRY(times_k(y))));
+  return shift_mix(c, TRY(times_k(y)));
+}
+
+// The crosses of every row of dense features: all ways to take one of each, hashed.
+Values sparse_cross(RuleContext& c) {
+  Builder& b = c.builder;
+  if (TRY(c.node.attrs.get_int("N", 0)) != 0)
+    return unsupported("only crosses of dense features; make the sparse ones dense before");
+  if (!TRY(c.node.attrs.get_bool("hashed_output", false)))
+    return unsupported("only hashed crosses");
+  const int64_t buckets = TRY(c.node.attrs.get_int("num_buckets", 0));
+  const int64_t key = TRY(c.node.attrs.get_int("hash_key", 0));
+  if (buckets < 0) return invalid_model("num_buckets is negative");
+  Value* hash = b.constant(Tensor::scalar(static_cast<uint64_t>(key)).reshaped({1, 1}));
+  Value* rows = TRY(shape_of(c, c.inputs[0], 0, 1));
+  Value* columns = b.ints({1});
+  for (Value* x : c.inputs) {
+    if (TRY(rank_of(x)) != 2) return invalid_model("a dense feature must have two dimensions");
+    x = x->dtype() == DType::string ? TRY(b.op("hash_bucket", {x}, {{"buckets", int64_t{0}}}))
+                                    : TRY(cast_to(c, x, DType::i64));
+    x = TRY(b.op("expand_dims", {TRY(cast_to(c, x, DType::u64))}, {{"axes", Axes{1}}}));
+    hash = TRY(b.op("expand_dims", {hash}, {{"axes", Axes{2}}}));
+    columns = TRY(b.op("mul", {columns, TRY(shape_of(c, x, 2, 3))}));
+    hash = TRY(join_fingerprints(c, hash, x));
+    hash = TRY(b.op("reshape", {hash, TRY(join(c, {rows, columns}))}));
+  }
+  const auto most =
+      static_cast<uint64_t>(buckets > 0 ? buckets : std::numeric_limits<int64_t>::max());
+  hash = TRY(b.op("trunc_mod", {hash, b.constant(Tensor::scalar(most))}));
+  Value* values = TRY(flatten(c, TRY(cast_to(c, hash, DType::i64))));
+  Value* size = TRY(join(c, {rows, columns}));
+  Value* zero = TRY(number(c, 0, DType::i64));
+  Value* count = TRY(b.op("size", {values}, {{"dtype", DType::i64}}));
+  Value* place = TRY(b.op("range", {zero, count, TRY(number(c, 1, DType::i64))}));
+  Value* parts[2];
+  for (const bool row : {true, false}) {
+    Value* part = TRY(b.op(row ? "floor_div" : "floor_mod", {place, columns}));
+    parts[row ? 0 : 1] = TRY(b.op("expand_dims", {part}, {{"axes", Axes{1}}}));
+  }
+  return std::vector<Value*>{TRY(join(c, {parts[0], parts[1]}, 1)), values, size};
+}
+
 constexpr RuleEntry kRules[] = {
+    {"SparseCross", sparse_cross},
     {"SparseFillEmptyRows", sparse_fill_empty_rows, 4},
     {"SparseReduceSum", sparse_reduce_sum, 4},
     {"SparseReorder", sparse_reorder, 3},
