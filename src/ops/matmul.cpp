@@ -1,6 +1,8 @@
 // Shape inference and reference evaluation of the matrix product.
 #include "ops/matmul.h"
 
+#include <complex>
+
 #include "ops/nn_util.h"
 #include "ops/registry.h"
 
@@ -53,19 +55,40 @@ void multiply(const Geometry& g, const A* a, bool ta, const B* b, bool tb, const
   }
 }
 
+template <typename C>
+void eval_complex(const EvalContext& context, const Geometry& g, bool ta, bool tb,
+                  const std::vector<int64_t> (&strides)[2]) {
+  const Tensor& y = context.out(0);
+  using Wide = std::complex<double>;
+  multiply<C, C, Wide>(
+      g, context.in(0).data<C>(), ta, context.in(1).data<C>(), tb,
+      [&](int64_t first, const std::vector<Wide>& sums) {
+        for (size_t j = 0; j < sums.size(); ++j) {
+          const int64_t at = first + static_cast<int64_t>(j);
+          Wide v = sums[j];
+          for (const int i : {2, 3})
+            if (context.has(i))
+              v += static_cast<Wide>(
+                  context.in(i).data<C>()[nn::offset_of(at, y.dims(), strides[i - 2])]);
+          context.out(0).mutable_data<C>()[at] = static_cast<C>(v);
+        }
+      });
+}
+
 }  // namespace
 
 Result<TensorTypes> Matmul::infer(const InferContext& context) const {
   const DType a_type = context.dtype(0), b_type = context.dtype(1);
   const bool bytes = is_byte(a_type) && is_byte(b_type);
   if (context.type(0).is_list || context.type(1).is_list ||
-      !(bytes || (a_type == b_type && (is_float(a_type) || is_int(a_type)))))
+      !(bytes || (a_type == b_type && is_number(a_type))))
     return invalid_argument(
         fmt::format("matmul needs two matrices of one number type, not {} and {}",
                     context.type(0).to_string(), context.type(1).to_string()));
   const DType type = bytes ? DType::i32 : a_type;
   if (!is_float(type) && (alpha != 1 || activation != ActivationKind::none))
-    return invalid_argument("matmul of integers takes no alpha and no activation");
+    return invalid_argument(
+        "matmul of integers or complex numbers takes no alpha and no activation");
   if (!is_fusable(activation)) return invalid_argument("matmul cannot apply this activation");
   for (const int i : {2, 3})
     if (context.has(i) && context.dtype(i) != type)
@@ -121,6 +144,13 @@ Status Matmul::eval(EvalContext& context) const {
           }
         });
     nn::store_reals(y, values);
+    return {};
+  }
+  if (y.dtype() == DType::c64 || y.dtype() == DType::c128) {
+    if (y.dtype() == DType::c64)
+      eval_complex<std::complex<float>>(context, g, transpose_a, transpose_b, strides);
+    else
+      eval_complex<std::complex<double>>(context, g, transpose_a, transpose_b, strides);
     return {};
   }
   // Modulo 2^64, which wraps to the result's width as integer arithmetic does.

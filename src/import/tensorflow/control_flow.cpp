@@ -35,24 +35,6 @@ std::optional<Tensor> known_value(const Value& value) {
   return *tensor;
 }
 
-// The same, small computations on constants done; `budget` counts them down.
-std::optional<Tensor> computed_value(const Value& value, int& budget) {
-  if (auto known = known_value(value)) return known;
-  const Node* node = value.producer();
-  if (node == nullptr || --budget < 0 || !node->def().has_eval || node->def().has(kRandom))
-    return std::nullopt;
-  std::vector<Tensor> operands;
-  for (const Value* input : node->inputs()) {
-    if (input == nullptr || input->shape().elements().value_or(16) > 8) return std::nullopt;
-    auto operand = computed_value(*input, budget);
-    if (!operand) return std::nullopt;
-    operands.push_back(std::move(*operand));
-  }
-  auto results = tenon::evaluate(node->op(), operands, node->output_count());
-  if (!results.ok()) return std::nullopt;
-  return (*results)[static_cast<size_t>(value.index())];
-}
-
 // The values regions take from around them.
 class Captured {
  public:
@@ -106,6 +88,23 @@ Result<std::optional<Operand>> common_result(std::span<const Operands> results, 
 }
 
 }  // namespace
+
+std::optional<Tensor> computed_value(const Value& value, int& budget) {
+  if (auto known = known_value(value)) return known;
+  const Node* node = value.producer();
+  if (node == nullptr || --budget < 0 || !node->def().has_eval || node->def().has(kRandom))
+    return std::nullopt;
+  std::vector<Tensor> operands;
+  for (const Value* input : node->inputs()) {
+    if (input == nullptr || input->shape().elements().value_or(16) > 8) return std::nullopt;
+    auto operand = computed_value(*input, budget);
+    if (!operand) return std::nullopt;
+    operands.push_back(std::move(*operand));
+  }
+  auto results = tenon::evaluate(node->op(), operands, node->output_count());
+  if (!results.ok()) return std::nullopt;
+  return (*results)[static_cast<size_t>(value.index())];
+}
 
 Result<Operands> GraphImporter::call(Region& region, const std::string& prefix,
                                      std::string_view function, const Operands& arguments) {

@@ -149,6 +149,19 @@ Result<Operands> GraphImporter::import_node(Frame& frame, int index) {
   return apply_rule(frame, item, inputs);
 }
 
+// Sizes, axes and the like that come by way of real numbers become the constants that they are;
+// shape arithmetic in integers is followed without that.
+static Value* known_sizes(Builder& builder, Value* value) {
+  constexpr int64_t kMaxSizes = 8;
+  constexpr int kMaxFolded = 32;
+  if (value == nullptr || value->type().is_list || !is_int(value->dtype()) || value->ints() ||
+      value->constant() != nullptr || value->shape().elements().value_or(kMaxSizes + 1) > kMaxSizes)
+    return value;
+  int budget = kMaxFolded;
+  const auto known = computed_value(*value, budget);
+  return known ? builder.constant(*known) : value;
+}
+
 Result<Operands> GraphImporter::apply_rule(Frame& frame, const Item& item, const Operands& inputs) {
   const NodeDef& node = *item.node;
   const RuleEntry* entry = find_rule(node.op);
@@ -179,7 +192,7 @@ Result<Operands> GraphImporter::apply_rule(Frame& frame, const Item& item, const
   if (!values.ok()) return fail(frame, node, std::move(values).error());
   note(frame, node, node.op == "Const" ? Fate::folded : Fate::mapped);
   Operands results;
-  for (Value* value : *values) results.push_back(Operand::of(value));
+  for (Value* value : *values) results.push_back(Operand::of(known_sizes(builder, value)));
   return results;
 }
 

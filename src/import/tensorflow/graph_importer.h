@@ -175,6 +175,10 @@ Status find_conditionals(Frame& frame, std::span<const Ref> outputs);
 bool is_structured_op(std::string_view op);
 bool is_resource_op(std::string_view op);
 
+// The value where it is known at import, small computations on constants done; `budget` counts them
+// down.
+std::optional<Tensor> computed_value(const Value& value, int& budget);
+
 Error at_node(Error error, const Frame& frame, const NodeDef& node);
 
 }  // namespace tenon::tf

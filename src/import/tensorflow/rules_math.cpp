@@ -8,6 +8,10 @@ Values matmul(RuleContext& c) {
   const bool batch = c.node.op != "MatMul";
   const bool a = TRY(c.node.attrs.get_bool(batch ? "adj_x" : "transpose_a", false));
   const bool b = TRY(c.node.attrs.get_bool(batch ? "adj_y" : "transpose_b", false));
+  // The adjoint of complex numbers is also conjugated.
+  for (const size_t i : {0, 1})
+    if (batch && (i == 0 ? a : b) && is_complex(c.inputs[i]->dtype()))
+      c.inputs[i] = TRY(c.builder.op("conj", {c.inputs[i]}));
   return one(c.builder.op("matmul", c.inputs, {{"transpose_a", a}, {"transpose_b", b}}));
 }
 

@@ -315,6 +315,35 @@ Values quantized_bias_add(RuleContext& c) {
   return std::vector<Value*>{y, least, most};
 }
 
+// From i32 to u8 as TensorFlow does it: in fixed point, with 16 bits behind the point.
+Result<Value*> shrink_to_byte(RuleContext& c, Value* min, Value* max) {
+  Builder& b = c.builder;
+  const Maths m{c};
+  constexpr double kOne = 1 << 16, kMost = 255;
+  const auto wide = [&](Value* v) { return cast_to(c, v, DType::f64); };
+  const auto whole = [&](Value* v) { return cast_to(c, v, DType::i64); };
+  const auto real = [&](double v) { return number(c, v, DType::f64); };
+  const auto integer = [&](double v) { return number(c, v, DType::i64); };
+  Value *from = c.inputs[1], *to = c.inputs[2];
+  Value* in_range = TRY(wide(TRY(m.op("sub", to, from))));
+  Value* out_range = TRY(m.op("sub", max, min));
+  Value* per_step = TRY(m.op("div_no_nan", TRY(m.num(kMost)), out_range));
+  out_range = TRY(wide(out_range));
+  Value* scale = TRY(b.op("mul", {in_range, TRY(real(kMost * kOne))}));
+  scale = TRY(whole(TRY(b.op("div_no_nan", {scale, out_range}))));
+  Value* middle = TRY(m.op("mul", TRY(m.op("mul", TRY(m.op("add", from, to)), 0.5)), per_step));
+  middle = TRY(whole(TRY(m.op("mul", middle, kOne))));
+  Value* low = TRY(b.op("mul", {TRY(wide(min)), TRY(real(kMost * kOne))}));
+  low = TRY(whole(TRY(b.op("div_no_nan", {low, out_range}))));
+  Value* offset = TRY(b.op("sub", {middle, low}));
+  offset = TRY(b.op("add", {offset, TRY(integer(kOne / 2))}));
+  Value* y = TRY(b.op("mul", {TRY(whole(c.inputs[0])), scale}));
+  y = TRY(b.op("shift_right", {y, TRY(integer(32))}));
+  y = TRY(b.op("shift_right", {TRY(b.op("add", {y, offset})), TRY(integer(16))}));
+  y = TRY(b.op("min", {TRY(b.op("max", {y, TRY(integer(0))})), TRY(integer(kMost))}));
+  return cast_to(c, y, DType::u8);
+}
+
 // To fewer bits: over a range given, or over that of the values.
 Values requantize(RuleContext& c) {
   const DType out = TRY(dtype_attr(c, "out_type", DataType::qu8));
@@ -330,17 +359,7 @@ Values requantize(RuleContext& c) {
   }
   if (out != DType::u8 || c.inputs[0]->dtype() != DType::i32)
     return std::vector<Value*>{TRY(quantize_first(c, x, min, max, out)), min, max};
-  // From i32 to u8 TensorFlow rounds once, over both ranges: the middle of the old one is 0.
-  const Maths m{c};
-  Value *from = c.inputs[1], *to = c.inputs[2];
-  Value* step = TRY(m.op("mul", TRY(m.op("sub", to, from)), std::ldexp(1, -32)));
-  Value* middle = TRY(m.op("mul", TRY(m.op("add", from, to)), 0.5));
-  x = TRY(m.op("mul", TRY(cast_to(c, c.inputs[0], DType::f32)), step));
-  x = TRY(m.op("sub", TRY(m.op("add", x, middle)), min));
-  Value* y = TRY(m.op("mul", x, TRY(m.op("div", TRY(m.num(255)), TRY(m.op("sub", max, min))))));
-  y = TRY(m.op("floor", TRY(m.op("add", y, 0.5))));
-  y = TRY(c.builder.op("clip", {y}, {{"min", 0.0}, {"max", 255.0}}));
-  return std::vector<Value*>{TRY(cast_to(c, y, out)), min, max};
+  return std::vector<Value*>{TRY(shrink_to_byte(c, min, max)), min, max};
 }
 
 Values requantization_range(RuleContext& c) {
