@@ -191,16 +191,34 @@ Values sparse_segment(RuleContext& c) {
 }
 
 // Counts of, or sums of weights by, the values 0 … size - 1; larger values do not count.
+// RaggedBincount(splits, values, size, weights) as DenseBincount takes them: rows filled up with
+// ids that do not count.
+Status fill_rows(RuleContext& c) {
+  Builder& b = c.builder;
+  Value* splits = TRY(cast_to(c, c.inputs[0], DType::i64));
+  const auto rows = [&](Value* values, double fill) -> Result<Value*> {
+    return b.op("ragged_to_dense",
+                {b.ints({-1, -1}), values, TRY(number(c, fill, values->dtype())), splits},
+                {{"partitions", std::vector<std::string>{"row_splits"}}});
+  };
+  Value* weights = c.inputs[3];
+  if (weights->shape().elements() != 0) weights = TRY(rows(weights, 0));
+  c.inputs = {TRY(rows(c.inputs[1], -1)), c.inputs[2], weights};
+  return {};
+}
+
 Values bincount(RuleContext& c) {
   Builder& b = c.builder;
+  if (c.node.op == "RaggedBincount") TRY(fill_rows(c));
   Value* ids = TRY(cast_to(c, c.inputs[0], DType::i64));
   Value* size = TRY(cast_to(c, c.inputs[1], DType::i64));
   if (TRY(rank_of(size)) > 0) size = TRY(b.op("squeeze", {size}));
   Value* weights = c.inputs[2];
   const DType t = weights->dtype();
-  const bool dense = c.node.op == "DenseBincount", weighted = weights->shape().elements() != 0;
+  const bool dense = c.node.op != "Bincount", weighted = weights->shape().elements() != 0;
   const bool rows = dense && TRY(rank_of(ids)) == 2;
-  Value* valid = TRY(b.op("less", {ids, size}));
+  Value* valid = TRY(b.op("logical_and", {TRY(b.op("less", {ids, size})),
+                                          TRY(b.op("greater_equal", {ids, b.ints({0})}))}));
   Value* count = size;
   Value* batch = nullptr;
   if (rows) {
@@ -307,6 +325,7 @@ constexpr RuleEntry kRules[] = {
     {"LowerBound", bound, 2},
     {"NthElement", nth_element, 2},
     {"ParallelDynamicStitch", dynamic_stitch, 2},
+    {"RaggedBincount", bincount, 4},
     {"ResourceGatherNd", gather_nd, 2},
     {"ScatterNd", scatter_nd, 3},
     {"ScatterNdNonAliasingAdd", tensor_scatter, 3},

@@ -101,10 +101,21 @@ Result<Value*> quantize_first(RuleContext& c, Value* x, Value* min, Value* max, 
   return cast_to(c, y, dtype);
 }
 
+// Integers of 32 bits have more digits than f32: as TensorFlow does, all but the first step is f64.
 Result<Value*> dequantize_first(RuleContext& c, Value* x, Value* min, Value* max) {
   const Maths m{c};
   const IntegerRange range = TRY(range_of(x->dtype()));
   const double adjust = range.steps() / (range.steps() - 1);
+  if (dtype_size(x->dtype()) == 4) {
+    const Maths wide{c, DType::f64};
+    Value* width = TRY(cast_to(c, TRY(m.op("sub", max, min)), DType::f64));
+    Value* scale = TRY(wide.op("div", TRY(wide.op("mul", width, adjust)), range.steps()));
+    Value* narrow = TRY(cast_to(c, scale, DType::f32));
+    Value* first = TRY(m.op("mul", TRY(m.round_away(TRY(m.op("div", min, narrow)))), narrow));
+    Value* y = TRY(wide.op("sub", TRY(cast_to(c, x, DType::f64)), range.low));
+    y = TRY(wide.op("add", TRY(wide.op("mul", y, scale)), TRY(cast_to(c, first, DType::f64))));
+    return cast_to(c, y, DType::f32);
+  }
   Value* width = TRY(m.op("mul", TRY(m.op("sub", max, min)), adjust));
   Value* scale = TRY(m.op("div", width, range.steps()));
   Value* first = TRY(m.op("mul", TRY(m.round_away(TRY(m.op("div", min, scale)))), scale));
