@@ -58,10 +58,15 @@ Result<TensorTypes> infer_layer(const InferContext& context, const Operands& o,
   TRY(expect_shape(context, o, 2, {d, hidden, all}, "r is [directions, hidden, gates * hidden]"));
   for (const int i : {o.b, o.rb})
     TRY(expect_shape(context, o, i, {d, all}, "a bias is [directions, gates * hidden]"));
-  TRY(expect_shape(context, o, o.seq_lens, {batch}, "one length per sequence"));
-  if (context.has(o.seq_lens) && !is_int(context.dtype(o.seq_lens)))
-    return invalid_argument(fmt::format("{}: the sequence lengths must be integers, not {}", o.op,
-                                        context.type(o.seq_lens).to_string()));
+  if (context.has(o.seq_lens) && context.dtype(o.seq_lens) == DType::boolean) {
+    TRY(expect_shape(context, o, o.seq_lens, {dim(0, 0), batch}, "a mask is [steps, batch]"));
+  } else {
+    TRY(expect_shape(context, o, o.seq_lens, {batch}, "one length per sequence"));
+    if (context.has(o.seq_lens) && !is_int(context.dtype(o.seq_lens)))
+      return invalid_argument(
+          fmt::format("{}: the sequence lengths must be integers or a boolean mask, not {}", o.op,
+                      context.type(o.seq_lens).to_string()));
+  }
   for (const int i : {o.h0, o.c0})
     TRY(expect_shape(context, o, i, {d, batch, hidden}, "a state is [directions, batch, hidden]"));
   TRY(expect_shape(context, o, o.p, {d, times(hidden, 3)},

@@ -13,8 +13,10 @@ constexpr std::span<const std::string_view> enum_names(Direction) {
   return kDirectionNames;
 }
 
-// For all of them: x [T, B, I]; D directions (2 when bidirectional); seq_lens [B] of i32 or i64.
-// Step t >= seq_lens[b] gives zeros and leaves the state; reverse runs over the valid part only.
+// For all of them: x [T, B, I]; D directions (2 when bidirectional); seq_lens [B] of i32 or i64, or
+// a boolean mask [T, B] in its place. A step t >= seq_lens[b], or where the mask is false, leaves
+// the state and gives zeros, or the state as it is with `hold`; reverse begins at the last step, or
+// the last that seq_lens allows.
 // Parameters of the activations are in `alphas` and `betas`, one per activation; missing ones are
 // the usual defaults. clip > 0 limits what enters the activations to [-clip, clip].
 
@@ -29,12 +31,14 @@ struct Lstm {
   std::vector<double> alphas;
   std::vector<double> betas;
   double clip = 0;
+  bool hold = false;
 
   static const OpDef def;
   static constexpr std::string_view name = "lstm";
   static constexpr std::string_view doc =
       "LSTM layer: x [T,B,I], w [D,I,4H], r [D,H,4H], optional b [D,4H] (both biases summed), "
-      "seq_lens [B], h0 and c0 [D,B,H], peepholes p [D,3H] (i, o, f); gates in the order input, "
+      "seq_lens [B] or a boolean mask [T,B], h0 and c0 [D,B,H], peepholes p [D,3H] (i, o, f); "
+      "gates in the order input, "
       "forget, cell, output. Gives y [T,D,B,H] and the last h and c [D,B,H].";
   static constexpr Arity inputs{3, 8};
   static constexpr Arity outputs{3};
@@ -45,7 +49,8 @@ struct Lstm {
                       Field{4, "h", &Lstm::h, "activation of the cell output"},
                       Field{5, "alphas", &Lstm::alphas, "first parameters of f, g, h"},
                       Field{6, "betas", &Lstm::betas, "second parameters of f, g, h"},
-                      Field{7, "clip", &Lstm::clip, "limit of activation inputs; 0 for none"}};
+                      Field{7, "clip", &Lstm::clip, "limit of activation inputs; 0 for none"},
+                      Field{8, "hold", &Lstm::hold, "steps left out give the state, not zeros"}};
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;
@@ -63,12 +68,14 @@ struct Gru {
   std::vector<double> alphas;
   std::vector<double> betas;
   double clip = 0;
+  bool hold = false;
 
   static const OpDef def;
   static constexpr std::string_view name = "gru";
   static constexpr std::string_view doc =
       "GRU layer: x [T,B,I], w [D,I,3H], r [D,H,3H], optional input bias b [D,3H], recurrent bias "
-      "rb [D,3H], seq_lens [B], h0 [D,B,H]; gates in the order update, reset, candidate. Gives y "
+      "rb [D,3H], seq_lens [B] or a boolean mask [T,B], h0 [D,B,H]; gates in the order update, "
+      "reset, candidate. Gives y "
       "[T,D,B,H] and the last h [D,B,H].";
   static constexpr Arity inputs{3, 7};
   static constexpr Arity outputs{2};
@@ -80,7 +87,8 @@ struct Gru {
                       Field{4, "g", &Gru::g, "activation of the candidate"},
                       Field{5, "alphas", &Gru::alphas, "first parameters of f, g"},
                       Field{6, "betas", &Gru::betas, "second parameters of f, g"},
-                      Field{7, "clip", &Gru::clip, "limit of activation inputs; 0 for none"}};
+                      Field{7, "clip", &Gru::clip, "limit of activation inputs; 0 for none"},
+                      Field{8, "hold", &Gru::hold, "steps left out give the state, not zeros"}};
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;
@@ -94,12 +102,14 @@ struct Rnn {
   std::vector<double> alphas;
   std::vector<double> betas;
   double clip = 0;
+  bool hold = false;
 
   static const OpDef def;
   static constexpr std::string_view name = "rnn";
   static constexpr std::string_view doc =
       "Plain recurrent layer: x [T,B,I], w [D,I,H], r [D,H,H], optional b [D,H] (both biases "
-      "summed), seq_lens [B], h0 [D,B,H]. Gives y [T,D,B,H] and the last h [D,B,H].";
+      "summed), seq_lens [B] or a boolean mask [T,B], h0 [D,B,H]. Gives y [T,D,B,H] and the last h "
+      "[D,B,H].";
   static constexpr Arity inputs{3, 6};
   static constexpr Arity outputs{2};
   static constexpr auto fields() {
@@ -107,7 +117,8 @@ struct Rnn {
                       Field{2, "activation", &Rnn::activation, "of the new state"},
                       Field{3, "alphas", &Rnn::alphas, "first parameter of the activation"},
                       Field{4, "betas", &Rnn::betas, "second parameter of the activation"},
-                      Field{5, "clip", &Rnn::clip, "limit of activation inputs; 0 for none"}};
+                      Field{5, "clip", &Rnn::clip, "limit of activation inputs; 0 for none"},
+                      Field{6, "hold", &Rnn::hold, "steps left out give the state, not zeros"}};
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;

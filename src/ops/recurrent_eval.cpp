@@ -38,6 +38,7 @@ struct Layer {
   size_t steps, batch, inputs, hidden, columns;
   Vec x, w, r, b, rb, h0, c0, p;
   std::vector<int64_t> lengths;
+  std::vector<double> mask;  // [steps, batch], or empty
 };
 
 Vec optional_reals(const EvalContext& context, int i) {
@@ -54,7 +55,9 @@ Layer load(const EvalContext& context, int b, int rb, int seq_lens, int h0, int 
   l.h0 = optional_reals(context, h0), l.c0 = optional_reals(context, c0);
   l.p = optional_reals(context, p);
   l.lengths.assign(l.batch, x.dim(0));
-  if (context.has(seq_lens))
+  if (context.has(seq_lens) && context.in(seq_lens).dtype() == DType::boolean)
+    l.mask = nn::reals(context.in(seq_lens));
+  else if (context.has(seq_lens))
     for (size_t i = 0; i < l.batch; ++i)
       l.lengths[i] =
           std::clamp<int64_t>(context.in(seq_lens).int_at(static_cast<int64_t>(i)), 0, x.dim(0));
@@ -63,7 +66,7 @@ Layer load(const EvalContext& context, int b, int rb, int seq_lens, int h0, int 
 
 // Runs cell(d, x, h, c), which replaces h and c, over all directions, sequences and valid steps.
 template <typename Cell>
-void run(EvalContext& context, const Layer& l, Direction direction, const Cell& cell) {
+void run(EvalContext& context, const Layer& l, Direction direction, bool hold, const Cell& cell) {
   const size_t directions = direction == Direction::bidirectional ? 2 : 1, n = l.hidden;
   Vec y(l.steps * directions * l.batch * n), last_h(directions * l.batch * n), last_c(last_h);
   for (size_t d = 0; d < directions; ++d)
@@ -73,10 +76,12 @@ void run(EvalContext& context, const Layer& l, Direction direction, const Cell& 
       Vec h(n), c(n);
       if (!l.h0.empty()) std::copy_n(l.h0.data() + state, n, h.data());
       if (!l.c0.empty()) std::copy_n(l.c0.data() + state, n, c.data());
-      for (size_t s = 0; s < length; ++s) {
-        const size_t t = reverse ? length - 1 - s : s;
-        cell(d, l.x.data() + (t * l.batch + b) * l.inputs, h, c);
-        std::copy_n(h.data(), n, y.data() + ((t * directions + d) * l.batch + b) * n);
+      for (size_t s = 0; s < l.steps; ++s) {
+        const size_t t = reverse ? l.steps - 1 - s : s;
+        const bool valid = l.mask.empty() ? t < length : l.mask[t * l.batch + b] != 0;
+        if (valid) cell(d, l.x.data() + (t * l.batch + b) * l.inputs, h, c);
+        if (valid || hold)
+          std::copy_n(h.data(), n, y.data() + ((t * directions + d) * l.batch + b) * n);
       }
       std::copy_n(h.data(), n, last_h.data() + state);
       std::copy_n(c.data(), n, last_c.data() + state);
@@ -103,7 +108,7 @@ Status Lstm::eval(EvalContext& context) const {
   const Function cell = function(g, 1, alphas, betas, clip);
   const Function output = function(h, 2, alphas, betas, clip);
   const size_t n = l.hidden;
-  run(context, l, direction, [&](size_t d, const double* x, Vec& state, Vec& c) {
+  run(context, l, direction, hold, [&](size_t d, const double* x, Vec& state, Vec& c) {
     Vec z = input_part(l, d, x);
     add_product(state.data(), l.r.data() + d * n * l.columns, n, l.columns, 0, l.columns, z.data());
     const double* p = l.p.empty() ? nullptr : l.p.data() + d * 3 * n;
@@ -123,7 +128,7 @@ Status Gru::eval(EvalContext& context) const {
   const Function gate = function(f, 0, alphas, betas, clip);
   const Function candidate = function(g, 1, alphas, betas, clip);
   const size_t n = l.hidden;
-  run(context, l, direction, [&](size_t d, const double* x, Vec& h, Vec&) {
+  run(context, l, direction, hold, [&](size_t d, const double* x, Vec& h, Vec&) {
     const double* r = l.r.data() + d * n * l.columns;
     Vec z = input_part(l, d, x), recurrent(l.columns);
     if (!l.rb.empty()) std::copy_n(l.rb.data() + d * l.columns, l.columns, recurrent.data());
@@ -149,7 +154,7 @@ Status Rnn::eval(EvalContext& context) const {
   const Layer l = load(context, 3, -1, 4, 5, -1, -1);
   const Function f = function(activation, 0, alphas, betas, clip);
   const size_t n = l.hidden;
-  run(context, l, direction, [&](size_t d, const double* x, Vec& h, Vec&) {
+  run(context, l, direction, hold, [&](size_t d, const double* x, Vec& h, Vec&) {
     Vec z = input_part(l, d, x);
     add_product(h.data(), l.r.data() + d * n * l.columns, n, l.columns, 0, n, z.data());
     for (size_t i = 0; i < n; ++i) h[i] = f(z[i]);

@@ -3,93 +3,26 @@
 #include <algorithm>
 #include <array>
 #include <functional>
-#include <unordered_map>
 
 #include "ops/concat.h"
 #include "ops/matmul.h"
 #include "ops/slice.h"
-#include "passes/passes.h"
+#include "passes/loop.h"
 #include "rewrite/match.h"
 
 namespace tenon {
 namespace {
 
-bool is(const Value* value, std::string_view op) {
-  return value != nullptr && value->producer() != nullptr && value->producer()->is(op);
-}
-const Value* operand(const Value* value, int i) {
-  return value->producer()->input(i);
-}
-
-// `while` with states that are counters, lists, what stays the same, and the recurrent ones.
-class Loop {
- public:
-  explicit Loop(const Node& node)
-      : node_(node), condition_(*node.regions()[0]), body_(*node.regions()[1]) {}
-
-  int size() const { return node_.input_count(); }
-  const Value* in(int i) const { return body_.inputs()[static_cast<size_t>(i)].get(); }
-  const Value* out(int i) const { return body_.outputs()[static_cast<size_t>(i)]; }
-  Value* initial(int i) const { return node_.input(i); }
-
-  // The state a value of the body is the beginning of; -1 for none.
-  int state_of(const Value* value) const {
-    for (int i = 0; i < size(); ++i)
-      if (in(i) == value) return i;
-    return -1;
-  }
-  bool is_invariant(int i) const { return out(i) == in(i); }
-  // Counts the iterations from 0.
-  bool is_counter(int i) const {
-    if (!is(out(i), "add") || splat_value(initial(i)) != 0.0) return false;
-    for (int side = 0; side < 2; ++side)
-      if (operand(out(i), side) == in(i) && splat_value(operand(out(i), 1 - side)) == 1.0)
-        return true;
-    return false;
-  }
-
-  // Whether the loop ends after exactly `length` iterations: it goes on while counters are below
-  // bounds, one of which is the length and none is less.
-  bool runs(Dim length) const {
-    bool exact = false;
-    return condition_.outputs().size() == 1 && below(condition_.outputs()[0], length, exact) &&
-           exact;
-  }
-
- private:
-  int condition_state(const Value* value) const {
-    for (int i = 0; i < size(); ++i)
-      if (condition_.inputs()[static_cast<size_t>(i)].get() == value) return i;
-    return -1;
-  }
-  Dim bound(const Value* value) const {
-    const int state = condition_state(value);
-    if (state >= 0) value = is_invariant(state) ? initial(state) : nullptr;
-    if (value == nullptr) return Dim::unknown();
-    if (const auto splat = splat_value(value)) return Dim(static_cast<int64_t>(*splat));
-    return value->ints() && value->ints()->size() == 1 ? (*value->ints())[0].as_dim()
-                                                       : Dim::unknown();
-  }
-  bool below(const Value* value, Dim length, bool& exact) const {
-    if (is(value, "logical_and"))
-      return below(operand(value, 0), length, exact) && below(operand(value, 1), length, exact);
-    if (!is(value, "less")) return false;
-    const int counter = condition_state(operand(value, 0));
-    if (counter < 0 || !is_counter(counter)) return false;
-    const Dim limit = bound(operand(value, 1));
-    if (limit.same(length)) exact = true;
-    return limit.same(length) || (limit.known() && length.known() && limit.size() > length.size());
-  }
-
-  const Node& node_;
-  const Graph& condition_;
-  const Graph& body_;
+// The weights of one operand: a value of the body, or one of the two parts of its rows.
+struct Weights {
+  const Value* value = nullptr;
+  int part = -1;
+  std::vector<int64_t> rows;  // of the two parts
 };
 
 // x w + h r + the biases, in values of the body.
 struct Affine {
-  const Value* w = nullptr;
-  const Value* r = nullptr;
+  Weights w, r;
   std::vector<const Value*> biases;
 };
 
@@ -110,30 +43,55 @@ class Recogniser {
   Result<bool> run() {
     if (!find_input()) return false;
     for (int h = 0; h < loop_.size(); ++h) {
-      if (loop_.is_invariant(h) || loop_.in(h)->type().is_list || loop_.is_counter(h)) continue;
+      if (loop_.is_invariant(h) || loop_.in(h)->type().is_list || loop_.is_counter(h) ||
+          updated(h) == nullptr)
+        continue;
       h_ = h;
-      for (const auto match : {&Recogniser::lstm, &Recogniser::gru, &Recogniser::rnn})
+      for (const auto match :
+           {&Recogniser::lstm, &Recogniser::gru, &Recogniser::gru_reset_before, &Recogniser::rnn})
         if (TRY((this->*match)())) return true;
     }
     return false;
   }
 
  private:
-  // The one list that is read at the counter, made of a tensor's slices.
+  // The lists that are read at the counter, made of a tensor's slices: the sequence, and a mask.
   bool find_input() {
     for (int i = 0; i < loop_.size(); ++i) {
       const Value* list = loop_.in(i);
       if (!loop_.is_invariant(i) || !list->type().is_list || list->uses().empty()) continue;
-      if (x_ != nullptr || list->uses().size() != 1) return false;
       const Node* get = list->uses()[0].user;
-      if (!get->is("list_get") || !is(loop_.initial(i), "list_unstack")) return false;
+      if (list->uses().size() != 1 || !get->is("list_get") || !is(loop_.initial(i), "list_unstack"))
+        return false;
       const int counter = loop_.state_of(get->input(1));
       if (counter < 0 || !loop_.is_counter(counter)) return false;
-      x_ = get->output();
-      sequence_ = loop_.initial(i)->producer()->input(0);
+      const bool is_mask = list->type().dtype == DType::boolean;
+      if ((is_mask ? mask_ : x_) != nullptr) return false;
+      (is_mask ? mask_ : x_) = get->output();
+      (is_mask ? masks_ : sequence_) = loop_.initial(i)->producer()->input(0);
     }
-    return x_ != nullptr && sequence_->shape().ranked() && sequence_->shape().rank() == 3 &&
-           sequence_->dtype() == DType::f32 && loop_.runs(sequence_->shape()[0]);
+    if (x_ == nullptr || !sequence_->shape().ranked() || sequence_->shape().rank() != 3 ||
+        sequence_->dtype() != DType::f32 || !loop_.runs(sequence_->shape()[0]))
+      return false;
+    return mask_ == nullptr ||
+           (masks_->shape().ranked() && masks_->shape().rank() == 3 &&
+            masks_->shape()[2] == Dim(1) && masks_->shape()[0].same(sequence_->shape()[0]));
+  }
+
+  // The mask of a step, spread over the state or not.
+  bool is_mask(const Value* value) const {
+    while (value != mask_ && (is(value, "tile") || is(value, "expand") || is(value, "identity")))
+      value = operand(value, 0);
+    return value == mask_;
+  }
+  bool is_masked(const Value* value) const {
+    return mask_ != nullptr && is(value, "select") && is_mask(operand(value, 0));
+  }
+  // What a state becomes at a step that the mask does not leave out; null where it leaves out none.
+  const Value* updated(int i) const {
+    const Value* next = loop_.out(i);
+    if (mask_ == nullptr) return next;
+    return is_masked(next) && operand(next, 2) == loop_.in(i) ? operand(next, 1) : nullptr;
   }
 
   bool is_fixed(const Value* value) const {
@@ -146,24 +104,45 @@ class Recogniser {
     return state >= 0 ? loop_.initial(state) : builder_.constant(*value->constant());
   }
 
-  bool affine(const Value* value, Affine& a) const {
+  // An affine function of x and the state, which may have been changed before.
+  bool affine(const Value* value, const Value* state, Affine& a) const {
     if (is_fixed(value)) {
       if (!value->shape().ranked() || value->shape().rank() != 1) return false;
       a.biases.push_back(value);
       return true;
     }
-    if (is(value, "add")) return affine(operand(value, 0), a) && affine(operand(value, 1), a);
+    if (is(value, "add"))
+      return affine(operand(value, 0), state, a) && affine(operand(value, 1), state, a);
     const Matmul* m = value->producer() == nullptr ? nullptr : value->producer()->as<Matmul>();
     if (m == nullptr || m->transpose_a || m->transpose_b || m->alpha != 1 ||
         m->activation != ActivationKind::none || !is_fixed(operand(value, 1)))
       return false;
-    const Value*& weights = operand(value, 0) == x_ ? a.w : a.r;
-    if (weights != nullptr || (operand(value, 0) != x_ && operand(value, 0) != loop_.in(h_)))
-      return false;
-    weights = operand(value, 1);
     for (int i = 2; i < value->producer()->input_count(); ++i)
-      if (operand(value, i) != nullptr && !affine(operand(value, i), a)) return false;
+      if (operand(value, i) != nullptr && !affine(operand(value, i), state, a)) return false;
+    const Value* term = operand(value, 0);
+    if (is(term, "concat")) return joined(*term->producer(), operand(value, 1), state, a);
+    Weights& weights = term == x_ ? a.w : a.r;
+    if (weights.value != nullptr || (term != x_ && term != state)) return false;
+    weights.value = operand(value, 1);
     return true;
+  }
+  // concat(x, h) times one matrix.
+  bool joined(const Node& concat, const Value* matrix, const Value* state, Affine& a) const {
+    const int64_t axis = concat.as<Concat>()->axis;
+    if (concat.input_count() != 2 || (axis != 1 && axis != -1) || a.w.value != nullptr ||
+        a.r.value != nullptr)
+      return false;
+    std::vector<int64_t> rows;
+    for (int i = 0; i < 2; ++i) {
+      const Value* term = concat.input(i);
+      if ((term != x_ && term != state) || !term->shape().ranked() || term->shape().rank() != 2 ||
+          !term->shape()[1].known())
+        return false;
+      (term == x_ ? a.w : a.r) = {matrix, i, {}};
+      rows.push_back(term->shape()[1].size());
+    }
+    a.w.rows = a.r.rows = rows;
+    return a.w.value != nullptr && a.r.value != nullptr;
   }
 
   static bool gate(const Value* value, size_t parts, Gate& g) {
@@ -226,14 +205,14 @@ class Recogniser {
   }
 
   Result<bool> lstm() {
-    const Value* h = loop_.out(h_);
+    const Value* h = updated(h_);
     if (!is(h, "mul")) return false;
     for (int side = 0; side < 2; ++side) {
       std::string f, g, cell;
       const Value *o = nullptr, *c = nullptr;
       if (!activated(operand(h, side), f, o) || !activated(operand(h, 1 - side), cell, c)) continue;
       for (int state = 0; state < loop_.size(); ++state) {
-        if (loop_.out(state) != c || !is(c, "add") || loop_.is_invariant(state)) continue;
+        if (!is(c, "add") || loop_.is_invariant(state) || updated(state) != c) continue;
         std::array<Gate, 4> gates;  // i, f, g, o
         if (!gate(o, 4, gates[3]) || !cell_update(c, state, f, g, gates)) continue;
         return lstm_of(state, f, g, cell, gates);
@@ -280,16 +259,17 @@ class Recogniser {
       offsets.push_back(part.offset);
     }
     Affine a;
-    if (!affine(gates[0].whole, a) || a.w == nullptr || a.r == nullptr) return false;
+    if (!affine(gates[0].whole, loop_.in(h_), a) || a.w.value == nullptr || a.r.value == nullptr)
+      return false;
     if (!takes_results(state)) return false;
     Value* bias = TRY(bias_of(a, order, offsets));
     if (bias == nullptr && std::ranges::any_of(offsets, [](double x) { return x != 0; }))
       return false;
-    auto layer =
-        builder_.node("lstm",
-                      {sequence_, TRY(weights(a.w, order)), TRY(weights(a.r, order)), bias, nullptr,
-                       TRY(leading(loop_.initial(h_))), TRY(leading(loop_.initial(state)))},
-                      {{"f", f}, {"g", g}, {"h", cell}});
+    auto layer = builder_.node(
+        "lstm",
+        {sequence_, TRY(weights(a.w, order)), TRY(weights(a.r, order)), bias, TRY(mask()),
+         TRY(leading(loop_.initial(h_))), TRY(leading(loop_.initial(state)))},
+        {{"f", f}, {"g", g}, {"h", cell}, {"hold", hold_}});
     if (!layer.ok()) return false;
     return finish(**layer, state);
   }
@@ -298,13 +278,14 @@ class Recogniser {
     std::string kind;
     const Value* z = nullptr;
     Affine a;
-    if (!activated(loop_.out(h_), kind, z) || !affine(z, a) || a.w == nullptr || a.r == nullptr ||
-        !takes_results(-1))
+    if (!activated(updated(h_), kind, z) || !affine(z, loop_.in(h_), a) || a.w.value == nullptr ||
+        a.r.value == nullptr || !takes_results(-1))
       return false;
-    auto layer = builder_.node("rnn",
-                               {sequence_, TRY(weights(a.w, {})), TRY(weights(a.r, {})),
-                                TRY(bias_of(a, {}, {})), nullptr, TRY(leading(loop_.initial(h_)))},
-                               {{"activation", kind}});
+    auto layer =
+        builder_.node("rnn",
+                      {sequence_, TRY(weights(a.w, {})), TRY(weights(a.r, {})),
+                       TRY(bias_of(a, {}, {})), TRY(mask()), TRY(leading(loop_.initial(h_)))},
+                      {{"activation", kind}, {"hold", hold_}});
     if (!layer.ok()) return false;
     return finish(**layer, -1);
   }
@@ -314,7 +295,7 @@ class Recogniser {
     static const Pattern kPattern("zz = sigmoid(za); add(mul(zz, h), mul(sub(1, zz), nn))");
     static const Pattern kCandidate("rr = sigmoid(ra); add(xn, mul(rr, hn))");
     Match m, n;
-    Node* root = loop_.out(h_)->producer();
+    Node* root = updated(h_)->producer();
     if (root == nullptr || !kPattern.match(*root, m) || m["h"] != loop_.in(h_)) return false;
     std::string g;
     const Value* candidate = nullptr;
@@ -337,20 +318,87 @@ class Recogniser {
     }
     Affine x, h;
     if (xn.index != hn.index || xn.offset != 0 || hn.offset != 0 || order[0] == order[1] ||
-        xn.index == order[0] || xn.index == order[1] || !affine(xn.whole, x) ||
-        !affine(hn.whole, h) || x.w == nullptr || x.r != nullptr || h.r == nullptr ||
-        h.w != nullptr || !takes_results(-1))
+        xn.index == order[0] || xn.index == order[1] || !affine(xn.whole, nullptr, x) ||
+        !affine(hn.whole, loop_.in(h_), h) || x.w.value == nullptr || h.r.value == nullptr ||
+        h.w.value != nullptr || !takes_results(-1))
       return false;
     const std::vector<int64_t> all{order[0], order[1], xn.index};
     auto layer = builder_.node(
         "gru",
         {sequence_, TRY(weights(x.w, all)), TRY(weights(h.r, all)), TRY(bias_of(x, all, {})),
-         TRY(bias_of(h, all, {})), nullptr, TRY(leading(loop_.initial(h_)))},
-        {{"linear_before_reset", true}, {"g", g}});
+         TRY(bias_of(h, all, {})), TRY(mask()), TRY(leading(loop_.initial(h_)))},
+        {{"linear_before_reset", true}, {"g", g}, {"hold", hold_}});
     if (!layer.ok()) return false;
     return finish(**layer, -1);
   }
 
+  // h' = z h + (1 - z) g(x_h + (r h) r_h), the reset gate acting before the product.
+  Result<bool> gru_reset_before() {
+    static const Pattern kPattern("zz = sigmoid(za); add(mul(zz, h), mul(sub(1, zz), nn))");
+    Match m;
+    Node* root = updated(h_)->producer();
+    if (root == nullptr || !kPattern.match(*root, m) || m["h"] != loop_.in(h_)) return false;
+    std::string g;
+    const Value* sum = nullptr;
+    if (!activated(m["nn"], g, sum) || !is(sum, "add") || !is(m["za"], "add")) return false;
+    for (int side = 0; side < 2; ++side) {
+      const Value* product = operand(sum, 1 - side);
+      Gate xn;
+      if (!is(product, "matmul") || !gate(operand(sum, side), 3, xn)) continue;
+      const Value* reset = operand(product, 0);  // r h
+      if (!is(reset, "mul")) return false;
+      const int state = operand(reset, 0) == loop_.in(h_) ? 0 : 1;
+      const Value* r = operand(reset, 1 - state);
+      if (operand(reset, state) != loop_.in(h_) || !is(r, "sigmoid") || !is(operand(r, 0), "add"))
+        return false;
+      Affine n;
+      if (!affine(product, reset, n) || n.w.value != nullptr || !n.biases.empty()) return false;
+      return gru_of(xn, m["za"], operand(r, 0), n, g);
+    }
+    return false;
+  }
+
+  // The layer whose update and reset gates are these sums of an input's and a state's part.
+  Result<bool> gru_of(const Gate& xn, const Value* update, const Value* reset, const Affine& n,
+                      const std::string& g) {
+    std::vector<int64_t> order, state_order;
+    const Value* state_whole = nullptr;
+    for (const Value* sum : {update, reset}) {
+      bool found = false;
+      for (int side = 0; side < 2 && !found; ++side) {
+        Gate a, b;
+        found = gate(operand(sum, side), 3, a) && gate(operand(sum, 1 - side), 2, b) &&
+                a.whole == xn.whole && a.offset == 0 && b.offset == 0 &&
+                (state_whole == nullptr || state_whole == b.whole);
+        if (!found) continue;
+        state_whole = b.whole;
+        order.push_back(a.index);
+        state_order.push_back(b.index);
+      }
+      if (!found) return false;
+    }
+    order.push_back(xn.index);
+    Affine x, h;
+    if (xn.offset != 0 || order[0] == order[1] || order[0] == order[2] || order[1] == order[2] ||
+        state_order[0] == state_order[1] || !affine(xn.whole, nullptr, x) ||
+        !affine(state_whole, loop_.in(h_), h) || x.w.value == nullptr || h.r.value == nullptr ||
+        h.w.value != nullptr || !h.biases.empty() || !takes_results(-1))
+      return false;
+    Value* r = TRY(builder_.op("concat", {TRY(weights(h.r, state_order)), TRY(weights(n.r, {}))},
+                               {{"axis", int64_t{-1}}}));
+    auto layer = builder_.node("gru",
+                               {sequence_, TRY(weights(x.w, order)), r, TRY(bias_of(x, order, {})),
+                                nullptr, TRY(mask()), TRY(leading(loop_.initial(h_)))},
+                               {{"g", g}, {"hold", hold_}});
+    if (!layer.ok()) return false;
+    return finish(**layer, -1);
+  }
+
+  // The mask as the layers take it, [T, B]; null for none.
+  Result<Value*> mask() {
+    if (mask_ == nullptr) return static_cast<Value*>(nullptr);
+    return builder_.op("squeeze", {masks_}, {{"axes", std::vector<int64_t>{2}}});
+  }
   Result<Value*> leading(Value* value) {
     return builder_.op("expand_dims", {value}, {{"axes", std::vector<int64_t>{0}}});
   }
@@ -363,8 +411,12 @@ class Recogniser {
     for (const int64_t i : order) columns.push_back(parts->output(static_cast<int>(i)));
     return builder_.op("concat", columns, {{"axis", int64_t{-1}}});
   }
-  Result<Value*> weights(const Value* value, const std::vector<int64_t>& order) {
-    return leading(TRY(reordered(outside(value), order)));
+  Result<Value*> weights(const Weights& w, const std::vector<int64_t>& order) {
+    Value* value = outside(w.value);
+    if (w.part >= 0)
+      value = TRY(builder_.node("split", {value}, {{"axis", int64_t{0}}, {"sizes", w.rows}}))
+                  ->output(w.part);
+    return leading(TRY(reordered(value, order)));
   }
   // The sum of the biases, the offsets of the gates (in the new order) added; null for none.
   Result<Value*> bias_of(const Affine& a, const std::vector<int64_t>& order,
@@ -391,12 +443,28 @@ class Recogniser {
     const Value* v = node_.output(i);
     return !v->uses().empty() || graph_.is_output(v);
   }
+  // What a step that the mask leaves out puts in place of h.
+  enum class Gap : uint8_t { unknown, none, zeros, state };
+  Gap gap_of(const Value* value) const {
+    if (mask_ == nullptr) return value == loop_.out(h_) ? Gap::none : Gap::unknown;
+    if (value == loop_.out(h_)) return Gap::state;
+    if (!is_masked(value) || operand(value, 1) != updated(h_)) return Gap::unknown;
+    const Value* otherwise = operand(value, 2);
+    const int i = loop_.state_of(otherwise);
+    if (is_zero(i >= 0 && loop_.is_invariant(i) ? loop_.initial(i) : otherwise)) return Gap::zeros;
+    // The result before, which is the state before where both begin alike.
+    const bool alike = i >= 0 && (loop_.initial(i) == loop_.initial(h_) ||
+                                  (is_zero(loop_.initial(i)) && is_zero(loop_.initial(h_))));
+    return alike && loop_.out(i) == value ? Gap::state : Gap::unknown;
+  }
   // 1: the list gets h at each step; 2: its only item is the last h; 0: something else.
   int list_kind(int i) const {
     const Value* v = loop_.out(i);
     if (!v->type().is_list || !is(v, "list_set") || operand(v, 0) != loop_.in(i) ||
-        operand(v, 2) != loop_.out(h_) || !is(loop_.initial(i), "list_reserve"))
+        !is(loop_.initial(i), "list_reserve"))
       return 0;
+    const Gap gap = gap_of(operand(v, 2));
+    if (gap == Gap::unknown) return 0;
     const Value* index = operand(v, 1);
     const int counter = loop_.state_of(index);
     if (counter >= 0) {
@@ -408,13 +476,24 @@ class Recogniser {
         n = (*size->ints())[0].as_dim();
       return loop_.is_counter(counter) && n.same(sequence_->shape()[0]) ? 1 : 0;
     }
-    return splat_value(index) == 0.0 && splat_value(operand(loop_.initial(i), 0)) == 1.0 ? 2 : 0;
+    return gap != Gap::zeros && splat_value(index) == 0.0 &&
+                   splat_value(operand(loop_.initial(i), 0)) == 1.0
+               ? 2
+               : 0;
   }
   // Whether all that is read of the loop's results is what a layer gives.
-  bool takes_results(int cell) const {
-    for (int i = 0; i < loop_.size(); ++i)
-      if (is_read(i) && !loop_.is_invariant(i) && i != h_ && i != cell && list_kind(i) == 0)
-        return false;
+  bool takes_results(int cell) {
+    Gap gap = Gap::none;
+    for (int i = 0; i < loop_.size(); ++i) {
+      if (!is_read(i) || loop_.is_invariant(i) || i == h_ || i == cell) continue;
+      const int kind = list_kind(i);
+      if (kind == 0 && gap_of(loop_.out(i)) != Gap::state) return false;
+      if (kind != 1) continue;
+      const Gap own = gap_of(operand(loop_.out(i), 2));
+      if (gap != Gap::none && own != gap) return false;
+      gap = own;
+    }
+    hold_ = gap == Gap::state;
     return true;
   }
 
@@ -427,8 +506,8 @@ class Recogniser {
       Value* replacement = nullptr;
       if (loop_.is_invariant(i))
         replacement = loop_.initial(i);
-      else if (i == h_ || i == cell)
-        replacement = TRY(squeezed(i == h_ ? 1 : 2, 0));
+      else if (!loop_.out(i)->type().is_list)
+        replacement = TRY(squeezed(i == cell ? 2 : 1, 0));
       else if (list_kind(i) == 1)
         replacement = TRY(builder_.op("list_unstack", {TRY(squeezed(0, 1))}));
       else
@@ -443,11 +522,16 @@ class Recogniser {
   Loop loop_;
   Builder builder_;
   const Value* x_ = nullptr;
+  const Value* mask_ = nullptr;
   Value* sequence_ = nullptr;  // [T, B, I]
+  Value* masks_ = nullptr;     // [T, B, 1]
+  bool hold_ = false;
   int h_ = -1;
 };
 
-Result<bool> recognise_layer(Graph& graph, Node& node) {
+}  // namespace
+
+Result<bool> recognise_recurrent_layer(Graph& graph, Node& node) {
   if (!node.is("while") || node.regions().size() != 2) return false;
   for (const auto& region : node.regions())
     if (static_cast<int>(region->inputs().size()) != node.input_count()) return false;
@@ -455,82 +539,6 @@ Result<bool> recognise_layer(Graph& graph, Node& node) {
       node.output_count() != node.input_count())
     return false;
   return Recogniser(graph, node).run();
-}
-
-// list_stack(list_unstack(x)) = x.
-Result<bool> drop_stack(Graph& graph, Node& node) {
-  if (!node.is("list_stack") || !is(node.input(0), "list_unstack")) return false;
-  Value* x = node.input(0)->producer()->input(0);
-  if (!is_compatible(node.output()->type(), x->type())) return false;
-  replace_node(graph, node, x);
-  return true;
-}
-
-// A value that a loop only hands on and that is a constant is one inside.
-Result<bool> constants_into_loop(Graph&, Node& node) {
-  if (!node.is("while") || node.regions().size() != 2) return false;
-  Graph& body = *node.regions()[1];
-  if (static_cast<int>(body.outputs().size()) != node.input_count()) return false;
-  bool changed = false;
-  for (int i = 0; i < node.input_count(); ++i) {
-    const auto at = static_cast<size_t>(i);
-    const Tensor* constant = node.input(i)->constant();
-    if (constant == nullptr || body.outputs()[at] != body.inputs()[at].get()) continue;
-    for (const auto& region : node.regions()) {
-      Value* input = region->inputs()[at].get();
-      if (input->uses().empty() || region->nodes().empty()) continue;
-      Value* inside = Builder(*region, region->nodes().front().get()).constant(*constant);
-      for (const Use& use : std::vector<Use>(input->uses())) use.user->set_input(use.index, inside);
-      TRY(region->infer_all());
-      changed = true;
-    }
-  }
-  return changed;
-}
-
-// if(true, …) is its first branch.
-Result<bool> inline_branch(Graph& graph, Node& node) {
-  if (!node.is("if") || node.regions().size() != 2) return false;
-  const Tensor* condition = node.input(0)->constant();
-  if (condition == nullptr || condition->elements() != 1 ||
-      !(condition->dtype() == DType::boolean || is_int(condition->dtype())))
-    return false;
-  const Graph& branch = *node.regions()[condition->int_at(0) != 0 ? 0 : 1];
-  if (static_cast<int>(branch.inputs().size()) != node.input_count() - 1 ||
-      static_cast<int>(branch.outputs().size()) != node.output_count())
-    return false;
-  std::unordered_map<const Value*, Value*> outside;
-  for (int i = 1; i < node.input_count(); ++i)
-    outside[branch.inputs()[static_cast<size_t>(i) - 1].get()] = node.input(i);
-  for (const auto& inner : branch.nodes()) {
-    std::vector<Value*> operands;
-    for (const Value* v : inner->inputs()) operands.push_back(v == nullptr ? nullptr : outside[v]);
-    std::vector<std::unique_ptr<Graph>> regions;
-    for (const auto& region : inner->regions()) regions.push_back(region->clone());
-    Builder builder(graph, &node);
-    builder.set_origins(inner->origins);
-    const Node* copy =
-        TRY(builder.add(inner->op().clone(), std::move(operands), std::move(regions)));
-    for (int i = 0; i < inner->output_count(); ++i) outside[inner->output(i)] = copy->output(i);
-  }
-  for (int i = 0; i < node.output_count(); ++i)
-    graph.replace_all_uses(node.output(i), outside[branch.outputs()[static_cast<size_t>(i)]]);
-  return true;
-}
-
-constexpr Rule kRules[] = {
-    {"recognise-recurrent-layer", "a loop over a sequence that is an lstm, gru or rnn",
-     recognise_layer},
-    {"drop-stack", "list_stack(list_unstack(x)) = x", drop_stack},
-    {"constants-into-loop", "what a loop hands on and is a constant is one inside",
-     constants_into_loop},
-    {"inline-branch", "if(true, …) is its first branch", inline_branch},
-};
-
-}  // namespace
-
-std::span<const Rule> loop_rules() {
-  return kRules;
 }
 
 }  // namespace tenon

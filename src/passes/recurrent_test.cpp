@@ -9,11 +9,16 @@ using testing::Maker;
 
 constexpr int64_t kSteps = 5, kBatch = 2, kWidth = 3, kUnits = 4;
 
+// How a step that the mask leaves out shows in the results: by nothing, by the result before, or by
+// zeros.
+enum class Mask : uint8_t { none, result_before, zeros };
+
 // A loop as TensorFlow writes one: states time, limit, list of results, h, c; the sequence's list
-// and the weights as what it hands on.
+// and the weights as what it hands on; with a mask its list and the result before.
 struct LayerLoop {
   Maker m;
   int64_t gates;
+  Mask mask;
   Value* x = m.input(f32(Shape{kSteps, kBatch, kWidth}));
   std::unique_ptr<Graph> condition = std::make_unique<Graph>("cond");
   std::unique_ptr<Graph> body = std::make_unique<Graph>("body");
@@ -21,10 +26,12 @@ struct LayerLoop {
   std::vector<Value*> in;
   Builder b{*body};
 
-  explicit LayerLoop(int64_t gate_count) : gates(gate_count) {
+  explicit LayerLoop(int64_t gate_count, Mask mask_kind = Mask::none, bool zero_state = true)
+      : gates(gate_count), mask(mask_kind) {
     const auto i32 = [&](int32_t v) { return m.builder.constant(Tensor::scalar(v)); };
     const TensorType element = f32(Shape{kBatch, kUnits});
-    Value* h0 = m.input(f32(Shape{kBatch, kUnits}));
+    Value* zeros = m.op("expand", {m.scalar(0), m.builder.ints({kBatch, kUnits})});
+    Value* h0 = mask != Mask::none && zero_state ? zeros : m.input(f32(Shape{kBatch, kUnits}));
     Value* c0 = m.input(f32(Shape{kBatch, kUnits}));
     initial = {i32(0),
                i32(kSteps),
@@ -35,6 +42,11 @@ struct LayerLoop {
                m.floats({kWidth, gates * kUnits}, 1),
                m.floats({kUnits, gates * kUnits}, 2),
                m.floats({gates * kUnits}, 3)};
+    if (mask != Mask::none) {
+      Value* keep = m.input({DType::boolean, Shape{kSteps, kBatch, 1}, false});
+      initial.push_back(m.op("list_unstack", {keep}));
+      initial.push_back(zeros);
+    }
     for (const Value* v : initial) {
       in.push_back(body->add_input(v->type()));
       condition->add_input(v->type());
@@ -63,8 +75,27 @@ struct LayerLoop {
   // The loop with these results for h and c; its outputs are the stacked list and both states.
   void finish(Value* h, Value* c) {
     Value* one = b.constant(Tensor::scalar(int32_t{1}));
-    body->set_outputs({op("add", {in[0], one}), in[1], op("list_set", {in[2], in[0], h}), h, c,
-                       in[5], in[6], in[7], in[8]});
+    Value* y = h;
+    if (mask != Mask::none) {
+      const TensorType element{DType::boolean, Shape{kBatch, 1}, false};
+      Value* keep = op("list_get", {in[9], in[0]}, {{"element", element}});
+      Value* otherwise =
+          mask == Mask::zeros ? b.constant(Tensor::vector(std::vector<float>{0})) : in[10];
+      y = op("select", {keep, h, otherwise});
+      h = op("select", {keep, h, in[3]});
+      if (c != in[4]) c = op("select", {keep, c, in[4]});
+    }
+    std::vector<Value*> results{op("add", {in[0], one}),
+                                in[1],
+                                op("list_set", {in[2], in[0], y}),
+                                h,
+                                c,
+                                in[5],
+                                in[6],
+                                in[7],
+                                in[8]};
+    if (mask != Mask::none) results.insert(results.end(), {in[9], y});
+    body->set_outputs(results);
     std::vector<std::unique_ptr<Graph>> regions;
     regions.push_back(std::move(condition));
     regions.push_back(std::move(body));
@@ -152,6 +183,78 @@ TEST(RecogniseRecurrent, PlainCell) {
   l.finish(l.op("tanh", {l.op("add", {x, l.op("matmul", {l.in[3], l.in[7]})})}), l.in[4]);
   testing::optimize_and_compare(l.m.graph);
   EXPECT_EQ(count(l.m.graph, "rnn"), 1);
+}
+
+TEST(RecogniseRecurrent, LstmWithAMask) {
+  for (const Mask mask : {Mask::result_before, Mask::zeros}) {
+    LayerLoop l(4, mask);
+    build_lstm(l);
+    testing::optimize_and_compare(l.m.graph);
+    EXPECT_EQ(count(l.m.graph, "while"), 0);
+    EXPECT_EQ(count(l.m.graph, "lstm"), 1);
+  }
+}
+
+TEST(RecogniseRecurrent, GruWithAMask) {
+  for (const Mask mask : {Mask::result_before, Mask::zeros}) {
+    LayerLoop l(3, mask);
+    build_gru(l, 1);
+    testing::optimize_and_compare(l.m.graph);
+    EXPECT_EQ(count(l.m.graph, "gru"), 1);
+  }
+}
+
+// Before the first step that counts the results are zeros, not the state.
+TEST(RecogniseRecurrent, NotWithAMaskAndAStateGiven) {
+  LayerLoop l(4, Mask::result_before, false);
+  build_lstm(l);
+  testing::optimize_and_compare(l.m.graph);
+  EXPECT_EQ(count(l.m.graph, "while"), 1);
+}
+
+TEST(RecogniseRecurrent, WithZerosForGapsAndAStateGiven) {
+  LayerLoop l(4, Mask::zeros, false);
+  build_lstm(l);
+  testing::optimize_and_compare(l.m.graph);
+  EXPECT_EQ(count(l.m.graph, "lstm"), 1);
+}
+
+// The reset gate before the product, whose weights are apart.
+TEST(RecogniseRecurrent, GruResetBefore) {
+  LayerLoop l(3);
+  const auto x = l.split(l.op("add", {l.op("matmul", {l.step(), l.in[6]}), l.in[8]}));
+  Value* weights = l.b.constant(testing::random_floats({kUnits, 2 * kUnits}, 5));
+  Node* h = l.b.node("split", {l.op("matmul", {l.in[3], weights})},
+                     {{"axis", int64_t{1}}, {"num", int64_t{2}}})
+                .value();
+  Value* z = l.op("sigmoid", {l.op("add", {x[1], h->output(0)})});
+  Value* r = l.op("sigmoid", {l.op("add", {x[0], h->output(1)})});
+  Value* candidate = l.b.constant(testing::random_floats({kUnits, kUnits}, 6));
+  Value* product = l.op("matmul", {l.op("mul", {r, l.in[3]}), candidate});
+  Value* n = l.op("tanh", {l.op("add", {x[2], product})});
+  Value* rest = l.op("sub", {l.b.constant(Tensor::scalar(1.0f)), z});
+  l.finish(l.op("add", {l.op("mul", {z, l.in[3]}), l.op("mul", {rest, n})}), l.in[4]);
+  testing::optimize_and_compare(l.m.graph);
+  EXPECT_EQ(count(l.m.graph, "while"), 0);
+  EXPECT_EQ(count(l.m.graph, "gru"), 1);
+}
+
+// One product with the input and the state side by side, either one first.
+TEST(RecogniseRecurrent, LstmOfJoinedOperands) {
+  for (const bool state_first : {false, true}) {
+    LayerLoop l(4);
+    Value* joined = l.op("concat",
+                         state_first ? std::vector<Value*>{l.in[3], l.step()}
+                                     : std::vector<Value*>{l.step(), l.in[3]},
+                         {{"axis", int64_t{1}}});
+    Value* weights = l.b.constant(testing::random_floats({kWidth + kUnits, 4 * kUnits}, 5));
+    const auto parts = l.split(l.op("add", {l.op("matmul", {joined, weights}), l.in[8]}));
+    Value* fresh = l.op("mul", {l.op("sigmoid", {parts[0]}), l.op("tanh", {parts[1]})});
+    Value* c = l.op("add", {l.op("mul", {l.in[4], l.op("sigmoid", {parts[2]})}), fresh});
+    l.finish(l.op("mul", {l.op("tanh", {c}), l.op("sigmoid", {parts[3]})}), c);
+    testing::optimize_and_compare(l.m.graph);
+    EXPECT_EQ(count(l.m.graph, "lstm"), 1);
+  }
 }
 
 TEST(RecogniseRecurrent, NotAnotherCell) {

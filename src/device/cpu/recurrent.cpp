@@ -21,26 +21,29 @@ struct LayerInfo {
   Operands at;
   double clip = 0;
   bool linear_before_reset = false;
+  bool hold = false;
   std::vector<tenon::ActivationKind> activations;
   std::vector<double> alphas, betas;
 };
 
 LayerInfo info_of(const Op& op) {
   if (const auto* x = op.as<Lstm>())
-    return {CellKind::kLstm, x->direction,       {3, -1, 4, 5, 6, 7}, x->clip,
-            false,           {x->f, x->g, x->h}, x->alphas,           x->betas};
+    return {CellKind::kLstm, x->direction,       {3, -1, 4, 5, 6, 7}, x->clip, false,
+            x->hold,         {x->f, x->g, x->h}, x->alphas,           x->betas};
   if (const auto* x = op.as<Gru>())
     return {CellKind::kGru,
             x->direction,
             {3, 4, 5, 6, -1, -1},
             x->clip,
             x->linear_before_reset,
+            x->hold,
             {x->f, x->g},
             x->alphas,
             x->betas};
   const auto* x = op.as<Rnn>();
-  return {CellKind::kPlain, x->direction, {3, -1, 4, 5, -1, -1}, x->clip, false, {x->activation},
-          x->alphas,        x->betas};
+  return {CellKind::kPlain, x->direction, {3, -1, 4, 5, -1, -1},
+          x->clip,          false,        x->hold,
+          {x->activation},  x->alphas,    x->betas};
 }
 
 // The i-th activation with its parameters, as the ops define their defaults.
@@ -62,7 +65,8 @@ std::string refuses(const StepInfo& s) {
   for (size_t i = 0; i < s.inputs.size(); ++i) {
     const DType t = s.inputs[i].dtype;
     if (static_cast<int>(i) == info.at.lengths) {
-      if (s.has(i) && t != DType::i32 && t != DType::i64) return "only i32 and i64 lengths";
+      if (s.has(i) && t != DType::i32 && t != DType::i64 && t != DType::boolean)
+        return "only i32 and i64 lengths, or a mask";
     } else if (s.has(i) && t != DType::f32) {
       return "only f32";
     }
@@ -82,6 +86,7 @@ class RecurrentKernel final : public Kernel {
     p_.directions = info_.direction == Direction::bidirectional ? 2 : 1;
     p_.y_step_stride = p_.directions * p_.batch * p_.hidden;
     p_.linear_before_reset = info_.linear_before_reset;
+    p_.hold = info_.hold;
     p_.clip = static_cast<float>(info_.clip);
     (p_.cell == CellKind::kPlain ? p_.g : p_.f) = activation_of(info_, 0);
     if (info_.activations.size() > 1) p_.g = activation_of(info_, 1);
@@ -109,7 +114,9 @@ class RecurrentKernel final : public Kernel {
     const auto length = static_cast<size_t>(info_.at.lengths);
     if (c.has(length)) {
       const Tensor& t = *c.inputs[length];
-      if (t.dtype() == DType::i32)
+      if (t.dtype() == DType::boolean)
+        p.mask = t.data<bool>();
+      else if (t.dtype() == DType::i32)
         p.lengths32 = t.data<int32_t>();
       else
         p.lengths64 = t.data<int64_t>();

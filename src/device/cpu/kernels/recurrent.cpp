@@ -101,8 +101,9 @@ class Sequence {
     for (int64_t b = first_; b < last_; ++b) {
       float* y = d_.y == nullptr ? nullptr : d_.y + t * p_.y_step_stride + b * p_.hidden;
       float* h = h_ + b * p_.hidden;
-      if (t >= length(b)) {
-        if (y != nullptr) std::fill_n(y, p_.hidden, 0.0f);
+      if (!is_valid(t, b)) {
+        if (y != nullptr && p_.hold) std::copy_n(h, p_.hidden, y);
+        if (y != nullptr && !p_.hold) std::fill_n(y, p_.hidden, 0.0f);
         continue;
       }
       float* z = products_ + b * l_.columns;
@@ -117,9 +118,10 @@ class Sequence {
   }
 
  private:
-  int64_t length(int64_t b) const {
-    if (p_.lengths32 != nullptr) return p_.lengths32[b];
-    return p_.lengths64 != nullptr ? p_.lengths64[b] : p_.steps;
+  bool is_valid(int64_t t, int64_t b) const {
+    if (p_.mask != nullptr) return p_.mask[t * p_.batch + b];
+    if (p_.lengths32 != nullptr) return t < p_.lengths32[b];
+    return p_.lengths64 == nullptr || t < p_.lengths64[b];
   }
   const float* ahead(int64_t slot) const { return ahead_ + slot * p_.batch * l_.columns; }
   float* candidates() const { return products_ + p_.batch * l_.columns; }

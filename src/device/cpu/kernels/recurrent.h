@@ -35,7 +35,8 @@ struct RecurrentDirection {
 //   n = g(x w_h + b_h + r (h r_h + rb_h))     linear_before_reset (Keras reset_after, PyTorch)
 //   n = g(x w_h + b_h + (r h) r_h + rb_h)     otherwise
 // Plain: h' = g(x w + h r + bias).
-// Where t >= lengths[b] y is zero and the state stays.
+// Where t >= lengths[b], or the mask is false, the state stays and y is zero, or the state with
+// hold.
 struct RecurrentParams {
   CellKind cell = CellKind::kLstm;
   int64_t steps = 0;
@@ -45,6 +46,8 @@ struct RecurrentParams {
   const float* x = nullptr;            // [steps, batch, inputs]
   const int32_t* lengths32 = nullptr;  // [batch] in one of two types, or neither
   const int64_t* lengths64 = nullptr;
+  const bool* mask = nullptr;  // [steps, batch], or null; without lengths
+  bool hold = false;
   int64_t y_step_stride = 0;
   int directions = 1;
   RecurrentDirection direction[2];
