@@ -59,7 +59,18 @@ typedef enum tenon_dtype {
   TENON_BOOL = 13,   /* one byte, 0 or 1 */
   TENON_STRING = 14, /* the elements are tenon_string */
   TENON_COMPLEX64 = 15,
-  TENON_COMPLEX128 = 16
+  TENON_COMPLEX128 = 16,
+  /* One byte per element, the value in its low bits. */
+  TENON_FLOAT8_E4M3FN = 17,
+  TENON_FLOAT8_E4M3FNUZ = 18,
+  TENON_FLOAT8_E5M2 = 19,
+  TENON_FLOAT8_E5M2FNUZ = 20,
+  TENON_FLOAT8_E8M0 = 21,
+  TENON_FLOAT4_E2M1 = 22,
+  TENON_INT4 = 23,
+  TENON_UINT4 = 24,
+  TENON_INT2 = 25,
+  TENON_UINT2 = 26
 } tenon_dtype;
 
 typedef struct tenon_string {

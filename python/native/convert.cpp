@@ -6,6 +6,8 @@
 
 #include <memory>
 
+#include "tensor/narrow.h"
+
 namespace tenon::python {
 namespace {
 
@@ -51,8 +53,9 @@ nb::dlpack::dtype dlpack_of(DType dtype) {
                     : is_unsigned_int(dtype) ? Code::UInt
                     : is_complex(dtype)      ? Code::Complex
                                              : Code::Bool;
-  // NumPy has no bfloat16: the caller reinterprets the bits.
+  // What NumPy has no type of: the caller reinterprets the bits.
   if (dtype == DType::bf16) return nb::dtype<uint16_t>();
+  if (is_narrow(dtype)) return nb::dtype<uint8_t>();
   return {static_cast<uint8_t>(code), static_cast<uint8_t>(dtype_size(dtype) * 8), 1};
 }
 
@@ -139,7 +142,13 @@ Tensor Operands::prepared(const runtime::PortInfo& port, nb::handle made) {
     raise(refused(port, fmt::format("an array of dtype {} cannot be used",
                                     nb::str(nb::object(payload.attr("dtype"))).c_str())));
   objects_.push_back(payload);
-  if (kind == "bfloat16") return Tensor::view(DType::bf16, tensor.dims(), tensor.raw());
+  if (kind == "bits") {
+    const auto dtype = parse_dtype(nb::cast<std::string_view>(made[2]));
+    if (!dtype || dtype_size(*dtype) != dtype_size(tensor.dtype()))
+      raise(refused(port, fmt::format("an array of dtype {} cannot be used",
+                                      nb::str(nb::object(made[2])).c_str())));
+    return Tensor::view(*dtype, tensor.dims(), tensor.raw());
+  }
   return tensor;
 }
 
@@ -197,7 +206,8 @@ nb::object to_python(const Tensor& tensor) {
   const nb::ndarray<nb::numpy> array(data, dims.size(), dims.data(), owner, nullptr,
                                      dlpack_of(tensor.dtype()), nb::device::cpu::value);
   nb::object result = nb::cast(array, nb::rv_policy::reference);
-  if (tensor.dtype() == DType::bf16) return arrays_module().attr("as_bfloat16")(result);
+  if (tensor.dtype() == DType::bf16 || is_narrow(tensor.dtype()))
+    return arrays_module().attr("from_bits")(result, std::string(dtype_long_name(tensor.dtype())));
   return result;
 }
 

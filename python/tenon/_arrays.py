@@ -4,10 +4,16 @@ from typing import Any
 import numpy as np
 
 
+# Types that NumPy has only through ml_dtypes, which calls them so: the integers that hold their bits.
+_BITS = {"bfloat16": np.uint16} | dict.fromkeys(
+    ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu",
+     "float4_e2m1fn", "int4", "uint4", "int2", "uint2"), np.uint8)
+
+
 def prepare(value: Any, dtype: str, is_list: bool) -> tuple[Any, ...]:
     """(kind, payload…) for a value given for an input of this dtype.
 
-    ("array", contiguous array), ("bfloat16", its bits), ("string", flat list, shape),
+    ("array", contiguous array), ("bits", array of unsigned integers, dtype), ("string", flat list, shape),
     ("list", [prepared…]) or ("absent",). TypeError and ValueError say in words what is wrong.
     """
     if value is None:
@@ -23,8 +29,8 @@ def prepare(value: Any, dtype: str, is_list: bool) -> tuple[Any, ...]:
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     array = np.require(array, requirements=["C", "A"]).reshape(array.shape)
-    if array.dtype.name == "bfloat16":
-        return ("bfloat16", array.view(np.uint16))
+    if array.dtype.name in _BITS:
+        return ("bits", array.view(_BITS[array.dtype.name]), array.dtype.name)
     return ("array", array)
 
 
@@ -46,10 +52,10 @@ def _as_array(value: Any, dtype: str) -> np.ndarray:
 
 
 def _numpy_dtype(name: str) -> np.dtype[Any]:
-    if name == "bfloat16":
+    if name in _BITS:
         import ml_dtypes
-        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-        return bfloat16
+        narrow: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+        return narrow
     return np.dtype(name)
 
 
@@ -67,10 +73,12 @@ def object_array(items: list[bytes], shape: list[int]) -> np.ndarray:
     return array.reshape(shape)
 
 
-def as_bfloat16(bits: np.ndarray) -> np.ndarray:
-    """With ml_dtypes an array of its bfloat16, else the same values as float32."""
+def from_bits(bits: np.ndarray, name: str) -> np.ndarray:
+    """An array of the ml_dtypes type of this name. Without ml_dtypes: bfloat16 as float32, the bits of
+    others."""
     try:
         import ml_dtypes
     except ImportError:
-        return (bits.astype(np.uint32) << 16).view(np.float32)
-    return bits.view(ml_dtypes.bfloat16)
+        return (bits.astype(np.uint32) << 16).view(np.float32) if name == "bfloat16" else bits
+    array: np.ndarray = bits.view(getattr(ml_dtypes, name))
+    return array

@@ -22,11 +22,23 @@ class TenonRep(BackendRep):
         self._runner = Runner(compile(model), threads=threads)
         self._strings_out = {
             output.name for output in model.graph.output if _holds_strings(output.type)}
+        # Optionals of tensors are lists of no or one item.
+        self._optionals = [input_.type.WhichOneof("value") == "optional_type"
+                           and input_.type.optional_type.elem_type.WhichOneof("value") == "tensor_type"
+                           for input_ in model.graph.input]
+        self._input_names = [input_.name for input_ in model.graph.input]
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Arrays in the order of the graph's inputs, or {name: array}; gives a named tuple."""
         if isinstance(inputs, (np.ndarray, np.generic)):
             inputs = [inputs]
+        optional = {name for name, is_one in zip(self._input_names, self._optionals) if is_one}
+        if isinstance(inputs, dict):
+            inputs = {name: _item(value) if name in optional else value
+                      for name, value in inputs.items()}
+        else:
+            inputs = [_item(value) if name in optional else value
+                      for name, value in zip(self._input_names, inputs)]
         results = self._runner.run(inputs) if isinstance(inputs, dict) else self._runner.run(*inputs)
         values = [_decoded(value) if name in self._strings_out else value
                   for name, value in results.items()]
@@ -86,6 +98,11 @@ class TenonBackend(Backend):
 
 def _element_type(dtype: np.dtype) -> int:
     return helper.np_dtype_to_tensor_dtype(np.dtype(object) if dtype.kind in "SU" else dtype)
+
+
+def _item(value: Any) -> Any:
+    """An optional tensor as the list it is."""
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _holds_strings(type_: TypeProto) -> bool:

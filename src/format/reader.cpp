@@ -7,6 +7,7 @@
 #include "format/model_file.h"
 #include "model_generated.h"
 #include "ops/registry.h"
+#include "tensor/narrow.h"
 
 namespace tenon {
 namespace {
@@ -92,7 +93,7 @@ class Decoder {
 
   Result<TensorType> type(const fbs::Type* t) {
     if (t == nullptr) return corrupt("a value without a type");
-    if (t->dtype() >= kDTypeCount) return corrupt("an unknown element type");
+    if (t->dtype() >= kDTypeEnd) return corrupt("an unknown element type");
     TensorType out;
     out.dtype = static_cast<DType>(t->dtype());
     out.is_list = t->is_list();
@@ -172,7 +173,7 @@ class Decoder {
       case 6:
         return AttrValue(texts(a.strings()));
       case 7:
-        if (a.i() < 0 || a.i() >= kDTypeCount) return corrupt("an unknown element type");
+        if (a.i() < 0 || a.i() >= kDTypeEnd) return corrupt("an unknown element type");
         return AttrValue(static_cast<DType>(a.i()));
       case 8:
         return AttrValue(TRY(tensor(a.blob(), TRY(type(a.type())))));

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "tensor/narrow.h"
 #include "tensor/visit.h"
 
 namespace tenon::text {
@@ -58,6 +59,11 @@ std::string element_text(const Tensor& t, int64_t i) {
       return fmt::format("0x{:x}", bits);
     }
     default:
+      if (is_narrow_float(t.dtype())) {
+        const double value = t.real_at(i);
+        if (!std::isnan(value)) return fmt::format("{}", value);
+        return fmt::format("0x{:x}", static_cast<const uint8_t*>(t.raw())[i]);
+      }
       return fmt::format("{}", t.int_at(i));
   }
 }
@@ -177,6 +183,27 @@ Status read_real(Lexer& lexer, std::string& bytes) {
   return lexer.expected(fmt::format("a value of type {}", dtype_name(dtype_of<T>)));
 }
 
+Status read_narrow(Lexer& lexer, DType dtype, std::string& bytes) {
+  lexer.skip();
+  const size_t begin = lexer.position();
+  const std::string_view token = lexer.number();
+  double value = 0;
+  uint8_t bits = 0;
+  bool good = false;
+  if (token.starts_with("0x")) {
+    const auto [end, error] =
+        std::from_chars(token.data() + 2, token.data() + token.size(), bits, 16);
+    good = error == std::errc() && end == token.data() + token.size();
+  } else {
+    good = read_number(token, value);
+    bits = to_narrow(dtype, value, false);
+  }
+  append(bits, bytes);
+  if (good) return {};
+  lexer.seek(begin);
+  return lexer.expected(fmt::format("a value of type {}", dtype_name(dtype)));
+}
+
 template <typename T>
 Status read_complex(Lexer& lexer, std::string& bytes) {
   TRY(lexer.expect('('));
@@ -201,6 +228,7 @@ Status read_element(Lexer& lexer, DType dtype, std::string& bytes,
   }
   if (dtype == DType::c64) return read_complex<float>(lexer, bytes);
   if (dtype == DType::c128) return read_complex<double>(lexer, bytes);
+  if (is_narrow(dtype)) return read_narrow(lexer, dtype, bytes);
   return visit_real(dtype, [&](auto tag) -> Status {
     return read_real<typename decltype(tag)::type>(lexer, bytes);
   });
@@ -238,6 +266,9 @@ void fill_random(Tensor& t, uint64_t seed, double min, double max) {
   } else if (t.dtype() == DType::c128) {
     for (int64_t i = 0; i < t.elements(); ++i)
       t.mutable_data<std::complex<double>>()[i] = {real(), real()};
+  } else if (is_narrow(t.dtype())) {
+    for (int64_t i = 0; i < t.elements(); ++i)
+      static_cast<uint8_t*>(t.mutable_raw())[i] = to_narrow(t.dtype(), real());
   } else if (is_int(t.dtype())) {
     visit_int(t.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::type;

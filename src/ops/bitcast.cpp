@@ -6,13 +6,14 @@
 
 #include "ops/movement.h"
 #include "ops/registry.h"
+#include "tensor/narrow.h"
 
 namespace tenon {
 
 Result<TensorTypes> Bitcast::infer(const InferContext& context) const {
   TRY(require_tensors(context, name));
   const TensorType& x = context.type(0);
-  const auto fits = [](DType t) { return is_number(t) || t == DType::boolean; };
+  const auto fits = [](DType t) { return is_number(t) || is_narrow(t) || t == DType::boolean; };
   // Bytes other than 0 and 1 are no booleans.
   if (!fits(x.dtype) || !fits(to) || (to == DType::boolean && x.dtype != to))
     return invalid_argument(

@@ -74,12 +74,28 @@ void store_all(Tensor& y, Load load) {
   });
 }
 
+// Integers of few bits wrap, also from floats.
+void store_narrow(const Cast& cast, const Tensor& x, Tensor& y) {
+  auto* out = static_cast<uint8_t*>(y.mutable_raw());
+  const bool is_real = is_float(x.dtype()) || is_narrow_float(x.dtype());
+  const int mask = (1 << narrow_bits(cast.to)) - 1;
+  for (int64_t i = 0; i < y.elements(); ++i) {
+    if (is_narrow_float(cast.to)) {
+      out[i] = to_narrow(cast.to, x.real_at(i), cast.saturate, cast.rounding);
+      continue;
+    }
+    const int64_t whole = is_real ? saturate<int64_t>(x.real_at(i)) : x.int_at(i);
+    out[i] = static_cast<uint8_t>(whole & mask);
+  }
+}
+
 }  // namespace
 
 Result<TensorTypes> Cast::infer(const InferContext& context) const {
   TensorType out = context.type(0);
   const bool strings = out.dtype == DType::string || to == DType::string;
-  if (out.is_list || to == DType::none || (strings && out.dtype != to))
+  const bool complex_to_narrow = is_complex(out.dtype) && is_narrow(to);
+  if (out.is_list || to == DType::none || (strings && out.dtype != to) || complex_to_narrow)
     return invalid_argument(
         fmt::format("cast cannot turn {} into {}", out.to_string(), dtype_name(to)));
   out.dtype = to;
@@ -110,11 +126,13 @@ Status Cast::eval(EvalContext& context) const {
   Tensor& y = context.out(0);
   if (x.dtype() == to) {
     y = x;
+  } else if (is_narrow(to)) {
+    store_narrow(*this, x, y);
   } else if (x.dtype() == DType::c64) {
     store_all(y, [&](int64_t i) { return Complex(x.data<std::complex<float>>()[i]); });
   } else if (x.dtype() == DType::c128) {
     store_all(y, [&](int64_t i) { return x.data<Complex>()[i]; });
-  } else if (is_float(x.dtype())) {
+  } else if (is_float(x.dtype()) || is_narrow(x.dtype())) {
     store_all(y, [&](int64_t i) { return x.real_at(i); });
   } else if (x.dtype() == DType::u64) {
     store_all(y, [&](int64_t i) { return x.data<uint64_t>()[i]; });

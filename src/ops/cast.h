@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ops/op.h"
+#include "tensor/narrow.h"
 
 namespace tenon {
 
@@ -10,6 +11,8 @@ namespace tenon {
 // imaginary part.
 struct Cast {
   DType to = DType::f32;
+  bool saturate = true;
+  Rounding rounding = Rounding::nearest;
 
   static const OpDef def;
   static constexpr std::string_view name = "cast";
@@ -19,7 +22,11 @@ struct Cast {
   static constexpr Arity inputs{1};
   static constexpr uint32_t traits = kPointwise;
   static constexpr auto fields() {
-    return std::tuple{Field{1, "to", &Cast::to, "the new element type"}};
+    return std::tuple{
+        Field{1, "to", &Cast::to, "the new element type"},
+        Field{2, "saturate", &Cast::saturate,
+              "to floats of 8 bits: what is too large becomes the largest, else infinity or NaN"},
+        Field{3, "rounding", &Cast::rounding, "to f8e8m0"}};
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   std::optional<SymInts> infer_ints(const InferContext& context) const;

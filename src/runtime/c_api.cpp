@@ -8,6 +8,7 @@
 
 #include "runtime/model.h"
 #include "tenon/runtime.h"
+#include "tensor/narrow.h"
 
 using namespace tenon;
 
@@ -56,7 +57,7 @@ Result<Tensor> tensor_of(const tenon_tensor& t, std::string_view what, bool with
     return invalid_argument(fmt::format("{}: {}", what, text));
   };
   if (t.struct_size < sizeof(tenon_tensor)) return wrong("struct_size is not set");
-  if (t.dtype <= 0 || t.dtype >= kDTypeCount) return wrong("the dtype is unknown");
+  if (t.dtype <= 0 || t.dtype >= kDTypeEnd) return wrong("the dtype is unknown");
   if (t.rank < 0 || t.rank > 64 || (t.rank > 0 && t.dims == nullptr)) return wrong("no dims");
   const auto dtype = static_cast<DType>(t.dtype);
   const std::span<const int64_t> dims(t.dims, static_cast<size_t>(t.rank));

@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "tensor/narrow.h"
+
 namespace tenon {
 namespace {
 
@@ -11,7 +13,7 @@ struct DTypeRow {
   size_t size;
 };
 
-constexpr std::array<DTypeRow, kDTypeCount> kRows{{
+constexpr std::array<DTypeRow, kDTypeEnd> kRows{{
     {"none", "none", 0},
     {"f32", "float32", 4},
     {"f64", "float64", 8},
@@ -29,6 +31,16 @@ constexpr std::array<DTypeRow, kDTypeCount> kRows{{
     {"str", "string", sizeof(std::string)},
     {"c64", "complex64", 8},
     {"c128", "complex128", 16},
+    {"f8e4m3fn", "float8_e4m3fn", 1},
+    {"f8e4m3fnuz", "float8_e4m3fnuz", 1},
+    {"f8e5m2", "float8_e5m2", 1},
+    {"f8e5m2fnuz", "float8_e5m2fnuz", 1},
+    {"f8e8m0", "float8_e8m0fnu", 1},
+    {"f4e2m1", "float4_e2m1fn", 1},
+    {"i4", "int4", 1},
+    {"u4", "uint4", 1},
+    {"i2", "int2", 1},
+    {"u2", "uint2", 1},
 }};
 
 const DTypeRow& row(DType dtype) {

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/hash.h"
+#include "tensor/narrow.h"
 
 namespace tenon {
 
@@ -140,6 +141,7 @@ double Tensor::real_at(int64_t i) const {
     case DType::c128:
       return 0.0;
     default:
+      if (is_narrow(dtype_)) return narrow_value(dtype_, static_cast<const uint8_t*>(data_)[i]);
       return static_cast<double>(int_at(i));
   }
 }

@@ -1,4 +1,4 @@
-"""Every node test of ONNX's own suite, against the list of those known not to pass."""
+"""Every test of ONNX's own suite, against the list of those known not to pass."""
 import warnings
 
 import pytest

@@ -12,4 +12,7 @@ Result<Value*> labels_of(const RuleContext& c, std::string_view ints, size_t& co
 // The label of the largest score of each row.
 Result<Value*> best_label(const RuleContext& c, Value* labels, Value* scores);
 
+// The table of support vector machines.
+std::span<const Rule> svm_rules();
+
 }  // namespace tenon::onnx

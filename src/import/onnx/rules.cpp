@@ -2,6 +2,7 @@
 #include <map>
 #include <utility>
 
+#include "import/onnx/ml.h"
 #include "import/onnx/rule.h"
 
 namespace tenon::onnx {
@@ -12,29 +13,32 @@ using Table = std::multimap<Key, const Rule*>;
 
 // One per line.
 constexpr std::span<const Rule> (*kGroups[])() = {
-    attention_rules,  //
-    basic_rules,      //
-    control_rules,    //
-    conv_rules,       //
-    image_rules,      //
-    index_rules,      //
-    linear_rules,     //
-    loss_rules,       //
-    microsoft_rules,  //
-    ml_rules,         //
-    norm_rules,       //
-    pointwise_rules,  //
-    pool_rules,       //
-    quantize_rules,   //
-    recurrent_rules,  //
-    reduce_rules,     //
-    resize_rules,     //
-    sequence_rules,   //
-    shape_rules,      //
-    signal_rules,     //
-    state_rules,      //
-    text_rules,       //
-    tree_rules,       //
+    attention_rules,            //
+    basic_rules,                //
+    control_rules,              //
+    conv_rules,                 //
+    image_rules,                //
+    index_rules,                //
+    linear_rules,               //
+    loss_rules,                 //
+    microsoft_rules,            //
+    microsoft_attention_rules,  //
+    ml_rules,                   //
+    norm_rules,                 //
+    pointwise_rules,            //
+    pool_rules,                 //
+    qlinear_rules,              //
+    quantize_rules,             //
+    recurrent_rules,            //
+    reduce_rules,               //
+    resize_rules,               //
+    sequence_rules,             //
+    shape_rules,                //
+    signal_rules,               //
+    state_rules,                //
+    svm_rules,                  //
+    text_rules,                 //
+    tree_rules,                 //
 };
 
 const Table& table() {

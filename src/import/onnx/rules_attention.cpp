@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "import/onnx/attention.h"
+#include "import/onnx/graph_importer.h"
 #include "import/onnx/rule_support.h"
 
 namespace tenon::onnx {
@@ -193,6 +194,42 @@ Result<Values> attention(RuleContext& c) {
   return Values{y, heads.k, heads.v, results[1]};
 }
 
+// A sub-graph of the node that makes a tensor of another of the same shape; x where there is none.
+Result<Value*> modified(RuleContext& c, std::string_view name, Value* x) {
+  if (!c.has_attr(name)) return x;
+  const GraphProto* graph = TRY(c.get_graph(name));
+  if (graph->inputs.size() != 1 || graph->outputs.size() != 1)
+    return invalid_model(fmt::format("'{}' must have one input and one output", name));
+  const Values made =
+      TRY(c.importer.inline_graph(c, *graph, {x}, TRY(c.importer.captures(c, {graph}))));
+  if (made.size() != 1 || made[0] == nullptr)
+    return unsupported(fmt::format("nodes of '{}' have no mapping", name));
+  return made[0];
+}
+
+// Attention whose scores and weights go through sub-graphs.
+Result<Values> flex_attention(RuleContext& c) {
+  for (const int i : {0, 1, 2})
+    if (TRY(c.rank(i)) != 4) return invalid_model("query, key and value need 4 dimensions");
+  const DType type = c.in(0)->dtype();
+  const DType precise =
+      TRY(c.get_dtype("softmax_precision", type == DType::f64 ? DType::f64 : DType::f32));
+  const Dim width = c.in(0)->shape()[3];
+  double scale = TRY(c.get_float("scale", 0));
+  if (scale == 0) {
+    if (!width.known() || width.size() < 1) return unsupported("the size of heads is not known");
+    scale = 1 / std::sqrt(static_cast<double>(width.size()));
+  }
+  Value* q = TRY(c.cast(c.in(0), precise));
+  Value* k = TRY(c.cast(TRY(repeated_heads(c, c.in(1), c.in(0))), precise));
+  Value* v = TRY(c.cast(TRY(repeated_heads(c, c.in(2), c.in(0))), precise));
+  Value* scores = TRY(c.op("matmul", {q, k}, {{"transpose_b", true}}));
+  scores = TRY(modified(c, "score_mod", TRY(c.op("mul", {scores, TRY(c.scalar(precise, scale))}))));
+  Value* weights = TRY(c.op("softmax", {scores}, {{"axis", int64_t{-1}}}));
+  weights = TRY(modified(c, "prob_mod", weights));
+  return one(c.cast(TRY(c.op("matmul", {weights, v})), type));
+}
+
 // The cosines or sines of each position: [B, S, D/2], or [1 or B, S, 1, D/2] beside [B, S, H, D].
 Result<Value*> angles(RuleContext& c, int i) {
   Value* cache = c.in(i);
@@ -256,6 +293,7 @@ Result<Values> rotary_embedding(RuleContext& c) {
 
 constexpr Rule kRules[] = {
     {"Attention", {3, 7}, attention},
+    {"FlexAttention", 3, flex_attention, 1, "ai.onnx.preview"},
     {"RotaryEmbedding", {3, 4}, rotary_embedding},
 };
 

@@ -122,9 +122,66 @@ Result<Values> gemm(RuleContext& c) {
   return one(c.op("add", {y, TRY(scaled(c, c.in(2), beta))}));
 }
 
+// Windows whose elements are moved by offsets: the image is sampled where they fall, for all taps
+// at once, then one product with the weights.
+Result<Values> deform_conv(RuleContext& c) {
+  if (TRY(c.rank(0)) != 4 || TRY(c.rank(1)) != 4 || TRY(c.rank(2)) != 4)
+    return unsupported("a deformed convolution of other than 2 spatial dimensions");
+  const Windows windows = TRY(windows_of(c, TRY(kernel_of(c, c.in(1)))));
+  const Shape& x = c.in(0)->shape();
+  const Shape& w = c.in(1)->shape();
+  const Shape& offset = c.in(2)->shape();
+  for (const Dim d : {x[1], x[2], x[3], w[0], offset[2], offset[3]})
+    if (!d.known() || d.size() < 1)
+      return unsupported("the sizes of images must be known; give them with --input-shape");
+  if (windows.pads.size() != 4) return unsupported("the pads are not known");
+  const int64_t groups = TRY(groups_of(c)), parts = TRY(c.get_int("offset_group", 1));
+  const int64_t channels = x[1].size(), filters = w[0].size();
+  const int64_t rows = offset[2].size(), columns = offset[3].size();
+  const int64_t taps = windows.kernel[0] * windows.kernel[1];
+  if (groups < 1 || parts < 1 || channels % groups != 0 || channels % parts != 0 ||
+      filters % groups != 0 || taps > int64_t{1} << 20)
+    return invalid_model("the channels are no multiple of the groups");
+  // Where each tap of each window is without an offset, and what maps it to -1 … 1.
+  const auto axis = [&](int64_t i, int64_t n, bool of_rows) -> Result<Value*> {
+    const auto a = static_cast<size_t>(i);
+    std::vector<float> at;
+    for (int64_t tap = 0; tap < taps; ++tap)
+      for (int64_t out = 0; out < n; ++out) {
+        const int64_t step = of_rows ? tap / windows.kernel[1] : tap % windows.kernel[1];
+        at.push_back(static_cast<float>(out * windows.strides[a] - windows.pads[a] +
+                                        step * windows.dilations[a]));
+      }
+    Value* base = c.builder.constant(Tensor::vector(at));
+    base = TRY(c.reshape(
+        base, of_rows ? std::vector<int64_t>{1, taps, n, 1} : std::vector<int64_t>{1, taps, 1, n}));
+    // [N * parts, taps, 2, rows, columns] holds y and x in turn.
+    Value* moved = TRY(c.reshape(c.in(2), {-1, taps, 2, rows, columns}));
+    moved = TRY(c.op("gather", {moved, c.int_scalar(i)}, {{"axis", int64_t{2}}}));
+    Value* place = TRY(c.op("add", {TRY(c.cast(moved, DType::f32)), base}));
+    const auto size = static_cast<double>(x[static_cast<int>(i) + 2].size());
+    place = TRY(c.op("mul", {place, TRY(c.scalar(DType::f32, 2 / size))}));
+    place = TRY(c.op("add", {place, TRY(c.scalar(DType::f32, 1 / size - 1))}));
+    return c.reshape(place, {-1, taps * rows, columns, 1});
+  };
+  Value* grid = TRY(c.op("concat", {TRY(axis(1, columns, false)), TRY(axis(0, rows, true))},
+                         {{"axis", int64_t{3}}}));
+  Value* images = TRY(c.reshape(c.in(0), {-1, channels / parts, x[2].size(), x[3].size()}));
+  images = TRY(to_channels_last(c, images, 4));
+  Value* y = TRY(c.op("grid_sample", {images, TRY(c.cast(grid, images->dtype()))}));
+  if (c.has(4)) y = TRY(c.op("mul", {y, TRY(c.reshape(c.in(4), {-1, taps * rows, columns, 1}))}));
+  y = TRY(to_channels_first(c, y, 4));
+  y = TRY(c.reshape(y, {-1, groups, channels / groups * taps, rows * columns}));
+  Value* weights = TRY(c.reshape(c.in(1), {groups, filters / groups, -1}));
+  y = TRY(c.reshape(TRY(c.op("matmul", {weights, y})), {-1, filters, rows, columns}));
+  if (!c.has(3)) return Values{y};
+  return one(c.op("add", {y, TRY(c.reshape(c.in(3), {1, -1, 1, 1}))}));
+}
+
 constexpr Rule kRules[] = {
     {"Conv", {2, 3}, conv},
     {"ConvTranspose", {2, 3}, conv_transpose},
+    {"DeformConv", {3, 5}, deform_conv, 19},
     {"Gemm", {2, 3}, gemm},
     {"MatMul", 2, matmul},
 };

@@ -122,73 +122,44 @@ Result<Values> embed_layer_norm(RuleContext& c) {
   return Values{y, mask, x};
 }
 
-// A mask of lengths [B], or of ones and zeros [B, T] or [B, S, T].
-Result<Value*> keys_kept(const RuleContext& c, Value* mask, Value* keys) {
-  if (!mask->shape().ranked()) return unsupported("the shape of the mask is not known");
-  if (mask->shape().rank() == 1) {
-    Value* at = TRY(positions(c, keys, false));
-    Value* lengths = TRY(c.reshape(TRY(c.cast(mask, DType::i64)), {-1, 1}));
-    Value* kept = TRY(c.op("less", {at, lengths}));
-    return c.op("expand_dims", {kept}, {{"axes", std::vector<int64_t>{1, 2}}});
-  }
-  Value* kept = TRY(c.op("greater", {mask, TRY(c.scalar_like(mask, 0))}));
-  if (mask->shape().rank() == 2)
-    return c.op("expand_dims", {kept}, {{"axes", std::vector<int64_t>{1, 2}}});
-  if (mask->shape().rank() == 3)
-    return c.op("expand_dims", {kept}, {{"axes", std::vector<int64_t>{1}}});
-  return unsupported("masks of 4 dimensions");
+// The same op in ai.onnx.
+template <Text kOp, int64_t kOpset>
+Result<Values> standard(RuleContext& c) {
+  const Rule* rule = find_rule("", kOp.view(), kOpset);
+  if (rule == nullptr) return internal_error(fmt::format("there is no rule for {}", kOp.view()));
+  c.opset = kOpset;
+  return rule->function(c);
 }
 
-// Self-attention with its projections: x [B, S, I], weights [I, 3 H], bias [3 H].
-Result<Values> attention(RuleContext& c) {
-  const int64_t heads = TRY(c.get_int("num_heads"));
-  if (c.has_attr("do_rotary") && TRY(c.get_int("do_rotary")) != 0)
-    return unsupported("rotary embedding inside of Attention");
-  Value* projected = TRY(c.op("matmul", {c.in(0), c.in(1)}));
-  if (c.has(2)) projected = TRY(c.op("add", {projected, c.in(2)}));
-  const auto sizes = TRY(c.get_ints("qkv_hidden_sizes"));
-  Values parts = TRY(
-      all(sizes.empty()
-              ? c.builder.node("split", {projected}, {{"axis", int64_t{-1}}, {"num", int64_t{3}}})
-              : c.builder.node("split", {projected}, {{"axis", int64_t{-1}}, {"sizes", sizes}})));
-  if (parts.size() != 3) return invalid_model("the weights are not those of query, key and value");
-  for (Value*& part : parts) part = TRY(split_heads(c, part, heads));
-  Value* present = nullptr;
-  if (c.has(4)) {
-    const Values past =
-        TRY(all(c.builder.node("split", {c.in(4)}, {{"axis", int64_t{0}}, {"num", int64_t{2}}})));
-    for (const size_t i : {0U, 1U}) {
-      Value* before = TRY(c.op("squeeze", {past[i]}, {{"axes", std::vector<int64_t>{0}}}));
-      parts[i + 1] = TRY(c.op("concat", {before, parts[i + 1]}, {{"axis", int64_t{2}}}));
-    }
-  }
-  if (c.wants(1))
-    present =
-        TRY(c.op("concat", {TRY(expand_dims(c, parts[1], {0})), TRY(expand_dims(c, parts[2], {0}))},
-                 {{"axis", int64_t{0}}}));
-  Mask mask;
-  mask.added = c.in(5);
-  if (c.has(3)) TRY(restrict(c, mask, TRY(keys_kept(c, c.in(3), TRY(c.dim(parts[1], 2))))));
-  // Queries are the last positions, as core attention has it.
-  Value* y = TRY(c.op("attention",
-                      {parts[0], parts[1], parts[2], TRY(mask.combined(c, parts[0]->dtype()))},
-                      {{"scale", TRY(c.get_float("scale", 0))},
-                       {"causal", TRY(c.get_bool("unidirectional", false))}}));
-  return Values{TRY(merge_heads(c, y)), present};
+// The solutions for the columns of the unit matrix.
+Result<Values> inverse(RuleContext& c) {
+  const int rank = TRY(c.rank(0));
+  if (rank < 2) return invalid_model("the input needs 2 dimensions or more");
+  const Dim size = c.in(0)->shape()[rank - 1];
+  constexpr int64_t kMaxSize = 4096;
+  if (!size.known() || size.size() > kMaxSize)
+    return unsupported("the size of the matrices is not known, or too large");
+  Tensor unit = TRY(Tensor::zeros(DType::f32, std::vector<int64_t>{size.size(), size.size()}));
+  for (int64_t i = 0; i < size.size(); ++i) unit.mutable_data<float>()[i * (size.size() + 1)] = 1;
+  Value* columns = TRY(c.cast(c.builder.constant(unit), c.in(0)->dtype()));
+  columns = TRY(c.op("expand", {columns, TRY(c.shape(c.in(0)))}));
+  return one(c.op("matrix_solve", {c.in(0), columns}));
 }
 
 constexpr Rule kRules[] = {
-    {"Attention", {2, 6}, attention, 1, kDomain},
     {"BiasDropout", {2, 5}, bias_dropout, 1, kDomain},
     {"BiasGelu", 2, gelu, 1, kDomain},
     {"EmbedLayerNormalization", {7, 9}, embed_layer_norm, 1, kDomain},
     {"FastGelu", {1, 2}, gelu, 1, kDomain},
     {"FusedConv", {2, 4}, fused_conv, 1, kDomain},
     {"FusedMatMul", 2, fused_matmul, 1, kDomain},
+    {"GatherND", 2, standard<"GatherND", 13>, 1, kDomain},
     {"Gelu", 1, gelu, 1, kDomain},
+    {"Inverse", 1, inverse, 1, kDomain},
     {"QuickGelu", 1, quick_gelu, 1, kDomain},
     {"SkipLayerNormalization", {3, 5}, skip_norm, 1, kDomain},
     {"SkipSimplifiedLayerNormalization", {3, 4}, skip_norm, 1, kDomain},
+    {"Trilu", {1, 2}, standard<"Trilu", 14>, 1, kDomain},
 };
 
 }  // namespace

@@ -2,6 +2,8 @@
 // (ZipMap) gives the tensor they are made of.
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "import/onnx/graph_importer.h"
 #include "import/onnx/ml.h"
 
@@ -174,14 +176,63 @@ Result<Values> feature_vectorizer(RuleContext& c) {
   return one(c.op("concat", columns, {{"axis", int64_t{-1}}}));
 }
 
+// Elements equal to one value become another, of one value or one per column.
+Result<Values> imputer(RuleContext& c) {
+  Value* x = c.in(0);
+  const bool is_real = is_float(x->dtype());
+  const auto floats = TRY(c.get_floats("imputed_value_floats"));
+  const auto ints = TRY(c.get_ints("imputed_value_int64s"));
+  if ((is_real ? floats.size() : ints.size()) == 0)
+    return invalid_model("the values to put in are missing");
+  Value* made =
+      is_real ? c.builder.constant(Tensor::vector(std::vector<float>(floats.begin(), floats.end())))
+              : c.builder.ints(ints);
+  made = TRY(c.cast(made, x->dtype()));
+  const double gone = is_real ? TRY(c.get_float("replaced_value_float", 0))
+                              : static_cast<double>(TRY(c.get_int("replaced_value_int64", 0)));
+  Value* found = std::isnan(gone) ? TRY(c.op("is_nan", {x}))
+                                  : TRY(c.op("equal", {x, TRY(c.scalar_like(x, gone))}));
+  return one(c.op("select", {found, made, x}));
+}
+
+// A new last dimension, 1 where the category is. What is none of them gives zeros.
+Result<Values> one_hot_encoder(RuleContext& c) {
+  const auto ints = TRY(c.get_ints("cats_int64s"));
+  const auto names = TRY(c.get_strings("cats_strings"));
+  if (ints.empty() == names.empty()) return invalid_model("there must be one list of categories");
+  if (TRY(c.get_int("zeros", 1)) == 0)
+    return unsupported("an error for unknown categories (zeros=0) when the model runs");
+  Value* categories =
+      names.empty() ? c.builder.ints(ints) : c.builder.constant(Tensor::vector(names));
+  Value* x = names.empty() ? TRY(c.cast(c.in(0), DType::i64)) : c.in(0);
+  x = TRY(c.op("expand_dims", {x}, {{"axes", std::vector<int64_t>{-1}}}));
+  return one(c.cast(TRY(c.op("equal", {x, categories})), DType::f32));
+}
+
+Result<Values> category_mapper(RuleContext& c) {
+  const auto ints = TRY(c.get_ints("cats_int64s"));
+  const auto names = TRY(c.get_strings("cats_strings"));
+  if (ints.empty() || ints.size() != names.size())
+    return invalid_model(fmt::format("{} numbers for {} names", ints.size(), names.size()));
+  Value* numbers = c.builder.ints(ints);
+  Value* words = c.builder.constant(Tensor::vector(names));
+  const bool from_words = c.in(0)->dtype() == DType::string;
+  Value* values = from_words ? numbers : words;
+  return one(c.op("table_find", {c.in(0), from_words ? words : numbers, values,
+                                 TRY(default_of(c, values->dtype()))}));
+}
+
 constexpr Rule kRules[] = {
     {"ArrayFeatureExtractor", 2, array_feature_extractor, 1, kDomain},
     {"Binarizer", 1, binarizer, 1, kDomain},
+    {"CategoryMapper", 1, category_mapper, 1, kDomain},
     {"FeatureVectorizer", {1, kVariadic}, feature_vectorizer, 1, kDomain},
+    {"Imputer", 1, imputer, 1, kDomain},
     {"LabelEncoder", 1, label_encoder, 1, kDomain},
     {"LinearClassifier", 1, linear_classifier, 1, kDomain},
     {"LinearRegressor", 1, linear_regressor, 1, kDomain},
     {"Normalizer", 1, normalizer, 1, kDomain},
+    {"OneHotEncoder", 1, one_hot_encoder, 1, kDomain},
     {"Scaler", 1, scaler, 1, kDomain},
     {"ZipMap", 1, zip_map, 1, kDomain},
 };

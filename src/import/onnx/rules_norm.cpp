@@ -131,18 +131,30 @@ Result<Values> lrn(RuleContext& c) {
   return one(to_channels_first(c, y, rank));
 }
 
+// x / (1 - ratio) where a random number is not below the ratio, else 0, and which are kept. Where
+// the model is not training the ratio is 0.
+Result<Values> random_dropout(RuleContext& c) {
+  Value* x = c.in(0);
+  const DType type = x->dtype();
+  Value* ratio = c.has(1) ? TRY(c.cast(TRY(c.reshape(c.in(1), {})), DType::f32))
+                          : TRY(c.scalar(DType::f32, 0.5));
+  Value* trains = TRY(c.reshape(c.in(2), {}));
+  ratio = TRY(c.op("select", {trains, ratio, TRY(c.scalar(DType::f32, 0))}));
+  const int64_t seed = c.has_attr("seed") ? TRY(c.get_int("seed")) | int64_t{1} << 40 : 0;
+  Value* draw = TRY(c.op("random_uniform", {TRY(c.shape(x))}, {{"seed", seed}}));
+  Value* kept = TRY(c.op("greater_equal", {draw, ratio}));
+  Value* rest = TRY(c.cast(TRY(c.op("sub", {TRY(c.scalar(DType::f32, 1)), ratio})), type));
+  Value* y = TRY(c.op("select", {kept, TRY(c.op("div", {x, rest})), TRY(c.scalar(type, 0))}));
+  return Values{y, kept};
+}
+
 // Inference drops nothing; the mask keeps all.
 Result<Values> dropout(RuleContext& c) {
-  const bool trains = c.has(2) && TRY(c.int_input(2)) != 0;
-  double ratio = 0.5;
-  if (trains && c.has(1)) {
-    const Tensor value = TRY(c.constant(1));
-    if (value.elements() != 1 || !is_float(value.dtype()))
-      return invalid_model("the ratio is not one real number");
-    ratio = value.real_at(0);
+  if (c.has(2)) {
+    const Tensor* trains = c.in(2)->constant();
+    if (trains == nullptr || trains->elements() != 1 || trains->int_at(0) != 0)
+      return random_dropout(c);
   }
-  if (trains && ratio != 0)
-    return unsupported("dropout in training mode; export the model for inference");
   Values results{c.in(0)};
   if (!c.wants(1)) return results;
   const DType type = c.opset >= 10 ? DType::boolean : c.in(0)->dtype();

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "import/onnx/rule_support.h"
+#include "tensor/narrow.h"
 
 namespace tenon::onnx {
 namespace {
@@ -163,14 +164,12 @@ Result<Values> is_inf(RuleContext& c) {
   return one(c.op("logical_and", {found, TRY(c.op("greater", {x, zero}))}));
 }
 
-// The element types the runtime does not have: floats of 8 bits and fewer, integers of 4 and fewer.
-Status require_plain(int64_t element_type) {
-  constexpr int64_t kFirstNarrow = 17, kBfloat16 = 16;
-  if (element_type > kBfloat16 && element_type >= kFirstNarrow)
-    return unsupported(
-        "floats of 8 bits and integers of 4 bits can only be stored, not computed; cast to a wider "
-        "type");
-  return {};
+// To narrow floats: what is too large, and the rounding to powers of two.
+Result<Value*> cast_narrow(RuleContext& c, Value* x, DType to) {
+  const bool saturate = TRY(c.get_bool("saturate", true));
+  std::string rounding = "nearest";
+  if (to == narrow::f8e8m0) rounding = TRY(c.get_string("round_mode", "up"));
+  return c.op("cast", {x}, {{"to", to}, {"saturate", saturate}, {"rounding", rounding}});
 }
 
 // Strings are spelt and read as decimal numbers.
@@ -178,8 +177,10 @@ Result<Values> cast_to(RuleContext& c, DType to) {
   Value* x = c.in(0);
   const DType from = x->dtype();
   if (from == to) return Values{x};
+  if (is_narrow_float(to) && from != DType::string) return one(cast_narrow(c, x, to));
   if (to == DType::string) {
-    if (from == DType::f16 || from == DType::bf16) x = TRY(c.cast(x, DType::f32));
+    if (from == DType::f16 || from == DType::bf16 || is_narrow(from))
+      x = TRY(c.cast(x, DType::f32));
     return one(c.op("text_from_number", {x}, {{"style", std::string("shortest")}}));
   }
   if (from == DType::string) {
@@ -192,7 +193,6 @@ Result<Values> cast_to(RuleContext& c, DType to) {
 }
 
 Result<Values> cast(RuleContext& c) {
-  TRY(require_plain(TRY(c.get_int("to"))));
   return cast_to(c, TRY(c.get_dtype("to")));
 }
 
@@ -201,9 +201,11 @@ Result<Values> cast_like(RuleContext& c) {
 }
 
 Result<Values> bit_cast(RuleContext& c) {
-  TRY(require_plain(TRY(c.get_int("to"))));
   const DType to = TRY(c.get_dtype("to"));
-  if (dtype_size(to) != dtype_size(c.in(0)->dtype()))
+  const auto bits = [](DType t) {
+    return is_narrow(t) ? narrow_bits(t) : static_cast<int>(dtype_size(t)) * 8;
+  };
+  if (bits(to) != bits(c.in(0)->dtype()))
     return invalid_model(
         fmt::format("{} and {} differ in size", dtype_name(c.in(0)->dtype()), dtype_name(to)));
   return one(c.op("bitcast", {c.in(0)}, {{"to", to}}));

@@ -6,16 +6,13 @@
 #include <cmath>
 
 #include "import/onnx/graph_importer.h"
+#include "import/onnx/quantized.h"
 #include "import/onnx/rule_support.h"
 #include "import/onnx/windows.h"
+#include "tensor/narrow.h"
 
 namespace tenon::onnx {
 namespace {
-
-struct Parameters {
-  int64_t axis = 1;
-  int64_t block = 0;  // 0: none
-};
 
 Result<Parameters> parameters(const RuleContext& c) {
   Parameters p{TRY(c.get_int("axis", 1)), TRY(c.get_int("block_size", 0))};
@@ -54,6 +51,40 @@ Result<Value*> spread(RuleContext& c, Value* v, const Value* x, const Parameters
               {{"axes", std::vector<int64_t>{axis}}});
 }
 
+// The range of an integer type, as floats that convert back.
+Result<Value*> saturated(RuleContext& c, Value* x, DType to) {
+  const int bits = static_cast<int>(dtype_size(to)) * 8;
+  const double span = std::ldexp(1.0, bits);
+  const double low = is_signed_int(to) ? -span / 2 : 0;
+  return c.op("clip", {x}, {{"min", low}, {"max", low + span - 1}});
+}
+
+// One value per index of an axis of a tensor of some rank, so that it broadcasts.
+Result<Value*> along(RuleContext& c, Value* v, int axis, int rank) {
+  if (v == nullptr || !v->shape().ranked() || v->shape().rank() != 1) return v;
+  std::vector<int64_t> shape(static_cast<size_t>(rank), 1);
+  shape[static_cast<size_t>(axis)] = -1;
+  return c.reshape(v, shape);
+}
+
+// x minus its zero point as numbers of another type.
+Result<Value*> centred(RuleContext& c, Value* x, Value* zero, DType type) {
+  x = TRY(c.cast(x, type));
+  if (zero == nullptr) return x;
+  return c.op("sub", {x, TRY(c.cast(zero, type))});
+}
+
+bool is_all_zero(const Value* v) {
+  const Tensor* t = v == nullptr ? nullptr : v->constant();
+  if (v == nullptr) return true;
+  if (t == nullptr || !is_int(t->dtype())) return false;
+  for (int64_t i = 0; i < t->elements(); ++i)
+    if (t->int_at(i) != 0) return false;
+  return true;
+}
+
+}  // namespace
+
 Result<Value*> dequantized(RuleContext& c, Value* x, Value* scale, Value* zero,
                            const Parameters& p) {
   if (TRY(is_simple(scale, p)))
@@ -62,14 +93,6 @@ Result<Value*> dequantized(RuleContext& c, Value* x, Value* scale, Value* zero,
   if (zero != nullptr)
     y = TRY(c.op("sub", {y, TRY(c.cast(TRY(spread(c, zero, x, p)), scale->dtype()))}));
   return c.op("mul", {y, TRY(spread(c, scale, x, p))});
-}
-
-// The range of an integer type, as floats that convert back.
-Result<Value*> saturated(RuleContext& c, Value* x, DType to) {
-  const int bits = static_cast<int>(dtype_size(to)) * 8;
-  const double span = std::ldexp(1.0, bits);
-  const double low = is_signed_int(to) ? -span / 2 : 0;
-  return c.op("clip", {x}, {{"min", low}, {"max", low + span - 1}});
 }
 
 Result<Value*> quantized(RuleContext& c, Value* x, Value* scale, Value* zero, DType to,
@@ -82,88 +105,15 @@ Result<Value*> quantized(RuleContext& c, Value* x, Value* scale, Value* zero, DT
   return c.cast(TRY(saturated(c, y, to)), to);
 }
 
-// 4-bit results are kept in 8 bits: only their range is narrower.
-struct Target {
-  DType dtype = DType::u8;
-  double low = 0, high = 0;  // the narrower range; empty where equal
-};
-
-Result<Target> target_of(const RuleContext& c) {
-  ElementType type = ElementType::undefined;
-  if (c.has_attr("output_dtype")) type = static_cast<ElementType>(TRY(c.get_int("output_dtype")));
-  if (type == ElementType::undefined && c.has(2)) {
-    const auto it = c.scope.names.find(c.node.inputs[2]);
-    if (it != c.scope.names.end() && it->second.initializer != nullptr)
-      type = it->second.initializer->type;
-    else
-      return Target{c.in(2)->dtype(), 0, 0};
-  }
-  if (type == ElementType::undefined) return Target{};
-  Target target{TRY(to_dtype(type)), 0, 0};
-  if (type == ElementType::i4) target = {target.dtype, -8, 7};
-  if (type == ElementType::u4) target = {target.dtype, 0, 15};
-  return target;
-}
-
-Result<Values> quantize(RuleContext& c) {
-  const Parameters p = TRY(parameters(c));
-  const Target target = TRY(target_of(c));
-  Value* x = c.in(0);
-  if (is_int(x->dtype())) x = TRY(c.cast(x, DType::f32));
-  Value* scale = TRY(c.cast(c.in(1), x->dtype()));
-  Value* y = TRY(quantized(c, x, scale, c.in(2), target.dtype, p));
-  if (target.low < target.high)
-    y = TRY(c.op("clip", {y}, {{"min", target.low}, {"max", target.high}}));
-  return Values{y};
-}
-
-Result<Values> dequantize(RuleContext& c) {
-  const Parameters p = TRY(parameters(c));
-  Value* y = TRY(dequantized(c, c.in(0), c.in(1), c.in(2), p));
-  const int64_t wanted = TRY(c.get_int("output_dtype", 0));
-  if (wanted == 0) return Values{y};
-  return one(c.cast(y, TRY(c.get_dtype("output_dtype"))));
-}
-
-Result<Values> dynamic_quantize(RuleContext& c) {
-  return all(c.builder.node("dynamic_quantize_linear", {c.in(0)}));
-}
-
-// x minus its zero point as numbers of another type.
-Result<Value*> centred(RuleContext& c, Value* x, Value* zero, DType type) {
-  x = TRY(c.cast(x, type));
-  if (zero == nullptr) return x;
-  return c.op("sub", {x, TRY(c.cast(zero, type))});
-}
-
-// One value per index of an axis of a tensor of some rank, so that it broadcasts.
-Result<Value*> along(RuleContext& c, Value* v, int axis, int rank) {
-  if (v == nullptr || !v->shape().ranked() || v->shape().rank() != 1) return v;
-  std::vector<int64_t> shape(static_cast<size_t>(rank), 1);
-  shape[static_cast<size_t>(axis)] = -1;
-  return c.reshape(v, shape);
-}
-
-bool is_all_zero(const Value* v) {
-  const Tensor* t = v == nullptr ? nullptr : v->constant();
-  if (v == nullptr) return true;
-  if (t == nullptr || !is_int(t->dtype())) return false;
-  for (int64_t i = 0; i < t->elements(); ++i)
-    if (t->int_at(i) != 0) return false;
-  return true;
-}
-
 // (a - za)(b - zb) = a b - zb * (row sums of a) - za * (column sums of b - zb), so that the product
 // itself is one of bytes.
-Result<Values> matmul_integer(RuleContext& c) {
-  const int a_rank = TRY(c.rank(0)), b_rank = TRY(c.rank(1));
-  Value* a = c.in(0);
-  Value* b = c.in(1);
-  Value* za = c.in(2);
-  Value* zb = c.in(3);
+Result<Value*> integer_product(RuleContext& c, Value* a, Value* b, Value* za, Value* zb) {
+  if (!a->shape().ranked() || !b->shape().ranked())
+    return unsupported("the number of dimensions of the factors is not known");
+  const int a_rank = a->shape().rank(), b_rank = b->shape().rank();
   if (a_rank < 2 || b_rank < 2)
-    return one(
-        matrix_product(c, TRY(centred(c, a, za, DType::i32)), TRY(centred(c, b, zb, DType::i32))));
+    return matrix_product(c, TRY(centred(c, a, za, DType::i32)),
+                          TRY(centred(c, b, zb, DType::i32)));
   za = TRY(along(c, za, a_rank - 2, a_rank));
   Value* y = TRY(c.op("matmul", {a, b}));
   const auto sums = [&](Value* x, int64_t axis) {
@@ -177,7 +127,90 @@ Result<Values> matmul_integer(RuleContext& c) {
     Value* columns = TRY(sums(TRY(centred(c, b, zb, DType::i32)), -2));
     y = TRY(c.op("sub", {y, TRY(c.op("mul", {columns, TRY(c.cast(za, DType::i32))}))}));
   }
-  return Values{y};
+  return y;
+}
+
+namespace {
+
+// The type quantisation to a narrow integer is computed in; others are their own.
+DType wide_type(DType t) {
+  if (t == narrow::i4 || t == narrow::i2) return DType::i8;
+  return t == narrow::u4 || t == narrow::u2 ? DType::u8 : t;
+}
+
+Result<DType> target_of(const RuleContext& c) {
+  if (TRY(c.get_int("output_dtype", 0)) != 0) return c.get_dtype("output_dtype");
+  return c.has(2) ? c.in(2)->dtype() : DType::u8;
+}
+
+// A scale or zero point so that it broadcasts with x, but for blocks.
+Result<Value*> along_axis(RuleContext& c, Value* v, const Value* x, const Parameters& p) {
+  const bool is_vector = v != nullptr && v->shape().ranked() && v->shape().rank() == 1;
+  if (!is_vector || p.block != 0 || !x->shape().ranked() || v->shape()[0] == Dim(1)) return v;
+  const int rank = x->shape().rank();
+  return along(c, v, TRY(normalize_axis(p.axis, rank)), rank);
+}
+
+// Floats of few bits have no rounding of their own but the cast's.
+Result<Value*> quantized_float(RuleContext& c, Value* x, Value* scale, Value* zero, DType to,
+                               const Parameters& p) {
+  const bool saturate = TRY(c.get_bool("saturate", true));
+  scale = TRY(along_axis(c, scale, x, p));
+  zero = TRY(along_axis(c, zero, x, p));
+  Value* y = TRY(c.op("div", {x, TRY(spread(c, scale, x, p))}));
+  if (zero != nullptr)
+    y = TRY(c.op("add", {y, TRY(c.cast(TRY(spread(c, zero, x, p)), x->dtype()))}));
+  return c.op("cast", {y}, {{"to", to}, {"saturate", saturate}});
+}
+
+Result<Values> quantize(RuleContext& c) {
+  const Parameters p = TRY(parameters(c));
+  const DType target = TRY(target_of(c)), wide = wide_type(target);
+  Value* x = c.in(0);
+  if (is_int(x->dtype())) x = TRY(c.cast(x, DType::f32));
+  Value* scale = TRY(c.cast(c.in(1), x->dtype()));
+  Value* zero = c.in(2);
+  if (is_narrow_float(target)) return one(quantized_float(c, x, scale, zero, target, p));
+  if (zero != nullptr) zero = TRY(c.cast(zero, wide));
+  Value* y = TRY(quantized(c, x, scale, zero, wide, p));
+  if (wide == target) return Values{y};
+  const int width = narrow_bits(target);
+  const double low = wide == DType::i8 ? -std::ldexp(1.0, width - 1) : 0;
+  y = TRY(c.op("clip", {y}, {{"min", low}, {"max", low + std::ldexp(1.0, width) - 1}}));
+  return one(c.cast(y, target));
+}
+
+// A tensor of a narrow type in one that arithmetic is done in.
+Result<Value*> widened(RuleContext& c, Value* x) {
+  if (x == nullptr || !is_narrow(x->dtype())) return x;
+  return c.cast(x, is_narrow_float(x->dtype()) ? DType::f32 : wide_type(x->dtype()));
+}
+
+Result<Values> dequantize(RuleContext& c) {
+  const Parameters p = TRY(parameters(c));
+  Value* x = TRY(widened(c, c.in(0)));
+  Value* zero = TRY(widened(c, c.in(2)));
+  Value* scale = c.in(1);
+  Value* y = nullptr;
+  if (is_float(x->dtype()) && p.block == 0) {
+    zero = TRY(along_axis(c, zero, x, p));
+    y = TRY(c.cast(x, scale->dtype()));
+    if (zero != nullptr) y = TRY(c.op("sub", {y, TRY(c.cast(zero, scale->dtype()))}));
+    y = TRY(c.op("mul", {y, TRY(along_axis(c, scale, x, p))}));
+  } else {
+    y = TRY(dequantized(c, x, scale, zero, p));
+  }
+  const int64_t wanted = TRY(c.get_int("output_dtype", 0));
+  if (wanted == 0) return Values{y};
+  return one(c.cast(y, TRY(c.get_dtype("output_dtype"))));
+}
+
+Result<Values> dynamic_quantize(RuleContext& c) {
+  return all(c.builder.node("dynamic_quantize_linear", {c.in(0)}));
+}
+
+Result<Values> matmul_integer(RuleContext& c) {
+  return one(integer_product(c, c.in(0), c.in(1), c.in(2), c.in(3)));
 }
 
 // Exact in f32 while sums stay below 2^24, in f64 otherwise.

@@ -5,6 +5,8 @@
 #include <charconv>
 #include <filesystem>
 
+#include "tensor/narrow.h"
+
 namespace tenon::onnx {
 namespace {
 
@@ -58,6 +60,7 @@ Result<Tensor> paired(const std::vector<From>& values, DType dtype,
 }
 
 Result<Tensor> typed_value(const TensorProto& p, DType dtype, int64_t n) {
+  if (is_narrow(dtype)) return narrowed<uint8_t>(p.ints32, dtype, p.dims, n);
   switch (dtype) {
     case DType::f32:
       return narrowed<float>(p.floats, dtype, p.dims, n);
@@ -101,15 +104,14 @@ Result<Tensor> typed_value(const TensorProto& p, DType dtype, int64_t n) {
   }
 }
 
-// Two elements per byte, the first in the low half.
-Result<Tensor> widened(const TensorProto& p, Bytes packed, DType dtype, int64_t n) {
+// Several elements per byte, the first in the lowest bits; one byte per element comes out.
+Result<Tensor> unpacked(const TensorProto& p, Bytes packed, DType dtype, int64_t n) {
   Tensor t = TRY(Tensor::allocate(dtype, p.dims));
   auto* out = static_cast<uint8_t*>(t.mutable_raw());
+  const int width = narrow_bits(dtype), per_byte = 8 / width;
   for (int64_t i = 0; i < n; ++i) {
-    const auto byte = static_cast<uint8_t>(packed[static_cast<size_t>(i / 2)]);
-    uint8_t nibble = i % 2 == 0 ? byte & 15 : byte >> 4;
-    if (dtype == DType::i8 && nibble >= 8) nibble |= 0xf0;
-    out[i] = nibble;
+    const auto byte = static_cast<uint8_t>(packed[static_cast<size_t>(i / per_byte)]);
+    out[i] = byte >> (i % per_byte * width) & ((1 << width) - 1);
   }
   return t;
 }
@@ -121,10 +123,8 @@ Result<DType> to_dtype(ElementType type) {
     case ElementType::f32:
       return DType::f32;
     case ElementType::u8:
-    case ElementType::u4:
       return DType::u8;
     case ElementType::i8:
-    case ElementType::i4:
       return DType::i8;
     case ElementType::u16:
       return DType::u16;
@@ -152,11 +152,28 @@ Result<DType> to_dtype(ElementType type) {
       return DType::c128;
     case ElementType::bf16:
       return DType::bf16;
+    case ElementType::f8e4m3fn:
+      return narrow::f8e4m3fn;
+    case ElementType::f8e4m3fnuz:
+      return narrow::f8e4m3fnuz;
+    case ElementType::f8e5m2:
+      return narrow::f8e5m2;
+    case ElementType::f8e5m2fnuz:
+      return narrow::f8e5m2fnuz;
+    case ElementType::f8e8m0:
+      return narrow::f8e8m0;
+    case ElementType::f4e2m1:
+      return narrow::f4e2m1;
+    case ElementType::i4:
+      return narrow::i4;
+    case ElementType::u4:
+      return narrow::u4;
+    case ElementType::i2:
+      return narrow::i2;
+    case ElementType::u2:
+      return narrow::u2;
     default:
-      return unsupported(
-          fmt::format("ONNX element type {} is not supported (8-bit floats and "
-                      "other types below 8 bits are not)",
-                      static_cast<int>(type)));
+      return unsupported(fmt::format("there is no ONNX element type {}", static_cast<int>(type)));
   }
 }
 
@@ -196,14 +213,15 @@ Result<Tensor> TensorSource::value(const TensorProto& proto) {
     for (const int64_t d : proto.dims)
       if (d < 0) return invalid_model(fmt::format("it has a dimension of {}", d));
     const int64_t n = TRY(checked_elements(proto.dims, dtype_size(dtype)));
-    const bool half_bytes = proto.type == ElementType::u4 || proto.type == ElementType::i4;
-    const size_t size =
-        half_bytes ? static_cast<size_t>((n + 1) / 2) : static_cast<size_t>(n) * dtype_size(dtype);
-    if (half_bytes && !proto.has_raw && !proto.external) {
+    const int per_byte = is_narrow(dtype) ? 8 / narrow_bits(dtype) : 1;
+    const bool packs = per_byte > 1;
+    const size_t size = packs ? static_cast<size_t>((n + per_byte - 1) / per_byte)
+                              : static_cast<size_t>(n) * dtype_size(dtype);
+    if (packs && !proto.has_raw && !proto.external) {
       std::vector<std::byte> packed;
       for (const int32_t v : proto.ints32) packed.push_back(static_cast<std::byte>(v));
       if (packed.size() != size) return invalid_model("its data does not fit its shape");
-      return widened(proto, packed, dtype, n);
+      return unpacked(proto, packed, dtype, n);
     }
     if (!proto.external && !proto.has_raw) return typed_value(proto, dtype, n);
     if (dtype == DType::string) return invalid_model("strings cannot be raw data");
@@ -212,7 +230,7 @@ Result<Tensor> TensorSource::value(const TensorProto& proto) {
     if (blob.bytes.size() != size)
       return invalid_model(
           fmt::format("its data has {} bytes, its shape wants {}", blob.bytes.size(), size));
-    if (half_bytes) return widened(proto, blob.bytes, dtype, n);
+    if (packs) return unpacked(proto, blob.bytes, dtype, n);
     Tensor t = Tensor::view(dtype, proto.dims, blob.bytes.data(), blob.owner);
     // The bytes of a message start anywhere.
     const bool aligned = reinterpret_cast<uintptr_t>(blob.bytes.data()) % dtype_size(dtype) == 0;

@@ -1,0 +1,259 @@
+// Rules of com.microsoft for quantised models: what ONNX Runtime's quantiser writes. Each op
+// becomes the op on real numbers between dequantisation and quantisation.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "import/onnx/quantized.h"
+#include "import/onnx/rule_support.h"
+#include "import/onnx/windows.h"
+
+namespace tenon::onnx {
+namespace {
+
+constexpr std::string_view kDomain = "com.microsoft";
+
+// Operand i as real numbers; its scale and zero point are the operands after it.
+Result<Value*> real(RuleContext& c, int i) {
+  if (!c.has(i) || !c.has(i + 1))
+    return invalid_model(fmt::format("operand {} or its scale is missing", i));
+  return dequantized(c, c.in(i), c.in(i + 1), c.in(i + 2), {.axis = 0});
+}
+
+// y as integers by the scale in operand i and the zero point after it.
+Result<Values> requantized(RuleContext& c, Value* y, int i) {
+  if (!c.has(i)) return invalid_model(fmt::format("operand {}, the scale, is missing", i));
+  const DType type = c.has(i + 1) ? c.in(i + 1)->dtype() : c.in(0)->dtype();
+  return one(quantized(c, y, c.in(i), c.in(i + 1), type, {.axis = 0}));
+}
+
+template <Text kCore>
+Result<Values> binary(RuleContext& c) {
+  return requantized(c, TRY(c.op(kCore.view(), {TRY(real(c, 0)), TRY(real(c, 3))})), 6);
+}
+
+Result<Values> sigmoid(RuleContext& c) {
+  return requantized(c, TRY(c.op("sigmoid", {TRY(real(c, 0))})), 3);
+}
+
+Result<Values> leaky_relu(RuleContext& c) {
+  const double alpha = TRY(c.get_float("alpha", 0.01));
+  return requantized(c, TRY(c.op("leaky_relu", {TRY(real(c, 0))}, {{"alpha", alpha}})), 3);
+}
+
+// The node's op of ai.onnx on x, by the node's own attributes.
+Result<Value*> standard(RuleContext& c, std::string_view op, Value* x) {
+  constexpr int64_t kOpset = 19;
+  const Rule* rule = find_rule("", op, kOpset);
+  if (rule == nullptr) return internal_error(fmt::format("there is no rule for {}", op));
+  const Values inputs = std::exchange(c.inputs, Values{x});
+  Result<Values> made = rule->function(c);
+  c.inputs = inputs;
+  return TRY(std::move(made))[0];
+}
+
+// The same where the attribute channels_last may say how x lies.
+Result<Value*> pooled(RuleContext& c, std::string_view op, Value* x, bool is_last) {
+  if (!is_last) return standard(c, op, x);
+  return channels_last(c, TRY(standard(c, op, TRY(channels_first(c, x)))));
+}
+
+// Before opset 13, which an attribute tells, over all dimensions from the axis on as if they were
+// one.
+Result<Values> softmax(RuleContext& c) {
+  const bool flattens = TRY(c.get_int("opset", 13)) < 13;
+  const int rank = TRY(c.rank(0));
+  const int axis = TRY(normalize_axis(TRY(c.get_int("axis", flattens ? 1 : -1)), rank));
+  Value* x = TRY(real(c, 0));
+  Value* rows = flattens && axis < rank - 1 ? TRY(as_matrix(c, x, axis)) : x;
+  const int64_t over = flattens ? -1 : axis;
+  Value* y = TRY(c.op("softmax", {rows}, {{"axis", over}}));
+  if (rows != x) y = TRY(c.op("reshape", {y, TRY(c.shape(x))}, {{"allow_zero", true}}));
+  return requantized(c, y, 3);
+}
+
+template <Text kOp>
+Result<Values> pool(RuleContext& c) {
+  const bool last = TRY(c.get_bool("channels_last", false));
+  return requantized(c, TRY(pooled(c, kOp.view(), TRY(real(c, 0)), last)), 3);
+}
+
+Result<Values> nhwc_max_pool(RuleContext& c) {
+  return one(pooled(c, "MaxPool", c.in(0), true));
+}
+
+Result<Values> reduce_mean(RuleContext& c) {
+  Value* y = TRY(
+      c.op("mean", {TRY(real(c, 0))},
+           {{"axes", TRY(c.get_ints("axes"))}, {"keep_dims", TRY(c.get_bool("keepdims", true))}}));
+  return requantized(c, y, 3);
+}
+
+Result<Values> concat(RuleContext& c) {
+  Values parts;
+  for (int i = 2; i < c.input_count(); i += 3) parts.push_back(TRY(real(c, i)));
+  if (!c.has(0) || !c.has(1) || parts.empty()) return invalid_model("operands are missing");
+  Value* y = TRY(c.op("concat", parts, {{"axis", TRY(c.get_int("axis"))}}));
+  return one(quantized(c, y, c.in(0), c.in(1), c.in(1)->dtype()));
+}
+
+Result<Values> where(RuleContext& c) {
+  return requantized(c, TRY(c.op("select", {c.in(0), TRY(real(c, 1)), TRY(real(c, 4))})), 7);
+}
+
+// One value, or one per column of a product.
+Result<Values> scaled_product(RuleContext& c, Value* product, Value* scale, Value* bias) {
+  Value* y = TRY(c.op("mul", {TRY(c.cast(product, DType::f32)), scale}));
+  return one(bias == nullptr ? Result<Value*>(y) : c.op("add", {y, bias}));
+}
+
+// a, b, scale a, scale b, zero a, zero b, bias.
+Result<Values> integer_to_float(RuleContext& c) {
+  Value* product = TRY(integer_product(c, c.in(0), c.in(1), c.in(4), c.in(5)));
+  return scaled_product(c, product, TRY(c.op("mul", {c.in(2), c.in(3)})), c.in(6));
+}
+
+// a, b, scale b, zero b, bias; a is quantised by its own range.
+Result<Values> dynamic_product(RuleContext& c) {
+  const Values a = TRY(all(c.builder.node("dynamic_quantize_linear", {c.in(0)})));
+  Value* product = TRY(integer_product(c, a[0], c.in(1), a[2], c.in(3)));
+  return scaled_product(c, product, TRY(c.op("mul", {a[1], c.in(2)})), c.in(4));
+}
+
+Result<Values> q_gemm(RuleContext& c) {
+  const bool turns_b = TRY(c.get_bool("transB", false));
+  Value* a = TRY(real(c, 0));
+  Value* b = TRY(dequantized(c, c.in(3), c.in(4), c.in(5), {.axis = turns_b ? 0 : 1}));
+  const double alpha = TRY(c.get_float("alpha", 1));
+  Value* y = TRY(c.op("matmul", {a, b},
+                      {{"transpose_a", TRY(c.get_bool("transA", false))},
+                       {"transpose_b", turns_b},
+                       {"alpha", alpha}}));
+  if (c.has(6)) {
+    Value* scale =
+        TRY(c.op("mul", {TRY(c.op("mul", {c.in(1), c.in(4)})), TRY(c.scalar(DType::f32, alpha))}));
+    y = TRY(c.op("add", {y, TRY(c.op("mul", {TRY(c.cast(c.in(6), DType::f32)), scale}))}));
+  }
+  return c.has(7) ? requantized(c, y, 7) : Values{y};
+}
+
+// The weights [N, K] of MatMulNBits: [N, blocks, bytes] of packed integers, the first in the lowest
+// bits, a scale per block and a zero point per block, packed too or in the type of the scales.
+struct Blocks {
+  int64_t rows = 0, columns = 0, bits = 4, size = 32;
+  int64_t count() const { return (columns + size - 1) / size; }
+  int64_t bytes() const { return (size * bits + 7) / 8; }
+  int64_t packed_zeros() const { return (count() * bits + 7) / 8; }
+};
+
+int packed(const uint8_t* bytes, int64_t i, int64_t bits) {
+  return bytes[i * bits / 8] >> (i * bits % 8) & ((1 << bits) - 1);
+}
+
+Result<Tensor> unpacked_blocks(const Blocks& b, const Tensor& q, const Tensor& scales,
+                               const Tensor& zeros) {
+  const int64_t blocks = b.rows * b.count();
+  const bool packs_zeros = zeros.defined() && zeros.dtype() == DType::u8;
+  if (q.dtype() != DType::u8 || q.elements() != blocks * b.bytes())
+    return invalid_model(fmt::format("the packed weights are {}, but {} bytes are expected",
+                                     q.type().to_string(), blocks * b.bytes()));
+  if (!is_float(scales.dtype()) || scales.elements() != blocks)
+    return invalid_model(
+        fmt::format("{} scales are expected, not {}", blocks, scales.type().to_string()));
+  if (zeros.defined() && zeros.elements() != (packs_zeros ? b.rows * b.packed_zeros() : blocks))
+    return invalid_model("the zero points do not fit the weights");
+  Tensor w = TRY(Tensor::allocate(DType::f32, std::vector<int64_t>{b.rows, b.columns}));
+  auto* out = w.mutable_data<float>();
+  for (int64_t n = 0; n < b.rows; ++n)
+    for (int64_t k = 0; k < b.columns; ++k) {
+      const int64_t block = n * b.count() + k / b.size;
+      double zero = std::ldexp(1.0, static_cast<int>(b.bits) - 1);
+      if (packs_zeros)
+        zero = packed(zeros.data<uint8_t>() + n * b.packed_zeros(), k / b.size, b.bits);
+      else if (zeros.defined())
+        zero = zeros.real_at(block);
+      const int level = packed(q.data<uint8_t>() + block * b.bytes(), k % b.size, b.bits);
+      *out++ = static_cast<float>((level - zero) * scales.real_at(block));
+    }
+  return w;
+}
+
+// x, packed weights, scales, zero points, group index, bias.
+Result<Values> matmul_bits(RuleContext& c) {
+  const Blocks b{TRY(c.get_int("N")), TRY(c.get_int("K")), TRY(c.get_int("bits", 4)),
+                 TRY(c.get_int("block_size"))};
+  constexpr int64_t kMaxSize = int64_t{1} << 31;
+  if (b.rows < 1 || b.columns < 1 || b.rows > kMaxSize || b.columns > kMaxSize)
+    return invalid_model(fmt::format("weights of {} by {}", b.rows, b.columns));
+  if (b.bits != 2 && b.bits != 4 && b.bits != 8)
+    return unsupported(fmt::format("weights of {} bits", b.bits));
+  if (b.size < 16 || b.size > kMaxSize || b.size * b.bits % 8 != 0)
+    return invalid_model(fmt::format("attribute 'block_size' is {}", b.size));
+  if (c.has(4)) return unsupported("weights whose blocks are in another order (g_idx)");
+  (void)TRY(checked_elements(std::vector<int64_t>{b.rows, b.columns}, sizeof(float)));
+  const Tensor zeros = c.has(3) ? TRY(c.constant(3)) : Tensor();
+  Value* w =
+      c.builder.constant(TRY(unpacked_blocks(b, TRY(c.constant(1)), TRY(c.constant(2)), zeros)));
+  Value* y =
+      TRY(c.op("matmul", {c.in(0), TRY(c.cast(w, c.in(0)->dtype()))}, {{"transpose_b", true}}));
+  return one(c.has(5) ? c.op("add", {y, c.in(5)}) : Result<Value*>(y));
+}
+
+// Weights of an LSTM, [directions, inputs, 4 H] as integers with a scale per direction or per
+// column of it, as ai.onnx has them.
+Result<Value*> lstm_weights(RuleContext& c, Value* w, Value* scale, Value* zero) {
+  const auto beside = [&](Value* v) -> Result<Value*> {
+    if (!v->shape().ranked() || v->shape().rank() < 1 || v->shape().rank() > 2)
+      return invalid_model("scales and zero points of weights need 1 or 2 dimensions");
+    return expand_dims(
+        c, v, v->shape().rank() == 1 ? std::vector<int64_t>{1, 2} : std::vector<int64_t>{1});
+  };
+  Value* y = TRY(c.cast(w, DType::f32));
+  if (zero != nullptr) y = TRY(c.op("sub", {y, TRY(c.cast(TRY(beside(zero)), DType::f32))}));
+  return c.transpose(TRY(c.op("mul", {y, TRY(beside(scale))})), {0, 2, 1});
+}
+
+// The LSTM of ai.onnx with its weights as integers; their scales and zero points come last. What
+// flows through it stays real.
+Result<Values> dynamic_lstm(RuleContext& c) {
+  constexpr int64_t kOpset = 14;
+  const Rule* rule = find_rule("", "LSTM", kOpset);
+  if (rule == nullptr || !c.has(8) || !c.has(10))
+    return invalid_model("the scales of the weights are missing");
+  for (const int i : {1, 2})
+    if (TRY(c.rank(i)) != 3) return invalid_model("the weights need 3 dimensions");
+  Value* w = TRY(lstm_weights(c, c.in(1), c.in(8), c.in(9)));
+  Value* r = TRY(lstm_weights(c, c.in(2), c.in(10), c.in(11)));
+  c.inputs = {c.in(0), w, r, c.in(3), c.in(4), c.in(5), c.in(6), c.in(7)};
+  c.opset = kOpset;
+  return rule->function(c);
+}
+
+constexpr Rule kRules[] = {
+    {"DynamicQuantizeLSTM", {3, 12}, dynamic_lstm, 1, kDomain},
+    {"DynamicQuantizeMatMul", {3, 5}, dynamic_product, 1, kDomain},
+    {"MatMulIntegerToFloat", {4, 7}, integer_to_float, 1, kDomain},
+    {"MatMulNBits", {3, 6}, matmul_bits, 1, kDomain},
+    {"NhwcMaxPool", 1, nhwc_max_pool, 1, kDomain},
+    {"QGemm", {6, 9}, q_gemm, 1, kDomain},
+    {"QLinearAdd", {2, 8}, binary<"add">, 1, kDomain},
+    {"QLinearAveragePool", {2, 5}, pool<"AveragePool">, 1, kDomain},
+    {"QLinearConcat", {5, kVariadic}, concat, 1, kDomain},
+    {"QLinearGlobalAveragePool", {2, 5}, pool<"GlobalAveragePool">, 1, kDomain},
+    {"QLinearLeakyRelu", {2, 5}, leaky_relu, 1, kDomain},
+    {"QLinearMul", {2, 8}, binary<"mul">, 1, kDomain},
+    {"QLinearReduceMean", {2, 5}, reduce_mean, 1, kDomain},
+    {"QLinearSigmoid", {2, 5}, sigmoid, 1, kDomain},
+    {"QLinearSoftmax", {2, 5}, softmax, 1, kDomain},
+    {"QLinearWhere", {8, 9}, where, 1, kDomain},
+};
+
+}  // namespace
+
+std::span<const Rule> qlinear_rules() {
+  return kRules;
+}
+
+}  // namespace tenon::onnx
