@@ -15,6 +15,9 @@ Result<bool> fuse(Graph& graph, PassContext& context) {
 Result<bool> recognise(Graph& graph, PassContext& context) {
   return apply_rules(graph, recognise_rules(), context);
 }
+Result<bool> drop_neutral(Graph& graph, PassContext& context) {
+  return apply_rules(graph, neutral_rules(), context);
+}
 Result<bool> sink_transposes(Graph& graph, PassContext& context) {
   return apply_rules(graph, transpose_rules(), context);
 }
@@ -41,6 +44,7 @@ constexpr Pass kPasses[] = {
     {"common-subexpressions", "computes equal things once", eliminate_common_subexpressions},
     {"loops", "loops that are recurrent layers, constants in loops, branches known", loops},
     {"recognise", "norms, activations and softmax written out in small ops", recognise},
+    {"neutral", "operands that change nothing, once patterns have been looked for", drop_neutral},
     {"sink-transposes", "moves transposes down, where they meet and cancel", sink_transposes},
     {"straighten", "products and convolutions without reshapes and transposes around", straighten},
     {"attention", "softmax(q k^T) v as one op", recognise_attention},
@@ -64,8 +68,9 @@ std::span<const Pass> all_passes() {
 
 std::vector<Rule> all_rules() {
   std::vector<Rule> rules;
-  for (const auto group : {simplify_rules(), recognise_rules(), transpose_rules(), loop_rules(),
-                           linear_rules(), attention_rules(), fuse_rules(), expand_rules()})
+  for (const auto group :
+       {simplify_rules(), recognise_rules(), neutral_rules(), transpose_rules(), loop_rules(),
+        linear_rules(), attention_rules(), fuse_rules(), expand_rules()})
     rules.insert(rules.end(), group.begin(), group.end());
   return rules;
 }

@@ -139,7 +139,6 @@ Result<bool> solve_reshape(Graph& graph, Node& node) {
 constexpr Rule kRules[] = {
     {"drop-identity", "identity(x) = x", drop_identity},
     {"drop-same-type", "a cast, reshape or expand to the type it has already", drop_same_type},
-    {"drop-neutral", "x * 1, x / 1, x + 0, x - 0 = x", drop_neutral},
     {"drop-identity-transpose", "transpose(x, 0 1 2 …) = x", drop_identity_transpose},
     {"merge-transposes", "transpose(transpose(x, q), p) = transpose(x, q[p])", merge_transposes},
     {"merge-reshapes", "reshape(reshape(x)) = reshape(x)", merge_reshapes},
@@ -149,7 +148,15 @@ constexpr Rule kRules[] = {
      solve_reshape},
 };
 
+constexpr Rule kNeutralRules[] = {
+    {"drop-neutral", "x * 1, x / 1, x + 0, x - 0 = x", drop_neutral},
+};
+
 }  // namespace
+
+std::span<const Rule> neutral_rules() {
+  return kNeutralRules;
+}
 
 std::span<const Rule> simplify_rules() {
   return kRules;
