@@ -18,7 +18,9 @@ set(TENON_SANITIZE "" CACHE STRING "address;undefined or thread")
 
 # x86-64-v3 is the oldest machine a .tenon file runs on; wider kernels are chosen at load.
 add_compile_options(-march=x86-64-v3 -Wall -Wextra -Wno-missing-field-initializers -Wno-restrict
-                    -ffp-contract=off -fno-math-errno)
+                    -ffp-contract=off -fno-math-errno -ffunction-sections -fdata-sections)
+# What is hot are the kernels, which ask for -O3 themselves; the rest is better small.
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
 if(TENON_WERROR)
   add_compile_options(-Werror)
 endif()

@@ -133,10 +133,6 @@ void Graph::erase(Node* node) {
   nodes_.erase(node->position_);
 }
 
-void Graph::move_before(Node* node, Node* before) {
-  nodes_.splice(before->position_, nodes_, node->position_);
-}
-
 void Graph::sort() {
   std::unordered_set<const Node*> placed;
   std::vector<Node*> order, pending;
@@ -186,24 +182,6 @@ std::unique_ptr<Graph> Graph::clone() const {
   }
   for (const Value* output : outputs_) copy->outputs_.push_back(map.at(output));
   return copy;
-}
-
-void Graph::name_values() {
-  std::unordered_set<std::string> taken;
-  int next = 0;
-  const auto fix = [&](Value& value) {
-    std::string base;
-    for (const char c : value.name)
-      base +=
-          std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '/' ? c : '_';
-    if (base.empty()) base = std::to_string(next++);
-    std::string unique = base;
-    for (int i = 1; !taken.insert(unique).second; ++i) unique = fmt::format("{}.{}", base, i);
-    value.name = unique;
-  };
-  for (const auto& input : inputs_) fix(*input);
-  for (const auto& node : nodes_)
-    for (const auto& output : node->outputs_) fix(*output);
 }
 
 Result<Node*> Builder::add(std::unique_ptr<Op> op, std::vector<Value*> inputs,

@@ -40,7 +40,7 @@ class Value {
   // Its value where it is a constant, else null.
   const Tensor* constant() const;
 
-  // A name for people; unique only after Graph::name_values(). May be empty.
+  // A name for people; not unique. May be empty.
   std::string name;
 
   // Narrows or changes the recorded type; the verifier compares it with what infer() says.
@@ -59,8 +59,6 @@ class Value {
 class Node {
  public:
   const Op& op() const { return *op_; }
-  // Attributes may be changed in place; call Graph::infer(node) afterwards when types may change.
-  Op& mutable_op() { return *op_; }
   const OpDef& def() const { return op_->def(); }
   bool is(std::string_view op_name) const { return def().name == op_name; }
   template <typename T>
@@ -124,8 +122,6 @@ class Graph {
   void replace_all_uses(Value* from, Value* to);
   // Removes a node whose results nobody reads.
   void erase(Node* node);
-  // Moves a node before another one.
-  void move_before(Node* node, Node* before);
   // Puts the nodes into an order in which each follows what it reads, changing as little as it can.
   void sort();
   // While set, every node added is also appended here (null: nowhere).
@@ -137,8 +133,6 @@ class Graph {
   size_t node_count() const { return nodes_.size(); }
 
   std::unique_ptr<Graph> clone() const;
-  // Gives every value a unique name, keeping those there are where they do not clash.
-  void name_values();
 
  private:
   std::vector<std::unique_ptr<Value>> inputs_;

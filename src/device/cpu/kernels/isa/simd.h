@@ -215,12 +215,4 @@ TENON_INLINE void accumulate(Floats& sum, Floats a, Floats b) {
 #endif
 }
 
-TENON_INLINE float sum_lanes(Floats x) {
-  float total[kLanes];
-  store(total, x);
-  for (int width = kLanes / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; ++i) total[i] += total[i + width];
-  return total[0];
-}
-
 }  // namespace tenon::cpu::TENON_ISA
