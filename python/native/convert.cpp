@@ -89,11 +89,16 @@ nb::object string_array(const Tensor& tensor) {
 }  // namespace
 
 void set_error(const Error& error) {
+  // Names in it come from the user's model and need not be UTF-8.
+  const auto text = [](const std::string& s) {
+    return nb::steal(
+        PyUnicode_DecodeUTF8(s.data(), static_cast<Py_ssize_t>(s.size()), "backslashreplace"));
+  };
   nb::list notes;
-  for (const std::string& note : error.notes) notes.append(note);
+  for (const std::string& note : error.notes) notes.append(text(note));
   const nb::object type = nb::module_::import_("tenon._error").attr("Error");
   const std::string code(code_name(error.code));
-  const nb::object instance = type(error.message, code, error.where, nb::tuple(notes));
+  const nb::object instance = type(text(error.message), code, text(error.where), nb::tuple(notes));
   PyErr_SetObject(type.ptr(), instance.ptr());
 }
 

@@ -15,6 +15,9 @@
 namespace tenon {
 namespace {
 
+// Where a file without a name can be had by its descriptor.
+constexpr const char* kOpenFiles = "/proc/self/fd";
+
 Error errno_error(std::string_view what, const std::string& path) {
   const int saved = errno;
   std::string message = fmt::format("cannot {} '{}': {}", what, path, std::strerror(saved));
@@ -59,8 +62,9 @@ Status write_all(int fd, std::span<const Bytes> parts, const std::string& path) 
 Result<Descriptor> create_beside(const std::string& path, std::string& temporary) {
   const size_t slash = path.rfind('/');
   const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  if (const int fd = ::open(folder.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600); fd >= 0)
-    return Descriptor(fd, true);
+  if (::access(kOpenFiles, X_OK) == 0)
+    if (const int fd = ::open(folder.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600); fd >= 0)
+      return Descriptor(fd, true);
   const int fd = ::mkostemp(temporary.data(), O_CLOEXEC);
   if (fd < 0 && errno == ENOENT && slash != std::string::npos)
     return io_error(fmt::format("cannot create '{}': there is no folder '{}'; make it first", path,
@@ -69,18 +73,14 @@ Result<Descriptor> create_beside(const std::string& path, std::string& temporary
   return Descriptor(fd);
 }
 
-// Enters a nameless file under a name after the template `temporary`.
+// Enters a nameless file under a name after the template `temporary`, which no empty file takes
+// meanwhile: what a killed process can leave is whole.
 Status give_name(int fd, std::string& temporary) {
-  const std::string source = fmt::format("/proc/self/fd/{}", fd);
-  const std::string pattern = temporary;
+  const std::string source = fmt::format("{}/{}", kOpenFiles, fd);
+  const std::string stem = temporary.substr(0, temporary.size() - std::strlen("XXXXXX"));
   constexpr int kTries = 100;
   for (int i = 0; i < kTries; ++i) {
-    temporary = pattern;
-    if (const int taken = ::mkostemp(temporary.data(), O_CLOEXEC); taken >= 0) {
-      // Only the name is wanted.
-      ::close(taken);
-      ::unlink(temporary.c_str());
-    }
+    temporary = fmt::format("{}{}-{}", stem, ::getpid(), i);
     if (::linkat(AT_FDCWD, source.c_str(), AT_FDCWD, temporary.c_str(), AT_SYMLINK_FOLLOW) == 0)
       return {};
     if (errno != EEXIST) break;

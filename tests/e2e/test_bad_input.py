@@ -1,6 +1,7 @@
 """Damaged and absurd models and wrong inputs through the command line: one clear error that names the place and
 the way out, the right exit status, bounded memory, nothing half-written, nothing of the user's changed."""
 import hashlib
+import json
 import os
 import random
 import resource
@@ -266,6 +267,7 @@ RUNS = {
     "dtype": ([("features", np.zeros((1, 20), np.float64))], ["'features'", "f32[?batch,20]", "f64[1,20]"]),
     "rank": ([("features", np.zeros(20, np.float32))], ["'features'", "f32[?batch,20]", "f32[20]"]),
     "size": ([("features", np.zeros((1, 21), np.float32))], ["'features'", "f32[?batch,20]", "f32[1,21]"]),
+    "twice": ([("features", np.zeros((1, 20), np.float32))] * 2, ["'features'"]),
 }
 
 
@@ -355,7 +357,7 @@ def test_full_disk():
 
 
 def test_killed_while_writing(mlp, tmp_path):
-    """The old file or the new one is there, whole, and nothing else."""
+    """The old file or the new one is there, whole. Beside it may be the new one about to be renamed, never a part."""
     target = tmp_path / "out/model.tenon"
     target.parent.mkdir()
     old, new = b"an older result", mlp.read_bytes()
@@ -373,8 +375,22 @@ def test_killed_while_writing(mlp, tmp_path):
         content = target.read_bytes()
         assert content in (old, new)
         seen.add(content == new)
-        assert [p.name for p in target.parent.iterdir()] == ["model.tenon"]
+        for other in set(target.parent.iterdir()) - {target}:
+            assert other.read_bytes() == new
+            other.unlink()
     assert False in seen
+
+
+# --- names that are no UTF-8 ---
+
+ODD_NAME = onnx_model([onnx_node("Frobnicate", ["x"], ["y"], b"block/\xee")], [X])
+
+
+def test_names_that_are_no_text(tmp_path):
+    model = tmp_path / "model.onnx"
+    model.write_bytes(ODD_NAME)
+    done = subprocess.run([TENON, "check", model, "--json"], capture_output=True)
+    assert done.returncode == 1 and "block/" in json.loads(done.stdout.decode())["nodes"][0]["name"]
 
 
 # --- from Python ---
@@ -393,3 +409,5 @@ def test_python_errors(tmp_path):
         for word in words:
             assert word in str(caught.value)
         assert not (tmp_path / "model.tenon").exists()
+    with pytest.raises(tenon_module.Error, match=r"block/\\xee"):
+        tenon_module.compile(ODD_NAME)

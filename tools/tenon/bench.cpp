@@ -113,7 +113,7 @@ Status bench(const BenchArguments& a) {
         {"peak_rss_bytes", static_cast<int64_t>(usage.ru_maxrss) * 1024},
         {"file_bytes", static_cast<int64_t>(info.st_size)}};
     if (a.profile) json["steps"] = profile_json(times.profile.best);
-    fmt::print("{}\n", json.dump(2));
+    fmt::print("{}\n", to_text(json));
     return {};
   }
   if (a.profile) print_profile(times.profile.best);

@@ -87,12 +87,11 @@ Status bisect(const BisectArguments& a) {
       pass.empty() ? "" : guilty_rule(*before, pass, inputs, expected, a.tolerance);
   progress.reset();
   if (a.json)
-    fmt::print("{}\n", nlohmann::json{{"same", pass.empty()},
-                                      {"passes", passes},
-                                      {"pass", pass},
-                                      {"rule", rule},
-                                      {"difference", what}}
-                           .dump(2));
+    fmt::print("{}\n", to_text(nlohmann::json{{"same", pass.empty()},
+                                              {"passes", passes},
+                                              {"pass", pass},
+                                              {"rule", rule},
+                                              {"difference", what}}));
   else if (pass.empty())
     fmt::print("{} passes ran, the outputs stayed within {:g}\n", passes, a.tolerance);
   else

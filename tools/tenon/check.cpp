@@ -95,7 +95,7 @@ Status check(const CheckArguments& a) {
   const ImportedModel model = TRY(import_model(a.model, options));
   progress.reset();
   if (a.json)
-    fmt::print("{}\n", json_of(model).dump(2));
+    fmt::print("{}\n", to_text(json_of(model)));
   else
     print_report(model, a.summary);
   const int unsupported_nodes = model.report.count(Fate::unsupported);

@@ -13,6 +13,9 @@ namespace tenon::tool {
 // What the chosen sub-command will do; set by its callback while the line is parsed.
 using Action = std::function<Status()>;
 
+// JSON as it is printed. Names come from the user's model: what is no UTF-8 in them is replaced.
+std::string to_text(const nlohmann::json& json);
+
 void add_compile(CLI::App& app, Action& action);
 void add_check(CLI::App& app, Action& action);
 void add_run(CLI::App& app, Action& action);

@@ -91,7 +91,7 @@ Status compile(const CompileArguments& a) {
                                    {"nodes_imported", f.nodes_imported},
                                    {"nodes_compiled", f.nodes_compiled},
                                    {"rules", firings_of(f)}});
-    fmt::print("{}\n", json.dump(2));
+    fmt::print("{}\n", to_text(json));
     return {};
   }
   for (const std::string& warning : compiled.report.warnings)

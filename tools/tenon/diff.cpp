@@ -78,10 +78,9 @@ Status diff_structure(const DiffArguments& args) {
   a.graph->name = b.graph->name;
   const bool same = graph_hash(*a.graph) == graph_hash(*b.graph);
   if (args.json) {
-    fmt::print("{}\n", nlohmann::json{{"same", same},
-                                      {"nodes_a", a.graph->node_count()},
-                                      {"nodes_b", b.graph->node_count()}}
-                           .dump(2));
+    fmt::print("{}\n", to_text(nlohmann::json{{"same", same},
+                                              {"nodes_a", a.graph->node_count()},
+                                              {"nodes_b", b.graph->node_count()}}));
   } else if (same) {
     fmt::print("the graphs are equal: {} nodes\n", a.graph->node_count());
   } else {

@@ -108,7 +108,7 @@ Status explain(const ExplainArguments& a) {
     if (key == "disabled") json["disabled"] = disabled = value;
   }
   if (a.json) {
-    fmt::print("{}\n", json.dump(2));
+    fmt::print("{}\n", to_text(json));
     return {};
   }
   fmt::print("signature {} of {}, batch {}\n", function.key(), a.file, a.batch);

@@ -23,7 +23,7 @@ Status print(const ImportArguments& a, std::span<const NamedGraph> graphs) {
          {"outputs", g.output_names},
          {"nodes", g.graph->node_count()},
          {"text", print_graphs(std::span(&g, 1), a.full ? TextForm::kFull : TextForm::kShort)}});
-  fmt::print("{}\n", json.dump(2));
+  fmt::print("{}\n", to_text(json));
   return {};
 }
 

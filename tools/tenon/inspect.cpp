@@ -192,7 +192,7 @@ Status inspect(const InspectArguments& a) {
     return not_found(fmt::format("there is no signature '{}'; there are:{}", a.signature, keys));
   json["weights"] = weights_json(std::move(weights), a.largest);
   if (a.json)
-    fmt::print("{}\n", json.dump(2));
+    fmt::print("{}\n", to_text(json));
   else
     print_text(json);
   return {};

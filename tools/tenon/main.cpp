@@ -26,6 +26,10 @@ bool is_known_command(const CLI::App& app, std::string_view word) {
 
 }  // namespace
 
+std::string tenon::tool::to_text(const nlohmann::json& json) {
+  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 int main(int argc, char** argv) {
   CLI::App app{"Compiles trained TensorFlow and ONNX models into one .tenon file and runs it."};
   app.set_version_flag("--version", "tenon 0.1.0");

@@ -36,7 +36,7 @@ Status opt(const OptArguments& a) {
   if (!a.json) return write_text(a, model.functions);
   if (!a.output.empty()) TRY(write_text(a, model.functions));
   json["text"] = print_graphs(model.functions, a.full ? TextForm::kFull : TextForm::kShort);
-  fmt::print("{}\n", json.dump(2));
+  fmt::print("{}\n", to_text(json));
   return {};
 }
 

@@ -63,12 +63,12 @@ Status reduce(const ReduceArguments& a) {
   named.output_names.clear();
   named.key = named.graph->name;
   if (a.json) {
-    fmt::print("{}\n", nlohmann::json{{"failure", wanted},
+    fmt::print("{}\n",
+               to_text(nlohmann::json{{"failure", wanted},
                                       {"steps", taken},
                                       {"nodes_before", before},
                                       {"nodes", named.graph->node_count()},
-                                      {"text", print_graph(*named.graph, TextForm::kFull)}}
-                           .dump(2));
+                                      {"text", print_graph(*named.graph, TextForm::kFull)}}));
     return {};
   }
   fmt::print(stderr, "{}: {} nodes of {} left\n", wanted, named.graph->node_count(), before);

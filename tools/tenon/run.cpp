@@ -143,7 +143,7 @@ Status run(const RunArguments& a) {
       TRY(give_out(a, fmt::format("{}[{}]", name, k), fmt::format("{}.{}", files[i], k),
                    outputs[i].items()[k], entry["list"].emplace_back()));
   }
-  if (a.json) fmt::print("{}\n", json.dump(2));
+  if (a.json) fmt::print("{}\n", to_text(json));
   return {};
 }
 

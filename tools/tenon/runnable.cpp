@@ -6,6 +6,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "commands.h"
 #include "file_arguments.h"
 #include "format/container.h"
 #include "ir/interpret.h"
@@ -153,7 +154,7 @@ Status report_differences(std::span<const OutputDifference> differences, double 
     else
       fmt::print("{} {}: {}\n", within ? "same  " : "DIFFER", name, d.to_string());
   }
-  if (json) fmt::print("{}\n", nlohmann::json{{"same", good}, {"outputs", list}}.dump(2));
+  if (json) fmt::print("{}\n", to_text(nlohmann::json{{"same", good}, {"outputs", list}}));
   if (good) return {};
   return invalid_model(fmt::format("the outputs differ by more than --tolerance {:g}", tolerance));
 }
