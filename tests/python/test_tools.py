@@ -192,7 +192,7 @@ def test_run_says_what_is_wrong_with_an_input(compiled, tmp_path):
     np.save(tmp_path / "wide.npy", np.zeros((2, 4), np.float32))
     for value, words in (("f64", "astype('float32')"), ("wide", "f32[2,4]")):
         assert words in tenon("run", compiled, "--input", f"x={tmp_path}/{value}.npy", status=1).stderr
-    assert "there are: x f32[?n,3]" in tenon("run", compiled, status=1).stderr
+    assert "there are: 'x' f32[?n,3]" in tenon("run", compiled, status=1).stderr
     assert "no input 'y'" in tenon("run", compiled, "--input", "y=z.npy", status=1).stderr
     assert "z.npy" in tenon("run", compiled, "--input", "x=z.npy", status=1).stderr
 

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <map>
-#include <ranges>
 #include <set>
+#include <span>
 
 #include "base/bytes.h"
 #include "commands.h"
@@ -118,7 +118,7 @@ nlohmann::json weights_json(Weights weights, size_t shown) {
                       {"tensors", weights.tensors.size()},
                       {"bytes_by_dtype", weights.bytes_by_dtype},
                       {"largest", nlohmann::json::array()}};
-  for (const Weight& w : weights.tensors | std::views::take(shown))
+  for (const Weight& w : std::span(weights.tensors).first(std::min(shown, weights.tensors.size())))
     json["largest"].push_back({{"name", w.name}, {"type", w.type.to_string()}, {"bytes", w.bytes}});
   return json;
 }
@@ -162,7 +162,9 @@ void print_text(const nlohmann::json& json) {
 
 Status inspect(const InspectArguments& a) {
   const auto file = TRY(MappedFile::open(a.file));
-  const FileLayout layout = TRY(read_layout(file->bytes()));
+  auto read = read_layout(file->bytes());
+  if (!read.ok()) return std::move(read).error().at(a.file);
+  const FileLayout layout = std::move(*read);
   const FileModel model = TRY(read_model_file(a.file));
   nlohmann::json json{{"file", a.file},
                       {"file_bytes", file->bytes().size()},

@@ -42,7 +42,7 @@ std::string_view bare(std::string_view name) {
 std::string listed(std::span<const runtime::PortInfo> ports) {
   std::string text;
   for (const runtime::PortInfo& port : ports)
-    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", port.name, port.type.to_string());
+    text += fmt::format("{}'{}' {}", text.empty() ? "" : ", ", port.name, port.type.to_string());
   return text.empty() ? "none" : text;
 }
 
