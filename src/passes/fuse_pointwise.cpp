@@ -19,7 +19,29 @@ bool is_fusable_type(const TensorType& type) {
          (type.dtype == DType::f32 || type.dtype == DType::boolean);
 }
 
+bool is_byte(const Value* v) {
+  return !v->type().is_list && v->shape().ranked() &&
+         (v->dtype() == DType::i8 || v->dtype() == DType::u8);
+}
+
+// Between f32 and bytes by constant scalars.
+bool is_fusable_quantisation(const Node& node) {
+  const bool quantize = node.is("quantize_linear");
+  if (!quantize && !node.is("dequantize_linear")) return false;
+  const Value* real = quantize ? node.input(0) : node.output();
+  if (!is_byte(quantize ? node.output() : node.input(0)) || !is_fusable_type(real->type()))
+    return false;
+  for (int i = 1; i < node.input_count(); ++i) {
+    const Value* v = node.input(i);
+    if (v == nullptr || v->constant() == nullptr || v->constant()->elements() != 1 ||
+        v->shape().rank() != 0)
+      return false;
+  }
+  return true;
+}
+
 bool is_fusable(const Node& node) {
+  if (is_fusable_quantisation(node)) return true;
   if (!node.def().has(kPointwise) || node.def().has(kRandom) || node.output_count() != 1 ||
       node.input_count() == 0 || !is_fusable_type(node.output()->type()))
     return false;

@@ -27,6 +27,9 @@ Result<bool> recognise_attention(Graph& graph, PassContext& context) {
 Result<bool> loops(Graph& graph, PassContext& context) {
   return apply_rules(graph, loop_rules(), context);
 }
+Result<bool> use_integers(Graph& graph, PassContext& context) {
+  return apply_rules(graph, quantized_rules(), context);
+}
 Result<bool> straighten(Graph& graph, PassContext& context) {
   return apply_rules(graph, linear_rules(), context);
 }
@@ -39,6 +42,8 @@ Result<bool> remove_dead(Graph& graph, PassContext&) {
 
 constexpr Pass kPasses[] = {
     {"dead-code", "removes nodes whose results nobody reads", remove_dead},
+    // Before folding, which would turn quantised weights into floats.
+    {"integers", "products of dequantised integers as products of integers", use_integers},
     {"fold-constants", "evaluates what depends on constants alone", fold_constants},
     {"simplify", "local identities", simplify},
     {"common-subexpressions", "computes equal things once", eliminate_common_subexpressions},
@@ -70,7 +75,7 @@ std::vector<Rule> all_rules() {
   std::vector<Rule> rules;
   for (const auto group :
        {simplify_rules(), recognise_rules(), neutral_rules(), transpose_rules(), loop_rules(),
-        linear_rules(), attention_rules(), fuse_rules(), expand_rules()})
+        linear_rules(), attention_rules(), fuse_rules(), expand_rules(), quantized_rules()})
     rules.insert(rules.end(), group.begin(), group.end());
   return rules;
 }

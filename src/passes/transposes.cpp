@@ -163,6 +163,21 @@ Result<bool> sink_softmax(Graph& graph, Node& node) {
   return sink(graph, node, std::move(op), {node.input(0)->producer()->input(0)}, perm);
 }
 
+// Quantisation by one scale, or by one per index of an axis, which moves along.
+Result<bool> sink_quantisation(Graph& graph, Node& node) {
+  if (!node.is("quantize_linear") && !node.is("dequantize_linear")) return false;
+  const Perm perm = perm_of(node.input(0));
+  if (perm.empty()) return false;
+  auto op = node.op().clone();
+  auto axis = std::get<int64_t>(op->get(0));
+  const auto rank = static_cast<int64_t>(perm.size());
+  if (axis < 0) axis += rank;
+  if (axis >= 0 && axis < rank) TRY(op->set(0, perm[static_cast<size_t>(axis)]));
+  std::vector<Value*> operands = node.inputs();
+  operands[0] = node.input(0)->producer()->input(0);
+  return sink(graph, node, std::move(op), std::move(operands), perm);
+}
+
 // A transpose that only moves dimensions of size 1 is a reshape.
 Result<bool> transpose_as_reshape(Graph& graph, Node& node) {
   if (!node.is("transpose")) return false;
@@ -197,6 +212,8 @@ constexpr Rule kRules[] = {
     {"sink-transpose-reduction", "sum(transpose(x)) = transpose(sum(x))", sink_reduction},
     {"sink-transpose-pad", "pad(transpose(x)) = transpose(pad(x))", sink_pad},
     {"sink-transpose-softmax", "softmax(transpose(x)) = transpose(softmax(x))", sink_softmax},
+    {"sink-transpose-quantisation", "quantize(transpose(x)) = transpose(quantize(x))",
+     sink_quantisation},
     {"transpose-as-reshape", "a transpose that moves only dimensions of size 1",
      transpose_as_reshape},
 };

@@ -11,7 +11,8 @@ std::span<const KernelCandidate> kernel_candidates() {
           batch_norm_candidates(), depth_space_candidates(), matmul_candidates(),
           pointwise_candidates(), typed_candidates(), row_candidates(), movement_candidates(),
           recurrent_candidates(), attention_candidates(), fused_candidates(),
-          group_norm_candidates(), indexing_candidates(), quantize_candidates()})
+          group_norm_candidates(), indexing_candidates(), quantize_candidates(),
+          quantized_product_candidates()})
       list.insert(list.end(), group.begin(), group.end());
     return list;
   }();

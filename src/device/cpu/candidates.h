@@ -26,6 +26,7 @@ std::span<const KernelCandidate> fused_candidates();
 std::span<const KernelCandidate> group_norm_candidates();
 std::span<const KernelCandidate> indexing_candidates();
 std::span<const KernelCandidate> quantize_candidates();
+std::span<const KernelCandidate> quantized_product_candidates();
 
 // For a step in 16-bit floats: the f32 kernel for it between conversions, and its name; or null.
 std::unique_ptr<Kernel> make_widened(const StepInfo& s, std::string& name);

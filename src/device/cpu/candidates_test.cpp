@@ -484,6 +484,45 @@ TEST(KernelsAgainstReference, Quantize) {
   }
 }
 
+TEST(KernelsAgainstReference, DynamicQuantize) {
+  for (const int64_t n : {0, 1, 77, 40000})
+    for (const auto& [low, high] : {std::pair{-3.0, 5.0}, {1.0, 4.0}, {-9.0, -2.0}})
+      check({"dynamic_quantize_linear",
+             {random_tensor(DType::f32, {n}, low, high)},
+             {},
+             "dynamic",
+             3});
+}
+
+// The real products are far from the middle between two integers mostly; one quantum is allowed.
+TEST(KernelsAgainstReference, QuantizedProducts) {
+  for (const auto& [a, b] : {std::pair{DType::u8, DType::i8}, {DType::i8, DType::u8}}) {
+    const Tensor scale = random_tensor(DType::f32, {19}, 0.001, 0.01);
+    const Tensor bias = random_tensor(DType::f32, {19}, -3, 3);
+    const Tensor za = random_tensor(a, {}, 0, 9), zb = random_tensor(b, {19}, 0, 9), none;
+    const Tensor ys = Tensor::scalar(0.5f), yz = Tensor::scalar(uint8_t{100});
+    const auto x = [&](DType t, std::vector<int64_t> dims) {
+      return random_tensor(t, std::move(dims), t == DType::u8 ? 0 : -128, 127);
+    };
+    for (const bool constant : {false, true}) {
+      const auto product = [&](std::string_view op, Tensor l, Tensor r, Attributes attributes,
+                               std::string_view kernel) {
+        check({op, {l, r, za, zb}, attributes, kernel, 1, 0, constant});
+        attributes.emplace_back("activation", std::string("relu"));
+        check({op, {l, r, za, zb, scale, bias}, attributes, kernel, 1, 1e-5, constant});
+        check({op, {l, r, za, zb, scale, bias, ys, yz}, attributes, kernel, 1, 0.02, constant});
+      };
+      product("quantized_matmul", x(a, {3, 5, 30}), x(b, {30, 19}), {}, "int8_gemm");
+      product("quantized_matmul", x(a, {3, 5, 32}), x(b, {3, 32, 19}), {}, "int8_gemm");
+      product("quantized_conv", x(a, {2, 6, 7, 8}), x(b, {3, 3, 8, 19}),
+              {{"pads", std::vector<int64_t>{1, 0, 1, 2}}, {"strides", std::vector<int64_t>{2, 1}}},
+              "int8_gemm");
+      product("quantized_conv", x(a, {2, 6, 7, 19}), x(b, {3, 3, 1, 19}),
+              {{"groups", int64_t{19}}, {"auto_pad", std::string("same_upper")}}, "int8_depthwise");
+    }
+  }
+}
+
 TEST(KernelsAgainstReference, HalfPrecisionOnF32Kernels) {
   for (const DType dtype : {DType::f16, DType::bf16}) {
     const double tolerance = dtype == DType::f16 ? 2e-3 : 2e-2;

@@ -11,6 +11,7 @@
 #include "device/cpu/strides.h"
 #include "ops/binary.h"
 #include "ops/cast.h"
+#include "ops/quantize.h"
 #include "ops/select.h"
 #include "ops/unary.h"
 #include "ops/unary_attr.h"
@@ -41,7 +42,7 @@ struct Instruction {
 struct Load {
   size_t input = 0;
   int slot = 0;
-  bool boolean = false;
+  DType dtype = DType::f32;
   bool direct = false;           // the slot points into the operand
   bool once = false;             // the same in every tile
   std::vector<int64_t> strides;  // of the loops
@@ -54,7 +55,7 @@ struct Program {
   std::vector<std::pair<int, float>> constants;  // scalar slots
   std::vector<Instruction> scalar_code, code;
   std::vector<int> output_slots;
-  std::vector<bool> boolean_outputs;
+  std::vector<DType> output_types;
   int registers = 0, scalars = 0, slots = 0;
   std::vector<int> register_slots, scalar_slots;
 };
@@ -145,8 +146,53 @@ bool operation(const Op& op, DType from, DType to, Instruction& out) {
   return false;
 }
 
+bool is_byte(DType dtype) {
+  return dtype == DType::i8 || dtype == DType::u8;
+}
 bool is_allowed(DType dtype) {
-  return dtype == DType::f32 || dtype == DType::boolean;
+  return dtype == DType::f32 || dtype == DType::boolean || is_byte(dtype);
+}
+
+Instruction binary(std::string_view op, int dst, int a, int b) {
+  Instruction in;
+  in.code = Code::kBinary;
+  in.kernel = static_cast<uint8_t>(*binary_kernel(op));
+  in.dst = dst;
+  in.src[0] = a;
+  in.src[1] = b;
+  in.scalar[1] = true;
+  return in;
+}
+
+// quantize_linear and dequantize_linear of slot `x` by scalars; `zero` may be absent (-1).
+void quantisation(bool quantize, DType dtype, int dst, int x, int scale, int zero,
+                  std::vector<Instruction>& code) {
+  if (!quantize) {
+    if (zero >= 0) code.push_back(binary("sub", dst, x, zero));
+    code.push_back(binary("mul", dst, zero >= 0 ? dst : x, scale));
+    return;
+  }
+  code.push_back(binary("div", dst, x, scale));
+  Instruction round;
+  round.code = Code::kUnary;
+  round.kernel = static_cast<uint8_t>(*unary_kernel("round"));
+  round.dst = round.src[0] = dst;
+  code.push_back(round);
+  if (zero >= 0) code.push_back(binary("add", dst, dst, zero));
+  Instruction clip;
+  clip.code = Code::kActivate;
+  clip.activation.kind = ActivationKind::kClip;
+  clip.activation.alpha = dtype == DType::u8 ? 0.0f : -128.0f;
+  clip.activation.beta = clip.activation.alpha + 255;
+  clip.dst = clip.src[0] = dst;
+  code.push_back(clip);
+}
+
+// Whole numbers in the range of T.
+template <typename T>
+void store_bytes(const float* x, void* y, int64_t at, size_t n) {
+  T* out = static_cast<T*>(y) + at;
+  for (size_t i = 0; i < n; ++i) out[i] = static_cast<T>(static_cast<int32_t>(x[i]));
 }
 
 // Translates a region. The error is the reason the kernel does not apply.
@@ -157,7 +203,7 @@ class Translator {
 
   std::string run() {
     for (const TensorType& t : step_.inputs)
-      if (t.is_none() || t.is_list || !is_allowed(t.dtype)) return "an operand is not f32 or bool";
+      if (t.is_none() || t.is_list || !is_allowed(t.dtype)) return "the type of an operand";
     if (step_.outputs.empty() || region_.outputs.size() != step_.outputs.size() ||
         region_.inputs.size() != step_.inputs.size())
       return "the sub-graph does not fit";
@@ -214,7 +260,7 @@ class Translator {
   std::string constants() {
     for (const auto& c : region_.constants) {
       const Tensor& t = *c.tensor;
-      if (!is_allowed(t.dtype()) || t.elements() < 1) return "a constant is not f32 or bool";
+      if (!is_allowed(t.dtype()) || t.elements() < 1) return "the type of a constant";
       for (int64_t i = 1; i < t.elements(); ++i)
         if (t.real_at(i) != t.real_at(0)) return "a constant is no scalar";
       Known& k = value(c.value);
@@ -247,13 +293,13 @@ class Translator {
       k.type = step_.inputs[i];
       Load load;
       load.input = i;
-      load.boolean = k.type.dtype == DType::boolean;
+      load.dtype = k.type.dtype;
       load.strides = loops.strides[i];
       k.scalar =
           std::all_of(load.strides.begin(), load.strides.end(), [](auto s) { return s == 0; });
       const bool dense = load.strides == loops.strides.back();
       const bool by_row = p_.inner > kTile && !k.scalar && load.strides.back() == 1;
-      load.direct = !k.scalar && !load.boolean && (dense || by_row);
+      load.direct = !k.scalar && load.dtype == DType::f32 && (dense || by_row);
       load.once =
           !load.direct && p_.inner <= kTile && !k.scalar &&
           std::all_of(load.strides.begin(), load.strides.end() - 1, [](auto s) { return s == 0; });
@@ -287,10 +333,19 @@ class Translator {
     }
     auto types = step.op->infer(InferContext(infos));
     if (!types.ok() || types->size() != 1 || !is_allowed((*types)[0].dtype))
-      return fmt::format("the result of {} is not f32 or bool", step.op->def().name);
+      return fmt::format("the type of the result of {}", step.op->def().name);
+    const bool quantize = step.op->as<QuantizeLinear>() != nullptr;
+    const bool dequantize = step.op->as<DequantizeLinear>() != nullptr;
+    const bool bytes = is_byte(infos[0].type.dtype) || is_byte((*types)[0].dtype);
+    if (bytes != (quantize || dequantize) || (bytes && step.inputs.size() < 2))
+      return fmt::format("{} of these types", step.op->def().name);
+    for (size_t i = 1; bytes && i < infos.size(); ++i)
+      if (!in.scalar[i] || infos[i].type.shape.rank() != 0) return "a scale is no scalar";
+    if (bytes && (infos[dequantize ? 1 : 0].type.dtype != DType::f32 || all_scalar))
+      return "quantisation of these types";
     Known& out = value(step.outputs[0]);
     out.type = (*types)[0];
-    if (!operation(*step.op, infos[0].type.dtype, out.type.dtype, in))
+    if (!bytes && !operation(*step.op, infos[0].type.dtype, out.type.dtype, in))
       return fmt::format("there is no array kernel for {}", step.op->def().name);
     for (const int v : step.inputs) release(value(v), index);
     out.scalar = all_scalar && out.output < 0;
@@ -303,7 +358,11 @@ class Translator {
     else
       out.slot = new_register(out);
     in.dst = out.slot;
-    (out.scalar ? p_.scalar_code : p_.code).push_back(std::move(in));
+    if (bytes)
+      quantisation(quantize, out.type.dtype, in.dst, in.src[0], in.src[1],
+                   step.inputs.size() > 2 ? in.src[2] : -1, p_.code);
+    else
+      (out.scalar ? p_.scalar_code : p_.code).push_back(std::move(in));
     release(out, index);
     return {};
   }
@@ -319,7 +378,7 @@ class Translator {
       const Known& k = value(region_.outputs[i]);
       if (k.slot < 0 || k.output != static_cast<int>(i)) return "a result is not computed";
       p_.output_slots.push_back(k.slot);
-      p_.boolean_outputs.push_back(k.type.dtype == DType::boolean);
+      p_.output_types.push_back(k.type.dtype);
     }
     if (p_.registers > kMaxRegisters || p_.scalars > kMaxScalars || p_.slots > kMaxSlots)
       return "it needs too many registers";
@@ -434,8 +493,12 @@ class FusedKernel final : public Kernel {
     void load_part(const Load& load, int64_t offset, int64_t n, float& y,
                    int64_t stride = 1) const {
       const void* base = c.inputs[load.input]->raw();
-      if (load.boolean)
+      if (load.dtype == DType::boolean)
         load_row<bool>(base, offset, stride, &y, n);
+      else if (load.dtype == DType::u8)
+        load_row<uint8_t>(base, offset, stride, &y, n);
+      else if (load.dtype == DType::i8)
+        load_row<int8_t>(base, offset, stride, &y, n);
       else
         load_row<float>(base, offset, stride, &y, n);
     }
@@ -466,14 +529,17 @@ class FusedKernel final : public Kernel {
           load_part(load, row_offset(load, row + r) + begin * stride, n, slot[r * n], stride);
       }
       for (size_t i = 0; i < p.output_slots.size(); ++i)
-        if (!p.boolean_outputs[i]) slots[static_cast<size_t>(p.output_slots[i])] = c.out(i) + at;
+        if (p.output_types[i] == DType::f32)
+          slots[static_cast<size_t>(p.output_slots[i])] = c.out(i) + at;
       for (const Instruction& in : p.code) run_instruction(in, slots.data(), count);
-      for (size_t i = 0; i < p.output_slots.size(); ++i)
-        if (p.boolean_outputs[i]) {
-          bool* y = static_cast<bool*>(c.outputs[i]->mutable_raw()) + at;
-          const float* x = slots[static_cast<size_t>(p.output_slots[i])];
-          for (size_t k = 0; k < count; ++k) y[k] = x[k] != 0;
-        }
+      for (size_t i = 0; i < p.output_slots.size(); ++i) {
+        const float* x = slots[static_cast<size_t>(p.output_slots[i])];
+        void* y = c.outputs[i]->mutable_raw();
+        if (p.output_types[i] == DType::boolean)
+          std::transform(x, x + count, static_cast<bool*>(y) + at, [](float v) { return v != 0; });
+        if (p.output_types[i] == DType::u8) store_bytes<uint8_t>(x, y, at, count);
+        if (p.output_types[i] == DType::i8) store_bytes<int8_t>(x, y, at, count);
+      }
     }
 
     const Program& p;

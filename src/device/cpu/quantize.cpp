@@ -1,4 +1,5 @@
-// quantize_linear and dequantize_linear with one scale, or one per index of an axis.
+// quantize_linear and dequantize_linear with one scale, or one per index of an axis, and
+// dynamic_quantize_linear.
 #include "ops/quantize.h"
 
 #include <algorithm>
@@ -6,6 +7,7 @@
 #include <limits>
 
 #include "device/cpu/candidates.h"
+#include "device/cpu/kernels/rows.h"
 #include "ops/axis.h"
 
 namespace tenon::cpu {
@@ -112,7 +114,54 @@ std::unique_ptr<Kernel> make(const StepInfo& s) {
   return std::make_unique<LinearKernel>(s);
 }
 
+// Two passes over x: its range, then the integers.
+class DynamicKernel final : public Kernel {
+ public:
+  explicit DynamicKernel(const StepInfo& s) : n_(*s.inputs[0].shape.elements()) {}
+  int64_t scratch_bytes() const override { return 8 * tasks(); }
+  Status run(const RunContext& c) const override {
+    const float* x = c.in(0);
+    auto* const ranges = static_cast<float*>(c.scratch);
+    const auto count = [&](int64_t task) {
+      return static_cast<size_t>(std::min(kTask, n_ - task * kTask));
+    };
+    c.pool.parallel_for(tasks(), [&](int64_t task) {
+      const auto reduce = [&](ReduceKind kind) {
+        return kernels().reduce_row[static_cast<size_t>(kind)](x + task * kTask, count(task));
+      };
+      ranges[2 * task] = reduce(ReduceKind::kMin);
+      ranges[2 * task + 1] = reduce(ReduceKind::kMax);
+    });
+    float low = 0, high = 0;
+    for (int64_t i = 0; i < tasks(); ++i) {
+      low = std::min(low, ranges[2 * i]);
+      high = std::max(high, ranges[2 * i + 1]);
+    }
+    const float range = (high - low) / 255.0f, scale = range > 0 ? range : 1.0f;
+    uint8_t zero = 0;
+    const float offset = -low / scale;
+    quantize_run(&offset, &zero, 1, 1.0f, 0.0f);
+    auto* const y = c.outputs[0]->mutable_data<uint8_t>();
+    c.pool.parallel_for(tasks(), [&](int64_t task) {
+      quantize_run(x + task * kTask, y + task * kTask, static_cast<int64_t>(count(task)), scale,
+                   static_cast<float>(zero));
+    });
+    c.out(1)[0] = scale;
+    c.outputs[2]->mutable_data<uint8_t>()[0] = zero;
+    return {};
+  }
+
+ private:
+  static constexpr int64_t kTask = 16384;
+  int64_t tasks() const { return (n_ + kTask - 1) / kTask; }
+  int64_t n_;
+};
+
 constexpr KernelCandidate kCandidates[] = {
+    {DynamicQuantizeLinear::name, "dynamic", [](const StepInfo&) { return std::string(); },
+     [](const StepInfo& s) -> std::unique_ptr<Kernel> {
+       return std::make_unique<DynamicKernel>(s);
+     }},
     {QuantizeLinear::name, "linear", refuses, make},
     {DequantizeLinear::name, "linear", refuses, make},
 };

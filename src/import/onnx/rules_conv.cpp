@@ -189,10 +189,16 @@ constexpr Rule kRules[] = {
 }  // namespace
 
 Result<Value*> convolution(const RuleContext& c, Value* x, Value* w, Value* bias) {
+  return convolution(c, "conv", x, w, {bias});
+}
+
+Result<Value*> convolution(const RuleContext& c, std::string_view op, Value* x, Value* w,
+                           std::initializer_list<Value*> more) {
   const Windows windows = TRY(windows_of(c, TRY(kernel_of(c, w))));
   const int rank = static_cast<int>(windows.size()) + 2;
-  x = TRY(to_channels_last(c, x, rank));
-  Value* y = TRY(c.op("conv", {x, TRY(filter(c, w)), bias},
+  std::vector<Value*> operands{TRY(to_channels_last(c, x, rank)), TRY(filter(c, w))};
+  operands.insert(operands.end(), more);
+  Value* y = TRY(c.op(op, std::move(operands),
                       {{"strides", windows.strides},
                        {"pads", windows.pads},
                        {"dilations", windows.dilations},

@@ -74,13 +74,11 @@ Result<Value*> centred(RuleContext& c, Value* x, Value* zero, DType type) {
   return c.op("sub", {x, TRY(c.cast(zero, type))});
 }
 
-bool is_all_zero(const Value* v) {
-  const Tensor* t = v == nullptr ? nullptr : v->constant();
+// Whether the core ops take this as the zero point of an operand: one number, or one per channel.
+bool is_zero_point(const Value* v, bool per_channel) {
   if (v == nullptr) return true;
-  if (t == nullptr || !is_int(t->dtype())) return false;
-  for (int64_t i = 0; i < t->elements(); ++i)
-    if (t->int_at(i) != 0) return false;
-  return true;
+  if (!v->shape().is_static()) return false;
+  return v->shape().rank() <= 1 && (per_channel || v->shape().elements() == 1);
 }
 
 }  // namespace
@@ -105,29 +103,14 @@ Result<Value*> quantized(RuleContext& c, Value* x, Value* scale, Value* zero, DT
   return c.cast(TRY(saturated(c, y, to)), to);
 }
 
-// (a - za)(b - zb) = a b - zb * (row sums of a) - za * (column sums of b - zb), so that the product
-// itself is one of bytes.
 Result<Value*> integer_product(RuleContext& c, Value* a, Value* b, Value* za, Value* zb) {
   if (!a->shape().ranked() || !b->shape().ranked())
     return unsupported("the number of dimensions of the factors is not known");
   const int a_rank = a->shape().rank(), b_rank = b->shape().rank();
-  if (a_rank < 2 || b_rank < 2)
-    return matrix_product(c, TRY(centred(c, a, za, DType::i32)),
-                          TRY(centred(c, b, zb, DType::i32)));
-  za = TRY(along(c, za, a_rank - 2, a_rank));
-  Value* y = TRY(c.op("matmul", {a, b}));
-  const auto sums = [&](Value* x, int64_t axis) {
-    return c.op("sum", {x}, {{"axes", std::vector<int64_t>{axis}}, {"keep_dims", true}});
-  };
-  if (!is_all_zero(zb)) {
-    Value* rows = TRY(sums(TRY(c.cast(a, DType::i32)), -1));
-    y = TRY(c.op("sub", {y, TRY(c.op("mul", {rows, TRY(c.cast(zb, DType::i32))}))}));
-  }
-  if (!is_all_zero(za)) {
-    Value* columns = TRY(sums(TRY(centred(c, b, zb, DType::i32)), -2));
-    y = TRY(c.op("sub", {y, TRY(c.op("mul", {columns, TRY(c.cast(za, DType::i32))}))}));
-  }
-  return y;
+  if (a_rank >= 2 && b_rank >= 2 && is_zero_point(za, false) && is_zero_point(zb, true))
+    return c.op("quantized_matmul", {a, b, za, zb});
+  if (a_rank >= 2) za = TRY(along(c, za, a_rank - 2, a_rank));
+  return matrix_product(c, TRY(centred(c, a, za, DType::i32)), TRY(centred(c, b, zb, DType::i32)));
 }
 
 namespace {
@@ -213,18 +196,14 @@ Result<Values> matmul_integer(RuleContext& c) {
   return one(integer_product(c, c.in(0), c.in(1), c.in(2), c.in(3)));
 }
 
-// Exact in f32 while sums stay below 2^24, in f64 otherwise.
 Result<Values> conv_integer(RuleContext& c) {
   const Shape& w = c.in(1)->shape();
   if (!w.ranked() || w.rank() < 3) return invalid_model("the weights need 3 dimensions or more");
-  constexpr double kLargestProduct = 255.0 * 255.0;
-  double taps = 1;
-  for (int i = 1; i < w.rank(); ++i)
-    taps *= w[i].known() ? static_cast<double>(w[i].size()) : std::ldexp(1.0, 24);
-  const DType type = taps * kLargestProduct < std::ldexp(1.0, 24) ? DType::f32 : DType::f64;
-  Value* x = TRY(centred(c, c.in(0), c.in(2), type));
+  if (is_zero_point(c.in(2), false) && is_zero_point(c.in(3), true))
+    return one(convolution(c, "quantized_conv", c.in(0), c.in(1), {c.in(2), c.in(3)}));
+  Value* x = TRY(centred(c, c.in(0), c.in(2), DType::f64));
   Value* zero = TRY(along(c, c.in(3), 0, w.rank()));
-  Value* weights = TRY(centred(c, c.in(1), zero, type));
+  Value* weights = TRY(centred(c, c.in(1), zero, DType::f64));
   return one(c.cast(TRY(convolution(c, x, weights, nullptr)), DType::i32));
 }
 

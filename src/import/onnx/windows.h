@@ -34,6 +34,9 @@ Result<Windows> windows_of(const RuleContext& c, const std::vector<int64_t>& ker
 // A convolution by the window attributes of the node, whose input 0 is the tensor or its original;
 // x and w as ONNX has them, bias may be null.
 Result<Value*> convolution(const RuleContext& c, Value* x, Value* w, Value* bias);
+// The same by another op that takes the attributes of conv, with operands after the filter.
+Result<Value*> convolution(const RuleContext& c, std::string_view op, Value* x, Value* w,
+                           std::initializer_list<Value*> more);
 // NumPy's matrix product: vectors are rows on the left and columns on the right.
 Result<Value*> matrix_product(const RuleContext& c, Value* a, Value* b);
 

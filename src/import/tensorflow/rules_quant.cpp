@@ -261,14 +261,23 @@ Result<std::vector<Value*>> product_range(RuleContext& c, DType a_type, Value* a
                              TRY(m.op("mul", step, std::ldexp(1, 31)))};
 }
 
-// The integers of x less the one that stands for 0, as f32.
-Result<Value*> centred(RuleContext& c, Value* x, Value* min, Value* max) {
+// The integer that stands for 0; the nearest there is where the range does not include 0.
+Result<Value*> zero_point(RuleContext& c, DType dtype, Value* min, Value* max) {
   const Maths m{c};
-  const IntegerRange r = TRY(range_of(x->dtype()));
+  const IntegerRange r = TRY(range_of(dtype));
   Value* scale = TRY(m.op("div", TRY(m.num(r.high - r.low)), TRY(m.op("sub", max, min))));
   Value* zero = TRY(m.round_away(TRY(m.op("mul", min, scale))));
   zero = TRY(m.op("sub", TRY(m.num(r.low)), zero));
-  return m.op("sub", TRY(cast_to(c, x, DType::f32)), zero);
+  zero = TRY(c.builder.op("clip", {zero}, {{"min", r.low}, {"max", r.high}}));
+  return cast_to(c, zero, dtype);
+}
+
+// Products of bytes, by a core op that takes them; of other integers in f32.
+bool is_byte(DType t) {
+  return t == DType::i8 || t == DType::u8;
+}
+Result<Value*> centred(RuleContext& c, Value* x, Value* zero) {
+  return c.builder.op("sub", {TRY(cast_to(c, x, DType::f32)), TRY(cast_to(c, zero, DType::f32))});
 }
 
 // (x, filter, min x, max x, min filter, max filter) to i32 with its range.
@@ -278,7 +287,7 @@ Values quantized_conv(RuleContext& c) {
   const auto strides = TRY(c.node.attrs.get_ints("strides"));
   if (!w->shape().is_static() || w->shape().rank() != 4 || strides.size() != 4)
     return unsupported("the filter must have four known dimensions");
-  Value* x = TRY(centred(c, c.inputs[0], c.inputs[2], c.inputs[3]));
+  Value* x = c.inputs[0];
   std::vector<int64_t> pads(4, 0);
   if (TRY(c.node.attrs.get_string("padding")) == "SAME")
     for (int i = 0; i < 2; ++i) {
@@ -293,20 +302,33 @@ Values quantized_conv(RuleContext& c) {
       pads[k] = total / 2;
       pads[k + 2] = total - total / 2;
     }
-  Value* y = TRY(b.op("conv", {x, TRY(centred(c, w, c.inputs[4], c.inputs[5]))},
-                      {{"strides", std::vector<int64_t>{strides[1], strides[2]}}, {"pads", pads}}));
+  Value* x_zero = TRY(zero_point(c, x->dtype(), c.inputs[2], c.inputs[3]));
+  Value* w_zero = TRY(zero_point(c, w->dtype(), c.inputs[4], c.inputs[5]));
+  const std::vector<Builder::Attr> attrs{{"strides", std::vector<int64_t>{strides[1], strides[2]}},
+                                         {"pads", pads}};
+  Value* y =
+      is_byte(x->dtype()) && is_byte(w->dtype())
+          ? TRY(b.op("quantized_conv", {x, w, x_zero, w_zero}, attrs))
+          : TRY(b.op("conv", {TRY(centred(c, x, x_zero)), TRY(centred(c, w, w_zero))}, attrs));
   const auto range = TRY(product_range(c, c.inputs[0]->dtype(), c.inputs[2], c.inputs[3],
                                        w->dtype(), c.inputs[4], c.inputs[5]));
   return std::vector<Value*>{TRY(cast_to(c, y, DType::i32)), range[0], range[1]};
 }
 
+Result<Value*> transposed(RuleContext& c, Value* matrix) {
+  return c.builder.op("transpose", {matrix}, {{"perm", std::vector<int64_t>{1, 0}}});
+}
+
 Values quantized_matmul(RuleContext& c) {
   Value *a = c.inputs[0], *w = c.inputs[1];
-  Value* y = TRY(c.builder.op(
-      "matmul",
-      {TRY(centred(c, a, c.inputs[2], c.inputs[3])), TRY(centred(c, w, c.inputs[4], c.inputs[5]))},
-      {{"transpose_a", TRY(c.node.attrs.get_bool("transpose_a", false))},
-       {"transpose_b", TRY(c.node.attrs.get_bool("transpose_b", false))}}));
+  if (TRY(c.node.attrs.get_bool("transpose_a", false))) a = TRY(transposed(c, a));
+  if (TRY(c.node.attrs.get_bool("transpose_b", false))) w = TRY(transposed(c, w));
+  Value* a_zero = TRY(zero_point(c, a->dtype(), c.inputs[2], c.inputs[3]));
+  Value* w_zero = TRY(zero_point(c, w->dtype(), c.inputs[4], c.inputs[5]));
+  Value* y =
+      is_byte(a->dtype()) && is_byte(w->dtype())
+          ? TRY(c.builder.op("quantized_matmul", {a, w, a_zero, w_zero}))
+          : TRY(c.builder.op("matmul", {TRY(centred(c, a, a_zero)), TRY(centred(c, w, w_zero))}));
   const auto range = TRY(
       product_range(c, a->dtype(), c.inputs[2], c.inputs[3], w->dtype(), c.inputs[4], c.inputs[5]));
   return std::vector<Value*>{TRY(cast_to(c, y, DType::i32)), range[0], range[1]};

@@ -1,0 +1,382 @@
+// Products of bytes dealt to threads: weights packed, windows gathered, zero points made up for.
+#include "device/cpu/kernels/int8.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "device/cpu/kernels/slots.h"
+#include "device/cpu/kernels/windows.h"
+
+namespace tenon::cpu {
+namespace {
+
+constexpr int64_t kPanel = 16;
+// Arrays per column are padded to this, the widest tile.
+constexpr int64_t kColumnUnit = 32;
+// Rows are gathered in blocks of a multiple of this, about this many bytes.
+constexpr int64_t kRowUnit = 12;
+constexpr int64_t kGatheredBytes = 96 << 10;
+
+int64_t round_up(int64_t n, int64_t unit) {
+  return ceil_div(n, unit) * unit;
+}
+int64_t volume(const int64_t (&dims)[3]) {
+  return dims[0] * dims[1] * dims[2];
+}
+int64_t k_groups(int64_t k) {
+  return ceil_div(k, 4);
+}
+int64_t columns_of(const Int8Params& p) {
+  return p.out_channels / p.groups;
+}
+int64_t result_bytes(Int8Result result) {
+  return result == Int8Result::kI32 || result == Int8Result::kF32 ? 4 : 1;
+}
+int64_t panel_bytes(const Int8Weights& w) {
+  return round_up(w.columns, kPanel) * k_groups(w.k) * 4;
+}
+int64_t group_bytes(const Int8Weights& w) {
+  return panel_bytes(w) + round_up(w.columns, kPanel) * 4;
+}
+
+// Wraps, as the sums themselves do.
+int32_t wrapped(int64_t v) {
+  return static_cast<int32_t>(static_cast<uint32_t>(static_cast<uint64_t>(v)));
+}
+
+struct Plan {
+  int64_t k = 0, padded_k = 0, columns = 0, pixels = 0;
+  bool in_place = false;  // rows of x are rows of the product
+  int64_t row_block = 0, row_blocks = 0, column_block = 0, column_blocks = 0;
+  int64_t padded_columns = 0;  // of all groups
+  int64_t slot_bytes = 0;
+};
+
+Plan plan_of(const Int8Params& p, int threads) {
+  Plan plan;
+  const int64_t group_in = p.in_channels / p.groups;
+  plan.k = volume(p.kernel) * group_in;
+  plan.padded_k = k_groups(plan.k) * 4;
+  plan.columns = columns_of(p);
+  plan.pixels = p.batch * volume(p.out);
+  plan.in_place = p.groups == 1 && !p.x_signed && volume(p.kernel) == 1 && plan.k % 4 == 0 &&
+                  volume(p.stride) == 1 && volume(p.in) == volume(p.out) && p.pad_begin[0] == 0 &&
+                  p.pad_begin[1] == 0 && p.pad_begin[2] == 0;
+  const int64_t units = std::max<int64_t>(1, ceil_div(plan.pixels, kRowUnit));
+  int64_t most =
+      std::clamp<int64_t>(kGatheredBytes / std::max<int64_t>(plan.padded_k, 1) / kRowUnit, 2, 64);
+  if (threads > 1) most = std::clamp<int64_t>(ceil_div(units, 4 * threads), 1, most);
+  plan.row_block = ceil_div(units, ceil_div(units, most)) * kRowUnit;
+  plan.row_blocks = ceil_div(plan.pixels, plan.row_block);
+  const int64_t column_units = std::max<int64_t>(1, ceil_div(plan.columns, kColumnUnit));
+  int64_t column_blocks = 1;
+  const int64_t wanted = threads == 1 ? 1 : 4 * threads;
+  if (plan.row_blocks > 0 && plan.row_blocks * p.groups < wanted)
+    column_blocks = std::min(column_units, ceil_div(wanted, plan.row_blocks * p.groups));
+  plan.column_block = ceil_div(column_units, column_blocks) * kColumnUnit;
+  plan.column_blocks = ceil_div(plan.columns, plan.column_block);
+  plan.padded_columns = round_up(plan.columns, kColumnUnit) * p.groups;
+  plan.slot_bytes = round_to_lines(plan.row_block * 4) +
+                    (plan.in_place ? 0 : round_to_lines(plan.row_block * plan.padded_k));
+  if (p.is_depthwise()) {
+    plan.padded_columns = round_up(p.out_channels, kColumnUnit);
+    plan.slot_bytes = round_to_lines((volume(p.kernel) + 1) * static_cast<int64_t>(sizeof(void*)));
+  }
+  return plan;
+}
+
+// The vectors of the epilogue, each of padded_columns elements.
+struct Vectors {
+  int32_t* column_add;
+  int32_t* weights_zero;
+  float* scale;
+  float* bias;
+  bool any_zero = false;
+};
+
+int32_t weights_zero_at(const Int8Params& p, int64_t channel) {
+  if (p.weights_zero == nullptr) return p.weights_signed ? 0 : -128;
+  const int64_t i = p.weights_zeros == 1 ? 0 : channel;
+  return p.weights_signed ? static_cast<const int8_t*>(p.weights_zero)[i]
+                          : static_cast<const uint8_t*>(p.weights_zero)[i] - 128;
+}
+
+int32_t shifted_x_zero(const Int8Params& p) {
+  return p.x_zero + (p.x_signed ? 128 : 0);
+}
+
+Vectors prepare(const Int8Params& p, const Plan& plan, const Int8Weights& form, void* scratch) {
+  Vectors v{};
+  const int64_t n = plan.padded_columns;
+  v.column_add = static_cast<int32_t*>(scratch);
+  v.weights_zero = v.column_add + n;
+  v.scale = reinterpret_cast<float*>(v.weights_zero + n);
+  v.bias = v.scale + n;
+  std::memset(scratch, 0, static_cast<size_t>(16 * n));
+  const int64_t x_zero = shifted_x_zero(p);
+  const int64_t padded = n / p.groups;
+  const bool depthwise = p.is_depthwise();
+  for (int64_t g = 0; g < p.groups; ++g) {
+    const auto* sums =
+        depthwise ? nullptr
+                  : reinterpret_cast<const int32_t*>(static_cast<const char*>(p.weights) +
+                                                     g * group_bytes(form) + panel_bytes(form));
+    for (int64_t j = 0; j < plan.columns; ++j) {
+      const int64_t channel = g * plan.columns + j;
+      const int64_t at = depthwise ? channel : g * padded + j;
+      if (!depthwise) {
+        const int64_t zero = weights_zero_at(p, channel);
+        v.weights_zero[at] = static_cast<int32_t>(zero);
+        v.any_zero |= zero != 0;
+        v.column_add[at] = wrapped(plan.k * x_zero * zero - x_zero * sums[j]);
+      }
+      if (p.scale == nullptr) continue;
+      v.scale[at] = p.scale[p.scales == 1 ? 0 : channel] / p.y_scale;
+      v.bias[at] = p.bias == nullptr ? 0.0f : p.bias[channel] / p.y_scale;
+    }
+  }
+  return v;
+}
+
+Int8Epilogue epilogue_of(const Int8Params& p, const Vectors& v, int64_t column) {
+  Int8Epilogue e{v.column_add + column,
+                 v.any_zero ? v.weights_zero + column : nullptr,
+                 v.scale + column,
+                 v.bias + column,
+                 p.low,
+                 p.high,
+                 p.y_zero,
+                 p.result};
+  if (p.result == Int8Result::kU8 || p.result == Int8Result::kI8) {
+    const float least = p.result == Int8Result::kU8 ? 0.0f : -128.0f;
+    const auto zero = static_cast<float>(p.y_zero);
+    e.low = std::max(p.low / p.y_scale, least - zero);
+    e.high = std::max(std::min(p.high / p.y_scale, least + 255.0f - zero), e.low);
+  }
+  return e;
+}
+
+// The coordinates of an output pixel, counted through all images.
+struct Pixel {
+  int64_t n, d, h, w;
+
+  Pixel(const Int8Params& p, int64_t i)
+      : n(i / volume(p.out)),
+        d(i / p.out[2] / p.out[1] % p.out[0]),
+        h(i / p.out[2] % p.out[1]),
+        w(i % p.out[2]) {}
+  void advance(const Int8Params& p) {
+    if (++w < p.out[2]) return;
+    w = 0;
+    if (++h < p.out[1]) return;
+    h = 0;
+    if (++d < p.out[0]) return;
+    d = 0;
+    ++n;
+  }
+};
+
+uint8_t* filled(uint8_t* to, uint8_t fill, int64_t count) {
+  if (count > 0) std::memset(to, fill, static_cast<size_t>(count));
+  return to + count;
+}
+uint8_t* copied(uint8_t* to, const uint8_t* from, int64_t count) {
+  std::memcpy(to, from, static_cast<size_t>(count));
+  return to + count;
+}
+
+// Copies the window of an output pixel as a row of the product.
+void gather(const Int8Params& p, const Plan& plan, int64_t group, const Pixel& pixel, uint8_t fill,
+            uint8_t* row) {
+  const WindowDim depth = window_dim(p, 0), height = window_dim(p, 1), width = window_dim(p, 2);
+  const int64_t run = p.in_channels / p.groups;
+  const auto* x = static_cast<const uint8_t*>(p.x) + group * run;
+  const int64_t first = width.start(pixel.w);
+  const bool interior = first >= 0 && first + (width.kernel - 1) * width.dilation < width.in;
+  const Range taps = interior ? Range{0, width.kernel} : width.taps(pixel.w);
+  const bool dense = width.dilation == 1 && p.groups == 1;
+  uint8_t* to = row;
+  for (int64_t kd = 0; kd < depth.kernel; ++kd)
+    for (int64_t kh = 0; kh < height.kernel; ++kh) {
+      const int64_t id = depth.start(pixel.d) + kd * depth.dilation;
+      const int64_t ih = height.start(pixel.h) + kh * height.dilation;
+      if (id < 0 || id >= depth.in || ih < 0 || ih >= height.in) {
+        to = filled(to, fill, width.kernel * run);
+        continue;
+      }
+      const uint8_t* from =
+          x + ((pixel.n * depth.in + id) * height.in + ih) * width.in * p.in_channels;
+      to = filled(to, fill, taps.begin * run);
+      if (dense)
+        to = copied(to, from + (first + taps.begin) * run, taps.size() * run);
+      else
+        for (int64_t kw = taps.begin; kw < taps.end; ++kw)
+          to = copied(to, from + (first + kw * width.dilation) * p.in_channels, run);
+      to = filled(to, fill, (width.kernel - taps.end) * run);
+    }
+  if (p.x_signed)
+    for (int64_t i = 0; i < plan.k; ++i) row[i] ^= 0x80;
+  filled(row + plan.k, 0, plan.padded_k - plan.k);
+}
+
+void run_gemm(const Int8Params& p, const Plan& plan, const Vectors& vectors, ThreadPool& pool,
+              char* slots, const Int8Table& table) {
+  const Int8Weights form = p.weight_form();
+  const auto fill = static_cast<uint8_t>(p.x_zero);
+  const int64_t blocks = plan.row_blocks * plan.column_blocks;
+  const int64_t size = result_bytes(p.result);
+  parallel_with_slots(pool, p.groups * blocks, [&](int64_t task, int64_t slot) {
+    const int64_t group = task / blocks, block = task % blocks;
+    const int64_t column = block % plan.column_blocks * plan.column_block;
+    const int64_t row = block / plan.column_blocks * plan.row_block;
+    char* const own = slots + slot * plan.slot_bytes;
+    Int8Block b;
+    b.m = std::min(plan.row_block, plan.pixels - row);
+    b.n = std::min(plan.column_block, plan.columns - column);
+    b.groups = plan.padded_k / 4;
+    b.lda = plan.padded_k;
+    if (plan.in_place) {
+      b.a = static_cast<const uint8_t*>(p.x) + row * plan.k;
+    } else {
+      auto* rows = reinterpret_cast<uint8_t*>(own + round_to_lines(plan.row_block * 4));
+      Pixel pixel(p, row);
+      for (int64_t i = 0; i < b.m; ++i, pixel.advance(p))
+        gather(p, plan, group, pixel, fill, rows + i * plan.padded_k);
+      b.a = rows;
+    }
+    if (vectors.any_zero) {
+      auto* sums = reinterpret_cast<int32_t*>(own);
+      for (int64_t i = 0; i < b.m; ++i) {
+        uint32_t sum = 0;
+        for (int64_t k = 0; k < plan.k; ++k) sum += b.a[i * b.lda + k];
+        sums[i] = static_cast<int32_t>(sum);
+      }
+      b.row_sums = sums;
+    }
+    b.b = static_cast<const int8_t*>(p.weights) + group * group_bytes(form) +
+          column / kPanel * kPanel * plan.padded_k;
+    b.epilogue = epilogue_of(p, vectors, group * (plan.padded_columns / p.groups) + column);
+    b.y_row_bytes = p.out_channels * size;
+    b.y = static_cast<char*>(p.y) + row * b.y_row_bytes + (group * plan.columns + column) * size;
+    table.gemm_block(b);
+  });
+}
+
+void run_depthwise(const Int8Params& p, const Plan& plan, const Vectors& vectors, ThreadPool& pool,
+                   char* scratch, const Int8Table& table) {
+  const int16_t* filter = p.pairs;
+  if (filter == nullptr) {
+    pack_int8_pairs(p, reinterpret_cast<int16_t*>(scratch));
+    filter = reinterpret_cast<const int16_t*>(scratch);
+    scratch += round_to_lines(int8_pairs_bytes(p));
+  }
+  std::memset(scratch, static_cast<uint8_t>(p.x_zero), static_cast<size_t>(p.in_channels));
+  const auto* const outside = reinterpret_cast<const uint8_t*>(scratch);
+  char* const slots = scratch + round_to_lines(p.in_channels);
+  const WindowDim depth = window_dim(p, 0), height = window_dim(p, 1), width = window_dim(p, 2);
+  const int64_t taps = volume(p.kernel), size = result_bytes(p.result) * p.out_channels;
+  parallel_with_slots(pool, p.batch * p.out[0] * p.out[1], [&](int64_t task, int64_t slot) {
+    auto** const x = reinterpret_cast<const uint8_t**>(slots + slot * plan.slot_bytes);
+    const int64_t oh = task % height.out, od = task / height.out % depth.out;
+    const int64_t n = task / height.out / depth.out;
+    Int8DepthwisePixel pixel;
+    pixel.channels = p.out_channels;
+    pixel.pairs = ceil_div(taps, 2);
+    pixel.x = x;
+    pixel.flip = p.x_signed ? 0x80 : 0;
+    pixel.x_zero = static_cast<int16_t>(shifted_x_zero(p));
+    pixel.filter = filter;
+    pixel.epilogue = epilogue_of(p, vectors, 0);
+    x[taps] = outside;  // the partner of an odd last tap, whose weights are 0
+    for (int64_t ow = 0; ow < width.out; ++ow) {
+      int64_t tap = 0;
+      for (int64_t kd = 0; kd < depth.kernel; ++kd)
+        for (int64_t kh = 0; kh < height.kernel; ++kh) {
+          const int64_t id = depth.start(od) + kd * depth.dilation;
+          const int64_t ih = height.start(oh) + kh * height.dilation;
+          const bool inside = id >= 0 && id < depth.in && ih >= 0 && ih < height.in;
+          const int64_t row = ((n * depth.in + id) * height.in + ih) * width.in;
+          for (int64_t kw = 0; kw < width.kernel; ++kw, ++tap) {
+            const int64_t iw = width.start(ow) + kw * width.dilation;
+            x[tap] = inside && iw >= 0 && iw < width.in
+                         ? static_cast<const uint8_t*>(p.x) + (row + iw) * p.in_channels
+                         : outside;
+          }
+        }
+      pixel.y = static_cast<char*>(p.y) + (task * width.out + ow) * size;
+      table.depthwise_pixel(pixel);
+    }
+  });
+}
+
+}  // namespace
+
+Int8Weights Int8Params::weight_form() const {
+  return {volume(kernel) * (in_channels / groups), columns_of(*this), groups, weights_signed};
+}
+
+int64_t packed_int8_bytes(const Int8Weights& w) {
+  return w.groups * group_bytes(w);
+}
+
+void pack_int8(const Int8Weights& w, const void* weights, void* packed) {
+  const auto* const src = static_cast<const uint8_t*>(weights);
+  const uint8_t flip = w.is_signed ? 0 : 0x80;
+  std::memset(packed, 0, static_cast<size_t>(packed_int8_bytes(w)));
+  for (int64_t g = 0; g < w.groups; ++g) {
+    auto* const to = static_cast<int8_t*>(packed) + g * group_bytes(w);
+    auto* const sums = reinterpret_cast<int32_t*>(to + panel_bytes(w));
+    for (int64_t k = 0; k < w.k; ++k) {
+      const uint8_t* row = src + k * w.groups * w.columns + g * w.columns;
+      for (int64_t j = 0; j < w.columns; ++j) {
+        const auto v = static_cast<int8_t>(row[j] ^ flip);
+        to[j / kPanel * k_groups(w.k) * 64 + k / 4 * 64 + j % kPanel * 4 + k % 4] = v;
+        sums[j] += v;
+      }
+    }
+  }
+}
+
+void pack_int8_pairs(const Int8Params& p, int16_t* out) {
+  const int64_t taps = volume(p.kernel), channels = p.out_channels;
+  for (int64_t block = 0; block < channels; block += 16)
+    for (int64_t t = 0; t < taps; t += 2)
+      for (int half = 0; half < 2; ++half)
+        for (int i = 0; i < 8; ++i)
+          for (int64_t u = t; u < t + 2; ++u) {
+            const int64_t c = block + half * 4 + i % 4 + i / 4 * 8;
+            int32_t w = 0;
+            if (c < channels && u < taps) {
+              const int64_t at = u * channels + c;
+              w = p.weights_signed ? static_cast<const int8_t*>(p.weights)[at]
+                                   : static_cast<const uint8_t*>(p.weights)[at] - 128;
+              w -= weights_zero_at(p, c);
+            }
+            *out++ = static_cast<int16_t>(w);
+          }
+}
+
+int64_t int8_pairs_bytes(const Int8Params& p) {
+  return round_up(p.out_channels, 16) * ceil_div(volume(p.kernel), 2) * 4;
+}
+
+int64_t int8_scratch_bytes(const Int8Params& p, int threads) {
+  const Plan plan = plan_of(p, threads);
+  int64_t bytes = round_to_lines(16 * plan.padded_columns) + threads * plan.slot_bytes;
+  if (p.is_depthwise())
+    bytes += round_to_lines(int8_pairs_bytes(p)) + round_to_lines(p.in_channels);
+  return bytes;
+}
+
+void int8_product(const Int8Params& p, ThreadPool& pool, void* scratch, const Int8Table& table) {
+  const Plan plan = plan_of(p, pool.threads());
+  if (plan.pixels <= 0 || p.out_channels <= 0) return;
+  const Vectors vectors = prepare(p, plan, p.weight_form(), scratch);
+  char* const rest = static_cast<char*>(scratch) + round_to_lines(16 * plan.padded_columns);
+  if (p.is_depthwise())
+    run_depthwise(p, plan, vectors, pool, rest, table);
+  else
+    run_gemm(p, plan, vectors, pool, rest, table);
+}
+
+}  // namespace tenon::cpu

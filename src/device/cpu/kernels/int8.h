@@ -1,0 +1,135 @@
+// Convolutions and matrix products of 8-bit integers with exact i32 sums, and what becomes of the
+// sums: themselves, real numbers, or 8-bit integers again. See gemm.h for the rules on pointers and
+// scratch.
+//
+// The instructions multiply u8 by i8, so x of i8 is taken as x + 128 and weights of u8 as w - 128,
+// zero points alike. Zero points are not subtracted from the operands; with sums over k
+//   sum (x - zx)(w - zw) = sum x w - zx * sum w - zw * sum x + k * zx * zw
+// where the sums of w are packed with the weights and those of x are only made when zw is not 0.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/thread_pool.h"
+
+namespace tenon::cpu {
+
+enum class Int8Result : uint8_t { kI32, kF32, kU8, kI8 };
+
+// What is done to the sums, per column. Arrays are padded to whole tiles.
+struct Int8Epilogue {
+  const int32_t* column_add = nullptr;
+  const int32_t* weights_zero = nullptr;  // null: all 0
+  const float* scale = nullptr;           // of all but kI32: clip(sum * scale + bias, low, high)
+  const float* bias = nullptr;
+  float low = 0;
+  float high = 0;
+  int32_t zero = 0;  // of kU8 and kI8, whose range low and high respect
+  Int8Result result = Int8Result::kI32;
+};
+
+// y[m, n] from rows of bytes a[m, 4 * groups] and panels [ceil(n / 16)][groups][16][4].
+struct Int8Block {
+  int64_t m = 0;
+  int64_t n = 0;
+  int64_t groups = 0;
+  const uint8_t* a = nullptr;
+  int64_t lda = 0;
+  const int8_t* b = nullptr;
+  const int32_t* row_sums = nullptr;  // of a; only read with weights_zero
+  Int8Epilogue epilogue;
+  char* y = nullptr;
+  int64_t y_row_bytes = 0;
+};
+
+// One pixel of a depthwise convolution: x[2 * pairs] points to the taps' channels, filter is
+// [ceil(channels / 16)][pairs][2][8][2] with zero points already taken off.
+struct Int8DepthwisePixel {
+  int64_t channels = 0;
+  int64_t pairs = 0;
+  const uint8_t* const* x = nullptr;
+  uint8_t flip = 0;  // 0x80 where x is signed
+  int16_t x_zero = 0;
+  const int16_t* filter = nullptr;
+  Int8Epilogue epilogue;
+  char* y = nullptr;
+};
+
+// The inner loops of one instruction set.
+struct Int8Table {
+  const char* name = "";  // "avx2", "avx_vnni", "avx512", "avx512_vnni"
+  int tile_rows = 0;
+  int tile_columns = 0;
+  int macs_per_instruction = 0;
+  void (*gemm_block)(const Int8Block& block) = nullptr;
+  void (*depthwise_pixel)(const Int8DepthwisePixel& pixel) = nullptr;
+};
+
+// The best one for this processor, and all that it can run. AMX would be one more of them: its
+// tiles hold 16 rows of 64 bytes, so a panel of 16 columns by 4 is a row of a B tile as it is
+// packed here; the block would configure tiles for (16 rows, 64 bytes of k, 16 columns), multiply
+// with tdpbusd and run the epilogue on stored tiles.
+const Int8Table& int8_kernels();
+std::span<const Int8Table* const> supported_int8_tables();
+
+// The packed form of weights [k, columns], per group of `groups`; `columns` are of one group. Group
+// g has the columns g * columns on. Rows are `stride` bytes apart.
+struct Int8Weights {
+  int64_t k = 0;
+  int64_t columns = 0;
+  int64_t groups = 1;
+  bool is_signed = true;
+};
+int64_t packed_int8_bytes(const Int8Weights& w);
+void pack_int8(const Int8Weights& w, const void* weights, void* packed);
+
+// Sizes and parameters of a product. Dims as in ConvParams; a matrix product of m rows has in[2] =
+// out[2] = m and kernels of 1.
+struct Int8Params {
+  int64_t batch = 1;
+  int64_t in[3] = {1, 1, 1};
+  int64_t out[3] = {1, 1, 1};
+  int64_t kernel[3] = {1, 1, 1};
+  int64_t stride[3] = {1, 1, 1};
+  int64_t dilation[3] = {1, 1, 1};
+  int64_t pad_begin[3] = {0, 0, 0};
+  int64_t in_channels = 0;
+  int64_t out_channels = 0;
+  int64_t groups = 1;
+  bool x_signed = false;
+  bool weights_signed = true;
+  Int8Result result = Int8Result::kI32;
+  float low = 0;  // of the real result
+  float high = 0;
+
+  const void* x = nullptr;
+  int32_t x_zero = 0;
+  const void* weights = nullptr;       // packed; of depthwise raw [taps, channels]
+  const int16_t* pairs = nullptr;      // of depthwise: its weights prepared, or null
+  const void* weights_zero = nullptr;  // i8 or u8 as the weights: one, or one per channel
+  int64_t weights_zeros = 0;
+  const float* scale = nullptr;  // one, or one per channel
+  int64_t scales = 0;
+  const float* bias = nullptr;  // one per channel
+  float y_scale = 1;
+  int32_t y_zero = 0;
+  void* y = nullptr;
+
+  Int8Weights weight_form() const;
+  bool is_depthwise() const {
+    return groups > 1 && groups == in_channels && groups == out_channels;
+  }
+};
+
+// The filter of a depthwise convolution, raw in p.weights, as Int8DepthwisePixel wants it, zero
+// points taken off. Without it (p.pairs) int8_product makes it each time.
+int64_t int8_pairs_bytes(const Int8Params& p);
+void pack_int8_pairs(const Int8Params& p, int16_t* out);
+
+int64_t int8_scratch_bytes(const Int8Params& p, int threads);
+void int8_product(const Int8Params& p, ThreadPool& pool, void* scratch,
+                  const Int8Table& table = int8_kernels());
+
+}  // namespace tenon::cpu

@@ -1,0 +1,210 @@
+// Products of bytes on every instruction set against sums written out in 64 bits.
+#include "device/cpu/kernels/int8.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "device/cpu/kernels/test_support.h"
+
+namespace tenon::cpu {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+struct Case {
+  Int8Params p;
+  bool extremes = false;  // only the lowest and highest bytes
+};
+
+std::vector<uint8_t> random_bytes(int64_t n, bool extremes) {
+  std::vector<uint8_t> bytes(static_cast<size_t>(n));
+  for (uint8_t& b : bytes) {
+    const auto r = test_random()();
+    constexpr uint8_t kExtremes[] = {0, 255, 127, 128};
+    b = extremes ? kExtremes[r % 4] : static_cast<uint8_t>(r);
+  }
+  return bytes;
+}
+
+int64_t volume(const int64_t (&d)[3]) {
+  return d[0] * d[1] * d[2];
+}
+int64_t value(uint8_t byte, bool is_signed) {
+  return is_signed ? static_cast<int8_t>(byte) : byte;
+}
+
+// The sums [pixels, out_channels], zero points taken off.
+std::vector<int64_t> reference(const Int8Params& p, const std::vector<uint8_t>& x,
+                               const std::vector<uint8_t>& w, const std::vector<uint8_t>& zeros) {
+  const int64_t in = p.in_channels / p.groups, out = p.out_channels / p.groups;
+  std::vector<int64_t> sums;
+  for (int64_t pixel = 0; pixel < p.batch * volume(p.out); ++pixel) {
+    const int64_t o[3] = {pixel / p.out[2] / p.out[1] % p.out[0], pixel / p.out[2] % p.out[1],
+                          pixel % p.out[2]};
+    const int64_t n = pixel / volume(p.out);
+    for (int64_t c = 0; c < p.out_channels; ++c) {
+      int64_t sum = 0;
+      for (int64_t tap = 0; tap < volume(p.kernel); ++tap) {
+        const int64_t t[3] = {tap / p.kernel[2] / p.kernel[1], tap / p.kernel[2] % p.kernel[1],
+                              tap % p.kernel[2]};
+        int64_t at = n;
+        bool inside = true;
+        for (int d = 0; d < 3; ++d) {
+          const int64_t i = o[d] * p.stride[d] - p.pad_begin[d] + t[d] * p.dilation[d];
+          inside &= i >= 0 && i < p.in[d];
+          at = at * p.in[d] + i;
+        }
+        if (!inside) continue;
+        for (int64_t i = 0; i < in; ++i) {
+          const auto xi = static_cast<size_t>(at * p.in_channels + c / out * in + i);
+          const auto wi = static_cast<size_t>((tap * in + i) * p.out_channels + c);
+          const uint8_t zero =
+              zeros.empty() ? 0 : zeros[zeros.size() == 1 ? 0 : static_cast<size_t>(c)];
+          sum += (value(x[xi], p.x_signed) - p.x_zero) *
+                 (value(w[wi], p.weights_signed) - value(zero, p.weights_signed));
+        }
+      }
+      sums.push_back(sum);
+    }
+  }
+  return sums;
+}
+
+void check(Int8Params p, bool extremes, size_t zero_count) {
+  const int64_t pixels = p.batch * volume(p.out), n = pixels * p.out_channels;
+  const auto x = random_bytes(p.batch * volume(p.in) * p.in_channels, extremes);
+  const auto w =
+      random_bytes(volume(p.kernel) * p.in_channels / p.groups * p.out_channels, extremes);
+  auto zeros = random_bytes(static_cast<int64_t>(zero_count), extremes);
+  if (zeros.empty()) zeros = {0};
+  const uint8_t x_zero = random_bytes(1, extremes)[0];
+  p.x_zero = static_cast<int32_t>(value(x_zero, p.x_signed));
+  const auto sums = reference(p, x, w, zeros);
+  p.weights_zero = zeros.data();
+  p.weights_zeros = static_cast<int64_t>(zeros.size());
+  p.x = x.data();
+
+  const auto scale = random_floats(p.out_channels, 0.001f, 0.01f);
+  const auto bias = random_floats(p.out_channels, -30, 30);
+  const Int8Weights form = p.weight_form();
+  std::vector<uint8_t> packed(static_cast<size_t>(packed_int8_bytes(form)));
+  pack_int8(form, w.data(), packed.data());
+  p.weights = p.is_depthwise() ? static_cast<const void*>(w.data()) : packed.data();
+
+  for (const Int8Result result :
+       {Int8Result::kI32, Int8Result::kF32, Int8Result::kU8, Int8Result::kI8})
+    for (const int threads : {1, 3})
+      for (const Int8Table* table : supported_int8_tables()) {
+        p.result = result;
+        const bool real = result != Int8Result::kI32, byte = real && result != Int8Result::kF32;
+        p.low = result == Int8Result::kU8 ? -kInfinity : -20;
+        p.high = result == Int8Result::kU8 ? kInfinity : 25;
+        p.scale = real ? scale.data() : nullptr;
+        p.scales = p.out_channels;
+        p.bias = real ? bias.data() : nullptr;
+        p.y_scale = byte ? 0.25f : 1;
+        p.y_zero = result == Int8Result::kU8 ? 113 : byte ? -7 : 0;
+        const int64_t bytes = byte ? n : 4 * n;
+        std::vector<uint8_t> y(static_cast<size_t>(bytes + 64), 0xa5);
+        p.y = y.data();
+        ThreadPool pool(threads);
+        Scratch scratch(int8_scratch_bytes(p, threads));
+        int8_product(p, pool, scratch.get(), *table);
+        for (size_t i = 0; i < 64; ++i)
+          ASSERT_EQ(y[static_cast<size_t>(bytes) + i], 0xa5) << table->name << " past the end";
+        for (int64_t i = 0; i < n; ++i) {
+          const auto u = static_cast<size_t>(i), c = static_cast<size_t>(i % p.out_channels);
+          if (!real) {
+            ASSERT_EQ(reinterpret_cast<const int32_t*>(y.data())[i], sums[u])
+                << table->name << " element " << i;
+            continue;
+          }
+          const double v =
+              std::clamp<double>(static_cast<double>(sums[u]) * static_cast<double>(scale[c]) +
+                                     static_cast<double>(bias[c]),
+                                 static_cast<double>(p.low), static_cast<double>(p.high));
+          if (!byte) {
+            ASSERT_NEAR(static_cast<double>(reinterpret_cast<const float*>(y.data())[i]), v, 1e-3)
+                << table->name;
+            continue;
+          }
+          const double q = std::clamp(v / 0.25 + p.y_zero, result == Int8Result::kU8 ? 0.0 : -128.0,
+                                      result == Int8Result::kU8 ? 255.0 : 127.0);
+          ASSERT_NEAR(static_cast<double>(value(y[u], result == Int8Result::kI8)), q, 0.501)
+              << table->name;
+        }
+      }
+}
+
+void check_signs(Int8Params p) {
+  for (int signs = 0; signs < 4; ++signs)
+    for (const bool extremes : {false, true})
+      for (const size_t zeros : {size_t{0}, size_t{1}, static_cast<size_t>(p.out_channels)}) {
+        p.x_signed = (signs & 1) != 0;
+        p.weights_signed = (signs & 2) != 0;
+        ASSERT_NO_FATAL_FAILURE(check(p, extremes, zeros))
+            << "signs " << signs << " extremes " << extremes << " zeros " << zeros;
+      }
+}
+
+Int8Params matrix(int64_t m, int64_t k, int64_t n) {
+  Int8Params p;
+  p.in[2] = p.out[2] = m;
+  p.in_channels = k;
+  p.out_channels = n;
+  return p;
+}
+
+Int8Params window(int64_t size, int64_t kernel, int64_t stride, int64_t in, int64_t out,
+                  int64_t groups = 1) {
+  Int8Params p;
+  p.batch = 2;
+  for (const int d : {1, 2}) {
+    p.in[d] = size + d;
+    p.kernel[d] = kernel;
+    p.stride[d] = stride;
+    p.pad_begin[d] = kernel / 2;
+    p.out[d] = (p.in[d] + 2 * (kernel / 2) - kernel) / stride + 1;
+  }
+  p.in_channels = in;
+  p.out_channels = out;
+  p.groups = groups;
+  return p;
+}
+
+TEST(Int8, MatrixProducts) {
+  for (const int64_t m : {1, 5, 12, 31})
+    for (const int64_t k : {1, 4, 7, 64})
+      for (const int64_t n : {1, 8, 15, 16, 17, 32, 75})
+        ASSERT_NO_FATAL_FAILURE(check(matrix(m, k, n), true, static_cast<size_t>(n)));
+  check_signs(matrix(13, 1028, 33));
+  check_signs(matrix(50, 66, 96));
+}
+
+TEST(Int8, Convolutions) {
+  check_signs(window(7, 3, 1, 3, 20));
+  check_signs(window(7, 3, 2, 16, 33));
+  check_signs(window(9, 1, 2, 8, 16));
+  check_signs(window(6, 3, 1, 8, 12, 2));
+  Int8Params dilated = window(9, 3, 1, 5, 7);
+  dilated.dilation[1] = dilated.dilation[2] = 2;
+  check_signs(dilated);
+}
+
+TEST(Int8, Depthwise) {
+  for (const int64_t channels : {2, 16, 21, 64}) {
+    check_signs(window(7, 3, 1, channels, channels, channels));
+    check_signs(window(8, 5, 2, channels, channels, channels));
+  }
+}
+
+TEST(Int8, NothingToDo) {
+  check(matrix(0, 4, 4), false, 1);
+  check(matrix(3, 0, 4), false, 1);
+}
+
+}  // namespace
+}  // namespace tenon::cpu

@@ -1,0 +1,325 @@
+// The inner loops of products of bytes, compiled once per instruction set: TENON_INT8 is the
+// namespace. No standard library templates here, see isa/isa.h.
+#include <immintrin.h>
+
+#include "device/cpu/kernels/int8.h"
+
+#define TENON_INLINE inline __attribute__((always_inline))
+
+namespace tenon::cpu::TENON_INT8 {
+namespace {
+
+#if defined(__AVX512BW__)
+using Ints = __m512i;
+using Floats = __m512;
+constexpr int kLanes = 16;
+#else
+using Ints = __m256i;
+using Floats = __m256;
+constexpr int kLanes = 8;
+#endif
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+constexpr bool kVnni = true;
+#else
+constexpr bool kVnni = false;
+#endif
+constexpr int kVectors = 2;
+constexpr int kColumns = kVectors * kLanes;
+// Without VNNI both operands are widened, which takes four registers for B and two for A.
+constexpr int kRows = kLanes == 16 ? (kVnni ? 12 : 8) : (kVnni ? 6 : 4);
+constexpr int64_t kGroupBytes = 64;
+
+#if defined(__AVX512BW__)
+TENON_INLINE Ints load(const void* p) {
+  return _mm512_loadu_si512(p);
+}
+TENON_INLINE Ints splat(int32_t v) {
+  return _mm512_set1_epi32(v);
+}
+TENON_INLINE Ints add(Ints a, Ints b) {
+  return _mm512_add_epi32(a, b);
+}
+TENON_INLINE Ints sub(Ints a, Ints b) {
+  return _mm512_sub_epi32(a, b);
+}
+TENON_INLINE Ints mul(Ints a, Ints b) {
+  return _mm512_mullo_epi32(a, b);
+}
+TENON_INLINE Ints madd(Ints a, Ints b) {
+  return _mm512_madd_epi16(a, b);
+}
+TENON_INLINE Ints even_signed(Ints v) {
+  return _mm512_srai_epi16(_mm512_slli_epi16(v, 8), 8);
+}
+TENON_INLINE Ints odd_signed(Ints v) {
+  return _mm512_srai_epi16(v, 8);
+}
+TENON_INLINE Ints even_unsigned(Ints v) {
+  return _mm512_and_si512(v, _mm512_set1_epi16(0xff));
+}
+TENON_INLINE Ints odd_unsigned(Ints v) {
+  return _mm512_srli_epi16(v, 8);
+}
+TENON_INLINE Floats to_real(Ints v) {
+  return _mm512_cvtepi32_ps(v);
+}
+TENON_INLINE Ints to_int(Floats v) {
+  return _mm512_cvtps_epi32(v);
+}
+TENON_INLINE Floats load_real(const float* p) {
+  return _mm512_loadu_ps(p);
+}
+TENON_INLINE Floats splat_real(float v) {
+  return _mm512_set1_ps(v);
+}
+TENON_INLINE Floats fma(Floats a, Floats b, Floats c) {
+  return _mm512_fmadd_ps(a, b, c);
+}
+TENON_INLINE Floats clip(Floats v, Floats low, Floats high) {
+  return _mm512_min_ps(_mm512_max_ps(v, low), high);
+}
+TENON_INLINE void store_part(char* y, Ints v, int lanes) {
+  _mm512_mask_storeu_epi32(y, static_cast<__mmask16>((1u << lanes) - 1), v);
+}
+TENON_INLINE Ints bits(Floats v) {
+  return _mm512_castps_si512(v);
+}
+TENON_INLINE void store_bytes(char* y, Ints v, int lanes) {
+  const __m128i bytes = _mm512_cvtepi32_epi8(v);
+  if (lanes == kLanes)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(y), bytes);
+  else
+    _mm_mask_storeu_epi8(y, static_cast<__mmask16>((1u << lanes) - 1), bytes);
+}
+#else
+TENON_INLINE Ints load(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+TENON_INLINE Ints splat(int32_t v) {
+  return _mm256_set1_epi32(v);
+}
+TENON_INLINE Ints add(Ints a, Ints b) {
+  return _mm256_add_epi32(a, b);
+}
+TENON_INLINE Ints sub(Ints a, Ints b) {
+  return _mm256_sub_epi32(a, b);
+}
+TENON_INLINE Ints mul(Ints a, Ints b) {
+  return _mm256_mullo_epi32(a, b);
+}
+TENON_INLINE Ints madd(Ints a, Ints b) {
+  return _mm256_madd_epi16(a, b);
+}
+TENON_INLINE Ints even_signed(Ints v) {
+  return _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8);
+}
+TENON_INLINE Ints odd_signed(Ints v) {
+  return _mm256_srai_epi16(v, 8);
+}
+TENON_INLINE Ints even_unsigned(Ints v) {
+  return _mm256_and_si256(v, _mm256_set1_epi16(0xff));
+}
+TENON_INLINE Ints odd_unsigned(Ints v) {
+  return _mm256_srli_epi16(v, 8);
+}
+TENON_INLINE Floats to_real(Ints v) {
+  return _mm256_cvtepi32_ps(v);
+}
+TENON_INLINE Ints to_int(Floats v) {
+  return _mm256_cvtps_epi32(v);
+}
+TENON_INLINE Floats load_real(const float* p) {
+  return _mm256_loadu_ps(p);
+}
+TENON_INLINE Floats splat_real(float v) {
+  return _mm256_set1_ps(v);
+}
+TENON_INLINE Floats fma(Floats a, Floats b, Floats c) {
+  return _mm256_fmadd_ps(a, b, c);
+}
+TENON_INLINE Floats clip(Floats v, Floats low, Floats high) {
+  return _mm256_min_ps(_mm256_max_ps(v, low), high);
+}
+TENON_INLINE void store_part(char* y, Ints v, int lanes) {
+  if (lanes == kLanes) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), v);
+    return;
+  }
+  alignas(32) char lanes_of_v[32];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(lanes_of_v), v);
+  __builtin_memcpy(y, lanes_of_v, static_cast<size_t>(4 * lanes));
+}
+TENON_INLINE Ints bits(Floats v) {
+  return _mm256_castps_si256(v);
+}
+TENON_INLINE void store_bytes(char* y, Ints v, int lanes) {
+  const Ints low =
+      _mm256_shuffle_epi8(v, _mm256_set_epi32(-1, -1, -1, 0x0c080400, -1, -1, -1, 0x0c080400));
+  const __m128i bytes =
+      _mm_unpacklo_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+  if (lanes == kLanes) {
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(y), bytes);
+    return;
+  }
+  char all[8];
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(all), bytes);
+  __builtin_memcpy(y, all, static_cast<size_t>(lanes));
+}
+#endif
+
+// Assembly, because GCC copies the accumulator around its own built-in and spills.
+TENON_INLINE void dot([[maybe_unused]] Ints& sum, [[maybe_unused]] Ints a,
+                      [[maybe_unused]] Ints b) {
+#if defined(__AVX512VNNI__)
+  __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+#elif defined(__AVXVNNI__)
+  __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+#endif
+}
+
+TENON_INLINE int32_t four_bytes(const uint8_t* p) {
+  int32_t v;
+  __builtin_memcpy(&v, p, 4);
+  return v;
+}
+
+// Finishes a vector of sums: columns [column, column + lanes) of a row.
+TENON_INLINE void finish(const Int8Epilogue& e, Ints sum, int64_t column, int32_t row_sum,
+                         char* row, int lanes) {
+  sum = add(sum, load(e.column_add + column));
+  if (e.weights_zero != nullptr) sum = sub(sum, mul(splat(row_sum), load(e.weights_zero + column)));
+  if (e.result == Int8Result::kI32) {
+    store_part(row + 4 * column, sum, lanes);
+    return;
+  }
+  const Floats real =
+      clip(fma(to_real(sum), load_real(e.scale + column), load_real(e.bias + column)),
+           splat_real(e.low), splat_real(e.high));
+  if (e.result == Int8Result::kF32)
+    store_part(row + 4 * column, bits(real), lanes);
+  else
+    store_bytes(row + column, add(to_int(real), splat(e.zero)), lanes);
+}
+
+template <int kM, int kN>
+TENON_INLINE void step(const uint8_t* const (&a)[kM], int64_t k, const int8_t* b, int64_t second,
+                       Ints (&sums)[kM][kN]) {
+  Ints v[kN];
+  v[0] = load(b);
+  if constexpr (kN == 2) v[1] = load(b + second);
+  if constexpr (kVnni) {
+#pragma GCC unroll 16
+    for (int r = 0; r < kM; ++r) {
+      const Ints x = splat(four_bytes(a[r] + k));
+#pragma GCC unroll 2
+      for (int j = 0; j < kN; ++j) dot(sums[r][j], x, v[j]);
+    }
+  } else {
+    Ints even[kN], odd[kN];
+#pragma GCC unroll 2
+    for (int j = 0; j < kN; ++j) even[j] = even_signed(v[j]), odd[j] = odd_signed(v[j]);
+#pragma GCC unroll 16
+    for (int r = 0; r < kM; ++r) {
+      const Ints x = splat(four_bytes(a[r] + k));
+      const Ints x_even = even_unsigned(x), x_odd = odd_unsigned(x);
+#pragma GCC unroll 2
+      for (int j = 0; j < kN; ++j)
+        sums[r][j] = add(sums[r][j], add(madd(x_even, even[j]), madd(x_odd, odd[j])));
+    }
+  }
+}
+
+template <int kM, int kN>
+void run_tile(const Int8Block& block, int64_t row, int64_t column, int columns) {
+  const uint8_t* a[kM];
+#pragma GCC unroll 16
+  for (int r = 0; r < kM; ++r) a[r] = block.a + (row + r) * block.lda;
+  Ints sums[kM][kN];
+#pragma GCC unroll 32
+  for (int i = 0; i < kM * kN; ++i) sums[i / kN][i % kN] = splat(0);
+  const int64_t panel_bytes = block.groups * kGroupBytes;
+  const int8_t* b = block.b + column / 16 * panel_bytes;
+  const int64_t second = kLanes == 16 ? panel_bytes : 32;
+  for (int64_t k = 0; k < 4 * block.groups; k += 4, b += kGroupBytes)
+    step<kM, kN>(a, k, b, second, sums);
+#pragma GCC unroll 16
+  for (int r = 0; r < kM; ++r) {
+    char* y = block.y + (row + r) * block.y_row_bytes;
+    const int32_t row_sum = block.row_sums != nullptr ? block.row_sums[row + r] : 0;
+#pragma GCC unroll 2
+    for (int j = 0; j < kN; ++j) {
+      const int left = columns - j * kLanes;
+      finish(block.epilogue, sums[r][j], column + j * kLanes, row_sum, y,
+             left < kLanes ? left : kLanes);
+    }
+  }
+}
+
+using TileFunction = void (*)(const Int8Block&, int64_t, int64_t, int);
+template <int kN>
+constexpr TileFunction kTileFunctions[] = {
+    run_tile<1, kN>, run_tile<2, kN>,  run_tile<3, kN>,  run_tile<4, kN>,
+    run_tile<5, kN>, run_tile<6, kN>,  run_tile<7, kN>,  run_tile<8, kN>,
+    run_tile<9, kN>, run_tile<10, kN>, run_tile<11, kN>, run_tile<12, kN>,
+};
+static_assert(kRows <= sizeof(kTileFunctions<1>) / sizeof(TileFunction));
+
+void gemm_block(const Int8Block& block) {
+  for (int64_t column = 0; column < block.n; column += kColumns) {
+    const int columns = static_cast<int>(block.n - column < kColumns ? block.n - column : kColumns);
+    const TileFunction* functions = columns > kLanes ? kTileFunctions<2> : kTileFunctions<1>;
+    for (int64_t row = 0; row < block.m; row += kRows) {
+      const int64_t rows = block.m - row < kRows ? block.m - row : kRows;
+      functions[rows - 1](block, row, column, columns);
+    }
+  }
+}
+
+TENON_INLINE __m256i widened(const uint8_t* x, __m128i flip, __m256i zero, int channels) {
+  __m128i bytes;
+  if (channels == 16) {
+    bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x));
+  } else {
+    alignas(16) uint8_t part[16] = {};
+    __builtin_memcpy(part, x, static_cast<size_t>(channels));
+    bytes = _mm_load_si128(reinterpret_cast<const __m128i*>(part));
+  }
+  return _mm256_sub_epi16(_mm256_cvtepu8_epi16(_mm_xor_si128(bytes, flip)), zero);
+}
+
+// Two taps at a time: products of 9-bit numbers, added in pairs, are exact in i32.
+void depthwise_pixel(const Int8DepthwisePixel& p) {
+  const __m128i flip = _mm_set1_epi8(static_cast<char>(p.flip));
+  const __m256i zero = _mm256_set1_epi16(p.x_zero);
+  const int16_t* filter = p.filter;
+  for (int64_t c = 0; c < p.channels; c += 16) {
+    const int channels = static_cast<int>(p.channels - c < 16 ? p.channels - c : 16);
+    __m256i low = _mm256_setzero_si256(), high = low;
+    for (int64_t t = 0; t < p.pairs; ++t, filter += 32) {
+      const __m256i x = widened(p.x[2 * t] + c, flip, zero, channels);
+      const __m256i y = widened(p.x[2 * t + 1] + c, flip, zero, channels);
+      const auto* w = reinterpret_cast<const __m256i*>(filter);
+      low = _mm256_add_epi32(low,
+                             _mm256_madd_epi16(_mm256_unpacklo_epi16(x, y), _mm256_loadu_si256(w)));
+      high = _mm256_add_epi32(
+          high, _mm256_madd_epi16(_mm256_unpackhi_epi16(x, y), _mm256_loadu_si256(w + 1)));
+    }
+    alignas(64) int32_t sums[16];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(sums), _mm256_permute2x128_si256(low, high, 32));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(sums + 8),
+                       _mm256_permute2x128_si256(low, high, 49));
+    for (int i = 0; i < channels; i += kLanes)
+      finish(p.epilogue, load(sums + i), c + i, 0, p.y,
+             channels - i < kLanes ? channels - i : kLanes);
+  }
+}
+
+}  // namespace
+
+const Int8Table& int8_table() {
+  static constexpr Int8Table table{TENON_INT8_NAME,          kRows,      kColumns,
+                                   (kVnni ? 4 : 2) * kLanes, gemm_block, depthwise_pixel};
+  return table;
+}
+
+}  // namespace tenon::cpu::TENON_INT8

@@ -1,0 +1,221 @@
+// quantized_conv and quantized_matmul on the kernels for 8-bit integers: constant weights packed
+// once per model, others per run.
+#include "ops/quantized_product.h"
+
+#include <limits>
+
+#include "device/cpu/candidates.h"
+#include "device/cpu/kernels/int8.h"
+#include "device/cpu/kernels/slots.h"
+
+namespace tenon::cpu {
+namespace {
+
+enum Operand : size_t { kX, kWeights, kXZero, kWeightsZero, kScale, kBias, kYScale, kYZero };
+
+constexpr int kMaxSpatial = 3;
+
+void set_result(const StepInfo& s, tenon::ActivationKind activation, double alpha, double beta,
+                Int8Params& p) {
+  p.x_signed = s.inputs[kX].dtype == DType::i8;
+  p.weights_signed = s.inputs[kWeights].dtype == DType::i8;
+  const DType y = s.outputs[0].dtype;
+  p.result = y == DType::i32   ? Int8Result::kI32
+             : y == DType::f32 ? Int8Result::kF32
+             : y == DType::u8  ? Int8Result::kU8
+                               : Int8Result::kI8;
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  p.low = -kInfinity;
+  p.high = kInfinity;
+  if (activation == tenon::ActivationKind::relu) p.low = 0;
+  if (activation == tenon::ActivationKind::clip) {
+    p.low = static_cast<float>(alpha);
+    p.high = static_cast<float>(beta);
+  }
+}
+
+Int8Params conv_params(const StepInfo& s) {
+  const QuantizedConv& op = *s.op.as<QuantizedConv>();
+  const Shape& x = s.inputs[kX].shape;
+  const Shape& w = s.inputs[kWeights].shape;
+  const Shape& y = s.outputs[0].shape;
+  Int8Params p;
+  p.batch = y[0].size();
+  const int spatial = x.rank() - 2;
+  const std::vector<int64_t> sizes = x.sizes(), kernel = w.sizes();
+  const auto pads = effective_pads(op, std::span(kernel).first(static_cast<size_t>(spatial)),
+                                   std::span(sizes).subspan(1));
+  for (int i = 0; i < spatial; ++i) {
+    const int d = kMaxSpatial - spatial + i;
+    const auto u = static_cast<size_t>(i);
+    p.in[d] = x[i + 1].size();
+    p.out[d] = y[i + 1].size();
+    p.kernel[d] = w[i].size();
+    if (!op.strides.empty()) p.stride[d] = op.strides[u];
+    if (!op.dilations.empty()) p.dilation[d] = op.dilations[u];
+    if (!pads.empty()) p.pad_begin[d] = pads[u];
+  }
+  p.groups = op.groups;
+  p.in_channels = x[spatial + 1].size();
+  p.out_channels = y[spatial + 1].size();
+  set_result(s, op.activation, op.alpha, op.beta, p);
+  return p;
+}
+
+Int8Params matmul_params(const StepInfo& s) {
+  const QuantizedMatmul& op = *s.op.as<QuantizedMatmul>();
+  const Shape& b = s.inputs[kWeights].shape;
+  const Shape& y = s.outputs[0].shape;
+  Int8Params p;
+  p.in_channels = b[b.rank() - 2].size();
+  p.out_channels = b[b.rank() - 1].size();
+  p.in[2] = p.out[2] = b.rank() > 2          ? y[y.rank() - 2].size()
+                       : p.out_channels == 0 ? 0
+                                             : *y.elements() / p.out_channels;
+  set_result(s, op.activation, op.alpha, op.beta, p);
+  return p;
+}
+
+// Reads the parameters that are operands.
+void bind(const RunContext& c, Int8Params& p) {
+  const auto byte = [&](size_t i) {
+    return c.has(i) ? static_cast<int32_t>(c.inputs[i]->int_at(0)) : 0;
+  };
+  p.x = c.inputs[kX]->raw();
+  p.x_zero = byte(kXZero);
+  if (c.has(kWeightsZero)) {
+    p.weights_zero = c.inputs[kWeightsZero]->raw();
+    p.weights_zeros = c.inputs[kWeightsZero]->elements();
+  } else {
+    static constexpr uint8_t kZero = 0;
+    p.weights_zero = &kZero;
+    p.weights_zeros = 1;
+  }
+  p.scale = c.in(kScale);
+  p.scales = c.has(kScale) ? c.inputs[kScale]->elements() : 0;
+  p.bias = c.in(kBias);
+  p.y_scale = c.has(kYScale) ? c.in(kYScale)[0] : 1.0f;
+  p.y_zero = byte(kYZero);
+  p.y = c.outputs[0]->mutable_raw();
+}
+
+class ProductKernel final : public Kernel {
+ public:
+  ProductKernel(const StepInfo& s, const Int8Params& p) : p_(p) {
+    scratch_ = int8_scratch_bytes(p_, s.threads);
+    const Shape& y = s.outputs[0].shape;
+    const Shape& w = s.inputs[kWeights].shape;
+    if (s.op.as<QuantizedMatmul>() != nullptr && w.rank() > 2) {
+      batches_ = 1;
+      for (int i = 0; i < y.rank() - 2; ++i) batches_ *= y[i].size();
+    }
+    if (p_.is_depthwise()) {
+      pack_pairs(s);
+      return;
+    }
+    form_ = p_.weight_form();
+    if (s.constants[kWeights] == nullptr || batches_ > 0) {
+      packed_bytes_ = round_to_lines(packed_int8_bytes(form_));
+      return;
+    }
+    const void* weights = s.constants[kWeights]->raw();
+    packed_ = s.packs.get(*s.constants[kWeights], "int8/" + std::to_string(p_.groups),
+                          (packed_int8_bytes(form_) + 3) / 4,
+                          [form = form_, weights](float* out) { pack_int8(form, weights, out); });
+  }
+  int64_t scratch_bytes() const override { return packed_bytes_ + scratch_; }
+  Status run(const RunContext& c) const override {
+    if (c.outputs[0]->elements() == 0) return {};
+    Int8Params p = p_;
+    bind(c, p);
+    const auto* const x = static_cast<const char*>(p.x);
+    const auto* const weights = static_cast<const char*>(c.inputs[kWeights]->raw());
+    auto* const y = static_cast<char*>(p.y);
+    auto* const scratch = static_cast<char*>(c.scratch);
+    const int64_t x_step = p.in[2] * p.in_channels, y_step = p.out[2] * p.out_channels;
+    const int64_t y_bytes = static_cast<int64_t>(dtype_size(c.outputs[0]->dtype()));
+    const int64_t batches = batches_ == 0 ? 1 : batches_;
+    for (int64_t i = 0; i < batches; ++i) {
+      p.weights = packed_.get();
+      if (p.is_depthwise()) {
+        p.weights = weights;
+        p.pairs = reinterpret_cast<const int16_t*>(packed_.get());
+      }
+      if (packed_bytes_ > 0) {
+        pack_int8(form_, weights + i * form_.k * form_.columns, scratch);
+        p.weights = scratch;
+      }
+      if (batches_ > 0) {
+        p.x = x + i * x_step;
+        p.y = y + i * y_step * y_bytes;
+      }
+      int8_product(p, c.pool, scratch + packed_bytes_);
+    }
+    return {};
+  }
+
+ private:
+  // The filter of a depthwise convolution holds its zero points: prepared where they are 0.
+  void pack_pairs(const StepInfo& s) {
+    const Tensor* weights = s.constants[kWeights];
+    if (weights == nullptr) return;
+    if (s.has(kWeightsZero)) {
+      const Tensor* zero = s.constants[kWeightsZero];
+      if (zero == nullptr) return;
+      for (int64_t i = 0; i < zero->elements(); ++i)
+        if (zero->int_at(i) != 0) return;
+    }
+    static constexpr uint8_t kZero = 0;
+    Int8Params p = p_;
+    p.weights = weights->raw();
+    p.weights_zero = &kZero;
+    p.weights_zeros = 1;
+    packed_ = s.packs.get(*weights, "int8_pairs", (int8_pairs_bytes(p) + 3) / 4,
+                          [p](float* out) { pack_int8_pairs(p, reinterpret_cast<int16_t*>(out)); });
+  }
+
+  Int8Params p_;
+  Int8Weights form_;
+  PackStore::Packed packed_;
+  int64_t packed_bytes_ = 0;
+  int64_t scratch_ = 0;
+  int64_t batches_ = 0;  // of weights that are batched (even if by 1); 0: they are not
+};
+
+std::string conv_refuses(const StepInfo& s) {
+  return s.outputs[0].shape.rank() - 2 > kMaxSpatial ? "more than three spatial dimensions" : "";
+}
+std::string depthwise_refuses(const StepInfo& s) {
+  if (std::string reason = conv_refuses(s); !reason.empty()) return reason;
+  return conv_params(s).is_depthwise() ? "" : "not one filter per channel";
+}
+std::unique_ptr<Kernel> make_conv(const StepInfo& s) {
+  return std::make_unique<ProductKernel>(s, conv_params(s));
+}
+
+std::string matmul_refuses(const StepInfo& s) {
+  const Shape& a = s.inputs[kX].shape;
+  const Shape& b = s.inputs[kWeights].shape;
+  if (b.rank() == 2) return {};
+  if (a.rank() != b.rank()) return "the batch is broadcast";
+  for (int i = 0; i < b.rank() - 2; ++i)
+    if (a[i] != b[i]) return "the batch is broadcast";
+  return {};
+}
+std::unique_ptr<Kernel> make_matmul(const StepInfo& s) {
+  return std::make_unique<ProductKernel>(s, matmul_params(s));
+}
+
+constexpr KernelCandidate kCandidates[] = {
+    {QuantizedConv::name, "int8_depthwise", depthwise_refuses, make_conv},
+    {QuantizedConv::name, "int8_gemm", conv_refuses, make_conv},
+    {QuantizedMatmul::name, "int8_gemm", matmul_refuses, make_matmul},
+};
+
+}  // namespace
+
+std::span<const KernelCandidate> quantized_product_candidates() {
+  return kCandidates;
+}
+
+}  // namespace tenon::cpu
