@@ -2,6 +2,7 @@
 // the model's own definition are rounded in f32; quantising a sum that lies within such a rounding
 // of the middle between two integers may give the other one of them.
 #include <algorithm>
+#include <numeric>
 
 #include "ops/conv.h"
 #include "ops/matmul.h"
@@ -84,8 +85,8 @@ Result<bool> use_integers(Graph& graph, Node& node, std::unique_ptr<Op> op, Valu
   Builder builder(graph, &node);
   builder.set_origins(merge_origins({x->node, w->node, &node}));
   if (transposes_weights) {
-    std::vector<int64_t> perm;
-    for (int i = 0; i < rank; ++i) perm.push_back(i);
+    std::vector<int64_t> perm(static_cast<size_t>(rank));
+    std::iota(perm.begin(), perm.end(), 0);
     std::swap(perm[perm.size() - 1], perm[perm.size() - 2]);
     w->transposes.insert(w->transposes.begin(), perm);
   }

@@ -4,11 +4,10 @@
 #include "device/cpu/candidates.h"
 #include "device/cpu/kernels/conv.h"
 #include "device/cpu/kernels/slots.h"
+#include "device/cpu/window.h"
 
 namespace tenon::cpu {
 namespace {
-
-constexpr int kMaxSpatial = 3;
 
 std::string refuses_common(const StepInfo& s) {
   if (!all_f32(s)) return "only f32";
@@ -29,19 +28,9 @@ ConvParams params_of(const StepInfo& s) {
   ConvParams p;
   p.batch = y[0].size();
   const int spatial = x.rank() - 2;
-  const std::vector<int64_t> sizes = x.sizes(), kernel = w.sizes();
-  const auto pads = effective_pads(op, std::span(kernel).first(static_cast<size_t>(spatial)),
-                                   std::span(sizes).subspan(1));
-  for (int i = 0; i < spatial; ++i) {
-    const int d = kMaxSpatial - spatial + i;
-    const auto u = static_cast<size_t>(i);
-    p.in[d] = x[i + 1].size();
-    p.out[d] = y[i + 1].size();
-    p.kernel[d] = w[i].size();
-    if (!op.strides.empty()) p.stride[d] = op.strides[u];
-    if (!op.dilations.empty()) p.dilation[d] = op.dilations[u];
-    if (!pads.empty()) p.pad_begin[d] = pads[u];
-  }
+  const std::vector<int64_t> sizes = x.sizes(), filter = w.sizes();
+  const auto kernel = std::span(filter).first(static_cast<size_t>(spatial));
+  set_window(op, s, kernel, effective_pads(op, kernel, std::span(sizes).subspan(1)), p);
   p.groups = op.groups;
   p.in_channels = p.x_pixel_stride = x[spatial + 1].size();
   p.out_channels = p.y_pixel_stride = p.residual_pixel_stride = y[spatial + 1].size();

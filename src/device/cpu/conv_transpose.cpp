@@ -5,11 +5,10 @@
 
 #include "device/cpu/candidates.h"
 #include "device/cpu/kernels/conv_transpose.h"
+#include "device/cpu/window.h"
 
 namespace tenon::cpu {
 namespace {
-
-constexpr int kMaxSpatial = 3;
 
 ConvTransposeParams params_of(const StepInfo& s) {
   const ConvTranspose& op = *s.op.as<ConvTranspose>();
@@ -18,16 +17,8 @@ ConvTransposeParams params_of(const StepInfo& s) {
   ConvTransposeParams p;
   p.batch = y[0].size();
   const int spatial = x.rank() - 2;
-  for (int i = 0; i < spatial; ++i) {
-    const int d = kMaxSpatial - spatial + i;
-    const auto u = static_cast<size_t>(i);
-    p.in[d] = x[i + 1].size();
-    p.out[d] = y[i + 1].size();
-    p.kernel[d] = s.in_dim(1, i);
-    if (!op.strides.empty()) p.stride[d] = op.strides[u];
-    if (!op.dilations.empty()) p.dilation[d] = op.dilations[u];
-    if (!op.pads.empty()) p.pad_begin[d] = op.pads[u];
-  }
+  const std::vector<int64_t> filter = s.inputs[1].shape.sizes();
+  set_window(op, s, std::span(filter).first(static_cast<size_t>(spatial)), op.pads, p);
   p.groups = op.groups;
   p.in_channels = x[spatial + 1].size();
   p.out_channels = y[spatial + 1].size();

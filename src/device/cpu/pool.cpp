@@ -2,12 +2,11 @@
 #include "device/cpu/kernels/pool.h"
 
 #include "device/cpu/candidates.h"
+#include "device/cpu/window.h"
 #include "ops/pool.h"
 
 namespace tenon::cpu {
 namespace {
-
-constexpr int kMaxSpatial = 3;
 
 std::string refuses(const StepInfo& s) {
   if (!all_f32(s)) return "only f32";
@@ -26,19 +25,11 @@ PoolParams params_of(const Op& op, const StepInfo& s) {
   const auto pads = effective_pads(op, op.kernel, std::span(sizes).subspan(1));
   p.batch = x[0].size();
   p.channels = x[spatial + 1].size();
-  for (int i = 0; i < spatial; ++i) {
-    const int d = kMaxSpatial - spatial + i;
-    const auto u = static_cast<size_t>(i);
-    p.in[d] = x[i + 1].size();
-    p.out[d] = s.out_dim(0, i + 1);
-    p.kernel[d] = op.kernel[u];
-    if (!op.strides.empty()) p.stride[d] = op.strides[u];
-    if (!op.dilations.empty()) p.dilation[d] = op.dilations[u];
-    if (!pads.empty()) {
-      p.pad_begin[d] = pads[u];
-      p.pad_end[d] = pads[u + static_cast<size_t>(spatial)];
-    }
-  }
+  set_window(op, s, op.kernel, pads, p);
+  if (!pads.empty())
+    for (int i = 0; i < spatial; ++i)
+      p.pad_end[kMaxSpatial - spatial + i] =
+          pads[static_cast<size_t>(spatial) + static_cast<size_t>(i)];
   return p;
 }
 

@@ -7,13 +7,12 @@
 #include "device/cpu/candidates.h"
 #include "device/cpu/kernels/int8.h"
 #include "device/cpu/kernels/slots.h"
+#include "device/cpu/window.h"
 
 namespace tenon::cpu {
 namespace {
 
 enum Operand : size_t { kX, kWeights, kXZero, kWeightsZero, kScale, kBias, kYScale, kYZero };
-
-constexpr int kMaxSpatial = 3;
 
 void set_result(const StepInfo& s, tenon::ActivationKind activation, double alpha, double beta,
                 Int8Params& p) {
@@ -42,19 +41,9 @@ Int8Params conv_params(const StepInfo& s) {
   Int8Params p;
   p.batch = y[0].size();
   const int spatial = x.rank() - 2;
-  const std::vector<int64_t> sizes = x.sizes(), kernel = w.sizes();
-  const auto pads = effective_pads(op, std::span(kernel).first(static_cast<size_t>(spatial)),
-                                   std::span(sizes).subspan(1));
-  for (int i = 0; i < spatial; ++i) {
-    const int d = kMaxSpatial - spatial + i;
-    const auto u = static_cast<size_t>(i);
-    p.in[d] = x[i + 1].size();
-    p.out[d] = y[i + 1].size();
-    p.kernel[d] = w[i].size();
-    if (!op.strides.empty()) p.stride[d] = op.strides[u];
-    if (!op.dilations.empty()) p.dilation[d] = op.dilations[u];
-    if (!pads.empty()) p.pad_begin[d] = pads[u];
-  }
+  const std::vector<int64_t> sizes = x.sizes(), filter = w.sizes();
+  const auto kernel = std::span(filter).first(static_cast<size_t>(spatial));
+  set_window(op, s, kernel, effective_pads(op, kernel, std::span(sizes).subspan(1)), p);
   p.groups = op.groups;
   p.in_channels = x[spatial + 1].size();
   p.out_channels = y[spatial + 1].size();
