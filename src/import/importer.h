@@ -41,6 +41,9 @@ namespace tf {
 Result<ImportedModel> import_tensorflow(const std::string& path, const ImportOptions& options);
 // A serialized GraphDef held in memory.
 Result<ImportedModel> import_graph_def(Blob blob, const ImportOptions& options);
+// The ops that have a rule, sorted: tensors in, tensors out; control flow, variables and tables are
+// not among them.
+std::vector<std::string> imported_ops();
 }  // namespace tf
 
 namespace onnx {
@@ -48,6 +51,8 @@ namespace onnx {
 Result<ImportedModel> import_onnx(const std::string& path, const ImportOptions& options);
 // A serialized ModelProto held in memory; external data cannot be found then.
 Result<ImportedModel> import_onnx(Blob blob, const ImportOptions& options);
+// The ops that have a rule, sorted; "DOMAIN.OP" where the domain is not ai.onnx.
+std::vector<std::string> imported_ops();
 }  // namespace onnx
 
 }  // namespace tenon

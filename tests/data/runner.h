@@ -51,6 +51,7 @@ Status expect_close(std::span<const Tensor> actual, std::span<const Tensor> expe
 
 // One function per kind of test.
 void run_op_cases(Runner& runner);       // tests/ops/*.test
+void run_tf_op_cases(Runner& runner);    // tests/tf_ops/*.cases
 void run_golden_cases(Runner& runner);   // tests/{ir,passes}/*.tn, tests/import
 void run_random_graphs(Runner& runner);  // optimised graphs compute what they did before
 

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "commands.h"
+#include "import/importer.h"
 #include "ir/text.h"
 #include "ops/registry.h"
 #include "passes/passes.h"
@@ -93,19 +94,30 @@ std::string rules_page() {
   return out;
 }
 
+// One per line: "tensorflow OP" or "onnx OP" ("onnx DOMAIN.OP" of other domains than ai.onnx).
+std::string import_rules_page() {
+  std::string out;
+  for (const std::string& op : tf::imported_ops()) out += fmt::format("tensorflow {}\n", op);
+  for (const std::string& op : onnx::imported_ops()) out += fmt::format("onnx {}\n", op);
+  return out;
+}
+
 }  // namespace
 
 void add_docs(CLI::App& app, Action& action) {
-  auto* command = app.add_subcommand("docs", "Print a generated reference page: ops or rules");
+  auto* command =
+      app.add_subcommand("docs", "Print a generated reference: ops, rules or import-rules");
   auto page = std::make_shared<std::string>();
-  command->add_option("PAGE", *page, "ops or rules")
+  command->add_option("PAGE", *page, "ops, rules or import-rules")
       ->required()
-      ->check(CLI::IsMember({"ops", "rules"}));
+      ->check(CLI::IsMember({"ops", "rules", "import-rules"}));
   command->group("");
   command->footer("Example:\n  tenon docs ops > docs/ops.md");
   command->callback([page, &action] {
     action = [page]() -> Status {
-      fmt::print("{}", *page == "ops" ? ops_page() : rules_page());
+      fmt::print("{}", *page == "ops"     ? ops_page()
+                       : *page == "rules" ? rules_page()
+                                          : import_rules_page());
       return {};
     };
   });

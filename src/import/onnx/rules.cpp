@@ -2,6 +2,7 @@
 #include <map>
 #include <utility>
 
+#include "import/importer.h"
 #include "import/onnx/ml.h"
 #include "import/onnx/rule.h"
 
@@ -69,6 +70,16 @@ const Rule* find_rule(std::string_view domain, std::string_view op, int64_t opse
 
 bool has_rule(std::string_view domain, std::string_view op) {
   return table().contains(key(domain, op));
+}
+
+std::vector<std::string> imported_ops() {
+  std::vector<std::string> names;
+  for (const auto& [key, rule] : table()) {
+    std::string name(key.first);
+    name += (name.empty() ? "" : ".") + std::string(key.second);
+    if (names.empty() || names.back() != name) names.push_back(std::move(name));
+  }
+  return names;
 }
 
 }  // namespace tenon::onnx

@@ -171,13 +171,17 @@ const NodeGraph& FunctionLibrary::body(const FunctionDef& function) const {
   return *body;
 }
 
-bool is_pass_through(std::string_view op) {
-  constexpr std::string_view kOps[] = {
+std::span<const std::string_view> pass_through_ops() {
+  static constexpr std::string_view kOps[] = {
       "CheckNumerics",   "CheckNumericsV2", "CopyHost",  "Copy",
       "EnsureShape",     "Identity",        "IdentityN", "OptimizationBarrier",
       "PreventGradient", "RefIdentity",     "Snapshot",  "StopGradient",
       "_EagerConst"};
-  return std::ranges::find(kOps, op) != std::end(kOps);
+  return kOps;
+}
+
+bool is_pass_through(std::string_view op) {
+  return std::ranges::find(pass_through_ops(), op) != pass_through_ops().end();
 }
 
 }  // namespace tenon::tf

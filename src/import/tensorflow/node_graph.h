@@ -102,5 +102,6 @@ class FunctionLibrary {
 Result<int64_t> output_offset(const NodeDef& node, std::string_view output);
 // Ops that hand their inputs on unchanged, also handles and flows.
 bool is_pass_through(std::string_view op);
+std::span<const std::string_view> pass_through_ops();
 
 }  // namespace tenon::tf

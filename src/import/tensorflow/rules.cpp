@@ -1,23 +1,43 @@
 // The table of all rules, by op.
-#include <unordered_map>
+#include <map>
 
+#include "import/importer.h"
+#include "import/tensorflow/node_graph.h"
 #include "import/tensorflow/rule.h"
 
 namespace tenon::tf {
+namespace {
 
-const RuleEntry* find_rule(std::string_view op) {
-  static const auto kTable = [] {
-    std::unordered_map<std::string_view, const RuleEntry*> table;
+using Table = std::map<std::string_view, const RuleEntry*>;
+
+const Table& table() {
+  static const Table rules = [] {
+    Table t;
     for (const auto& group :
          {array_rules(), image_rules(), index_rules(), layer_rules(), linalg_rules(), list_rules(),
           math_rules(), nn_rules(), norm_rules(), pointwise_rules(), quant_rules(), ragged_rules(),
           random_rules(), recurrent_rules(), shape_rules(), signal_rules(), sparse_rules(),
           string_rules()})
-      for (const RuleEntry& entry : group) table.emplace(entry.op, &entry);
-    return table;
+      for (const RuleEntry& entry : group) t.emplace(entry.op, &entry);
+    return t;
   }();
-  const auto it = kTable.find(op);
-  return it == kTable.end() ? nullptr : it->second;
+  return rules;
+}
+
+}  // namespace
+
+const RuleEntry* find_rule(std::string_view op) {
+  const auto it = table().find(op);
+  return it == table().end() ? nullptr : it->second;
+}
+
+std::vector<std::string> imported_ops() {
+  std::vector<std::string> names;
+  for (const auto& [op, entry] : table()) names.emplace_back(op);
+  for (const std::string_view op : pass_through_ops())
+    if (!op.starts_with('_')) names.emplace_back(op);
+  std::ranges::sort(names);
+  return names;
 }
 
 }  // namespace tenon::tf
