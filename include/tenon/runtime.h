@@ -29,6 +29,7 @@ typedef struct tenon_error tenon_error;
 typedef struct tenon_model tenon_model;
 typedef struct tenon_function tenon_function;
 typedef struct tenon_result tenon_result;
+typedef struct tenon_state tenon_state;
 
 /* Who has to act. */
 typedef enum tenon_code {
@@ -162,6 +163,30 @@ TENON_API size_t tenon_result_count(const tenon_result* result) TENON_NOEXCEPT;
 TENON_API tenon_error* tenon_result_output(const tenon_result* result, size_t index,
                                            tenon_tensor* tensor) TENON_NOEXCEPT;
 TENON_API void tenon_result_free(tenon_result* result) TENON_NOEXCEPT;
+
+/* Variables that a model assigns keep their values between runs. Each function handle begins with a
+ * set of its own, at the initial values; handles that share a set, of any functions of one model,
+ * see each other's changes, and their runs follow one another. */
+/* The set of this function; freeing the handle leaves the values to the functions that use them. */
+TENON_API tenon_error* tenon_function_state(const tenon_function* function,
+                                            tenon_state** state) TENON_NOEXCEPT;
+/* Like tenon_model_function, with this set. */
+TENON_API tenon_error* tenon_model_function_with_state(const tenon_model* model, const char* key,
+                                                       const tenon_state* state,
+                                                       tenon_function** function) TENON_NOEXCEPT;
+TENON_API void tenon_state_free(tenon_state* state) TENON_NOEXCEPT;
+TENON_API size_t tenon_state_count(const tenon_state* state) TENON_NOEXCEPT;
+/* Name and type of a variable. */
+TENON_API tenon_error* tenon_state_variable(const tenon_state* state, size_t index,
+                                            tenon_port* port) TENON_NOEXCEPT;
+/* A copy of its value, as a result with one output. */
+TENON_API tenon_error* tenon_state_get(const tenon_state* state, size_t index,
+                                       tenon_result** result) TENON_NOEXCEPT;
+/* Copies the value. */
+TENON_API tenon_error* tenon_state_set(const tenon_state* state, size_t index,
+                                       const tenon_tensor* value) TENON_NOEXCEPT;
+/* Every variable gets its initial value. */
+TENON_API tenon_error* tenon_state_reset(const tenon_state* state) TENON_NOEXCEPT;
 
 #ifdef __cplusplus
 }

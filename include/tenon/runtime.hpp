@@ -84,6 +84,33 @@ class Outputs {
   std::unique_ptr<tenon_result, decltype(&tenon_result_free)> result_;
 };
 
+// The variables that a model keeps between runs, shared with the functions that use them.
+class State {
+ public:
+  explicit State(tenon_state* state) : state_(state, tenon_state_free) {}
+  size_t size() const { return tenon_state_count(state_.get()); }
+  tenon_port variable(size_t index) const {
+    tenon_port port{};
+    port.struct_size = sizeof port;
+    check(tenon_state_variable(state_.get(), index, &port));
+    return port;
+  }
+  // A copy of the value: element 0 of what comes back.
+  Outputs get(size_t index) const {
+    tenon_result* result = nullptr;
+    check(tenon_state_get(state_.get(), index, &result));
+    return Outputs(result);
+  }
+  void set(size_t index, const tenon_tensor& value) const {
+    check(tenon_state_set(state_.get(), index, &value));
+  }
+  void reset() const { check(tenon_state_reset(state_.get())); }
+  const tenon_state* handle() const { return state_.get(); }
+
+ private:
+  std::unique_ptr<tenon_state, decltype(&tenon_state_free)> state_;
+};
+
 class Function {
  public:
   explicit Function(tenon_function* function) : function_(function, tenon_function_free) {}
@@ -94,6 +121,11 @@ class Function {
   }
   tenon_port input(size_t index) const { return port(tenon_function_input, index); }
   tenon_port output(size_t index) const { return port(tenon_function_output, index); }
+  State state() const {
+    tenon_state* state = nullptr;
+    check(tenon_function_state(function_.get(), &state));
+    return State(state);
+  }
   size_t inputs() const { return tenon_function_input_count(function_.get()); }
   size_t outputs() const { return tenon_function_output_count(function_.get()); }
 
@@ -120,6 +152,12 @@ class Model {
   Function function(const char* key = nullptr) const {
     tenon_function* function = nullptr;
     check(tenon_model_function(model_.get(), key, &function));
+    return Function(function);
+  }
+  // With the variables of another function.
+  Function function(const char* key, const State& state) const {
+    tenon_function* function = nullptr;
+    check(tenon_model_function_with_state(model_.get(), key, state.handle(), &function));
     return Function(function);
   }
 

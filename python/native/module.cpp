@@ -9,6 +9,7 @@
 
 #include "compiler/compile.h"
 #include "convert.h"
+#include "runtime/state.h"
 
 namespace tenon::python {
 namespace {
@@ -170,6 +171,29 @@ nb::list run(const runtime::Function& function, nb::list inputs, nb::list buffer
   return outputs;
 }
 
+// The values of a model's variables, shared with the functions that use them.
+struct State {
+  std::shared_ptr<runtime::State> values;
+};
+
+Tensor state_value(const runtime::State& state, size_t index) {
+  return value_or_raise([&] {
+    nb::gil_scoped_release released;
+    return state.get(index);
+  }());
+}
+
+void set_state(runtime::State& state, size_t index, nb::handle array) {
+  if (index >= state.variables().size()) raise(internal_error("no such variable"));
+  Operands value;
+  value.add(state.variables()[index], array);
+  const Status status = [&] {
+    nb::gil_scoped_release released;
+    return state.set(index, value.tensors()[0]);
+  }();
+  if (!status.ok()) raise(status.error());
+}
+
 }  // namespace
 }  // namespace tenon::python
 
@@ -178,6 +202,7 @@ NB_MODULE(_native, m) {
   namespace py = tenon::python;
   using tenon::runtime::Function;
   using tenon::runtime::Model;
+  using py::State;
 
   nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
     try {
@@ -192,14 +217,24 @@ NB_MODULE(_native, m) {
   nb::class_<Model>(m, "Model")
       .def("functions", &Model::functions)
       .def("function",
-           [](const Model& model, const std::string& key) {
-             return py::value_or_raise(model.function(key));
-           })
+           [](const Model& model, const std::string& key, const State* state) {
+             return py::value_or_raise(
+                 model.function(key, state == nullptr ? nullptr : state->values));
+           },
+           nb::arg("key"), nb::arg("state").none())
       .def("notes", &Model::notes)
       .def("producer", &Model::producer);
   nb::class_<Function>(m, "Function")
       .def("key", &Function::key)
       .def("inputs", [](const Function& f) { return py::ports(f.inputs()); })
       .def("outputs", [](const Function& f) { return py::ports(f.outputs()); })
+      .def("state", [](const Function& f) { return State{f.state()}; })
       .def("run", &py::run);
+  nb::class_<State>(m, "State")
+      .def("variables", [](const State& s) { return py::ports(s.values->variables()); })
+      .def("get",
+           [](const State& s, size_t i) { return py::to_python(py::state_value(*s.values, i)); })
+      .def("set", [](const State& s, size_t i,
+                     nb::handle array) { py::set_state(*s.values, i, array); })
+      .def("reset", [](const State& s) { s.values->reset(); });
 }

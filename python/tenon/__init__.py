@@ -7,7 +7,7 @@
 """
 from tenon._compiler import CheckedNode, CheckReport, check, compile
 from tenon._error import Error
-from tenon._runner import Port, Runner
+from tenon._runner import Port, Runner, State
 
 __version__ = "0.1.0"
-__all__ = ["CheckReport", "CheckedNode", "Error", "Port", "Runner", "check", "compile"]
+__all__ = ["CheckReport", "CheckedNode", "Error", "Port", "Runner", "State", "check", "compile"]

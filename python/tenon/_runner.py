@@ -1,6 +1,6 @@
 """Runner: a compiled file, loaded and ready to run."""
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional, Union
 
@@ -21,6 +21,49 @@ class Port:
     is_list: bool = False
 
 
+class State(Mapping[str, Any]):
+    """What the variables of a model hold that keep their values between runs: {name: array}.
+
+    Reading gives a copy, assigning to a name sets a variable, reset() gives all of them their initial
+    values. `variables` says their types.
+    """
+
+    def __init__(self, native: "_native.State") -> None:
+        self._native = native
+        self.variables: tuple[Port, ...] = tuple(Port(*port) for port in native.variables())
+        self._positions = {port.name: i for i, port in enumerate(self.variables)}
+
+    def _position(self, name: str) -> int:
+        if name not in self._positions:
+            raise Error(f"there is no state variable {name!r}; the model has: "
+                        f"{', '.join(map(repr, self._positions)) or 'none'}", "invalid_argument")
+        return self._positions[name]
+
+    def __getitem__(self, name: str) -> Any:
+        return self._native.get(self._position(name))
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._native.set(self._position(name), value)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._positions)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Sets several variables."""
+        for name, value in values.items():
+            self[name] = value
+
+    def reset(self) -> None:
+        """Gives every variable its initial value."""
+        self._native.reset()
+
+
 def _bare(name: str) -> str:
     return name.removesuffix(":0")
 
@@ -30,6 +73,10 @@ class Runner:
 
     Thread-safe: any number of threads may call run() at once; the interpreter lock is released
     meanwhile. `threads` is how many a single run uses (default: one per core).
+
+    Where the model assigns variables, the runner keeps them between runs, in `state`; such runs follow
+    one another. Every runner begins with the initial values, and has values of its own but for those
+    that with_signature() makes.
     """
 
     def __init__(self, model: Union[str, "os.PathLike[str]", bytes, bytearray, memoryview], *,
@@ -40,8 +87,12 @@ class Runner:
         if threads is not None and threads < 1:
             raise Error(f"{threads} threads were asked for; give 1 or more", "invalid_argument")
         source = model if isinstance(model, (bytes, bytearray, memoryview)) else os.fspath(model)
-        self._model = _native.load(source, threads or 0, verify)
-        self._function = self._model.function(signature or "")
+        self._open(_native.load(source, threads or 0, verify), signature or "", None)
+
+    def _open(self, model: "_native.Model", signature: str, state: Optional[State]) -> None:
+        self._model = model
+        self._function = model.function(signature, state and state._native)
+        self.state: State = State(self._function.state())
         self.signature: str = self._function.key()
         self.inputs: tuple[Port, ...] = tuple(Port(*port) for port in self._function.inputs())
         self.outputs: tuple[Port, ...] = tuple(Port(*port) for port in self._function.outputs())
@@ -53,6 +104,16 @@ class Runner:
     def signatures(self) -> tuple[str, ...]:
         """The keys of all signatures in the file."""
         return tuple(self._model.functions())
+
+    def with_signature(self, signature: str) -> "Runner":
+        """A runner of another signature of the file, with the same weights and the same state."""
+        runner = Runner.__new__(Runner)
+        runner._open(self._model, signature, self.state)
+        return runner
+
+    def reset_state(self) -> None:
+        """Gives the variables their initial values: the next run is a first one."""
+        self.state.reset()
 
     @property
     def metadata(self) -> dict[str, str]:

@@ -97,7 +97,11 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
     compiled.report.functions.push_back(std::move(report));
     compiled.model.functions.push_back({function.key, encode_graph(*function.graph),
                                         std::move(function.input_names),
-                                        std::move(function.output_names)});
+                                        std::move(function.output_names),
+                                        {}});
+    for (StateVariable& s : function.state)
+      compiled.model.functions.back().state.push_back(
+          {std::move(s.name), std::move(s.initial), s.is_written});
   }
   compiled.model.producer = "tenon 0.1.0";
   compiled.model.notes = {{"source.format", compiled.report.import.format},

@@ -13,7 +13,7 @@
 namespace tenon {
 
 constexpr uint16_t kFormatMajor = 1;  // a reader refuses files of a newer major version
-constexpr uint16_t kFormatMinor = 0;  // and reads any minor one
+constexpr uint16_t kFormatMinor = 1;  // and reads any minor one
 
 struct FileValue {
   TensorType type;
@@ -45,11 +45,21 @@ struct FileStep {
   std::vector<std::string> origins;  // names in the user's model
 };
 
+// A variable that keeps its value between runs. Functions that name the same one share it.
+struct FileState {
+  std::string name;
+  Tensor initial;
+  bool is_written = true;
+};
+
+// Behind the named inputs the graph has one for each variable, its value before the run; behind the
+// named outputs, one for each that is written, its value afterwards.
 struct FileFunction {
   std::string key;  // the signature
   FileGraph graph;
   std::vector<std::string> input_names;
   std::vector<std::string> output_names;
+  std::vector<FileState> state;
 };
 
 struct FileModel {

@@ -70,9 +70,7 @@ class Decoder {
         function.graph = TRY(graph(*f->graph(), 0));
         function.input_names = texts(f->input_names());
         function.output_names = texts(f->output_names());
-        if (function.input_names.size() != function.graph.inputs.size() ||
-            function.output_names.size() != function.graph.outputs.size())
-          return corrupt("a function's names do not match its graph");
+        TRY(state(*f, function));
         out.functions.push_back(std::move(function));
       }
     if (model_.notes() != nullptr)
@@ -114,6 +112,31 @@ class Decoder {
             Dim::symbol(t->symbols()->Get(static_cast<uint32_t>(i))->string_view()));
       }
     return out;
+  }
+
+  Status state(const fbs::Function& f, FileFunction& function) {
+    size_t inputs = function.input_names.size(), outputs = function.output_names.size();
+    if (f.state() != nullptr)
+      for (const auto* s : *f.state()) {
+        FileState variable{text(s->name()), {}, s->is_written()};
+        variable.initial = TRY(tensor(s->blob(), TRY(type(s->type()))));
+        for (const FileState& other : function.state)
+          if (other.name == variable.name) return corrupt("a state variable is there twice");
+        ++inputs;
+        outputs += variable.is_written ? 1 : 0;
+        function.state.push_back(std::move(variable));
+      }
+    const FileGraph& graph = function.graph;
+    if (inputs != graph.inputs.size() || outputs != graph.outputs.size())
+      return corrupt("a function's names do not match its graph");
+    for (size_t i = 0; i < function.state.size(); ++i) {
+      const int v = graph.inputs[function.input_names.size() + i];
+      if (!is_compatible(graph.values[static_cast<size_t>(v)].type,
+                         function.state[i].initial.type()))
+        return corrupt(fmt::format("state variable '{}' is of another type than its graph wants",
+                                   function.state[i].name));
+    }
+    return {};
   }
 
   Result<Tensor> tensor(int blob, const TensorType& t) {

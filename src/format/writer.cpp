@@ -66,11 +66,18 @@ class Encoder {
  public:
   void model(const FileModel& model) {
     std::vector<Offset<fbs::Function>> functions;
-    for (const FileFunction& f : model.functions)
-      functions.push_back(fbs::CreateFunction(builder, builder.CreateString(f.key),
-                                              builder.CreateString("cpu"), graph(f.graph),
-                                              builder.CreateVectorOfStrings(f.input_names),
-                                              builder.CreateVectorOfStrings(f.output_names)));
+    for (const FileFunction& f : model.functions) {
+      std::vector<Offset<fbs::State>> state;
+      for (const FileState& s : f.state)
+        state.push_back(fbs::CreateState(builder, builder.CreateString(s.name),
+                                         type(s.initial.type()), blobs.add(s.initial),
+                                         s.is_written));
+      functions.push_back(fbs::CreateFunction(
+          builder, builder.CreateString(f.key), builder.CreateString("cpu"), graph(f.graph),
+          builder.CreateVectorOfStrings(f.input_names),
+          builder.CreateVectorOfStrings(f.output_names),
+          state.empty() ? 0 : builder.CreateVector(state)));
+    }
     std::vector<Offset<fbs::Blob>> blob_rows;
     for (size_t i = 0; i < blobs.parts().size(); ++i)
       blob_rows.push_back(fbs::CreateBlob(builder, blobs.offsets()[i], blobs.parts()[i].size()));

@@ -1,6 +1,7 @@
 // Parses the text form of graphs.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "ir/text.h"
@@ -108,18 +109,42 @@ class GraphParser {
   Status inputs(NamedGraph& result, Scope& scope) {
     TRY(lexer_.expect('('));
     while (!lexer_.take(')')) {
-      if (!result.input_names.empty()) TRY(lexer_.expect(','));
+      if (!result.graph->inputs().empty()) TRY(lexer_.expect(','));
       const Definition d = TRY(definition());
-      result.input_names.push_back(TRY(port(d.key.substr(1))));
+      const std::string name = TRY(port(d.key.substr(1)));
       TRY(lexer_.expect(':'));
       const TensorType type = TRY(lexer_.type());
       TRY(define(scope, d, result.graph->add_input(type, d.name)));
+      lexer_.skip();
+      const size_t begin = lexer_.position();
+      if (lexer_.take_word("state"))
+        TRY(state(result, type, begin));
+      else if (!result.state.empty())
+        return lexer_.fail_at(begin, "inputs must come before state");
+      else
+        result.input_names.push_back(name);
     }
+    return {};
+  }
+
+  // "name" = type initial value.
+  Status state(NamedGraph& result, const TensorType& type, size_t begin) {
+    StateVariable s{TRY(lexer_.string()), {}, false};
+    TRY(lexer_.expect('='));
+    TRY(attribute(s.initial));
+    for (const StateVariable& other : result.state)
+      if (other.name == s.name) return lexer_.fail_at(begin, "the variable is there twice");
+    if (!s.initial.defined() || !is_compatible(type, s.initial.type()))
+      return lexer_.fail_at(begin, fmt::format("the initial value is {}, not {}",
+                                               text::type_text(s.initial.type()),
+                                               text::type_text(type)));
+    result.state.push_back(std::move(s));
     return {};
   }
 
   Status outputs(NamedGraph& result, const Scope& scope) {
     std::vector<Value*> values;
+    ptrdiff_t next_state = 0;  // written variables come in the order of their inputs
     TRY(lexer_.expect('('));
     while (!lexer_.take(')')) {
       if (!values.empty()) TRY(lexer_.expect(','));
@@ -127,6 +152,21 @@ class GraphParser {
       Value* value = TRY(operand(scope));
       if (value == nullptr) return lexer_.fail_at(begin, "an output must be a value");
       values.push_back(value);
+      if (lexer_.take_word("state")) {
+        const std::string name = TRY(lexer_.string());
+        const auto found = std::ranges::find_if(result.state.begin() + next_state,
+                                                result.state.end(), [&](const StateVariable& s) {
+                                                  return s.name == name;
+                                                });
+        if (found == result.state.end())
+          return lexer_.fail_at(begin, fmt::format("no input is state \"{}\", or the order is "
+                                                   "another",
+                                                   name));
+        found->is_written = true;
+        next_state = found - result.state.begin() + 1;
+        continue;
+      }
+      if (next_state > 0) return lexer_.fail_at(begin, "outputs must come before state");
       std::string own = value->name;
       if (own.empty())
         for (const auto& [key, v] : scope)

@@ -33,6 +33,8 @@ class Printer {
       out += value(v, names);
       if (ports != nullptr && i < ports->input_names.size()) port(ports->input_names[i], v, names);
       out += ": " + type_text(v->type());
+      if (ports != nullptr && i >= ports->input_names.size())
+        state(*ports, i - ports->input_names.size());
     }
     out += ") {\n";
     for (const auto& n : g.nodes()) node(*n, names, indent + 2);
@@ -42,6 +44,8 @@ class Printer {
       out += value(g.outputs()[i], names);
       if (ports != nullptr && i < ports->output_names.size())
         port(ports->output_names[i], g.outputs()[i], names);
+      else if (ports != nullptr)
+        out += " state " + quoted(written(*ports, i - ports->output_names.size()));
     }
     out += ")\n" + margin + "}\n";
   }
@@ -91,6 +95,18 @@ class Printer {
   void port(const std::string& name, const Value* v, const Names& names) {
     const auto found = names.of.find(v);
     if (found == names.of.end() || found->second != name) out += " " + quoted(name);
+  }
+
+  void state(const NamedGraph& ports, size_t i) {
+    if (i >= ports.state.size()) return;
+    const StateVariable& s = ports.state[i];
+    out += " state " + quoted(s.name) + " = " + attribute_text(s.initial);
+  }
+  // The name of written variable number i.
+  static std::string written(const NamedGraph& ports, size_t i) {
+    for (const StateVariable& s : ports.state)
+      if (s.is_written && i-- == 0) return s.name;
+    return {};
   }
 
   void node(const Node& n, const Names& names, int indent) {

@@ -7,6 +7,7 @@
 #include <new>
 
 #include "runtime/model.h"
+#include "runtime/state.h"
 #include "tenon/runtime.h"
 #include "tensor/narrow.h"
 
@@ -30,6 +31,10 @@ struct tenon_function {
 struct tenon_result {
   std::vector<Tensor> tensors;
   std::vector<std::vector<tenon_string>> strings;
+};
+struct tenon_state {
+  std::shared_ptr<runtime::State> state;
+  std::vector<tenon_function::Port> variables;
 };
 
 namespace {
@@ -131,6 +136,26 @@ Result<std::vector<Tensor>> inputs_of(const tenon_function& f, const tenon_tenso
   return tensors;
 }
 
+tenon_result* result_of(std::vector<Tensor> tensors) {
+  auto made = std::make_unique<tenon_result>();
+  made->tensors = std::move(tensors);
+  made->strings.resize(made->tensors.size());
+  for (size_t i = 0; i < made->tensors.size(); ++i) {
+    const Tensor& t = made->tensors[i];
+    if (t.dtype() != DType::string || t.is_list()) continue;
+    for (const std::string& s : t.span<std::string>())
+      made->strings[i].push_back({s.data(), s.size()});
+  }
+  return made.release();
+}
+
+Status hand_out(Result<runtime::Function> function, tenon_function** out) {
+  if (!function.ok()) return std::move(function).error();
+  auto inputs = ports_of(function->inputs()), outputs = ports_of(function->outputs());
+  *out = new tenon_function{std::move(*function), std::move(inputs), std::move(outputs)};
+  return {};
+}
+
 Status run(const tenon_function& f, const tenon_tensor* inputs, size_t input_count,
            const tenon_tensor* outputs, size_t output_count, tenon_result** result) {
   const auto operands = TRY(inputs_of(f, inputs, input_count, true));
@@ -145,16 +170,7 @@ Status run(const tenon_function& f, const tenon_tensor* inputs, size_t input_cou
     if (buffers[i].raw() != outputs[i].data)
       return invalid_argument(what + " must be aligned to its element and not hold strings");
   }
-  auto made = std::make_unique<tenon_result>();
-  made->tensors = TRY(f.function.run(operands, buffers));
-  made->strings.resize(made->tensors.size());
-  for (size_t i = 0; i < made->tensors.size(); ++i) {
-    const Tensor& t = made->tensors[i];
-    if (t.dtype() != DType::string || t.is_list()) continue;
-    for (const std::string& s : t.span<std::string>())
-      made->strings[i].push_back({s.data(), s.size()});
-  }
-  *result = made.release();
+  *result = result_of(TRY(f.function.run(operands, buffers)));
   return {};
 }
 
@@ -234,10 +250,18 @@ tenon_error* tenon_model_function(const tenon_model* model, const char* key,
     if (model == nullptr || function == nullptr)
       return invalid_argument("model or function is null");
     *function = nullptr;
-    auto found = TRY(model->model.function(key == nullptr ? "" : key));
-    auto inputs = ports_of(found.inputs()), outputs = ports_of(found.outputs());
-    *function = new tenon_function{std::move(found), std::move(inputs), std::move(outputs)};
-    return {};
+    return hand_out(model->model.function(key == nullptr ? "" : key), function);
+  });
+}
+
+tenon_error* tenon_model_function_with_state(const tenon_model* model, const char* key,
+                                             const tenon_state* state,
+                                             tenon_function** function) noexcept {
+  return guarded([&]() -> Status {
+    if (model == nullptr || state == nullptr || function == nullptr)
+      return invalid_argument("model, state or function is null");
+    *function = nullptr;
+    return hand_out(model->model.function(key == nullptr ? "" : key, state->state), function);
   });
 }
 
@@ -319,6 +343,54 @@ tenon_error* tenon_result_output(const tenon_result* result, size_t index,
 
 void tenon_result_free(tenon_result* result) noexcept {
   delete result;
+}
+
+tenon_error* tenon_function_state(const tenon_function* function, tenon_state** state) noexcept {
+  return guarded([&]() -> Status {
+    if (function == nullptr || state == nullptr)
+      return invalid_argument("function or state is null");
+    const auto& shared = function->function.state();
+    *state = new tenon_state{shared, ports_of(shared->variables())};
+    return {};
+  });
+}
+void tenon_state_free(tenon_state* state) noexcept {
+  delete state;
+}
+size_t tenon_state_count(const tenon_state* state) noexcept {
+  return state == nullptr ? 0 : state->variables.size();
+}
+tenon_error* tenon_state_variable(const tenon_state* state, size_t index,
+                                  tenon_port* port) noexcept {
+  return guarded([&]() -> Status {
+    if (state == nullptr) return invalid_argument("state is null");
+    return fill_port(state->variables, index, port);
+  });
+}
+tenon_error* tenon_state_get(const tenon_state* state, size_t index,
+                             tenon_result** result) noexcept {
+  return guarded([&]() -> Status {
+    if (state == nullptr || result == nullptr) return invalid_argument("state or result is null");
+    *result = nullptr;
+    std::vector<Tensor> value;
+    value.push_back(TRY(state->state->get(index)));
+    *result = result_of(std::move(value));
+    return {};
+  });
+}
+tenon_error* tenon_state_set(const tenon_state* state, size_t index,
+                             const tenon_tensor* value) noexcept {
+  return guarded([&]() -> Status {
+    if (state == nullptr || value == nullptr) return invalid_argument("state or value is null");
+    return state->state->set(index, TRY(tensor_of(*value, "the value", true)));
+  });
+}
+tenon_error* tenon_state_reset(const tenon_state* state) noexcept {
+  return guarded([&]() -> Status {
+    if (state == nullptr) return invalid_argument("state is null");
+    state->state->reset();
+    return {};
+  });
 }
 
 }  // extern "C"

@@ -44,6 +44,41 @@ TEST(CApi, RunsAModel) {
   EXPECT_EQ(std::vector<float>(values, values + 4), (std::vector<float>{0, 2, 0, 4}));
 }
 
+TEST(CApi, KeepsState) {
+  FileModel model;
+  FileFunction f;
+  f.key = "serving_default";
+  f.output_names = {"y"};
+  const TensorType type{DType::f32, Shape{}};
+  f.graph.values = {{type, "v"}, {type, "y"}};
+  f.graph.inputs = {0};
+  f.graph.outputs = {1, 1};
+  f.state = {{"v", Tensor::scalar(3.0f), true}};
+  FileStep step;
+  step.op = create_op("neg");
+  step.inputs = {0};
+  step.outputs = {1};
+  f.graph.steps.push_back(std::move(step));
+  model.functions.push_back(std::move(f));
+  const auto path = std::filesystem::temp_directory_path() / "tenon_c_api_state_test.tenon";
+  ASSERT_TRUE(write_model(path.string(), model).ok());
+  const api::Model loaded(path.string(), 1);
+  const api::Function a = loaded.function();
+  const api::Function b = loaded.function(nullptr, a.state());
+  const api::State state = b.state();
+  ASSERT_EQ(state.size(), 1u);
+  EXPECT_STREQ(state.variable(0).name, "v");
+  a.run({});
+  EXPECT_EQ(*static_cast<const float*>(state.get(0)[0].data), -3);
+  const float four = 4;
+  state.set(0, api::view(&four, {}));
+  const api::Outputs y = a.run({});
+  EXPECT_EQ(*static_cast<const float*>(y[0].data), -4);
+  state.reset();
+  EXPECT_EQ(*static_cast<const float*>(state.get(0)[0].data), 3);
+  EXPECT_THROW(state.get(1), api::RuntimeError);
+}
+
 TEST(CApi, TellsWhatIsWrong) {
   const api::Model model(write_relu_model(), 1);
   const std::vector<float> x{1, 2, 3};

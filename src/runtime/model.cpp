@@ -9,19 +9,27 @@
 
 #include "format/model_file.h"
 #include "runtime/execute.h"
+#include "runtime/state.h"
 
 namespace tenon::runtime {
 
 struct FunctionState {
   const FileFunction* file = nullptr;
   std::unique_ptr<GraphState> graph;
-  std::vector<PortInfo> inputs, outputs;
+  std::vector<PortInfo> inputs, outputs;  // with those of variables, behind the others
+  std::vector<size_t> reads;              // the variable of each input behind the others
+  std::vector<size_t> writes;             // and of each output
   int64_t weight_bytes = 0;
+
+  size_t input_count() const { return inputs.size() - reads.size(); }
+  size_t output_count() const { return outputs.size() - writes.size(); }
 };
 
 struct ModelState {
   FileModel file;
   std::vector<FunctionState> functions;
+  std::vector<PortInfo> variables;
+  std::vector<Tensor> initial;
   cpu::PackStore packs;
   std::unique_ptr<ThreadPool> pool;
 };
@@ -33,6 +41,34 @@ void add_weights(const FileGraph& graph, std::set<const void*>& seen, int64_t& b
     if (seen.insert(c.tensor.raw()).second) bytes += static_cast<int64_t>(c.tensor.byte_size());
   for (const FileStep& step : graph.steps)
     for (const FileGraph& region : step.regions) add_weights(region, seen, bytes);
+}
+
+// Gives the variables of a function their places among those of the model.
+Status add_variables(ModelState& model, FunctionState& function) {
+  const FileFunction& f = *function.file;
+  for (size_t i = 0; i < f.state.size(); ++i) {
+    const FileState& variable = f.state[i];
+    const int v = f.graph.inputs[f.input_names.size() + i];
+    const TensorType& type = f.graph.values[static_cast<size_t>(v)].type;
+    size_t at = 0;
+    while (at < model.variables.size() && model.variables[at].name != variable.name) ++at;
+    if (at == model.variables.size()) {
+      model.variables.push_back({variable.name, type});
+      model.initial.push_back(variable.initial);
+    } else if (model.variables[at].type != type ||
+               !bitwise_equal(model.initial[at], variable.initial)) {
+      return invalid_model(fmt::format(
+          "the functions of the file differ in state variable '{}'; compile the model again",
+          variable.name));
+    }
+    function.reads.push_back(at);
+    function.inputs.push_back({variable.name, type});
+    if (!variable.is_written) continue;
+    function.writes.push_back(at);
+    const int out = f.graph.outputs[f.output_names.size() + function.writes.size() - 1];
+    function.outputs.push_back({variable.name, f.graph.values[static_cast<size_t>(out)].type});
+  }
+  return {};
 }
 
 Result<std::shared_ptr<ModelState>> make_state(FileModel file, const LoadOptions& options) {
@@ -53,10 +89,11 @@ Result<std::shared_ptr<ModelState>> make_state(FileModel file, const LoadOptions
     const auto port = [&](const std::string& name, int v) {
       return PortInfo{name, f.graph.values[static_cast<size_t>(v)].type};
     };
-    for (size_t i = 0; i < f.graph.inputs.size(); ++i)
+    for (size_t i = 0; i < f.input_names.size(); ++i)
       function.inputs.push_back(port(f.input_names[i], f.graph.inputs[i]));
-    for (size_t i = 0; i < f.graph.outputs.size(); ++i)
+    for (size_t i = 0; i < f.output_names.size(); ++i)
       function.outputs.push_back(port(f.output_names[i], f.graph.outputs[i]));
+    TRY(add_variables(*state, function));
     std::set<const void*> seen;
     add_weights(f.graph, seen, function.weight_bytes);
   }
@@ -104,9 +141,10 @@ std::string names_of(std::span<const PortInfo> ports) {
 Result<std::shared_ptr<Plan>> plan_for(ModelState& state, FunctionState& function,
                                        std::span<const TensorType> types) {
   if (types.size() != function.inputs.size())
-    return invalid_argument(fmt::format("function '{}' takes {} inputs ({}), {} were given",
-                                        function.file->key, function.inputs.size(),
-                                        names_of(function.inputs), types.size()));
+    return invalid_argument(fmt::format(
+        "function '{}' takes {} inputs ({}), {} were given", function.file->key,
+        function.input_count(), names_of(std::span(function.inputs).first(function.input_count())),
+        types.size() - std::min(types.size(), function.reads.size())));
   std::map<std::string_view, std::pair<int64_t, std::string_view>> symbols;
   for (size_t i = 0; i < types.size(); ++i) {
     if (!types[i].is_list && !types[i].is_none() && !types[i].shape.is_static())
@@ -115,6 +153,15 @@ Result<std::shared_ptr<Plan>> plan_for(ModelState& state, FunctionState& functio
     TRY(check_shape(function.inputs[i], types[i], symbols));
   }
   return function.graph->plan(types, state.packs, state.pool->threads());
+}
+
+// The cached plan for these tensors, or a new one.
+Result<std::shared_ptr<Plan>> plan_of(ModelState& state, FunctionState& function,
+                                      std::span<const Tensor> inputs) {
+  if (auto plan = function.graph->find_plan(inputs)) return plan;
+  TensorTypes types;
+  for (const Tensor& t : inputs) types.push_back(t.type());
+  return plan_for(state, function, types);
 }
 
 void fill_report(const ModelState& state, const FunctionState& function, const Plan& plan,
@@ -193,12 +240,16 @@ std::vector<std::string> Model::functions() const {
   return keys;
 }
 
-Result<Function> Model::function(std::string_view key) const {
+Result<Function> Model::function(std::string_view key, std::shared_ptr<State> state) const {
   const auto& all = state_->functions;
+  if (state == nullptr) state = std::make_shared<State>(state_->variables, state_->initial);
+  if (state->variables().size() != state_->variables.size())
+    return invalid_argument("the state is that of another model");
   const std::string_view wanted = key.empty() ? "serving_default" : key;
   for (size_t i = 0; i < all.size(); ++i)
-    if (all[i].file->key == wanted) return Function(state_, static_cast<int>(i));
-  if (key.empty()) return Function(state_, 0);
+    if (all[i].file->key == wanted)
+      return Function(state_, static_cast<int>(i), std::move(state));
+  if (key.empty()) return Function(state_, 0, std::move(state));
   return not_found(
       fmt::format("the model has no function '{}'; it has: {}", key, fmt::join(functions(), ", ")));
 }
@@ -210,14 +261,17 @@ const std::string& Model::producer() const {
   return state_->file.producer;
 }
 
+FunctionState& Function::function() const {
+  return state_->functions[static_cast<size_t>(index_)];
+}
 const std::string& Function::key() const {
-  return state_->functions[static_cast<size_t>(index_)].file->key;
+  return function().file->key;
 }
 std::span<const PortInfo> Function::inputs() const {
-  return state_->functions[static_cast<size_t>(index_)].inputs;
+  return std::span(function().inputs).first(function().input_count());
 }
 std::span<const PortInfo> Function::outputs() const {
-  return state_->functions[static_cast<size_t>(index_)].outputs;
+  return std::span(function().outputs).first(function().output_count());
 }
 
 Result<std::vector<Tensor>> Function::run(std::span<const Tensor> inputs,
@@ -231,32 +285,83 @@ Result<std::vector<Tensor>> Function::run(std::span<const Tensor> inputs,
 
 Status Function::run_into(std::span<const Tensor> inputs, std::span<Tensor> results,
                           PlanReport* profile) const {
-  FunctionState& function = state_->functions[static_cast<size_t>(index_)];
-  if (results.size() != function.outputs.size())
+  const FunctionState& function = this->function();
+  if (results.size() != function.output_count())
     return invalid_argument(fmt::format("function '{}' has {} outputs, {} were given",
-                                        function.file->key, function.outputs.size(),
+                                        function.file->key, function.output_count(),
                                         results.size()));
-  auto plan = function.graph->find_plan(inputs);
-  if (plan == nullptr) {
-    TensorTypes types;
-    for (const Tensor& t : inputs) types.push_back(t.type());
-    plan = TRY(plan_for(*state_, function, types));
+  if (!function.reads.empty()) return run_with_state(inputs, results, profile);
+  const auto plan = TRY(plan_of(*state_, this->function(), inputs));
+  return run_plan_into(*plan, inputs, results, profile);
+}
+
+Status Function::run_with_state(std::span<const Tensor> inputs, std::span<Tensor> results,
+                                PlanReport* profile) const {
+  FunctionState& function = this->function();
+  State& state = *variables_;
+  const std::lock_guard lock(state.mutex_);
+  if (state.calls_.size() != state_->functions.size())
+    state.calls_.resize(state_->functions.size());
+  auto& [all_inputs, all_outputs] = state.calls_[static_cast<size_t>(index_)];
+  all_inputs.resize(inputs.size() + function.reads.size());
+  all_outputs.resize(function.outputs.size());
+  std::copy(inputs.begin(), inputs.end(), all_inputs.begin());
+  for (size_t i = 0; i < function.reads.size(); ++i)
+    all_inputs[inputs.size() + i] = state.slots_[function.reads[i]].value;
+  const auto plan = TRY(plan_of(*state_, function, all_inputs));
+  std::copy(results.begin(), results.end(), all_outputs.begin());
+  for (size_t i = 0; i < function.writes.size(); ++i) {
+    const size_t at = results.size() + i;
+    Tensor& spare = state.slots_[function.writes[i]].spare;
+    const int v = function.file->graph.outputs[at];
+    const TensorType& type = plan->values[static_cast<size_t>(v)].type;
+    const bool fits = spare.defined() && !type.is_list && type.shape.is_static() &&
+                      is_of_type(spare, type);
+    all_outputs[at] = fits ? std::move(spare) : Tensor();
+    spare = Tensor();
   }
-  TRY(check_buffers(function, *plan, results));
+  TRY(run_plan_into(*plan, all_inputs, all_outputs, profile));
+  for (size_t i = 0; i < function.writes.size(); ++i) {
+    Tensor& value = all_outputs[results.size() + i];
+    const TensorType& type = state_->variables[function.writes[i]].type;
+    if (!is_of_type(value, type))
+      return invalid_argument(fmt::format("variable '{}' is {} and was assigned {}",
+                                          state_->variables[function.writes[i]].name,
+                                          type.to_string(), value.type().to_string()));
+  }
+  for (size_t i = 0; i < function.writes.size(); ++i) {
+    State::Slot& slot = state.slots_[function.writes[i]];
+    std::swap(slot.value, all_outputs[results.size() + i]);
+    if (slot.is_owned) std::swap(slot.spare, all_outputs[results.size() + i]);
+    slot.is_owned = true;
+  }
+  for (size_t i = 0; i < results.size(); ++i)
+    if (!results[i].defined()) results[i] = all_outputs[i];
+  // What callers gave is no longer held.
+  for (auto* tensors : {&all_inputs, &all_outputs})
+    for (Tensor& t : *tensors)
+      if (!t.is_list()) t.rebind(nullptr, nullptr);
+  return {};
+}
+
+Status Function::run_plan_into(Plan& plan, std::span<const Tensor> inputs,
+                               std::span<Tensor> results, PlanReport* profile) const {
+  const FunctionState& function = this->function();
+  TRY(check_buffers(function, plan, results));
   std::vector<bool> given;  // only where some are not
   for (size_t i = 0; i < results.size(); ++i)
     if (!results[i].defined()) given.resize(results.size());
   for (size_t i = 0; i < given.size(); ++i) given[i] = results[i].defined();
-  std::vector<int64_t> times(profile == nullptr ? 0 : plan->steps.size());
-  TRY(run_plan(*plan, inputs, results, {*state_->pool, state_->packs},
+  std::vector<int64_t> times(profile == nullptr ? 0 : plan.steps.size());
+  TRY(run_plan(plan, inputs, results, {*state_->pool, state_->packs},
                profile == nullptr ? nullptr : times.data()));
   // What callers get is theirs: no part of the inputs, the model or another output.
   for (size_t i = 0; i < given.size(); ++i) {
     if (given[i]) continue;
     int v = function.file->graph.outputs[i];
-    if (plan->values[static_cast<size_t>(v)].place == Place::kView)
-      v = plan->values[static_cast<size_t>(v)].source;
-    const Place place = plan->values[static_cast<size_t>(v)].place;
+    if (plan.values[static_cast<size_t>(v)].place == Place::kView)
+      v = plan.values[static_cast<size_t>(v)].source;
+    const Place place = plan.values[static_cast<size_t>(v)].place;
     bool shared = place == Place::kInput || place == Place::kKnown || place == Place::kHeap;
     for (size_t j = 0; j < results.size(); ++j)
       shared |= j != i && (j < i || given[j]) && !results[j].is_list() &&
@@ -264,7 +369,7 @@ Status Function::run_into(std::span<const Tensor> inputs, std::span<Tensor> resu
     if (shared && results[i].defined() && !results[i].is_list())
       results[i] = TRY(results[i].clone());
   }
-  if (profile != nullptr) fill_report(*state_, function, *plan, times, *profile);
+  if (profile != nullptr) fill_report(*state_, function, plan, times, *profile);
   return {};
 }
 
@@ -309,8 +414,11 @@ Result<std::map<std::string, Tensor>> Function::run(const std::map<std::string, 
 }
 
 Result<PlanReport> Function::explain(std::span<const TensorType> inputs) const {
-  FunctionState& function = state_->functions[static_cast<size_t>(index_)];
-  const auto plan = TRY(plan_for(*state_, function, inputs));
+  FunctionState& function = this->function();
+  TensorTypes types(inputs.begin(), inputs.end());
+  const TensorTypes state = variables_->types();
+  for (const size_t variable : function.reads) types.push_back(state[variable]);
+  const auto plan = TRY(plan_for(*state_, function, types));
   PlanReport report;
   fill_report(*state_, function, *plan, {}, report);
   return report;

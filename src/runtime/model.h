@@ -51,7 +51,10 @@ struct RunOptions {
 };
 
 class Function;
+class State;
 struct ModelState;
+struct FunctionState;
+struct Plan;
 
 // Thread-safe: one model may run in many threads at once; each run has memory of its own, kept for
 // later runs.
@@ -62,9 +65,9 @@ class Model {
   static Result<Model> load(Blob bytes, LoadOptions options = {});
 
   std::vector<std::string> functions() const;
-  // The function of this key; empty: "serving_default", or the first one. Error: not_found, which
-  // lists the keys there are.
-  Result<Function> function(std::string_view key = {}) const;
+  // The function of this key; empty: "serving_default", or the first one. Its variables are those of
+  // `state`, or of a new set. Error: not_found, which lists the keys there are.
+  Result<Function> function(std::string_view key = {}, std::shared_ptr<State> state = {}) const;
   // Free notes the compiler left.
   const std::vector<std::pair<std::string, std::string>>& notes() const;
   const std::string& producer() const;
@@ -74,7 +77,7 @@ class Model {
   std::shared_ptr<ModelState> state_;
 };
 
-// One function of a model; a cheap handle that keeps the model alive.
+// One function of a model; a cheap handle that keeps the model alive. Copies share the variables.
 class Function {
  public:
   const std::string& key() const;
@@ -96,13 +99,22 @@ class Function {
                   PlanReport* profile = nullptr) const;
   // What would be done for inputs of these types (static shapes), in the order of inputs().
   Result<PlanReport> explain(std::span<const TensorType> inputs) const;
+  // The variables that runs read and write; never null.
+  const std::shared_ptr<State>& state() const { return variables_; }
 
  private:
   friend class Model;
-  Function(std::shared_ptr<ModelState> state, int index)
-      : state_(std::move(state)), index_(index) {}
+  Function(std::shared_ptr<ModelState> state, int index, std::shared_ptr<State> variables)
+      : state_(std::move(state)), index_(index), variables_(std::move(variables)) {}
+  FunctionState& function() const;
+  Status run_plan_into(Plan& plan, std::span<const Tensor> inputs, std::span<Tensor> outputs,
+                       PlanReport* profile) const;
+  Status run_with_state(std::span<const Tensor> inputs, std::span<Tensor> outputs,
+                        PlanReport* profile) const;
+
   std::shared_ptr<ModelState> state_;
   int index_;
+  std::shared_ptr<State> variables_;
 };
 
 }  // namespace tenon::runtime

@@ -9,6 +9,7 @@
 
 #include "format/model_file.h"
 #include "ops/registry.h"
+#include "runtime/state.h"
 
 namespace {
 thread_local int64_t allocations = 0;
@@ -57,9 +58,11 @@ struct Maker {
   }
 };
 
-Result<Model> load(FileGraph graph, std::vector<std::string> in, std::vector<std::string> out) {
+Result<Model> load(FileGraph graph, std::vector<std::string> in, std::vector<std::string> out,
+                   std::vector<FileState> state = {}) {
   FileModel file;
-  FileFunction f{"serving_default", std::move(graph), std::move(in), std::move(out)};
+  FileFunction f{"serving_default", std::move(graph), std::move(in), std::move(out),
+                 std::move(state)};
   file.functions.push_back(std::move(f));
   auto bytes = TRY(encode_model(file));
   auto owner = std::make_shared<std::vector<std::byte>>(std::move(bytes));
@@ -109,6 +112,60 @@ TEST(Model, WritesIntoTheCallersBuffer) {
   EXPECT_EQ(buffers["y"].real_at(0), 4);
   buffers["y"] = Tensor::zeros(DType::f32, std::vector<int64_t>{3, 2}).value();
   EXPECT_FALSE(f.run({{"x", matrix({1, 2}, {1, 1})}}, {.outputs = &buffers}).ok());
+}
+
+// y = total * 2 and total = total + x, from [1, 2].
+Result<Model> summing_model(size_t written = 1) {
+  const TensorType pair{DType::f32, Shape{2}};
+  Maker m;
+  const int x = m.input(pair), total = m.input(pair);
+  const int y = m.step("add", {total, total}, pair);
+  const int next = m.step("add", {total, x}, pair);
+  m.graph.outputs = {y, next};
+  std::vector<FileState> state{{"total", matrix({2}, {1, 2}), true}};
+  state.resize(written);
+  return load(std::move(m.graph), {"x"}, {"y"}, std::move(state));
+}
+
+TEST(State, RunsFollowOneAnotherWithoutAllocating) {
+  const Function f = summing_model().value().function().value();
+  ASSERT_EQ(f.inputs().size(), 1u);
+  ASSERT_EQ(f.outputs().size(), 1u);
+  const Tensor x = matrix({2}, {1, 1});
+  std::vector<Tensor> outputs = {Tensor::zeros(DType::f32, std::vector<int64_t>{2}).value()};
+  for (int run = 0; run < 6; ++run) {
+    const int64_t before = allocations;
+    const Status status = f.run_into(std::span(&x, 1), outputs);
+    const int64_t after = allocations;
+    ASSERT_TRUE(status.ok()) << status.error().to_string();
+    // The second run still makes the second of the two places that values take turns in.
+    if (run > 1) {
+      EXPECT_EQ(after, before);
+    }
+    EXPECT_EQ(outputs[0].real_at(0), 2 * (1 + run));
+    EXPECT_EQ(outputs[0].real_at(1), 2 * (2 + run));
+  }
+  EXPECT_EQ(x.owner().use_count(), 1) << "a run must not keep the caller's memory";
+  EXPECT_EQ(f.state()->get(0).value().real_at(0), 7);
+  f.state()->reset();
+  EXPECT_EQ(f.state()->get(0).value().real_at(0), 1);
+}
+
+TEST(State, IsSharedWhereTheCallerSaysSo) {
+  const Model model = summing_model().value();
+  const Function a = model.function().value(), b = model.function().value();
+  const Function c = model.function({}, a.state()).value();
+  ASSERT_TRUE(a.run({{"x", matrix({2}, {5, 5})}}).ok());
+  EXPECT_EQ(b.state()->get(0).value().real_at(0), 1);
+  EXPECT_EQ(c.state()->get(0).value().real_at(0), 6);
+  EXPECT_TRUE(c.state()->set(0, matrix({2}, {0, 0})).ok());
+  EXPECT_FALSE(c.state()->set(0, matrix({3}, {0, 0, 0})).ok());
+  EXPECT_FALSE(c.state()->set(1, matrix({2}, {0, 0})).ok());
+  EXPECT_EQ(a.run({{"x", matrix({2}, {5, 5})}})->at("y").real_at(0), 0);
+}
+
+TEST(State, ADamagedFileIsRefused) {
+  EXPECT_FALSE(summing_model(0).ok());
 }
 
 TEST(Model, AllocatesNothingInTheSteadyState) {

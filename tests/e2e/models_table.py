@@ -134,7 +134,11 @@ def as_npy(array):
 
 
 def run_sample(tool, compiled, sample, folder):
-    arguments = ["--signature", sample.signature] if sample.signature else []
+    """One run; variables that the model assigns go on from one sample to the next."""
+    state = folder / "state"
+    arguments = ["--state-in", state] if state.exists() and any(state.iterdir()) else []
+    arguments += ["--state-out", state]
+    arguments += ["--signature", sample.signature] if sample.signature else []
     for index, (name, value) in enumerate(sample.inputs.items()):
         np.save(folder / f"in{index}.npy", as_npy(value))
         arguments += ["--input", f"{name}={folder / f'in{index}.npy'}"]

@@ -60,7 +60,8 @@ Status bisect(const BisectArguments& a) {
   std::vector<runtime::PortInfo> ports;
   for (size_t i = 0; i < named.input_names.size(); ++i)
     ports.push_back({named.input_names[i], named.graph->inputs()[i]->type()});
-  const auto inputs = TRY(read_inputs(ports, a.inputs, a.batch, a.seed));
+  auto inputs = TRY(read_inputs(ports, a.inputs, a.batch, a.seed));
+  for (const StateVariable& s : named.state) inputs.push_back(s.initial);
   progress->stage("run the reference");
   const auto expected = TRY(interpret(*named.graph, inputs));
   const auto steps = TRY(parse_pipeline(a.pipeline));

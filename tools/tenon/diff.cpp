@@ -99,7 +99,8 @@ struct Layer {
 
 Result<std::vector<Layer>> layer_values(const Runnable& runnable, std::span<const Tensor> inputs) {
   std::vector<Layer> layers;
-  TRY(interpret(*runnable.graph, inputs, [&](const Node& node, std::span<const Tensor> results) {
+  const auto all = TRY(with_state(runnable, inputs));
+  TRY(interpret(*runnable.graph, all, [&](const Node& node, std::span<const Tensor> results) {
     if (!node.origins.empty() && !results.empty() && !node.is("const"))
       layers.push_back({node.origins, results[0]});
   }));

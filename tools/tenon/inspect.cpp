@@ -103,6 +103,13 @@ nlohmann::json function_json(const FileFunction& f) {
     json["outputs"].push_back(
         port_json(f.output_names[i], f.graph.values[static_cast<size_t>(f.graph.outputs[i])].type));
   for (const std::string& dimension : dynamic) json["dynamic"].push_back(dimension);
+  json["state"] = nlohmann::json::array();
+  for (size_t i = 0; i < f.state.size(); ++i) {
+    const int v = f.graph.inputs[f.input_names.size() + i];
+    json["state"].push_back(
+        port_json(f.state[i].name, f.graph.values[static_cast<size_t>(v)].type));
+    json["state"].back()["written"] = f.state[i].is_written;
+  }
   std::map<std::string, int> ops;
   count_ops(f.graph, ops);
   int steps = 0;
@@ -151,6 +158,9 @@ void print_text(const nlohmann::json& json) {
       fmt::print("  in  {}: {}\n", text_of(port["name"]), text_of(port["type"]));
     for (const auto& port : f["outputs"])
       fmt::print("  out {}: {}\n", text_of(port["name"]), text_of(port["type"]));
+    for (const auto& variable : f["state"])
+      fmt::print("  state {}: {}{}\n", text_of(variable["name"]), text_of(variable["type"]),
+                 variable["written"].get<bool>() ? "" : ", only read");
     if (!f["dynamic"].empty())
       fmt::print("  open dimensions: {}\n",
                  fmt::join(f["dynamic"].get<std::vector<std::string>>(), ", "));

@@ -61,6 +61,7 @@ Status reduce(const ReduceArguments& a) {
   progress.reset();
   named.input_names.clear();
   named.output_names.clear();
+  named.state.clear();
   named.key = named.graph->name;
   if (a.json) {
     fmt::print("{}\n",

@@ -16,33 +16,11 @@ namespace tenon::tool {
 namespace {
 
 struct RunArguments : FileArguments {
-  std::string output_dir, compare;
+  std::string output_dir, compare, state_in, state_out;
   std::vector<std::string> inputs;
   double tolerance = 1e-4;
   bool reference = false;
 };
-
-// The output's name as a file's: without TensorFlow's ":0", with "_" for what a file name cannot
-// hold. Names that become equal are told apart by a number.
-std::vector<std::string> file_names(std::span<const runtime::PortInfo> outputs) {
-  constexpr size_t kLongest = 200;
-  std::vector<std::string> names;
-  for (const runtime::PortInfo& port : outputs) {
-    std::string name = port.name;
-    if (name.ends_with(":0")) name.resize(name.size() - 2);
-    for (char& c : name)
-      if (std::string_view("/\\:*?\"<>|").find(c) != std::string_view::npos ||
-          static_cast<unsigned char>(c) < 0x20)
-        c = '_';
-    if (name.empty() || name[0] == '.') name.insert(0, "_");
-    name.resize(std::min(name.size(), kLongest));
-    std::string unique = name;
-    for (int i = 1; std::ranges::find(names, unique) != names.end(); ++i)
-      unique = fmt::format("{}_{}", name, i);
-    names.push_back(unique);
-  }
-  return names;
-}
 
 struct Statistics {
   double min = 0, max = 0, mean = 0;
@@ -96,6 +74,7 @@ Status give_out(const RunArguments& a, const std::string& name, const std::strin
 Status compare_with_reference(const RunArguments& a, const Runnable& runnable,
                               std::span<const Tensor> inputs, std::span<const Tensor> outputs) {
   const Runnable reference = TRY(open_runnable(a.file, a.signature, Engine::kReference));
+  TRY(read_state(reference, a.state_in));
   const auto expected = TRY(reference.run(inputs));
   std::vector<OutputDifference> differences;
   for (size_t i = 0; i < outputs.size() && i < expected.size(); ++i)
@@ -114,11 +93,13 @@ Status run(const RunArguments& a) {
     return invalid_argument(
         fmt::format("no --input was given; there are: {}", listed(runnable.inputs)));
   const auto inputs = TRY(read_inputs(runnable.inputs, a.inputs));
+  TRY(read_state(runnable, a.state_in));
   progress->stage("run");
   const auto begin = std::chrono::steady_clock::now();
   const auto outputs = TRY(runnable.run(inputs));
   const double ms = milliseconds_since(begin);
   progress.reset();
+  TRY(write_state(runnable, a.state_out));
   if (!a.compare.empty()) return compare_with_reference(a, runnable, inputs, outputs);
   if (!a.output_dir.empty()) {
     std::error_code error;
@@ -157,6 +138,11 @@ void add_run(CLI::App& app, Action& action) {
       ->allow_extra_args(false);
   command->add_option("--output-dir", a->output_dir,
                       "write one NAME.npy per output there; made if missing");
+  command->add_option("--state-in", a->state_in,
+                      "folder with values of variables that the model keeps between runs "
+                      "(default: their initial values)");
+  command->add_option("--state-out", a->state_out,
+                      "write those values there after the run, one NAME.npy each; made if missing");
   command->add_flag("--reference", a->reference,
                     "interpret the file, or a model, with the reference of each op");
   command
@@ -167,7 +153,8 @@ void add_run(CLI::App& app, Action& action) {
   command->add_option("--tolerance", a->tolerance, "relative L2 that --compare allows");
   command->footer(
       "Example:\n  tenon run digits.tenon --input images=digits.npy --output-dir out\n"
-      "  tenon run digits.tenon --compare reference");
+      "  tenon run digits.tenon --compare reference\n"
+      "  tenon run stream.tenon --input x=frame.npy --state-in state --state-out state");
   command->callback([a, &action] { action = [a] { return run(*a); }; });
 }
 

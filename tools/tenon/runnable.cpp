@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
@@ -21,6 +22,7 @@ Result<Runnable> with_runtime(runtime::Model model, const std::string& signature
   runnable.key = function.key();
   runnable.inputs.assign(function.inputs().begin(), function.inputs().end());
   runnable.outputs.assign(function.outputs().begin(), function.outputs().end());
+  runnable.state = function.state();
   runnable.run = [function](std::span<const Tensor> inputs) { return function.run(inputs, {}); };
   return runnable;
 }
@@ -44,6 +46,26 @@ std::string listed(std::span<const runtime::PortInfo> ports) {
   for (const runtime::PortInfo& port : ports)
     text += fmt::format("{}'{}' {}", text.empty() ? "" : ", ", port.name, port.type.to_string());
   return text.empty() ? "none" : text;
+}
+
+std::vector<std::string> file_names(std::span<const runtime::PortInfo> ports) {
+  constexpr size_t kLongest = 200;
+  std::vector<std::string> names;
+  for (const runtime::PortInfo& port : ports) {
+    std::string name = port.name;
+    if (name.ends_with(":0")) name.resize(name.size() - 2);
+    for (char& c : name)
+      if (std::string_view("/\\:*?\"<>|").find(c) != std::string_view::npos ||
+          static_cast<unsigned char>(c) < 0x20)
+        c = '_';
+    if (name.empty() || name[0] == '.') name.insert(0, "_");
+    name.resize(std::min(name.size(), kLongest));
+    std::string unique = name;
+    for (int i = 1; std::ranges::find(names, unique) != names.end(); ++i)
+      unique = fmt::format("{}_{}", name, i);
+    names.push_back(unique);
+  }
+  return names;
 }
 
 Result<std::vector<NamedGraph>> load_graphs(const std::string& path, const ImportOptions& options) {
@@ -80,9 +102,28 @@ Result<Runnable> open_runnable(const std::string& path, const std::string& signa
       runnable.inputs.push_back({named.input_names[i], named.graph->inputs()[i]->type()});
     for (size_t i = 0; i < named.output_names.size(); ++i)
       runnable.outputs.push_back({named.output_names[i], named.graph->outputs()[i]->type()});
+    std::vector<runtime::PortInfo> variables;
+    std::vector<Tensor> initial;
+    std::vector<size_t> written;
+    for (size_t i = 0; i < named.state.size(); ++i) {
+      const Value& input = *named.graph->inputs()[named.input_names.size() + i];
+      variables.push_back({named.state[i].name, input.type()});
+      initial.push_back(named.state[i].initial);
+      if (named.state[i].is_written) written.push_back(i);
+    }
+    runnable.state = std::make_shared<runtime::State>(variables, initial);
     std::shared_ptr<const Graph> graph = std::move(named.graph);
     runnable.graph = graph;
-    runnable.run = [graph](std::span<const Tensor> inputs) { return interpret(*graph, inputs); };
+    runnable.run = [graph, written, state = runnable.state](
+                       std::span<const Tensor> inputs) -> Result<std::vector<Tensor>> {
+      std::vector<Tensor> all(inputs.begin(), inputs.end());
+      for (size_t i = 0; i < state->variables().size(); ++i) all.push_back(TRY(state->get(i)));
+      auto outputs = TRY(interpret(*graph, all));
+      const size_t count = outputs.size() - written.size();
+      for (size_t i = 0; i < written.size(); ++i) TRY(state->set(written[i], outputs[count + i]));
+      outputs.resize(count);
+      return outputs;
+    };
     return runnable;
   }
   if (is_compiled(path)) return open_file(path, signature, threads);
@@ -134,6 +175,44 @@ Result<std::vector<Tensor>> read_inputs(std::span<const runtime::PortInfo> ports
       inputs.push_back(given[i].empty() ? Tensor() : std::move(given[i][0]));
   }
   return inputs;
+}
+
+Result<std::vector<Tensor>> with_state(const Runnable& runnable, std::span<const Tensor> inputs) {
+  std::vector<Tensor> all(inputs.begin(), inputs.end());
+  for (size_t i = 0; i < runnable.state->variables().size(); ++i)
+    all.push_back(TRY(runnable.state->get(i)));
+  return all;
+}
+
+Status read_state(const Runnable& runnable, const std::string& folder) {
+  if (folder.empty()) return {};
+  bool any = false;
+  const auto variables = runnable.state->variables();
+  const auto files = file_names(variables);
+  for (size_t i = 0; i < variables.size(); ++i) {
+    const auto path = std::filesystem::path(folder) / (files[i] + ".npy");
+    std::error_code error;
+    if (!std::filesystem::exists(path, error)) continue;
+    any = true;
+    TRY(runnable.state->set(i, TRY(read_npy(path.string()))));
+  }
+  if (!any)
+    return not_found(fmt::format("'{}' holds no value of a state variable; there are: {}", folder,
+                                 listed(variables)));
+  return {};
+}
+
+Status write_state(const Runnable& runnable, const std::string& folder) {
+  if (folder.empty()) return {};
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error)
+    return io_error(fmt::format("cannot make the folder '{}': {}", folder, error.message()));
+  const auto files = file_names(runnable.state->variables());
+  for (size_t i = 0; i < files.size(); ++i)
+    TRY(write_npy((std::filesystem::path(folder) / (files[i] + ".npy")).string(),
+                  TRY(runnable.state->get(i))));
+  return {};
 }
 
 Status report_differences(std::span<const OutputDifference> differences, double tolerance,

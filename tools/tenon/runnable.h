@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "compiler/compile.h"
-#include "runtime/model.h"
+#include "runtime/state.h"
 #include "tensor/compare.h"
 
 namespace tenon::tool {
@@ -22,6 +22,7 @@ struct Runnable {
   std::vector<runtime::PortInfo> inputs, outputs;
   std::function<Result<std::vector<Tensor>>(std::span<const Tensor>)> run;
   std::shared_ptr<const Graph> graph;  // what the reference interprets; null for the runtime
+  std::shared_ptr<runtime::State> state;  // the variables that runs read and write
 };
 
 // "images f32[?batch,8,8,1], mask bool[?]", for errors.
@@ -38,6 +39,17 @@ Result<Runnable> open_runnable(const std::string& path, const std::string& signa
 Result<std::vector<Tensor>> read_inputs(std::span<const runtime::PortInfo> ports,
                                         const std::vector<std::string>& texts, int64_t batch = 1,
                                         uint32_t seed = 1);
+
+// Names of ports as those of files: without TensorFlow's ":0", with "_" for what a file name cannot
+// hold. Names that become equal are told apart by a number.
+std::vector<std::string> file_names(std::span<const runtime::PortInfo> ports);
+
+// The inputs followed by what the variables hold: what the graph of the reference takes.
+Result<std::vector<Tensor>> with_state(const Runnable& runnable, std::span<const Tensor> inputs);
+// Sets the variables whose values are in the folder, as NAME.npy; empty: none.
+Status read_state(const Runnable& runnable, const std::string& folder);
+// Writes the value of every variable there; the folder is made if missing. Empty: nothing.
+Status write_state(const Runnable& runnable, const std::string& folder);
 
 struct OutputDifference {
   std::string name;

@@ -142,6 +142,7 @@ Result<Operands> GraphImporter::choose(Frame& frame, const NodeDef& node, std::s
                                        const Operand& selector, const Operands& arguments,
                                        std::span<const RegionBody> branches) {
   if (branches.empty()) return invalid_model("it has no branches");
+  const auto state = state_among(arguments);
   int budget = kMaxFolded;
   if (selector.kind == Operand::Kind::value)
     if (const auto known = computed_value(*selector.value, budget);
@@ -155,29 +156,47 @@ Result<Operands> GraphImporter::choose(Frame& frame, const NodeDef& node, std::s
     }
   Captured captured;
   for (const Operand& a : arguments) captured.add(a);
+  Operands before;
+  for (const Resource* variable : state) {
+    before.push_back(Operand::of(TRY(state_value(frame.region, *variable))));
+    captured.add(before.back());
+  }
   std::vector<std::unique_ptr<Graph>> regions;
   std::vector<Operands> results;
+  std::vector<bool> changed(state.size());
   for (const RegionBody& branch : branches) {
     regions.push_back(std::make_unique<Graph>(std::string(op)));
     Region region(*regions.back());
     captured.add_inputs(region.graph);
     Operands inside;
     for (const Operand& a : arguments) inside.push_back(captured.inside(region, a));
+    for (size_t s = 0; s < state.size(); ++s)
+      region.state[state[s]] = captured.inside(region, before[s]).value;
+    const auto at_first = region.state;
     results.push_back(TRY(branch(region, inside)));
+    for (size_t s = 0; s < state.size(); ++s) {
+      changed[s] = changed[s] || region.state[state[s]] != at_first.at(state[s]);
+      results.back().push_back(Operand::of(region.state[state[s]]));
+    }
     if (results.back().size() != results[0].size())
       return invalid_model("its branches differ in the number of results");
   }
   Operands outputs;
   bool failed = selector.failed();
   std::vector<std::vector<Value*>> values(branches.size());
+  const size_t plain = results[0].size() - state.size();
   for (size_t k = 0; k < results[0].size(); ++k) {
+    if (k >= plain && !changed[k - plain]) {
+      outputs.push_back(before[k - plain]);
+      continue;
+    }
     const auto common = TRY(common_result(results, k));
     outputs.push_back(common.value_or(Operand()));
     failed |= outputs.back().failed();
     for (size_t b = 0; !common && b < branches.size(); ++b)
       values[b].push_back(results[b][k].value);
   }
-  if (failed) return failures(outputs.size());
+  if (failed) return failures(plain);
   if (selector.kind != Operand::Kind::value) return unsupported("its condition is no tensor");
   for (size_t b = 0; b < branches.size(); ++b) regions[b]->set_outputs(values[b]);
   Builder builder(frame.region.graph);
@@ -189,13 +208,60 @@ Result<Operands> GraphImporter::choose(Frame& frame, const NodeDef& node, std::s
   for (Operand& output : outputs)
     if (output.kind == Operand::Kind::none && next < made->output_count())
       output = Operand::of(made->output(next++));
+  for (size_t s = 0; s < state.size(); ++s)
+    frame.region.state[state[s]] = outputs[plain + s].value;
+  outputs.resize(plain);
   return outputs;
 }
 
+// The variables that are state become loop variables behind the others.
 Result<Operands> GraphImporter::loop(Frame& frame, const NodeDef& node, const Operands& variables,
                                      const std::vector<bool>& invariant,
                                      const RegionBody& condition, const RegionBody& body) {
-  // The state: values that change, or are not known.
+  const auto state = state_among(variables);
+  if (state.empty()) return plain_loop(frame, node, variables, invariant, condition, body);
+  const size_t plain = variables.size();
+  Operands all = variables;
+  std::vector<bool> fixed = invariant;
+  std::vector<bool> changed(state.size());
+  for (const Resource* variable : state) {
+    all.push_back(Operand::of(TRY(state_value(frame.region, *variable))));
+    fixed.push_back(false);
+  }
+  const auto with_state = [&](const RegionBody& part, bool is_body) -> RegionBody {
+    return [&, is_body](Region& region, const Operands& arguments) -> Result<Operands> {
+      for (size_t s = 0; s < state.size(); ++s)
+        region.state[state[s]] = arguments[plain + s].value;
+      Operands results =
+          TRY(part(region, Operands(arguments.begin(), arguments.begin() + ptrdiff_t(plain))));
+      for (size_t s = 0; s < state.size(); ++s) {
+        Value* now = region.state[state[s]];
+        if (!is_body && now != arguments[plain + s].value)
+          return unsupported(fmt::format("its condition assigns variable '{}'; assign it in the "
+                                         "body of the loop",
+                                         state[s]->name));
+        if (is_body) {
+          changed[s] = now != arguments[plain + s].value;
+          results.push_back(Operand::of(now));
+        }
+      }
+      return results;
+    };
+  };
+  Operands results = TRY(plain_loop(frame, node, all, fixed, with_state(condition, false),
+                                    with_state(body, true)));
+  for (size_t s = 0; s < state.size() && results.size() == all.size(); ++s)
+    if (changed[s] && results[plain + s].kind == Operand::Kind::value)
+      frame.region.state[state[s]] = results[plain + s].value;
+  results.resize(plain);
+  return results;
+}
+
+Result<Operands> GraphImporter::plain_loop(Frame& frame, const NodeDef& node,
+                                           const Operands& variables,
+                                           const std::vector<bool>& invariant,
+                                           const RegionBody& condition, const RegionBody& body) {
+  // What the loop hands on: values that change, or are not known.
   std::vector<size_t> state;
   TensorTypes types;
   bool failed = false;

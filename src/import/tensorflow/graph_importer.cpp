@@ -77,13 +77,20 @@ Result<Operands> GraphImporter::evaluate(Frame& frame, std::span<const Ref> outp
   if (depth_ >= kMaxDepth)
     return invalid_model(
         fmt::format("calls and control flow are nested more than {} levels deep", kMaxDepth));
-  TRY(find_needed(frame, outputs));
-  TRY(find_conditionals(frame, outputs));
-  collect_assignments(frame, outputs);
-  const std::vector<int> order = TRY(order_items(frame, outputs, false));
+  if (!frame.effects) frame.effects = find_effects(frame, outputs);
+  std::vector<Ref> roots(outputs.begin(), outputs.end()), effects;
+  for (const int item : *frame.effects) effects.push_back({item, 0});
+  TRY(find_needed(frame, effects));
+  for (size_t known = roots.size() + 1; known != roots.size();) {
+    known = roots.size();
+    TRY(find_needed(frame, roots));
+    TRY(find_conditionals(frame, roots));
+  }
+  const std::vector<int> order = TRY(order_items(frame, roots, false));
   ++depth_;
   Status status;
-  for (size_t i = 0; i < order.size() && status.ok(); ++i) status = import_item(frame, order[i]);
+  for (size_t i = 0; i < order.size() && status.ok(); ++i)
+    if (frame.needed.contains(order[i])) status = import_item(frame, order[i]);
   --depth_;
   TRY(std::move(status));
   Operands operands;
@@ -130,9 +137,13 @@ Result<Operands> GraphImporter::import_node(Frame& frame, int index) {
     const Operand data = TRY(get(frame, item.inputs[0]));
     return Operands{data, data};
   }
-  const Operands inputs = TRY(inputs_of(frame, item));
+  Operands inputs = TRY(inputs_of(frame, item));
   if (is_pass_through(node.op) || is_frame_part(node.op) || node.op == "PlaceholderWithDefault") {
     note(frame, node, Fate::folded);
+    for (Operand& input : inputs)
+      if (input.kind == Operand::Kind::resource && input.resource->is_reference() &&
+          !node.op.starts_with("Ref"))
+        input = Operand::of(TRY(variable_value(frame.region, *input.resource)));
     return inputs;
   }
   if (node.op == "Switch" || node.op == "RefSwitch" || node.op == "_SwitchN")

@@ -25,6 +25,8 @@ namespace tenon::tf {
 struct Resource {
   std::string name;
   const NodeDef* node = nullptr;
+  // A variable of TensorFlow 1: whoever takes it as a tensor reads it then.
+  bool is_reference() const { return node->op == "VariableV2" || node->op == "Variable"; }
 };
 
 // What an output of a node is to its readers.
@@ -51,7 +53,13 @@ struct Region {
   explicit Region(Graph& g) : graph(g) {}
   Graph& graph;
   std::unordered_map<const void*, Value*> constants;  // of variables and captured constants
+  // What the variables that are state hold at the place the walk has reached.
+  std::map<const Resource*, Value*> state;
+  bool is_function = false;  // the graph is the function's own: it gets an input per variable
 };
+
+// Names of variables.
+using VariableSet = std::set<std::string, std::less<>>;
 
 // A condition of a TensorFlow 1 graph: Merge nodes that take one of the sides of one predicate.
 struct Conditional {
@@ -61,6 +69,7 @@ struct Conditional {
   std::vector<std::vector<size_t>> input_of;  // of each merge: which input it takes, per side
   // What each side reads from around it: as named inside, and its source.
   std::vector<std::vector<std::pair<Ref, Ref>>> captured;
+  std::vector<std::vector<int>> effects;  // of each side
 };
 
 // One walk over a node list within one region: names there, and what is known of the outputs.
@@ -74,6 +83,11 @@ struct Frame {
   std::unordered_set<int> needed;                   // items some output depends on
   std::vector<Conditional> conditionals;
   std::unordered_map<int, size_t> conditional_of;  // by Merge
+  // Items that change variables: given from outside, where there is a list, else found. Where there
+  // are any, items follow their control inputs.
+  std::optional<std::vector<int>> effects;
+  std::map<const FrameLoop*, std::vector<int>> loop_effects;  // those inside of a loop
+  std::vector<Ref> enclosing;  // predicates of the conditions whose branch this is
 };
 
 // The contents of a lookup table, both of one dimension.
@@ -84,20 +98,31 @@ struct TableContents {
 class GraphImporter {
  public:
   GraphImporter(LoadedModel& model, const NodeGraph& main, const FunctionLibrary& library,
-                ImportReport& report, const VariableSources& variables)
+                ImportReport& report, const VariableSources& variables, const VariableSet& state)
       : model_(model),
         main_(main),
         library_(library),
         report_(report),
-        variable_sources_(variables) {}
+        variable_sources_(variables),
+        state_(state) {}
 
   // The operands behind the references; everything they depend on is imported first. Called once
   // per frame.
   Result<Operands> evaluate(Frame& frame, std::span<const Ref> outputs);
+  // What the variable holds where the walk is.
+  Result<Value*> variable_value(Region& region, const Resource& variable);
   // Gives the places of asset files in the main graph their names within assets/.
   void bind_assets(Frame& frame) const;
-  // After the walk: notes variables that are both read and assigned.
-  void check_assignments();
+  // The variables of the state the function was found to use, in the order of its inputs for them.
+  struct StateUse {
+    const Resource* variable;
+    Tensor initial;
+    Value* input;
+  };
+  const std::vector<StateUse>& state_uses() const { return state_uses_; }
+  // Variables that are assigned, and those whose value is wanted.
+  const VariableSet& written() const { return written_; }
+  const VariableSet& read() const { return read_; }
   // The first error of a node that is not a lack of support, if any.
   const std::optional<Error>& first_error() const { return first_error_; }
   bool failed() const { return failed_; }
@@ -130,6 +155,9 @@ class GraphImporter {
   Result<Operands> loop(Frame& frame, const NodeDef& node, const Operands& variables,
                         const std::vector<bool>& invariant, const RegionBody& condition,
                         const RegionBody& body);
+  Result<Operands> plain_loop(Frame& frame, const NodeDef& node, const Operands& variables,
+                              const std::vector<bool>& invariant, const RegionBody& condition,
+                              const RegionBody& body);
 
   // frames.cpp
   Status import_frame_loop(Frame& frame, const FrameLoop& loop);
@@ -137,13 +165,21 @@ class GraphImporter {
 
   // resources.cpp
   const Resource* resource(const Frame& frame, const NodeDef& node);
-  Result<Value*> variable_value(Region& region, const Resource& variable);
   Result<Operands> import_resource_node(Frame& frame, const Item& item, const Operands& inputs);
   Result<Operands> import_table_node(Frame& frame, const NodeDef& node, const Operands& inputs);
   Result<Tensor> initial_value(const Resource& variable);
-  // The variable an assignment changes, if it can be told.
-  const Resource* assigned_variable(const Frame& frame, const Item& item);
-  void collect_assignments(const Frame& frame, std::span<const Ref> outputs);
+
+  // state.cpp
+  bool is_state(const Resource& variable) const { return state_.contains(variable.name); }
+  Result<Value*> state_value(Region& region, const Resource& variable);
+  // The variables of the state among the operands, each once.
+  std::vector<const Resource*> state_among(const Operands& operands) const;
+  Result<Operands> import_assignment(Frame& frame, const NodeDef& node, const Operands& inputs);
+  Result<Operands> import_generator_step(Frame& frame, const NodeDef& node, const Operands& inputs);
+  // Whether running the item changes variables, itself or in what it calls.
+  bool has_effect(const Item& item);
+  bool has_effect(const FunctionDef& function);
+  std::vector<int> find_effects(const Frame& frame, std::span<const Ref> outputs);
 
   LoadedModel& model_;
   const NodeGraph& main_;
@@ -153,8 +189,10 @@ class GraphImporter {
   std::map<std::string, Resource> resources_;
   std::map<std::string, Tensor> variable_values_;
   std::optional<std::map<std::string, TableContents>> tables_;
-  std::set<const Resource*> read_;
-  std::map<const Resource*, NodeReport> assigned_;  // the node that does it
+  const VariableSet& state_;
+  std::vector<StateUse> state_uses_;
+  VariableSet read_, written_;
+  std::unordered_map<const FunctionDef*, bool> effects_of_;
   std::vector<const FunctionDef*> calls_;
   int depth_ = 0;
   int64_t imported_nodes_ = 0;
@@ -168,12 +206,19 @@ Status check_frame_part(const Frame& frame, const Item& item);
 // Merge as at any other node, and at the control inputs that tell in which branch a node lies.
 // Error: invalid_model where the graph has a cycle.
 Result<std::vector<int>> order_items(const Frame& frame, std::span<const Ref> outputs, bool plain);
-// Finds the conditions among the needed items. Error: unsupported for a Merge of unknown condition.
-Status find_conditionals(Frame& frame, std::span<const Ref> outputs);
+// Finds the conditions among the needed items, and in which condition or loop effects lie: those
+// that lie in none are added to `outputs`, the others are left to what they lie in, which is added.
+// Error: unsupported for a Merge of unknown condition.
+Status find_conditionals(Frame& frame, std::vector<Ref>& outputs);
+// The loop an Enter leads into; nothing for other nodes and for an Enter that does not say.
+std::optional<std::string_view> entered_frame(const Item& item);
 
 // Ops that the importer looks after itself, not a rule.
 bool is_structured_op(std::string_view op);
 bool is_resource_op(std::string_view op);
+bool is_variable_op(std::string_view op);
+bool is_assignment(std::string_view op);
+bool is_generator_step(std::string_view op);
 
 // The value where it is known at import, small computations on constants done; `budget` counts them
 // down.

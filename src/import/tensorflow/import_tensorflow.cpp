@@ -39,6 +39,12 @@ struct Context {
   const NodeGraph& main;
   const VariableSources& variables;
   const ImportOptions& options;
+  VariableSet state;  // variables that keep their values between runs
+};
+
+// What importing an entry showed.
+struct Usage {
+  VariableSet read, written;
 };
 
 Error not_one_tensor(std::string_view what, const std::string& key) {
@@ -49,12 +55,14 @@ Error not_one_tensor(std::string_view what, const std::string& key) {
 
 // Errors: unsupported when a node is (the report says which), or what is malformed.
 Result<ImportedFunction> import_entry(const Context& context, const Entry& entry,
-                                      ImportReport& report) {
+                                      ImportReport& report, Usage& usage) {
   ImportedFunction function;
   function.key = entry.key;
   function.graph = std::make_unique<Graph>(entry.key);
   Region region(*function.graph);
-  GraphImporter importer(context.model, context.main, context.library, report, context.variables);
+  region.is_function = true;
+  GraphImporter importer(context.model, context.main, context.library, report, context.variables,
+                         context.state);
   Frame frame(context.main, region, "");
   importer.bind_assets(frame);
   for (const Port& port : entry.inputs) {
@@ -78,17 +86,24 @@ Result<ImportedFunction> import_entry(const Context& context, const Entry& entry
     outputs.push_back(*ref);
     function.output_names.push_back(port.key);
   }
-  const Operands operands = TRY(importer.evaluate(frame, outputs));
-  importer.check_assignments();
+  Operands operands = TRY(importer.evaluate(frame, outputs));
   if (importer.first_error()) return *importer.first_error();
   if (importer.failed()) return unsupported("not all of its nodes are supported");
   std::vector<Value*> values;
   for (size_t i = 0; i < operands.size(); ++i) {
+    if (operands[i].kind == Operand::Kind::resource)
+      operands[i] = Operand::of(TRY(importer.variable_value(region, *operands[i].resource)));
     if (operands[i].kind != Operand::Kind::value || operands[i].value->type().is_list)
       return unsupported(fmt::format("output '{}' is no tensor; leave it out with --outputs",
                                      entry.outputs[i].key));
     values.push_back(operands[i].value);
   }
+  for (const GraphImporter::StateUse& use : importer.state_uses()) {
+    Value* now = region.state.at(use.variable);
+    function.state.push_back({use.variable->name, use.initial, now != use.input});
+    if (now != use.input) values.push_back(now);
+  }
+  usage = {importer.read(), importer.written()};
   function.graph->set_outputs(std::move(values));
   return function;
 }
@@ -220,21 +235,40 @@ Result<ImportedModel> import_loaded(LoadedModel model, const ImportOptions& opti
   const FunctionLibrary library(model.meta.graph.functions);
   const NodeGraph main(model.meta.graph.nodes, nullptr, library);
   const VariableSources variables = find_variable_sources(model, main, library);
-  const Context context{model, library, main, variables, options};
+  Context context{model, library, main, variables, options, {}};
+  std::vector<std::optional<Error>> errors;
+  // A variable that one entry assigns and one reads is state: what read it as a constant is
+  // imported again.
+  for (bool again = true; again;) {
+    imported.functions.clear();
+    imported.report.nodes.clear();
+    errors.assign(entries.size(), std::nullopt);
+    VariableSet read, written;
+    for (size_t i = 0; i < entries.size(); ++i) {
+      Usage usage;
+      auto function = import_entry(context, entries[i], imported.report, usage);
+      if (!function.ok()) {
+        errors[i] = std::move(function).error();
+        continue;
+      }
+      read.merge(usage.read);
+      written.merge(usage.written);
+      imported.functions.push_back(std::move(*function));
+    }
+    again = false;
+    for (const std::string& name : written)
+      again |= read.contains(name) && context.state.insert(name).second;
+  }
   std::optional<Error> first;
   bool default_failed = false;
-  for (const Entry& entry : entries) {
-    auto function = import_entry(context, entry, imported.report);
-    if (function.ok()) {
-      imported.functions.push_back(std::move(*function));
-      continue;
-    }
-    const Error& error = function.error();
-    imported.warnings.push_back(fmt::format("signature '{}' is left out: {}{}{}", entry.key,
+  for (size_t i = 0; i < entries.size(); ++i) {
+    if (!errors[i]) continue;
+    const Error& error = *errors[i];
+    imported.warnings.push_back(fmt::format("signature '{}' is left out: {}{}{}", entries[i].key,
                                             error.message, error.where.empty() ? "" : " at ",
                                             error.where));
-    default_failed |= entry.key == "serving_default";
-    if (!first || first->code == Code::unsupported) first = std::move(function).error();
+    default_failed |= entries[i].key == "serving_default";
+    if (!first || first->code == Code::unsupported) first = std::move(*errors[i]);
   }
   merge_repeated(imported.report);
   // Others may be left out, with a warning; the one everybody asks for may not.

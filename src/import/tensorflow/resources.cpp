@@ -1,5 +1,5 @@
-// Variables and tables: handles are followed to the node that makes them, reads become constants.
-// A model that changes a variable it reads is refused: what is compiled keeps no state.
+// Variables and tables: handles are followed to the node that makes them, reads become constants,
+// or the value of the moment where the model also assigns the variable (state.cpp).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -22,33 +22,16 @@ constexpr std::string_view kReads[] = {"ReadVariableOp", "VarIsInitializedOp",
 constexpr std::string_view kLookups[] = {"LookupTableFind",   "LookupTableFindV2",
                                          "LookupTableSize",   "LookupTableSizeV2",
                                          "LookupTableExport", "LookupTableExportV2"};
-constexpr std::string_view kAssignments[] = {"AssignVariableOp",
-                                             "AssignAddVariableOp",
-                                             "AssignSubVariableOp",
-                                             "ResourceScatterUpdate",
-                                             "ResourceScatterAdd",
-                                             "ResourceScatterSub",
-                                             "ResourceScatterNdUpdate",
-                                             "ResourceStridedSliceAssign",
-                                             "Assign",
-                                             "AssignAdd",
-                                             "AssignSub",
-                                             "ScatterUpdate",
-                                             "ScatterAdd",
-                                             "ScatterSub"};
-
-Error changes_variable(std::string_view variable) {
-  return unsupported(fmt::format(
-      "it changes variable '{}' while the model runs, and a compiled model keeps no state; export "
-      "the model for inference, or make the variable an input and an output of the signature",
-      variable));
-}
 
 }  // namespace
 
 bool is_resource_op(std::string_view op) {
   return contains(kVariables, op) || contains(kTables, op) || contains(kReads, op) ||
-         contains(kLookups, op) || contains(kAssignments, op);
+         contains(kLookups, op) || is_assignment(op) || is_generator_step(op);
+}
+
+bool is_variable_op(std::string_view op) {
+  return contains(kVariables, op);
 }
 
 const Resource* GraphImporter::resource(const Frame& frame, const NodeDef& node) {
@@ -71,8 +54,11 @@ void GraphImporter::bind_assets(Frame& frame) const {
   }
 }
 
-// What the main graph assigns to a variable that no checkpoint holds: the path of an asset.
+// The main graph assigns the path of an asset to a variable that no checkpoint holds; what the
+// others have at first is in the checkpoint.
 Result<Tensor> GraphImporter::initial_value(const Resource& variable) {
+  if (const auto known = variable_values_.find(variable.name); known != variable_values_.end())
+    return known->second;
   for (const Item& item : main_.items()) {
     if ((item.op() != "AssignVariableOp" && item.op() != "Assign") || item.inputs.size() < 2)
       continue;
@@ -84,30 +70,25 @@ Result<Tensor> GraphImporter::initial_value(const Resource& variable) {
         return Tensor::scalar(std::string(asset.filename));
     }
   }
-  return not_found("no initial value");
+  const auto source = variable_sources_.find(variable.name);
+  Tensor value = TRY(read_checkpoint(
+      model_, source == variable_sources_.end() ? VariableSource{variable.name, {}} : source->second,
+      variable.name));
+  return variable_values_.emplace(variable.name, std::move(value)).first->second;
 }
 
 Result<Value*> GraphImporter::variable_value(Region& region, const Resource& variable) {
   if (!contains(kVariables, variable.node->op))
     return unsupported(fmt::format("'{}' ({}) is a table and cannot be read as a tensor",
                                    variable.name, variable.node->op));
-  read_.insert(&variable);
+  read_.insert(variable.name);
+  if (is_state(variable)) return state_value(region, variable);
   if (const auto it = region.constants.find(&variable); it != region.constants.end())
     return it->second;
-  auto known = variable_values_.find(variable.name);
-  if (known == variable_values_.end()) {
-    const auto source = variable_sources_.find(variable.name);
-    auto value = initial_value(variable);
-    if (!value.ok())
-      value = read_checkpoint(
-          model_,
-          source == variable_sources_.end() ? VariableSource{variable.name, {}} : source->second,
-          variable.name);
-    known = variable_values_.emplace(variable.name, TRY(std::move(value))).first;
-  }
+  const Tensor value = TRY(initial_value(variable));
   Builder builder(region.graph);
   builder.set_origins({variable.name});
-  return region.constants[&variable] = builder.constant(known->second);
+  return region.constants[&variable] = builder.constant(value);
 }
 
 Result<Operands> GraphImporter::import_resource_node(Frame& frame, const Item& item,
@@ -115,15 +96,11 @@ Result<Operands> GraphImporter::import_resource_node(Frame& frame, const Item& i
   const NodeDef& node = *item.node;
   if (node.op == "VariableV2" || node.op == "Variable") {
     note(frame, node, Fate::folded);
-    return Operands{Operand::of(TRY(variable_value(frame.region, *resource(frame, node))))};
+    return Operands{Operand::of(resource(frame, node))};
   }
   if (node.op == "VarHandleOp" || contains(kTables, node.op)) {
     note(frame, node, Fate::folded);
     return Operands{Operand::of(resource(frame, node))};
-  }
-  if (contains(kAssignments, node.op)) {
-    const Resource* variable = assigned_variable(frame, item);
-    return changes_variable(variable == nullptr ? "?" : variable->name);
   }
   Builder builder(frame.region.graph);
   builder.set_origins({frame.prefix + std::string(node.name)});
@@ -144,6 +121,8 @@ Result<Operands> GraphImporter::import_resource_node(Frame& frame, const Item& i
       return Operands{Operand::failure()};
     }
   if (inputs.empty()) return invalid_model("it has no inputs");
+  if (is_assignment(node.op)) return import_assignment(frame, node, inputs);
+  if (is_generator_step(node.op)) return import_generator_step(frame, node, inputs);
   if (contains(kLookups, node.op)) return import_table_node(frame, node, inputs);
   note(frame, node, Fate::folded);
   if (node.op == "VarIsInitializedOp" || node.op == "IsVariableInitialized")
@@ -187,57 +166,6 @@ Result<Operands> GraphImporter::import_table_node(Frame& frame, const NodeDef& n
     return invalid_model("it needs a table, keys and a default value");
   return Operands{
       Operand::of(TRY(builder.op("table_find", {inputs[1].value, keys, values, inputs[2].value})))};
-}
-
-const Resource* GraphImporter::assigned_variable(const Frame& frame, const Item& item) {
-  if (item.inputs.empty()) return nullptr;
-  const Ref ref = frame.nodes.through_identities(item.inputs[0]);
-  if (!ref.defined()) return nullptr;
-  if (const auto it = frame.bound.find(ref); it != frame.bound.end()) return it->second.resource;
-  if (const auto it = frame.results.find(ref.item);
-      it != frame.results.end() && !it->second.empty())
-    return it->second[0].resource;
-  const NodeDef* node = frame.nodes.item(ref.item).node;
-  return node != nullptr && contains(kVariables, node->op) ? resource(frame, *node) : nullptr;
-}
-
-// In a function everything runs that changes state; in a graph what the outputs need, also by
-// control inputs.
-void GraphImporter::collect_assignments(const Frame& frame, std::span<const Ref> outputs) {
-  const auto look_at = [&](const Item& item) {
-    if (!contains(kAssignments, item.op())) return;
-    if (const Resource* variable = assigned_variable(frame, item))
-      assigned_.try_emplace(
-          variable, NodeReport{frame.prefix + std::string(item.name), std::string(item.op()),
-                               Fate::unsupported, changes_variable(variable->name).message});
-  };
-  if (frame.nodes.function() != nullptr) {
-    for (const Item& item : frame.nodes.items()) look_at(item);
-    return;
-  }
-  std::unordered_set<int> seen;
-  std::vector<int> stack;
-  const auto visit = [&](int item) {
-    if (item >= 0 && seen.insert(item).second) stack.push_back(item);
-  };
-  for (const Ref ref : outputs)
-    if (!frame.bound.contains(ref)) visit(ref.item);
-  while (!stack.empty()) {
-    const Item& item = frame.nodes.item(stack.back());
-    stack.pop_back();
-    look_at(item);
-    for (const Ref ref : item.inputs)
-      if (!frame.bound.contains(ref)) visit(ref.item);
-    for (const int control : item.controls) visit(control);
-  }
-}
-
-void GraphImporter::check_assignments() {
-  for (const auto& [variable, node] : assigned_) {
-    if (!read_.contains(variable)) continue;
-    failed_ = true;
-    report_.nodes.push_back(node);
-  }
 }
 
 }  // namespace tenon::tf

@@ -19,11 +19,32 @@ Values transpose(RuleContext& c) {
 }
 
 Values strided_slice(RuleContext& c) {
-  std::vector<Builder::Attr> attrs;
-  for (const char* name :
-       {"begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask"})
-    attrs.push_back({name, TRY(c.node.attrs.get_int(name, 0))});
-  return one(c.builder.op("strided_slice", c.inputs, std::move(attrs)));
+  const auto mask = [&](const char* name) { return c.node.attrs.get_int(name, 0); };
+  return one(c.builder.op("strided_slice", c.inputs,
+                          {{"begin_mask", TRY(mask("begin_mask"))},
+                           {"end_mask", TRY(mask("end_mask"))},
+                           {"ellipsis_mask", TRY(mask("ellipsis_mask"))},
+                           {"new_axis_mask", TRY(mask("new_axis_mask"))},
+                           {"shrink_axis_mask", TRY(mask("shrink_axis_mask"))}}));
+}
+
+// x with a strided slice of it replaced: the slice of the elements' numbers says where to write.
+Values update_strided_slice(RuleContext& c) {
+  Builder& b = c.builder;
+  if (c.inputs.size() < 5) return invalid_model("it needs a tensor, a slice and a value");
+  Value *x = c.inputs[0], *value = c.inputs[4];
+  Value* sizes = TRY(shape_of(c, x));
+  Value* flat = TRY(flatten(c, x));
+  Value* count = TRY(b.op("squeeze", {TRY(shape_of(c, flat))}));
+  Value* numbers = TRY(b.op(
+      "range", {TRY(number(c, 0, DType::i64)), count, TRY(number(c, 1, DType::i64))}));
+  numbers = TRY(b.op("reshape", {numbers, sizes}, {{"allow_zero", true}}));
+  RuleContext inner{c.model, b, c.node, {numbers, c.inputs[1], c.inputs[2], c.inputs[3]}};
+  Value* chosen = TRY(strided_slice(inner))[0];
+  value = TRY(b.op("expand", {value, TRY(shape_of(c, chosen))}));
+  chosen = TRY(b.op("reshape", {chosen, b.ints({-1, 1})}));
+  flat = TRY(b.op("scatter_nd", {flat, chosen, TRY(flatten(c, value))}));
+  return one(b.op("reshape", {flat, sizes}, {{"allow_zero", true}}));
 }
 
 Values shape(RuleContext& c) {
@@ -91,6 +112,7 @@ constexpr RuleEntry kRules[] = {
     {"Shape", shape},
     {"Squeeze", squeeze},
     {"StridedSlice", strided_slice},
+    {"TensorStridedSliceUpdate", update_strided_slice, 5},
     {"Tile", same<"tile">},
     {"Transpose", transpose, 2},
 };

@@ -117,7 +117,7 @@ class TableLoader {
               const VariableSources& variables)
       : model_(model),
         library_(library),
-        importer_(model, main, library, report_, variables),
+        importer_(model, main, library, report_, variables, no_state_),
         region_(graph_) {}
 
   void scan(const NodeGraph& nodes, const Operands& arguments, int depth) {
@@ -205,6 +205,7 @@ class TableLoader {
   LoadedModel& model_;
   const FunctionLibrary& library_;
   ImportReport report_;  // of no interest: initialisers are not part of what is compiled
+  VariableSet no_state_;
   GraphImporter importer_;
   Graph graph_;
   Region region_;
