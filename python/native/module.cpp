@@ -200,9 +200,9 @@ void set_state(runtime::State& state, size_t index, nb::handle array) {
 NB_MODULE(_native, m) {
   namespace nb = nanobind;
   namespace py = tenon::python;
+  using py::State;
   using tenon::runtime::Function;
   using tenon::runtime::Model;
-  using py::State;
 
   nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
     try {
@@ -216,12 +216,13 @@ NB_MODULE(_native, m) {
   m.def("load", &py::load);
   nb::class_<Model>(m, "Model")
       .def("functions", &Model::functions)
-      .def("function",
-           [](const Model& model, const std::string& key, const State* state) {
-             return py::value_or_raise(
-                 model.function(key, state == nullptr ? nullptr : state->values));
-           },
-           nb::arg("key"), nb::arg("state").none())
+      .def(
+          "function",
+          [](const Model& model, const std::string& key, const State* state) {
+            return py::value_or_raise(
+                model.function(key, state == nullptr ? nullptr : state->values));
+          },
+          nb::arg("key"), nb::arg("state").none())
       .def("notes", &Model::notes)
       .def("producer", &Model::producer);
   nb::class_<Function>(m, "Function")
@@ -234,7 +235,7 @@ NB_MODULE(_native, m) {
       .def("variables", [](const State& s) { return py::ports(s.values->variables()); })
       .def("get",
            [](const State& s, size_t i) { return py::to_python(py::state_value(*s.values, i)); })
-      .def("set", [](const State& s, size_t i,
-                     nb::handle array) { py::set_state(*s.values, i, array); })
+      .def("set",
+           [](const State& s, size_t i, nb::handle array) { py::set_state(*s.values, i, array); })
       .def("reset", [](const State& s) { s.values->reset(); });
 }

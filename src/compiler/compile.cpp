@@ -95,7 +95,8 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
     report.firings = std::move(context.firings);
     rule_notes.emplace_back("rules." + function.key, firings_note(report.firings));
     compiled.report.functions.push_back(std::move(report));
-    compiled.model.functions.push_back({function.key, encode_graph(*function.graph),
+    compiled.model.functions.push_back({function.key,
+                                        encode_graph(*function.graph),
                                         std::move(function.input_names),
                                         std::move(function.output_names),
                                         {}});

@@ -102,8 +102,11 @@ Result<std::unique_ptr<Graph>> decode_graph(const FileGraph& file) {
 Result<std::vector<NamedGraph>> decode_model(const FileModel& model) {
   std::vector<NamedGraph> graphs;
   for (const FileFunction& function : model.functions) {
-    graphs.push_back({function.key, TRY(decode_graph(function.graph)), function.input_names,
-                      function.output_names, {}});
+    graphs.push_back({function.key,
+                      TRY(decode_graph(function.graph)),
+                      function.input_names,
+                      function.output_names,
+                      {}});
     for (const FileState& s : function.state)
       graphs.back().state.push_back({s.name, s.initial, s.is_written});
   }

@@ -72,11 +72,11 @@ class Encoder {
         state.push_back(fbs::CreateState(builder, builder.CreateString(s.name),
                                          type(s.initial.type()), blobs.add(s.initial),
                                          s.is_written));
-      functions.push_back(fbs::CreateFunction(
-          builder, builder.CreateString(f.key), builder.CreateString("cpu"), graph(f.graph),
-          builder.CreateVectorOfStrings(f.input_names),
-          builder.CreateVectorOfStrings(f.output_names),
-          state.empty() ? 0 : builder.CreateVector(state)));
+      functions.push_back(fbs::CreateFunction(builder, builder.CreateString(f.key),
+                                              builder.CreateString("cpu"), graph(f.graph),
+                                              builder.CreateVectorOfStrings(f.input_names),
+                                              builder.CreateVectorOfStrings(f.output_names),
+                                              state.empty() ? 0 : builder.CreateVector(state)));
     }
     std::vector<Offset<fbs::Blob>> blob_rows;
     for (size_t i = 0; i < blobs.parts().size(); ++i)

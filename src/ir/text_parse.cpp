@@ -135,9 +135,9 @@ class GraphParser {
     for (const StateVariable& other : result.state)
       if (other.name == s.name) return lexer_.fail_at(begin, "the variable is there twice");
     if (!s.initial.defined() || !is_compatible(type, s.initial.type()))
-      return lexer_.fail_at(begin, fmt::format("the initial value is {}, not {}",
-                                               text::type_text(s.initial.type()),
-                                               text::type_text(type)));
+      return lexer_.fail_at(
+          begin, fmt::format("the initial value is {}, not {}", text::type_text(s.initial.type()),
+                             text::type_text(type)));
     result.state.push_back(std::move(s));
     return {};
   }
@@ -154,10 +154,9 @@ class GraphParser {
       values.push_back(value);
       if (lexer_.take_word("state")) {
         const std::string name = TRY(lexer_.string());
-        const auto found = std::ranges::find_if(result.state.begin() + next_state,
-                                                result.state.end(), [&](const StateVariable& s) {
-                                                  return s.name == name;
-                                                });
+        const auto found =
+            std::ranges::find_if(result.state.begin() + next_state, result.state.end(),
+                                 [&](const StateVariable& s) { return s.name == name; });
         if (found == result.state.end())
           return lexer_.fail_at(begin, fmt::format("no input is state \"{}\", or the order is "
                                                    "another",

@@ -247,8 +247,7 @@ Result<Function> Model::function(std::string_view key, std::shared_ptr<State> st
     return invalid_argument("the state is that of another model");
   const std::string_view wanted = key.empty() ? "serving_default" : key;
   for (size_t i = 0; i < all.size(); ++i)
-    if (all[i].file->key == wanted)
-      return Function(state_, static_cast<int>(i), std::move(state));
+    if (all[i].file->key == wanted) return Function(state_, static_cast<int>(i), std::move(state));
   if (key.empty()) return Function(state_, 0, std::move(state));
   return not_found(
       fmt::format("the model has no function '{}'; it has: {}", key, fmt::join(functions(), ", ")));
@@ -315,8 +314,8 @@ Status Function::run_with_state(std::span<const Tensor> inputs, std::span<Tensor
     Tensor& spare = state.slots_[function.writes[i]].spare;
     const int v = function.file->graph.outputs[at];
     const TensorType& type = plan->values[static_cast<size_t>(v)].type;
-    const bool fits = spare.defined() && !type.is_list && type.shape.is_static() &&
-                      is_of_type(spare, type);
+    const bool fits =
+        spare.defined() && !type.is_list && type.shape.is_static() && is_of_type(spare, type);
     all_outputs[at] = fits ? std::move(spare) : Tensor();
     spare = Tensor();
   }

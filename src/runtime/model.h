@@ -65,8 +65,8 @@ class Model {
   static Result<Model> load(Blob bytes, LoadOptions options = {});
 
   std::vector<std::string> functions() const;
-  // The function of this key; empty: "serving_default", or the first one. Its variables are those of
-  // `state`, or of a new set. Error: not_found, which lists the keys there are.
+  // The function of this key; empty: "serving_default", or the first one. Its variables are those
+  // of `state`, or of a new set. Error: not_found, which lists the keys there are.
   Result<Function> function(std::string_view key = {}, std::shared_ptr<State> state = {}) const;
   // Free notes the compiler left.
   const std::vector<std::pair<std::string, std::string>>& notes() const;

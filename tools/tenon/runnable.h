@@ -21,7 +21,7 @@ struct Runnable {
   std::string key;  // the signature
   std::vector<runtime::PortInfo> inputs, outputs;
   std::function<Result<std::vector<Tensor>>(std::span<const Tensor>)> run;
-  std::shared_ptr<const Graph> graph;  // what the reference interprets; null for the runtime
+  std::shared_ptr<const Graph> graph;     // what the reference interprets; null for the runtime
   std::shared_ptr<runtime::State> state;  // the variables that runs read and write
 };
 

@@ -1,6 +1,6 @@
-// Finds the structure of TensorFlow 1 graphs: an order of the items, which conditions the Merge nodes
-// stand for, and where the items that change variables belong. What bounds a branch is found by
-// walking back from its results.
+// Finds the structure of TensorFlow 1 graphs: an order of the items, which conditions the Merge
+// nodes stand for, and where the items that change variables belong. What bounds a branch is found
+// by walking back from its results.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -208,8 +208,7 @@ Result<Operands> GraphImporter::choose(Frame& frame, const NodeDef& node, std::s
   for (Operand& output : outputs)
     if (output.kind == Operand::Kind::none && next < made->output_count())
       output = Operand::of(made->output(next++));
-  for (size_t s = 0; s < state.size(); ++s)
-    frame.region.state[state[s]] = outputs[plain + s].value;
+  for (size_t s = 0; s < state.size(); ++s) frame.region.state[state[s]] = outputs[plain + s].value;
   outputs.resize(plain);
   return outputs;
 }
@@ -230,16 +229,16 @@ Result<Operands> GraphImporter::loop(Frame& frame, const NodeDef& node, const Op
   }
   const auto with_state = [&](const RegionBody& part, bool is_body) -> RegionBody {
     return [&, is_body](Region& region, const Operands& arguments) -> Result<Operands> {
-      for (size_t s = 0; s < state.size(); ++s)
-        region.state[state[s]] = arguments[plain + s].value;
+      for (size_t s = 0; s < state.size(); ++s) region.state[state[s]] = arguments[plain + s].value;
       Operands results =
           TRY(part(region, Operands(arguments.begin(), arguments.begin() + ptrdiff_t(plain))));
       for (size_t s = 0; s < state.size(); ++s) {
         Value* now = region.state[state[s]];
         if (!is_body && now != arguments[plain + s].value)
-          return unsupported(fmt::format("its condition assigns variable '{}'; assign it in the "
-                                         "body of the loop",
-                                         state[s]->name));
+          return unsupported(
+              fmt::format("its condition assigns variable '{}'; assign it in the "
+                          "body of the loop",
+                          state[s]->name));
         if (is_body) {
           changed[s] = now != arguments[plain + s].value;
           results.push_back(Operand::of(now));
@@ -248,8 +247,8 @@ Result<Operands> GraphImporter::loop(Frame& frame, const NodeDef& node, const Op
       return results;
     };
   };
-  Operands results = TRY(plain_loop(frame, node, all, fixed, with_state(condition, false),
-                                    with_state(body, true)));
+  Operands results = TRY(
+      plain_loop(frame, node, all, fixed, with_state(condition, false), with_state(body, true)));
   for (size_t s = 0; s < state.size() && results.size() == all.size(); ++s)
     if (changed[s] && results[plain + s].kind == Operand::Kind::value)
       frame.region.state[state[s]] = results[plain + s].value;

@@ -1,6 +1,6 @@
 // Control flow of TensorFlow 1 graphs: a frame (Enter, Merge, Switch, NextIteration, Exit around a
-// LoopCond) is a loop, Switch and Merge outside of that are a condition. The nodes of loop bodies and
-// branches stay where they are in the node list; conditionals.cpp finds what belongs together.
+// LoopCond) is a loop, Switch and Merge outside of that are a condition. The nodes of loop bodies
+// and branches stay where they are in the node list; conditionals.cpp finds what belongs together.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -91,7 +91,9 @@ Status GraphImporter::import_frame_loop(Frame& frame, const FrameLoop& loop_fram
       frame, *condition.node, variables.size(),
       loop(
           frame, *condition.node, variables, invariant,
-          [&](Region& region, const Operands& arguments) { return walk(region, arguments, test, false); },
+          [&](Region& region, const Operands& arguments) {
+            return walk(region, arguments, test, false);
+          },
           [&](Region& region, const Operands& arguments) -> Result<Operands> {
             Operands values = TRY(walk(region, arguments, next, true));
             values.insert(values.end(), arguments.begin() + static_cast<ptrdiff_t>(changing),

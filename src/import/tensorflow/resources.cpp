@@ -72,7 +72,8 @@ Result<Tensor> GraphImporter::initial_value(const Resource& variable) {
   }
   const auto source = variable_sources_.find(variable.name);
   Tensor value = TRY(read_checkpoint(
-      model_, source == variable_sources_.end() ? VariableSource{variable.name, {}} : source->second,
+      model_,
+      source == variable_sources_.end() ? VariableSource{variable.name, {}} : source->second,
       variable.name));
   return variable_values_.emplace(variable.name, std::move(value)).first->second;
 }

@@ -36,8 +36,8 @@ Values update_strided_slice(RuleContext& c) {
   Value* sizes = TRY(shape_of(c, x));
   Value* flat = TRY(flatten(c, x));
   Value* count = TRY(b.op("squeeze", {TRY(shape_of(c, flat))}));
-  Value* numbers = TRY(b.op(
-      "range", {TRY(number(c, 0, DType::i64)), count, TRY(number(c, 1, DType::i64))}));
+  Value* numbers =
+      TRY(b.op("range", {TRY(number(c, 0, DType::i64)), count, TRY(number(c, 1, DType::i64))}));
   numbers = TRY(b.op("reshape", {numbers, sizes}, {{"allow_zero", true}}));
   RuleContext inner{c.model, b, c.node, {numbers, c.inputs[1], c.inputs[2], c.inputs[3]}};
   Value* chosen = TRY(strided_slice(inner))[0];

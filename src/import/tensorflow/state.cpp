@@ -158,7 +158,7 @@ Result<Operands> GraphImporter::import_assignment(Frame& frame, const NodeDef& n
   }
   const size_t needed = change.change == Change::slice                                     ? 4
                         : change.change == Change::set || change.change == Change::combine ? 1
-                                                                                            : 2;
+                                                                                           : 2;
   if (operands.size() < needed) return invalid_model("it lacks operands");
   Value* old = TRY(state_value(frame.region, variable));
   Builder builder(frame.region.graph);
@@ -250,9 +250,8 @@ bool GraphImporter::has_effect(const Item& item) {
     if (const auto value = item.node->attrs.get(attr); value.ok() && in(value->function.name))
       return true;
   const auto branches = item.node->attrs.get("branches");
-  return branches.ok() && std::ranges::any_of(branches->functions, [&](const FunctionRef& f) {
-           return in(f.name);
-         });
+  return branches.ok() &&
+         std::ranges::any_of(branches->functions, [&](const FunctionRef& f) { return in(f.name); });
 }
 
 std::vector<int> GraphImporter::find_effects(const Frame& frame, std::span<const Ref> outputs) {
