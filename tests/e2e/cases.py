@@ -160,6 +160,12 @@ def formula_cases():
                    ["--signature", "serving_default"])
     yield Case("tf/serving_matrix_half_plus_two/1", SHARED / "tf/serving_matrix_half_plus_two/1",
                formula("", {"x": pattern((2, 3, 3), -4, 4)}, y=lambda x: x / 2 + 2))
+    def counter(function, value, **inputs):
+        return Sample(inputs, {"output": np.float32(value)}, function)
+    yield Case("tf/serving_counter/00000123", SHARED / "tf/serving_counter/00000123",
+               lambda: [counter("get_counter", 0), counter("incr_counter", 1), counter("incr_counter", 2),
+                        counter("incr_counter_by", 5, delta=np.float32(3)), counter("get_counter", 5),
+                        counter("reset_counter", 0), counter("incr_counter", 1)])
     node = SHARED / "tf/tfjs_node_savedmodels"
     yield Case("tf/tfjs_node/times_three_float", node / "times_three_float", formula("", {"x": scalar}, output_0=lambda x: 3 * x))
     yield Case("tf/tfjs_node/times_two_int", node / "times_two_int", formula("", {"x": whole}, output_0=lambda x: 2 * x))
@@ -182,7 +188,6 @@ NO_REFERENCE = {
     "onnx/ort_fusion": "241 patterns for fusion passes, class `parse`: no inputs or outputs come with them",
     "onnx/tract_cases/tinyyolov2": "the model's file is not in the folder, only its inputs and outputs",
     "onnx/tract_cases/transformer-mlm": "the model's file is not in the folder, only its inputs and outputs",
-    "tf/serving_counter": "its signatures change variables; a compiled model has none to change",
     "tf/rust_regression_savedmodel": "its signatures train; the product runs inference",
     "tf/rust_graphdefs/regression": "an unfrozen training graph without a checkpoint",
     "tf/tfx_chicago_keras_tf2": "class `parse`: parses serialised tf.Example records, no reference outputs",

@@ -130,9 +130,6 @@ class ConditionalFinder {
         add(context, {{Ref{loop->condition, 0}, kInLoop}});
       if (const FrameLoop* loop = loop_of_exit(frame_.nodes, frame_.nodes.item(index)))
         std::erase(context, std::pair(Ref{loop->condition, 0}, kInLoop));
-      std::erase_if(context, [&](const auto& entry) {
-        return std::ranges::find(frame_.enclosing, entry.first) != frame_.enclosing.end();
-      });
       const Item& item = frame_.nodes.item(index);
       if (is_merge(item.op()) && frame_.nodes.loop_of_merge(index) == nullptr)
         TRY(merge(index, item, context, grouped));
@@ -221,20 +218,28 @@ class ConditionalFinder {
     return {};
   }
 
+  // The context without the branches that the whole frame is in.
+  Context inside(Context context) const {
+    std::erase_if(context, [&](const auto& entry) {
+      return std::ranges::find(frame_.enclosing, entry.first) != frame_.enclosing.end();
+    });
+    return context;
+  }
+
   // An effect is left to the outermost loop or condition it lies in, if any.
   Status place(int effect, std::vector<Ref>& outputs) {
     const auto add_output = [&](Ref ref) {
       if (std::ranges::find(outputs, ref) == outputs.end()) outputs.push_back(ref);
     };
-    const auto found = contexts_.find(effect);
-    if (found == contexts_.end() || found->second.empty()) {
+    const Context context = inside(contexts_[effect]);
+    if (context.empty()) {
       add_output({effect, 0});
       return {};
     }
     for (const int index : order_) {
       const FrameLoop* loop = frame_.nodes.loop_of_merge(index);
-      if (loop == nullptr || contexts_[index].size() != 1 ||
-          !contains(found->second, {loop->condition, 0}, kInLoop))
+      if (loop == nullptr || inside(contexts_[index]).size() != 1 ||
+          !contains(context, {loop->condition, 0}, kInLoop))
         continue;
       frame_.loop_effects[loop].push_back(effect);
       for (const FrameLoop::Variable& v : loop->variables) add_output({v.merge, 0});
@@ -242,8 +247,9 @@ class ConditionalFinder {
     }
     for (size_t i = 0; i < frame_.conditionals.size(); ++i) {
       Conditional& c = frame_.conditionals[i];
-      const int side = side_of(found->second, c.predicate);
-      if (!outer_[i].empty() || side < 0 || static_cast<size_t>(side) >= c.effects.size()) continue;
+      const int side = side_of(context, c.predicate);
+      if (!inside(outer_[i]).empty() || side < 0 || static_cast<size_t>(side) >= c.effects.size())
+        continue;
       c.effects[static_cast<size_t>(side)].push_back(effect);
       for (const int merge : c.merges) add_output({merge, 0});
       return {};

@@ -86,6 +86,12 @@ Result<Operands> GraphImporter::evaluate(Frame& frame, std::span<const Ref> outp
     TRY(find_needed(frame, roots));
     TRY(find_conditionals(frame, roots));
   }
+  for (const Conditional& c : frame.conditionals) {
+    std::vector<Ref> outside{c.predicate};
+    for (const auto& side : c.captured)
+      for (const auto& [inside, source] : side) outside.push_back(source);
+    TRY(find_needed(frame, outside));
+  }
   const std::vector<int> order = TRY(order_items(frame, roots, false));
   ++depth_;
   Status status;
