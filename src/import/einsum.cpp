@@ -66,10 +66,13 @@ class Einsum {
       if (i == terms_.size()) break;
       result = TRY(contract(std::move(result), i));
     }
-    for (const Label label : output_)
+    Labels once;
+    for (const Label label : output_) {
       if (!has(result.labels, label))
         return bad_equation(equation_, "names a result dimension no operand has");
-    return order(result, output_);
+      if (!has(once, label)) once.push_back(label);
+    }
+    return place_on_diagonals({TRY(order(result, once)), once});
   }
 
  private:
@@ -111,9 +114,6 @@ class Einsum {
       for (Label label = 'A'; label <= 'z'; ++label)
         if (std::ranges::count(all, label) == 1) output_.push_back(label);
     }
-    for (const Label label : output_)
-      if (std::ranges::count(output_, label) > 1)
-        return bad_equation(equation_, "names a result dimension twice");
     return {};
   }
 
@@ -139,6 +139,34 @@ class Einsum {
     return op("sum", {x}, {{"axes", std::vector<int64_t>{axis}}});
   }
 
+  // The numbers of the places along one of `rank` dimensions, broadcastable.
+  Result<Value*> positions(Value* size, size_t axis, size_t rank) {
+    Value* zero = b_.constant(Tensor::scalar<int64_t>(0));
+    Value* step = b_.constant(Tensor::scalar<int64_t>(1));
+    std::vector<int64_t> dims(rank, 1);
+    dims[axis] = -1;
+    return op("reshape", {TRY(op("range", {zero, size, step})), b_.ints(dims)});
+  }
+
+  // A result that names a dimension twice has the values on its diagonal, zeros elsewhere.
+  Result<Value*> place_on_diagonals(Term term) {
+    for (size_t at = 0; at < output_.size(); ++at) {
+      if (at < term.labels.size() && term.labels[at] == output_[at]) continue;
+      const auto first = static_cast<size_t>(place_of(term.labels, output_[at]));
+      Value* size = TRY(size_at(term, static_cast<int64_t>(first)));
+      const std::vector<int64_t> axes{static_cast<int64_t>(at)};
+      term.value = TRY(op("expand_dims", {term.value}, {{"axes", axes}}));
+      term.labels.insert(term.labels.begin() + static_cast<int64_t>(at), output_[at]);
+      const size_t rank = term.labels.size();
+      Value* mask =
+          TRY(op("equal", {TRY(positions(size, first, rank)), TRY(positions(size, at, rank))}));
+      Value* none =
+          TRY(op("cast", {b_.constant(Tensor::scalar<int64_t>(0))}, {{"to", term.value->dtype()}}));
+      term.value = TRY(op("select", {mask, term.value, none}));
+    }
+    return term.value;
+  }
+
   // A label that occurs twice in a term: all but the diagonal is cleared and summed away.
   Status take_diagonals(Term& term) {
     for (size_t i = 0; i < term.labels.size(); ++i)
@@ -147,18 +175,13 @@ class Einsum {
           ++j;
           continue;
         }
-        const auto rank = static_cast<int64_t>(term.labels.size());
-        Value* zero = b_.constant(Tensor::scalar<int64_t>(0));
-        Value* step = b_.constant(Tensor::scalar<int64_t>(1));
-        const auto positions = [&](size_t axis) -> Result<Value*> {
-          Value* n = TRY(size_at(term, static_cast<int64_t>(axis)));
-          Value* count = TRY(op("range", {zero, n, step}));
-          std::vector<int64_t> dims(static_cast<size_t>(rank), 1);
-          dims[axis] = -1;
-          return op("reshape", {count, b_.ints(dims)});
-        };
-        Value* mask = TRY(op("equal", {TRY(positions(i)), TRY(positions(j))}));
-        Value* none = TRY(op("cast", {zero}, {{"to", term.value->dtype()}}));
+        const size_t rank = term.labels.size();
+        Value* rows = TRY(size_at(term, static_cast<int64_t>(i)));
+        Value* columns = TRY(size_at(term, static_cast<int64_t>(j)));
+        Value* mask =
+            TRY(op("equal", {TRY(positions(rows, i, rank)), TRY(positions(columns, j, rank))}));
+        Value* none = TRY(
+            op("cast", {b_.constant(Tensor::scalar<int64_t>(0))}, {{"to", term.value->dtype()}}));
         Value* kept = TRY(op("select", {mask, term.value, none}));
         term.value = TRY(sum_over(kept, static_cast<int64_t>(j)));
         term.labels.erase(term.labels.begin() + static_cast<int64_t>(j));

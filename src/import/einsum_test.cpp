@@ -105,8 +105,8 @@ TEST(Einsum, SizesOfOneStretch) {
 
 TEST(Einsum, RefusesWhatDoesNotFit) {
   const Tensor x = counted({2, 3}, 1);
-  for (const char* equation : {"ij,jk->ik", "ijk->i", "i->i", "ij->k", "ij->ii", "i.j->ij", "ij->-",
-                               "......ij->ij", "i1->i"})
+  for (const char* equation :
+       {"ij,jk->ik", "ijk->i", "i->i", "ij->k", "i.j->ij", "ij->-", "......ij->ij", "i1->i"})
     EXPECT_FALSE(compute(equation, {x}).ok()) << equation;
 }
 

@@ -23,7 +23,8 @@ void eval_arg(const Tensor& x, Tensor& y, const AxisView& view, bool last) {
       for (int64_t k = 1; k < view.size; ++k) {
         const auto v = static_cast<Arithmetic<T>>(row[k * view.inner]);
         const auto b = static_cast<Arithmetic<T>>(row[best * view.inner]);
-        if ((Max ? v > b : v < b) || (last && v == b)) best = k;
+        // NaN is never the one.
+        if ((Max ? v > b : v < b) || (last && v == b) || (b != b && v == v)) best = k;
       }
       visit_int(y.dtype(), [&](auto tag) {
         using I = typename decltype(tag)::type;

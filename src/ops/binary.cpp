@@ -31,6 +31,7 @@ bool accepts(BinaryKind kind, DType t) {
     case BinaryKind::mul:
     case BinaryKind::div:
     case BinaryKind::pow:
+    case BinaryKind::squared_difference:
     case BinaryKind::div_no_nan:
       return is_number(t);
     case BinaryKind::equal:

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <complex>
 
 #include "ops/op.h"
 
@@ -80,6 +81,8 @@ constexpr bool is_comparison(BinaryKind kind) {
 Result<TensorTypes> infer_binary(BinaryKind kind, const InferContext& context);
 std::optional<SymInts> infer_binary_ints(BinaryKind kind, const InferContext& context);
 Status eval_binary(BinaryKind kind, EvalContext& context);
+// x / y; over 0 it is NaN, as in TensorFlow.
+std::complex<double> complex_quotient(std::complex<double> x, std::complex<double> y);
 // The function of two floating-point values; comparisons give 0 or 1.
 double binary_value(BinaryKind kind, double x, double y);
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <complex>
+#include <limits>
 
 #include "ops/binary.h"
 #include "ops/broadcast.h"
@@ -106,11 +107,13 @@ Complex complex_value(BinaryKind kind, Complex x, Complex y) {
     case BinaryKind::mul:
       return x * y;
     case BinaryKind::pow:
-      return x == 0.0 ? (y == 0.0 ? 1.0 : 0.0) : std::pow(x, y);
+      return std::exp(y * std::log(x));
+    case BinaryKind::squared_difference:
+      return std::norm(x - y);
     case BinaryKind::div_no_nan:
-      return y == 0.0 ? 0.0 : x / y;
+      return y == 0.0 ? 0.0 : complex_quotient(x, y);
     default:
-      return x / y;
+      return complex_quotient(x, y);
   }
 }
 
@@ -173,7 +176,11 @@ void eval_float(BinaryKind kind, EvalContext& context) {
   }
   T* out = context.out(0).mutable_data<T>();
   each(context, [&](int64_t i, int64_t a, int64_t b) {
-    out[i] = T(static_cast<Arithmetic<T>>(binary_value(kind, load(x[a]), load(y[b]))));
+    double v = binary_value(kind, load(x[a]), load(y[b]));
+    // The quotient is rounded to the type first: 1 / 0.1f is 10.
+    if (kind == BinaryKind::floor_div)
+      v = std::floor(load(T(static_cast<Arithmetic<T>>(load(x[a]) / load(y[b])))));
+    out[i] = T(static_cast<Arithmetic<T>>(v));
   });
 }
 
@@ -209,6 +216,11 @@ void eval_string(BinaryKind kind, EvalContext& context) {
 }
 
 }  // namespace
+
+std::complex<double> complex_quotient(std::complex<double> x, std::complex<double> y) {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  return y == 0.0 ? Complex(kNan, kNan) : x / y;
+}
 
 double binary_value(BinaryKind kind, double x, double y) {
   switch (kind) {

@@ -117,9 +117,8 @@ Result<TensorTypes> FakeQuant::infer(const InferContext& context) const {
   TRY(nn::expect_float(context, name));
   if (bits < 2 || bits > 16)
     return invalid_argument(fmt::format("fake_quant needs 2 to 16 bits, not {}", bits));
-  if (!(min <= 0 && max >= 0) || !std::isfinite(min) || !std::isfinite(max))
-    return invalid_argument(
-        fmt::format("fake_quant needs a range that includes 0, not [{}, {}]", min, max));
+  if (!(min <= max) || !std::isfinite(min) || !std::isfinite(max))
+    return invalid_argument(fmt::format("fake_quant needs a range, not [{}, {}]", min, max));
   return TensorTypes{context.type(0)};
 }
 

@@ -160,7 +160,7 @@ void eval_complex(ReduceKind kind, const std::vector<int64_t>& axes, EvalContext
   });
   const double count = n == 0 ? 1 : static_cast<double>(x.elements()) / static_cast<double>(n);
   for (size_t o = 0; o < n; ++o)
-    y.mutable_data<T>()[o] = T(kind == ReduceKind::mean ? sums[o] / count : sums[o]);
+    y.mutable_data<T>()[o] = T(kind == ReduceKind::mean && count > 0 ? sums[o] / count : sums[o]);
 }
 
 }  // namespace

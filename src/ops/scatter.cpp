@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <complex>
 #include <limits>
 
 #include "ops/movement.h"
@@ -16,6 +17,15 @@ namespace {
 void combine(ScatterReduction reduction, Tensor& y, int64_t to, const Tensor& u, int64_t from,
              int64_t count) {
   if (reduction == ScatterReduction::none) return copy_elements(y, to, u, from, count);
+  const auto complex = [&]<typename T>(TypeTag<T>) {
+    for (int64_t i = 0; i < count; ++i) {
+      T& a = y.mutable_data<T>()[to + i];
+      const T& b = u.data<T>()[from + i];
+      a = reduction == ScatterReduction::add ? a + b : a * b;
+    }
+  };
+  if (y.dtype() == DType::c64) return complex(TypeTag<std::complex<float>>{});
+  if (y.dtype() == DType::c128) return complex(TypeTag<std::complex<double>>{});
   visit_real(y.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::type;
     using A = Arithmetic<T>;
@@ -40,7 +50,9 @@ Status check_types(const InferContext& context, ScatterReduction reduction, std:
   if (context.dtype(2) != dtype)
     return invalid_argument(fmt::format("{}: data {} and updates {} differ in type", op,
                                         context.type(0).to_string(), context.type(2).to_string()));
-  if (reduction != ScatterReduction::none && !is_float(dtype) && !is_int(dtype))
+  const bool ordered = reduction == ScatterReduction::min || reduction == ScatterReduction::max;
+  if (reduction != ScatterReduction::none && !is_float(dtype) && !is_int(dtype) &&
+      (ordered || !is_complex(dtype)))
     return invalid_argument(
         fmt::format("{}: {} cannot be combined", op, context.type(0).to_string()));
   return {};
@@ -133,6 +145,38 @@ Status ScatterElements::eval(EvalContext& context) const {
   return {};
 }
 
+namespace {
+
+template <typename A>
+constexpr bool is_complex_value = false;
+template <typename A>
+constexpr bool is_complex_value<std::complex<A>> = true;
+
+// The largest finite value, or the lowest.
+template <typename T>
+T most_extreme(bool largest) {
+  if constexpr (std::is_same_v<T, Half>)
+    return T(largest ? 65504.0f : -65504.0f);
+  else if constexpr (std::is_same_v<T, BFloat16>)
+    return T(largest ? 0x1.fep127f : -0x1.fep127f);
+  else if constexpr (is_complex_value<T>)
+    return T();
+  else
+    return largest ? std::numeric_limits<T>::max() : std::numeric_limits<T>::lowest();
+}
+
+template <typename A>
+A combined(SegmentReduction kind, const A& a, const A& b) {
+  if (kind == SegmentReduction::prod) return static_cast<A>(a * b);
+  if constexpr (!is_complex_value<A>) {
+    if (kind == SegmentReduction::max) return std::max(a, b);
+    if (kind == SegmentReduction::min) return std::min(a, b);
+  }
+  return static_cast<A>(a + b);
+}
+
+}  // namespace
+
 Result<TensorTypes> SegmentReduce::infer(const InferContext& context) const {
   TRY(require_tensors(context, name));
   TRY(require_indices(context, 1, name, "ids"));
@@ -140,7 +184,7 @@ Result<TensorTypes> SegmentReduce::infer(const InferContext& context) const {
   const Shape& x = context.shape(0);
   const Shape& ids = context.shape(1);
   TensorType out{context.dtype(0), Shape::unranked()};
-  if (!is_float(out.dtype) && !is_int(out.dtype))
+  if (!is_float(out.dtype) && !is_int(out.dtype) && (extreme() || !is_complex(out.dtype)))
     return invalid_argument(
         fmt::format("segment_reduce cannot combine {}", context.type(0).to_string()));
   if (!x.ranked() || !ids.ranked()) return TensorTypes{out};
@@ -180,42 +224,35 @@ Status SegmentReduce::eval(EvalContext& context) const {
       return invalid_argument(fmt::format("segment_reduce: id {} with {} segments", id, segments));
     if (id >= 0) ++counts[static_cast<size_t>(id)];
   }
-  visit_real(x.dtype(), [&](auto tag) {
-    using T = typename decltype(tag)::type;
+  const SegmentReduction kind = reduction;
+  const auto reduce = [&]<typename T>(TypeTag<T>) {
     using A = Arithmetic<T>;
-    using Limits = std::numeric_limits<A>;
-    A first = 0;
-    if (reduction == SegmentReduction::prod) first = 1;
-    if (reduction == SegmentReduction::max) first = Limits::lowest();
-    if (reduction == SegmentReduction::min) first = Limits::max();
     // TensorFlow: segments without slices are 0 in the sorted form, else the start value.
-    const bool extreme = reduction == SegmentReduction::max || reduction == SegmentReduction::min;
+    A first(kind == SegmentReduction::prod ? 1 : 0);
+    if (extreme()) first = static_cast<A>(most_extreme<T>(kind == SegmentReduction::min));
     std::vector<A> sums(static_cast<size_t>(y.elements()), first);
     const T* px = x.data<T>();
     for (size_t i = 0; i < ids.size(); ++i) {
       if (ids[i] < 0) continue;
       A* to = sums.data() + ids[i] * run;
-      for (int64_t k = 0; k < run; ++k) {
-        const A v = static_cast<A>(px[static_cast<int64_t>(i) * run + k]);
-        if (reduction == SegmentReduction::prod)
-          to[k] = static_cast<A>(to[k] * v);
-        else if (reduction == SegmentReduction::max)
-          to[k] = std::max(to[k], v);
-        else if (reduction == SegmentReduction::min)
-          to[k] = std::min(to[k], v);
-        else
-          to[k] = static_cast<A>(to[k] + v);
-      }
+      for (int64_t k = 0; k < run; ++k)
+        to[k] = combined<A>(kind, to[k], static_cast<A>(px[static_cast<int64_t>(i) * run + k]));
     }
     T* py = y.mutable_data<T>();
     for (int64_t i = 0; i < y.elements(); ++i) {
       A v = sums[static_cast<size_t>(i)];
       const int64_t n = counts[static_cast<size_t>(i / std::max<int64_t>(run, 1))];
-      if (reduction == SegmentReduction::mean && n > 0) v = static_cast<A>(v / static_cast<A>(n));
-      if (n == 0 && sorted && extreme) v = 0;
+      if (kind == SegmentReduction::mean && n > 0) v = static_cast<A>(v / static_cast<A>(n));
+      if (n == 0 && sorted && extreme()) v = A(0);
       py[i] = T(v);
     }
-  });
+  };
+  if (x.dtype() == DType::c64)
+    reduce(TypeTag<std::complex<float>>{});
+  else if (x.dtype() == DType::c128)
+    reduce(TypeTag<std::complex<double>>{});
+  else
+    visit_real(x.dtype(), reduce);
   return {};
 }
 

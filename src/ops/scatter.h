@@ -66,6 +66,9 @@ struct SegmentReduce {
   static constexpr auto fields() {
     return std::tuple{Field{1, "reduction", &SegmentReduce::reduction, "how slices are combined"}};
   }
+  bool extreme() const {
+    return reduction == SegmentReduction::max || reduction == SegmentReduction::min;
+  }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;
 };

@@ -61,8 +61,9 @@ std::vector<Candidate> suppress(const Tensor& boxes, std::vector<Candidate> all,
     bool hidden = false;
     for (size_t i = kept.size(); i-- > next.seen && !hidden;) {
       const double common = overlap(boxes, offset(next.box), offset(kept[i].box));
-      const bool beyond = common > limits.iou;
-      hidden = limits.sigma <= 0 && beyond;
+      // The soft form only lowers scores.
+      const bool beyond = limits.sigma <= 0 && common > limits.iou;
+      hidden = beyond;
       next.score = beyond ? 0
                           : static_cast<float>(static_cast<double>(next.score) *
                                                std::exp(scale * common * common));

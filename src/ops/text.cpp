@@ -89,6 +89,8 @@ Status TextCase::eval(EvalContext& context) const {
         result += static_cast<char>(change_case(static_cast<uint8_t>(text[at]), upper));
       else if (!utf8)
         result += text[at];
+      else if (upper && point == 0xDF)
+        result += "SS";
       else
         tenon::utf8::append(result, change_case(point, upper));
       at += length;

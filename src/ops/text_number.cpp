@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <complex>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "base/string_hash.h"
@@ -33,8 +35,23 @@ bool parse(std::string_view text, T& value) {
   if (first == std::string_view::npos) return false;
   text = text.substr(first, text.find_last_not_of(kSpace) - first + 1);
   if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
+  if constexpr (std::is_floating_point_v<T>) {
+    const bool negative = text.starts_with('-');
+    const size_t sign = negative ? 1 : 0;
+    if (text.substr(sign).starts_with("0x") || text.substr(sign).starts_with("0X")) {
+      uint64_t digits = 0;
+      const char* end = text.data() + text.size();
+      const auto read = std::from_chars(text.data() + sign + 2, end, digits, 16);
+      value = static_cast<T>(digits) * (negative ? -1 : 1);
+      return read.ec == std::errc{} && read.ptr == end;
+    }
+  }
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc{} && end == text.data() + text.size();
+  if (end != text.data() + text.size()) return false;
+  // Beyond the range are infinity and 0.
+  if (std::is_floating_point_v<T> && error == std::errc::result_out_of_range)
+    value = static_cast<T>(std::strtod(std::string(text).c_str(), nullptr));
+  return error == std::errc{} || std::is_floating_point_v<T>;
 }
 
 }  // namespace
@@ -42,9 +59,9 @@ bool parse(std::string_view text, T& value) {
 Result<TensorTypes> TextFromNumber::infer(const InferContext& context) const {
   TRY(require_tensors(context, name));
   const DType t = context.dtype(0);
-  if (!is_float(t) && !is_int(t) && t != DType::boolean && t != DType::string)
+  if (!is_number(t) && t != DType::boolean && t != DType::string)
     return invalid_argument(
-        fmt::format("{} needs real numbers, not {}", name, context.type(0).to_string()));
+        fmt::format("{} needs numbers, not {}", name, context.type(0).to_string()));
   const bool known = style == "fixed" || style == "scientific" || style == "shortest";
   const bool fills = fill.empty() || (fill.size() == 1 && std::strchr(" 0+-", fill[0]) != nullptr);
   if (!known || !fills || precision > kMaxWidth || width > kMaxWidth)
@@ -54,37 +71,52 @@ Result<TensorTypes> TextFromNumber::infer(const InferContext& context) const {
 
 Status TextFromNumber::eval(EvalContext& context) const {
   const Tensor& x = context.in(0);
-  const std::string start =
-      "%" + fill + (width >= 0 ? std::to_string(width) : "") +
-      (precision >= 0 && is_float(x.dtype()) ? "." + std::to_string(precision) : "");
+  const bool is_real = is_float(x.dtype()) || is_complex(x.dtype());
+  const std::string start = "%" + fill + (width >= 0 ? std::to_string(width) : "") +
+                            (precision >= 0 && is_real ? "." + std::to_string(precision) : "");
   const char* real = style == "scientific" ? "e" : style == "shortest" ? "g" : "f";
-  const std::string format = start + (is_float(x.dtype())       ? real
-                                      : x.dtype() == DType::u64 ? "llu"
-                                      : is_int(x.dtype())       ? "lld"
-                                                                : "s");
+  const std::string format = start + (is_real                      ? real
+                                      : is_unsigned_int(x.dtype()) ? "llu"
+                                      : is_int(x.dtype())          ? "lld"
+                                                                   : "s");
   std::vector<char> buffer(2 * kMaxWidth + 512);
+  const auto print = [&](auto value) {
+    std::snprintf(buffer.data(), buffer.size(), format.c_str(), value);
+    return std::string(buffer.data());
+  };
+  const auto print_complex = [&](const auto& z) {
+    return "(" + print(static_cast<double>(z.real())) + "," + print(static_cast<double>(z.imag())) +
+           ")";
+  };
+  const auto padded = [&](std::string text) {
+    if (width < 0) return text;
+    if (precision >= 0) text.resize(std::min(text.size(), static_cast<size_t>(precision)));
+    const auto wanted = static_cast<size_t>(std::max<int64_t>(width, 0));
+    const std::string space(wanted - std::min(wanted, text.size()), ' ');
+    return fill == "-" ? text + space : space + text;
+  };
   for (int64_t i = 0; i < x.elements(); ++i) {
-    if (is_float(x.dtype()))
-      std::snprintf(buffer.data(), buffer.size(), format.c_str(), x.real_at(i));
-    else if (x.dtype() == DType::u64)
-      std::snprintf(buffer.data(), buffer.size(), format.c_str(),
-                    static_cast<unsigned long long>(x.data<uint64_t>()[i]));
-    else if (is_int(x.dtype()))
-      std::snprintf(buffer.data(), buffer.size(), format.c_str(),
-                    static_cast<long long>(x.int_at(i)));
-    else if (x.dtype() == DType::boolean)
-      std::snprintf(buffer.data(), buffer.size(), format.c_str(), x.int_at(i) ? "true" : "false");
     std::string& out = context.out(0).mutable_data<std::string>()[i];
-    if (x.dtype() == DType::string)
-      out = x.data<std::string>()[i];
+    if (is_float(x.dtype()))
+      out = print(x.real_at(i));
+    else if (x.dtype() == DType::c64)
+      out = print_complex(x.data<std::complex<float>>()[i]);
+    else if (x.dtype() == DType::c128)
+      out = print_complex(x.data<std::complex<double>>()[i]);
+    else if (is_unsigned_int(x.dtype()))
+      out = print(static_cast<unsigned long long>(x.int_at(i)));
+    else if (is_int(x.dtype()))
+      out = print(static_cast<long long>(x.int_at(i)));
+    else if (x.dtype() == DType::boolean)
+      out = print(x.int_at(i) != 0 ? "true" : "false");
     else
-      out = buffer.data();
+      out = padded(x.data<std::string>()[i]);
   }
   return {};
 }
 
 Result<TensorTypes> NumberFromText::infer(const InferContext& context) const {
-  if (dtype != DType::f32 && dtype != DType::f64 && dtype != DType::i32 && dtype != DType::i64)
+  if (!is_int(dtype) && dtype != DType::f32 && dtype != DType::f64)
     return unsupported(fmt::format("number_from_text does not make {}", dtype_name(dtype)));
   return from_strings(context, name, dtype);
 }
@@ -93,10 +125,13 @@ Status NumberFromText::eval(EvalContext& context) const {
   const auto in = context.in(0).span<std::string>();
   Tensor& y = context.out(0);
   for (size_t i = 0; i < in.size(); ++i) {
-    const bool fine = dtype == DType::f32   ? parse(in[i], y.mutable_data<float>()[i])
-                      : dtype == DType::f64 ? parse(in[i], y.mutable_data<double>()[i])
-                      : dtype == DType::i32 ? parse(in[i], y.mutable_data<int32_t>()[i])
-                                            : parse(in[i], y.mutable_data<int64_t>()[i]);
+    const bool fine = visit_real(dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      if constexpr (std::is_arithmetic_v<T>)
+        return parse(in[i], y.mutable_data<T>()[i]);
+      else
+        return false;
+    });
     if (!fine)
       return invalid_argument(
           fmt::format("'{}' is not a number of type {}", in[i], dtype_name(dtype)));
@@ -143,10 +178,11 @@ Status DecodeRaw::eval(EvalContext& context) const {
   dims.push_back(static_cast<int64_t>(size / element));
   TRY(context.allocate(0, dtype, dims));
   auto* out = static_cast<char*>(context.out(0).mutable_raw());
+  const size_t part = is_complex(dtype) ? element / 2 : element;
   for (const std::string& text : in) {
-    std::memcpy(out, text.data(), size);
+    std::copy_n(text.data(), size, out);
     if (big_endian)
-      for (size_t at = 0; at < size; at += element) std::reverse(out + at, out + at + element);
+      for (size_t at = 0; at < size; at += part) std::reverse(out + at, out + at + part);
     out += size;
   }
   if (dtype == DType::boolean)

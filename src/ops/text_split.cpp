@@ -19,9 +19,11 @@ Parts split_at_space(std::string_view text, int64_t most) {
   Parts parts;
   for (;;) {
     const size_t first = text.find_first_not_of(kSpace);
-    if (first == std::string_view::npos) return parts;
-    text.remove_prefix(first);
-    if (most >= 0 && static_cast<int64_t>(parts.size()) == most) {
+    const bool enough = most > 0 && static_cast<int64_t>(parts.size()) == most;
+    if (first == std::string_view::npos && !enough) return parts;
+    text.remove_prefix(std::min(first, text.size()));
+    // What is left is the last part, also where nothing is.
+    if (enough) {
       parts.push_back(text);
       return parts;
     }

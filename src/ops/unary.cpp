@@ -6,6 +6,7 @@
 #include <complex>
 #include <utility>
 
+#include "ops/binary.h"
 #include "ops/registry.h"
 #include "tensor/visit.h"
 
@@ -53,6 +54,13 @@ bool takes_complex(UnaryKind kind) {
     case UnaryKind::cosh:
     case UnaryKind::tanh:
     case UnaryKind::sigmoid:
+    case UnaryKind::sign:
+    case UnaryKind::asin:
+    case UnaryKind::acos:
+    case UnaryKind::atan:
+    case UnaryKind::asinh:
+    case UnaryKind::acosh:
+    case UnaryKind::atanh:
       return true;
     default:
       return false;
@@ -106,13 +114,27 @@ Complex unary_complex(UnaryKind kind, Complex x) {
     case UnaryKind::square:
       return x * x;
     case UnaryKind::reciprocal:
-      return 1.0 / x;
+      return complex_quotient(1.0, x);
+    case UnaryKind::sign:
+      return x == 0.0 ? x : x / std::abs(x);
     case UnaryKind::sin:
       return std::sin(x);
     case UnaryKind::cos:
       return std::cos(x);
     case UnaryKind::tan:
       return std::tan(x);
+    case UnaryKind::asin:
+      return std::asin(x);
+    case UnaryKind::acos:
+      return std::acos(x);
+    case UnaryKind::atan:
+      return std::atan(x);
+    case UnaryKind::asinh:
+      return std::asinh(x);
+    case UnaryKind::acosh:
+      return std::acosh(x);
+    case UnaryKind::atanh:
+      return std::atanh(x);
     case UnaryKind::sinh:
       return std::sinh(x);
     case UnaryKind::cosh:

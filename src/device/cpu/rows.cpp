@@ -229,7 +229,8 @@ void arg_extreme(const AxisView& view, bool max, bool last, const T* x, I* y, Th
         T value = row[0];
         for (int64_t k = 1; k < view.size; ++k) {
           const T v = row[k * view.inner];
-          const bool better = (max ? v > value : v < value) || (last && v == value);
+          const bool better = (max ? v > value : v < value) || (last && v == value) ||
+                              (value != value && v == v);  // NaN is never the one
           best = better ? k : best;
           value = better ? v : value;
         }

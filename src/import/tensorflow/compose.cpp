@@ -7,6 +7,7 @@
 namespace tenon::tf {
 
 Result<Value*> number(RuleContext& c, double v, DType dtype) {
+  if (dtype == DType::string) return c.builder.constant(Tensor::scalar(std::string()));
   const Tensor value[] = {Tensor::scalar(v)};
   auto converted = TRY(evaluate(*make_op(Cast{dtype}), value));
   return c.builder.constant(std::move(converted[0]));
@@ -15,6 +16,11 @@ Result<Value*> number(RuleContext& c, double v, DType dtype) {
 Result<Value*> cast_to(RuleContext& c, Value* x, DType dtype) {
   if (x->dtype() == dtype) return x;
   return c.builder.op("cast", {x}, {{"to", dtype}});
+}
+
+Result<Value*> indices(RuleContext& c, Value* x) {
+  const bool taken = x->dtype() == DType::i32 || x->dtype() == DType::i64 || !is_int(x->dtype());
+  return taken ? Result<Value*>(x) : cast_to(c, x, DType::i64);
 }
 
 Result<Value*> flatten(RuleContext& c, Value* x) {

@@ -12,6 +12,8 @@ namespace tenon::tf {
 Result<Value*> number(RuleContext& c, double v, DType dtype);
 // x in another element type; x itself when it is of that type.
 Result<Value*> cast_to(RuleContext& c, Value* x, DType dtype);
+// x as one of the two types of indices that core ops take.
+Result<Value*> indices(RuleContext& c, Value* x);
 // x seen as a vector.
 Result<Value*> flatten(RuleContext& c, Value* x);
 // A tensor of `shape` (a vector of integers) full of v.

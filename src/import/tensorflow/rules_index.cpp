@@ -5,14 +5,27 @@ namespace tenon::tf {
 namespace {
 
 Values gather_nd(RuleContext& c) {
-  return one(c.builder.op("gather_nd", {c.inputs[0], c.inputs[1]},
+  return one(c.builder.op("gather_nd", {c.inputs[0], TRY(indices(c, c.inputs[1]))},
                           {{"batch_dims", TRY(c.node.attrs.get_int("batch_dims", 0))}}));
+}
+
+// Sums of what lies at one place; strings cannot be added, of truth values it is "or".
+Values scatter_add(RuleContext& c, Value* x, Value* at, Value* updates) {
+  Builder& b = c.builder;
+  at = TRY(indices(c, at));
+  const DType t = x->dtype();
+  if (t != DType::boolean)
+    return one(b.op("scatter_nd", {x, at, updates},
+                    {{"reduction", std::string(t == DType::string ? "none" : "add")}}));
+  Value* y = TRY(b.op("scatter_nd",
+                      {TRY(cast_to(c, x, DType::u8)), at, TRY(cast_to(c, updates, DType::u8))},
+                      {{"reduction", std::string("max")}}));
+  return one(cast_to(c, y, t));
 }
 
 Values scatter_nd(RuleContext& c) {
   Value* zeros = TRY(filled(c, 0, c.inputs[1]->dtype(), c.inputs[2]));
-  return one(c.builder.op("scatter_nd", {zeros, c.inputs[0], c.inputs[1]},
-                          {{"reduction", std::string("add")}}));
+  return scatter_add(c, zeros, c.inputs[0], c.inputs[1]);
 }
 
 // tensor_scatter_nd_*: the op's name ends with what is done.
@@ -24,7 +37,8 @@ Values tensor_scatter(RuleContext& c) {
                           : op.ends_with("Min")  ? "min"
                           : op.ends_with("Max")  ? "max"
                                                  : "add";
-  return one(c.builder.op("scatter_nd", {c.inputs[0], c.inputs[1], updates},
+  if (op.ends_with("Add")) return scatter_add(c, c.inputs[0], c.inputs[1], updates);
+  return one(c.builder.op("scatter_nd", {c.inputs[0], TRY(indices(c, c.inputs[1])), updates},
                           {{"reduction", std::string(reduction)}}));
 }
 
@@ -74,8 +88,7 @@ Values in_top_k(RuleContext& c) {
   Value* rank = TRY(b.op("sum", {better}, {{"axes", std::vector<int64_t>{1}}}));
   Value* finite = TRY(
       b.op("all", {TRY(b.op("is_finite", {predictions}))}, {{"axes", std::vector<int64_t>{1}}}));
-  Value* own_finite = TRY(b.op("is_finite", {TRY(b.op("squeeze", {own}, {{"axes", last}}))}));
-  Value* valid = TRY(b.op("logical_and", {inside, TRY(b.op("logical_or", {finite, own_finite}))}));
+  Value* valid = TRY(b.op("logical_and", {inside, finite}));
   return one(b.op("logical_and", {valid, TRY(b.op("less", {rank, k}))}));
 }
 
@@ -164,6 +177,7 @@ constexpr Segments kSegments[] = {
 
 // SegmentSum … and UnsortedSegmentSum …, which is told the number of segments.
 Values segment(RuleContext& c) {
+  for (size_t i = 1; i < c.inputs.size(); ++i) c.inputs[i] = TRY(indices(c, c.inputs[i]));
   for (const Segments& row : kSegments)
     if (c.node.op.ends_with(row.op))
       return one(
@@ -175,8 +189,9 @@ Values segment(RuleContext& c) {
 // segments.
 Values sparse_segment(RuleContext& c) {
   Builder& b = c.builder;
-  std::vector<Value*> in{TRY(b.op("gather", {c.inputs[0], c.inputs[1]})), c.inputs[2]};
-  if (c.inputs.size() > 3) in.push_back(c.inputs[3]);
+  std::vector<Value*> in{TRY(b.op("gather", {c.inputs[0], TRY(indices(c, c.inputs[1]))})),
+                         TRY(indices(c, c.inputs[2]))};
+  if (c.inputs.size() > 3) in.push_back(TRY(indices(c, c.inputs[3])));
   const bool mean = c.node.op.find("Mean") != std::string_view::npos;
   Value* y = TRY(b.op("segment_reduce", in, {{"reduction", std::string(mean ? "mean" : "sum")}}));
   if (c.node.op.find("SqrtN") == std::string_view::npos) return std::vector<Value*>{y};
@@ -266,17 +281,16 @@ Values unravel_index(RuleContext& c) {
 // How many values fall into each of `count` equal parts of a range.
 Values histogram(RuleContext& c) {
   Builder& b = c.builder;
-  const DType t = c.inputs[0]->dtype();
-  if (!is_float(t)) return unsupported("only of floating-point values");
+  constexpr DType wide = DType::f64;
   Value* low = TRY(b.op("gather", {c.inputs[1], TRY(number(c, 0, DType::i64))}));
   Value* high = TRY(b.op("gather", {c.inputs[1], TRY(number(c, 1, DType::i64))}));
   Value* count = TRY(cast_to(c, c.inputs[2], DType::i64));
-  Value* step = TRY(b.op("div", {TRY(b.op("sub", {high, low})), TRY(cast_to(c, count, t))}));
-  Value* x = TRY(flatten(c, c.inputs[0]));
-  Value* part = TRY(b.op("floor", {TRY(b.op("div", {TRY(b.op("sub", {x, low})), step}))}));
-  Value* unit = TRY(number(c, 1, DType::i64));
-  part = TRY(b.op("max", {TRY(cast_to(c, part, DType::i64)), TRY(number(c, 0, DType::i64))}));
-  part = TRY(b.op("min", {part, TRY(b.op("sub", {count, unit}))}));
+  Value* range = TRY(cast_to(c, TRY(b.op("sub", {high, low})), wide));
+  Value* step = TRY(b.op("div", {range, TRY(cast_to(c, count, wide))}));
+  Value* x = TRY(b.op("max", {TRY(flatten(c, c.inputs[0])), low}));
+  Value* part = TRY(b.op("div", {TRY(cast_to(c, TRY(b.op("sub", {x, low})), wide)), step}));
+  Value* last = TRY(b.op("sub", {count, TRY(number(c, 1, DType::i64))}));
+  part = TRY(cast_to(c, TRY(b.op("min", {part, TRY(cast_to(c, last, wide))})), DType::i64));
   const DType out = TRY(dtype_attr(c, "dtype", DataType::i32));
   Value* ones = TRY(filled(c, 1, out, TRY(shape_of(c, part))));
   return one(b.op("segment_reduce", {ones, part, count}));

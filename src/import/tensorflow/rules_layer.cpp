@@ -49,6 +49,11 @@ Values conv_transpose(RuleContext& c) {
   const bool first = TRY(channels_first(c));
   Value* x = TRY(channels_to_last(c, c.inputs[2], first));
   Value* w = c.inputs[1];
+  const DType t = x->dtype();
+  if (is_int(t)) {  // exact in f64, and wraps around like a sum of integers
+    x = TRY(cast_to(c, x, DType::f64));
+    w = TRY(cast_to(c, w, DType::f64));
+  }
   if (!w->shape().is_static() || w->shape().rank() < 4)
     return unsupported("the filter's shape must be known");
   const auto filter = w->shape().sizes();
@@ -106,6 +111,7 @@ Values conv_transpose(RuleContext& c) {
                        {"output_padding", output_padding}}));
   if (cut)
     y = TRY(cut_to_sizes(c, y, c.inputs[0], places, output_padding, begins, padding == "SAME"));
+  if (is_int(t)) y = TRY(cast_to(c, TRY(cast_to(c, y, DType::i64)), t));
   return one(channels_to_first(c, y, first));
 }
 
@@ -174,6 +180,11 @@ Values extract_patches(RuleContext& c) {
 Values dilation(RuleContext& c) {
   Builder& b = c.builder;
   Value *x = c.inputs[0], *f = c.inputs[1];
+  const DType t = x->dtype();
+  if (is_int(t)) {  // what lies outside must stay below all sums
+    x = TRY(cast_to(c, x, DType::f64));
+    f = TRY(cast_to(c, f, DType::f64));
+  }
   if (!f->shape().is_static() || f->shape().rank() != 3)
     return unsupported("the filter's shape must be known");
   const auto sizes = f->shape().sizes();
@@ -188,7 +199,8 @@ Values dilation(RuleContext& c) {
     Value* term = TRY(b.op("add", {windows[i], TRY(b.op("reshape", {weight, b.ints({-1})}))}));
     y = y == nullptr ? term : TRY(b.op("max", {y, term}));
   }
-  return std::vector<Value*>{y};
+  if (y == nullptr) return invalid_model("the filter is empty");
+  return one(cast_to(c, y, t));
 }
 
 // The largest of each window and where it is in the flattened image (or batch).
@@ -235,10 +247,11 @@ Values max_pool_v2(RuleContext& c) {
   const auto kernel = TRY(c.ints(1)), strides = TRY(c.ints(2));
   if (first || kernel.size() != 4 || strides.size() != 4)
     return unsupported("only over four dimensions, channels last");
-  if (TRY(c.node.attrs.get_string("padding")) != "VALID") return unsupported("only padding VALID");
+  const bool same = TRY(c.node.attrs.get_string("padding")) == "SAME";
   return one(c.builder.op("max_pool", {c.inputs[0]},
                           {{"kernel", std::vector<int64_t>{kernel[1], kernel[2]}},
-                           {"strides", std::vector<int64_t>{strides[1], strides[2]}}}));
+                           {"strides", std::vector<int64_t>{strides[1], strides[2]}},
+                           {"auto_pad", std::string(same ? "same_upper" : "none")}}));
 }
 
 // SpaceToBatch and BatchToSpace, whose block is an attribute.

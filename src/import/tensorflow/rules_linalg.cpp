@@ -68,15 +68,40 @@ Values diag(RuleContext& c) {
   return one(b.op("set_diag", {TRY(b.op("expand", {fill, shape})), d}, std::move(attrs)));
 }
 
-// tf.linalg.tensor_diag of a vector, and its inverse.
-Values vector_diag(RuleContext& c) {
-  if (TRY(rank_of(c.inputs[0])) != 1) return unsupported("only of vectors");
-  return diag(c);
+// tf.linalg.tensor_diag: the diagonal of a tensor whose dimensions are x's twice.
+Values tensor_diag(RuleContext& c) {
+  Value* shape = TRY(shape_of(c, c.inputs[0]));
+  c.inputs[0] = TRY(flatten(c, c.inputs[0]));
+  Value* y = TRY(diag(c))[0];
+  return one(c.builder.op("reshape", {y, TRY(join(c, {shape, shape}))}, {{"allow_zero", true}}));
 }
 
-Values vector_diag_part(RuleContext& c) {
-  if (TRY(rank_of(c.inputs[0])) != 2) return unsupported("only of matrices");
-  return diag_part(c);
+// Its inverse.
+Values tensor_diag_part(RuleContext& c) {
+  Builder& b = c.builder;
+  Value* x = c.inputs[0];
+  const int rank = TRY(rank_of(x));
+  if (rank == 0 || rank % 2 != 0)
+    return invalid_model("its dimensions must be those of two halves");
+  Value* half = TRY(shape_of(c, x, 0, rank / 2));
+  Value* size = TRY(b.op("prod", {half}, {{"keep_dims", true}}));
+  c.inputs[0] = TRY(b.op("reshape", {x, TRY(join(c, {size, size}))}, {{"allow_zero", true}}));
+  Value* y = TRY(diag_part(c))[0];
+  return one(b.op("reshape", {y, half}, {{"allow_zero", true}}));
+}
+
+// The operand of a system, conjugated where its adjoint is asked for: the core op transposes it.
+Result<Value*> system_operand(RuleContext& c) {
+  Value* x = c.inputs[0];
+  if (!is_complex(x->dtype()) || !TRY(c.node.attrs.get_bool("adjoint", false))) return x;
+  return c.builder.op("conj", {x});
+}
+
+Values determinant(RuleContext& c) {
+  Builder& b = c.builder;
+  if (!is_complex(c.inputs[0]->dtype())) return one(b.op("det", {c.inputs[0]}));
+  Node* parts = TRY(b.node("log_determinant", {c.inputs[0]}));
+  return one(b.op("mul", {parts->output(0), TRY(b.op("exp", {parts->output(1)}))}));
 }
 
 Values inverse(RuleContext& c) {
@@ -90,7 +115,7 @@ Values inverse(RuleContext& c) {
   Value* eye = TRY(
       b.op("one_hot", {range, n, TRY(number(c, 1, x->dtype())), TRY(number(c, 0, x->dtype()))}));
   Value* identity = TRY(b.op("expand", {eye, TRY(shape_of(c, x))}));
-  return one(b.op("matrix_solve", {x, identity},
+  return one(b.op("matrix_solve", {TRY(system_operand(c)), identity},
                   {{"transpose_a", TRY(c.node.attrs.get_bool("adjoint", false))}}));
 }
 
@@ -114,12 +139,12 @@ Status share_batch(RuleContext& c, Value*& x, Value*& y) {
 }
 
 Values solve(RuleContext& c) {
-  return one(c.builder.op("matrix_solve", c.inputs,
+  return one(c.builder.op("matrix_solve", {TRY(system_operand(c)), c.inputs[1]},
                           {{"transpose_a", TRY(c.node.attrs.get_bool("adjoint", false))}}));
 }
 
 Values triangular_solve(RuleContext& c) {
-  Value *a = c.inputs[0], *b = c.inputs[1];
+  Value *a = TRY(system_operand(c)), *b = c.inputs[1];
   TRY(share_batch(c, a, b));
   return one(c.builder.op("triangular_solve", {a, b},
                           {{"lower", TRY(c.node.attrs.get_bool("lower", true))},
@@ -155,12 +180,12 @@ constexpr RuleEntry kRules[] = {
     {"BatchMatrixSetDiag", set_diag, 2},
     {"Cholesky", same<"cholesky">},
     {"Cross", cross, 2},
-    {"Diag", vector_diag},
-    {"DiagPart", vector_diag_part},
+    {"Diag", tensor_diag},
+    {"DiagPart", tensor_diag_part},
     {"Einsum", einsum},
     {"LogMatrixDeterminant", log_determinant},
     {"MatrixBandPart", same<"band_part">, 3},
-    {"MatrixDeterminant", same<"det">},
+    {"MatrixDeterminant", determinant},
     {"MatrixDiag", diag},
     {"MatrixDiagPart", diag_part},
     {"MatrixDiagPartV2", diag_part, 2},

@@ -1,5 +1,5 @@
 // Rules of matrix products and reductions.
-#include "import/tensorflow/rule.h"
+#include "import/tensorflow/compose.h"
 
 namespace tenon::tf {
 namespace {
@@ -32,26 +32,25 @@ Values reduce(RuleContext& c) {
   return internal_error("no such reduction");
 }
 
-// The square root of the sum of squares.
+// The square root of the sum of squares; of integers, what fits into one.
 Values euclidean_norm(RuleContext& c) {
-  Value* sum = TRY(c.builder.op(
-      "sum_square", {c.inputs[0]},
-      {{"axes", TRY(c.ints(1))}, {"keep_dims", TRY(c.node.attrs.get_bool("keep_dims", false))}}));
-  return one(c.builder.op("sqrt", {sum}));
-}
-
-// The logarithm of running sums of exponentials, shifted by the largest so that none overflows.
-Values cumulative_log_sum_exp(RuleContext& c) {
   Builder& b = c.builder;
   Value* x = c.inputs[0];
-  const int64_t axis = TRY(c.int_scalar(1));
-  Value* top =
-      TRY(b.op("reduce_max", {x}, {{"axes", std::vector<int64_t>{axis}}, {"keep_dims", true}}));
-  Value* sums = TRY(b.op("cumsum", {TRY(b.op("exp", {TRY(b.op("sub", {x, top}))}))},
-                         {{"axis", axis},
-                          {"exclusive", TRY(c.node.attrs.get_bool("exclusive", false))},
-                          {"reverse", TRY(c.node.attrs.get_bool("reverse", false))}}));
-  return one(b.op("add", {TRY(b.op("log", {sums})), top}));
+  const DType t = x->dtype();
+  const auto axes = TRY(c.ints(1));
+  Value* y = TRY(b.op("mul", {x, is_complex(t) ? TRY(b.op("conj", {x})) : x}));
+  if (!axes.empty())
+    y = TRY(b.op("sum", {y},
+                 {{"axes", axes}, {"keep_dims", TRY(c.node.attrs.get_bool("keep_dims", false))}}));
+  if (is_int(t)) y = TRY(cast_to(c, y, DType::f64));
+  return one(cast_to(c, TRY(b.op("sqrt", {y})), t));
+}
+
+Values cumulative_log_sum_exp(RuleContext& c) {
+  return one(c.builder.op("cumlogsumexp", {c.inputs[0]},
+                          {{"axis", TRY(c.int_scalar(1))},
+                           {"exclusive", TRY(c.node.attrs.get_bool("exclusive", false))},
+                           {"reverse", TRY(c.node.attrs.get_bool("reverse", false))}}));
 }
 
 constexpr RuleEntry kRules[] = {

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "import/tensorflow/rule.h"
+#include "import/tensorflow/compose.h"
 
 namespace tenon::tf {
 namespace {
@@ -102,15 +102,34 @@ Values convolution(RuleContext& c) {
   } else if (x->shape().ranked() && x->shape()[x->shape().rank() - 1].known() && in > 0) {
     groups = x->shape()[x->shape().rank() - 1].size() / in;
   }
+  const DType t = x->dtype();
+  if (is_int(t)) {  // exact in f64, and wraps around like a sum of integers
+    x = TRY(cast_to(c, x, DType::f64));
+    w = TRY(cast_to(c, w, DType::f64));
+  }
   Value* y = TRY(c.builder.op(
       "conv", {x, w}, {{"strides", strides}, pads, {"dilations", dilations}, {"groups", groups}}));
+  if (is_int(t)) y = TRY(cast_to(c, TRY(cast_to(c, y, DType::i64)), t));
   return one(nchw ? move_channels(c, y, false) : Result<Value*>(y));
+}
+
+// MaxPool over groups of channels, which do not overlap.
+Values pool_channels(RuleContext& c, int64_t size) {
+  Builder& b = c.builder;
+  Value* x = c.inputs[0];
+  if (TRY(rank_of(x)) != 4) return invalid_model("an input of four dimensions is expected");
+  Value* last = TRY(b.op("floor_div", {TRY(shape_of(c, x, 3, 4)), b.ints({size})}));
+  Value* shape = TRY(join(c, {TRY(shape_of(c, x, 0, 3)), last, b.ints({size})}));
+  Value* groups = TRY(b.op("reshape", {x, shape}, {{"allow_zero", true}}));
+  return one(b.op("reduce_max", {groups}, {{"axes", std::vector<int64_t>{4}}}));
 }
 
 Values pool(RuleContext& c) {
   const bool nchw = TRY(c.node.attrs.get_string("data_format", "NHWC")).starts_with("NC");
   Value* x = nchw ? TRY(move_channels(c, c.inputs[0], true)) : c.inputs[0];
-  const auto kernel = spatial(TRY(c.node.attrs.get_ints("ksize")), nchw);
+  const auto all = TRY(c.node.attrs.get_ints("ksize"));
+  if (!nchw && all.size() == 4 && all[3] > 1) return pool_channels(c, all[3]);
+  const auto kernel = spatial(all, nchw);
   const auto strides = spatial(TRY(c.node.attrs.get_ints("strides")), nchw);
   if (strides.size() != kernel.size()) return invalid_model("strides do not match ksize");
   const auto pads = TRY(pads_of(c, x, kernel, strides, {}, nchw));

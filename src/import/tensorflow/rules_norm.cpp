@@ -10,7 +10,9 @@ namespace {
 // Keras's LayerNormalization is made of it.
 Values batch_norm_of_batch(RuleContext& c, bool first) {
   Builder& b = c.builder;
-  Value* x = c.inputs[0];
+  // Of short floats in the scale's type.
+  const DType own = c.inputs[1]->dtype(), result = c.inputs[0]->dtype();
+  Value* x = TRY(cast_to(c, c.inputs[0], own));
   const int rank = TRY(rank_of(x));
   if (rank < 2) return invalid_model("the input has too few dimensions");
   const int channel = first ? 1 : rank - 1;
@@ -39,7 +41,7 @@ Values batch_norm_of_batch(RuleContext& c, bool first) {
   Value* unit = TRY(number(c, 1, variance->dtype()));
   Value* less = TRY(b.op("max", {TRY(b.op("sub", {n, unit})), unit}));
   Value* unbiased = TRY(b.op("mul", {variance, TRY(b.op("div", {n, less}))}));
-  return std::vector<Value*>{y, mean, unbiased, mean, variance};
+  return std::vector<Value*>{TRY(cast_to(c, y, result)), mean, unbiased, mean, variance};
 }
 
 Values batch_norm(RuleContext& c) {

@@ -1,5 +1,6 @@
 // Rules of ops that work element by element.
 #include "import/tensorflow/compose.h"
+#include "ops/broadcast.h"
 
 namespace tenon::tf {
 namespace {
@@ -29,6 +30,16 @@ Values add_n(RuleContext& c) {
 }
 
 Values clip_by_value(RuleContext& c) {
+  if (is_complex(c.inputs[0]->dtype())) {  // the real and the imaginary part each
+    Value* parts[2];
+    for (const bool imag : {false, true}) {
+      std::vector<Value*> in;
+      for (Value* v : c.inputs) in.push_back(TRY(c.builder.op(imag ? "imag" : "real", {v})));
+      Value* low = TRY(c.builder.op("min", {in[0], in[2]}));
+      parts[imag ? 1 : 0] = TRY(c.builder.op("max", {low, in[1]}));
+    }
+    return one(c.builder.op("complex", {parts[0], parts[1]}));
+  }
   Value* low = TRY(c.builder.op("min", {c.inputs[0], c.inputs[2]}));
   return one(c.builder.op("max", {low, c.inputs[1]}));
 }
@@ -58,6 +69,24 @@ Values ndtri(RuleContext& c) {
   Value* twice = TRY(b.op("sub", {TRY(b.op("add", {p, p})), TRY(number(c, 1, p->dtype()))}));
   return one(
       b.op("mul", {TRY(b.op("erfinv", {twice})), TRY(number(c, 1.4142135623730951, p->dtype()))}));
+}
+
+// Also of real numbers, which the core op only divides.
+Values truncate_div(RuleContext& c) {
+  Builder& b = c.builder;
+  Value* q = TRY(b.op("div", c.inputs));
+  if (!is_float(q->dtype())) return std::vector<Value*>{q};
+  Value* below = TRY(b.op("less", {q, TRY(number(c, 0, q->dtype()))}));
+  return one(b.op("select", {below, TRY(b.op("ceil", {q})), TRY(b.op("floor", {q}))}));
+}
+
+// Equal and NotEqual: where told so, shapes that do not fit together differ.
+Values equality(RuleContext& c) {
+  const bool equal = c.node.op == "Equal";
+  if (!TRY(c.node.attrs.get_bool("incompatible_shape_error", true)) &&
+      !broadcast_shapes(c.inputs[0]->shape(), c.inputs[1]->shape()).ok())
+    return std::vector<Value*>{c.builder.constant(Tensor::scalar(!equal))};
+  return one(c.builder.op(equal ? "equal" : "not_equal", c.inputs));
 }
 
 Values approximate_equal(RuleContext& c) {
@@ -96,7 +125,7 @@ constexpr RuleEntry kRules[] = {
     {"Div", same<"div">, 2},
     {"DivNoNan", same<"div_no_nan">},
     {"Elu", elu},
-    {"Equal", same<"equal">},
+    {"Equal", equality, 2},
     {"Erf", same<"erf">},
     {"Erfc", same<"erfc">},
     {"Erfinv", same<"erfinv">},
@@ -130,7 +159,7 @@ constexpr RuleEntry kRules[] = {
     {"MulNoNan", mul_no_nan, 2},
     {"Ndtri", ndtri},
     {"Neg", same<"neg">},
-    {"NotEqual", same<"not_equal">},
+    {"NotEqual", equality, 2},
     {"Pow", same<"pow">},
     {"Real", same<"real">},
     {"RealDiv", same<"div">},
@@ -155,7 +184,7 @@ constexpr RuleEntry kRules[] = {
     {"Sub", same<"sub">},
     {"Tan", same<"tan">},
     {"Tanh", same<"tanh">},
-    {"TruncateDiv", same<"div">, 2},
+    {"TruncateDiv", truncate_div, 2},
     {"TruncateMod", same<"trunc_mod">, 2},
     {"Xdivy", times_where_not_zero, 2},
     {"Xlog1py", times_where_not_zero, 2},

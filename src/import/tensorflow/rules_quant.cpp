@@ -89,8 +89,10 @@ Values fake_quant_vars(RuleContext& c) {
 // x as integers of `dtype` over the range [min, max] by the first-value scheme: real 0 is an
 // integer, and the lowest integer stands for min.
 Result<Value*> quantize_first(RuleContext& c, Value* x, Value* min, Value* max, DType dtype) {
-  const Maths m{c};
+  // Integers of 32 bits have more digits than f32.
+  const Maths m{c, dtype_size(dtype) == 4 ? DType::f64 : DType::f32};
   const IntegerRange range = TRY(range_of(dtype));
+  for (Value** v : {&x, &min, &max}) *v = TRY(cast_to(c, *v, m.t));
   const double adjust = range.steps() / (range.steps() - 1);
   Value* width = TRY(m.op("mul", TRY(m.op("sub", max, min)), adjust));
   Value* scale = TRY(m.op("div", TRY(m.num(range.steps())), width));
@@ -123,6 +125,15 @@ Result<Value*> dequantize_first(RuleContext& c, Value* x, Value* min, Value* max
   return m.op("add", TRY(m.op("mul", y, scale)), first);
 }
 
+// The scale that one end of the range allows; an end on the other side of 0 does not count.
+Result<Value*> scale_of_side(RuleContext& c, Value* end, double limit) {
+  const Maths m{c, end->dtype()};
+  constexpr double kHuge = std::numeric_limits<float>::max();
+  Value* counts = TRY(m.op(limit > 0 ? "greater" : "less", end, 0.0));
+  return c.builder.op("select",
+                      {counts, TRY(m.op("div", TRY(m.num(limit)), end)), TRY(m.num(kHuge))});
+}
+
 Values quantize_v2(RuleContext& c) {
   const Maths m{c};
   const std::string_view mode = TRY(c.node.attrs.get_string("mode", "MIN_COMBINED"));
@@ -145,7 +156,9 @@ Values quantize_v2(RuleContext& c) {
   Value *near = TRY(along_axis(c, min, x, axis)), *far = TRY(along_axis(c, max, x, axis));
   const auto rounded = [&](Value* v) -> Result<Value*> {
     Value* r = even ? TRY(m.op("round", v)) : TRY(m.round_away(v));
-    r = TRY(c.builder.op("clip", {r}, {{"min", range.low}, {"max", range.high}}));
+    const bool skips = narrow && mode == "SCALED";
+    r = TRY(c.builder.op("clip", {r},
+                         {{"min", skips ? range.low + 1 : range.low}, {"max", range.high}}));
     return cast_to(c, r, dtype);
   };
   if (mode == "MIN_FIRST")
@@ -162,9 +175,9 @@ Values quantize_v2(RuleContext& c) {
   // The scale that both ends of the range allow.
   const double low = narrow ? range.low + 1 : range.low;
   const auto scale_of = [&](Value* a, Value* b) -> Result<Value*> {
-    Value* s = TRY(m.op("div", TRY(m.num(range.high)), b));
+    Value* s = TRY(scale_of_side(c, b, range.high));
     if (low == 0) return s;
-    return m.op("min", s, TRY(m.op("div", TRY(m.num(low)), a)));
+    return m.op("min", s, TRY(scale_of_side(c, a, low)));
   };
   Value* scale = TRY(scale_of(near, far));
   Value* y = TRY(rounded(TRY(m.op("mul", x, scale))));
@@ -214,7 +227,8 @@ Values quantize_and_dequantize(RuleContext& c) {
   const int64_t bits = v3 ? TRY(c.int_scalar(3)) : TRY(c.node.attrs.get_int("num_bits", 8));
   if (bits < 2 || bits > 32) return invalid_model("num_bits is out of range");
   Value *min = nullptr, *max = nullptr;
-  if (!TRY(c.node.attrs.get_bool("range_given", v3))) {
+  const bool given = TRY(c.node.attrs.get_bool("range_given", v3));
+  if (!given) {
     std::vector<int64_t> axes;
     if (axis != -1)
       for (int i = 0; i < TRY(rank_of(x)); ++i)
@@ -232,18 +246,15 @@ Values quantize_and_dequantize(RuleContext& c) {
   const int power = static_cast<int>(bits) - (is_signed ? 1 : 0);
   const double high = std::ldexp(1, power) - 1;
   const double low = is_signed ? -std::ldexp(1, power) + (narrow ? 1 : 0) : 0;
-  constexpr double kHuge = std::numeric_limits<float>::max();
-  // The scale each end of the range allows; an end on the other side of 0 does not count.
-  const auto side = [&](Value* end, double limit) -> Result<Value*> {
-    Value* counts = TRY(m.op(limit > 0 ? "greater" : "less", end, 0.0));
-    return c.builder.op("select",
-                        {counts, TRY(m.op("div", TRY(m.num(limit)), end)), TRY(m.num(kHuge))});
-  };
-  Value* scale = TRY(side(max, high));
-  if (low < 0) scale = TRY(m.op("min", scale, TRY(side(min, low))));
-  Value* least = TRY(m.op("div", TRY(m.num(low)), scale));
-  Value* most = TRY(m.op("div", TRY(m.num(high)), scale));
-  Value* y = TRY(m.op("min", TRY(m.op("max", x, least)), most));
+  Value* scale = TRY(scale_of_side(c, max, high));
+  if (low < 0) scale = TRY(m.op("min", scale, TRY(scale_of_side(c, min, low))));
+  Value* y = x;
+  // Within their own range no value is out of it, but of negative ones without a sign.
+  if (given) {
+    Value* least = TRY(m.op("div", TRY(m.num(low)), scale));
+    Value* most = TRY(m.op("div", TRY(m.num(high)), scale));
+    y = TRY(m.op("min", TRY(m.op("max", x, least)), most));
+  }
   y = TRY(m.op("mul", y, scale));
   y = up ? TRY(m.op("floor", TRY(m.op("add", y, 0.5)))) : TRY(m.op("round", y));
   return one(m.op("div", y, scale));
@@ -342,7 +353,7 @@ Values quantized_bias_add(RuleContext& c) {
   Value* low = TRY(m.op("min", c.inputs[2], c.inputs[4]));
   Value* high = TRY(m.op("max", c.inputs[3], c.inputs[5]));
   Value* most = TRY(m.op("max", TRY(m.op("abs", low)), TRY(m.op("abs", high))));
-  most = TRY(m.op("mul", most, std::ldexp(1, 14)));
+  most = TRY(m.op("mul", most, std::ldexp(1, 17)));
   Value* least = TRY(m.op("neg", most));
   Value* y = TRY(quantize_first(c, TRY(m.op("add", x, bias)), least, most, DType::i32));
   return std::vector<Value*>{y, least, most};
@@ -417,12 +428,13 @@ Values quantized_relu(RuleContext& c) {
 Values quantized_max_pool(RuleContext& c) {
   const auto kernel = TRY(c.node.attrs.get_ints("ksize"));
   const auto strides = TRY(c.node.attrs.get_ints("strides"));
-  if (kernel.size() != 4 || strides.size() != 4 ||
-      TRY(c.node.attrs.get_string("padding")) != "VALID")
-    return unsupported("only over two spatial dimensions without padding");
+  if (kernel.size() != 4 || strides.size() != 4)
+    return unsupported("only over two spatial dimensions");
+  const bool same = TRY(c.node.attrs.get_string("padding")) == "SAME";
   Value* y = TRY(c.builder.op("max_pool", {c.inputs[0]},
                               {{"kernel", std::vector<int64_t>{kernel[1], kernel[2]}},
-                               {"strides", std::vector<int64_t>{strides[1], strides[2]}}}));
+                               {"strides", std::vector<int64_t>{strides[1], strides[2]}},
+                               {"auto_pad", std::string(same ? "same_upper" : "none")}}));
   return std::vector<Value*>{y, c.inputs[1], c.inputs[2]};
 }
 

@@ -25,19 +25,39 @@ Values ragged_range(RuleContext& c) {
   return std::vector<Value*>{TRY(cast_to(c, node->output(0), splits)), node->output(1)};
 }
 
-// (splits of one ragged dimension, values, indices of rows): the splits and values of the rows.
+// (nested splits, values, indices of rows): the nested splits and the values of these rows. The
+// dimensions of the indices come before those of the rows.
 Values ragged_gather(RuleContext& c) {
   Builder& b = c.builder;
-  if (TRY(c.node.attrs.get_int("PARAMS_RAGGED_RANK", 1)) != 1 || c.inputs.size() != 3 ||
-      TRY(rank_of(c.inputs[2])) != 1)
-    return unsupported("only rows of one ragged dimension by a vector of indices");
-  Value *splits = TRY(cast_to(c, c.inputs[0], DType::i64)), *rows = c.inputs[2];
-  Value* first = TRY(b.op("gather", {splits, rows}));
-  Value* next = TRY(b.op("add", {rows, TRY(number(c, 1, rows->dtype()))}));
-  Value* end = TRY(b.op("gather", {splits, next}));
-  Node* range = TRY(b.node("ragged_range", {first, end, TRY(number(c, 1, DType::i64))}));
-  return std::vector<Value*>{TRY(cast_to(c, range->output(0), c.inputs[0]->dtype())),
-                             TRY(b.op("gather", {c.inputs[1], range->output(1)}))};
+  const auto depth = static_cast<int64_t>(c.inputs.size()) - 2;
+  const int rank = TRY(rank_of(c.inputs.back()));
+  if (depth < 1 || TRY(c.node.attrs.get_int("PARAMS_RAGGED_RANK", 1)) != depth)
+    return invalid_model("its splits are not PARAMS_RAGGED_RANK many");
+  const DType t = c.inputs[0]->dtype();
+  Value* unit = TRY(number(c, 1, DType::i64));
+  Value* rows = TRY(cast_to(c, c.inputs.back(), DType::i64));
+  std::vector<Value*> out;
+  for (int i = 1; i < rank; ++i) {  // rows of equal length
+    const auto product = [&](int end) -> Result<Value*> {
+      return b.op("prod", {TRY(shape_of(c, rows, 0, end))}, {{"keep_dims", true}});
+    };
+    Value* count = TRY(product(i));
+    Value* ramp =
+        TRY(b.op("range", {TRY(number(c, 0, DType::i64)),
+                           TRY(b.op("squeeze", {TRY(b.op("add", {count, unit}))})), unit}));
+    out.push_back(TRY(cast_to(c, TRY(b.op("mul", {ramp, TRY(shape_of(c, rows, i, i + 1))})), t)));
+  }
+  rows = TRY(flatten(c, rows));
+  for (int64_t i = 0; i < depth; ++i) {
+    Value* splits = TRY(cast_to(c, c.inputs[static_cast<size_t>(i)], DType::i64));
+    Value* first = TRY(b.op("gather", {splits, rows}));
+    Value* end = TRY(b.op("gather", {splits, TRY(b.op("add", {rows, unit}))}));
+    Node* range = TRY(b.node("ragged_range", {first, end, unit}));
+    if (i > 0 || rank > 0) out.push_back(TRY(cast_to(c, range->output(0), t)));
+    rows = range->output(1);
+  }
+  out.push_back(TRY(b.op("gather", {c.inputs[static_cast<size_t>(depth)], rows})));
+  return out;
 }
 
 // UnicodeDecode and UnicodeDecodeWithOffsets: splits, code points, offsets.

@@ -64,7 +64,7 @@ Values shuffle(RuleContext& c) {
 }
 
 Values key_counter(RuleContext& c) {
-  Node* node = TRY(c.builder.node("stateless_key", {c.inputs[0]}));
+  Node* node = TRY(c.builder.node("stateless_key", {TRY(indices(c, c.inputs[0]))}));
   std::vector<Value*> out{node->output(0), node->output(1)};
   // The number of the algorithm: Philox.
   if (c.node.op.ends_with("Alg")) out.push_back(c.builder.constant(Tensor::scalar(int32_t{1})));
@@ -87,20 +87,21 @@ Values stateless(RuleContext& c) {
   if (v2) {
     in.insert(in.end(), {c.inputs[1], c.inputs[2]});
   } else {
-    Node* key = TRY(c.builder.node("stateless_key", {c.inputs[1]}));
+    Node* key = TRY(c.builder.node("stateless_key", {TRY(indices(c, c.inputs[1]))}));
     in.insert(in.end(), {key->output(0), key->output(1)});
   }
   if (ints) {
     if (c.inputs.size() < parameters + 2) return invalid_model("the range is missing");
     in.insert(in.end(), {c.inputs[parameters], c.inputs[parameters + 1]});
   }
+  const DataType usual = bits ? DataType::u64 : DataType::f32;
   const char* kind = bits                     ? "bits"
                      : ints                   ? "integers"
                      : op.ends_with("Normal") ? "normal"
                                               : "uniform";
-  return one(c.builder.op(
-      "stateless_random", in,
-      {{"kind", std::string(kind)}, {"dtype", TRY(dtype_attr(c, "dtype", DataType::f32))}}));
+  return one(
+      c.builder.op("stateless_random", in,
+                   {{"kind", std::string(kind)}, {"dtype", TRY(dtype_attr(c, "dtype", usual))}}));
 }
 
 constexpr RuleEntry kRules[] = {

@@ -19,6 +19,7 @@ Values transpose(RuleContext& c) {
 }
 
 Values strided_slice(RuleContext& c) {
+  for (size_t i = 1; i < c.inputs.size(); ++i) c.inputs[i] = TRY(indices(c, c.inputs[i]));
   const auto mask = [&](const char* name) { return c.node.attrs.get_int(name, 0); };
   return one(c.builder.op("strided_slice", c.inputs,
                           {{"begin_mask", TRY(mask("begin_mask"))},
@@ -80,8 +81,8 @@ Values gather(RuleContext& c) {
   int64_t axis = 0;
   if (c.inputs.size() > 2) axis = TRY(c.int_scalar(2));
   const int64_t batch = TRY(c.node.attrs.get_int("batch_dims", 0));
-  return one(
-      c.builder.op("gather", {c.inputs[0], c.inputs[1]}, {{"axis", axis}, {"batch_dims", batch}}));
+  return one(c.builder.op("gather", {c.inputs[0], TRY(indices(c, c.inputs[1]))},
+                          {{"axis", axis}, {"batch_dims", batch}}));
 }
 
 // [rank, 2] paddings become begins, then ends.

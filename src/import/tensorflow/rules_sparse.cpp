@@ -98,18 +98,25 @@ Values sparse_fill_empty_rows(RuleContext& c) {
 Values sparse_matmul(RuleContext& c) {
   Value* zero = TRY(number(c, 0, c.inputs[1]->dtype()));
   Value* dense = TRY(as_dense(c, c.inputs[0], c.inputs[2], c.inputs[1], zero));
-  return one(c.builder.op("matmul", {dense, c.inputs[3]},
-                          {{"transpose_a", TRY(c.node.attrs.get_bool("adjoint_a", false))},
-                           {"transpose_b", TRY(c.node.attrs.get_bool("adjoint_b", false))}}));
+  const bool a = TRY(c.node.attrs.get_bool("adjoint_a", false));
+  const bool b = TRY(c.node.attrs.get_bool("adjoint_b", false));
+  Value* other = c.inputs[3];
+  if (is_complex(dense->dtype())) {
+    if (a) dense = TRY(c.builder.op("conj", {dense}));
+    if (b) other = TRY(c.builder.op("conj", {other}));
+  }
+  return one(c.builder.op("matmul", {dense, other}, {{"transpose_a", a}, {"transpose_b", b}}));
 }
 
 // (places, values, size, axes)
 Values sparse_reduce_sum(RuleContext& c) {
   Value* zero = TRY(number(c, 0, c.inputs[1]->dtype()));
   Value* dense = TRY(as_dense(c, c.inputs[0], c.inputs[2], c.inputs[1], zero));
+  const auto axes = TRY(c.ints(3));
+  if (axes.empty()) return std::vector<Value*>{dense};
   return one(c.builder.op(
       "sum", {dense},
-      {{"axes", TRY(c.ints(3))}, {"keep_dims", TRY(c.node.attrs.get_bool("keep_dims", false))}}));
+      {{"axes", axes}, {"keep_dims", TRY(c.node.attrs.get_bool("keep_dims", false))}}));
 }
 
 // v ^ (v >> 47)

@@ -73,12 +73,15 @@ Values join_strings(RuleContext& c) {
 
 Values reduce_join(RuleContext& c) {
   const auto axes = TRY(c.ints(1));
-  if (axes.empty()) return std::vector<Value*>{c.inputs[0]};
-  return one(
-      c.builder.op("text_reduce", {c.inputs[0]},
-                   {{"axes", axes},
-                    {"keep_dims", TRY(c.node.attrs.get_bool("keep_dims", false))},
-                    {"separator", std::string(TRY(c.node.attrs.get_string("separator", "")))}}));
+  // One after the other, in the order they are named.
+  Value* y = c.inputs[0];
+  const std::string separator(TRY(c.node.attrs.get_string("separator", "")));
+  for (const int64_t axis : axes)
+    y = TRY(c.builder.op(
+        "text_reduce", {y},
+        {{"axes", std::vector<int64_t>{axis}}, {"keep_dims", true}, {"separator", separator}}));
+  if (axes.empty() || TRY(c.node.attrs.get_bool("keep_dims", false))) return std::vector<Value*>{y};
+  return one(c.builder.op("squeeze", {y}, {{"axes", axes}}));
 }
 
 Values split(RuleContext& c) {
