@@ -14,3 +14,12 @@ def test_page_is_what_the_code_says(page):
     generated = subprocess.run([TENON, "docs", page], check=True, capture_output=True, text=True).stdout
     written = (ROOT / f"docs/{page}.md").read_text()
     assert written == generated, f"run: build/bin/tenon docs {page} > docs/{page}.md"
+
+
+def test_operators_page_lists_what_the_tests_run():
+    pytest.importorskip("onnx")
+    import operators_page
+
+    written = (ROOT / "docs/operators.md").read_text()
+    assert written == operators_page.page(*operators_page.collect()), \
+        "run: .venv/bin/python tests/python/operators_page.py > docs/operators.md"
