@@ -30,7 +30,7 @@ sys.path[:0] = [str(HERE), str(ROOT / "tests/e2e")]
 import cases as model_cases  # noqa: E402
 import onnx_nodes  # noqa: E402
 
-ORDER = "f32 f64 f16 bf16 f8e4m3fn f8e4m3fnuz f8e5m2 f8e5m2fnuz f8e8m0 f4 i4 i8 i16 i32 i64 u4 u8 u16 u32 u64 bool str c64 c128".split()
+ORDER = "f32 f64 f16 bf16 f8e4m3fn f8e4m3fnuz f8e5m2 f8e5m2fnuz f8e8m0 f4 i2 i4 i8 i16 i32 i64 u2 u4 u8 u16 u32 u64 bool str c64 c128".split()
 TF_TYPES = {1: "f32", 2: "f64", 3: "i32", 4: "u8", 5: "i16", 6: "i8", 7: "str", 8: "c64", 9: "i64", 10: "bool", 11: "i8",
             12: "u8", 13: "i32", 14: "bf16", 15: "i16", 16: "u16", 17: "u16", 18: "c128", 19: "f16", 22: "u32", 23: "u64"}
 TF_ATTRS = ("T", "dtype", "Tparams", "SrcT", "element_dtype", "out_type", "Tcomplex", "Tvalues", "Tin")
@@ -173,7 +173,7 @@ def onnx_suite(seen):
 
 
 def types_text(types):
-    return " ".join(sorted(types, key=lambda t: ORDER.index(t) if t in ORDER else len(ORDER))) or "—"
+    return " ".join(sorted(types, key=ORDER.index)) or "—"
 
 
 SHOWN = 3  # models named for an operator
