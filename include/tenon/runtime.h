@@ -7,20 +7,10 @@
 #ifndef TENON_RUNTIME_H
 #define TENON_RUNTIME_H
 
-#include <stddef.h>
-#include <stdint.h>
-
-#if defined(__GNUC__)
-#define TENON_API __attribute__((visibility("default")))
-#else
-#define TENON_API
-#endif
+#include "tenon/types.h"
 
 #ifdef __cplusplus
-#define TENON_NOEXCEPT noexcept
 extern "C" {
-#else
-#define TENON_NOEXCEPT
 #endif
 
 #define TENON_ABI_VERSION 1u
@@ -43,46 +33,14 @@ typedef enum tenon_code {
   TENON_INTERNAL = 70
 } tenon_code;
 
-typedef enum tenon_dtype {
-  TENON_NONE = 0,
-  TENON_FLOAT32 = 1,
-  TENON_FLOAT64 = 2,
-  TENON_FLOAT16 = 3,
-  TENON_BFLOAT16 = 4,
-  TENON_INT8 = 5,
-  TENON_INT16 = 6,
-  TENON_INT32 = 7,
-  TENON_INT64 = 8,
-  TENON_UINT8 = 9,
-  TENON_UINT16 = 10,
-  TENON_UINT32 = 11,
-  TENON_UINT64 = 12,
-  TENON_BOOL = 13,   /* one byte, 0 or 1 */
-  TENON_STRING = 14, /* the elements are tenon_string */
-  TENON_COMPLEX64 = 15,
-  TENON_COMPLEX128 = 16,
-  /* One byte per element, the value in its low bits. */
-  TENON_FLOAT8_E4M3FN = 17,
-  TENON_FLOAT8_E4M3FNUZ = 18,
-  TENON_FLOAT8_E5M2 = 19,
-  TENON_FLOAT8_E5M2FNUZ = 20,
-  TENON_FLOAT8_E8M0 = 21,
-  TENON_FLOAT4_E2M1 = 22,
-  TENON_INT4 = 23,
-  TENON_UINT4 = 24,
-  TENON_INT2 = 25,
-  TENON_UINT2 = 26
-} tenon_dtype;
-
-typedef struct tenon_string {
-  const char* data;
-  size_t size;
-} tenon_string;
-
 typedef struct tenon_options {
   size_t struct_size;
   int32_t threads;               /* 0: one per core */
   int32_t skip_weights_checksum; /* nonzero: load faster, trust the weights */
+  int64_t max_loop_iterations;   /* after so many a loop is an error; 0: what the file says */
+  const char* const* custom_ops; /* paths of shared libraries with custom ops (custom_op.h) */
+  size_t custom_op_count;
+  int32_t allow_embedded_code; /* nonzero: run libraries that the file carries; for trusted files */
 } tenon_options;
 
 /* An input or output of a function. */
@@ -93,16 +51,6 @@ typedef struct tenon_port {
   int32_t rank;        /* -1: unknown */
   const int64_t* dims; /* -1: any size */
 } tenon_port;
-
-/* A dense row-major tensor. */
-typedef struct tenon_tensor {
-  size_t struct_size;
-  int32_t dtype;
-  int32_t rank;
-  const int64_t* dims;
-  void* data;       /* aligned to the element */
-  size_t byte_size; /* of data */
-} tenon_tensor;
 
 typedef struct tenon_memory {
   size_t struct_size;
@@ -153,6 +101,9 @@ TENON_API tenon_error* tenon_function_run(const tenon_function* function,
                                           const tenon_tensor* inputs, size_t input_count,
                                           const tenon_tensor* outputs, size_t output_count,
                                           tenon_result** result) TENON_NOEXCEPT;
+/* Ends the runs of this handle that are under way, from any thread: each gives TENON_CANCELLED
+ * before its next step. Later runs are not affected. */
+TENON_API void tenon_function_cancel(const tenon_function* function) TENON_NOEXCEPT;
 /* The memory runs on inputs like these take (their data is not looked at). */
 TENON_API tenon_error* tenon_function_memory(const tenon_function* function,
                                              const tenon_tensor* inputs, size_t input_count,

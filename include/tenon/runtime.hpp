@@ -119,6 +119,8 @@ class Function {
     check(tenon_function_run(function_.get(), inputs.data(), inputs.size(), nullptr, 0, &result));
     return Outputs(result);
   }
+  // Ends the runs that are under way, from any thread; they throw TENON_CANCELLED.
+  void cancel() const { tenon_function_cancel(function_.get()); }
   tenon_port input(size_t index) const { return port(tenon_function_input, index); }
   tenon_port output(size_t index) const { return port(tenon_function_output, index); }
   State state() const {
@@ -142,9 +144,11 @@ class Function {
 
 class Model {
  public:
-  explicit Model(const std::string& path, int threads = 0) : model_(nullptr, tenon_model_free) {
+  explicit Model(const std::string& path, int threads = 0) : Model(path, with_threads(threads)) {}
+  // The options' struct_size is set here.
+  Model(const std::string& path, tenon_options options) : model_(nullptr, tenon_model_free) {
     check(tenon_check_abi(TENON_ABI_VERSION));
-    const tenon_options options{sizeof(tenon_options), threads, 0};
+    options.struct_size = sizeof options;
     tenon_model* model = nullptr;
     check(tenon_model_load(path.c_str(), &options, &model));
     model_.reset(model);
@@ -162,6 +166,11 @@ class Model {
   }
 
  private:
+  static tenon_options with_threads(int threads) {
+    tenon_options options{};
+    options.threads = threads;
+    return options;
+  }
   std::unique_ptr<tenon_model, decltype(&tenon_model_free)> model_;
 };
 

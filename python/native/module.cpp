@@ -9,6 +9,7 @@
 
 #include "compiler/compile.h"
 #include "convert.h"
+#include "import/custom_ops.h"
 #include "runtime/state.h"
 
 namespace tenon::python {
@@ -40,8 +41,10 @@ Blob borrowed(Bytes bytes) {
 using Shapes = std::vector<std::pair<std::string, std::vector<int64_t>>>;
 
 ImportOptions import_options(std::string signature, std::vector<std::string> inputs,
-                             std::vector<std::string> outputs, Shapes shapes) {
+                             std::vector<std::string> outputs, Shapes shapes,
+                             const std::vector<std::string>& custom_ops) {
   ImportOptions options;
+  if (!custom_ops.empty()) options.custom_ops = value_or_raise(CustomOps::load(custom_ops));
   options.signature = std::move(signature);
   options.inputs = std::move(inputs);
   options.outputs = std::move(outputs);
@@ -66,10 +69,14 @@ auto with_model(nb::handle model, F&& f) {
 nb::tuple compile(nb::handle model, const std::string& output, std::string signature,
                   std::vector<std::string> inputs, std::vector<std::string> outputs, Shapes shapes,
                   const std::string& target, const std::string& precision,
-                  const std::vector<std::string>& disabled, bool optimize) {
+                  const std::vector<std::string>& disabled, bool optimize,
+                  const std::vector<std::string>& custom_ops, bool embed_custom_ops,
+                  int64_t max_loop_iterations) {
   CompileOptions options;
   options.import = import_options(std::move(signature), std::move(inputs), std::move(outputs),
-                                  std::move(shapes));
+                                  std::move(shapes), custom_ops);
+  options.embed_custom_ops = embed_custom_ops;
+  options.max_loop_iterations = max_loop_iterations;
   options.target = target;
   options.precision = precision;
   options.disabled.insert(disabled.begin(), disabled.end());
@@ -99,9 +106,10 @@ const char* fate_name(Fate fate) {
 
 // (format, [(name, op, fate, reason)], warnings, signatures that can be compiled).
 nb::tuple check(nb::handle model, std::string signature, std::vector<std::string> inputs,
-                std::vector<std::string> outputs, Shapes shapes) {
+                std::vector<std::string> outputs, Shapes shapes,
+                const std::vector<std::string>& custom_ops) {
   const ImportOptions options = import_options(std::move(signature), std::move(inputs),
-                                               std::move(outputs), std::move(shapes));
+                                               std::move(outputs), std::move(shapes), custom_ops);
   const ImportedModel imported = value_or_raise(
       with_model(model, [&](auto&& source) { return import_model(source, options); }));
   nb::list nodes, keys;
@@ -111,8 +119,13 @@ nb::tuple check(nb::handle model, std::string signature, std::vector<std::string
   return nb::make_tuple(imported.report.format, nodes, imported.warnings, keys);
 }
 
-runtime::Model load(nb::handle source, int threads, bool verify) {
-  const runtime::LoadOptions options{threads, verify};
+runtime::Model load(nb::handle source, int threads, bool verify, int64_t max_loop_iterations,
+                    std::vector<std::string> custom_ops, bool allow_embedded_code) {
+  runtime::LoadOptions options;
+  options.threads = threads;
+  options.verify = verify;
+  options.max_loop_iterations = max_loop_iterations;
+  options.custom_ops = {std::move(custom_ops), allow_embedded_code};
   if (nb::isinstance<nb::str>(source)) {
     const auto path = nb::cast<std::string>(source);
     return value_or_raise([&] {
@@ -148,6 +161,21 @@ nb::list ports(std::span<const runtime::PortInfo> ports) {
   return result;
 }
 
+// Ctrl-C while a run holds the main thread: Python's handlers run, and what they raise ends the
+// run.
+bool signal_raised() {
+  nb::gil_scoped_acquire held;
+  return PyErr_CheckSignals() != 0;
+}
+
+runtime::Function function_of(const runtime::Model& model, const std::string& key,
+                              const State* state) {
+  runtime::Function function =
+      value_or_raise(model.function(key, state == nullptr ? nullptr : state->values));
+  function.set_interrupt_check(signal_raised);
+  return function;
+}
+
 // Inputs and output buffers in the order of the function's ports; gives every output in order.
 nb::list run(const runtime::Function& function, nb::list inputs, nb::list buffers) {
   Operands operands, given;
@@ -162,6 +190,7 @@ nb::list run(const runtime::Function& function, nb::list inputs, nb::list buffer
     nb::gil_scoped_release released;
     return function.run(operands.tensors(), given.tensors());
   }();
+  if (PyErr_Occurred() != nullptr) throw nb::python_error();
   if (!result.ok()) raise(result.error());
   nb::list outputs;
   for (size_t i = 0; i < result->size(); ++i) {
@@ -216,13 +245,8 @@ NB_MODULE(_native, m) {
   m.def("load", &py::load);
   nb::class_<Model>(m, "Model")
       .def("functions", &Model::functions)
-      .def(
-          "function",
-          [](const Model& model, const std::string& key, const State* state) {
-            return py::value_or_raise(
-                model.function(key, state == nullptr ? nullptr : state->values));
-          },
-          nb::arg("key"), nb::arg("state").none())
+      .def("function", &py::function_of, nb::arg("key"), nb::arg("state").none())
+      .def("plans_made", &Model::plans_made)
       .def("notes", &Model::notes)
       .def("producer", &Model::producer);
   nb::class_<Function>(m, "Function")
@@ -230,7 +254,8 @@ NB_MODULE(_native, m) {
       .def("inputs", [](const Function& f) { return py::ports(f.inputs()); })
       .def("outputs", [](const Function& f) { return py::ports(f.outputs()); })
       .def("state", [](const Function& f) { return State{f.state()}; })
-      .def("run", &py::run);
+      .def("run", &py::run)
+      .def("cancel", &Function::cancel);
   nb::class_<State>(m, "State")
       .def("variables", [](const State& s) { return py::ports(s.values->variables()); })
       .def("get",

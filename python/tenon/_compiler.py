@@ -17,6 +17,7 @@ Model = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, _Message]
 Shape = Sequence[Optional[int]]
 Shapes = Union[Mapping[str, Shape], Shape]
 Path = Union[str, "os.PathLike[str]"]
+Paths = Union[Path, Iterable[Path]]
 
 
 @dataclass(frozen=True)
@@ -59,17 +60,20 @@ class CheckReport:
 def compile(model: Model, output: None = None, *, precision: str = ..., target: str = ...,
             input_shapes: Optional[Shapes] = ..., signature: Optional[str] = ...,
             inputs: Optional[Sequence[str]] = ..., outputs: Optional[Sequence[str]] = ...,
-            disable: Iterable[str] = ..., optimize: bool = ...) -> bytes: ...
+            disable: Iterable[str] = ..., optimize: bool = ..., custom_ops: Paths = ...,
+            embed_custom_ops: bool = ..., max_loop_iterations: Optional[int] = ...) -> bytes: ...
 @overload
 def compile(model: Model, output: Path, *, precision: str = ..., target: str = ...,
             input_shapes: Optional[Shapes] = ..., signature: Optional[str] = ...,
             inputs: Optional[Sequence[str]] = ..., outputs: Optional[Sequence[str]] = ...,
-            disable: Iterable[str] = ..., optimize: bool = ...) -> str: ...
+            disable: Iterable[str] = ..., optimize: bool = ..., custom_ops: Paths = ...,
+            embed_custom_ops: bool = ..., max_loop_iterations: Optional[int] = ...) -> str: ...
 def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp32",
             target: str = "cpu", input_shapes: Optional[Shapes] = None,
             signature: Optional[str] = None, inputs: Optional[Sequence[str]] = None,
             outputs: Optional[Sequence[str]] = None, disable: Iterable[str] = (),
-            optimize: bool = True) -> Union[bytes, str]:
+            optimize: bool = True, custom_ops: Paths = (), embed_custom_ops: bool = False,
+            max_loop_iterations: Optional[int] = None) -> Union[bytes, str]:
     """Compiles a model. Writes `output` and gives its path, or gives the file's bytes without it.
 
     model: a SavedModel folder, .pb, .pbtxt or .onnx; or the bytes of an ONNX model or GraphDef, or
@@ -79,6 +83,10 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
     signature: only this one of a SavedModel (default: all).
     inputs, outputs: where to cut a GraphDef or ONNX graph.
     disable: names of rules to switch off.
+    custom_ops: shared libraries with ops of your own, and .tn files with decompositions.
+    embed_custom_ops: put the libraries that are used into the file; who loads it must allow their
+    code (Runner's allow_embedded_code).
+    max_loop_iterations: what the file says of loops that do not end (see Runner).
 
     Raises tenon.Error; nothing is written then. What was left out of the model is a UserWarning.
     """
@@ -87,7 +95,8 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
         raise Error("the output path is empty", "invalid_argument")
     content, notes = _native.compile(_source(model), path, signature or "", _names(inputs),
                                      _names(outputs), _shapes(input_shapes), target, precision,
-                                     _names(disable), optimize)
+                                     _names(disable), optimize, _paths(custom_ops),
+                                     embed_custom_ops, max_loop_iterations or 0)
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return path if output is not None else content
@@ -95,11 +104,12 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
 
 def check(model: Model, *, input_shapes: Optional[Shapes] = None, signature: Optional[str] = None,
           inputs: Optional[Sequence[str]] = None,
-          outputs: Optional[Sequence[str]] = None) -> CheckReport:
+          outputs: Optional[Sequence[str]] = None, custom_ops: Paths = ()) -> CheckReport:
     """Says what becomes of every node of a model, in one pass. Raises tenon.Error only for what cannot
     be read at all."""
     format_, nodes, notes, keys = _native.check(_source(model), signature or "", _names(inputs),
-                                                _names(outputs), _shapes(input_shapes))
+                                                _names(outputs), _shapes(input_shapes),
+                                                _paths(custom_ops))
     return CheckReport(format_, tuple(CheckedNode(*node) for node in nodes), tuple(notes),
                        tuple(keys))
 
@@ -112,6 +122,11 @@ def _source(model: Any) -> Union[str, bytes, bytearray, memoryview]:
         return serialized
     path = os.fspath(model)
     return os.fsdecode(path)
+
+
+def _paths(paths: Paths) -> list[str]:
+    return [os.fsdecode(os.fspath(path))
+            for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
 
 
 def _names(names: Optional[Iterable[str]]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any, Optional, Union
 import numpy as np
 
 from tenon import _native
+from tenon._compiler import Paths, _paths
 from tenon._error import Error
 
 
@@ -72,7 +73,11 @@ class Runner:
     """Loads a .tenon file, from a path or from bytes, to run one of its signatures.
 
     Thread-safe: any number of threads may call run() at once; the interpreter lock is released
-    meanwhile. `threads` is how many a single run uses (default: one per core).
+    meanwhile. `threads` is how many a single run uses (default: one per core). A loop of the model
+    that has not ended after `max_loop_iterations` is an error (default: what the file says, or 100
+    million). Ctrl-C ends a run in the main thread. `custom_ops` are the shared libraries of the
+    model's custom ops; `allow_embedded_code` runs those that the file itself carries: for files you
+    trust.
 
     Where the model assigns variables, the runner keeps them between runs, in `state`; such runs follow
     one another. Every runner begins with the initial values, and has values of its own but for those
@@ -81,13 +86,20 @@ class Runner:
 
     def __init__(self, model: Union[str, "os.PathLike[str]", bytes, bytearray, memoryview], *,
                  threads: Optional[int] = None, signature: Optional[str] = None,
-                 device: str = "cpu", verify: bool = True) -> None:
+                 device: str = "cpu", verify: bool = True,
+                 max_loop_iterations: Optional[int] = None, custom_ops: Paths = (),
+                 allow_embedded_code: bool = False) -> None:
         if device.lower() not in ("cpu", "cpu:0"):
             raise Error(f"there is no device '{device}'; this version runs on: cpu", "unsupported")
         if threads is not None and threads < 1:
             raise Error(f"{threads} threads were asked for; give 1 or more", "invalid_argument")
+        if max_loop_iterations is not None and max_loop_iterations < 1:
+            raise Error(f"max_loop_iterations is {max_loop_iterations}; give 1 or more",
+                        "invalid_argument")
         source = model if isinstance(model, (bytes, bytearray, memoryview)) else os.fspath(model)
-        self._open(_native.load(source, threads or 0, verify), signature or "", None)
+        native = _native.load(source, threads or 0, verify, max_loop_iterations or 0,
+                              _paths(custom_ops), allow_embedded_code)
+        self._open(native, signature or "", None)
 
     def _open(self, model: "_native.Model", signature: str, state: Optional[State]) -> None:
         self._model = model
@@ -137,6 +149,11 @@ class Runner:
             operands = self._by_name(named)
         buffers = self._buffers(out) if out else []
         return dict(zip(self._output_names, self._function.run(operands, buffers)))
+
+    def cancel(self) -> None:
+        """Ends the runs of this runner that are under way in other threads; each raises tenon.Error
+        of code "cancelled". Later runs are not affected."""
+        self._function.cancel()
 
     def _by_position(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         if len(inputs) > len(self.inputs):

@@ -6,6 +6,8 @@
 #include <algorithm>
 
 #include "base/nearest.h"
+#include "format/custom_ops.h"
+#include "import/custom_ops.h"
 #include "passes/passes.h"
 
 namespace tenon {
@@ -62,7 +64,7 @@ Error unsupported_nodes(const ImportReport& report) {
   if (shown > kShown) list += fmt::format("\n  … and {} more", shown - kShown);
   return unsupported(
       fmt::format("{} nodes of the model have no mapping:{}\n  run `tenon check MODEL` for "
-                  "the whole list; cut the graph with --outputs to leave them out",
+                  "the whole list and the ways out (--custom-ops, --outputs)",
                   shown, list));
 }
 
@@ -73,6 +75,26 @@ std::string firings_note(const std::vector<Firing>& firings) {
   for (const Firing& f : firings)
     text += fmt::format("{}\t{}\t{}\t{}\n", f.rule, f.nodes, f.bytes, f.where);
   return text;
+}
+
+// Notes where the custom ops come from, and embeds the libraries that are used.
+Status add_custom_ops(FileModel& model, const CompileOptions& options) {
+  std::string list;
+  std::vector<std::string> used;
+  for (const CustomOpUse& use : custom_ops_of(model)) {
+    list += fmt::format("{}{} from {}", list.empty() ? "" : ", ", use.op, use.library);
+    if (std::ranges::find(used, use.library) == used.end()) used.push_back(use.library);
+  }
+  if (list.empty()) return {};
+  model.notes.emplace_back("custom_ops", list);
+  if (!options.embed_custom_ops || options.import.custom_ops == nullptr) return {};
+  for (const auto& library : options.import.custom_ops->libraries().all) {
+    if (std::ranges::find(used, library->name()) == used.end()) continue;
+    auto file = TRY(MappedFile::open(library->path()));
+    const Bytes bytes = file->bytes();
+    model.libraries.push_back({library->name(), {bytes, std::move(file)}});
+  }
+  return {};
 }
 
 Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& options) {
@@ -86,6 +108,7 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
     FunctionReport report;
     report.key = function.key;
     report.nodes_imported = function.graph->node_count();
+    if (options.keep_imported) compiled.imported.push_back(function.graph->clone());
     PassContext context;
     context.disabled = options.disabled;
     if (options.optimize)
@@ -111,6 +134,10 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
   std::string disabled;
   for (const std::string& name : options.disabled) disabled += (disabled.empty() ? "" : " ") + name;
   if (!disabled.empty()) compiled.model.notes.emplace_back("disabled", disabled);
+  if (options.max_loop_iterations > 0)
+    compiled.model.notes.emplace_back(kMaxLoopIterationsNote,
+                                      std::to_string(options.max_loop_iterations));
+  TRY(add_custom_ops(compiled.model, options));
   compiled.model.notes.insert(compiled.model.notes.end(), rule_notes.begin(), rule_notes.end());
   return compiled;
 }

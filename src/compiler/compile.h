@@ -18,6 +18,12 @@ struct CompileOptions {
   std::string precision = "fp32";
   std::set<std::string, std::less<>> disabled;  // rules and passes switched off, by name
   bool optimize = true;
+  // Leaves the graphs as they were imported in the result, for verify_compiled().
+  bool keep_imported = false;
+  // Carries the libraries of custom ops that are used in the file, for who trusts it (LoadOptions).
+  bool embed_custom_ops = false;
+  // Written into the file: iterations after which a loop is an error; 0: the runtime's default.
+  int64_t max_loop_iterations = 0;
   // Told the name of each stage as it begins; may be empty.
   std::function<void(const std::string& stage)> progress;
 };
@@ -38,6 +44,7 @@ struct CompileReport {
 struct Compiled {
   FileModel model;
   CompileReport report;
+  std::vector<std::unique_ptr<Graph>> imported;  // one for each function, where it was asked for
 };
 
 // MODEL is a SavedModel folder, .pb, .pbtxt, .onnx or .tn. Errors: those of import; `unsupported`

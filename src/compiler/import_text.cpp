@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "compiler/compile.h"
+#include "import/custom_ops.h"
 #include "ir/text.h"
 #include "ir/verify.h"
 
@@ -29,7 +30,9 @@ Result<ImportedModel> import_text(std::string_view text, std::string_view file,
   ImportedModel model;
   model.report.format = "Tenon text";
   std::string keys;
-  for (NamedGraph& function : TRY(parse_graphs(text, file))) {
+  const CustomLibraries* libraries =
+      options.custom_ops == nullptr ? nullptr : &options.custom_ops->libraries();
+  for (NamedGraph& function : TRY(parse_graphs(text, file, libraries))) {
     keys += " " + function.key;
     if (!options.signature.empty() && function.key != options.signature) continue;
     TRY(apply_shapes(function, options));

@@ -9,7 +9,8 @@ constexpr char kMagic[8] = {'T', 'E', 'N', 'O', 'N', '\r', '\n', '\x1a'};
 constexpr uint64_t kAlignment = 64;
 constexpr uint32_t kMaxSections = 1024;
 
-enum Kind : uint32_t { kMetadata = 1, kWeights = 2 };
+// A library of custom ops: u64 length of its name, the name, its bytes; one section each.
+enum Kind : uint32_t { kMetadata = 1, kWeights = 2, kCustomOps = 3 };
 enum Flags : uint32_t { kRequired = 1 };  // a reader that does not know the kind must refuse
 
 // All integers little-endian. `header_hash` is XXH3-64 of the header with this field zero, followed

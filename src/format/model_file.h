@@ -62,10 +62,21 @@ struct FileFunction {
   std::vector<FileState> state;
 };
 
+// A shared library with custom ops that the file carries. Foreign code: it is not run unless the
+// one who loads the file says so.
+struct FileLibrary {
+  std::string name;
+  Blob bytes;
+};
+
+// The note that says after how many iterations a loop is an error, where the caller does not.
+constexpr std::string_view kMaxLoopIterationsNote = "max_loop_iterations";
+
 struct FileModel {
   std::string producer;
   std::vector<FileFunction> functions;
   std::vector<std::pair<std::string, std::string>> notes;
+  std::vector<FileLibrary> libraries;
 };
 
 // Deterministic: equal models give equal bytes. Weights are written as they lie, each content once.

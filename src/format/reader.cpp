@@ -23,7 +23,15 @@ Error corrupt(std::string what) {
 struct Sections {
   Bytes metadata;
   Bytes weights;
+  std::vector<std::pair<std::string, Bytes>> libraries;
 };
+
+Result<std::pair<std::string, Bytes>> read_library(Bytes section) {
+  const uint64_t length = section.size() < 8 ? 0 : load_le<uint64_t>(section.data());
+  if (section.size() < 8 || length > section.size() - 8)
+    return corrupt("a library of custom ops is cut off");
+  return std::pair(std::string(as_text(section.subspan(8, length))), section.subspan(8 + length));
+}
 
 Result<Sections> read_container(Bytes file, const ReadOptions& options) {
   const FileLayout layout = TRY(read_layout(file));
@@ -32,14 +40,18 @@ Result<Sections> read_container(Bytes file, const ReadOptions& options) {
     const FileSection& s = layout.sections[i];
     const Bytes bytes = file.subspan(s.offset, s.size);
     const bool weights = s.kind == container::kWeights;
-    if (!weights && s.kind != container::kMetadata) {
+    const bool library = s.kind == container::kCustomOps;
+    if (!weights && !library && s.kind != container::kMetadata) {
       if (!s.required) continue;
       return unsupported(fmt::format(
           "the file needs a section of kind {} that this runtime does not know", s.kind));
     }
     if ((!weights || options.verify_weights) && hash64(bytes) != s.hash)
       return corrupt(fmt::format("the checksum of section {} (offset {}) is wrong", i, s.offset));
-    (weights ? result.weights : result.metadata) = bytes;
+    if (library)
+      result.libraries.push_back(TRY(read_library(bytes)));
+    else
+      (weights ? result.weights : result.metadata) = bytes;
   }
   return result;
 }
@@ -319,9 +331,10 @@ Result<FileLayout> read_layout(Bytes file) {
 }
 
 std::string_view section_name(uint32_t kind) {
-  return kind == container::kMetadata  ? "metadata"
-         : kind == container::kWeights ? "weights"
-                                       : "unknown";
+  return kind == container::kMetadata    ? "metadata"
+         : kind == container::kWeights   ? "weights"
+         : kind == container::kCustomOps ? "custom ops"
+                                         : "unknown";
 }
 
 Result<FileModel> read_model(Blob file, const ReadOptions& options) {
@@ -330,7 +343,11 @@ Result<FileModel> read_model(Blob file, const ReadOptions& options) {
                                  sections.metadata.size(), 3 * kMaxGraphDepth, kMaxTables);
   if (sections.metadata.empty() || !fbs::VerifyModelBuffer(verifier))
     return corrupt("its metadata is malformed");
-  return Decoder(*fbs::GetModel(sections.metadata.data()), sections.weights, file.owner).decode();
+  FileModel model =
+      TRY(Decoder(*fbs::GetModel(sections.metadata.data()), sections.weights, file.owner).decode());
+  for (const auto& [name, bytes] : sections.libraries)
+    model.libraries.push_back({name, {bytes, file.owner}});
+  return model;
 }
 
 Result<FileModel> read_model_file(const std::string& path, const ReadOptions& options) {

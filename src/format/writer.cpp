@@ -191,6 +191,7 @@ class Encoder {
 struct Layout {
   Encoder encoder;
   std::vector<std::byte> head;
+  std::vector<std::unique_ptr<std::string>> library_heads;
   std::vector<Bytes> parts;
 };
 
@@ -199,6 +200,27 @@ constexpr std::byte kPadding[container::kAlignment] = {};
 void pad(std::vector<Bytes>& parts, uint64_t size) {
   const uint64_t rest = size % container::kAlignment;
   if (rest != 0) parts.push_back(Bytes(kPadding, container::kAlignment - rest));
+}
+
+// A section after the last one. It may be skipped: the library can also be given from outside.
+void add_library(const FileLibrary& library, Layout& layout,
+                 std::vector<container::Section>& sections, std::vector<Bytes>& tail) {
+  std::string head(sizeof(uint64_t), '\0');
+  const uint64_t length = library.name.size();
+  std::memcpy(head.data(), &length, sizeof length);
+  layout.library_heads.push_back(std::make_unique<std::string>(head + library.name));
+  const Bytes name = as_bytes(*layout.library_heads.back());
+  StreamHash64 hash;
+  hash.add(name);
+  hash.add(library.bytes.bytes);
+  const container::Section& last = sections.back();
+  const uint64_t end = (last.offset + last.size + container::kAlignment - 1) /
+                       container::kAlignment * container::kAlignment;
+  sections.push_back(
+      {container::kCustomOps, 0, end, name.size() + library.bytes.bytes.size(), hash.digest()});
+  tail.push_back(name);
+  tail.push_back(library.bytes.bytes);
+  pad(tail, sections.back().size);
 }
 
 void lay_out(const FileModel& model, Layout& layout) {
@@ -215,12 +237,12 @@ void lay_out(const FileModel& model, Layout& layout) {
   std::memcpy(header.magic, container::kMagic, sizeof header.magic);
   header.major = kFormatMajor;
   header.minor = kFormatMinor;
-  header.section_count = 2;
+  header.section_count = static_cast<uint32_t>(2 + model.libraries.size());
   const auto aligned = [](uint64_t n) {
     return (n + container::kAlignment - 1) / container::kAlignment * container::kAlignment;
   };
-  container::Section sections[2] = {};
-  const uint64_t head_size = sizeof header + sizeof sections;
+  std::vector<container::Section> sections(2);
+  const uint64_t head_size = sizeof header + header.section_count * sizeof sections[0];
   sections[0] = {container::kMetadata, container::kRequired, aligned(head_size), metadata.size(),
                  hash64(metadata)};
   sections[1] = {container::kWeights, container::kRequired,
@@ -231,9 +253,11 @@ void lay_out(const FileModel& model, Layout& layout) {
     sections[1].size += part.size();
   }
   sections[1].hash = hash.digest();
+  std::vector<Bytes> tail;
+  for (const FileLibrary& library : model.libraries) add_library(library, layout, sections, tail);
   layout.head.resize(head_size);
   std::memcpy(layout.head.data(), &header, sizeof header);
-  std::memcpy(layout.head.data() + sizeof header, sections, sizeof sections);
+  std::memcpy(layout.head.data() + sizeof header, sections.data(), head_size - sizeof header);
   const uint64_t head_hash = hash64(layout.head);
   std::memcpy(layout.head.data() + offsetof(container::Header, header_hash), &head_hash,
               sizeof head_hash);
@@ -242,6 +266,7 @@ void lay_out(const FileModel& model, Layout& layout) {
   layout.parts.push_back(metadata);
   pad(layout.parts, metadata.size());
   layout.parts.insert(layout.parts.end(), weights.begin(), weights.end());
+  layout.parts.insert(layout.parts.end(), tail.begin(), tail.end());
 }
 
 }  // namespace

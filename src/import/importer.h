@@ -2,6 +2,7 @@
 // format passes it.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +13,8 @@
 
 namespace tenon {
 
+class CustomOps;
+
 struct ImportOptions {
   std::string signature;            // SavedModel: the signature key; empty: all there are
   std::vector<std::string> inputs;  // GraphDef and ONNX: names; empty: the model's own
@@ -19,6 +22,8 @@ struct ImportOptions {
   // Sizes to assume for inputs, by name; -1 keeps a dimension open. An empty name with a single
   // input means that input.
   std::vector<std::pair<std::string, std::vector<int64_t>>> input_shapes;
+  // Ops of the user's own (import/custom_ops.h), preferred to what the importers have; null: none.
+  std::shared_ptr<const CustomOps> custom_ops = nullptr;
 };
 
 using ImportedFunction = NamedGraph;

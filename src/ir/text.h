@@ -20,6 +20,8 @@
 
 namespace tenon {
 
+struct CustomLibraries;
+
 enum class TextForm : uint8_t { kShort, kFull };
 
 std::string print_graph(const Graph& graph, TextForm form = TextForm::kShort);
@@ -30,8 +32,10 @@ std::string print_attribute(const AttrValue& value);
 
 // Parses a whole text: one graph or more, and their data. Types may be left out where inference
 // knows them. `file` is for errors, which say file:line:column. Errors: invalid_model. Memory is
-// bounded by the text and 512 MiB of splat and random constants.
-Result<std::vector<NamedGraph>> parse_graphs(std::string_view text, std::string_view file = {});
+// bounded by the text and 512 MiB of splat and random constants. `libraries` (null: none) have the
+// custom ops.
+Result<std::vector<NamedGraph>> parse_graphs(std::string_view text, std::string_view file = {},
+                                             const CustomLibraries* libraries = nullptr);
 // A text that holds exactly one graph.
 Result<std::unique_ptr<Graph>> parse_graph(std::string_view text, std::string_view file = {});
 

@@ -7,6 +7,7 @@
 #include "ir/text.h"
 #include "ir/text_tensor.h"
 #include "ops/constant.h"
+#include "ops/custom_library.h"
 #include "ops/registry.h"
 
 namespace tenon {
@@ -19,7 +20,8 @@ constexpr int kMaxDepth = 32;  // of graphs in graphs
 
 class GraphParser {
  public:
-  GraphParser(std::string_view text, std::string_view file) : lexer_(text, file), literals_(text) {}
+  GraphParser(std::string_view text, std::string_view file, const CustomLibraries* libraries)
+      : lexer_(text, file), literals_(text), libraries_(libraries) {}
 
   Result<std::vector<NamedGraph>> file() {
     std::vector<NamedGraph> graphs;
@@ -201,6 +203,9 @@ class GraphParser {
         operands.push_back(TRY(operand(scope)));
       }
       if (lexer_.take('{')) TRY(attributes(*op));
+      if (auto* custom = op->as<Custom>(); custom != nullptr && libraries_ != nullptr)
+        if (Status s = tenon::bind(*custom, *libraries_); !s.ok())
+          return lexer_.fail_at(begin, s.error().message);
       if (lexer_.take_word("with")) {
         TRY(lexer_.expect('{'));
         while (!lexer_.take('}')) regions.push_back(std::move(TRY(this->graph(depth + 1)).graph));
@@ -348,12 +353,14 @@ class GraphParser {
 
   Lexer lexer_;
   LiteralParser literals_;
+  const CustomLibraries* libraries_;
 };
 
 }  // namespace
 
-Result<std::vector<NamedGraph>> parse_graphs(std::string_view text, std::string_view file) {
-  return GraphParser(text, file).file();
+Result<std::vector<NamedGraph>> parse_graphs(std::string_view text, std::string_view file,
+                                             const CustomLibraries* libraries) {
+  return GraphParser(text, file, libraries).file();
 }
 
 Result<std::unique_ptr<Graph>> parse_graph(std::string_view text, std::string_view file) {

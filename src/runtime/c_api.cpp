@@ -1,6 +1,7 @@
 // The C interface (include/tenon/runtime.h) over the C++ core. Nothing throws past this file.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <exception>
 #include <limits>
@@ -87,11 +88,17 @@ Result<Tensor> tensor_of(const tenon_tensor& t, std::string_view what, bool with
 }
 
 runtime::LoadOptions options_of(const tenon_options* options) {
+  // Callers built with an older header have a smaller struct: what it lacks is zero.
+  tenon_options given{};
+  if (options != nullptr)
+    std::memcpy(&given, options, std::min(options->struct_size, sizeof given));
   runtime::LoadOptions out;
-  if (options != nullptr && options->struct_size >= sizeof(tenon_options)) {
-    out.threads = options->threads;
-    out.verify = options->skip_weights_checksum == 0;
-  }
+  out.threads = given.threads;
+  out.verify = given.skip_weights_checksum == 0;
+  out.max_loop_iterations = given.max_loop_iterations;
+  for (size_t i = 0; given.custom_ops != nullptr && i < given.custom_op_count; ++i)
+    if (given.custom_ops[i] != nullptr) out.custom_ops.libraries.emplace_back(given.custom_ops[i]);
+  out.custom_ops.allow_embedded_code = given.allow_embedded_code != 0;
   return out;
 }
 
@@ -298,6 +305,10 @@ tenon_error* tenon_function_run(const tenon_function* function, const tenon_tens
     *result = nullptr;
     return run(*function, inputs, input_count, outputs, output_count, result);
   });
+}
+
+void tenon_function_cancel(const tenon_function* function) noexcept {
+  if (function != nullptr) function->function.cancel();
 }
 
 tenon_error* tenon_function_memory(const tenon_function* function, const tenon_tensor* inputs,

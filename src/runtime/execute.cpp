@@ -8,9 +8,6 @@
 namespace tenon::runtime {
 namespace {
 
-// Turns a loop without an end into an error.
-constexpr int64_t kMaxIterations = 100'000'000;
-
 const Tensor kAbsentTensor;
 
 int64_t now_ns() {
@@ -44,6 +41,7 @@ class Runner {
     for (size_t i = 0; i < inputs.size(); ++i) bind(file_.inputs[i], inputs[i]);
     TRY(place_outputs(outputs));
     for (size_t i = 0; i < plan_.steps.size(); ++i) {
+      TRY(machine_.control.check());
       const int64_t start = times_ns == nullptr ? 0 : now_ns();
       Status status = run_step(i);
       if (!status.ok()) return std::move(status).error().at(step_place(file_.steps[i]));
@@ -221,16 +219,22 @@ class Runner {
     if (name == "while") {
       if (step.regions.size() != 2) return invalid_model("a loop needs a condition and a body");
       std::vector<Tensor> state(inputs.begin(), inputs.end());
-      for (int64_t i = 0; i < kMaxIterations; ++i) {
+      const int64_t limit = machine_.control.max_loop_iterations();
+      for (int64_t i = 0;; ++i) {
+        TRY(machine_.control.check());
         const auto condition = TRY(run_region(index, 0, state));
         if (condition.empty() || condition[0].elements() < 1 || condition[0].is_list())
           return invalid_model("the condition of a loop gives no value");
         if (condition[0].int_at(0) == 0) return state;
+        if (i >= limit)
+          return resource_exhausted(
+              fmt::format("the loop has not ended after {} iterations, the most that "
+                          "--max-loop-iterations allows",
+                          limit));
         auto next = TRY(run_region(index, 1, state));
         for (Tensor& t : next) TRY(own(t));
         state = std::move(next);
       }
-      return resource_exhausted("the loop did not end");
     }
     if (inputs.empty() || inputs[0].is_list() || inputs[0].elements() < 1)
       return invalid_model("a branch needs a scalar to choose by");
@@ -298,6 +302,18 @@ Result<std::unique_ptr<Execution>> make_execution(const Plan& plan) {
 }
 
 }  // namespace
+
+Error RunControl::cancelled() {
+  return {Code::cancelled, "the run was cancelled"};
+}
+
+Status RunControl::ask() {
+  constexpr auto kInterval = std::chrono::milliseconds(20);
+  const auto now = std::chrono::steady_clock::now();
+  if (now < next_question_) return {};
+  next_question_ = now + kInterval;
+  return switch_.interrupted() ? cancelled() : Status();
+}
 
 Status run_plan(Plan& plan, std::span<const Tensor> inputs, std::span<Tensor> outputs,
                 const Machine& machine, int64_t* times_ns) {

@@ -1,6 +1,9 @@
 // Running a plan: one execution's memory and the walk over the steps.
 #pragma once
 
+#include <atomic>
+#include <chrono>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -18,9 +21,42 @@ struct Execution {
   std::vector<std::vector<Tensor*>> results;
 };
 
+struct RunSwitch {
+  std::atomic<uint64_t> cancels = 0;
+  std::function<bool()> interrupted;  // may be empty
+};
+
+// What ends one run early; belongs to the thread that runs.
+class RunControl {
+ public:
+  // Iterations after which a loop is an error where nobody says.
+  static constexpr int64_t kDefaultMaxLoopIterations = 100'000'000;
+
+  RunControl(const RunSwitch& run_switch, int64_t max_loop_iterations)
+      : switch_(run_switch),
+        cancels_before_(run_switch.cancels.load(std::memory_order_relaxed)),
+        max_loop_iterations_(max_loop_iterations) {}
+  int64_t max_loop_iterations() const { return max_loop_iterations_; }
+  // Called between steps. Error: cancelled.
+  Status check() {
+    if (switch_.cancels.load(std::memory_order_relaxed) != cancels_before_) return cancelled();
+    return switch_.interrupted ? ask() : Status();
+  }
+
+ private:
+  static Error cancelled();
+  Status ask();
+
+  const RunSwitch& switch_;
+  uint64_t cancels_before_;
+  int64_t max_loop_iterations_;
+  std::chrono::steady_clock::time_point next_question_{};
+};
+
 struct Machine {
   ThreadPool& pool;
   cpu::PackStore& packs;
+  RunControl& control;
 };
 
 // Runs the plan. Defined `outputs` are written into (their types have been checked where the plan

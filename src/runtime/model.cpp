@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <set>
 #include <thread>
@@ -32,6 +33,7 @@ struct ModelState {
   std::vector<Tensor> initial;
   cpu::PackStore packs;
   std::unique_ptr<ThreadPool> pool;
+  int64_t max_loop_iterations = 0;
 };
 
 namespace {
@@ -71,14 +73,30 @@ Status add_variables(ModelState& model, FunctionState& function) {
   return {};
 }
 
+// What the caller says, or else the compiler's note, or else the default.
+Result<int64_t> loop_limit(const FileModel& file, const LoadOptions& options) {
+  if (options.max_loop_iterations < 0)
+    return invalid_argument(fmt::format(
+        "a loop cannot be ended after {} iterations; give 1 or more", options.max_loop_iterations));
+  if (options.max_loop_iterations > 0) return options.max_loop_iterations;
+  for (const auto& [key, value] : file.notes)
+    if (key == kMaxLoopIterationsNote) {
+      const int64_t limit = std::strtoll(value.c_str(), nullptr, 10);
+      if (limit > 0) return limit;
+    }
+  return RunControl::kDefaultMaxLoopIterations;
+}
+
 Result<std::shared_ptr<ModelState>> make_state(FileModel file, const LoadOptions& options) {
   if (file.functions.empty())
     return invalid_model("the model has no functions; compile it again and name a signature");
   if (options.threads < 0 || options.threads > 1024)
     return invalid_argument(
         fmt::format("{} threads were asked for; give 0 (one per core) to 1024", options.threads));
+  TRY(bind_custom_ops(file, options.custom_ops));
   auto state = std::make_shared<ModelState>();
   state->file = std::move(file);
+  state->max_loop_iterations = TRY(loop_limit(state->file, options));
   for (const FileFunction& f : state->file.functions) {
     FunctionState& function = state->functions.emplace_back();
     function.file = &f;
@@ -178,6 +196,10 @@ void fill_report(const ModelState& state, const FunctionState& function, const P
     if (step.kind == StepKind::kView) out.kernel = "view";
     if (step.kind == StepKind::kNothing) out.kernel = "done while planning";
     if (step.kind == StepKind::kDynamic) out.kernel = "chosen at run time";
+    if (const auto* custom = step.step->op->as<Custom>()) {
+      out.op = custom->op;
+      out.kernel = custom->library;
+    }
     out.refusals = step.choice.refusals;
     out.origins = step.step->origins;
     out.at_plan_time = step.kind == StepKind::kNothing;
@@ -258,6 +280,25 @@ const std::vector<std::pair<std::string, std::string>>& Model::notes() const {
 }
 const std::string& Model::producer() const {
   return state_->file.producer;
+}
+
+int64_t Model::plans_made() const {
+  int64_t made = 0;
+  for (const FunctionState& f : state_->functions) made += f.graph->plans_made();
+  return made;
+}
+
+Function::Function(std::shared_ptr<ModelState> state, int index, std::shared_ptr<State> variables)
+    : state_(std::move(state)),
+      index_(index),
+      variables_(std::move(variables)),
+      switch_(std::make_shared<RunSwitch>()) {}
+
+void Function::cancel() const {
+  switch_->cancels.fetch_add(1, std::memory_order_relaxed);
+}
+void Function::set_interrupt_check(std::function<bool()> check) {
+  switch_->interrupted = std::move(check);
 }
 
 FunctionState& Function::function() const {
@@ -352,7 +393,8 @@ Status Function::run_plan_into(Plan& plan, std::span<const Tensor> inputs,
     if (!results[i].defined()) given.resize(results.size());
   for (size_t i = 0; i < given.size(); ++i) given[i] = results[i].defined();
   std::vector<int64_t> times(profile == nullptr ? 0 : plan.steps.size());
-  TRY(run_plan(plan, inputs, results, {*state_->pool, state_->packs},
+  RunControl control(*switch_, state_->max_loop_iterations);
+  TRY(run_plan(plan, inputs, results, {*state_->pool, state_->packs, control},
                profile == nullptr ? nullptr : times.data()));
   // What callers get is theirs: no part of the inputs, the model or another output.
   for (size_t i = 0; i < given.size(); ++i) {

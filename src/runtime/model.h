@@ -1,6 +1,7 @@
 // A loaded model: its functions, and running them. The C++ core behind include/tenon/runtime.h.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -10,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "format/custom_ops.h"
 #include "tensor/tensor.h"
 
 namespace tenon::runtime {
@@ -17,6 +19,9 @@ namespace tenon::runtime {
 struct LoadOptions {
   int threads = 0;     // 0: one per core
   bool verify = true;  // check the weights' checksum
+  // Iterations after which a loop is an error; 0: what the file says, or 100 million.
+  int64_t max_loop_iterations = 0;
+  CustomOpOptions custom_ops;  // libraries for the ops that Tenon does not have itself
 };
 
 struct PortInfo {
@@ -71,11 +76,17 @@ class Model {
   // Free notes the compiler left.
   const std::vector<std::pair<std::string, std::string>>& notes() const;
   const std::string& producer() const;
+  // How many plans have been made so far, those of sub-graphs included: a run for shapes seen
+  // lately makes none.
+  int64_t plans_made() const;
 
  private:
   explicit Model(std::shared_ptr<ModelState> state) : state_(std::move(state)) {}
   std::shared_ptr<ModelState> state_;
 };
+
+// What stops the runs of one handle.
+struct RunSwitch;
 
 // One function of a model; a cheap handle that keeps the model alive. Copies share the variables.
 class Function {
@@ -102,10 +113,16 @@ class Function {
   // The variables that runs read and write; never null.
   const std::shared_ptr<State>& state() const { return variables_; }
 
+  // Ends the runs of this handle and of its copies that are under way: between two steps each gives
+  // the error `cancelled`. Later runs are not affected. Any thread may call it.
+  void cancel() const;
+  // Asked by every run now and then, in the thread that runs: true ends the run. To be set before
+  // the first run.
+  void set_interrupt_check(std::function<bool()> check);
+
  private:
   friend class Model;
-  Function(std::shared_ptr<ModelState> state, int index, std::shared_ptr<State> variables)
-      : state_(std::move(state)), index_(index), variables_(std::move(variables)) {}
+  Function(std::shared_ptr<ModelState> state, int index, std::shared_ptr<State> variables);
   FunctionState& function() const;
   Status run_plan_into(Plan& plan, std::span<const Tensor> inputs, std::span<Tensor> outputs,
                        PlanReport* profile) const;
@@ -115,6 +132,7 @@ class Function {
   std::shared_ptr<ModelState> state_;
   int index_;
   std::shared_ptr<State> variables_;
+  std::shared_ptr<RunSwitch> switch_;
 };
 
 }  // namespace tenon::runtime

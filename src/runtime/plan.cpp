@@ -293,6 +293,16 @@ void Plan::give_back(std::unique_ptr<Execution> execution) {
   idle_.push_back(std::move(execution));
 }
 
+int64_t Plan::idle_bytes() {
+  const std::lock_guard lock(mutex_);
+  return arena_bytes * static_cast<int64_t>(idle_.size());
+}
+
+void Plan::drop_idle() {
+  const std::lock_guard lock(mutex_);
+  idle_.clear();
+}
+
 bool is_of_type(const Tensor& value, const TensorType& type) {
   if (value.is_list() || type.is_list) return is_compatible(type, value.type());
   if (value.dtype() != type.dtype) return false;
@@ -339,9 +349,23 @@ Result<std::shared_ptr<Plan>> GraphState::plan(std::span<const TensorType> input
   // Outside the lock: two callers may plan the same; either plan is good.
   auto plan = TRY(Planner(*this, packs, threads).run(inputs));
   const std::lock_guard lock(mutex_);
+  ++plans_made_;
   plans_.insert(plans_.begin(), {TensorTypes(inputs.begin(), inputs.end()), plan});
   if (plans_.size() > kMaxPlans) plans_.pop_back();
+  int64_t idle = plan->arena_bytes;
+  for (size_t i = 1; i < plans_.size(); ++i) {
+    idle += plans_[i].plan->idle_bytes();
+    if (idle > kMaxIdleBytes) plans_[i].plan->drop_idle();
+  }
   return plan;
+}
+
+int64_t GraphState::plans_made() {
+  int64_t made = 0;
+  for (const auto& step : regions)
+    for (const auto& region : step) made += region->plans_made();
+  const std::lock_guard lock(mutex_);
+  return made + plans_made_;
 }
 
 Result<TensorTypes> infer_step(const FileStep& step, std::span<const OperandInfo> operands) {

@@ -63,6 +63,9 @@ struct Plan {
   // An execution's memory, returned for later runs.
   std::unique_ptr<Execution> take_execution();
   void give_back(std::unique_ptr<Execution> execution);
+  // The memory of executions kept for later, which drop_idle() gives back.
+  int64_t idle_bytes();
+  void drop_idle();
 
  private:
   std::mutex mutex_;
@@ -79,9 +82,14 @@ struct GraphState {
   // The plan for these types, from the cache or new. Errors: of the ops' inference.
   Result<std::shared_ptr<Plan>> plan(std::span<const TensorType> inputs, cpu::PackStore& packs,
                                      int threads);
+  // How many have been made, by sub-graphs too.
+  int64_t plans_made();
 
  private:
-  static constexpr size_t kMaxPlans = 16;
+  // Shapes whose plans are kept, the latest ones. The memory of their runs is kept for as many of
+  // them as fit.
+  static constexpr size_t kMaxPlans = 128;
+  static constexpr int64_t kMaxIdleBytes = int64_t{64} << 20;
   struct Entry {
     TensorTypes key;
     std::shared_ptr<Plan> plan;
@@ -91,6 +99,7 @@ struct GraphState {
   std::shared_ptr<Plan> find(Fits&& fits);
   std::mutex mutex_;
   std::vector<Entry> plans_;  // most recently used first
+  int64_t plans_made_ = 0;
 };
 
 // Checks what the reader leaves to the user of the ops: counts of outputs and regions.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/utf8.h"
+#include "tensor/zip.h"
 
 namespace tenon {
 namespace {
@@ -94,8 +95,7 @@ Result<Tensor> parse_strings(std::string_view descr, std::span<const int64_t> di
   return t;
 }
 
-Result<Tensor> parse(const std::shared_ptr<const MappedFile>& file) {
-  const Bytes bytes = file->bytes();
+Result<Tensor> parse(Bytes bytes, const std::shared_ptr<const void>& owner) {
   if (bytes.size() < 12 || as_text(bytes.first(6)) != "\x93NUMPY")
     return invalid_argument("this is not a .npy file; write one with numpy.save");
   const bool v1 = bytes[6] == std::byte{1};
@@ -126,7 +126,7 @@ Result<Tensor> parse(const std::shared_ptr<const MappedFile>& file) {
     const int64_t n = TRY(checked_elements(dims, dtype_size(type.dtype)));
     if (static_cast<size_t>(n) * dtype_size(type.dtype) > data.size())
       return invalid_argument("the data is cut off");
-    Tensor t = Tensor::view(type.dtype, dims, data.data(), file);
+    Tensor t = Tensor::view(type.dtype, dims, data.data(), owner);
     if (header_value(header, "fortran_order").starts_with("True")) return to_c_order(t);
     if (reinterpret_cast<uintptr_t>(data.data()) % dtype_size(type.dtype) != 0) return t.clone();
     return t;
@@ -141,9 +141,25 @@ Result<Tensor> parse(const std::shared_ptr<const MappedFile>& file) {
 
 Result<Tensor> read_npy(const std::string& path) {
   auto file = TRY(MappedFile::open(path));
-  auto tensor = parse(file);
+  auto tensor = parse(file->bytes(), file);
   if (!tensor.ok()) return std::move(tensor).error().at(path);
   return tensor;
+}
+
+Result<std::map<std::string, Tensor>> read_npz(const std::string& path) {
+  const auto file = TRY(MappedFile::open(path));
+  auto members = zip_members(file->bytes());
+  if (!members.ok()) return std::move(members).error().at(path);
+  std::map<std::string, Tensor> tensors;
+  for (const ZipMember& member : *members) {
+    std::string name = member.name;
+    if (name.ends_with(".npy")) name.resize(name.size() - 4);
+    auto tensor = parse(member.content, file);
+    if (!tensor.ok())
+      return std::move(tensor).error().at(fmt::format("{}, array '{}'", path, name));
+    tensors[name] = std::move(*tensor);
+  }
+  return tensors;
 }
 
 Status write_npy(const std::string& path, const Tensor& tensor) {

@@ -143,11 +143,14 @@ int main(int argc, char** argv) {
     const std::string argument = argv[i];
     if (argument == "--bless")
       options.bless = true;
+    else if (argument.starts_with("--random-graphs="))
+      options.random_graphs =
+          static_cast<uint32_t>(std::strtoul(argument.c_str() + 16, nullptr, 10));
     else if (argument == "--help" || argument.starts_with("-"))
       return fmt::print(
-                 "Usage: tenon_data_tests [--bless] [WORD]\n"
+                 "Usage: tenon_data_tests [--bless] [--random-graphs=N] [WORD]\n"
                  "Runs the cases whose names hold the word; --bless rewrites what golden "
-                 "tests expect.\n"),
+                 "tests expect; N random graphs are tried (default: 300).\n"),
              argument == "--help" ? 0 : 2;
     else
       options.filter = argument;

@@ -14,6 +14,7 @@ namespace tenon::data_tests {
 struct Options {
   std::string filter;  // a word the names must contain
   bool bless = false;  // rewrite what golden tests expect
+  uint32_t random_graphs = 300;
 };
 
 // Runs tests by name and counts them.

@@ -82,7 +82,7 @@ Result<Times> measure(const BenchArguments& a, const runtime::Function& function
 
 Status bench(const BenchArguments& a) {
   const auto load_begin = std::chrono::steady_clock::now();
-  const auto model = TRY(runtime::Model::load(a.file, {a.threads}));
+  const auto model = TRY(runtime::Model::load(a.file, load_options(a, a.threads)));
   const auto function = TRY(model.function(a.signature));
   const double load_ms = milliseconds_since(load_begin);
   const auto inputs = TRY(read_inputs(function.inputs(), a.inputs, a.batch.value_or(1)));

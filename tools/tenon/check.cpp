@@ -69,6 +69,16 @@ void print_node(const NodeReport& node) {
              node.reason.empty() ? "" : "  — ", node.reason);
 }
 
+// By op and reason, so that each way out is said once, with all nodes it is for.
+void print_unsupported(const ImportReport& report) {
+  std::map<std::pair<std::string, std::string>, std::vector<std::string>> nodes;
+  for (const NodeReport& node : report.nodes)
+    if (node.fate == Fate::unsupported) nodes[{node.op, node.reason}].push_back(node.name);
+  for (const auto& [what, names] : nodes)
+    fmt::print("unsupported  {} ({} node{}): {}\n  {}\n", what.first, names.size(),
+               names.size() == 1 ? "" : "s", fmt::join(names, ", "), what.second);
+}
+
 void print_report(const ImportedModel& model, bool summary) {
   const ImportReport& report = model.report;
   if (!summary) {
@@ -80,8 +90,10 @@ void print_report(const ImportedModel& model, bool summary) {
     fmt::print("{:<28} {:>8} {:>8} {:>8} {:>12}\n", op, n[0], n[1], n[2], n[3]);
   fmt::print("\n");
   // Once more at the end, where one looks: what needs attention.
-  for (const NodeReport& node : report.nodes)
-    if (node.fate == Fate::unsupported || (summary && node.fate == Fate::on_cpu)) print_node(node);
+  if (summary)
+    for (const NodeReport& node : report.nodes)
+      if (node.fate == Fate::on_cpu) print_node(node);
+  print_unsupported(report);
   for (const std::string& warning : model.warnings) fmt::print("warning: {}\n", warning);
   fmt::print("{}: {} mapped, {} folded, {} on the CPU only, {} unsupported\n", report.format,
              report.count(Fate::mapped), report.count(Fate::folded), report.count(Fate::on_cpu),
@@ -100,10 +112,12 @@ Status check(const CheckArguments& a) {
     print_report(model, a.summary);
   const int unsupported_nodes = model.report.count(Fate::unsupported);
   if (unsupported_nodes > 0)
-    return unsupported(fmt::format(
-        "{} nodes cannot be run; the list says why. --outputs NAME cuts the graph before them{}",
-        unsupported_nodes,
-        model.functions.empty() ? "" : "; the other signatures compile without them"));
+    return unsupported(
+        fmt::format("{} nodes cannot be run; the list says why and what to do (a custom op or a "
+                    "decomposition with "
+                    "--custom-ops, or --outputs NAME to cut the graph before them){}",
+                    unsupported_nodes,
+                    model.functions.empty() ? "" : "; the other signatures compile without them"));
   return {};
 }
 

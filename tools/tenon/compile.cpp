@@ -12,6 +12,9 @@
 #include "format/model_file.h"
 #include "model_arguments.h"
 #include "progress.h"
+#include "run_arguments.h"
+#include "tensor/npy.h"
+#include "verify/verify.h"
 
 namespace tenon::tool {
 namespace {
@@ -19,6 +22,9 @@ namespace {
 struct CompileArguments : ModelArguments {
   std::string output, target = "cpu", precision = "fp32";
   std::vector<std::string> disabled;
+  bool embed_custom_ops = false, verify = false, no_verify = false;
+  std::string verify_inputs;
+  int64_t max_loop_iterations = 0;
 };
 
 int64_t file_bytes(const std::string& path) {
@@ -71,11 +77,24 @@ Status compile(const CompileArguments& a) {
   options.target = a.target;
   options.precision = a.precision;
   options.disabled.insert(a.disabled.begin(), a.disabled.end());
+  options.embed_custom_ops = a.embed_custom_ops;
+  options.max_loop_iterations = a.max_loop_iterations;
+  options.keep_imported = !a.no_verify;
+  VerifyOptions verify;
+  verify.always = a.verify || !a.verify_inputs.empty();
+  verify.load.custom_ops.libraries = a.custom_ops;
+  verify.load.max_loop_iterations = a.max_loop_iterations;
+  if (!a.verify_inputs.empty()) verify.inputs = TRY(read_npz(a.verify_inputs));
   const std::string output = output_of(a);
   TRY(check_folder(output));
   auto progress = std::make_unique<Progress>();
   options.progress = [&](const std::string& stage) { progress->stage(stage); };
   const Compiled compiled = TRY(compile_model(a.model, options));
+  std::vector<Verification> verifications;
+  if (!a.no_verify) {
+    progress->stage("verify");
+    verifications = TRY(verify_compiled(compiled, verify));
+  }
   progress->stage("write " + output);
   TRY(write_model(output, compiled.model));
   progress.reset();
@@ -85,7 +104,13 @@ Status compile(const CompileArguments& a) {
     nlohmann::json json{{"output", output},
                         {"file_bytes", file_bytes(output)},
                         {"seconds", seconds},
-                        {"warnings", compiled.report.warnings}};
+                        {"warnings", compiled.report.warnings},
+                        {"verified", nlohmann::json::array()}};
+    for (const Verification& v : verifications)
+      json["verified"].push_back({{"signature", v.key},
+                                  {"verified", v.verified},
+                                  {"reason", v.reason},
+                                  {"relative_l2", v.relative_l2}});
     for (const FunctionReport& f : compiled.report.functions)
       json["functions"].push_back({{"signature", f.key},
                                    {"nodes_imported", f.nodes_imported},
@@ -98,6 +123,11 @@ Status compile(const CompileArguments& a) {
     fmt::print(stderr, "warning: {}\n", warning);
   for (const FunctionReport& f : compiled.report.functions)
     fmt::print("{}: {} nodes -> {} nodes\n", f.key, f.nodes_imported, f.nodes_compiled);
+  for (const Verification& v : verifications)
+    if (v.verified)
+      fmt::print("{}: verified against the reference, relative L2 {:.2g}\n", v.key, v.relative_l2);
+    else
+      fmt::print("{}: not verified: {}\n", v.key, v.reason);
   fmt::print("{}: {} bytes, {:.2f} s\n", output, file_bytes(output), seconds);
   return {};
 }
@@ -121,6 +151,18 @@ void add_compile(CLI::App& app, Action& action) {
                    "switch a rule or pass off; repeatable; `tenon docs rules` lists them")
       ->allow_extra_args(false)
       ->check([](const std::string& name) { return refusal({.disabled = {name}}); });
+  auto* yes = command->add_flag(
+      "--verify", a->verify,
+      "compare the file with the reference interpreter, however long that takes; without it, where "
+      "that takes less than about a second");
+  command->add_option("--verify-inputs", a->verify_inputs,
+                      "FILE.npz with the inputs to verify on, by name (default: made-up ones)");
+  command->add_flag("--no-verify", a->no_verify, "do not compare")->excludes(yes);
+  command->add_flag(
+      "--embed-custom-ops", a->embed_custom_ops,
+      "put the libraries of --custom-ops that are used into the file; who loads it must "
+      "allow their code (--allow-embedded-code)");
+  add_max_loop_iterations(*command, a->max_loop_iterations);
   command->footer("Example:\n  tenon compile examples/digits/saved_model -o digits.tenon");
   command->callback([a, &action] { action = [a] { return compile(*a); }; });
 }

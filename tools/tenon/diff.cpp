@@ -5,15 +5,16 @@
 
 #include "commands.h"
 #include "ir/hash.h"
-#include "ir/interpret.h"
 #include "ir/text.h"
 #include "progress.h"
+#include "run_arguments.h"
 #include "runnable.h"
+#include "verify/layers.h"
 
 namespace tenon::tool {
 namespace {
 
-struct DiffArguments {
+struct DiffArguments : RunLimits {
   std::string a, b, signature;
   std::vector<std::string> inputs;
   double tolerance = 1e-4;
@@ -71,8 +72,8 @@ std::vector<std::string> line_diff(const std::vector<std::string>& a,
 }
 
 Status diff_structure(const DiffArguments& args) {
-  NamedGraph a = TRY(load_graph(args.a, args.signature));
-  NamedGraph b = TRY(load_graph(args.b, args.signature));
+  NamedGraph a = TRY(load_graph(args.a, args.signature, load_options(args)));
+  NamedGraph b = TRY(load_graph(args.b, args.signature, load_options(args)));
   // Names of stages and of the graph itself are no difference.
   a.graph->stage = b.graph->stage;
   a.graph->name = b.graph->name;
@@ -92,52 +93,41 @@ Status diff_structure(const DiffArguments& args) {
   return invalid_model("the graphs differ");
 }
 
-struct Layer {
-  std::vector<std::string> origins;
-  Tensor value;
-};
-
-Result<std::vector<Layer>> layer_values(const Runnable& runnable, std::span<const Tensor> inputs) {
-  std::vector<Layer> layers;
-  const auto all = TRY(with_state(runnable, inputs));
-  TRY(interpret(*runnable.graph, all, [&](const Node& node, std::span<const Tensor> results) {
-    if (!node.origins.empty() && !results.empty() && !node.is("const"))
-      layers.push_back({node.origins, results[0]});
-  }));
-  return layers;
+// The layers of a side, by the reference or by the runtime.
+Result<Layers> layers_of(const std::string& path, const DiffArguments& args,
+                         std::span<const Tensor> inputs) {
+  const NamedGraph named = TRY(load_graph(path, args.signature, load_options(args)));
+  const auto all = with_initial_state(named, inputs);
+  return args.reference ? layers_by_reference(*named.graph, all)
+                        : layers_by_runtime(*named.graph, all, load_options(args));
 }
 
-// A fused layer stands for several of the other side; its result is that of one of them, the one
-// that is nearest. Layers without a counterpart of their type are left out.
-std::vector<OutputDifference> compare_layers(const std::vector<Layer>& actual,
-                                             const std::vector<Layer>& expected) {
-  std::multimap<std::string_view, const Layer*> by_origin;
-  for (const Layer& layer : expected)
-    for (const std::string& origin : layer.origins) by_origin.emplace(origin, &layer);
-  std::vector<OutputDifference> differences;
-  for (const Layer& layer : actual) {
-    std::optional<OutputDifference> nearest;
-    for (const std::string& origin : layer.origins) {
-      const auto [first, last] = by_origin.equal_range(origin);
-      for (auto it = first; it != last; ++it) {
-        if (it->second->value.type() != layer.value.type()) continue;
-        const Difference d = compare(layer.value, it->second->value);
-        if (!nearest || d.relative_l2 < nearest->difference.relative_l2)
-          nearest = OutputDifference{"layer " + origin, d};
-      }
-    }
-    if (nearest) differences.push_back(std::move(*nearest));
-  }
-  return differences;
+// Where two sides that differ begin to: said on stderr, since the outputs have been shown.
+void say_first_difference(const DiffArguments& args, std::span<const Tensor> inputs) {
+  const auto a = layers_of(args.a, args, inputs), b = layers_of(args.b, args, inputs);
+  if (!a.ok() || !b.ok()) return;
+  const auto layers = compare_layers(*a, *b);
+  if (const auto* first = first_difference(layers, args.tolerance))
+    fmt::print(stderr, "the first layer that differs: {}: {}\n", first->name,
+               first->difference.to_string());
+}
+
+Status diff_recorded(const DiffArguments& args) {
+  const runtime::LoadOptions options = load_options(args);
+  const Runnable a = TRY(open_runnable(
+      args.a, args.signature, args.reference ? Engine::kReference : Engine::kRuntime, options));
+  return compare_with_recorded(args.a, args.signature, a, args.inputs, args.b, args.tolerance,
+                               args.json, options);
 }
 
 Status diff_values(const DiffArguments& args) {
-  const Engine engine = args.reference || args.layers ? Engine::kReference : Engine::kRuntime;
+  if (args.b.ends_with(".npz")) return diff_recorded(args);
+  const Engine engine = args.reference ? Engine::kReference : Engine::kRuntime;
   auto progress = std::make_unique<Progress>();
   progress->stage("load " + args.a);
-  const Runnable a = TRY(open_runnable(args.a, args.signature, engine));
+  const Runnable a = TRY(open_runnable(args.a, args.signature, engine, load_options(args)));
   progress->stage("load " + args.b);
-  const Runnable b = TRY(open_runnable(args.b, args.signature, engine));
+  const Runnable b = TRY(open_runnable(args.b, args.signature, engine, load_options(args)));
   const auto inputs = TRY(read_inputs(b.inputs, args.inputs, args.batch, args.seed));
   if (a.inputs.size() != b.inputs.size() || a.outputs.size() != b.outputs.size())
     return invalid_model(fmt::format("{} inputs and {} outputs against {} and {}", a.inputs.size(),
@@ -145,7 +135,9 @@ Status diff_values(const DiffArguments& args) {
   std::vector<OutputDifference> differences;
   if (args.layers) progress->stage("run layer by layer");
   if (args.layers)
-    differences = compare_layers(TRY(layer_values(a, inputs)), TRY(layer_values(b, inputs)));
+    for (LayerDifference& layer :
+         compare_layers(TRY(layers_of(args.a, args, inputs)), TRY(layers_of(args.b, args, inputs))))
+      differences.push_back({"layer " + layer.name, layer.difference});
   progress->stage("run " + args.a);
   const auto actual = TRY(a.run(inputs));
   progress->stage("run " + args.b);
@@ -153,7 +145,9 @@ Status diff_values(const DiffArguments& args) {
   progress.reset();
   for (size_t i = 0; i < actual.size() && i < expected.size(); ++i)
     differences.push_back({b.outputs[i].name, compare(actual[i], expected[i])});
-  return report_differences(differences, args.tolerance, args.json);
+  const Status status = report_differences(differences, args.tolerance, args.json);
+  if (!status.ok() && !args.layers) say_first_difference(args, inputs);
+  return status;
 }
 
 }  // namespace
@@ -163,7 +157,11 @@ void add_diff(CLI::App& app, Action& action) {
       "diff", "Compare what two models or .tenon files compute, or their graphs");
   auto a = std::make_shared<DiffArguments>();
   command->add_option("A", a->a, "model or .tenon file")->required();
-  command->add_option("B", a->b, "model or .tenon file that A should agree with")->required();
+  command
+      ->add_option("B", a->b,
+                   "model or .tenon file that A should agree with, or an .npz of recorded layers "
+                   "and outputs")
+      ->required();
   command->add_option("--signature", a->signature, "signature (default: serving_default)");
   command->add_option("--input", a->inputs, "NAME=FILE.npy; made-up inputs where none is given")
       ->allow_extra_args(false);
@@ -172,12 +170,14 @@ void add_diff(CLI::App& app, Action& action) {
   command->add_option("--seed", a->seed, "of made-up inputs");
   command->add_option("--tolerance", a->tolerance, "relative L2 that is no difference");
   command->add_flag("--structure", a->structure, "compare the graphs, not what they compute");
-  command->add_flag("--layers", a->layers, "compare layers of the same name, too (by reference)");
+  command->add_flag("--layers", a->layers, "compare layers of the same name, too");
   command->add_flag("--reference", a->reference, "run both by the reference of each op");
+  add_run_limits(*command, *a);
   command->add_flag("--json", a->json, "machine-readable output");
   command->footer(
       "Example:\n  tenon diff digits.tenon examples/digits/saved_model\n"
-      "  tenon diff --structure before.tenon after.tenon");
+      "  tenon diff --structure before.tenon after.tenon\n"
+      "  tenon diff model.tenon recorded.npz --input x=x.npy");
   command->callback([a, &action] {
     action = [a] { return a->structure ? diff_structure(*a) : diff_values(*a); };
   });

@@ -93,7 +93,7 @@ void print_steps(const nlohmann::json& steps) {
 }
 
 Status explain(const ExplainArguments& a) {
-  const auto model = TRY(runtime::Model::load(a.file, {a.threads}));
+  const auto model = TRY(runtime::Model::load(a.file, load_options(a, a.threads)));
   const auto function = TRY(model.function(a.signature));
   const auto inputs = TRY(read_inputs(function.inputs(), a.inputs, a.batch));
   TensorTypes types;

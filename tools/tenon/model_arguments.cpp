@@ -4,6 +4,9 @@
 
 #include <charconv>
 
+#include "import/custom_ops.h"
+#include "run_arguments.h"
+
 namespace tenon::tool {
 namespace {
 
@@ -48,6 +51,7 @@ void add_model_arguments(CLI::App& command, ModelArguments& a) {
   command.add_option("--outputs", a.outputs, "a,b: stop there; what lies behind is left out")
       ->allow_extra_args(false)
       ->delimiter(',');
+  add_custom_ops(command, a.custom_ops);
   command.add_flag("--json", a.json, "machine-readable output");
 }
 
@@ -57,6 +61,7 @@ Result<ImportOptions> import_options(const ModelArguments& a) {
   options.inputs = a.inputs;
   options.outputs = a.outputs;
   for (const std::string& shape : a.shapes) options.input_shapes.push_back(TRY(parse_shape(shape)));
+  if (!a.custom_ops.empty()) options.custom_ops = TRY(CustomOps::load(a.custom_ops));
   return options;
 }
 

@@ -11,7 +11,7 @@ namespace tenon::tool {
 
 struct ModelArguments {
   std::string model, signature;
-  std::vector<std::string> shapes, inputs, outputs;
+  std::vector<std::string> shapes, inputs, outputs, custom_ops;
   bool json = false;
 };
 

@@ -73,7 +73,8 @@ Status give_out(const RunArguments& a, const std::string& name, const std::strin
 // Runs the same inputs through the reference and shows how far its outputs are.
 Status compare_with_reference(const RunArguments& a, const Runnable& runnable,
                               std::span<const Tensor> inputs, std::span<const Tensor> outputs) {
-  const Runnable reference = TRY(open_runnable(a.file, a.signature, Engine::kReference));
+  const Runnable reference =
+      TRY(open_runnable(a.file, a.signature, Engine::kReference, load_options(a)));
   TRY(read_state(reference, a.state_in));
   const auto expected = TRY(reference.run(inputs));
   std::vector<OutputDifference> differences;
@@ -86,12 +87,18 @@ Status run(const RunArguments& a) {
   auto progress = std::make_unique<Progress>();
   progress->stage("load " + a.file);
   const bool file_only = !a.reference && a.compare.empty();
+  const runtime::LoadOptions options = load_options(a, a.threads);
   const Engine engine = a.reference ? Engine::kReference : Engine::kRuntime;
-  const Runnable runnable = file_only ? TRY(open_file(a.file, a.signature, a.threads))
-                                      : TRY(open_runnable(a.file, a.signature, engine, a.threads));
+  const Runnable runnable = file_only ? TRY(open_file(a.file, a.signature, options))
+                                      : TRY(open_runnable(a.file, a.signature, engine, options));
   if (a.inputs.empty() && a.compare.empty() && !runnable.inputs.empty())
     return invalid_argument(
         fmt::format("no --input was given; there are: {}", listed(runnable.inputs)));
+  if (a.compare.ends_with(".npz")) {
+    progress.reset();
+    return compare_with_recorded(a.file, a.signature, runnable, a.inputs, a.compare, a.tolerance,
+                                 a.json, options);
+  }
   const auto inputs = TRY(read_inputs(runnable.inputs, a.inputs));
   TRY(read_state(runnable, a.state_in));
   progress->stage("run");
@@ -146,14 +153,21 @@ void add_run(CLI::App& app, Action& action) {
   command->add_flag("--reference", a->reference,
                     "interpret the file, or a model, with the reference of each op");
   command
-      ->add_option("--compare", a->compare,
-                   "reference: say how far the outputs are from the reference's; made-up "
-                   "inputs where none are given")
-      ->check(CLI::IsMember({"reference"}));
+      ->add_option(
+          "--compare", a->compare,
+          "reference: say how far the outputs are from the reference's; made-up inputs where "
+          "none are given. FILE.npz: from outputs and layers recorded elsewhere, by the names "
+          "in the model; inputs may be in it, too")
+      ->check([](const std::string& what) {
+        return what == "reference" || what.ends_with(".npz")
+                   ? std::string()
+                   : fmt::format("'{}' is neither 'reference' nor an .npz archive", what);
+      });
   command->add_option("--tolerance", a->tolerance, "relative L2 that --compare allows");
   command->footer(
       "Example:\n  tenon run digits.tenon --input images=digits.npy --output-dir out\n"
       "  tenon run digits.tenon --compare reference\n"
+      "  tenon run digits.tenon --compare recorded.npz\n"
       "  tenon run stream.tenon --input x=frame.npy --state-in state --state-out state");
   command->callback([a, &action] { action = [a] { return run(*a); }; });
 }

@@ -11,7 +11,9 @@
 #include "file_arguments.h"
 #include "format/container.h"
 #include "ir/interpret.h"
+#include "run_arguments.h"
 #include "tensor/npy.h"
+#include "verify/sample_inputs.h"
 
 namespace tenon::tool {
 namespace {
@@ -68,8 +70,13 @@ std::vector<std::string> file_names(std::span<const runtime::PortInfo> ports) {
   return names;
 }
 
-Result<std::vector<NamedGraph>> load_graphs(const std::string& path, const ImportOptions& options) {
-  if (is_compiled(path)) return decode_model(TRY(read_model_file(path)));
+Result<std::vector<NamedGraph>> load_graphs(const std::string& path, const ImportOptions& options,
+                                            const CustomOpOptions& code) {
+  if (is_compiled(path)) {
+    FileModel file = TRY(read_model_file(path));
+    if (Status s = bind_custom_ops(file, code); !s.ok()) return std::move(s).error().at(path);
+    return decode_model(file);
+  }
   ImportedModel model = TRY(import_model(path, options));
   if (model.functions.empty())
     return unsupported(fmt::format("{} nodes of the model cannot be run; see `tenon check {}`",
@@ -77,8 +84,11 @@ Result<std::vector<NamedGraph>> load_graphs(const std::string& path, const Impor
   return std::move(model.functions);
 }
 
-Result<NamedGraph> load_graph(const std::string& path, const std::string& signature) {
-  std::vector<NamedGraph> graphs = TRY(load_graphs(path, {}));
+Result<NamedGraph> load_graph(const std::string& path, const std::string& signature,
+                              const runtime::LoadOptions& options) {
+  ImportOptions import;
+  if (!is_compiled(path)) import = TRY(import_options(options));
+  std::vector<NamedGraph> graphs = TRY(load_graphs(path, import, options.custom_ops));
   const std::string wanted = signature.empty() ? "serving_default" : signature;
   auto found = std::ranges::find(graphs, wanted, &NamedGraph::key);
   if (found == graphs.end() && signature.empty()) found = graphs.begin();
@@ -88,14 +98,15 @@ Result<NamedGraph> load_graph(const std::string& path, const std::string& signat
   return not_found(fmt::format("there is no signature '{}'; there are:{}", signature, keys));
 }
 
-Result<Runnable> open_file(const std::string& path, const std::string& signature, int threads) {
-  return with_runtime(TRY(runtime::Model::load(path, {threads})), signature);
+Result<Runnable> open_file(const std::string& path, const std::string& signature,
+                           const runtime::LoadOptions& options) {
+  return with_runtime(TRY(runtime::Model::load(path, options)), signature);
 }
 
 Result<Runnable> open_runnable(const std::string& path, const std::string& signature, Engine engine,
-                               int threads) {
+                               const runtime::LoadOptions& options) {
   if (engine == Engine::kReference) {
-    NamedGraph named = TRY(load_graph(path, signature));
+    NamedGraph named = TRY(load_graph(path, signature, options));
     Runnable runnable;
     runnable.key = named.key;
     for (size_t i = 0; i < named.input_names.size(); ++i)
@@ -114,11 +125,13 @@ Result<Runnable> open_runnable(const std::string& path, const std::string& signa
     runnable.state = std::make_shared<runtime::State>(variables, initial);
     std::shared_ptr<const Graph> graph = std::move(named.graph);
     runnable.graph = graph;
-    runnable.run = [graph, written, state = runnable.state](
+    InterpretOptions limits;
+    if (options.max_loop_iterations > 0) limits.max_loop_iterations = options.max_loop_iterations;
+    runnable.run = [graph, limits, written, state = runnable.state](
                        std::span<const Tensor> inputs) -> Result<std::vector<Tensor>> {
       std::vector<Tensor> all(inputs.begin(), inputs.end());
       for (size_t i = 0; i < state->variables().size(); ++i) all.push_back(TRY(state->get(i)));
-      auto outputs = TRY(interpret(*graph, all));
+      auto outputs = TRY(interpret(*graph, all, limits));
       const size_t count = outputs.size() - written.size();
       for (size_t i = 0; i < written.size(); ++i) TRY(state->set(written[i], outputs[count + i]));
       outputs.resize(count);
@@ -126,16 +139,18 @@ Result<Runnable> open_runnable(const std::string& path, const std::string& signa
     };
     return runnable;
   }
-  if (is_compiled(path)) return open_file(path, signature, threads);
-  const Compiled compiled = TRY(compile_model(path, CompileOptions{}));
+  if (is_compiled(path)) return open_file(path, signature, options);
+  CompileOptions compile;
+  compile.import = TRY(import_options(options));
+  const Compiled compiled = TRY(compile_model(path, compile));
   auto bytes = std::make_shared<std::vector<std::byte>>(TRY(encode_model(compiled.model)));
-  return with_runtime(TRY(runtime::Model::load(Blob{*bytes, bytes}, {threads})), signature);
+  return with_runtime(TRY(runtime::Model::load(Blob{*bytes, bytes}, options)), signature);
 }
 
 Result<std::vector<Tensor>> read_inputs(std::span<const runtime::PortInfo> ports,
                                         const std::vector<std::string>& texts, int64_t batch,
                                         uint32_t seed) {
-  if (texts.empty()) return sample_inputs(ports, batch, seed);
+  if (texts.empty()) return sample_inputs(ports, {batch, 1}, seed);
   std::vector<std::vector<Tensor>> given(ports.size());
   for (const std::string& text : texts) {
     const size_t equals = text.find('=');
@@ -177,10 +192,9 @@ Result<std::vector<Tensor>> read_inputs(std::span<const runtime::PortInfo> ports
   return inputs;
 }
 
-Result<std::vector<Tensor>> with_state(const Runnable& runnable, std::span<const Tensor> inputs) {
+std::vector<Tensor> with_initial_state(const NamedGraph& graph, std::span<const Tensor> inputs) {
   std::vector<Tensor> all(inputs.begin(), inputs.end());
-  for (size_t i = 0; i < runnable.state->variables().size(); ++i)
-    all.push_back(TRY(runnable.state->get(i)));
+  for (const auto& variable : graph.state) all.push_back(variable.initial);
   return all;
 }
 

@@ -10,10 +10,13 @@
 
 namespace tenon::tool {
 
-// The graphs of a model, or those in a .tenon file. Errors: of import and of read_model.
-Result<std::vector<NamedGraph>> load_graphs(const std::string& path, const ImportOptions& options);
+// The graphs of a model, or those in a .tenon file, whose custom ops are in `code`. Errors: of
+// import and of read_model.
+Result<std::vector<NamedGraph>> load_graphs(const std::string& path, const ImportOptions& options,
+                                            const CustomOpOptions& code = {});
 // The graph of this signature; empty: "serving_default", or the first one.
-Result<NamedGraph> load_graph(const std::string& path, const std::string& signature);
+Result<NamedGraph> load_graph(const std::string& path, const std::string& signature,
+                              const runtime::LoadOptions& options = {});
 
 enum class Engine : uint8_t { kRuntime, kReference };
 
@@ -29,10 +32,11 @@ struct Runnable {
 std::string listed(std::span<const runtime::PortInfo> ports);
 
 // A .tenon file in the runtime.
-Result<Runnable> open_file(const std::string& path, const std::string& signature, int threads);
+Result<Runnable> open_file(const std::string& path, const std::string& signature,
+                           const runtime::LoadOptions& options);
 // A model given to the runtime is compiled in memory first.
 Result<Runnable> open_runnable(const std::string& path, const std::string& signature, Engine engine,
-                               int threads = 0);
+                               const runtime::LoadOptions& options = {});
 
 // Tensors in the order of the inputs from NAME=FILE.npy (or FILE.npy for the only input), where
 // `x:0` is also `x`; the elements of a list in the order given. From the seed where none are given.
@@ -45,7 +49,7 @@ Result<std::vector<Tensor>> read_inputs(std::span<const runtime::PortInfo> ports
 std::vector<std::string> file_names(std::span<const runtime::PortInfo> ports);
 
 // The inputs followed by what the variables hold: what the graph of the reference takes.
-Result<std::vector<Tensor>> with_state(const Runnable& runnable, std::span<const Tensor> inputs);
+std::vector<Tensor> with_initial_state(const NamedGraph& graph, std::span<const Tensor> inputs);
 // Sets the variables whose values are in the folder, as NAME.npy; empty: none.
 Status read_state(const Runnable& runnable, const std::string& folder);
 // Writes the value of every variable there; the folder is made if missing. Empty: nothing.
@@ -59,5 +63,13 @@ struct OutputDifference {
 // Prints the differences and fails when one is beyond the tolerance.
 Status report_differences(std::span<const OutputDifference> differences, double tolerance,
                           bool json);
+
+// Compares what `path` (opened as `runnable`) computes with an .npz archive of outputs and layers
+// by their names in the user's model, and fails where one is beyond the tolerance, naming the
+// first. Inputs that are not given in `texts` are taken from the archive.
+Status compare_with_recorded(const std::string& path, const std::string& signature,
+                             const Runnable& runnable, const std::vector<std::string>& texts,
+                             const std::string& archive, double tolerance, bool json,
+                             const runtime::LoadOptions& options);
 
 }  // namespace tenon::tool

@@ -15,17 +15,6 @@ std::string function_key(std::string_view domain, std::string_view name,
   return fmt::format("{}:{}:{}", domain == "ai.onnx" ? "" : domain, name, overload);
 }
 
-std::string no_rule_reason(const NodeProto& node, int64_t opset) {
-  if (has_rule(node.domain, node.op))
-    return fmt::format(
-        "op '{}' is not known at opset {}; convert the model to a newer opset, or cut it before "
-        "the node with --outputs",
-        node.op, opset);
-  const std::string domain = node.domain.empty() ? "" : fmt::format(" of domain '{}'", node.domain);
-  return fmt::format("op '{}'{} has no mapping; cut the model before it with --outputs", node.op,
-                     domain);
-}
-
 // Why what a rule added can only run on the CPU; empty when it is not so.
 std::string cpu_reason(const Node& node) {
   const auto on_host = [](const Value* v) {
@@ -48,8 +37,9 @@ std::string node_name(const NodeProto& node) {
   return {};
 }
 
-GraphImporter::GraphImporter(const ModelProto& model, TensorSource& source, ImportReport& report)
-    : model_(model), source_(source), report_(report) {
+GraphImporter::GraphImporter(const ModelProto& model, TensorSource& source, ImportReport& report,
+                             const CustomOps* custom_ops)
+    : model_(model), source_(source), report_(report), custom_ops_(custom_ops) {
   for (const OperatorSetId& id : model.opsets)
     model_frame_.opsets[id.domain == "ai.onnx" ? "" : id.domain] = id.version;
   for (const FunctionProto& f : model.functions)
@@ -145,6 +135,7 @@ Status GraphImporter::bind_outputs(Scope& scope, const NodeProto& node, const Va
 
 Status GraphImporter::import_node(Scope& scope, const NodeProto& node) {
   TRY(count_node());
+  if (is_custom(node)) return import_custom_node(scope, node);
   if (const FunctionProto* function = find_function(node))
     return call_function(scope, node, *function);
   const std::string_view domain = node.domain == "ai.onnx" ? "" : node.domain;
@@ -152,7 +143,7 @@ Status GraphImporter::import_node(Scope& scope, const NodeProto& node) {
   const int64_t opset = version == scope.frame->opsets.end() ? 1 : version->second;
   const Rule* rule = find_rule(domain, node.op, opset);
   if (rule != nullptr) return apply_rule(scope, node, *rule, opset);
-  note(scope.prefix, node, Fate::unsupported, no_rule_reason(node, opset));
+  note(scope.prefix, node, Fate::unsupported, unmapped_reason(node, opset));
   bind_missing(scope, node);
   for (const AttributeProto& a : node.attrs)
     for (const GraphProto& graph : a.graphs)
@@ -222,8 +213,19 @@ Result<Frame> GraphImporter::call_frame(const Scope* scope, const NodeProto& nod
   return frame;
 }
 
+Status GraphImporter::check_recursion(const FunctionProto& function) const {
+  if (std::ranges::find(calls_, &function) != calls_.end())
+    return invalid_model(fmt::format(
+        "function '{}' calls itself; a recursion cannot be compiled, write it as a Loop",
+        function.name));
+  if (calls_.size() >= kMaxDepth)
+    return invalid_model(fmt::format("functions call each other more than {} deep", kMaxDepth));
+  return {};
+}
+
 Status GraphImporter::call_function(Scope& scope, const NodeProto& node,
                                     const FunctionProto& function) {
+  TRY(check_recursion(function));
   if (node.inputs.size() > function.inputs.size())
     return invalid_model(fmt::format("function '{}' takes {} inputs, not {}", function.name,
                                      function.inputs.size(), node.inputs.size()));
@@ -241,7 +243,10 @@ Status GraphImporter::call_function(Scope& scope, const NodeProto& node,
     inner.names.emplace(function.inputs[i], std::move(binding));
   }
   note(scope.prefix, node, Fate::folded);
-  TRY(import_inner(inner, function.nodes, function.outputs));
+  calls_.push_back(&function);
+  Status status = import_inner(inner, function.nodes, function.outputs);
+  calls_.pop_back();
+  TRY(std::move(status));
   for (size_t i = 0; i < node.outputs.size(); ++i) {
     if (node.outputs[i].empty()) continue;
     const auto it = inner.names.find(function.outputs[i]);
@@ -263,15 +268,17 @@ Status GraphImporter::list_node(const Frame& frame, const std::string& prefix,
                                 const NodeProto& node) {
   TRY(count_node());
   const std::string inner = prefix + node_name(node) + "/";
+  if (is_custom(node)) {
+    note(prefix, node, Fate::on_cpu, "not checked: an operand of it is not supported");
+    return {};
+  }
   if (const FunctionProto* function = find_function(node)) {
-    if (depth_ >= kMaxDepth)
-      return invalid_model(
-          fmt::format("functions call each other more than {} deep, or in a circle", kMaxDepth));
+    TRY(check_recursion(*function));
     note(prefix, node, Fate::folded);
     const Frame callee = TRY(call_frame(nullptr, node, *function));
-    ++depth_;
+    calls_.push_back(function);
     Status status = list_nodes(callee, inner, function->nodes);
-    --depth_;
+    calls_.pop_back();
     return status;
   }
   const std::string_view domain = node.domain == "ai.onnx" ? "" : node.domain;
@@ -280,7 +287,7 @@ Status GraphImporter::list_node(const Frame& frame, const std::string& prefix,
   if (find_rule(domain, node.op, opset) != nullptr)
     note(prefix, node, Fate::mapped);
   else
-    note(prefix, node, Fate::unsupported, no_rule_reason(node, opset));
+    note(prefix, node, Fate::unsupported, unmapped_reason(node, opset));
   for (const AttributeProto& a : node.attrs)
     for (const GraphProto& graph : a.graphs) TRY(list_nodes(frame, inner, graph.nodes));
   return {};

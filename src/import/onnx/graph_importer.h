@@ -65,7 +65,9 @@ using Prelude = std::function<Result<Values>(Builder& builder, const Values& inp
 
 class GraphImporter {
  public:
-  GraphImporter(const ModelProto& model, TensorSource& source, ImportReport& report);
+  // `custom_ops` may be null.
+  GraphImporter(const ModelProto& model, TensorSource& source, ImportReport& report,
+                const CustomOps* custom_ops);
 
   TensorSource& source() { return source_; }
   const Frame& model_frame() const { return model_frame_; }
@@ -120,6 +122,11 @@ class GraphImporter {
   Status bind_formals(Scope& scope, const GraphProto& graph, const Values& inputs);
   Status import_node(Scope& scope, const NodeProto& node);
   Status apply_rule(Scope& scope, const NodeProto& node, const Rule& rule, int64_t opset);
+  // custom_node.cpp
+  bool is_custom(const NodeProto& node) const;
+  Status import_custom_node(Scope& scope, const NodeProto& node);
+  // Error: invalid_model where the function is being called already.
+  Status check_recursion(const FunctionProto& function) const;
   Status call_function(Scope& scope, const NodeProto& node, const FunctionProto& function);
   Status bind_outputs(Scope& scope, const NodeProto& node, const Values& results);
   void bind_missing(Scope& scope, const NodeProto& node);
@@ -137,16 +144,20 @@ class GraphImporter {
   const ModelProto& model_;
   TensorSource& source_;
   ImportReport& report_;
+  const CustomOps* custom_ops_;
   Frame model_frame_;
   std::unordered_map<std::string, const FunctionProto*> functions_;
   std::unordered_map<std::string_view, const TypeProto*> value_infos_;
   std::map<std::string, std::string> symbols_;  // as the model spells them, as we do
   std::unordered_set<std::string> symbols_taken_;
   std::unordered_set<const Value*> optionals_;
+  std::vector<const FunctionProto*> calls_;  // one inside the other
   int64_t nodes_seen_ = 0;
   int depth_ = 0;
 };
 
+// Why a node that nothing maps has no mapping, and the ways out.
+std::string unmapped_reason(const NodeProto& node, int64_t opset);
 // "conv1", or the name of its first output when it has none of its own.
 std::string node_name(const NodeProto& node);
 

@@ -90,7 +90,7 @@ Result<std::vector<Port>> Session::own_inputs(GraphImporter& importer) {
 // The type of a value inside, found by importing what computes it; nothing where that fails.
 std::optional<TensorType> Session::inferred_type(const std::string& name) {
   ImportReport report;
-  GraphImporter importer(model_, source_, report);
+  GraphImporter importer(model_, source_, report, options_.custom_ops.get());
   Graph graph;
   Scope scope{&graph, &importer.model_frame(), {}, {}};
   auto ports = own_inputs(importer);
@@ -208,7 +208,7 @@ Result<ImportedModel> Session::run() {
   if (opset > kNewestOpset)
     warnings_.push_back(
         fmt::format("the model uses opset {}, the newest known is {}", opset, kNewestOpset));
-  GraphImporter importer(model_, source_, imported.report);
+  GraphImporter importer(model_, source_, imported.report, options_.custom_ops.get());
   if (options_.input_shapes.empty()) importer.set_value_infos(model_.graph);
   ImportedFunction function;
   function.key = kKey;

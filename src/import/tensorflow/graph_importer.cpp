@@ -144,6 +144,7 @@ Result<Operands> GraphImporter::import_node(Frame& frame, int index) {
     return Operands{data, data};
   }
   Operands inputs = TRY(inputs_of(frame, item));
+  if (is_custom(node)) return import_custom_node(frame, node, inputs);
   if (is_pass_through(node.op) || is_frame_part(node.op) || node.op == "PlaceholderWithDefault") {
     note(frame, node, Fate::folded);
     for (Operand& input : inputs)
@@ -179,28 +180,37 @@ static Value* known_sizes(Builder& builder, Value* value) {
   return known ? builder.constant(*known) : value;
 }
 
-Result<Operands> GraphImporter::apply_rule(Frame& frame, const Item& item, const Operands& inputs) {
-  const NodeDef& node = *item.node;
-  const RuleEntry* entry = find_rule(node.op);
-  if (entry == nullptr)
-    return unsupported(
-        fmt::format("op '{}' has no mapping; cut the model before it with --outputs", node.op));
-  Builder builder(frame.region.graph);
-  builder.set_origins({frame.prefix + std::string(node.name)});
-  RuleContext context{model_, builder, node, {}};
+Result<std::optional<std::vector<Value*>>> GraphImporter::tensors_of(Frame& frame,
+                                                                     const NodeDef& node,
+                                                                     const Operands& inputs,
+                                                                     bool first_is_handle) {
+  std::vector<Value*> tensors;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const Operand& input = inputs[i];
     if (input.failed()) {
       note(frame, node, Fate::mapped, "not checked: an operand of it is not supported");
-      return Operands{Operand::failure()};
+      return std::optional<std::vector<Value*>>();
     }
+    const bool is_handle = i == 0 && first_is_handle;
     Value* value = input.value;
-    if (input.kind == Operand::Kind::resource && !(i == 0 && entry->first_is_handle))
+    if (input.kind == Operand::Kind::resource && !is_handle)
       value = TRY(variable_value(frame.region, *input.resource));
-    if (value == nullptr && !(i == 0 && entry->first_is_handle))
+    if (value == nullptr && !is_handle)
       return unsupported(fmt::format("its operand {} cannot be had as a tensor", i));
-    context.inputs.push_back(value);
+    tensors.push_back(value);
   }
+  return std::optional(std::move(tensors));
+}
+
+Result<Operands> GraphImporter::apply_rule(Frame& frame, const Item& item, const Operands& inputs) {
+  const NodeDef& node = *item.node;
+  const RuleEntry* entry = find_rule(node.op);
+  if (entry == nullptr) return unsupported(unmapped_reason(node.op));
+  auto tensors = TRY(tensors_of(frame, node, inputs, entry->first_is_handle));
+  if (!tensors) return Operands{Operand::failure()};
+  Builder builder(frame.region.graph);
+  builder.set_origins({frame.prefix + std::string(node.name)});
+  RuleContext context{model_, builder, node, std::move(*tensors)};
   if (inputs.size() < static_cast<size_t>(entry->min_inputs))
     return fail(frame, node,
                 invalid_model(fmt::format("it has {} inputs and needs at least {}", inputs.size(),

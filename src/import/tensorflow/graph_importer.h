@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -106,6 +107,8 @@ class GraphImporter {
         variable_sources_(variables),
         state_(state) {}
 
+  // Null: none.
+  void set_custom_ops(const CustomOps* ops) { custom_ops_ = ops; }
   // The operands behind the references; everything they depend on is imported first. Called once
   // per frame.
   Result<Operands> evaluate(Frame& frame, std::span<const Ref> outputs);
@@ -135,6 +138,10 @@ class GraphImporter {
   Status import_item(Frame& frame, int item);
   Result<Operands> import_node(Frame& frame, int item);
   Result<Operands> apply_rule(Frame& frame, const Item& item, const Operands& inputs);
+  // Null (and noted) where an operand is a failure.
+  Result<std::optional<std::vector<Value*>>> tensors_of(Frame& frame, const NodeDef& node,
+                                                        const Operands& inputs,
+                                                        bool first_is_handle);
   Result<Operands> inputs_of(const Frame& frame, const Item& item) const;
   Result<Operand> get(const Frame& frame, Ref ref) const;
   void note(const Frame& frame, const NodeDef& node, Fate fate, std::string reason = {});
@@ -144,6 +151,10 @@ class GraphImporter {
   // The same for an item of several results.
   Result<Operands> or_failures(const Frame& frame, const NodeDef& node, size_t n,
                                Result<Operands> results);
+
+  // custom_node.cpp
+  bool is_custom(const NodeDef& node) const;
+  Result<Operands> import_custom_node(Frame& frame, const NodeDef& node, const Operands& inputs);
 
   // control_flow.cpp
   Result<Operands> call(Region& region, const std::string& prefix, std::string_view function,
@@ -186,6 +197,7 @@ class GraphImporter {
   const FunctionLibrary& library_;
   ImportReport& report_;
   const VariableSources& variable_sources_;
+  const CustomOps* custom_ops_ = nullptr;
   std::map<std::string, Resource> resources_;
   std::map<std::string, Tensor> variable_values_;
   std::optional<std::map<std::string, TableContents>> tables_;
@@ -213,6 +225,8 @@ Status find_conditionals(Frame& frame, std::vector<Ref>& outputs);
 // The loop an Enter leads into; nothing for other nodes and for an Enter that does not say.
 std::optional<std::string_view> entered_frame(const Item& item);
 
+// Why an op without a mapping has none, and the ways out.
+std::string unmapped_reason(std::string_view op);
 // Ops that the importer looks after itself, not a rule.
 bool is_structured_op(std::string_view op);
 bool is_resource_op(std::string_view op);

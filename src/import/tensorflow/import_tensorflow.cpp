@@ -63,6 +63,7 @@ Result<ImportedFunction> import_entry(const Context& context, const Entry& entry
   region.is_function = true;
   GraphImporter importer(context.model, context.main, context.library, report, context.variables,
                          context.state);
+  importer.set_custom_ops(context.options.custom_ops.get());
   Frame frame(context.main, region, "");
   importer.bind_assets(frame);
   for (const Port& port : entry.inputs) {
@@ -232,7 +233,7 @@ Result<ImportedModel> import_loaded(LoadedModel model, const ImportOptions& opti
   } else {
     entries.push_back(TRY(graph_entry(model, options)));
   }
-  const FunctionLibrary library(model.meta.graph.functions);
+  const FunctionLibrary library(model.meta.graph.functions, model.meta.ops);
   const NodeGraph main(model.meta.graph.nodes, nullptr, library);
   const VariableSources variables = find_variable_sources(model, main, library);
   Context context{model, library, main, variables, options, {}};

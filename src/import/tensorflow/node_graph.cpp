@@ -80,7 +80,7 @@ Result<Ref> NodeGraph::resolve(std::string_view reference) const {
       const auto output = std::ranges::find(callee->outputs, r.output, &ArgDef::name);
       index += output - callee->outputs.begin();
     } else {
-      auto offset = output_offset(*node, r.output);
+      auto offset = output_offset(*node, r.output, library_.find_op(node->op));
       if (!offset.ok())
         return std::move(
             std::move(offset).error().note(fmt::format("while reading '{}'", reference)));
@@ -156,8 +156,15 @@ void NodeGraph::find_loops() {
   }
 }
 
-FunctionLibrary::FunctionLibrary(const std::vector<FunctionDef>& functions) {
+FunctionLibrary::FunctionLibrary(const std::vector<FunctionDef>& functions,
+                                 const std::vector<OpDef>& ops) {
   for (const FunctionDef& f : functions) functions_.emplace(f.name, &f);
+  for (const OpDef& op : ops) ops_.emplace(op.name, &op);
+}
+
+const OpDef* FunctionLibrary::find_op(std::string_view name) const {
+  const auto it = ops_.find(name);
+  return it == ops_.end() ? nullptr : it->second;
 }
 
 const FunctionDef* FunctionLibrary::find(std::string_view name) const {

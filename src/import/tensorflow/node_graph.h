@@ -89,17 +89,24 @@ class NodeGraph {
 // The functions of a model by name, each body indexed when it is first called.
 class FunctionLibrary {
  public:
-  explicit FunctionLibrary(const std::vector<FunctionDef>& functions);
+  // `ops` are the ones the model says it uses, for what is not in our own table.
+  explicit FunctionLibrary(const std::vector<FunctionDef>& functions,
+                           const std::vector<OpDef>& ops = {});
   const FunctionDef* find(std::string_view name) const;
+  const OpDef* find_op(std::string_view name) const;
   const NodeGraph& body(const FunctionDef& function) const;
 
  private:
   std::unordered_map<std::string_view, const FunctionDef*> functions_;
+  std::unordered_map<std::string_view, const OpDef*> ops_;
   mutable std::unordered_map<const FunctionDef*, std::unique_ptr<NodeGraph>> bodies_;
 };
 
-// The number of the first tensor of an output argument given by its name.
-Result<int64_t> output_offset(const NodeDef& node, std::string_view output);
+// The number of the first tensor of an output argument given by its name. `def` (null: unknown) is
+// for ops that are not TensorFlow's own.
+Result<int64_t> output_offset(const NodeDef& node, std::string_view output, const OpDef* def);
+// How many outputs a node of this op has.
+Result<int64_t> output_count(const NodeDef& node, const OpDef& def);
 // Ops that hand their inputs on unchanged, also handles and flows.
 bool is_pass_through(std::string_view op);
 std::span<const std::string_view> pass_through_ops();

@@ -200,12 +200,44 @@ Result<int64_t> list_length(const NodeDef& node, std::string_view attribute) {
   return value.i;
 }
 
+Result<int64_t> arg_length(const NodeDef& node, const ArgDef& arg) {
+  int64_t length = 1;
+  if (!arg.number_attr.empty()) length = TRY(list_length(node, arg.number_attr));
+  if (!arg.type_list_attr.empty()) length = TRY(list_length(node, arg.type_list_attr));
+  if (length < 0 || length > kMaxOutputs)
+    return invalid_model("the number of outputs is out of range");
+  return length;
+}
+
+// The same from what the model says of the op.
+Result<int64_t> declared_offset(const NodeDef& node, std::string_view output, const OpDef& def) {
+  int64_t offset = 0;
+  for (const ArgDef& arg : def.outputs) {
+    if (arg.name == output) return offset;
+    offset += TRY(arg_length(node, arg));
+    if (offset > kMaxOutputs) return invalid_model("the number of outputs is out of range");
+  }
+  return invalid_model("there is no output of that name");
+}
+
 }  // namespace
 
-Result<int64_t> output_offset(const NodeDef& node, std::string_view output) {
+Result<int64_t> output_count(const NodeDef& node, const OpDef& def) {
+  int64_t count = 0;
+  for (const ArgDef& arg : def.outputs) {
+    count += TRY(arg_length(node, arg));
+    if (count > kMaxOutputs) return invalid_model("the number of outputs is out of range");
+  }
+  return count;
+}
+
+Result<int64_t> output_offset(const NodeDef& node, std::string_view output, const OpDef* def) {
   const auto row = std::ranges::lower_bound(kRows, node.op, {}, &Row::op);
-  // Ops with a single output argument: the index alone tells.
-  if (row == std::end(kRows) || row->op != node.op) return int64_t{0};
+  if (row == std::end(kRows) || row->op != node.op) {
+    if (def != nullptr && def->outputs.size() > 1) return declared_offset(node, output, *def);
+    // Ops with a single output argument: the index alone tells.
+    return int64_t{0};
+  }
   int64_t offset = 0;
   std::string_view rest = row->outputs;
   while (!rest.empty()) {

@@ -168,6 +168,14 @@ struct FunctionDef {
   Attrs attrs;
 };
 
+// An op as the program that saved the model had it registered.
+struct OpDef {
+  std::string_view name;
+  std::vector<ArgDef> outputs;
+  std::vector<std::pair<std::string_view, Bytes>>
+      defaults;  // attribute values that nodes leave out
+};
+
 struct GraphDef {
   std::vector<NodeDef> nodes;
   std::vector<FunctionDef> functions;
@@ -212,6 +220,7 @@ struct SavedObject {
 struct MetaGraphDef {
   std::vector<std::string_view> tags;
   std::string_view tensorflow_version;
+  std::vector<OpDef> ops;  // all that the graph uses
   GraphDef graph;
   SaverDef saver;
   std::vector<std::pair<std::string_view, CollectionDef>> collections;

@@ -282,6 +282,47 @@ void read(WireReader& in, ArgDef& out) {
   }
 }
 
+// An attribute an OpDef declares: kept where it has a default.
+struct AttrDefReader {
+  std::string_view name;
+  Bytes value;
+};
+void read(WireReader& in, AttrDefReader& out) {
+  while (in.next()) {
+    switch (in.key()) {
+      case length_key(1):
+        out.name = in.text();
+        break;
+      case length_key(3):
+        out.value = in.bytes();
+        break;
+      default:
+        in.skip();
+    }
+  }
+}
+
+void read(WireReader& in, OpDef& out) {
+  while (in.next()) {
+    switch (in.key()) {
+      case length_key(1):
+        out.name = in.text();
+        break;
+      case length_key(3):
+        in.push_message(out.outputs);
+        break;
+      case length_key(4): {
+        AttrDefReader attr;
+        in.message(attr);
+        if (!attr.value.empty()) out.defaults.emplace_back(attr.name, attr.value);
+        break;
+      }
+      default:
+        in.skip();
+    }
+  }
+}
+
 // The OpDef of a function, into the function.
 struct SignatureReader {
   FunctionDef& function;

@@ -43,6 +43,7 @@ namespace tenon::tf {
 void read(WireReader& in, ShapeProto& out);
 void read(WireReader& in, TensorProto& out);
 void read(WireReader& in, GraphDef& out);
+void read(WireReader& in, OpDef& out);
 
 // An entry of a map<string, V>, V being a message with a read() overload.
 template <typename V>

@@ -217,12 +217,31 @@ void read(WireReader& in, ObjectGraphReader& out) {
   }
 }
 
+struct OpListReader {
+  std::vector<OpDef>& ops;
+};
+void read(WireReader& in, OpListReader& out) {
+  while (in.next()) {
+    switch (in.key()) {
+      case length_key(1):
+        in.push_message(out.ops);
+        break;
+      default:
+        in.skip();
+    }
+  }
+}
+
 struct MetaInfoReader {
   MetaGraphDef& meta;
 };
 void read(WireReader& in, MetaInfoReader& out) {
+  OpListReader ops{out.meta.ops};
   while (in.next()) {
     switch (in.key()) {
+      case length_key(2):
+        in.message(ops);
+        break;
       case length_key(4):
         in.push(out.meta.tags, in.text());
         break;

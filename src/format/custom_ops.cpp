@@ -1,0 +1,76 @@
+#include "format/custom_ops.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace tenon {
+namespace {
+
+template <typename F>
+Status for_each_custom(const FileGraph& graph, F&& f) {
+  for (const FileStep& step : graph.steps) {
+    if (auto* custom = step.op->as<Custom>()) TRY(f(*custom, step));
+    for (const FileGraph& region : step.regions) TRY(for_each_custom(region, f));
+  }
+  return {};
+}
+
+template <typename F>
+Status for_each_custom(const FileModel& model, F&& f) {
+  for (const FileFunction& function : model.functions) TRY(for_each_custom(function.graph, f));
+  return {};
+}
+
+Error missing(const FileModel& model, const std::vector<CustomOpUse>& uses) {
+  std::string list, libraries;
+  for (const CustomOpUse& use : uses) {
+    list += fmt::format("\n  custom op '{}' at node '{}', from library '{}'", use.op, use.node,
+                        use.library);
+    const std::string option = " --custom-ops " + use.library;
+    if (libraries.find(option) == std::string::npos) libraries += option;
+  }
+  std::string advice = fmt::format("give what it was compiled with:{}", libraries);
+  if (!model.libraries.empty())
+    advice +=
+        "; or, since the file carries libraries itself and you trust it, --allow-embedded-code "
+        "(allow_embedded_code in C and Python), which runs them";
+  return not_found(
+      fmt::format("the file needs ops that no loaded library has:{}\n  {}", list, advice));
+}
+
+}  // namespace
+
+std::vector<CustomOpUse> custom_ops_of(const FileModel& model) {
+  std::vector<CustomOpUse> uses;
+  // Nothing in it fails.
+  (void)for_each_custom(model, [&](const Custom& custom, const FileStep& step) -> Status {
+    if (std::ranges::find(uses, custom.op, &CustomOpUse::op) == uses.end())
+      uses.push_back(
+          {custom.op, custom.library, step.origins.empty() ? std::string() : step.origins[0]});
+    return {};
+  });
+  return uses;
+}
+
+Status bind_custom_ops(FileModel& model, const CustomOpOptions& options) {
+  CustomLibraries libraries;
+  // What a decomposition says is in the file already.
+  for (const std::string& path : options.libraries)
+    if (!path.ends_with(".tn")) libraries.all.push_back(TRY(CustomLibrary::load(path)));
+  std::vector<CustomOpUse> open = custom_ops_of(model);
+  if (open.empty()) return {};
+  if (options.allow_embedded_code)
+    for (const FileLibrary& library : model.libraries)
+      libraries.all.push_back(TRY(CustomLibrary::load(library.bytes.bytes, library.name)));
+  std::erase_if(open, [&](const CustomOpUse& use) { return libraries.find(use.op) != nullptr; });
+  if (!open.empty()) return missing(model, open);
+  return for_each_custom(model, [&](Custom& custom, const FileStep& step) -> Status {
+    Status status = bind(custom, libraries);
+    if (status.ok()) return status;
+    return std::move(status).error().at(
+        fmt::format("node '{}' (custom)", step.origins.empty() ? "" : step.origins[0]));
+  });
+}
+
+}  // namespace tenon

@@ -1,0 +1,116 @@
+#include "verify/layers.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "compiler/compile.h"
+#include "ir/interpret.h"
+
+namespace tenon {
+namespace {
+
+bool is_layer(const Node& node) {
+  return !node.origins.empty() && node.output_count() > 0 && !node.is("const");
+}
+
+std::string_view bare(std::string_view name) {
+  return name.ends_with(":0") ? name.substr(0, name.size() - 2) : name;
+}
+
+}  // namespace
+
+Result<Layers> layers_by_reference(const Graph& graph, std::span<const Tensor> inputs) {
+  Layers layers;
+  TRY(interpret(graph, inputs, [&](const Node& node, std::span<const Tensor> results) {
+    if (is_layer(node)) layers.push_back({node.origins, {results.begin(), results.end()}});
+  }));
+  return layers;
+}
+
+Result<Layers> layers_by_runtime(const Graph& graph, std::span<const Tensor> inputs,
+                                 const runtime::LoadOptions& options) {
+  const auto copy = graph.clone();
+  std::vector<Value*> values;
+  for (const auto& node : copy->nodes())
+    for (int i = 0; is_layer(*node) && i < node->output_count(); ++i)
+      values.push_back(node->output(i));
+  copy->set_outputs(values);
+  FileModel file;
+  FileFunction& function = file.functions.emplace_back();
+  function.key = "layers";
+  function.graph = encode_graph(*copy);
+  for (size_t i = 0; i < copy->inputs().size(); ++i)
+    function.input_names.push_back(fmt::format("input {}", i));
+  for (size_t i = 0; i < values.size(); ++i)
+    function.output_names.push_back(fmt::format("value {}", i));
+  auto bytes = std::make_shared<std::vector<std::byte>>(TRY(encode_model(file)));
+  const auto model = TRY(runtime::Model::load(Blob{*bytes, bytes}, options));
+  const auto loaded = TRY(model.function());
+  const auto results = TRY(loaded.run(inputs, {}));
+  Layers layers;
+  size_t next = 0;
+  for (const auto& node : copy->nodes()) {
+    if (!is_layer(*node)) continue;
+    Layer& layer = layers.emplace_back();
+    layer.origins = node->origins;
+    for (int i = 0; i < node->output_count(); ++i) layer.results.push_back(results[next++]);
+  }
+  return layers;
+}
+
+std::vector<LayerDifference> compare_layers(const Layers& actual, const Layers& expected) {
+  std::multimap<std::string_view, const Layer*> by_origin;
+  for (const Layer& layer : expected)
+    for (const std::string& origin : layer.origins) by_origin.emplace(origin, &layer);
+  std::vector<LayerDifference> differences;
+  for (const Layer& layer : actual) {
+    std::optional<LayerDifference> nearest;
+    for (const std::string& origin : layer.origins) {
+      const auto [first, last] = by_origin.equal_range(origin);
+      for (auto it = first; it != last; ++it) {
+        if (it->second->results[0].type() != layer.results[0].type()) continue;
+        const Difference d = compare(layer.results[0], it->second->results[0]);
+        if (!nearest || d.relative_l2 < nearest->difference.relative_l2)
+          nearest = LayerDifference{origin, d};
+      }
+    }
+    if (nearest) differences.push_back(std::move(*nearest));
+  }
+  return differences;
+}
+
+RecordedComparison compare_recorded(const Layers& actual, const Recorded& recorded) {
+  // A node of the user's model that became several is what the last of them gives.
+  std::map<std::string_view, size_t> last;
+  for (size_t i = 0; i < actual.size(); ++i) last[actual[i].origins.back()] = i;
+  RecordedComparison comparison;
+  std::vector<std::pair<size_t, LayerDifference>> found;
+  for (const auto& [name, tensor] : recorded) {
+    size_t output = 0;
+    std::string_view node = bare(name);
+    auto at = last.find(node);
+    if (const size_t colon = name.rfind(':'); at == last.end() && colon != std::string::npos) {
+      output = static_cast<size_t>(std::strtoul(name.c_str() + colon + 1, nullptr, 10));
+      node = std::string_view(name).substr(0, colon);
+      at = last.find(node);
+    }
+    if (at == last.end() || output >= actual[at->second].results.size()) {
+      comparison.unknown.push_back(name);
+      continue;
+    }
+    found.emplace_back(at->second,
+                       LayerDifference{name, compare(actual[at->second].results[output], tensor)});
+  }
+  std::ranges::stable_sort(found, {}, &std::pair<size_t, LayerDifference>::first);
+  for (auto& [place, difference] : found) comparison.layers.push_back(std::move(difference));
+  return comparison;
+}
+
+const LayerDifference* first_difference(std::span<const LayerDifference> layers, double tolerance) {
+  for (const LayerDifference& layer : layers)
+    if (!layer.difference.within(tolerance)) return &layer;
+  return nullptr;
+}
+
+}  // namespace tenon
