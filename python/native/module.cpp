@@ -1,16 +1,20 @@
 // tenon._native: what the Python package cannot do by itself. Its shape is a private matter between
 // this file and python/tenon/.
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <cstring>
 #include <memory>
+#include <optional>
 
 #include "compiler/compile.h"
 #include "convert.h"
 #include "import/custom_ops.h"
 #include "runtime/state.h"
+#include "tensor/npy.h"
+#include "verify/verify.h"
 
 namespace tenon::python {
 namespace {
@@ -71,7 +75,8 @@ nb::tuple compile(nb::handle model, const std::string& output, std::string signa
                   const std::string& target, const std::string& precision,
                   const std::vector<std::string>& disabled, bool optimize,
                   const std::vector<std::string>& custom_ops, bool embed_custom_ops,
-                  int64_t max_loop_iterations) {
+                  int64_t max_loop_iterations, std::optional<bool> verify,
+                  const std::string& verify_inputs) {
   CompileOptions options;
   options.import = import_options(std::move(signature), std::move(inputs), std::move(outputs),
                                   std::move(shapes), custom_ops);
@@ -81,12 +86,18 @@ nb::tuple compile(nb::handle model, const std::string& output, std::string signa
   options.precision = precision;
   options.disabled.insert(disabled.begin(), disabled.end());
   options.optimize = optimize;
+  options.keep_imported = verify.value_or(true);
+  VerifyOptions verification;
+  verification.always = verify.value_or(false);
+  verification.load.custom_ops.libraries = custom_ops;
+  if (!verify_inputs.empty()) verification.inputs = value_or_raise(read_npz(verify_inputs));
   struct Made {
     std::vector<std::byte> bytes;
     std::vector<std::string> warnings;
   };
   const Made made = value_or_raise(with_model(model, [&](auto&& source) -> Result<Made> {
     Compiled compiled = TRY(compile_model(source, options));
+    if (options.keep_imported) TRY(verify_compiled(compiled, verification));
     Made result{{}, std::move(compiled.report.warnings)};
     if (output.empty())
       result.bytes = TRY(encode_model(compiled.model));
@@ -240,7 +251,9 @@ NB_MODULE(_native, m) {
       py::set_error(tenon::resource_exhausted("out of memory"));
     }
   });
-  m.def("compile", &py::compile);
+  m.def("compile", &py::compile, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+        nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+        nb::arg().none(), nb::arg());
   m.def("check", &py::check);
   m.def("load", &py::load);
   nb::class_<Model>(m, "Model")

@@ -61,19 +61,22 @@ def compile(model: Model, output: None = None, *, precision: str = ..., target: 
             input_shapes: Optional[Shapes] = ..., signature: Optional[str] = ...,
             inputs: Optional[Sequence[str]] = ..., outputs: Optional[Sequence[str]] = ...,
             disable: Iterable[str] = ..., optimize: bool = ..., custom_ops: Paths = ...,
-            embed_custom_ops: bool = ..., max_loop_iterations: Optional[int] = ...) -> bytes: ...
+            embed_custom_ops: bool = ..., max_loop_iterations: Optional[int] = ...,
+            verify: Optional[bool] = ..., verify_inputs: Optional[Path] = ...) -> bytes: ...
 @overload
 def compile(model: Model, output: Path, *, precision: str = ..., target: str = ...,
             input_shapes: Optional[Shapes] = ..., signature: Optional[str] = ...,
             inputs: Optional[Sequence[str]] = ..., outputs: Optional[Sequence[str]] = ...,
             disable: Iterable[str] = ..., optimize: bool = ..., custom_ops: Paths = ...,
-            embed_custom_ops: bool = ..., max_loop_iterations: Optional[int] = ...) -> str: ...
+            embed_custom_ops: bool = ..., max_loop_iterations: Optional[int] = ...,
+            verify: Optional[bool] = ..., verify_inputs: Optional[Path] = ...) -> str: ...
 def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp32",
             target: str = "cpu", input_shapes: Optional[Shapes] = None,
             signature: Optional[str] = None, inputs: Optional[Sequence[str]] = None,
             outputs: Optional[Sequence[str]] = None, disable: Iterable[str] = (),
             optimize: bool = True, custom_ops: Paths = (), embed_custom_ops: bool = False,
-            max_loop_iterations: Optional[int] = None) -> Union[bytes, str]:
+            max_loop_iterations: Optional[int] = None, verify: Optional[bool] = None,
+            verify_inputs: Optional[Path] = None) -> Union[bytes, str]:
     """Compiles a model. Writes `output` and gives its path, or gives the file's bytes without it.
 
     model: a SavedModel folder, .pb, .pbtxt or .onnx; or the bytes of an ONNX model or GraphDef, or
@@ -87,6 +90,9 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
     embed_custom_ops: put the libraries that are used into the file; who loads it must allow their
     code (Runner's allow_embedded_code).
     max_loop_iterations: what the file says of loops that do not end (see Runner).
+    verify: compare what was compiled with the reference interpreter of the imported model; None does
+    it where that takes less than about a second. verify_inputs: an .npz archive with the inputs to
+    do it on, by name, instead of made-up ones.
 
     Raises tenon.Error; nothing is written then. What was left out of the model is a UserWarning.
     """
@@ -96,7 +102,9 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
     content, notes = _native.compile(_source(model), path, signature or "", _names(inputs),
                                      _names(outputs), _shapes(input_shapes), target, precision,
                                      _names(disable), optimize, _paths(custom_ops),
-                                     embed_custom_ops, max_loop_iterations or 0)
+                                     embed_custom_ops, max_loop_iterations or 0,
+                                     True if verify_inputs is not None else verify,
+                                     os.fspath(verify_inputs) if verify_inputs is not None else "")
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return path if output is not None else content

@@ -157,7 +157,8 @@ class Driver {
       Node* node = candidates.back();
       candidates.pop_back();
       if (gone.contains(node) || !is_dead(graph_, *node)) continue;
-      for (const Value* v : node->inputs())
+      const std::vector<Value*> operands = node->inputs();
+      for (const Value* v : operands)
         if (v != nullptr && v->producer() != nullptr) {
           candidates.push_back(v->producer());
           push(v->producer());
@@ -169,6 +170,9 @@ class Driver {
       gone.insert(node);
       queued_.erase(node);
       graph_.erase(node);
+      // A value that only one node reads now may be what a rule has waited for.
+      for (const Value* v : operands)
+        if (v != nullptr && v->uses().size() == 1) push(v->uses()[0].user);
     }
   }
 
