@@ -172,6 +172,11 @@ nb::list ports(std::span<const runtime::PortInfo> ports) {
   return result;
 }
 
+// The values of a model's variables, shared with the functions that use them.
+struct State {
+  std::shared_ptr<runtime::State> values;
+};
+
 // Ctrl-C while a run holds the main thread: Python's handlers run, and what they raise ends the
 // run.
 bool signal_raised() {
@@ -210,11 +215,6 @@ nb::list run(const runtime::Function& function, nb::list inputs, nb::list buffer
   }
   return outputs;
 }
-
-// The values of a model's variables, shared with the functions that use them.
-struct State {
-  std::shared_ptr<runtime::State> values;
-};
 
 Tensor state_value(const runtime::State& state, size_t index) {
   return value_or_raise([&] {

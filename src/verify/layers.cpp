@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <ranges>
 
 #include "compiler/compile.h"
 #include "ir/interpret.h"
@@ -17,6 +18,42 @@ bool is_layer(const Node& node) {
 std::string_view bare(std::string_view name) {
   return name.ends_with(":0") ? name.substr(0, name.size() - 2) : name;
 }
+
+// The name without the nodes TensorFlow makes for calls: "StatefulPartitionedCall_1/dense/MatMul".
+std::string without_calls(std::string_view name) {
+  std::string out;
+  while (!name.empty()) {
+    const std::string_view part = name.substr(0, name.find('/'));
+    name.remove_prefix(std::min(part.size() + 1, name.size()));
+    std::string_view kind = part.starts_with("Stateful") ? part.substr(8) : part;
+    const size_t digits = kind.find_last_not_of("0123456789");
+    if (digits != std::string_view::npos && kind[digits] == '_') kind = kind.substr(0, digits);
+    if (kind == "PartitionedCall") continue;
+    out += (out.empty() ? "" : "/") + std::string(part);
+  }
+  return out;
+}
+
+// The layer a recorded name stands for: a node of the user's model that became several is what the
+// last of them gives.
+class LayerNames {
+ public:
+  explicit LayerNames(const Layers& layers) {
+    for (size_t i = 0; i < layers.size(); ++i) {
+      exact_[layers[i].origins.back()] = i;
+      shortened_[without_calls(layers[i].origins.back())] = i;
+    }
+  }
+  std::optional<size_t> find(const std::string& node) const {
+    if (const auto at = exact_.find(node); at != exact_.end()) return at->second;
+    if (const auto at = shortened_.find(without_calls(node)); at != shortened_.end())
+      return at->second;
+    return std::nullopt;
+  }
+
+ private:
+  std::map<std::string, size_t> exact_, shortened_;
+};
 
 }  // namespace
 
@@ -66,7 +103,7 @@ std::vector<LayerDifference> compare_layers(const Layers& actual, const Layers& 
   std::vector<LayerDifference> differences;
   for (const Layer& layer : actual) {
     std::optional<LayerDifference> nearest;
-    for (const std::string& origin : layer.origins) {
+    for (const std::string& origin : std::views::reverse(layer.origins)) {
       const auto [first, last] = by_origin.equal_range(origin);
       for (auto it = first; it != last; ++it) {
         if (it->second->results[0].type() != layer.results[0].type()) continue;
@@ -81,26 +118,21 @@ std::vector<LayerDifference> compare_layers(const Layers& actual, const Layers& 
 }
 
 RecordedComparison compare_recorded(const Layers& actual, const Recorded& recorded) {
-  // A node of the user's model that became several is what the last of them gives.
-  std::map<std::string_view, size_t> last;
-  for (size_t i = 0; i < actual.size(); ++i) last[actual[i].origins.back()] = i;
+  const LayerNames names(actual);
   RecordedComparison comparison;
   std::vector<std::pair<size_t, LayerDifference>> found;
   for (const auto& [name, tensor] : recorded) {
     size_t output = 0;
-    std::string_view node = bare(name);
-    auto at = last.find(node);
-    if (const size_t colon = name.rfind(':'); at == last.end() && colon != std::string::npos) {
+    auto at = names.find(std::string(bare(name)));
+    if (const size_t colon = name.rfind(':'); !at && colon != std::string::npos) {
       output = static_cast<size_t>(std::strtoul(name.c_str() + colon + 1, nullptr, 10));
-      node = std::string_view(name).substr(0, colon);
-      at = last.find(node);
+      at = names.find(name.substr(0, colon));
     }
-    if (at == last.end() || output >= actual[at->second].results.size()) {
+    if (!at || output >= actual[*at].results.size()) {
       comparison.unknown.push_back(name);
       continue;
     }
-    found.emplace_back(at->second,
-                       LayerDifference{name, compare(actual[at->second].results[output], tensor)});
+    found.emplace_back(*at, LayerDifference{name, compare(actual[*at].results[output], tensor)});
   }
   std::ranges::stable_sort(found, {}, &std::pair<size_t, LayerDifference>::first);
   for (auto& [place, difference] : found) comparison.layers.push_back(std::move(difference));

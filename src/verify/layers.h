@@ -40,7 +40,9 @@ struct LayerDifference {
 // become several.
 std::vector<LayerDifference> compare_layers(const Layers& actual, const Layers& expected);
 
-// Tensors by the names of nodes of the user's model: `name` or `name:output`.
+// Tensors by the names of nodes of the user's model: `name` or `name:output`. Nodes inside of
+// TensorFlow's call nodes are known with and without these, since tools differ in how they inline
+// calls.
 using Recorded = std::map<std::string, Tensor>;
 struct RecordedComparison {
   std::vector<LayerDifference> layers;  // in the order of the graph

@@ -116,6 +116,8 @@ class Verifier {
   Result<Inputs> find_inputs();
   Result<Inputs> try_inputs(std::vector<Tensor> tensors, std::string description);
   Result<std::vector<Tensor>> reference(std::span<const Tensor> inputs, double noise) const;
+  // The inputs and what the variables begin with.
+  std::vector<Tensor> with_variables(std::span<const Tensor> inputs) const;
   Status refuse(const Inputs& inputs, const std::string& what) const;
 
   const Graph& graph_;
@@ -137,7 +139,13 @@ Result<std::vector<Tensor>> Verifier::reference(std::span<const Tensor> inputs,
       if (std::chrono::steady_clock::now() < end) return {};
       return Error(Code::cancelled, "the reference takes too long");
     };
-  return interpret(graph_, inputs, limits);
+  return interpret(graph_, with_variables(inputs), limits);
+}
+
+std::vector<Tensor> Verifier::with_variables(std::span<const Tensor> inputs) const {
+  std::vector<Tensor> all(inputs.begin(), inputs.end());
+  for (const auto& variable : file_.state) all.push_back(variable.initial);
+  return all;
 }
 
 Result<Inputs> Verifier::try_inputs(std::vector<Tensor> tensors, std::string description) {
@@ -221,20 +229,21 @@ Result<Verification> Verifier::run() {
 Status Verifier::refuse(const Inputs& inputs, const std::string& what) const {
   Error error = internal_error(what);
   const auto optimized = TRY(decode_graph(file_.graph));
-  const auto actual = layers_by_runtime(*optimized, inputs.tensors, options_.load);
-  const auto expected = layers_by_reference(graph_, inputs.tensors);
+  const auto all = with_variables(inputs.tensors);
+  const auto actual = layers_by_runtime(*optimized, all, options_.load);
+  const auto expected = layers_by_reference(graph_, all);
   if (actual.ok() && expected.ok()) {
     const auto layers = compare_layers(*actual, *expected);
     if (const auto* first = first_difference(layers, options_.tolerance))
-      error = std::move(error).at(fmt::format("node '{}', the first that differs: {}", first->name,
-                                              first->difference.to_string()));
+      error.where = fmt::format("node '{}', the first that differs: {}", first->name,
+                                first->difference.to_string());
   }
-  error = std::move(error).note(
+  error.notes.push_back(
       fmt::format("while verifying function '{}' on {}", file_.key, inputs.description));
   const std::string path = "repro.tn";
   const std::string text = fmt::format("// opt: default\n{}", print_graph(graph_, TextForm::kFull));
   if (write_file_atomically(path, as_bytes(text)).ok())
-    error = std::move(error).note(
+    error.notes.push_back(
         fmt::format("this is a bug of Tenon; `tenon bisect {}` says which pass it is in, please "
                     "send that file (it "
                     "holds the weights of the graph); --no-verify compiles all the same",

@@ -65,9 +65,10 @@ Status compare_with_recorded(const std::string& path, const std::string& signatu
   RecordedComparison layers;
   if (!recorded.empty()) {
     const NamedGraph named = TRY(load_graph(path, signature, options));
+    const auto all = with_initial_state(named, inputs);
     layers = compare_recorded(runnable.graph != nullptr
-                                  ? TRY(layers_by_reference(*named.graph, inputs))
-                                  : TRY(layers_by_runtime(*named.graph, inputs, options)),
+                                  ? TRY(layers_by_reference(*named.graph, all))
+                                  : TRY(layers_by_runtime(*named.graph, all, options)),
                               recorded);
     first = first_difference(layers.layers, tolerance);
     for (const LayerDifference& layer : layers.layers)

@@ -48,7 +48,7 @@ Result<std::vector<Tensor>> read_inputs(std::span<const runtime::PortInfo> ports
 // hold. Names that become equal are told apart by a number.
 std::vector<std::string> file_names(std::span<const runtime::PortInfo> ports);
 
-// The inputs followed by what the variables hold: what the graph of the reference takes.
+// The inputs followed by what the variables begin with: what the graph itself takes.
 std::vector<Tensor> with_initial_state(const NamedGraph& graph, std::span<const Tensor> inputs);
 // Sets the variables whose values are in the folder, as NAME.npy; empty: none.
 Status read_state(const Runnable& runnable, const std::string& folder);
