@@ -173,7 +173,7 @@ def test_layers_of_two_builds(tmp_path):
         command("compile", tmp_path / f"{name}.tn", "-o", tmp_path / f"{name}.tenon")
     done = command("diff", tmp_path / "a.tenon", tmp_path / "b.tenon", status=1)
     assert "the first layer that differs: second" in done.stderr
-    done = command("diff", tmp_path / "a.tenon", tmp_path / "b.tn", "--layers", status=1)
+    done = command("diff", tmp_path / "a.tn", tmp_path / "b.tn", "--layers", status=1)
     assert "DIFFER layer second" in done.stdout and "same   layer first" in done.stdout
 
 
