@@ -1,0 +1,69 @@
+"""Every model of keras.applications, in three ways of exporting it."""
+import inspect
+
+import numpy as np
+
+from harness import Case, DEFAULT, shake, tensorflow_calls, uniform
+
+# The smallest images that the classes take; 64 for all others.
+SIZES = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}
+# What takes minutes comes last.
+LARGE = {"ConvNeXtLarge", "ConvNeXtXLarge", "EfficientNetB5", "EfficientNetB6", "EfficientNetB7", "EfficientNetV2L",
+         "NASNetLarge"}
+
+
+def model_names(applications):
+    """The functions that make models."""
+    names = [name for name, function in vars(applications).items()
+             if inspect.isfunction(function) and "weights" in inspect.signature(function).parameters]
+    return sorted(names, key=lambda name: (name in LARGE, name))
+
+
+def build(applications, name, rng):
+    size = SIZES.get(name, 64)
+    model = getattr(applications, name)(weights=None, input_shape=(size, size, 3), classes=100)
+    shake(model, rng)
+    return model, uniform(rng, 2, size, size, 3, high=255.0)
+
+
+def keras3(name, export):
+    def make(folder):
+        import keras
+        rng = np.random.default_rng(len(name))
+        model, images = build(keras.applications, name, rng)
+        export(folder, model)
+        return tensorflow_calls(folder, [images] if export is exported else ("classify", [images]))
+    return make
+
+
+def exported(folder, model):
+    model.export(folder / "saved_model", verbose=False)
+
+
+def named_signature(folder, model):
+    import tensorflow as tf
+    spec = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="image")
+    concrete = tf.function(lambda image: {"scores": model(image, training=False)}).get_concrete_function(spec)
+    tf.saved_model.save(model, str(folder / "saved_model"), {"classify": concrete})
+
+
+def keras2(name):
+    def make(folder):
+        import tf_keras
+        rng = np.random.default_rng(len(name))
+        model, images = build(tf_keras.applications, name, rng)
+        model.save(folder / "saved_model", save_format="tf", include_optimizer=False)
+        return tensorflow_calls(folder, (DEFAULT, [images]))
+    return make
+
+
+def cases():
+    import keras
+    import tf_keras
+    new, old = model_names(keras.applications), model_names(tf_keras.applications)
+    for name in new:
+        yield Case("applications", f"{name}.export", keras3(name, exported))
+    for name in new:
+        yield Case("applications", f"{name}.saved_model", keras3(name, named_signature))
+    for name in old:
+        yield Case("applications", f"{name}.tf_keras", keras2(name))
