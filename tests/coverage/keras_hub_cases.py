@@ -21,10 +21,11 @@ for part in ("encoder", "decoder"):
                 f"{part}_num_attention_heads": 4, f"{part}_num_key_value_heads": 2, f"{part}_head_dim": 8,
                 f"{part}_layer_types": ["full_attention", "sliding_attention"]}
 T5GEMMA |= {"cross_attention_hidden_size": 16, "sliding_window": 4, "attn_logit_softcapping": 50.0}
-RESNET = {"input_conv_filters": [8], "input_conv_kernel_sizes": [7], "stackwise_num_filters": [8, 16, 16],
+RESNET = {"input_conv_filters": [64], "input_conv_kernel_sizes": [7], "stackwise_num_filters": [64, 16, 16],
           "stackwise_num_blocks": [1, 2, 1], "stackwise_num_strides": [1, 2, 2]}
 CSP = {"stem_filters": 8, "stem_kernel_size": 3, "stem_strides": 1, "stackwise_depth": [1, 2, 1],
-       "stackwise_strides": [1, 2, 2], "stackwise_num_filters": [8, 16, 16]}
+       "stackwise_strides": [1, 2, 2], "stackwise_num_filters": [8, 16, 16], "expand_ratio": [2.0, 1.0, 1.0],
+       "bottle_ratio": [0.5, 1.0, 1.0], "block_ratio": [1.0, 0.5, 0.5]}
 MIT = {"layerwise_depths": [1, 1], "num_layers": 2, "layerwise_num_heads": [1, 2], "layerwise_sr_ratios": [4, 2],
        "max_drop_path_rate": 0.1, "layerwise_patch_sizes": [7, 3], "layerwise_strides": [4, 2],
        "hidden_dims": [8, 16], "image_shape": (64, 64, 3)}
@@ -44,7 +45,7 @@ MOBILENET = {"stackwise_expansion": [[16], [24, 36]], "stackwise_num_blocks": [1
              "stackwise_num_filters": [[8], [16, 16]], "stackwise_kernel_size": [[3], [5, 5]],
              "stackwise_num_strides": [[2], [2, 1]], "stackwise_se_ratio": [[0.25], [None, 0.25]],
              "stackwise_activation": [["relu"], ["hard_swish", "hard_swish"]], "stackwise_padding": [[1], [2, 2]],
-             "output_num_filters": 32, "depthwise_filters": None, "depthwise_stride": None, "depthwise_residual": None,
+             "output_num_filters": 32, "depthwise_filters": 16, "depthwise_stride": 1, "depthwise_residual": True,
              "last_layer_filter": 24, "image_shape": (64, 64, 3)}
 
 # name: class, arguments; values that are functions of keras_hub are called first.
@@ -98,8 +99,9 @@ CONFIGURATIONS = {
                                     "max_decoder_sequence_length": 32}),
     "xlm_roberta": ("XLMRobertaBackbone", TEXT),
     "xlnet": ("XLNetBackbone", TEXT),
-    "csp_net": ("CSPNetBackbone", {**CSP, "block_type": "cross_stage", "image_shape": (64, 64, 3)}),
-    "csp_net_dark": ("CSPNetBackbone", {**CSP, "block_type": "dark", "image_shape": (64, 64, 3)}),
+    "csp_net": ("CSPNetBackbone", {**CSP, "block_type": "bottleneck_block", "stage_type": "csp", "stem_padding": "same",
+                                   "image_shape": (64, 64, 3)}),
+    "csp_net_dark": ("CSPNetBackbone", {**CSP, "block_type": "dark_block", "stage_type": "cs3", "stem_padding": "same", "image_shape": (64, 64, 3)}),
     "deit": ("DeiTBackbone", {**VIT, "intermediate_dim": 32}),
     "dense_net": ("DenseNetBackbone", {"stackwise_num_repeats": [2, 2], "growth_rate": 8, "image_shape": (64, 64, 3)}),
     "dino_v2": ("DINOV2Backbone", {**VIT, "intermediate_dim": 32, "num_register_tokens": 2,
@@ -114,11 +116,11 @@ CONFIGURATIONS = {
     "mobile_net": ("MobileNetBackbone", MOBILENET),
     "res_net": ("ResNetBackbone", {**RESNET, "block_type": "bottleneck_block", "image_shape": (64, 64, 3)}),
     "res_net_open": ("ResNetBackbone", {**RESNET, "block_type": "basic_block", "use_pre_activation": True}),
-    "res_net_vd": ("ResNetBackbone", {**RESNET, "input_conv_filters": [4, 4, 8], "input_conv_kernel_sizes": [3, 3, 3],
+    "res_net_vd": ("ResNetBackbone", {**RESNET, "input_conv_filters": [8, 8, 64], "input_conv_kernel_sizes": [3, 3, 3],
                                       "block_type": "basic_block_vd", "image_shape": (64, 64, 3)}),
     "retina_net": ("RetinaNetBackbone", {
         "image_encoder": lambda hub: hub.models.ResNetBackbone(**{
-            **RESNET, "stackwise_num_filters": [8, 16, 16, 16], "stackwise_num_blocks": [1] * 4,
+            **RESNET, "stackwise_num_filters": [64, 16, 16, 16], "stackwise_num_blocks": [1] * 4,
             "stackwise_num_strides": [1, 2, 2, 2]}, block_type="bottleneck_block", image_shape=(128, 128, 3)),
         "min_level": 3, "max_level": 6, "use_p5": False, "image_shape": (128, 128, 3)}),
     "deep_lab_v3": ("DeepLabV3Backbone", {
@@ -129,7 +131,7 @@ CONFIGURATIONS = {
         "image_encoder": lambda hub: hub.models.MiTBackbone(**{
             **MIT, "layerwise_depths": [1] * 4, "num_layers": 4, "layerwise_num_heads": [1, 2, 2, 2],
             "layerwise_sr_ratios": [8, 4, 2, 1], "layerwise_patch_sizes": [7, 3, 3, 3],
-            "layerwise_strides": [4, 2, 2, 2], "hidden_dims": [8, 8, 16, 16]}),
+            "layerwise_strides": [4, 2, 2, 2], "hidden_dims": [8, 16, 24, 32]}),
         "projection_filters": 8}),
     "sam": ("SAMBackbone", {
         "image_encoder": lambda hub: hub.models.ViTDetBackbone(**VITDET),
@@ -179,6 +181,10 @@ def value_of(name, tensor, rng):
     text = "token" in name or "mask" in name or "ids" in name or "positions" in name
     shape = [2 if i == 0 else size if size is not None else LENGTH if text else 64 for i, size in enumerate(tensor.shape)]
     dtype = tensor.dtype
+    if name == "encoder_input_values":  # sound
+        shape[1] = 2000
+    if name == "encoder_features":  # a spectrogram
+        shape[1] = 40
     if "padding_mask" in name or name == "attention_mask":
         mask = np.ones(shape)
         mask[0, -3:] = 0

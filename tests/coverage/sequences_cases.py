@@ -98,7 +98,7 @@ def control_flow():
 
     def grow(x, n):
         return {"y": tf.while_loop(lambda i, y: i < n, lambda i, y: (i + 1, tf.concat([y, y[:1] * 0.5], 0)),
-                                   (0, x), [tf.TensorShape([]), tf.TensorShape([None, 3])])[1]}
+                                   (0, x), (tf.TensorShape([]), tf.TensorShape([None, 3])))[1]}
 
     def nested(x, n):
         def outer(i, y):
@@ -116,10 +116,12 @@ def control_flow():
         return {"total": total}
 
     def early(x, n):
-        for i in tf.range(n):
-            if tf.reduce_sum(x[i]) > 0.0:
-                return {"y": x[i] * 2.0}
-        return {"y": x[0]}
+        y = x[0]
+        for row in x:
+            if tf.reduce_sum(row) > 0.0:
+                y = row * 2.0
+                break
+        return {"y": y}
 
     def branches(x, n):
         return {"y": tf.cond(n > 0, lambda: tf.cond(n > 2, lambda: x + 1, lambda: x * 2),
@@ -239,8 +241,8 @@ def greedy(folder):
         start = (0, token, keys, values, tf.TensorArray(tf.int32, STEPS, element_shape=[None]), tf.zeros([batch], tf.bool))
         i, _, keys, _, out, _ = tf.while_loop(
             lambda i, t, k, v, o, done: (i < STEPS) & ~tf.reduce_all(done), body, start,
-            [tf.TensorShape([]), tf.TensorShape([None]), tf.TensorShape(CACHE), tf.TensorShape(CACHE),
-             tf.TensorShape(None), tf.TensorShape([None])])
+            (tf.TensorShape([]), tf.TensorShape([None]), tf.TensorShape(CACHE), tf.TensorShape(CACHE),
+             tf.TensorShape(None), tf.TensorShape([None])))
         return {"tokens": tf.transpose(out.stack()), "steps": i, "keys": keys}
     return export_function(folder, function, {"token": whole(rng, 2, WORDS, 3)}, {"token": whole(rng, 2, WORDS, 2)},
                            module=model, open_batch=True)
@@ -266,9 +268,9 @@ def beam_search(folder):
             return i + 1, tf.reshape(token, [-1]), tf.gather(keys, rows, axis=1), tf.gather(values, rows, axis=1), score, sequence
         start = (0, tf.repeat(token, beams), keys, values, tf.tile([[0.0] + [-1e9] * (beams - 1)], [batch, 1]),
                  tf.zeros([batch, beams, STEPS], tf.int32))
-        result = tf.while_loop(lambda i, *_: i < STEPS, body, start, [
+        result = tf.while_loop(lambda i, *_: i < STEPS, body, start, (
             tf.TensorShape([]), tf.TensorShape([None]), tf.TensorShape(CACHE), tf.TensorShape(CACHE),
-            tf.TensorShape([None, beams]), tf.TensorShape([None, beams, STEPS])])
+            tf.TensorShape([None, beams]), tf.TensorShape([None, beams, STEPS])))
         return {"scores": result[4], "sequences": result[5]}
     return export_function(folder, function, {"token": whole(rng, 2, WORDS, 2)}, module=model, open_batch=True)
 

@@ -142,7 +142,7 @@ Result<Operands> GraphImporter::choose(Frame& frame, const NodeDef& node, std::s
                                        const Operand& selector, const Operands& arguments,
                                        std::span<const RegionBody> branches) {
   if (branches.empty()) return invalid_model("it has no branches");
-  const auto state = state_among(arguments);
+  const auto state = TRY(state_among(arguments));
   int budget = kMaxFolded;
   if (selector.kind == Operand::Kind::value)
     if (const auto known = computed_value(*selector.value, budget);
@@ -217,7 +217,7 @@ Result<Operands> GraphImporter::choose(Frame& frame, const NodeDef& node, std::s
 Result<Operands> GraphImporter::loop(Frame& frame, const NodeDef& node, const Operands& variables,
                                      const std::vector<bool>& invariant,
                                      const RegionBody& condition, const RegionBody& body) {
-  const auto state = state_among(variables);
+  const auto state = TRY(state_among(variables));
   if (state.empty()) return plain_loop(frame, node, variables, invariant, condition, body);
   const size_t plain = variables.size();
   Operands all = variables;

@@ -184,13 +184,22 @@ class GraphImporter {
   bool is_state(const Resource& variable) const { return state_.contains(variable.name); }
   Result<Value*> state_value(Region& region, const Resource& variable);
   // The variables of the state among the operands, each once.
-  std::vector<const Resource*> state_among(const Operands& operands) const;
+  Result<std::vector<const Resource*>> state_among(const Operands& operands);
   Result<Operands> import_assignment(Frame& frame, const NodeDef& node, const Operands& inputs);
   Result<Operands> import_generator_step(Frame& frame, const NodeDef& node, const Operands& inputs);
   // Whether running the item changes variables, itself or in what it calls.
   bool has_effect(const Item& item);
   bool has_effect(const FunctionDef& function);
   std::vector<int> find_effects(const Frame& frame, std::span<const Ref> outputs);
+
+  // state_tables.cpp
+  // The two variables that a table of the state is.
+  struct TableState {
+    const Resource *keys, *values;
+  };
+  Result<const TableContents*> table_contents(const Resource& table);
+  Result<TableState> table_state(const Resource& table);
+  Result<Operands> import_table_change(Frame& frame, const NodeDef& node, const Operands& inputs);
 
   LoadedModel& model_;
   const NodeGraph& main_;
@@ -233,6 +242,7 @@ bool is_resource_op(std::string_view op);
 bool is_variable_op(std::string_view op);
 bool is_assignment(std::string_view op);
 bool is_generator_step(std::string_view op);
+bool is_table_change(std::string_view op);
 
 // The value where it is known at import, small computations on constants done; `budget` counts them
 // down.

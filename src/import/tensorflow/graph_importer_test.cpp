@@ -231,7 +231,7 @@ TEST(TensorflowGraph, FramesAreLoops) {
   expect_message(error_of(frame_loop("Identity")), Code::invalid_model, "LoopCond");
 }
 
-TEST(TensorflowGraph, AVariableThatIsReadAndChangedIsRefused) {
+TEST(TensorflowGraph, AVariableThatIsReadAndChangedNeedsAValue) {
   const std::string text =
       placeholder("x") +
       node("v", "VarHandleOp", {}, "attr { key: 'dtype' value { type: DT_FLOAT } }") +
@@ -242,6 +242,16 @@ TEST(TensorflowGraph, AVariableThatIsReadAndChangedIsRefused) {
                            node("add", "AssignAddVariableOp", {"v", "x"}) +
                            node("y", "Neg", {"x", "^add"});
   EXPECT_EQ(run(dead, {Tensor::scalar(2.0f)}, {"y"}).size(), 1u);
+}
+
+TEST(TensorflowGraph, PlaceholdersThatNothingReadsAreNoInputs) {
+  auto bytes = std::make_shared<std::string>(placeholder("x") + placeholder("unused") +
+                                             node("y", "Neg", {"x"}));
+  const Bytes view = as_bytes(*bytes);
+  auto imported = import_graph_def(Blob{view, std::move(bytes)}, {});
+  ASSERT_TRUE(imported.ok()) << imported.error().to_string();
+  ASSERT_EQ(imported->functions.size(), 1u);
+  EXPECT_EQ(imported->functions[0].input_names, std::vector<std::string>{"x"});
 }
 
 TEST(TensorflowGraph, PlaceholdersThatAreNoInputsAreNamed) {

@@ -143,7 +143,7 @@ Result<ShapeProto> declared_shape(const LoadedModel& model, const Attrs& attrs) 
   return shape;
 }
 
-// Placeholders in, nodes nobody reads out, unless the caller names them.
+// Placeholders that are read in, nodes nobody reads out, unless the caller names them.
 Result<Entry> graph_entry(const LoadedModel& model, const ImportOptions& options) {
   Entry entry{"serving_default", {}, {}};
   std::set<std::string_view> read;
@@ -155,6 +155,7 @@ Result<Entry> graph_entry(const LoadedModel& model, const ImportOptions& options
   }
   const auto no_node = [&](const std::string& name, std::string_view role) {
     std::vector<std::string> names;
+    names.reserve(by_name.size());
     for (const auto& [known, node] : by_name) names.emplace_back(known);
     return not_found(fmt::format("the graph has no node '{}' to use as {}{}", name, role,
                                  did_you_mean(node_of(name), names)));
@@ -172,7 +173,8 @@ Result<Entry> graph_entry(const LoadedModel& model, const ImportOptions& options
   for (const std::string& name : options.inputs) TRY(add_input(name));
   if (options.inputs.empty())
     for (const NodeDef& node : model.meta.graph.nodes)
-      if (node.op == "Placeholder") TRY(add_input(std::string(node.name)));
+      if (node.op == "Placeholder" && read.contains(node.name))
+        TRY(add_input(std::string(node.name)));
   for (const std::string& name : options.outputs) {
     if (!by_name.contains(node_of(name))) return no_node(name, "output");
     entry.outputs.push_back({name, name, DataType::invalid, {}});

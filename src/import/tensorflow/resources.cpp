@@ -27,7 +27,8 @@ constexpr std::string_view kLookups[] = {"LookupTableFind",   "LookupTableFindV2
 
 bool is_resource_op(std::string_view op) {
   return contains(kVariables, op) || contains(kTables, op) || contains(kReads, op) ||
-         contains(kLookups, op) || is_assignment(op) || is_generator_step(op);
+         contains(kLookups, op) || is_assignment(op) || is_generator_step(op) ||
+         is_table_change(op);
 }
 
 bool is_variable_op(std::string_view op) {
@@ -124,6 +125,7 @@ Result<Operands> GraphImporter::import_resource_node(Frame& frame, const Item& i
   if (inputs.empty()) return invalid_model("it has no inputs");
   if (is_assignment(node.op)) return import_assignment(frame, node, inputs);
   if (is_generator_step(node.op)) return import_generator_step(frame, node, inputs);
+  if (is_table_change(node.op)) return import_table_change(frame, node, inputs);
   if (contains(kLookups, node.op)) return import_table_node(frame, node, inputs);
   note(frame, node, Fate::folded);
   if (node.op == "VarIsInitializedOp" || node.op == "IsVariableInitialized")
@@ -141,26 +143,30 @@ Result<Operands> GraphImporter::import_table_node(Frame& frame, const NodeDef& n
                                                   const Operands& inputs) {
   if (inputs[0].kind != Operand::Kind::resource) return invalid_model("input 0 must be a table");
   const Resource& table = *inputs[0].resource;
-  if (!tables_) tables_ = load_tables(model_, main_, library_, variable_sources_);
-  const auto found = tables_->find(table.name);
-  if (found == tables_->end())
-    return unsupported(fmt::format(
-        "nothing in the model fills table '{}' ({}) with values known when it is compiled; export "
-        "the model with the table initialised",
-        table.name, table.node->op));
-  const TableContents& contents = found->second;
+  const TableContents& contents = *TRY(table_contents(table));
+  read_.insert(table.name);
   Builder builder(frame.region.graph);
   builder.set_origins({frame.prefix + std::string(node.name)});
   note(frame, node, Fate::mapped);
-  if (node.op.starts_with("LookupTableSize"))
-    return Operands{Operand::of(builder.constant(Tensor::scalar(contents.keys.elements())))};
   const auto constant = [&](const Tensor& tensor) -> Value* {
     Value*& value = frame.region.constants[&tensor];
     if (value == nullptr) value = builder.constant(tensor);
     return value;
   };
-  Value* keys = constant(contents.keys);
-  Value* values = constant(contents.values);
+  Value *keys = nullptr, *values = nullptr;
+  if (is_state(table)) {
+    const TableState state = TRY(table_state(table));
+    keys = TRY(state_value(frame.region, *state.keys));
+    values = TRY(state_value(frame.region, *state.values));
+  } else {
+    keys = constant(contents.keys);
+    values = constant(contents.values);
+  }
+  if (node.op.starts_with("LookupTableSize")) {
+    if (!is_state(table))
+      return Operands{Operand::of(builder.constant(Tensor::scalar(contents.keys.elements())))};
+    return Operands{Operand::of(TRY(builder.op("squeeze", {TRY(builder.op("shape", {keys}))})))};
+  }
   if (node.op.starts_with("LookupTableExport"))
     return Operands{Operand::of(keys), Operand::of(values)};
   if (inputs.size() < 3 || inputs[1].value == nullptr || inputs[2].value == nullptr)

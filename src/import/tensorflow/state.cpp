@@ -93,6 +93,7 @@ Result<Value*> scattered(Builder& b, const Assignment& change, Value* old, Value
 // The type of a variable for its whole life: sizes that it leaves open may change.
 Result<TensorType> declared_type(const NodeDef& node, const Tensor& initial) {
   TensorType type = initial.type();
+  if (!is_variable_op(node.op)) type.shape = Shape::unknown_dims(type.shape.rank());  // a table
   if (!node.attrs.has("shape")) return type;
   const ShapeProto declared = TRY(node.attrs.get_shape("shape"));
   if (declared.unknown_rank) {
@@ -129,12 +130,21 @@ Result<Value*> GraphImporter::state_value(Region& region, const Resource& variab
   return region.state[&variable] = input;
 }
 
-std::vector<const Resource*> GraphImporter::state_among(const Operands& operands) const {
+Result<std::vector<const Resource*>> GraphImporter::state_among(const Operands& operands) {
   std::vector<const Resource*> found;
-  for (const Operand& operand : operands)
-    if (operand.kind == Operand::Kind::resource && is_state(*operand.resource) &&
-        std::ranges::find(found, operand.resource) == found.end())
-      found.push_back(operand.resource);
+  const auto add = [&](const Resource* variable) {
+    if (std::ranges::find(found, variable) == found.end()) found.push_back(variable);
+  };
+  for (const Operand& operand : operands) {
+    if (operand.kind != Operand::Kind::resource || !is_state(*operand.resource)) continue;
+    if (is_variable_op(operand.resource->node->op)) {
+      add(operand.resource);
+      continue;
+    }
+    const TableState table = TRY(table_state(*operand.resource));
+    add(table.keys);
+    add(table.values);
+  }
   return found;
 }
 
@@ -239,7 +249,8 @@ bool GraphImporter::has_effect(const FunctionDef& function) {
 
 bool GraphImporter::has_effect(const Item& item) {
   if (item.node == nullptr) return false;
-  if (is_assignment(item.op()) || is_generator_step(item.op())) return true;
+  if (is_assignment(item.op()) || is_generator_step(item.op()) || is_table_change(item.op()))
+    return true;
   if (const FunctionDef* called = library_.find(item.op())) return has_effect(*called);
   if (!is_structured_op(item.op())) return false;
   const auto in = [&](std::string_view name) {

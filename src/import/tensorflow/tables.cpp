@@ -116,6 +116,7 @@ class TableLoader {
   TableLoader(LoadedModel& model, const NodeGraph& main, const FunctionLibrary& library,
               const VariableSources& variables)
       : model_(model),
+        main_(main),
         library_(library),
         importer_(model, main, library, report_, variables, no_state_),
         region_(graph_) {}
@@ -198,11 +199,40 @@ class TableLoader {
       return unsupported("a table whose values are no scalars");
     pair.keys = pair.keys.reshaped({pair.keys.elements()});
     pair.values = pair.values.reshaped({pair.values.elements()});
+    if (table.node->op.starts_with("MutableDenseHashTable")) TRY(drop_unused(table, pair));
     contents.insert_or_assign(table.name, std::move(pair));
     return {};
   }
 
+  // A dense table is saved with its empty places, which hold a key of their own.
+  Status drop_unused(const Resource& table, TableContents& pair) {
+    const int item = main_.find(table.node->name);
+    if (item < 0) return not_found("the table is not in the main graph");
+    std::vector<Tensor> unused;
+    for (size_t i = 0; i < 2 && i < main_.item(item).inputs.size(); ++i)
+      unused.push_back(TRY(constant(operand(main_, {}, main_.item(item).inputs[i]))));
+    Graph graph;
+    Value* keys = graph.add_input(pair.keys.type());
+    Value* values = graph.add_input(pair.values.type());
+    Builder b(graph);
+    Value* used = nullptr;
+    for (const Tensor& key : unused) {
+      if (key.elements() != 1) return unsupported("a table whose keys are no scalars");
+      Value* other = TRY(b.op("equal", {keys, b.constant(key)}));
+      other = TRY(b.op("logical_not", {other}));
+      used = used == nullptr ? other : TRY(b.op("logical_and", {used, other}));
+    }
+    if (used == nullptr) return {};
+    Value* places = TRY(b.op("reshape", {TRY(b.op("non_zero", {used})), b.ints({-1})}));
+    graph.set_outputs({TRY(b.op("gather", {keys, places})), TRY(b.op("gather", {values, places}))});
+    const std::vector<Tensor> all{pair.keys, pair.values};
+    auto kept = TRY(interpret(graph, all));
+    pair = {std::move(kept[0]), std::move(kept[1])};
+    return {};
+  }
+
   LoadedModel& model_;
+  const NodeGraph& main_;
   const FunctionLibrary& library_;
   ImportReport report_;  // of no interest: initialisers are not part of what is compiled
   VariableSet no_state_;
