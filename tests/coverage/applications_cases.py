@@ -21,7 +21,8 @@ def model_names(applications):
 
 def build(applications, name, rng):
     size = SIZES.get(name, 64)
-    model = getattr(applications, name)(weights=None, input_shape=(size, size, 3), classes=100)
+    # Logits: a softmax over what random weights give is all zeros and a one, whatever the errors.
+    model = getattr(applications, name)(weights=None, input_shape=(size, size, 3), classes=100, classifier_activation=None)
     shake(model, rng)
     return model, uniform(rng, 2, size, size, 3, high=255.0)
 
@@ -43,7 +44,7 @@ def exported(folder, model):
 def named_signature(folder, model):
     import tensorflow as tf
     spec = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="image")
-    concrete = tf.function(lambda image: {"scores": model(image, training=False)}).get_concrete_function(spec)
+    concrete = tf.function(lambda image: {"logits": model(image, training=False)}).get_concrete_function(spec)
     tf.saved_model.save(model, str(folder / "saved_model"), {"classify": concrete})
 
 

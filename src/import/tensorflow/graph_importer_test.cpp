@@ -244,14 +244,15 @@ TEST(TensorflowGraph, AVariableThatIsReadAndChangedNeedsAValue) {
   EXPECT_EQ(run(dead, {Tensor::scalar(2.0f)}, {"y"}).size(), 1u);
 }
 
-TEST(TensorflowGraph, PlaceholdersThatNothingReadsAreNoInputs) {
-  auto bytes = std::make_shared<std::string>(placeholder("x") + placeholder("unused") +
-                                             node("y", "Neg", {"x"}));
+TEST(TensorflowGraph, PlaceholdersThatFreezingLeavesAreNoInputs) {
+  auto bytes = std::make_shared<std::string>(
+      placeholder("x") + placeholder("unused_control_flow_input_1", "DT_VARIANT") +
+      placeholder("n", "DT_INT32") + node("y", "Neg", {"x"}));
   const Bytes view = as_bytes(*bytes);
   auto imported = import_graph_def(Blob{view, std::move(bytes)}, {});
   ASSERT_TRUE(imported.ok()) << imported.error().to_string();
   ASSERT_EQ(imported->functions.size(), 1u);
-  EXPECT_EQ(imported->functions[0].input_names, std::vector<std::string>{"x"});
+  EXPECT_EQ(imported->functions[0].input_names, (std::vector<std::string>{"x", "n"}));
 }
 
 TEST(TensorflowGraph, PlaceholdersThatAreNoInputsAreNamed) {

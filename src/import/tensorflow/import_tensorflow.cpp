@@ -143,7 +143,8 @@ Result<ShapeProto> declared_shape(const LoadedModel& model, const Attrs& attrs) 
   return shape;
 }
 
-// Placeholders that are read in, nodes nobody reads out, unless the caller names them.
+// Placeholders in, nodes nobody reads out, unless the caller names them. Freezing a function whose
+// loops and branches it lowers leaves placeholders of a name of its own that nothing reads.
 Result<Entry> graph_entry(const LoadedModel& model, const ImportOptions& options) {
   Entry entry{"serving_default", {}, {}};
   std::set<std::string_view> read;
@@ -173,7 +174,8 @@ Result<Entry> graph_entry(const LoadedModel& model, const ImportOptions& options
   for (const std::string& name : options.inputs) TRY(add_input(name));
   if (options.inputs.empty())
     for (const NodeDef& node : model.meta.graph.nodes)
-      if (node.op == "Placeholder" && read.contains(node.name))
+      if (node.op == "Placeholder" &&
+          (read.contains(node.name) || !node.name.starts_with("unused_control_flow_input")))
         TRY(add_input(std::string(node.name)));
   for (const std::string& name : options.outputs) {
     if (!by_name.contains(node_of(name))) return no_node(name, "output");
