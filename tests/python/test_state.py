@@ -1,11 +1,13 @@
 """Variables that a model assigns keep their values between runs."""
+import json
+import subprocess
 import threading
 
 import numpy as np
 import pytest
 
 import tenon
-from conftest import ROOT
+from conftest import BUILD, ROOT
 
 TEXT = '''
 graph @step (%x: f32[2], %total: f32[2] state "total" = f32[2] dense<[1, 2]>) {
@@ -89,6 +91,27 @@ def test_a_failed_run_changes_nothing(file):
     with pytest.raises(tenon.Error):
         runner.run(np.zeros(3, np.float32))
     np.testing.assert_array_equal(runner.state["total"], [1, 2])
+
+
+def test_the_command_line_hands_state_on(file, tmp_path):
+    np.save(tmp_path / "x.npy", np.array([1, 1], np.float32))
+
+    def step(*options):
+        command = [BUILD / "bin/tenon", "run", file, "--signature", "step", "--input", tmp_path / "x.npy",
+                   "--output-dir", tmp_path, "--json", *options]
+        return subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    for total in (2, 3, 4):
+        assert step("--state-out", tmp_path / "kept", *(("--state-in", tmp_path / "kept") if total > 2 else ())).returncode == 0
+        np.testing.assert_array_equal(np.load(tmp_path / "after.npy"), [total, total + 1])
+        np.testing.assert_array_equal(np.load(tmp_path / "kept/total.npy"), [total, total + 1])
+    assert step().returncode == 0  # without --state-in from the beginning
+    np.testing.assert_array_equal(np.load(tmp_path / "after.npy"), [2, 3])
+    (tmp_path / "empty").mkdir()
+    refused = step("--state-in", tmp_path / "empty")
+    assert refused.returncode and "holds no value of a state variable" in refused.stderr and "'total'" in refused.stderr
+    report = subprocess.run([BUILD / "bin/tenon", "inspect", file, "--json"], capture_output=True, text=True).stdout
+    written = {f["signature"]: [(s["name"], s["written"]) for s in f["state"]] for f in json.loads(report)["functions"]}
+    assert written == {"step": [("total", True)], "peek": [("total", False)]}
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "tests/fixtures/tf").glob("state_*")))
