@@ -10,6 +10,7 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
 
+option(TENON_BUILD_COMPILER "The compiler and its tools; without it, the runtime alone" ON)
 option(TENON_BUILD_TOOLS "The command-line tools" ON)
 option(TENON_BUILD_TESTS "The test binaries" ON)
 option(TENON_BUILD_PYTHON "The Python extension (needs nanobind)" OFF)
@@ -21,12 +22,14 @@ add_compile_options(-march=x86-64-v3 -Wall -Wextra -Wno-missing-field-initialize
                     -ffp-contract=off -fno-math-errno -ffunction-sections -fdata-sections)
 # What is hot are the kernels, which ask for -O3 themselves; the rest is better small.
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
+set(TENON_HOT_FLAGS -O3)
 if(TENON_WERROR)
   add_compile_options(-Werror)
 endif()
 if(TENON_SANITIZE)
   string(REPLACE ";" "," _sanitizers "${TENON_SANITIZE}")
   # -O1 halves the time the compiler takes, which is most of a run.
+  set(TENON_HOT_FLAGS -O2)
   add_compile_options(-fsanitize=${_sanitizers} -fno-omit-frame-pointer -g1 -O1)
   add_link_options(-fsanitize=${_sanitizers})
 endif()

@@ -18,7 +18,7 @@ enum class Code : int {
   invalid_model = 2,     // the model or file is malformed or inconsistent
   not_found = 3,         // a name, file, signature or shard that is not there
   unsupported = 4,  // well-formed, but Tenon cannot do it (yet); the message says what can be done
-  resource_exhausted = 5,  // memory, sizes beyond a limit
+  resource_exhausted = 5,  // memory ran out
   io = 6,                  // the operating system refused; may succeed when tried again
   cancelled = 7,
   internal = 70,  // our bug

@@ -90,7 +90,7 @@ Status Attention::eval(EvalContext& context) const {
 int64_t Attention::flops(std::span<const TensorType> in, std::span<const TensorType> out) const {
   const auto q = in[0].shape.elements(), y = out[0].shape.elements();
   if (!q || !y || in[1].shape.rank() != 4) return 0;
-  return 2 * (*q + *y) * in[1].shape[length_axis()].size_or(0);
+  return nn::operations({2, *q + *y, in[1].shape[length_axis()].size_or(0)});
 }
 
 constinit const OpDef Attention::def = define<Attention>();

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "ops/nn_util.h"
 #include "ops/registry.h"
 #include "tensor/visit.h"
 
@@ -134,8 +135,8 @@ Status Conv::eval(EvalContext& context) const {
 int64_t Conv::flops(std::span<const TensorType> in, std::span<const TensorType> out) const {
   const Shape& w = in[1].shape;
   const auto outputs = out[0].shape.elements(), weights = w.elements();
-  return outputs && weights ? 2 * *outputs * *weights / std::max<int64_t>(w[w.rank() - 1].size(), 1)
-                            : 0;
+  if (!outputs || !weights) return 0;
+  return nn::operations({2, *outputs, *weights / std::max<int64_t>(w[w.rank() - 1].size(), 1)});
 }
 
 constinit const OpDef Conv::def = define<Conv>();

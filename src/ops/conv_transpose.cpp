@@ -105,7 +105,7 @@ int64_t ConvTranspose::flops(std::span<const TensorType> in, std::span<const Ten
   const Shape& w = in[1].shape;
   const auto inputs_n = in[0].shape.elements(), weights = w.elements();
   if (!inputs_n || !weights || w.rank() < 3) return 0;
-  return 2 * *inputs_n * (*weights / std::max<int64_t>(w[w.rank() - 1].size(), 1));
+  return nn::operations({2, *inputs_n, *weights / std::max<int64_t>(w[w.rank() - 1].size(), 1)});
 }
 
 constinit const OpDef ConvTranspose::def = define<ConvTranspose>();

@@ -88,7 +88,7 @@ Result<TensorTypes> Tile::infer(const InferContext& context) const {
     out.shape[i] = x[i] * r.as_dim();
     int64_t unused = 0;
     if (x[i].known() && r.value && __builtin_mul_overflow(x[i].size(), *r.value, &unused))
-      return resource_exhausted(fmt::format("tile: {} repeats are too many", *r.value));
+      return invalid_argument(fmt::format("tile: {} repeats are too many", *r.value));
   }
   return TensorTypes{out};
 }

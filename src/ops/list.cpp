@@ -131,7 +131,7 @@ Result<TensorTypes> ListReserve::infer(const InferContext& context) const {
 Status ListReserve::eval(EvalContext& context) const {
   const int64_t n = context.in(0).int_at(0);
   if (n < 0 || n > kMaxItems)
-    return resource_exhausted(
+    return invalid_argument(
         fmt::format("list_reserve: {} items are outside of [0, {}]", n, kMaxItems));
   context.out(0) = Tensor::list(element.dtype, std::vector<Tensor>(static_cast<size_t>(n)));
   return {};
@@ -192,7 +192,7 @@ Result<TensorTypes> ListPush::infer(const InferContext& context) const {
 Status ListPush::eval(EvalContext& context) const {
   std::vector<Tensor> items = context.in(0).items();
   if (static_cast<int64_t>(items.size()) >= kMaxItems)
-    return resource_exhausted("list_push: the list has too many items");
+    return invalid_argument("list_push: the list has too many items");
   items.push_back(TRY(own(context.in(1))));
   context.out(0) = Tensor::list(context.in(0).dtype(), std::move(items));
   return {};
@@ -305,7 +305,7 @@ Result<TensorTypes> ListUnstack::infer(const InferContext& context) const {
 }
 Status ListUnstack::eval(EvalContext& context) const {
   const Tensor& x = context.in(0);
-  if (x.dim(0) > kMaxItems) return resource_exhausted("list_unstack: too many items");
+  if (x.dim(0) > kMaxItems) return invalid_argument("list_unstack: too many items");
   std::vector<Tensor> items;
   for (int64_t i = 0; i < x.dim(0); ++i) items.push_back(TRY(cut(x, 0, i, i + 1, false)));
   context.out(0) = Tensor::list(x.dtype(), std::move(items));

@@ -178,7 +178,7 @@ int64_t Matmul::flops(std::span<const TensorType> in, std::span<const TensorType
   const auto outputs = out[0].shape.elements();
   const Shape& a = in[0].shape;
   if (!outputs || a.rank() < 2) return 0;
-  return 2 * *outputs * a[a.rank() - (transpose_a ? 2 : 1)].size_or(0);
+  return nn::operations({2, *outputs, a[a.rank() - (transpose_a ? 2 : 1)].size_or(0)});
 }
 
 constinit const OpDef Matmul::def = define<Matmul>();

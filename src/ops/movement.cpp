@@ -15,7 +15,8 @@ std::vector<int64_t> row_major_strides(std::span<const int64_t> dims) {
   int64_t stride = 1;
   for (size_t i = dims.size(); i-- > 0;) {
     strides[i] = stride;
-    stride *= std::max<int64_t>(dims[i], 1);
+    // Sizes beyond what a tensor can have wrap: nothing moves by such strides.
+    (void)__builtin_mul_overflow(stride, std::max<int64_t>(dims[i], 1), &stride);
   }
   return strides;
 }

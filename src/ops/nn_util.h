@@ -21,6 +21,14 @@ inline int64_t at_or(const std::vector<int64_t>& values, size_t i, int64_t fallb
   return i < values.size() ? values[i] : fallback;
 }
 
+// The product of counts, each at least 0; the largest number where it overflows.
+inline int64_t operations(std::initializer_list<int64_t> counts) {
+  int64_t n = 1;
+  for (const int64_t c : counts)
+    if (__builtin_mul_overflow(n, c, &n)) return std::numeric_limits<int64_t>::max();
+  return n;
+}
+
 // All elements of a real or boolean tensor.
 inline std::vector<double> reals(const Tensor& t) {
   std::vector<double> values(static_cast<size_t>(t.elements()));

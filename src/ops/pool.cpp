@@ -97,7 +97,7 @@ void for_windows(const P& p, const Tensor& x, const Tensor& y, F&& f) {
 
 int64_t pool_flops(const std::vector<int64_t>& kernel, const TensorType& out) {
   int64_t n = out.shape.elements().value_or(0);
-  for (const int64_t k : kernel) n *= k;
+  for (const int64_t k : kernel) n = nn::operations({n, k});
   return n;
 }
 

@@ -77,7 +77,7 @@ Status RaggedRange::eval(EvalContext& context) const {
       return invalid_argument("ragged_range: a range without end");
     const double count = std::max(std::ceil((limit - start) / delta), 0.0);
     if (!(count + static_cast<double>(values.size()) < static_cast<double>(kMaxElements)))
-      return resource_exhausted("ragged_range: too many elements");
+      return invalid_argument("ragged_range: too many elements");
     for (int64_t i = 0; i < static_cast<int64_t>(count); ++i)
       values.push_back(start + static_cast<double>(i) * delta);
     splits.push_back(static_cast<int64_t>(values.size()));

@@ -20,7 +20,7 @@ Result<int64_t> int_count(int64_t start, int64_t limit, int64_t delta) {
   const uint64_t step = up ? static_cast<uint64_t>(delta) : 0 - static_cast<uint64_t>(delta);
   const uint64_t count = (span - 1) / step + 1;
   if (count > static_cast<uint64_t>(kMaxTensorBytes))
-    return resource_exhausted(fmt::format("range of {} elements is too long", count));
+    return invalid_argument(fmt::format("range of {} elements is too long", count));
   return static_cast<int64_t>(count);
 }
 
@@ -33,7 +33,7 @@ Result<int64_t> count_of(const Tensor& start, const Tensor& limit, const Tensor&
   if (!std::isfinite(count))
     return invalid_argument("range needs finite bounds and a delta that is not 0");
   if (count > static_cast<double>(kMaxTensorBytes))
-    return resource_exhausted(fmt::format("range of {} elements is too long", count));
+    return invalid_argument(fmt::format("range of {} elements is too long", count));
   return std::max<int64_t>(0, static_cast<int64_t>(count));
 }
 

@@ -9,6 +9,9 @@
 namespace tenon {
 namespace {
 
+// Sizes per axis: a kernel holds the places and weights of every output element along each.
+constexpr int64_t kMaxResized = int64_t{1} << 23;
+
 // Where output element o of spatial axis `axis` lies in the input.
 double position(const Resize& op, size_t axis, int64_t o, int64_t in, int64_t out) {
   const double scale = axis < op.scales.size() ? op.scales[axis] : 0;
@@ -160,8 +163,8 @@ void eval_nearest(const Resize& op, const Tensor& x, Tensor& y) {
     if (a == 0 || a == rank - 1)
       for (int64_t i = 0; i < x.dim(a); ++i) list.push_back(i);
     else
-      for (const ResizeTaps& t : op.axis_taps(static_cast<size_t>(a) - 1, x.dim(a), y.dim(a)))
-        list.push_back(t.index[0]);
+      for (int64_t o = 0; o < y.dim(a); ++o)
+        list.push_back(op.taps(static_cast<size_t>(a) - 1, o, x.dim(a), y.dim(a)).index[0]);
   }
   visit_storage(x.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::type;
@@ -205,11 +208,8 @@ void extrapolate(const Resize& op, const std::vector<int64_t>& in, Tensor& y) {
 
 }  // namespace
 
-std::vector<ResizeTaps> Resize::axis_taps(size_t axis, int64_t in, int64_t out) const {
-  std::vector<ResizeTaps> all;
-  all.reserve(static_cast<size_t>(out));
-  for (int64_t o = 0; o < out; ++o) all.push_back(taps_of(*this, axis, o, in, out));
-  return all;
+ResizeTaps Resize::taps(size_t axis, int64_t o, int64_t in, int64_t out) const {
+  return taps_of(*this, axis, o, in, out);
 }
 
 Result<TensorTypes> Resize::infer(const InferContext& context) const {
@@ -246,8 +246,9 @@ Result<TensorTypes> Resize::infer(const InferContext& context) const {
   if (!out.shape.ranked()) out.shape = Shape::unknown_dims(spatial + 2);
   for (int i = 0; i < spatial; ++i) {
     const SymInt s = sizes ? (*sizes)[static_cast<size_t>(i)] : SymInt{};
-    if (s.value && (*s.value < 0 || *s.value > nn::kMaxExtent))
-      return invalid_argument(fmt::format("resize: a size of {} is out of range", *s.value));
+    if (s.value && (*s.value < 0 || *s.value > kMaxResized))
+      return invalid_argument(
+          fmt::format("resize: a size of {} is out of range 0..{}", *s.value, kMaxResized));
     const Dim in = out.shape[i + 1];
     if (in.known() && in.size() == 0 && s.as_dim() != Dim(0))
       return invalid_argument(
@@ -283,16 +284,16 @@ Status Resize::eval(EvalContext& context) const {
     now[a] = out;
     const int64_t size = TRY(checked_elements(now, sizeof(double)));
     std::vector<double> next(static_cast<size_t>(size));
-    const auto taps = axis_taps(a - 1, in, out);
-    for (int64_t n = 0; n < outer; ++n)
-      for (int64_t o = 0; o < out; ++o) {
-        const ResizeTaps& t = taps[static_cast<size_t>(o)];
+    for (int64_t o = 0; o < out; ++o) {
+      const ResizeTaps t = taps(a - 1, o, in, out);
+      for (int64_t n = 0; n < outer; ++n) {
         double* to = next.data() + (n * out + o) * inner;
         for (size_t k = 0; k < t.index.size(); ++k) {
           const double* from = values.data() + (n * in + t.index[k]) * inner;
           for (int64_t i = 0; i < inner; ++i) to[i] += t.weight[k] * from[i];
         }
       }
+    }
     values = std::move(next);
   }
   nn::store_reals(y, values);

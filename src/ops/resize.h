@@ -97,8 +97,8 @@ struct Resize {
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;
 
-  // Of every output element along a spatial axis; along several axes weights multiply.
-  std::vector<ResizeTaps> axis_taps(size_t axis, int64_t in, int64_t out) const;
+  // Of output element o along a spatial axis; along several axes weights multiply.
+  ResizeTaps taps(size_t axis, int64_t o, int64_t in, int64_t out) const;
 };
 
 }  // namespace tenon

@@ -115,8 +115,10 @@ class Planner {
       if (results[i].is_none()) continue;
       if (on_heap)
         set_heap(step.outputs[i], results[i]);
-      else
+      else {
+        TRY(checked_elements(results[i].shape.sizes(), dtype_size(results[i].dtype)));
         value(step.outputs[i]).place = Place::kArena, value(step.outputs[i]).type = results[i];
+      }
     }
     if (!on_heap)
       out.choice = cpu::choose_kernel({*step.op, types, results, constants, packs_, threads_});

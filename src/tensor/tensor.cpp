@@ -21,8 +21,8 @@ Result<int64_t> checked_elements(std::span<const int64_t> dims, size_t element_s
   int64_t bytes = 0;
   overflow |= __builtin_mul_overflow(n, static_cast<int64_t>(element_size), &bytes);
   if (overflow || bytes > kMaxTensorBytes)
-    return resource_exhausted(fmt::format("a tensor of shape [{}] exceeds the limit of {} GiB",
-                                          fmt::join(dims, ","), kMaxTensorBytes >> 30));
+    return invalid_argument(fmt::format("a tensor of shape [{}] exceeds the limit of {} GiB",
+                                        fmt::join(dims, ","), kMaxTensorBytes >> 30));
   return n;
 }
 

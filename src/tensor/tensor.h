@@ -20,7 +20,8 @@ class Tensor {
  public:
   Tensor() = default;  // absent: dtype none
 
-  // A new tensor; numbers are uninitialised, strings empty. Errors: resource_exhausted.
+  // A new tensor; numbers are uninitialised, strings empty. Errors: a size beyond the limit, no
+  // memory.
   static Result<Tensor> allocate(DType dtype, std::span<const int64_t> dims);
   // A zeroed tensor.
   static Result<Tensor> zeros(DType dtype, std::span<const int64_t> dims);
@@ -108,7 +109,7 @@ bool bitwise_equal(const Tensor& a, const Tensor& b);
 // Content hash of dtype, dims and data.
 uint64_t tensor_hash(const Tensor& tensor);
 
-// Product of sizes with overflow and limit checks. Errors: resource_exhausted.
+// Product of sizes with overflow and limit checks. Errors: invalid_argument.
 Result<int64_t> checked_elements(std::span<const int64_t> dims, size_t element_size);
 
 }  // namespace tenon

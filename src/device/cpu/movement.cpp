@@ -237,6 +237,8 @@ std::string pad_refuses(const StepInfo& s) {
   return s.inputs[0].shape.rank() <= kMaxLayoutDims ? "" : "too many dimensions";
 }
 
+constexpr int64_t kMaxMapped = int64_t{1} << 24;
+
 // Padding by elements of x: per axis a list of where each position comes from.
 class PadMapKernel final : public Kernel {
  public:
@@ -293,6 +295,8 @@ std::string pad_map_refuses(const StepInfo& s) {
   if (!is_movable(s)) return "strings";
   if (s.op.as<Pad>()->mode == PadMode::constant) return "constant padding";
   if (s.constants[1] == nullptr) return "the pads are not constant";
+  for (const int64_t n : s.outputs[0].shape.sizes())
+    if (n > kMaxMapped) return "an axis is too long for a list of places";
   return s.op.as<Pad>()->begins(s.inputs[0].shape.rank(), *s.constants[1]).ok()
              ? ""
              : "the pads do not fit";

@@ -52,7 +52,8 @@ std::vector<Axis> axes_of(const StepInfo& s) {
   for (int i = 0; i < spatial; ++i) {
     Axis& axis = axes[static_cast<size_t>(kMaxSpatial - spatial + i)];
     axis = {s.in_dim(0, i + 1), s.out_dim(0, i + 1), {0}, {}, {}};
-    for (const ResizeTaps& taps : op.axis_taps(static_cast<size_t>(i), axis.in, axis.out)) {
+    for (int64_t o = 0; o < axis.out; ++o) {
+      const ResizeTaps taps = op.taps(static_cast<size_t>(i), o, axis.in, axis.out);
       axis.index.insert(axis.index.end(), taps.index.begin(), taps.index.end());
       for (const double w : taps.weight) axis.weight.push_back(static_cast<float>(w));
       axis.begin.push_back(static_cast<int64_t>(axis.index.size()));

@@ -54,7 +54,7 @@ void GraphImporter::note(const std::string& prefix, const NodeProto& node, Fate 
 
 Status GraphImporter::count_node() {
   if (++nodes_seen_ > kMaxNodes)
-    return resource_exhausted(
+    return invalid_model(
         fmt::format("functions and loops expand the model to more than {} nodes", kMaxNodes));
   return {};
 }

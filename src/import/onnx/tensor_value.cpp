@@ -259,7 +259,7 @@ Result<Tensor> TensorSource::value(const SparseTensorProto& proto) {
     if (d < 0) return invalid_model(fmt::format("a sparse tensor has a dimension of {}", d));
   const int64_t elements = TRY(checked_elements(proto.dims, dtype_size(values.dtype())));
   if (elements > kMaxSparseElements)
-    return resource_exhausted(fmt::format("a sparse tensor of {} elements", elements));
+    return invalid_model(fmt::format("a sparse tensor of {} elements", elements));
   Tensor dense = TRY(Tensor::zeros(values.dtype(), proto.dims));
   const auto rank = static_cast<int64_t>(proto.dims.size());
   const int64_t n = values.elements();

@@ -107,7 +107,7 @@ Result<Operands> GraphImporter::evaluate(Frame& frame, std::span<const Ref> outp
 Status GraphImporter::import_item(Frame& frame, int item) {
   if (frame.results.contains(item)) return {};
   if (++imported_nodes_ > kMaxNodes)
-    return resource_exhausted(
+    return invalid_model(
         fmt::format("with its calls followed the model has more than {} nodes", kMaxNodes));
   const NodeDef* node = frame.nodes.item(item).node;
   if (node == nullptr) return internal_error("an argument of a function has no value");

@@ -70,7 +70,7 @@ Status visit_block(Bytes block, size_t& budget, Visit&& visit) {
     key.resize(shared);
     key.append(as_text(in.first(unshared)));
     const size_t cost = key.size() + value_size + 2 * sizeof(std::string);
-    if (cost > budget) return resource_exhausted("the table's keys expand beyond reason");
+    if (cost > budget) return invalid_model("the table's keys expand beyond reason");
     budget -= cost;
     TRY(visit(key, in.subspan(unshared, value_size)));
     in = in.subspan(unshared + value_size);

@@ -29,7 +29,7 @@ Result<TensorValue> from_values(const TensorProto& proto, const std::vector<Give
   out.splat = count > 1 && given.size() <= values_per_element;
   const size_t stored = out.splat ? values_per_element : wanted;
   if (stored > given.size() && stored * sizeof(Stored) > kMaxExpandedBytes)
-    return resource_exhausted(
+    return invalid_model(
         fmt::format("a {} is given by {} values only", describe(proto), given.size()));
   auto memory = allocate_aligned(std::max(stored * sizeof(Stored), element_bytes));
   auto* values = reinterpret_cast<Stored*>(memory.get());
@@ -56,7 +56,7 @@ Result<TensorValue> from_strings(const TensorProto& proto, int64_t count) {
   out.splat = count > 1 && given.size() <= 1;
   const size_t stored = out.splat ? 1 : static_cast<size_t>(count);
   if (stored > given.size() && stored > (size_t{1} << 20))
-    return resource_exhausted(
+    return invalid_model(
         fmt::format("a {} is given by {} values only", describe(proto), given.size()));
   for (size_t i = 0; i < stored; ++i)
     out.strings.emplace_back(given.empty() ? std::string_view{}
@@ -75,12 +75,12 @@ Result<int64_t> element_count(const std::vector<int64_t>& dims, DataType dtype, 
                                        fmt::join(dims, ",")));
     zero |= dim == 0;
     if (dim != 0 && __builtin_mul_overflow(count, dim, &count))
-      return resource_exhausted(fmt::format("shape [{}] is absurdly large", fmt::join(dims, ",")));
+      return invalid_model(fmt::format("shape [{}] is absurdly large", fmt::join(dims, ",")));
   }
   if (zero) return 0;
   const int64_t size = static_cast<int64_t>(std::max<size_t>(dtype_size(dtype), 1));
   if (count > max_bytes / size) {
-    return resource_exhausted(
+    return invalid_model(
         fmt::format("shape [{}] of {} is absurdly large", fmt::join(dims, ","), dtype_name(dtype)));
   }
   return count;

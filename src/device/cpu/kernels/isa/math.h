@@ -94,10 +94,13 @@ TENON_INLINE Floats log1p_small_rest(Floats f) {
 }
 
 TENON_INLINE Floats logarithm(Floats x) {
+  using Unsigned = uint32_t __attribute__((vector_size(sizeof(Ints))));
   constexpr int32_t kSqrtHalfBits = 0x3f3504f3;
   const Ints tiny = x < 0x1p-126f;
   const Floats scaled = select(tiny, x * 0x1p23f, x);
-  const Ints offset = bits(scaled) - kSqrtHalfBits;
+  // Unsigned, for what has no logarithm may wrap.
+  const auto offset = reinterpret_cast<Ints>(reinterpret_cast<Unsigned>(bits(scaled)) -
+                                             static_cast<uint32_t>(kSqrtHalfBits));
   const Floats exponent =
       __builtin_convertvector(offset >> 23, Floats) + select(tiny, splat(-23.0f), Floats{});
   const Floats f = from_bits((offset & 0x7fffff) + kSqrtHalfBits) - 1.0f;
