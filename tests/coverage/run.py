@@ -12,6 +12,7 @@ import argparse
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -97,28 +98,35 @@ class Worker:
 
 
 def table(rows):
+    known = {family: [case.name for case in cases_of(family)] for family in FAMILIES}
     lines = ["# Coverage", "",
              "Made by `tests/coverage/run.py --docs` from its last results: models that TensorFlow made with random weights, "
              "exported as a user exports them, compiled without any option and compared with TensorFlow's own outputs "
              "(floats within 1e-4 of the largest value, everything else equal).", "",
-             "| family | cases | pass | fail | TensorFlow could not make |", "|---|---|---|---|---|"]
-    for family in FAMILIES:
-        of = [row for key, row in rows.items() if key.startswith(family + "/")]
-        count = {status: sum(row["status"] == status for row in of) for status in ("passed", "failed", "not made")}
-        lines.append(f"| {family} | {len(of)} | {count['passed']} | {count['failed']} | {count['not made']} |")
+             "| family | cases | pass | fail | TensorFlow could not make | not measured |", "|---|---|---|---|---|---|"]
+    measured = {family: {name: rows[f"{family}/{name}"] for name in sorted(known[family]) if f"{family}/{name}" in rows}
+                for family in FAMILIES}
+    for family, of in measured.items():
+        count = {status: sum(row["status"] == status for row in of.values()) for status in ("passed", "failed", "not made")}
+        lines.append(f"| {family} | {len(known[family])} | {count['passed']} | {count['failed']} | {count['not made']} | "
+                     f"{len(known[family]) - len(of)} |")
     for family, text in FAMILIES.items():
-        of = {key.split("/", 1)[1]: row for key, row in sorted(rows.items()) if key.startswith(family + "/")}
+        of = measured[family]
         passing = [f"`{name}`" for name, row in of.items() if row["status"] == "passed"]
         lines += ["", f"## {family}", "", text + ".", "", "Pass: " + (", ".join(passing) or "none") + "."]
         rest = {name: row for name, row in of.items() if row["status"] != "passed"}
         if rest:
             lines += ["", "| case | status | reason |", "|---|---|---|"]
             lines += [f"| `{name}` | {row['status']} | {clean(row['reason'])} |" for name, row in rest.items()]
+        missing = [f"`{name}`" for name in known[family] if name not in of]
+        if missing:
+            lines += ["", "Not measured: " + ", ".join(missing) + "."]
     return "\n".join(lines) + "\n"
 
 
 def clean(text):
-    return text.replace("|", "\\|").replace("\n", " ").replace(str(ROOT), "").strip()
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text.replace(str(ROOT) + "/", ""))
+    return re.sub(r"\s+", " ", plain.replace("|", "\\|")).strip()[:200]
 
 
 def main():
