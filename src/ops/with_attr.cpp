@@ -131,7 +131,11 @@ Result<TensorTypes> WithAttr::infer(const InferContext& context) const {
     TRY(set_from(*made, attr, Tensor::vector(*value)));
     return infer_op(*made, context);
   }
-  TensorTypes types = TRY(infer_op(*made, context));
+  auto inferred = infer_op(*made, context);
+  // The default need not fit the operands, as the axis of a concat; then its type is theirs.
+  if (!inferred.ok() && hint == ShapeHint::rank)
+    inferred = TensorTypes{{context.dtype(0), Shape::unranked()}};
+  TensorTypes types = TRY(std::move(inferred));
   if (types.size() != 1) return invalid_argument("with_attr runs ops with one result");
   Shape& shape = types[0].shape;
   if (hint == ShapeHint::none) shape = Shape::unranked();

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "import/onnx/rule.h"
+#include "import/with_attr.h"
 
 namespace tenon::onnx {
 
@@ -32,9 +33,6 @@ struct Parameter {
 // A core op of the first operand with such attributes.
 Result<Values> parametric(RuleContext& c, std::string_view core,
                           std::initializer_list<Parameter> parameters);
-
-// The elements of an integer value where all are known now.
-std::optional<std::vector<int64_t>> known_ints(const Value* value);
 
 // dims[from, to) of x as a vector; negative ends count from the end.
 Result<Value*> shape_of(RuleContext& c, Value* x, int64_t from = 0,

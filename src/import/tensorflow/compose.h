@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "import/tensorflow/rule.h"
+#include "import/with_attr.h"
 
 namespace tenon::tf {
 

@@ -71,8 +71,33 @@ Values split_into(RuleContext& c, Value* x, std::vector<Builder::Attr> attrs) {
   return parts;
 }
 
+// Parts of x along an axis that only running the model gives: from these places, of these sizes.
+Values slices_along(RuleContext& c, Value* x, Value* axis, Value* sizes, int64_t num) {
+  Builder& b = c.builder;
+  Value* ends = TRY(b.op("cumsum", {sizes}));
+  Value* begins = TRY(b.op("sub", {ends, sizes}));
+  axis = TRY(flatten(c, axis));
+  std::vector<Value*> parts;
+  for (int64_t i = 0; i < num; ++i)
+    parts.push_back(
+        TRY(add_with_attr(b, "slice", {x, TRY(element(c, begins, i)), TRY(element(c, ends, i))},
+                          "axes", axis, {}, "rank")));
+  return parts;
+}
+
+// The size of x along the axis, as a vector of one.
+Result<Value*> size_along(RuleContext& c, Value* x, Value* axis) {
+  return c.builder.op("gather", {TRY(shape_of(c, x)), TRY(flatten(c, TRY(indices(c, axis))))});
+}
+
 Values split(RuleContext& c) {
   const int64_t num = TRY(c.node.attrs.get_int("num_split"));
+  if (num > 0 && num <= 1 << 16 && !known_ints(c.inputs[0])) {
+    Value* size = TRY(c.builder.op(
+        "floor_div", {TRY(size_along(c, c.inputs[1], c.inputs[0])), c.builder.ints({num})}));
+    Value* sizes = TRY(c.builder.op("expand", {size, c.builder.ints({num})}));
+    return slices_along(c, c.inputs[1], c.inputs[0], sizes, num);
+  }
   const int64_t axis = TRY(c.int_scalar(0));
   if (num < 1 || num > 1 << 16) return invalid_model("num_split is out of range");
   const Shape& s = c.inputs[1]->shape();
@@ -85,6 +110,17 @@ Values split(RuleContext& c) {
 }
 
 Values split_v(RuleContext& c) {
+  const int64_t num = TRY(c.node.attrs.get_int("num_split", 0));
+  if (num > 0 && num <= 1 << 16 && !(known_ints(c.inputs[1]) && known_ints(c.inputs[2]))) {
+    Builder& b = c.builder;
+    Value* sizes = TRY(cast_to(c, c.inputs[1], DType::i64));
+    Value* open = TRY(b.op("less", {sizes, b.ints({0})}));
+    Value* given = TRY(b.op("select", {open, b.ints({0}), sizes}));
+    Value* sum = TRY(b.op("sum", {given}, {{"keep_dims", true}}));
+    Value* rest = TRY(b.op("sub", {TRY(size_along(c, c.inputs[0], c.inputs[2])), sum}));
+    sizes = TRY(b.op("select", {open, rest, sizes}));
+    return slices_along(c, c.inputs[0], c.inputs[2], sizes, num);
+  }
   return split_into(c, c.inputs[0], {{"axis", TRY(c.int_scalar(2))}, {"sizes", TRY(c.ints(1))}});
 }
 
@@ -102,7 +138,8 @@ Values unpack(RuleContext& c) {
 }
 
 Values concat_v1(RuleContext& c) {
-  return one(join(c, {c.inputs.begin() + 1, c.inputs.end()}, TRY(c.int_scalar(0))));
+  return one(add_with_attr(c.builder, "concat", {c.inputs.begin() + 1, c.inputs.end()}, "axis",
+                           c.inputs[0], {}, "rank"));
 }
 
 Values parallel_concat(RuleContext& c) {
@@ -110,16 +147,16 @@ Values parallel_concat(RuleContext& c) {
 }
 
 Values reverse(RuleContext& c) {
-  std::vector<int64_t> axes;
-  if (c.inputs[1]->dtype() == DType::boolean) {
-    const auto flags = TRY(reals(c, 1));
-    for (size_t i = 0; i < flags.size(); ++i)
-      if (flags[i] != 0) axes.push_back(static_cast<int64_t>(i));
-  } else {
-    axes = TRY(c.ints(1));
+  Value* axes = c.inputs[1];
+  if (const Tensor* flags = axes->constant(); flags != nullptr && axes->dtype() == DType::boolean) {
+    std::vector<int64_t> places;
+    for (int64_t i = 0; i < flags->elements(); ++i)
+      if (flags->int_at(i) != 0) places.push_back(i);
+    axes = c.builder.ints(places);
+  } else if (axes->dtype() == DType::boolean) {
+    axes = TRY(flatten(c, TRY(c.builder.op("non_zero", {axes}))));
   }
-  if (axes.empty()) return std::vector<Value*>{c.inputs[0]};
-  return one(c.builder.op("reverse", {c.inputs[0]}, {{"axes", axes}}));
+  return one(add_with_attr(c.builder, "reverse", {c.inputs[0]}, "axes", axes, {}, "same"));
 }
 
 Values reverse_sequence(RuleContext& c) {
@@ -131,17 +168,18 @@ Values reverse_sequence(RuleContext& c) {
 // Element i of the result is element (i - shift) mod n.
 Values roll(RuleContext& c) {
   Builder& b = c.builder;
-  const auto axes = TRY(c.ints(2));
-  const int rank = TRY(rank_of(c.inputs[0]));
+  const auto count = c.inputs[2]->shape().elements();
+  if (!count || *count > 64) return unsupported("the number of axes must be known");
+  Value* axes = TRY(flatten(c, TRY(cast_to(c, c.inputs[2], DType::i64))));
   Value* shifts = TRY(flatten(c, TRY(cast_to(c, c.inputs[1], DType::i64))));
   Value *zero = TRY(number(c, 0, DType::i64)), *step = TRY(number(c, 1, DType::i64));
   Value* x = c.inputs[0];
-  for (size_t i = 0; i < axes.size(); ++i) {
-    const int axis = TRY(normalize_axis(axes[i], rank));
-    Value* n = TRY(b.op("squeeze", {TRY(shape_of(c, x, axis, axis + 1))}));
-    Value* at = TRY(b.op("sub", {TRY(b.op("range", {zero, n, step})),
-                                 TRY(element(c, shifts, static_cast<int64_t>(i)))}));
-    x = TRY(b.op("gather", {x, TRY(b.op("floor_mod", {at, n}))}, {{"axis", int64_t{axis}}}));
+  for (int64_t i = 0; i < *count; ++i) {
+    Value* axis = TRY(element(c, axes, i));
+    Value* n = TRY(b.op("squeeze", {TRY(size_along(c, c.inputs[0], axis))}));
+    Value* at = TRY(b.op("sub", {TRY(b.op("range", {zero, n, step})), TRY(element(c, shifts, i))}));
+    x = TRY(
+        add_with_attr(b, "gather", {x, TRY(b.op("floor_mod", {at, n}))}, "axis", axis, {}, "rank"));
   }
   return std::vector<Value*>{x};
 }
@@ -207,10 +245,11 @@ Values mirror_pad(RuleContext& c) {
 }
 
 Values cumulative(RuleContext& c) {
-  return one(c.builder.op(c.node.op == "Cumsum" ? "cumsum" : "cumprod", {c.inputs[0]},
-                          {{"axis", TRY(c.int_scalar(1))},
-                           {"exclusive", TRY(c.node.attrs.get_bool("exclusive", false))},
-                           {"reverse", TRY(c.node.attrs.get_bool("reverse", false))}}));
+  return one(add_with_attr(c.builder, c.node.op == "Cumsum" ? "cumsum" : "cumprod", {c.inputs[0]},
+                           "axis", c.inputs[1],
+                           {{"exclusive", TRY(c.node.attrs.get_bool("exclusive", false))},
+                            {"reverse", TRY(c.node.attrs.get_bool("reverse", false))}},
+                           "same"));
 }
 
 Values bitcast(RuleContext& c) {
@@ -219,7 +258,8 @@ Values bitcast(RuleContext& c) {
 }
 
 Values conjugate_transpose(RuleContext& c) {
-  Value* y = TRY(c.builder.op("transpose", {c.inputs[0]}, {{"perm", TRY(c.ints(1))}}));
+  Value* y =
+      TRY(add_with_attr(c.builder, "transpose", {c.inputs[0]}, "perm", c.inputs[1], {}, "rank"));
   return one(is_complex(y->dtype()) ? c.builder.op("conj", {y}) : Result<Value*>(y));
 }
 

@@ -43,9 +43,9 @@ Values tensor_scatter(RuleContext& c) {
 }
 
 Values arg_extreme(RuleContext& c) {
-  return one(c.builder.op(c.node.op == "ArgMax" ? "arg_max" : "arg_min", {c.inputs[0]},
-                          {{"axis", TRY(c.int_scalar(1))},
-                           {"dtype", TRY(dtype_attr(c, "output_type", DataType::i64))}}));
+  return one(add_with_attr(c.builder, c.node.op == "ArgMax" ? "arg_max" : "arg_min", {c.inputs[0]},
+                           "axis", c.inputs[1],
+                           {{"dtype", TRY(dtype_attr(c, "output_type", DataType::i64))}}, "none"));
 }
 
 Values top_k(RuleContext& c) {
@@ -206,6 +206,18 @@ Values sparse_segment(RuleContext& c) {
 }
 
 // Counts of, or sums of weights by, the values 0 … size - 1; larger values do not count.
+// Weights that may turn out to be absent, which is empty, when the model runs: then ones, one for
+// each of the values.
+Result<Value*> weights_or_ones(RuleContext& c, Value* weights, Value* values) {
+  if (weights->shape().elements()) return weights;
+  Builder& b = c.builder;
+  Value* count = TRY(b.op("size", {values}, {{"dtype", DType::i64}}));
+  count = TRY(b.op("reshape", {count, b.ints({1})}));
+  Value* ones = TRY(filled(c, 1, weights->dtype(), count));
+  Value* both = TRY(join(c, {TRY(flatten(c, weights)), ones}));
+  return b.op("slice", {both, b.ints({0}), count});
+}
+
 // RaggedBincount(splits, values, size, weights) as DenseBincount takes them: rows filled up with
 // ids that do not count.
 Status fill_rows(RuleContext& c) {
@@ -216,7 +228,7 @@ Status fill_rows(RuleContext& c) {
                 {b.ints({-1, -1}), values, TRY(number(c, fill, values->dtype())), splits},
                 {{"partitions", std::vector<std::string>{"row_splits"}}});
   };
-  Value* weights = c.inputs[3];
+  Value* weights = TRY(weights_or_ones(c, c.inputs[3], c.inputs[1]));
   if (weights->shape().elements() != 0) weights = TRY(rows(weights, 0));
   c.inputs = {TRY(rows(c.inputs[1], -1)), c.inputs[2], weights};
   return {};
@@ -228,7 +240,7 @@ Values bincount(RuleContext& c) {
   Value* ids = TRY(cast_to(c, c.inputs[0], DType::i64));
   Value* size = TRY(cast_to(c, c.inputs[1], DType::i64));
   if (TRY(rank_of(size)) > 0) size = TRY(b.op("squeeze", {size}));
-  Value* weights = c.inputs[2];
+  Value* weights = TRY(weights_or_ones(c, c.inputs[2], c.inputs[0]));
   const DType t = weights->dtype();
   const bool dense = c.node.op != "Bincount", weighted = weights->shape().elements() != 0;
   const bool rows = dense && TRY(rank_of(ids)) == 2;

@@ -119,29 +119,33 @@ constexpr int64_t kEnd = std::numeric_limits<int64_t>::max();
 
 // The windows of an image as one slice of x per window position, channels last.
 struct Windows {
-  std::vector<int64_t> kernel, strides, dilations, pads;
+  std::vector<int64_t> kernel, strides, dilations;
+  Value* pads = nullptr;  // null where there are none
 };
 
-Result<Windows> windows_of(RuleContext& c, const Value* x, std::vector<int64_t> kernel,
+Result<Windows> windows_of(RuleContext& c, Value* x, std::vector<int64_t> kernel,
                            std::string_view dilations) {
   Windows w{std::move(kernel), TRY(spatial_attr(c, "strides", 2, false)),
-            TRY(spatial_attr(c, dilations, 2, false)), std::vector<int64_t>(4, 0)};
+            TRY(spatial_attr(c, dilations, 2, false))};
   if (w.kernel.size() != 2 || w.kernel[0] * w.kernel[1] > 1 << 12)
     return unsupported("windows of so many pixels");
   if (TRY(c.node.attrs.get_string("padding")) != "SAME") return w;
+  if (TRY(rank_of(x)) != 4) return invalid_model("an image has four dimensions");
+  // As much as (outputs - 1) * stride + span exceeds the size.
+  Builder& b = c.builder;
+  std::vector<int64_t> spans, before;
   for (size_t i = 0; i < 2; ++i) {
-    const int64_t span = (w.kernel[i] - 1) * w.dilations[i] + 1;
-    int64_t total = span - 1;
-    if (w.strides[i] != 1) {
-      const Dim d = TRY(rank_of(x)) == 4 ? x->shape()[static_cast<int>(i) + 1] : Dim::unknown();
-      if (!d.known())
-        return unsupported("padding SAME needs the size of the input; give it with --input-shape");
-      const int64_t out = (d.size() + w.strides[i] - 1) / w.strides[i];
-      total = std::max<int64_t>((out - 1) * w.strides[i] + span - d.size(), 0);
-    }
-    w.pads[i] = total / 2;
-    w.pads[i + 2] = total - total / 2;
+    spans.push_back((w.kernel[i] - 1) * w.dilations[i] + 1);
+    before.push_back(w.strides[i] - 1);
   }
+  Value* size = TRY(shape_of(c, x, 1, 3));
+  Value* strides = b.ints(w.strides);
+  Value* outputs = TRY(b.op("floor_div", {TRY(b.op("add", {size, b.ints(before)})), strides}));
+  Value* last = TRY(b.op("mul", {TRY(b.op("sub", {outputs, b.ints({1})})), strides}));
+  Value* total = TRY(b.op("sub", {TRY(b.op("add", {last, b.ints(spans)})), size}));
+  total = TRY(b.op("max", {total, b.ints({0})}));
+  Value* begins = TRY(b.op("floor_div", {total, b.ints({2})}));
+  w.pads = TRY(join(c, {begins, TRY(b.op("sub", {total, begins}))}));
   return w;
 }
 
@@ -149,8 +153,7 @@ Result<Windows> windows_of(RuleContext& c, const Value* x, std::vector<int64_t> 
 Result<std::vector<Value*>> slide(RuleContext& c, Value* x, const Windows& w, Value* fill) {
   Builder& b = c.builder;
   const std::vector<int64_t> axes{1, 2};
-  if (std::ranges::count(w.pads, 0) != 4)
-    x = TRY(b.op("pad", {x, b.ints(w.pads), fill}, {{"axes", axes}}));
+  if (w.pads != nullptr) x = TRY(b.op("pad", {x, w.pads, fill}, {{"axes", axes}}));
   std::vector<Value*> windows;
   for (int64_t i = 0; i < w.kernel[0]; ++i)
     for (int64_t k = 0; k < w.kernel[1]; ++k) {

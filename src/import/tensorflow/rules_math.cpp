@@ -15,6 +15,16 @@ Values matmul(RuleContext& c) {
   return one(c.builder.op("matmul", c.inputs, {{"transpose_a", a}, {"transpose_b", b}}));
 }
 
+// The core reduction over the axes that operand 1 names; over none x stays.
+Result<Value*> over_axes(RuleContext& c, const char* core, Value* x) {
+  const bool keep = TRY(c.node.attrs.get_bool("keep_dims", false));
+  const auto count = c.inputs[1]->shape().elements();
+  if (!count) return unsupported("whether there are axes must be known when the model is compiled");
+  if (*count == 0) return x;
+  return add_with_attr(c.builder, core, {x}, "axes", c.inputs[1], {{"keep_dims", keep}},
+                       keep ? "rank" : "none");
+}
+
 Values reduce(RuleContext& c) {
   struct Row {
     std::string_view tf;
@@ -23,12 +33,8 @@ Values reduce(RuleContext& c) {
   constexpr Row kRows[] = {{"Sum", "sum"},        {"Mean", "mean"}, {"Max", "reduce_max"},
                            {"Min", "reduce_min"}, {"Prod", "prod"}, {"All", "all"},
                            {"Any", "any"}};
-  const bool keep = TRY(c.node.attrs.get_bool("keep_dims", false));
-  const auto axes = TRY(c.ints(1));
-  if (axes.empty()) return std::vector<Value*>{c.inputs[0]};
   for (const Row& row : kRows)
-    if (row.tf == c.node.op)
-      return one(c.builder.op(row.core, {c.inputs[0]}, {{"axes", axes}, {"keep_dims", keep}}));
+    if (row.tf == c.node.op) return one(over_axes(c, row.core, c.inputs[0]));
   return internal_error("no such reduction");
 }
 
@@ -37,20 +43,17 @@ Values euclidean_norm(RuleContext& c) {
   Builder& b = c.builder;
   Value* x = c.inputs[0];
   const DType t = x->dtype();
-  const auto axes = TRY(c.ints(1));
   Value* y = TRY(b.op("mul", {x, is_complex(t) ? TRY(b.op("conj", {x})) : x}));
-  if (!axes.empty())
-    y = TRY(b.op("sum", {y},
-                 {{"axes", axes}, {"keep_dims", TRY(c.node.attrs.get_bool("keep_dims", false))}}));
+  y = TRY(over_axes(c, "sum", y));
   if (is_int(t)) y = TRY(cast_to(c, y, DType::f64));
   return one(cast_to(c, TRY(b.op("sqrt", {y})), t));
 }
 
 Values cumulative_log_sum_exp(RuleContext& c) {
-  return one(c.builder.op("cumlogsumexp", {c.inputs[0]},
-                          {{"axis", TRY(c.int_scalar(1))},
-                           {"exclusive", TRY(c.node.attrs.get_bool("exclusive", false))},
-                           {"reverse", TRY(c.node.attrs.get_bool("reverse", false))}}));
+  return one(add_with_attr(c.builder, "cumlogsumexp", {c.inputs[0]}, "axis", c.inputs[1],
+                           {{"exclusive", TRY(c.node.attrs.get_bool("exclusive", false))},
+                            {"reverse", TRY(c.node.attrs.get_bool("reverse", false))}},
+                           "same"));
 }
 
 constexpr RuleEntry kRules[] = {

@@ -73,17 +73,16 @@ Values lrn(RuleContext& c) {
   const double bias = TRY(c.node.attrs.get_float("bias", 1)),
                alpha = TRY(c.node.attrs.get_float("alpha", 1)),
                beta = TRY(c.node.attrs.get_float("beta", 0.5f));
-  const int rank = TRY(rank_of(x));
-  if (rank != 4 || !x->shape()[3].known() || x->shape()[3].size() > 1 << 14)
-    return unsupported("the number of channels must be known");
-  const int64_t n = x->shape()[3].size();
-  const int64_t dims[] = {n, n};
-  Tensor band = TRY(Tensor::zeros(DType::f32, dims));
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t k = std::max<int64_t>(i - radius, 0); k <= std::min(i + radius, n - 1); ++k)
-      band.mutable_data<float>()[i * n + k] = static_cast<float>(alpha);
+  if (TRY(rank_of(x)) != 4) return invalid_model("an input of four dimensions is expected");
+  // Which channels are neighbours, as a matrix.
+  Value* n = TRY(b.op("squeeze", {TRY(shape_of(c, x, 3, 4))}));
+  Value* row =
+      TRY(b.op("range", {TRY(number(c, 0, DType::i64)), n, TRY(number(c, 1, DType::i64))}));
+  Value* column = TRY(b.op("expand_dims", {row}, {{"axes", std::vector<int64_t>{1}}}));
+  Value* distance = TRY(b.op("abs", {TRY(b.op("sub", {row, column}))}));
+  Value* is_near = TRY(b.op("less_equal", {distance, b.ints({radius})}));
   const DType t = x->dtype();
-  Value* near = TRY(cast_to(c, b.constant(std::move(band)), t));
+  Value* near = TRY(b.op("mul", {TRY(cast_to(c, is_near, t)), TRY(number(c, alpha, t))}));
   Value* sum = TRY(b.op("matmul", {TRY(b.op("square", {x})), near}));
   Value* base = TRY(b.op("add", {sum, TRY(number(c, bias, t))}));
   return one(b.op("div", {x, TRY(b.op("pow", {base, TRY(number(c, beta, t))}))}));

@@ -15,7 +15,7 @@ Values reshape(RuleContext& c) {
 }
 
 Values transpose(RuleContext& c) {
-  return one(c.builder.op("transpose", {c.inputs[0]}, {{"perm", TRY(c.ints(1))}}));
+  return one(add_with_attr(c.builder, "transpose", {c.inputs[0]}, "perm", c.inputs[1], {}, "rank"));
 }
 
 Values strided_slice(RuleContext& c) {
@@ -62,13 +62,14 @@ Values pack(RuleContext& c) {
 }
 
 Values concat(RuleContext& c) {
-  const auto axis = TRY(c.ints(static_cast<int>(c.inputs.size()) - 1));
-  if (axis.size() != 1) return invalid_model("the axis must be a scalar");
-  return one(c.builder.op("concat", {c.inputs.begin(), c.inputs.end() - 1}, {{"axis", axis[0]}}));
+  if (c.inputs.back()->shape().elements() != 1) return invalid_model("the axis must be a scalar");
+  return one(add_with_attr(c.builder, "concat", {c.inputs.begin(), c.inputs.end() - 1}, "axis",
+                           c.inputs.back(), {}, "rank"));
 }
 
 Values expand_dims(RuleContext& c) {
-  return one(c.builder.op("expand_dims", {c.inputs[0]}, {{"axes", TRY(c.ints(1))}}));
+  return one(
+      add_with_attr(c.builder, "expand_dims", {c.inputs[0]}, "axes", c.inputs[1], {}, "none"));
 }
 
 Values squeeze(RuleContext& c) {
@@ -78,11 +79,10 @@ Values squeeze(RuleContext& c) {
 }
 
 Values gather(RuleContext& c) {
-  int64_t axis = 0;
-  if (c.inputs.size() > 2) axis = TRY(c.int_scalar(2));
   const int64_t batch = TRY(c.node.attrs.get_int("batch_dims", 0));
-  return one(c.builder.op("gather", {c.inputs[0], TRY(indices(c, c.inputs[1]))},
-                          {{"axis", axis}, {"batch_dims", batch}}));
+  Value* axis = c.inputs.size() > 2 ? c.inputs[2] : c.builder.ints({0});
+  return one(add_with_attr(c.builder, "gather", {c.inputs[0], TRY(indices(c, c.inputs[1]))}, "axis",
+                           axis, {{"batch_dims", batch}}, "rank"));
 }
 
 // [rank, 2] paddings become begins, then ends.

@@ -72,16 +72,17 @@ Values join_strings(RuleContext& c) {
 }
 
 Values reduce_join(RuleContext& c) {
-  const auto axes = TRY(c.ints(1));
+  const auto count = c.inputs[1]->shape().elements();
+  if (!count || *count > 64) return unsupported("the number of axes must be known");
+  Value* axes = TRY(flatten(c, c.inputs[1]));
   // One after the other, in the order they are named.
   Value* y = c.inputs[0];
   const std::string separator(TRY(c.node.attrs.get_string("separator", "")));
-  for (const int64_t axis : axes)
-    y = TRY(c.builder.op(
-        "text_reduce", {y},
-        {{"axes", std::vector<int64_t>{axis}}, {"keep_dims", true}, {"separator", separator}}));
-  if (axes.empty() || TRY(c.node.attrs.get_bool("keep_dims", false))) return std::vector<Value*>{y};
-  return one(c.builder.op("squeeze", {y}, {{"axes", axes}}));
+  for (int64_t i = 0; i < *count; ++i)
+    y = TRY(add_with_attr(c.builder, "text_reduce", {y}, "axes", TRY(element(c, axes, i)),
+                          {{"keep_dims", true}, {"separator", separator}}, "rank"));
+  if (*count == 0 || TRY(c.node.attrs.get_bool("keep_dims", false))) return std::vector<Value*>{y};
+  return one(add_with_attr(c.builder, "squeeze", {y}, "axes", axes, {}, "none"));
 }
 
 Values split(RuleContext& c) {
