@@ -68,6 +68,7 @@ Result<Value*> add_with_attr(Builder& builder, std::string_view core, std::vecto
     }
   }
   std::vector<std::string> texts;
+  texts.reserve(attrs.size());
   for (const Builder::Attr& a : attrs)
     texts.push_back(fmt::format("{}={}", a.name, attr_text(a.value)));
   operands.push_back(value);

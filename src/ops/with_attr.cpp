@@ -106,6 +106,7 @@ Status set_from(Op& op, std::string_view attr, const Tensor& value) {
 Result<TensorTypes> infer_op(const Op& op, const InferContext& context) {
   const int n = context.size() - 1;
   std::vector<std::optional<SymInts>> ints;
+  ints.reserve(static_cast<size_t>(n));
   for (int i = 0; i < n; ++i) ints.push_back(context.ints(i));
   std::vector<OperandInfo> infos;
   for (int i = 0; i < n; ++i) {

@@ -67,6 +67,7 @@ Values slice(RuleContext& c) {
 Values split_into(RuleContext& c, Value* x, std::vector<Builder::Attr> attrs) {
   Node* node = TRY(c.builder.node("split", {x}, std::move(attrs)));
   std::vector<Value*> parts;
+  parts.reserve(static_cast<size_t>(node->output_count()));
   for (int i = 0; i < node->output_count(); ++i) parts.push_back(node->output(i));
   return parts;
 }

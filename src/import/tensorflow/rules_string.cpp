@@ -163,6 +163,7 @@ Values parse_features(RuleContext& c, Value* serialized, std::vector<std::string
                                    {"dense_keys", std::move(dense)},
                                    {"dense_types", dense_kinds}}));
   std::vector<Value*> out;
+  out.reserve(static_cast<size_t>(node->output_count()));
   for (int i = 0; i < node->output_count(); ++i) out.push_back(node->output(i));
   return out;
 }
