@@ -121,6 +121,7 @@ Result<std::vector<Value*>> CustomOps::apply(Builder& builder, const std::string
   TRY(bind(custom, libraries_));
   Node* node = TRY(builder.add(make_op(std::move(custom)), operands));
   std::vector<Value*> values;
+  values.reserve(static_cast<size_t>(node->output_count()));
   for (int i = 0; i < node->output_count(); ++i) values.push_back(node->output(i));
   return values;
 }

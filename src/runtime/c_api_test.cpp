@@ -44,6 +44,42 @@ TEST(CApi, RunsAModel) {
   EXPECT_EQ(std::vector<float>(values, values + 4), (std::vector<float>{0, 2, 0, 4}));
 }
 
+TEST(CApi, OptionsOfAnOlderHeaderAreShorter) {
+  const std::string path = write_relu_model();
+  tenon_options options{};
+  options.struct_size = offsetof(tenon_options, max_loop_iterations);
+  options.threads = 1;
+  options.max_loop_iterations = -5;  // beyond what such a caller has
+  tenon_model* model = nullptr;
+  EXPECT_EQ(tenon_model_load(path.c_str(), &options, &model), nullptr);
+  tenon_model_free(model);
+  options.struct_size = sizeof options;
+  EXPECT_THROW(api::Model(path, options), api::RuntimeError);
+}
+
+TEST(CApi, LibrariesThatAreNotThereAreErrors) {
+  const char* libraries[] = {"/nowhere/libop.so"};
+  tenon_options options{};
+  options.custom_ops = libraries;
+  options.custom_op_count = 1;
+  try {
+    const api::Model model(write_relu_model(), options);
+    FAIL();
+  } catch (const api::RuntimeError& error) {
+    EXPECT_EQ(error.code(), TENON_NOT_FOUND);
+    EXPECT_NE(std::string(error.what()).find("libop.so"), std::string::npos) << error.what();
+  }
+}
+
+TEST(CApi, CancellingWhatDoesNotRunDoesNothing) {
+  const api::Model model(write_relu_model(), 1);
+  const api::Function f = model.function();
+  f.cancel();
+  tenon_function_cancel(nullptr);
+  const std::vector<float> x{1, 2};
+  EXPECT_EQ(f.run({api::view(x.data(), {1, 2})}).size(), 1u);
+}
+
 TEST(CApi, KeepsState) {
   FileModel model;
   FileFunction f;

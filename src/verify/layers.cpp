@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <ranges>
 
 #include "compiler/compile.h"
 #include "ir/interpret.h"
@@ -103,7 +102,9 @@ std::vector<LayerDifference> compare_layers(const Layers& actual, const Layers& 
   std::vector<LayerDifference> differences;
   for (const Layer& layer : actual) {
     std::optional<LayerDifference> nearest;
-    for (const std::string& origin : std::views::reverse(layer.origins)) {
+    // From the last, whose result it is.
+    for (size_t k = layer.origins.size(); k-- > 0;) {
+      const std::string& origin = layer.origins[k];
       const auto [first, last] = by_origin.equal_range(origin);
       for (auto it = first; it != last; ++it) {
         if (it->second->results[0].type() != layer.results[0].type()) continue;

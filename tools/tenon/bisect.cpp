@@ -13,7 +13,7 @@
 namespace tenon::tool {
 namespace {
 
-struct BisectArguments {
+struct BisectArguments : RunLimits {
   std::string model, signature, pipeline = "default";
   std::vector<std::string> inputs;
   double tolerance = 1e-4;
@@ -56,7 +56,7 @@ std::string guilty_rule(const Graph& before, const std::string& pass,
 Status bisect(const BisectArguments& a) {
   auto progress = std::make_unique<Progress>();
   progress->stage("import " + a.model);
-  const NamedGraph named = TRY(load_graph(a.model, a.signature));
+  const NamedGraph named = TRY(load_graph(a.model, a.signature, load_options(a)));
   std::vector<runtime::PortInfo> ports;
   for (size_t i = 0; i < named.input_names.size(); ++i)
     ports.push_back({named.input_names[i], named.graph->inputs()[i]->type()});
@@ -112,6 +112,7 @@ void add_bisect(CLI::App& app, Action& action) {
   command->add_option("--signature", a->signature, "signature (default: serving_default)");
   command->add_option("-p,--pipeline", a->pipeline, "passes and rules (default: default)")
       ->check(pipeline_error);
+  add_run_limits(*command, *a);
   command->add_option("--input", a->inputs, "NAME=FILE.npy; made-up inputs where none is given")
       ->allow_extra_args(false);
   command->add_option("--batch", a->batch, "size of an open first dimension of made-up inputs")

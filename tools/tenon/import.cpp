@@ -5,13 +5,16 @@
 #include "compiler/compile.h"
 #include "model_arguments.h"
 #include "progress.h"
+#include "run_arguments.h"
 #include "runnable.h"
 #include "text_output.h"
 
 namespace tenon::tool {
 namespace {
 
-struct ImportArguments : ModelArguments, TextArguments {};
+struct ImportArguments : ModelArguments, TextArguments {
+  bool allow_embedded_code = false;
+};
 
 Status print(const ImportArguments& a, std::span<const NamedGraph> graphs) {
   if (!a.json) return write_text(a, graphs);
@@ -36,7 +39,9 @@ Status import(const ImportArguments& a) {
 }
 
 Status dump(const ImportArguments& a) {
-  std::vector<NamedGraph> graphs = TRY(decode_model(TRY(read_model_file(a.model))));
+  FileModel file = TRY(read_model_file(a.model));
+  TRY(bind_custom_ops(file, {a.custom_ops, a.allow_embedded_code}));
+  std::vector<NamedGraph> graphs = TRY(decode_model(file));
   if (!a.signature.empty())
     std::erase_if(graphs, [&](const NamedGraph& g) { return g.key != a.signature; });
   if (graphs.empty())
@@ -60,6 +65,8 @@ void add_dump(CLI::App& app, Action& action) {
   auto a = std::make_shared<ImportArguments>();
   command->add_option("FILE", a->model, ".tenon file")->required();
   command->add_option("--signature", a->signature, "only this signature (default: all)");
+  add_custom_ops(*command, a->custom_ops);
+  add_embedded_code(*command, a->allow_embedded_code);
   command->add_flag("--json", a->json, "machine-readable output");
   add_text_arguments(*command, *a);
   command->footer("Example:\n  tenon dump digits.tenon");

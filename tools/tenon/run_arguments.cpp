@@ -12,6 +12,12 @@ void add_custom_ops(CLI::App& command, std::vector<std::string>& paths) {
       ->allow_extra_args(false);
 }
 
+void add_embedded_code(CLI::App& command, bool& allowed) {
+  command.add_flag(
+      "--allow-embedded-code", allowed,
+      "run the libraries of custom ops that the file itself carries: for files you trust");
+}
+
 void add_max_loop_iterations(CLI::App& command, int64_t& iterations) {
   command
       .add_option("--max-loop-iterations", iterations,
@@ -21,9 +27,7 @@ void add_max_loop_iterations(CLI::App& command, int64_t& iterations) {
 
 void add_run_limits(CLI::App& command, RunLimits& a) {
   add_custom_ops(command, a.custom_ops);
-  command.add_flag(
-      "--allow-embedded-code", a.allow_embedded_code,
-      "run the libraries of custom ops that the file itself carries: for files you trust");
+  add_embedded_code(command, a.allow_embedded_code);
   add_max_loop_iterations(command, a.max_loop_iterations);
 }
 

@@ -17,8 +17,9 @@ struct RunLimits {
 };
 
 void add_custom_ops(CLI::App& command, std::vector<std::string>& paths);
+void add_embedded_code(CLI::App& command, bool& allowed);
 void add_max_loop_iterations(CLI::App& command, int64_t& iterations);
-// Both, and --allow-embedded-code.
+// All of them.
 void add_run_limits(CLI::App& command, RunLimits& a);
 
 runtime::LoadOptions load_options(const RunLimits& a, int threads = 0);
