@@ -1,9 +1,9 @@
 // Grids, regions and columns of images, worked out by hand; transforms; determinants.
 #include "ops/bitcast.h"
 #include "ops/col2im.h"
-#include "ops/det.h"
 #include "ops/dft.h"
 #include "ops/grid_sample.h"
+#include "ops/linalg.h"
 #include "ops/mel_weights.h"
 #include "ops/nn_test_util.h"
 #include "ops/roi.h"

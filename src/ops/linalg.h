@@ -1,17 +1,17 @@
-// Dense linear algebra on the last two dimensions: factorisation, inverse, systems,
-// log-determinant.
+// Dense linear algebra on the last two dimensions: Cholesky's factor, systems, determinants.
+// Leading dimensions are a batch; numbers are real or complex.
 #pragma once
 
 #include "ops/op.h"
 
 namespace tenon {
 
-// For all of them: f32 or f64, leading dimensions are a batch.
 struct Cholesky {
   static const OpDef def;
   static constexpr std::string_view name = "cholesky";
   static constexpr std::string_view doc =
-      "The lower triangular L with L L' = x, of symmetric positive definite matrices.";
+      "The lower triangular L with L L^H = x, of symmetric or Hermitian positive definite "
+      "matrices.";
   static constexpr Arity inputs{1};
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;
@@ -58,6 +58,15 @@ struct LogDeterminant {
       "The sign of the determinant and the logarithm of its magnitude (0 and -inf where singular).";
   static constexpr Arity inputs{1};
   static constexpr Arity outputs{2};
+  Result<TensorTypes> infer(const InferContext& context) const;
+  Status eval(EvalContext& context) const;
+};
+
+struct Det {
+  static const OpDef def;
+  static constexpr std::string_view name = "det";
+  static constexpr std::string_view doc = "The determinants of the matrices x [..., n, n].";
+  static constexpr Arity inputs{1};
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;
 };

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "ops/decompose.h"
 #include "ops/diagonal.h"
 #include "ops/special.h"
 
@@ -44,6 +45,14 @@ TEST(Linalg, TriangularSolveReadsOneTriangle) {
 TEST(Linalg, CholeskyRefusesIndefiniteMatrices) {
   EXPECT_EQ(run(Cholesky{}, {matrix({4, 2, 2, 5}, {2, 2})}), (Reals{2, 0, 1, 2}));
   EXPECT_TRUE(run(Cholesky{}, {matrix({1, 2, 2, 1}, {2, 2})}).empty());
+}
+
+TEST(Linalg, FactorisationsRefuseWhatHasNone) {
+  EXPECT_EQ(run(Lu{}, {matrix({0, 2, 1, 0}, {2, 2})}), (Reals{1, 0, 0, 2}));
+  EXPECT_TRUE(run(Lu{}, {matrix({1, 2, 2, 4}, {2, 2})}).empty());
+  EXPECT_TRUE(run(MatrixFunction{}, {matrix({NAN, 1, 1, 1}, {2, 2})}).empty());
+  // No real logarithm of 0, but no endless loop either.
+  EXPECT_TRUE(run(MatrixFunction{MatrixFunctionKind::log}, {matrix({0, 0, 0, 0}, {2, 2})}).empty());
 }
 
 TEST(Linalg, DiagonalsOfOblongMatrices) {

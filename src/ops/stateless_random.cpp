@@ -8,14 +8,12 @@
 
 #include "ops/movement.h"
 #include "ops/nn_util.h"
+#include "ops/philox.h"
 #include "ops/registry.h"
 
 namespace tenon {
-namespace {
 
-using Words = std::array<uint32_t, 4>;
-
-Words philox(Words c, uint64_t key) {
+philox::Words philox::scramble(Words c, uint64_t key) {
   constexpr uint64_t kMul0 = 0xD2511F53, kMul1 = 0xCD9E8D57;
   auto k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
@@ -27,46 +25,10 @@ Words philox(Words c, uint64_t key) {
   return c;
 }
 
-// The words in order, 32 or 64 bits at a time.
-class Stream {
- public:
-  Stream(uint64_t key, uint64_t low, uint64_t high) : key_(key), low_(low), high_(high) {}
+namespace {
 
-  uint32_t next() {
-    if (used_ == 4) {
-      words_ = philox({static_cast<uint32_t>(low_), static_cast<uint32_t>(low_ >> 32),
-                       static_cast<uint32_t>(high_), static_cast<uint32_t>(high_ >> 32)},
-                      key_);
-      high_ += ++low_ == 0;
-      used_ = 0;
-    }
-    return words_[used_++];
-  }
-  uint64_t next64() {
-    const uint64_t low = next();
-    return low | static_cast<uint64_t>(next()) << 32;
-  }
-  // In [0, 1): the low bits become the fraction of a number in [1, 2).
-  float next_float() { return static_cast<float>(next() & 0x7FFFFF) * 0x1p-23f; }
-  // The first word gives the upper bits.
-  double next_double() {
-    const uint64_t high = next() & 0xFFFFF;
-    return static_cast<double>(high << 32 | next()) * 0x1p-52;
-  }
-
- private:
-  uint64_t key_, low_, high_;
-  Words words_{};
-  size_t used_ = 4;
-};
-
-// Two normally distributed values from two uniform ones (Box and Muller).
-template <typename T>
-std::array<T, 2> box_muller(T u, T v) {
-  constexpr T kLeast = static_cast<T>(1e-7), kPi = static_cast<T>(3.14159265358979323846);
-  const T radius = std::sqrt(T{-2} * std::log(std::max(u, kLeast)));
-  return {std::sin(2 * kPi * v) * radius, std::cos(2 * kPi * v) * radius};
-}
+using philox::Stream;
+using philox::Words;
 
 void fill_floats(StatelessKind kind, Stream& stream, Tensor& y) {
   std::vector<double> values(static_cast<size_t>(y.elements()));
@@ -74,12 +36,12 @@ void fill_floats(StatelessKind kind, Stream& stream, Tensor& y) {
     if (y.dtype() == DType::f64) {
       values[i] = stream.next_double();
       if (kind == StatelessKind::uniform) continue;
-      const auto pair = box_muller(values[i], stream.next_double());
+      const auto pair = philox::box_muller(values[i], stream.next_double());
       values[i] = pair[0];
       if (++i < values.size()) values[i] = pair[1];
     } else if (kind == StatelessKind::normal) {
       const float u = stream.next_float();
-      const auto pair = box_muller(u, stream.next_float());
+      const auto pair = philox::box_muller(u, stream.next_float());
       values[i] = static_cast<double>(pair[0]);
       if (++i < values.size()) values[i] = static_cast<double>(pair[1]);
     } else if (y.dtype() == DType::f32) {
@@ -90,6 +52,34 @@ void fill_floats(StatelessKind kind, Stream& stream, Tensor& y) {
       values[i] = static_cast<double>(stream.next() & mask) / (mask + 1.0);
     }
   }
+  nn::store_reals(y, values);
+}
+
+// Normally distributed values that are less than 2. A group of four (of f64 two) has blocks of its
+// own, so that it does not depend on how many were rejected before it.
+void fill_truncated(uint64_t key, uint64_t low, uint64_t high, Tensor& y) {
+  const bool wide = y.dtype() == DType::f64;
+  const size_t group = wide ? 2 : 4, blocks = wide ? 128 : 256;
+  std::vector<double> values;
+  const auto n = static_cast<size_t>(y.elements());
+  values.reserve(n + group);
+  for (size_t index = 0; values.size() < n; ++index) {
+    Stream stream(key, low, high, index * blocks);
+    for (const size_t end = values.size() + group; values.size() < end;) {
+      std::array<double, 2> pair{};
+      if (wide) {
+        const double u = stream.next_double();
+        pair = philox::box_muller(u, stream.next_double());
+      } else {
+        const float u = stream.next_float();
+        const auto narrow = philox::box_muller(u, stream.next_float());
+        pair = {static_cast<double>(narrow[0]), static_cast<double>(narrow[1])};
+      }
+      for (const double v : pair)
+        if (std::abs(v) < 2 && values.size() < end) values.push_back(v);
+    }
+  }
+  values.resize(n);
   nn::store_reals(y, values);
 }
 
@@ -107,9 +97,9 @@ Status StatelessKey::eval(EvalContext& context) const {
   // Mixed once, so that seeds that differ little give keys that differ much.
   const auto a = static_cast<uint64_t>(context.in(0).int_at(0)),
              b = static_cast<uint64_t>(context.in(0).int_at(1));
-  const Words mixed = philox({static_cast<uint32_t>(a), static_cast<uint32_t>(a >> 32),
-                              static_cast<uint32_t>(b), static_cast<uint32_t>(b >> 32)},
-                             0x02461e293ec8f720);
+  const Words mixed = philox::scramble({static_cast<uint32_t>(a), static_cast<uint32_t>(a >> 32),
+                                        static_cast<uint32_t>(b), static_cast<uint32_t>(b >> 32)},
+                                       0x02461e293ec8f720);
   context.out(0).mutable_data<uint64_t>()[0] = mixed[0] | static_cast<uint64_t>(mixed[1]) << 32;
   context.out(1).mutable_data<uint64_t>()[0] = 0;
   context.out(1).mutable_data<uint64_t>()[1] = mixed[2] | static_cast<uint64_t>(mixed[3]) << 32;
@@ -119,7 +109,7 @@ Status StatelessKey::eval(EvalContext& context) const {
 Result<TensorTypes> StatelessRandom::infer(const InferContext& context) const {
   TRY(require_tensors(context, name));
   TRY(require_indices(context, 0, name, "a shape", 1));
-  const bool floats = kind == StatelessKind::uniform || kind == StatelessKind::normal;
+  const bool floats = kind != StatelessKind::integers && kind != StatelessKind::bits;
   const bool ranged = kind == StatelessKind::integers;
   if (context.dtype(1) != DType::u64 || context.dtype(2) != DType::u64 ||
       context.size() != (ranged ? 5 : 3))
@@ -152,7 +142,12 @@ Status StatelessRandom::eval(EvalContext& context) const {
   TRY(context.allocate(0, dtype, dims));
   Tensor& y = context.out(0);
   const auto* counter = context.in(2).data<uint64_t>();
-  Stream stream(context.in(1).data<uint64_t>()[0], counter[0], counter[1]);
+  const uint64_t key = context.in(1).data<uint64_t>()[0];
+  if (kind == StatelessKind::truncated_normal) {
+    fill_truncated(key, counter[0], counter[1], y);
+    return {};
+  }
+  Stream stream(key, counter[0], counter[1]);
   if (is_float(dtype)) {
     fill_floats(kind, stream, y);
     return {};

@@ -17,9 +17,9 @@ struct StatelessKey {
   Status eval(EvalContext& context) const;
 };
 
-enum class StatelessKind : uint8_t { uniform, normal, integers, bits };
-inline constexpr std::array<std::string_view, 4> kStatelessKindNames{"uniform", "normal",
-                                                                     "integers", "bits"};
+enum class StatelessKind : uint8_t { uniform, normal, integers, bits, truncated_normal };
+inline constexpr std::array<std::string_view, 5> kStatelessKindNames{
+    "uniform", "normal", "integers", "bits", "truncated_normal"};
 constexpr std::span<const std::string_view> enum_names(StatelessKind) {
   return kStatelessKindNames;
 }
@@ -32,7 +32,7 @@ struct StatelessRandom {
   static constexpr std::string_view name = "stateless_random";
   static constexpr std::string_view doc =
       "stateless_random(shape, key, counter [, low, high]): floats in [0, 1), normally distributed "
-      "ones, integers in [low, high), or integers of any bits.";
+      "ones (all, or those below 2), integers in [low, high), or integers of any bits.";
   static constexpr Arity inputs{3, 5};
   static constexpr auto fields() {
     return std::tuple{Field{1, "kind", &StatelessRandom::kind, "how the values are distributed"},

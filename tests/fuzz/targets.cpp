@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "compiler/compile.h"
 #include "format/container.h"
+#include "image/image.h"
 #include "import/tensorflow/bundle.h"
 #include "runtime/model.h"
 #include "tensor/npy.h"
@@ -114,6 +115,16 @@ Status tenon_file(const std::string& bytes, const std::string&) {
   }
 }
 
+Status image_file(const std::string& bytes, const std::string&) {
+  try {
+    TRY(image::decode(bytes, {}));
+    TRY(image::decode(bytes, {.channels = 3, .wide = true, .recover_truncated = true}));
+    return {};
+  } catch (const std::bad_alloc&) {
+    return resource_exhausted("out of memory");
+  }
+}
+
 Status tn(const std::string& bytes, const std::string& scratch) {
   const fs::path path = fs::path(scratch) / "graph.tn";
   write(path, bytes);
@@ -159,6 +170,11 @@ const std::vector<Target> kTargets = {
      {{"tests/passes", ".tn"}, {"tests/ir", ".tn"}},
      tn,
      first_case},
+    {"image",
+     "a JPEG, PNG, GIF or BMP file",
+     Form::bytes,
+     {{"tests/fixtures/images", ""}},
+     image_file},
     {"npy", "a NumPy array", Form::bytes, {{"examples", ".npy"}}, npy},
     {"tenon_file",
      "a .tenon file with valid checksums, loaded and planned",

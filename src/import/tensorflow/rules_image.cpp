@@ -196,12 +196,56 @@ Values adjust_hue(RuleContext& c) {
   return one(from_hsv(c, hsv));
 }
 
+// DecodeJpeg, -Png, -Bmp, -Gif and -Image: each reads every format.
+Values decode_image(RuleContext& c) {
+  const Attrs& attrs = c.node.attrs;
+  const std::string_view dct = TRY(attrs.get_string("dct_method", ""));
+  if (TRY(attrs.get_float("acceptable_fraction", 1)) != 1)
+    return unsupported("an acceptable_fraction other than 1");
+  const std::string_view op = c.node.op;
+  const char* frames = "one";
+  if (op == "DecodeGif") frames = "all";
+  if (op == "DecodeImage")
+    frames = TRY(attrs.get_bool("expand_animations", true)) ? "as_file" : "first";
+  return one(c.builder.op(
+      "decode_image", {c.inputs[0]},
+      {{"channels", op == "DecodeGif" ? int64_t{3} : TRY(attrs.get_int("channels", 0))},
+       {"dtype", TRY(dtype_attr(c, "dtype", DataType::u8))},
+       {"frames", std::string(frames)},
+       {"ratio", TRY(attrs.get_int("ratio", 1))},
+       {"smooth_upsampling", TRY(attrs.get_bool("fancy_upscaling", true))},
+       {"fast_dct", dct != "INTEGER_ACCURATE"},
+       {"recover_truncated", TRY(attrs.get_bool("try_recover_truncated", false))}}));
+}
+
+// The window is [y, x, height, width].
+Values decode_and_crop(RuleContext& c) {
+  Builder& b = c.builder;
+  Value* image = TRY(decode_image(c))[0];
+  Value* window = TRY(cast_to(c, c.inputs[1], DType::i64));
+  Value* begin = TRY(b.op("slice", {window, b.ints({0}), b.ints({2})}));
+  Value* size = TRY(b.op("slice", {window, b.ints({2}), b.ints({4})}));
+  return one(b.op("slice", {image, begin, TRY(b.op("add", {begin, size}))}));
+}
+
+Values jpeg_shape(RuleContext& c) {
+  Value* shape = TRY(c.builder.op("jpeg_shape", {c.inputs[0]}));
+  return one(cast_to(c, shape, TRY(dtype_attr(c, "output_type", DataType::i32))));
+}
+
 constexpr RuleEntry kRules[] = {
     {"AdjustContrastv2", adjust_contrast, 2},
     {"AdjustHue", adjust_hue, 2},
     {"AdjustSaturation", adjust_saturation, 2},
     {"CombinedNonMaxSuppression", combined_nms, 6},
     {"CropAndResize", crop_and_resize, 4},
+    {"DecodeAndCropJpeg", decode_and_crop, 2},
+    {"DecodeBmp", decode_image},
+    {"DecodeGif", decode_image},
+    {"DecodeImage", decode_image},
+    {"DecodeJpeg", decode_image},
+    {"DecodePng", decode_image},
+    {"ExtractJpegShape", jpeg_shape},
     {"HSVToRGB", hsv_to_rgb},
     {"NonMaxSuppression", nms, 3},
     {"NonMaxSuppressionV2", nms, 4},

@@ -90,18 +90,13 @@ Values tensor_diag_part(RuleContext& c) {
   return one(b.op("reshape", {y, half}, {{"allow_zero", true}}));
 }
 
-// The operand of a system, conjugated where its adjoint is asked for: the core op transposes it.
-Result<Value*> system_operand(RuleContext& c) {
-  Value* x = c.inputs[0];
-  if (!is_complex(x->dtype()) || !TRY(c.node.attrs.get_bool("adjoint", false))) return x;
-  return c.builder.op("conj", {x});
-}
-
-Values determinant(RuleContext& c) {
-  Builder& b = c.builder;
-  if (!is_complex(c.inputs[0]->dtype())) return one(b.op("det", {c.inputs[0]}));
-  Node* parts = TRY(b.node("log_determinant", {c.inputs[0]}));
-  return one(b.op("mul", {parts->output(0), TRY(b.op("exp", {parts->output(1)}))}));
+// The solution of a system, of the conjugated transpose of a where the node says so.
+Result<Value*> solved(RuleContext& c, const char* op, Value* a, Value* right,
+                      std::vector<Builder::Attr> attrs = {}) {
+  const bool adjoint = TRY(c.node.attrs.get_bool("adjoint", false));
+  if (adjoint && is_complex(a->dtype())) a = TRY(c.builder.op("conj", {a}));
+  attrs.push_back({"transpose_a", adjoint});
+  return c.builder.op(op, {a, right}, std::move(attrs));
 }
 
 Values inverse(RuleContext& c) {
@@ -115,8 +110,7 @@ Values inverse(RuleContext& c) {
   Value* eye = TRY(
       b.op("one_hot", {range, n, TRY(number(c, 1, x->dtype())), TRY(number(c, 0, x->dtype()))}));
   Value* identity = TRY(b.op("expand", {eye, TRY(shape_of(c, x))}));
-  return one(b.op("matrix_solve", {TRY(system_operand(c)), identity},
-                  {{"transpose_a", TRY(c.node.attrs.get_bool("adjoint", false))}}));
+  return one(solved(c, "matrix_solve", x, identity));
 }
 
 // The batches of two matrices made the same: triangular systems broadcast.
@@ -139,16 +133,14 @@ Status share_batch(RuleContext& c, Value*& x, Value*& y) {
 }
 
 Values solve(RuleContext& c) {
-  return one(c.builder.op("matrix_solve", {TRY(system_operand(c)), c.inputs[1]},
-                          {{"transpose_a", TRY(c.node.attrs.get_bool("adjoint", false))}}));
+  return one(solved(c, "matrix_solve", c.inputs[0], c.inputs[1]));
 }
 
 Values triangular_solve(RuleContext& c) {
-  Value *a = TRY(system_operand(c)), *b = c.inputs[1];
+  Value *a = c.inputs[0], *b = c.inputs[1];
   TRY(share_batch(c, a, b));
-  return one(c.builder.op("triangular_solve", {a, b},
-                          {{"lower", TRY(c.node.attrs.get_bool("lower", true))},
-                           {"transpose_a", TRY(c.node.attrs.get_bool("adjoint", false))}}));
+  return one(
+      solved(c, "triangular_solve", a, b, {{"lower", TRY(c.node.attrs.get_bool("lower", true))}}));
 }
 
 Values log_determinant(RuleContext& c) {
@@ -174,10 +166,15 @@ Values einsum(RuleContext& c) {
 }
 
 constexpr RuleEntry kRules[] = {
+    {"BatchCholesky", same<"cholesky">},
     {"BatchMatrixBandPart", same<"band_part">, 3},
+    {"BatchMatrixDeterminant", same<"det">},
     {"BatchMatrixDiag", diag},
     {"BatchMatrixDiagPart", diag_part},
+    {"BatchMatrixInverse", inverse},
     {"BatchMatrixSetDiag", set_diag, 2},
+    {"BatchMatrixSolve", solve, 2},
+    {"BatchMatrixTriangularSolve", triangular_solve, 2},
     {"Cholesky", same<"cholesky">},
     {"Cross", cross, 2},
     {"Diag", tensor_diag},
@@ -185,7 +182,7 @@ constexpr RuleEntry kRules[] = {
     {"Einsum", einsum},
     {"LogMatrixDeterminant", log_determinant},
     {"MatrixBandPart", same<"band_part">, 3},
-    {"MatrixDeterminant", determinant},
+    {"MatrixDeterminant", same<"det">},
     {"MatrixDiag", diag},
     {"MatrixDiagPart", diag_part},
     {"MatrixDiagPartV2", diag_part, 2},

@@ -62,15 +62,6 @@ Values mul_no_nan(RuleContext& c) {
   return zero_where_zero(c, c.inputs[1], TRY(c.builder.op("mul", c.inputs)));
 }
 
-// The normal distribution's quantiles: sqrt(2) erfinv(2 p - 1).
-Values ndtri(RuleContext& c) {
-  Builder& b = c.builder;
-  Value* p = c.inputs[0];
-  Value* twice = TRY(b.op("sub", {TRY(b.op("add", {p, p})), TRY(number(c, 1, p->dtype()))}));
-  return one(
-      b.op("mul", {TRY(b.op("erfinv", {twice})), TRY(number(c, 1.4142135623730951, p->dtype()))}));
-}
-
 // Also of real numbers, which the core op only divides.
 Values truncate_div(RuleContext& c) {
   Builder& b = c.builder;
@@ -157,7 +148,6 @@ constexpr RuleEntry kRules[] = {
     {"Mod", same<"trunc_mod">, 2},
     {"Mul", same<"mul">},
     {"MulNoNan", mul_no_nan, 2},
-    {"Ndtri", ndtri},
     {"Neg", same<"neg">},
     {"NotEqual", equality, 2},
     {"Pow", same<"pow">},

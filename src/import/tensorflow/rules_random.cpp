@@ -5,62 +5,94 @@
 namespace tenon::tf {
 namespace {
 
-// 0, which means other values each time, unless the model fixes a seed.
-Result<int64_t> seed_of(const RuleContext& c) {
-  const int64_t a = TRY(c.node.attrs.get_int("seed", 0)), b = TRY(c.node.attrs.get_int("seed2", 0));
-  if (a == 0 && b == 0) return int64_t{0};
-  return static_cast<int64_t>(
-      (static_cast<uint64_t>(a) * 0x9E3779B97F4A7C15 ^ static_cast<uint64_t>(b)) >> 1 | 1);
+// The key and the counter of an op whose model fixes its seed: its first run gives TensorFlow's
+// values. Empty where every run is to differ.
+Result<std::vector<Value*>> fixed_key(const RuleContext& c) {
+  const auto a = static_cast<uint64_t>(TRY(c.node.attrs.get_int("seed", 0)));
+  const auto b = static_cast<uint64_t>(TRY(c.node.attrs.get_int("seed2", 0)));
+  if (a == 0 && b == 0) return std::vector<Value*>{};
+  return std::vector<Value*>{c.builder.constant(Tensor::vector(std::vector<uint64_t>{a})),
+                             c.builder.constant(Tensor::vector(std::vector<uint64_t>{0, b}))};
 }
 
-Values uniform(RuleContext& c) {
-  return one(c.builder.op(
-      "random_uniform", {c.inputs[0]},
-      {{"seed", TRY(seed_of(c))}, {"dtype", TRY(dtype_attr(c, "dtype", DataType::f32))}}));
+// The key and the counter of any op: other ones every time unless the model fixes a seed.
+Result<std::vector<Value*>> some_key(RuleContext& c) {
+  auto key = TRY(fixed_key(c));
+  if (!key.empty()) return key;
+  Value* seed = TRY(c.builder.op("random_uniform", {c.builder.ints({2})},
+                                 {{"high", 0x1p53}, {"dtype", DType::i64}}));
+  Node* node = TRY(c.builder.node("stateless_key", {seed}));
+  return std::vector<Value*>{node->output(0), node->output(1)};
+}
+
+// RandomUniform, RandomStandardNormal, TruncatedNormal
+Values real_numbers(RuleContext& c) {
+  const DType dtype = TRY(dtype_attr(c, "dtype", DataType::f32));
+  const bool uniform = c.node.op == "RandomUniform", cut = c.node.op == "TruncatedNormal";
+  const auto key = TRY(fixed_key(c));
+  if (!key.empty())
+    return one(c.builder.op("stateless_random", {c.inputs[0], key[0], key[1]},
+                            {{"kind", std::string(uniform ? "uniform"
+                                                  : cut   ? "truncated_normal"
+                                                          : "normal")},
+                             {"dtype", dtype}}));
+  if (uniform) return one(c.builder.op("random_uniform", {c.inputs[0]}, {{"dtype", dtype}}));
+  return one(c.builder.op("random_normal", {c.inputs[0]}, {{"truncated", cut}, {"dtype", dtype}}));
 }
 
 Values uniform_int(RuleContext& c) {
-  return one(c.builder.op("random_uniform", {c.inputs[0]},
-                          {{"low", TRY(real_scalar(c, 1))},
-                           {"high", TRY(real_scalar(c, 2))},
-                           {"seed", TRY(seed_of(c))},
-                           {"dtype", c.inputs[1]->dtype()}}));
+  const auto key = TRY(some_key(c));
+  return one(c.builder.op("stateless_random",
+                          {c.inputs[0], key[0], key[1], c.inputs[1], c.inputs[2]},
+                          {{"kind", std::string("integers")}, {"dtype", c.inputs[1]->dtype()}}));
 }
 
-Values normal(RuleContext& c) {
-  return one(c.builder.op("random_normal", {c.inputs[0]},
-                          {{"seed", TRY(seed_of(c))},
-                           {"truncated", c.node.op == "TruncatedNormal"},
-                           {"dtype", TRY(dtype_attr(c, "dtype", DataType::f32))}}));
-}
-
-// Samples of the classes of each row of logits: the largest of logits + Gumbel noise.
 Values multinomial(RuleContext& c) {
-  Builder& b = c.builder;
-  Value* logits = c.inputs[0];
-  if (TRY(rank_of(logits)) != 2) return invalid_model("logits must have two dimensions");
-  Value* samples = TRY(b.op("reshape", {TRY(cast_to(c, c.inputs[1], DType::i64)), b.ints({1})}));
-  Value* shape =
-      TRY(join(c, {TRY(shape_of(c, logits, 0, 1)), samples, TRY(shape_of(c, logits, 1, 2))}));
-  const DType t = logits->dtype();
-  Value* u = TRY(
-      b.op("random_uniform", {shape}, {{"low", 1e-7}, {"seed", TRY(seed_of(c))}, {"dtype", t}}));
-  Value* noise = TRY(b.op("log", {TRY(b.op("neg", {TRY(b.op("log", {u}))}))}));
-  Value* rows = TRY(b.op("expand_dims", {logits}, {{"axes", std::vector<int64_t>{1}}}));
-  return one(
-      b.op("arg_max", {TRY(b.op("sub", {rows, noise}))},
-           {{"axis", int64_t{2}}, {"dtype", TRY(dtype_attr(c, "output_dtype", DataType::i64))}}));
+  std::vector<Value*> in{c.inputs[0], c.inputs[1]};
+  std::vector<Value*> key;
+  if (c.node.op == "Multinomial") {
+    key = TRY(some_key(c));
+  } else {
+    if (c.inputs.size() < 3) return invalid_model("the seed is missing");
+    Node* node = TRY(c.builder.node("stateless_key", {c.inputs[2]}));
+    key = {node->output(0), node->output(1)};
+  }
+  in.insert(in.end(), key.begin(), key.end());
+  return one(c.builder.op("stateless_categories", in,
+                          {{"dtype", TRY(dtype_attr(c, "output_dtype", DataType::i64))}}));
 }
 
-// The rows in the order of random keys.
+// The rows in another order.
 Values shuffle(RuleContext& c) {
-  Builder& b = c.builder;
   Value* x = c.inputs[0];
   if (TRY(rank_of(x)) == 0) return std::vector<Value*>{x};
-  Value* count = TRY(shape_of(c, x, 0, 1));
-  Value* keys = TRY(b.op("random_uniform", {count}, {{"seed", TRY(seed_of(c))}}));
-  Node* order = TRY(b.node("top_k", {keys, count}));
-  return one(b.op("gather", {x, order->output(1)}));
+  const auto key = TRY(some_key(c));
+  Value* count = TRY(c.builder.op("squeeze", {TRY(shape_of(c, x, 0, 1))}));
+  Value* order = TRY(c.builder.op("stateless_permutation", {count, key[0], key[1]}));
+  return one(c.builder.op("gather", {x, order}));
+}
+
+// RandomGamma and RandomPoisson of (shape, parameter), StatelessRandomGammaV2 and -Poisson of
+// (shape, seed, parameter), StatelessRandomGammaV3 of (shape, key, counter, algorithm, parameter).
+Values with_parameter(RuleContext& c) {
+  const std::string_view op = c.node.op;
+  Value* parameter = c.inputs.back();
+  Value* shape = TRY(cast_to(c, c.inputs[0], DType::i64));
+  std::vector<Value*> key;
+  if (op.starts_with("Random")) {
+    key = TRY(some_key(c));
+    shape = TRY(join(c, {shape, TRY(shape_of(c, parameter))}));
+  } else if (op.ends_with("V3")) {
+    if (c.inputs.size() < 5) return invalid_model("the parameter is missing");
+    key = {c.inputs[1], c.inputs[2]};
+  } else {
+    Node* node = TRY(c.builder.node("stateless_key", {c.inputs[1]}));
+    key = {node->output(0), node->output(1)};
+  }
+  const bool gamma = op.find("Gamma") != std::string_view::npos;
+  const DType dtype = gamma ? parameter->dtype() : TRY(dtype_attr(c, "dtype", DataType::i64));
+  return one(c.builder.op("stateless_sample", {shape, key[0], key[1], parameter},
+                          {{"kind", std::string(gamma ? "gamma" : "poisson")}, {"dtype", dtype}}));
 }
 
 Values key_counter(RuleContext& c) {
@@ -95,10 +127,11 @@ Values stateless(RuleContext& c) {
     in.insert(in.end(), {c.inputs[parameters], c.inputs[parameters + 1]});
   }
   const DataType usual = bits ? DataType::u64 : DataType::f32;
-  const char* kind = bits                     ? "bits"
-                     : ints                   ? "integers"
-                     : op.ends_with("Normal") ? "normal"
-                                              : "uniform";
+  const char* kind = bits                              ? "bits"
+                     : ints                            ? "integers"
+                     : op.ends_with("TruncatedNormal") ? "truncated_normal"
+                     : op.ends_with("Normal")          ? "normal"
+                                                       : "uniform";
   return one(
       c.builder.op("stateless_random", in,
                    {{"kind", std::string(kind)}, {"dtype", TRY(dtype_attr(c, "dtype", usual))}}));
@@ -106,22 +139,31 @@ Values stateless(RuleContext& c) {
 
 constexpr RuleEntry kRules[] = {
     {"Multinomial", multinomial, 2},
+    {"RandomGamma", with_parameter, 2},
+    {"RandomPoisson", with_parameter, 2},
+    {"RandomPoissonV2", with_parameter, 2},
     {"RandomShuffle", shuffle},
-    {"RandomStandardNormal", normal},
-    {"RandomUniform", uniform},
+    {"RandomStandardNormal", real_numbers},
+    {"RandomUniform", real_numbers},
     {"RandomUniformInt", uniform_int, 3},
+    {"StatelessMultinomial", multinomial, 3},
+    {"StatelessRandomGammaV2", with_parameter, 3},
+    {"StatelessRandomGammaV3", with_parameter, 5},
     {"StatelessRandomGetAlg", algorithm, 0},
     {"StatelessRandomGetKeyCounter", key_counter},
     {"StatelessRandomGetKeyCounterAlg", key_counter},
     {"StatelessRandomNormal", stateless, 2},
     {"StatelessRandomNormalV2", stateless, 4},
+    {"StatelessRandomPoisson", with_parameter, 3},
     {"StatelessRandomUniform", stateless, 2},
     {"StatelessRandomUniformFullInt", stateless, 2},
     {"StatelessRandomUniformFullIntV2", stateless, 4},
     {"StatelessRandomUniformInt", stateless, 4},
     {"StatelessRandomUniformIntV2", stateless, 6},
     {"StatelessRandomUniformV2", stateless, 4},
-    {"TruncatedNormal", normal},
+    {"StatelessTruncatedNormal", stateless, 2},
+    {"StatelessTruncatedNormalV2", stateless, 4},
+    {"TruncatedNormal", real_numbers},
 };
 
 }  // namespace

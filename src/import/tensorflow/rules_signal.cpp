@@ -196,8 +196,6 @@ Values decode_wav(RuleContext& c) {
 
 constexpr RuleEntry kRules[] = {
     {"AudioSpectrogram", spectrogram},
-    {"BesselI0e", same<"bessel_i0e">},
-    {"BesselI1e", same<"bessel_i1e">},
     {"DecodeWav", decode_wav},
     {"FFT", fft},
     {"FFT2D", fft},

@@ -1,0 +1,180 @@
+// Rules of what tf.gradients leaves in a graph: derivatives of activations, and the reductions and
+// scatters that undo broadcasting and slicing.
+#include <algorithm>
+
+#include "import/tensorflow/compose.h"
+
+namespace tenon::tf {
+namespace {
+
+// Short algebra over the values of a rule: the first error sticks.
+class Algebra {
+ public:
+  explicit Algebra(RuleContext& c) : c_(c), dtype_(c.inputs[0]->dtype()) {}
+
+  using Term = Result<Value*>;
+  Term op(const char* name, std::initializer_list<Term> terms) {
+    std::vector<Value*> values;
+    for (const Term& term : terms) values.push_back(TRY(Term(term)));
+    return c_.builder.op(name, std::move(values));
+  }
+  Term constant(double v) { return number(c_, v, dtype_); }
+  Term mul(const Term& a, const Term& b) { return op("mul", {a, b}); }
+  Term positive(const Term& x) { return op("greater", {x, constant(0)}); }
+
+ private:
+  RuleContext& c_;
+  DType dtype_;
+};
+
+// Of (y, dy), y being the function's result.
+Values of_result(RuleContext& c) {
+  Algebra a(c);
+  Value *y = c.inputs[0], *dy = c.inputs[1];
+  const std::string_view op = c.node.op;
+  if (op == "SigmoidGrad") return one(a.mul(dy, a.mul(y, a.op("sub", {a.constant(1), y}))));
+  if (op == "TanhGrad") return one(a.mul(dy, a.op("sub", {a.constant(1), a.mul(y, y)})));
+  if (op == "SqrtGrad") return one(a.op("div", {a.mul(dy, a.constant(0.5)), y}));
+  if (op == "RsqrtGrad") return one(a.mul(a.mul(dy, a.constant(-0.5)), a.mul(y, a.mul(y, y))));
+  // ReciprocalGrad, InvGrad
+  return one(a.op("neg", {a.mul(dy, a.mul(y, y))}));
+}
+
+// Of (dy, x), or (dy, y) for the exponential units.
+Values of_operand(RuleContext& c) {
+  Algebra a(c);
+  Value *dy = c.inputs[0], *x = c.inputs[1];
+  const std::string_view op = c.node.op;
+  const auto zero = a.constant(0);
+  if (op == "ReluGrad") return one(a.op("select", {a.positive(x), dy, zero}));
+  if (op == "Relu6Grad") {
+    const auto inside = a.op("logical_and", {a.positive(x), a.op("less", {x, a.constant(6)})});
+    return one(a.op("select", {inside, dy, zero}));
+  }
+  if (op == "LeakyReluGrad") {
+    const double alpha = TRY(c.node.attrs.get_float("alpha", 0.2F));
+    return one(a.op("select", {a.positive(x), dy, a.mul(dy, a.constant(alpha))}));
+  }
+  if (op == "SoftplusGrad") return one(a.mul(dy, a.op("sigmoid", {x})));
+  if (op == "SoftsignGrad") {
+    const auto size = a.op("add", {a.constant(1), a.op("abs", {x})});
+    return one(a.op("div", {dy, a.mul(size, size)}));
+  }
+  const bool selu = op == "SeluGrad";
+  constexpr double kScale = 1.0507009873554805, kAlpha = 1.6732632423543772;
+  const auto below = a.mul(dy, a.op("add", {x, a.constant(selu ? kScale * kAlpha : 1)}));
+  return one(a.op("select", {a.op("less", {x, zero}), below,
+                             selu ? a.mul(dy, a.constant(kScale)) : Result<Value*>(dy)}));
+}
+
+Values bias_add_grad(RuleContext& c) {
+  const int rank = TRY(rank_of(c.inputs[0]));
+  const int channel = TRY(channels_first(c)) ? 1 : rank - 1;
+  std::vector<int64_t> axes;
+  for (int i = 0; i < rank; ++i)
+    if (i != channel) axes.push_back(i);
+  if (axes.empty()) return std::vector<Value*>{c.inputs[0]};
+  return one(c.builder.op("sum", {c.inputs[0]}, {{"axes", axes}}));
+}
+
+// The axes over which each of two shapes was repeated to fit the other.
+Values broadcast_axes(RuleContext& c) {
+  SymInts shapes[2];
+  for (size_t k = 0; k < 2; ++k) {
+    const Value* v = c.inputs[k];
+    if (const Tensor* t = v->constant(); t != nullptr && is_int(t->dtype()))
+      for (const int64_t n : t->to_ints()) shapes[k].push_back({n});
+    else if (v->ints())
+      shapes[k] = *v->ints();
+    else
+      return unsupported("the number of dimensions must be known");
+  }
+  const size_t rank = std::max(shapes[0].size(), shapes[1].size());
+  std::vector<int64_t> axes[2];
+  for (size_t i = 0; i < rank; ++i) {
+    SymInt sizes[2] = {{1}, {1}};
+    for (size_t k = 0; k < 2; ++k)
+      if (i + shapes[k].size() >= rank) sizes[k] = shapes[k][i + shapes[k].size() - rank];
+    const auto is_one = [](const SymInt& s) { return s.value && *s.value == 1; };
+    const bool same = sizes[0].value && sizes[1].value ? *sizes[0].value == *sizes[1].value
+                                                       : sizes[0].as_dim().same(sizes[1].as_dim());
+    for (size_t k = 0; k < 2; ++k)
+      if (is_one(sizes[k])) axes[k].push_back(static_cast<int64_t>(i));
+    if (!same && !is_one(sizes[0]) && !is_one(sizes[1]))
+      return unsupported("whether two dimensions agree must be known; give sizes by --input-shape");
+  }
+  std::vector<Value*> out;
+  for (const auto& list : axes)
+    out.push_back(TRY(cast_to(c, c.builder.ints(list), c.inputs[0]->dtype())));
+  return out;
+}
+
+// The place in the flattened tensor of every element of its slice by operands `at`, `at` + 1 and
+// `at` + 2 of the node.
+Result<Value*> places_of_slice(RuleContext& c, Value* shape, size_t at) {
+  Builder& b = c.builder;
+  Value* count = TRY(b.op("prod", {shape}, {{"axes", std::vector<int64_t>{0}}}));
+  Value* range =
+      TRY(b.op("range", {TRY(number(c, 0, DType::i64)), count, TRY(number(c, 1, DType::i64))}));
+  std::vector<Builder::Attr> masks;
+  for (const char* mask :
+       {"begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask"})
+    masks.push_back({mask, TRY(c.node.attrs.get_int(mask, 0))});
+  return b.op("strided_slice",
+              {TRY(b.op("reshape", {range, shape}, {{"allow_zero", true}})), c.inputs[at],
+               c.inputs[at + 1], c.inputs[at + 2]},
+              masks);
+}
+
+// `flat` with the elements at the places of a slice replaced by those of `update`, seen as `shape`.
+Values write_slice(RuleContext& c, Value* flat, Value* shape, size_t at, Value* update) {
+  Builder& b = c.builder;
+  Value* places = TRY(places_of_slice(c, shape, at));
+  update = TRY(b.op("expand", {update, TRY(shape_of(c, places))}));
+  Value* rows = TRY(b.op("reshape", {places, b.ints({-1, 1})}));
+  Value* y = TRY(b.op("scatter_nd", {flat, rows, TRY(flatten(c, update))}));
+  return one(b.op("reshape", {y, shape}, {{"allow_zero", true}}));
+}
+
+// (shape, begin, end, strides, dy): zeros but for the slice.
+Values strided_slice_grad(RuleContext& c) {
+  Value* shape = TRY(cast_to(c, c.inputs[0], DType::i64));
+  Value* count =
+      TRY(c.builder.op("prod", {shape}, {{"axes", std::vector<int64_t>{0}}, {"keep_dims", true}}));
+  Value* zeros = TRY(filled(c, 0, c.inputs[4]->dtype(), count));
+  return write_slice(c, zeros, shape, 1, c.inputs[4]);
+}
+
+// (x, begin, end, strides, value): x[begin:end:strides] = value.
+Values strided_slice_update(RuleContext& c) {
+  Value* shape = TRY(shape_of(c, c.inputs[0]));
+  return write_slice(c, TRY(flatten(c, c.inputs[0])), shape, 1, c.inputs[4]);
+}
+
+constexpr RuleEntry kRules[] = {
+    {"BiasAddGrad", bias_add_grad},
+    {"BroadcastGradientArgs", broadcast_axes, 2},
+    {"EluGrad", of_operand, 2},
+    {"InvGrad", of_result, 2},
+    {"LeakyReluGrad", of_operand, 2},
+    {"ReciprocalGrad", of_result, 2},
+    {"Relu6Grad", of_operand, 2},
+    {"ReluGrad", of_operand, 2},
+    {"RsqrtGrad", of_result, 2},
+    {"SeluGrad", of_operand, 2},
+    {"SigmoidGrad", of_result, 2},
+    {"SoftplusGrad", of_operand, 2},
+    {"SoftsignGrad", of_operand, 2},
+    {"SqrtGrad", of_result, 2},
+    {"StridedSliceGrad", strided_slice_grad, 5},
+    {"TanhGrad", of_result, 2},
+    {"TensorStridedSliceUpdate", strided_slice_update, 5},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> gradient_rules() {
+  return kRules;
+}
+
+}  // namespace tenon::tf
