@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "base/result.h"
@@ -35,6 +36,9 @@ struct Pixels {
 // Decodes a file by what its first bytes say it is. Errors: invalid_argument for damaged files and
 // unknown formats, resource_exhausted. Thread-safe.
 Result<Pixels> decode(std::string_view file, const Options& options);
+
+// The pixels of one frame as a PNG file. `level` of compression: 0 to 9, or -1 for the usual one.
+Result<std::string> encode_png(const Pixels& image, int level);
 
 // Sizes without the pixels (of a JPEG file).
 Result<Pixels> read_jpeg_header(std::string_view file);

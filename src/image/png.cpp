@@ -36,7 +36,7 @@ Status read_header(std::string_view chunk, Png& png) {
   if (chunk.size() != 13) return invalid_argument("the PNG file has a wrong header");
   png.width = big_endian(chunk), png.height = big_endian(chunk.substr(4));
   png.depth = static_cast<uint8_t>(chunk[8]);
-  const int type = chunk[9];
+  const int type = static_cast<uint8_t>(chunk[9]);
   png.palette = type == 3, png.alpha = type == 4 || type == 6, png.interlaced = chunk[12] == 1;
   png.channels = type == 0 || type == 3 ? 1 : type == 4 ? 2 : type == 2 ? 3 : type == 6 ? 4 : 0;
   const bool narrow = png.depth == 1 || png.depth == 2 || png.depth == 4;

@@ -180,9 +180,9 @@ const NodeGraph& FunctionLibrary::body(const FunctionDef& function) const {
 
 std::span<const std::string_view> pass_through_ops() {
   static constexpr std::string_view kOps[] = {
-      "CheckNumerics",   "CheckNumericsV2", "CopyHost",  "Copy",
-      "EnsureShape",     "Identity",        "IdentityN", "OptimizationBarrier",
-      "PreventGradient", "RefIdentity",     "Snapshot",  "StopGradient",
+      "CheckNumerics",   "CheckNumericsV2", "Copy",        "CopyHost",  "DeepCopy",
+      "EnsureShape",     "GuaranteeConst",  "Identity",    "IdentityN", "OptimizationBarrier",
+      "PreventGradient", "Print",           "RefIdentity", "Snapshot",  "StopGradient",
       "_EagerConst"};
   return kOps;
 }

@@ -44,6 +44,7 @@ const RuleEntry* find_rule(std::string_view op);
 
 // The groups; rules.cpp joins them.
 std::span<const RuleEntry> array_rules();
+std::span<const RuleEntry> codec_rules();
 std::span<const RuleEntry> decompose_rules();
 std::span<const RuleEntry> gradient_rules();
 std::span<const RuleEntry> image_rules();
@@ -62,6 +63,7 @@ std::span<const RuleEntry> recurrent_rules();
 std::span<const RuleEntry> shape_rules();
 std::span<const RuleEntry> signal_rules();
 std::span<const RuleEntry> sparse_rules();
+std::span<const RuleEntry> sparse_parts_rules();
 std::span<const RuleEntry> special_rules();
 std::span<const RuleEntry> string_rules();
 

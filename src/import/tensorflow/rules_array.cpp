@@ -1,5 +1,6 @@
 // Rules of ops that make, cut, order and fill tensors.
 #include <limits>
+#include <string>
 
 #include "import/tensorflow/compose.h"
 
@@ -264,14 +265,84 @@ Values conjugate_transpose(RuleContext& c) {
   return one(is_complex(y->dtype()) ? c.builder.op("conj", {y}) : Result<Value*>(y));
 }
 
+// Where each of several tensors begins in their concatenation, given their shapes.
+Values concat_offset(RuleContext& c) {
+  Builder& b = c.builder;
+  if (c.inputs.size() < 2) return invalid_model("shapes are missing");
+  const auto rank = c.inputs[1]->shape().elements();
+  if (!rank) return unsupported("the number of dimensions must be known");
+  std::vector<int64_t> mask(static_cast<size_t>(*rank), 0);
+  const int axis = TRY(normalize_axis(TRY(c.int_scalar(0)), static_cast<int>(*rank)));
+  mask[static_cast<size_t>(axis)] = 1;
+  const DType t = c.inputs[1]->dtype();
+  Value* along = TRY(cast_to(c, b.ints(mask), t));
+  Value* offset = TRY(b.op("mul", {along, TRY(number(c, 0, t))}));
+  std::vector<Value*> out;
+  for (size_t i = 1; i < c.inputs.size(); ++i) {
+    out.push_back(offset);
+    offset = TRY(b.op("add", {offset, TRY(b.op("mul", {c.inputs[i], along}))}));
+  }
+  return out;
+}
+
+// The letters of the layouts an op permutes between.
+Result<std::pair<std::string, std::string>> layouts(const RuleContext& c) {
+  std::pair<std::string, std::string> both{TRY(c.node.attrs.get_string("src_format", "NHWC")),
+                                           TRY(c.node.attrs.get_string("dst_format", "NCHW"))};
+  if (both.first.size() != both.second.size() || both.first.empty())
+    return invalid_model("src_format and dst_format must have the same letters");
+  return both;
+}
+
+// Numbers of dimensions in one layout as numbers in another.
+Values layout_dimensions(RuleContext& c) {
+  const auto [src, dst] = TRY(layouts(c));
+  std::vector<int64_t> at;
+  for (const char letter : src) at.push_back(static_cast<int64_t>(dst.find(letter)));
+  Value* x = c.inputs[0];
+  Value* table = TRY(cast_to(c, c.builder.ints(at), x->dtype()));
+  return one(c.builder.op("gather", {table, x}));
+}
+
+// A value per dimension (or per spatial dimension) in the order of another layout.
+Values layout_values(RuleContext& c) {
+  auto [src, dst] = TRY(layouts(c));
+  const Shape& shape = c.inputs[0]->shape();
+  if (!shape.ranked() || shape.rank() < 1 || !shape[0].known())
+    return unsupported("the number of values must be known");
+  if (shape[0].size() == static_cast<int64_t>(src.size()) - 2)
+    for (std::string* layout : {&src, &dst})
+      std::erase_if(*layout, [](char letter) { return letter == 'N' || letter == 'C'; });
+  std::vector<int64_t> from;
+  for (const char letter : dst) from.push_back(static_cast<int64_t>(src.find(letter)));
+  return one(c.builder.op("gather", {c.inputs[0], c.builder.ints(from)}));
+}
+
+// (x, numbers of rows, rows)
+Values change_rows(RuleContext& c) {
+  Builder& b = c.builder;
+  Value* rows =
+      TRY(b.op("expand_dims", {TRY(flatten(c, c.inputs[1]))}, {{"axes", std::vector<int64_t>{1}}}));
+  Value* change = c.inputs[2];
+  if (c.node.op == "InplaceSub") change = TRY(b.op("neg", {change}));
+  return one(b.op("scatter_nd", {c.inputs[0], rows, change},
+                  {{"reduction", std::string(c.node.op == "InplaceUpdate" ? "none" : "add")}}));
+}
+
 constexpr RuleEntry kRules[] = {
     {"Bitcast", bitcast},
     {"BroadcastArgs", broadcast_args, 2},
     {"Concat", concat_v1, 2},
+    {"ConcatOffset", concat_offset, 2},
     {"ConjugateTranspose", conjugate_transpose, 2},
     {"Cumprod", cumulative, 2},
     {"Cumsum", cumulative, 2},
+    {"DataFormatDimMap", layout_dimensions},
+    {"DataFormatVecPermute", layout_values},
     {"Empty", empty},
+    {"InplaceAdd", change_rows, 3},
+    {"InplaceSub", change_rows, 3},
+    {"InplaceUpdate", change_rows, 3},
     {"InvertPermutation", same<"invert_permutation">},
     {"LinSpace", lin_space, 3},
     {"MirrorPad", mirror_pad, 2},

@@ -1,4 +1,6 @@
 // Rules of factorisations of matrices and of what is made with them.
+#include <numeric>
+
 #include "import/tensorflow/compose.h"
 
 namespace tenon::tf {
@@ -6,6 +8,7 @@ namespace {
 
 std::vector<Value*> outputs_of(Node* node) {
   std::vector<Value*> all;
+  all.reserve(static_cast<size_t>(node->output_count()));
   for (int i = 0; i < node->output_count(); ++i) all.push_back(node->output(i));
   return all;
 }
@@ -58,8 +61,8 @@ Values matrix_function(RuleContext& c) {
 Result<Value*> adjoint(RuleContext& c, Value* x) {
   const int rank = TRY(rank_of(x));
   if (rank < 2) return invalid_model("a matrix is expected");
-  std::vector<int64_t> perm;
-  for (int i = 0; i < rank; ++i) perm.push_back(i);
+  std::vector<int64_t> perm(static_cast<size_t>(rank));
+  std::iota(perm.begin(), perm.end(), 0);
   std::swap(perm[perm.size() - 1], perm[perm.size() - 2]);
   Value* y = TRY(c.builder.op("transpose", {x}, {{"perm", perm}}));
   return is_complex(y->dtype()) ? c.builder.op("conj", {y}) : y;

@@ -218,6 +218,11 @@ Values decode_image(RuleContext& c) {
        {"recover_truncated", TRY(attrs.get_bool("try_recover_truncated", false))}}));
 }
 
+Values encode_png(RuleContext& c) {
+  return one(c.builder.op("encode_png", {c.inputs[0]},
+                          {{"compression", TRY(c.node.attrs.get_int("compression", -1))}}));
+}
+
 // The window is [y, x, height, width].
 Values decode_and_crop(RuleContext& c) {
   Builder& b = c.builder;
@@ -233,6 +238,20 @@ Values jpeg_shape(RuleContext& c) {
   return one(cast_to(c, shape, TRY(dtype_attr(c, "output_type", DataType::i32))));
 }
 
+// ImageProjectiveTransformV2 and V3 of (images, maps, size [, fill]).
+Values projective_transform(RuleContext& c) {
+  const std::string mode(TRY(c.node.attrs.get_string("fill_mode", "CONSTANT")));
+  constexpr std::pair<std::string_view, std::string_view> kModes[] = {
+      {"CONSTANT", "constant"}, {"NEAREST", "nearest"}, {"REFLECT", "reflect"}, {"WRAP", "wrap"}};
+  const auto* found = std::ranges::find_if(kModes, [&](const auto& m) { return m.first == mode; });
+  if (found == std::end(kModes)) return unsupported("fill_mode " + mode);
+  Value* fill = c.inputs.size() > 3 ? c.inputs[3] : TRY(number(c, 0, DType::f32));
+  return one(c.builder.op(
+      "projective_transform", {c.inputs[0], c.inputs[1], c.inputs[2], fill},
+      {{"bilinear", TRY(c.node.attrs.get_string("interpolation", "NEAREST")) == "BILINEAR"},
+       {"outside", std::string(found->second)}}));
+}
+
 constexpr RuleEntry kRules[] = {
     {"AdjustContrastv2", adjust_contrast, 2},
     {"AdjustHue", adjust_hue, 2},
@@ -245,8 +264,11 @@ constexpr RuleEntry kRules[] = {
     {"DecodeImage", decode_image},
     {"DecodeJpeg", decode_image},
     {"DecodePng", decode_image},
+    {"EncodePng", encode_png},
     {"ExtractJpegShape", jpeg_shape},
     {"HSVToRGB", hsv_to_rgb},
+    {"ImageProjectiveTransformV2", projective_transform, 3},
+    {"ImageProjectiveTransformV3", projective_transform, 4},
     {"NonMaxSuppression", nms, 3},
     {"NonMaxSuppressionV2", nms, 4},
     {"NonMaxSuppressionV3", nms, 5},

@@ -178,8 +178,10 @@ constexpr Segments kSegments[] = {
 // SegmentSum … and UnsortedSegmentSum …, which is told the number of segments.
 Values segment(RuleContext& c) {
   for (size_t i = 1; i < c.inputs.size(); ++i) c.inputs[i] = TRY(indices(c, c.inputs[i]));
+  std::string_view op = c.node.op;
+  if (op.ends_with("V2")) op.remove_suffix(2);
   for (const Segments& row : kSegments)
-    if (c.node.op.ends_with(row.op))
+    if (op.ends_with(row.op))
       return one(
           c.builder.op("segment_reduce", c.inputs, {{"reduction", std::string(row.reduction)}}));
   return internal_error("no such reduction");
@@ -356,10 +358,14 @@ constexpr RuleEntry kRules[] = {
     {"ScatterNd", scatter_nd, 3},
     {"ScatterNdNonAliasingAdd", tensor_scatter, 3},
     {"SegmentMax", segment, 2},
+    {"SegmentMaxV2", segment, 3},
     {"SegmentMean", segment, 2},
     {"SegmentMin", segment, 2},
+    {"SegmentMinV2", segment, 3},
     {"SegmentProd", segment, 2},
+    {"SegmentProdV2", segment, 3},
     {"SegmentSum", segment, 2},
+    {"SegmentSumV2", segment, 3},
     {"SparseSegmentMean", sparse_segment, 3},
     {"SparseSegmentMeanWithNumSegments", sparse_segment, 4},
     {"SparseSegmentSqrtN", sparse_segment, 3},

@@ -96,7 +96,9 @@ Values reserve(RuleContext& c) {
 Values empty(RuleContext& c) {
   return one(c.builder.op("list_empty", {}, {{"element", TRY(element(c, 0))}}));
 }
+// Rows of a ragged tensor, which TensorFlow holds in a tensor of variants, are a list already.
 Values from_tensor(RuleContext& c) {
+  if (c.inputs[0]->type().is_list) return std::vector<Value*>{c.inputs[0]};
   return one(c.builder.op("list_unstack", {c.inputs[0]}));
 }
 Values stack(RuleContext& c) {
@@ -105,6 +107,10 @@ Values stack(RuleContext& c) {
       c.builder.op("list_stack", {c.inputs[0]}, {{"element", TRY(element(c, 1))}, {"num", n}}));
 }
 Values get_item(RuleContext& c) {
+  if (TRY(c.node.attrs.get_type("element_dtype")) == DataType::variant) {
+    const TensorType item{c.inputs[0]->dtype(), c.inputs[0]->shape()};
+    return one(c.builder.op("list_get", {c.inputs[0], c.inputs[1]}, {{"element", item}}));
+  }
   return one(
       c.builder.op("list_get", {c.inputs[0], c.inputs[1]}, {{"element", TRY(element(c, 2))}}));
 }

@@ -95,10 +95,31 @@ Values ngrams(RuleContext& c) {
   return std::vector<Value*>{node->output(0), node->output(1)};
 }
 
+// (splits, values): the rows as a list. Without splits the tensor itself.
+Values ragged_to_variant(RuleContext& c) {
+  Builder& b = c.builder;
+  if (c.inputs.size() == 1) return std::vector<Value*>{c.inputs[0]};
+  if (c.inputs.size() != 2 || !TRY(c.node.attrs.get_bool("batched_input", false)))
+    return unsupported("only the rows of one ragged dimension");
+  Value* begins = TRY(b.op("slice", {c.inputs[0], b.ints({0}), b.ints({-1})}));
+  Value* ends = TRY(b.op("slice", {c.inputs[0], b.ints({1}), b.ints({1 << 30})}));
+  Value* lengths = TRY(cast_to(c, TRY(b.op("sub", {ends, begins})), DType::i64));
+  return one(b.op("list_split", {c.inputs[1], lengths}));
+}
+
+// One row again.
+Values ragged_from_variant(RuleContext& c) {
+  if (c.inputs[0]->type().is_list || TRY(c.node.attrs.get_int("output_ragged_rank", 0)) != 0)
+    return unsupported("only single rows without ragged dimensions of their own");
+  return std::vector<Value*>{c.inputs[0]};
+}
+
 constexpr RuleEntry kRules[] = {
     {"RaggedGather", ragged_gather, 3},
     {"RaggedRange", ragged_range, 3},
+    {"RaggedTensorFromVariant", ragged_from_variant},
     {"RaggedTensorToTensor", ragged_to_tensor, 4},
+    {"RaggedTensorToVariant", ragged_to_variant},
     {"StringNGrams", ngrams, 2},
     {"UnicodeDecode", unicode_decode},
     {"UnicodeDecodeWithOffsets", unicode_decode},

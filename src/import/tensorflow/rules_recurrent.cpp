@@ -179,9 +179,25 @@ Values ctc_greedy(RuleContext& c) {
                              size, TRY(b.op("neg", {sum}))};
 }
 
+// Places, labels and size of each path, all places first; log probabilities.
+Values ctc_beam_search(RuleContext& c) {
+  const int64_t paths = TRY(c.node.attrs.get_int("top_paths", 1));
+  Node* node =
+      TRY(c.builder.node("ctc_beam_search", {c.inputs[0], c.inputs[1]},
+                         {{"beam_width", TRY(c.node.attrs.get_int("beam_width", 100))},
+                          {"paths", paths},
+                          {"merge_repeated", TRY(c.node.attrs.get_bool("merge_repeated", true))}}));
+  std::vector<Value*> out;
+  for (int i = 0; i < node->output_count(); ++i) out.push_back(node->output(i));
+  return out;
+}
+
 constexpr RuleEntry kRules[] = {
-    {"BlockLSTM", block_lstm, 9},        {"BlockLSTMV2", block_lstm, 9},
-    {"CTCGreedyDecoder", ctc_greedy, 2}, {"GRUBlockCell", gru_cell, 6},
+    {"BlockLSTM", block_lstm, 9},
+    {"BlockLSTMV2", block_lstm, 9},
+    {"CTCBeamSearchDecoder", ctc_beam_search, 2},
+    {"CTCGreedyDecoder", ctc_greedy, 2},
+    {"GRUBlockCell", gru_cell, 6},
     {"LSTMBlockCell", lstm_cell, 8},
 };
 

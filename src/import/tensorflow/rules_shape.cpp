@@ -50,6 +50,10 @@ Values update_strided_slice(RuleContext& c) {
 
 Values shape(RuleContext& c) {
   const DType out = TRY(to_dtype(TRY(c.node.attrs.get_type("out_type", DataType::i32))));
+  if (c.inputs[0]->type().is_list) {  // a vector of variants
+    Value* length = TRY(c.builder.op("list_length", {c.inputs[0]}, {{"dtype", out}}));
+    return one(c.builder.op("reshape", {length, c.builder.ints({1})}));
+  }
   return one(c.builder.op("shape", c.inputs, {{"dtype", out}}));
 }
 

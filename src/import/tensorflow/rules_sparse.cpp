@@ -1,30 +1,12 @@
 // Rules of sparse tensors, which are three tensors: places [n, rank], values [n], size [rank].
 #include <limits>
 
-#include "import/tensorflow/compose.h"
+#include "import/tensorflow/sparse.h"
 
 namespace tenon::tf {
 namespace {
 
 using Axes = std::vector<int64_t>;
-
-// Elements of a row-major tensor of `size` that one step of each dimension stands for.
-Result<Value*> strides_of(RuleContext& c, Value* size) {
-  return c.builder.op("cumprod", {size},
-                      {{"axis", int64_t{0}}, {"exclusive", true}, {"reverse", true}});
-}
-
-// The places as numbers of elements, [n].
-Result<Value*> flat_places(RuleContext& c, Value* places, Value* size) {
-  Value* terms = TRY(c.builder.op("mul", {places, TRY(strides_of(c, size))}));
-  return c.builder.op("sum", {terms}, {{"axes", Axes{1}}});
-}
-
-Result<Value*> as_dense(RuleContext& c, Value* places, Value* size, Value* values, Value* fill) {
-  Builder& b = c.builder;
-  Value* all = TRY(b.op("expand", {fill, size}));
-  return b.op("scatter_nd", {all, places, values});
-}
 
 // (places, size, values, default); the places may be of lower rank, the values one for all.
 Values sparse_to_dense(RuleContext& c) {
@@ -48,19 +30,8 @@ Values sparse_reshape(RuleContext& c) {
   Value* all = TRY(b.op("prod", {size}, {{"keep_dims", true}}));
   Value* rest = TRY(b.op("floor_div", {all, TRY(b.op("max", {product, b.ints({1})}))}));
   wanted = TRY(b.op("select", {open, rest, wanted}));
-  Value* flat =
-      TRY(b.op("expand_dims", {TRY(flat_places(c, c.inputs[0], size))}, {{"axes", Axes{1}}}));
-  Value* steps =
-      TRY(b.op("floor_div", {flat, TRY(b.op("max", {TRY(strides_of(c, wanted)), b.ints({1})}))}));
-  Value* places = TRY(b.op("floor_mod", {steps, TRY(b.op("max", {wanted, b.ints({1})}))}));
+  Value* places = TRY(places_of(c, TRY(flat_places(c, c.inputs[0], size)), wanted));
   return std::vector<Value*>{places, wanted};
-}
-
-// Row numbers in ascending order, equal ones in their order: where each comes from.
-Result<Value*> order_of(RuleContext& c, Value* keys) {
-  Node* node = TRY(c.builder.node("top_k", {keys, TRY(shape_of(c, keys, 0, 1))},
-                                  {{"largest", false}, {"index_dtype", DType::i64}}));
-  return node->output(1);
 }
 
 Values sparse_reorder(RuleContext& c) {
