@@ -109,46 +109,12 @@ Values broadcast_axes(RuleContext& c) {
   return out;
 }
 
-// The place in the flattened tensor of every element of its slice by operands `at`, `at` + 1 and
-// `at` + 2 of the node.
-Result<Value*> places_of_slice(RuleContext& c, Value* shape, size_t at) {
-  Builder& b = c.builder;
-  Value* count = TRY(b.op("prod", {shape}, {{"axes", std::vector<int64_t>{0}}}));
-  Value* range =
-      TRY(b.op("range", {TRY(number(c, 0, DType::i64)), count, TRY(number(c, 1, DType::i64))}));
-  std::vector<Builder::Attr> masks;
-  for (const char* mask :
-       {"begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask"})
-    masks.push_back({mask, TRY(c.node.attrs.get_int(mask, 0))});
-  return b.op("strided_slice",
-              {TRY(b.op("reshape", {range, shape}, {{"allow_zero", true}})), c.inputs[at],
-               c.inputs[at + 1], c.inputs[at + 2]},
-              masks);
-}
-
-// `flat` with the elements at the places of a slice replaced by those of `update`, seen as `shape`.
-Values write_slice(RuleContext& c, Value* flat, Value* shape, size_t at, Value* update) {
-  Builder& b = c.builder;
-  Value* places = TRY(places_of_slice(c, shape, at));
-  update = TRY(b.op("expand", {update, TRY(shape_of(c, places))}));
-  Value* rows = TRY(b.op("reshape", {places, b.ints({-1, 1})}));
-  Value* y = TRY(b.op("scatter_nd", {flat, rows, TRY(flatten(c, update))}));
-  return one(b.op("reshape", {y, shape}, {{"allow_zero", true}}));
-}
-
-// (shape, begin, end, strides, dy): zeros but for the slice.
+// (shape, begin, end, strides, dy): zeros but for the slice, which is dy.
 Values strided_slice_grad(RuleContext& c) {
-  Value* shape = TRY(cast_to(c, c.inputs[0], DType::i64));
-  Value* count =
-      TRY(c.builder.op("prod", {shape}, {{"axes", std::vector<int64_t>{0}}, {"keep_dims", true}}));
-  Value* zeros = TRY(filled(c, 0, c.inputs[4]->dtype(), count));
-  return write_slice(c, zeros, shape, 1, c.inputs[4]);
-}
-
-// (x, begin, end, strides, value): x[begin:end:strides] = value.
-Values strided_slice_update(RuleContext& c) {
-  Value* shape = TRY(shape_of(c, c.inputs[0]));
-  return write_slice(c, TRY(flatten(c, c.inputs[0])), shape, 1, c.inputs[4]);
+  Value* zeros = TRY(filled(c, 0, c.inputs[4]->dtype(), TRY(cast_to(c, c.inputs[0], DType::i64))));
+  RuleContext update{c.model, c.builder, c.node,
+                     {zeros, c.inputs[1], c.inputs[2], c.inputs[3], c.inputs[4]}};
+  return find_rule("TensorStridedSliceUpdate")->rule(update);
 }
 
 constexpr RuleEntry kRules[] = {
@@ -168,7 +134,6 @@ constexpr RuleEntry kRules[] = {
     {"SqrtGrad", of_result, 2},
     {"StridedSliceGrad", strided_slice_grad, 5},
     {"TanhGrad", of_result, 2},
-    {"TensorStridedSliceUpdate", strided_slice_update, 5},
 };
 
 }  // namespace
