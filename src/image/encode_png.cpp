@@ -86,7 +86,8 @@ Result<std::string> deflated(std::vector<uint8_t>& raw, int level) {
   z_stream stream{};
   if (deflateInit2(&stream, level, Z_DEFLATED, window, MAX_MEM_LEVEL, Z_FILTERED) != Z_OK)
     return invalid_argument("the compression level of a PNG file must be -1 to 9");
-  std::string out(deflateBound(&stream, raw.size()), '\0');
+  // The bound forgets what a stored block of a small window needs.
+  std::string out(deflateBound(&stream, raw.size()) + 64, '\0');
   stream.next_in = raw.data();
   stream.avail_in = static_cast<uInt>(raw.size());
   stream.next_out = reinterpret_cast<Bytef*>(out.data());

@@ -56,13 +56,13 @@ class Image {
   double fill_;
 };
 
+// In single precision, as the result of integers shows.
 double between(const Image& image, float y, float x, int64_t k) {
-  const float top = std::floor(y), left = std::floor(x);
-  const double right = static_cast<double>(x - left), down = static_cast<double>(y - top);
-  const double upper = (1 - right) * image.at(top, left, k) + right * image.at(top, left + 1, k);
-  const double lower =
-      (1 - right) * image.at(top + 1, left, k) + right * image.at(top + 1, left + 1, k);
-  return (1 - down) * upper + down * lower;
+  const float top = std::floor(y), left = std::floor(x), right = left + 1, bottom = top + 1;
+  const auto at = [&](float v, float u) { return static_cast<float>(image.at(v, u, k)); };
+  const float upper = (right - x) * at(top, left) + (x - left) * at(top, right);
+  const float lower = (right - x) * at(bottom, left) + (x - left) * at(bottom, right);
+  return static_cast<double>((bottom - y) * upper + (y - top) * lower);
 }
 
 }  // namespace

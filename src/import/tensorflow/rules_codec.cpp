@@ -40,7 +40,15 @@ Values transcode(RuleContext& c) {
       return b.constant(Tensor::scalar(static_cast<int32_t>(v)));
     };
     Value* control = TRY(b.op("less", {points, point(0x20)}));
-    points = TRY(b.op("select", {control, point(replacement), points}));
+    if (errors == "ignore") {
+      Value* kept = TRY(b.op("logical_not", {control}));
+      Value* sums =
+          TRY(b.op("cumsum", {TRY(cast_to(c, kept, DType::i64))}, {{"axis", int64_t{0}}}));
+      splits = TRY(b.op("gather", {TRY(join(c, {b.ints({0}), sums})), splits}));
+      points = TRY(b.op("gather", {points, TRY(flatten(c, TRY(b.op("non_zero", {kept}))))}));
+    } else {
+      points = TRY(b.op("select", {control, point(replacement), points}));
+    }
   }
   Value* texts = TRY(b.op("text_from_points", {points, splits}));
   return one(b.op("reshape", {texts, TRY(shape_of(c, c.inputs[0]))}, {{"allow_zero", true}}));

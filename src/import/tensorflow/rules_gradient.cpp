@@ -112,8 +112,8 @@ Values broadcast_axes(RuleContext& c) {
 // (shape, begin, end, strides, dy): zeros but for the slice, which is dy.
 Values strided_slice_grad(RuleContext& c) {
   Value* zeros = TRY(filled(c, 0, c.inputs[4]->dtype(), TRY(cast_to(c, c.inputs[0], DType::i64))));
-  RuleContext update{c.model, c.builder, c.node,
-                     {zeros, c.inputs[1], c.inputs[2], c.inputs[3], c.inputs[4]}};
+  RuleContext update{
+      c.model, c.builder, c.node, {zeros, c.inputs[1], c.inputs[2], c.inputs[3], c.inputs[4]}};
   return find_rule("TensorStridedSliceUpdate")->rule(update);
 }
 

@@ -113,6 +113,7 @@ Values sparse_concat(RuleContext& c) {
 // Two sparse tensors on the places that either has, 0 where one has nothing.
 struct Union {
   Value *places = nullptr, *first = nullptr, *second = nullptr;
+  Value* count = nullptr;  // how many of the two have something there, i64
 };
 Result<Union> united(RuleContext& c, const Sparse& x, const Sparse& y) {
   Builder& b = c.builder;
@@ -127,10 +128,10 @@ Result<Union> united(RuleContext& c, const Sparse& x, const Sparse& y) {
     return b.op("segment_reduce", {all, which});
   };
   return Union{TRY(places_of(c, unique->output(0), x.size)), TRY(padded(x, y, true)),
-               TRY(padded(y, x, false))};
+               TRY(padded(y, x, false)), unique->output(3)};
 }
 
-// (places, values, size) twice, and the least magnitude of a sum that is kept.
+// (places, values, size) twice, and the least magnitude that a sum of two is kept with.
 Values sparse_add(RuleContext& c) {
   Builder& b = c.builder;
   const Sparse x{c.inputs[0], c.inputs[1], c.inputs[2]}, y{c.inputs[3], c.inputs[4], c.inputs[5]};
@@ -138,7 +139,9 @@ Values sparse_add(RuleContext& c) {
   const Sparse sum{u.places, TRY(b.op("add", {u.first, u.second})), x.size};
   Value* size = TRY(b.op("abs", {sum.values}));
   Value* least = TRY(cast_to(c, c.inputs[6], size->dtype()));
-  return outputs(TRY(filtered(c, sum, TRY(b.op("greater_equal", {size, least})))));
+  Value* kept = TRY(b.op("logical_or", {TRY(b.op("greater_equal", {size, least})),
+                                        TRY(b.op("equal", {u.count, b.ints({1})}))}));
+  return outputs(TRY(filtered(c, sum, kept)));
 }
 
 // SparseSparseMaximum and -Minimum.
