@@ -100,7 +100,11 @@ class Search {
     if (child != nullptr && child->is_active()) return;
     Probability p;
     p.total = p.label = score + (label == b.label ? b.before.blank : b.before.total);
-    if (!is_candidate(p)) return;
+    if (!is_candidate(p)) {
+      // One that has just fallen out is not followed in this step either, as in TensorFlow.
+      if (child != nullptr) child->before = {};
+      return;
+    }
     if (child == nullptr) {
       child = b.children[label] = &all_.emplace_back();
       child->parent = &b;
