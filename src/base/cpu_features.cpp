@@ -1,6 +1,7 @@
 #include "base/cpu_features.h"
 
 #include <cpuid.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -14,6 +15,12 @@ uint64_t read_xcr0() {
   uint32_t low = 0, high = 0;
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return (uint64_t{high} << 32) | low;
+}
+
+// The system gives the tiles' state only to processes that ask; threads begun later have it too.
+bool permit_tiles() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
 CpuFeatures detect() {
@@ -41,8 +48,13 @@ CpuFeatures detect() {
   }
   if (const long n = sysconf(_SC_LEVEL1_DCACHE_SIZE); n > 0) f.l1d_bytes = static_cast<int>(n);
   if (const long n = sysconf(_SC_LEVEL2_CACHE_SIZE); n > 0) f.l2_bytes = static_cast<int>(n);
-  if (const char* limit = std::getenv("TENON_ISA"); limit && std::string_view(limit) == "avx2")
-    f.avx512 = f.avx512_vnni = f.avx512_bf16 = f.avx_vnni = f.amx_bf16 = f.amx_int8 = false;
+  if (const char* limit = std::getenv("TENON_ISA")) {
+    if (std::string_view(limit) == "avx2")
+      f.avx512 = f.avx512_vnni = f.avx512_bf16 = f.avx_vnni = false;
+    if (std::string_view(limit) == "avx2" || std::string_view(limit) == "avx512")
+      f.amx_bf16 = f.amx_int8 = false;
+  }
+  if ((f.amx_bf16 || f.amx_int8) && !permit_tiles()) f.amx_bf16 = f.amx_int8 = false;
   return f;
 }
 

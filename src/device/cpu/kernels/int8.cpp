@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kPanel = 16;
 // Arrays per column are padded to this, the widest tile.
 constexpr int64_t kColumnUnit = 32;
-// Rows are gathered in blocks of a multiple of this, about this many bytes.
+// Rows are gathered in blocks of a multiple of the tile's rows or this, about this many bytes.
 constexpr int64_t kRowUnit = 12;
 constexpr int64_t kGatheredBytes = 96 << 10;
 
@@ -52,8 +52,9 @@ struct Plan {
   int64_t slot_bytes = 0;
 };
 
-Plan plan_of(const Int8Params& p, int threads) {
+Plan plan_of(const Int8Params& p, int threads, const Int8Table& table) {
   Plan plan;
+  const int64_t unit = std::max<int64_t>(kRowUnit, table.tile_rows);
   const int64_t group_in = p.in_channels / p.groups;
   plan.k = volume(p.kernel) * group_in;
   plan.padded_k = k_groups(plan.k) * 4;
@@ -62,11 +63,11 @@ Plan plan_of(const Int8Params& p, int threads) {
   plan.in_place = p.groups == 1 && !p.x_signed && volume(p.kernel) == 1 && plan.k % 4 == 0 &&
                   volume(p.stride) == 1 && volume(p.in) == volume(p.out) && p.pad_begin[0] == 0 &&
                   p.pad_begin[1] == 0 && p.pad_begin[2] == 0;
-  const int64_t units = std::max<int64_t>(1, ceil_div(plan.pixels, kRowUnit));
+  const int64_t units = std::max<int64_t>(1, ceil_div(plan.pixels, unit));
   int64_t most =
-      std::clamp<int64_t>(kGatheredBytes / std::max<int64_t>(plan.padded_k, 1) / kRowUnit, 2, 64);
+      std::clamp<int64_t>(kGatheredBytes / std::max<int64_t>(plan.padded_k, 1) / unit, 2, 64);
   if (threads > 1) most = std::clamp<int64_t>(ceil_div(units, 4 * threads), 1, most);
-  plan.row_block = ceil_div(units, ceil_div(units, most)) * kRowUnit;
+  plan.row_block = ceil_div(units, ceil_div(units, most)) * unit;
   plan.row_blocks = ceil_div(plan.pixels, plan.row_block);
   const int64_t column_units = std::max<int64_t>(1, ceil_div(plan.columns, kColumnUnit));
   int64_t column_blocks = 1;
@@ -360,8 +361,8 @@ int64_t int8_pairs_bytes(const Int8Params& p) {
   return round_up(p.out_channels, 16) * ceil_div(volume(p.kernel), 2) * 4;
 }
 
-int64_t int8_scratch_bytes(const Int8Params& p, int threads) {
-  const Plan plan = plan_of(p, threads);
+int64_t int8_scratch_bytes(const Int8Params& p, int threads, const Int8Table& table) {
+  const Plan plan = plan_of(p, threads, table);
   int64_t bytes = round_to_lines(16 * plan.padded_columns) + threads * plan.slot_bytes;
   if (p.is_depthwise())
     bytes += round_to_lines(int8_pairs_bytes(p)) + round_to_lines(p.in_channels);
@@ -369,7 +370,7 @@ int64_t int8_scratch_bytes(const Int8Params& p, int threads) {
 }
 
 void int8_product(const Int8Params& p, ThreadPool& pool, void* scratch, const Int8Table& table) {
-  const Plan plan = plan_of(p, pool.threads());
+  const Plan plan = plan_of(p, pool.threads(), table);
   if (plan.pixels <= 0 || p.out_channels <= 0) return;
   const Vectors vectors = prepare(p, plan, p.weight_form(), scratch);
   char* const rest = static_cast<char*>(scratch) + round_to_lines(16 * plan.padded_columns);

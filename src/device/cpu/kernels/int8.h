@@ -59,7 +59,7 @@ struct Int8DepthwisePixel {
 
 // The inner loops of one instruction set.
 struct Int8Table {
-  const char* name = "";  // "avx2", "avx_vnni", "avx512", "avx512_vnni"
+  const char* name = "";  // "avx2", "avx_vnni", "avx512", "avx512_vnni", "amx"
   int tile_rows = 0;
   int tile_columns = 0;
   int macs_per_instruction = 0;
@@ -67,10 +67,8 @@ struct Int8Table {
   void (*depthwise_pixel)(const Int8DepthwisePixel& pixel) = nullptr;
 };
 
-// The best one for this processor, and all that it can run. AMX would be one more of them: its
-// tiles hold 16 rows of 64 bytes, so a panel of 16 columns by 4 is a row of a B tile as it is
-// packed here; the block would configure tiles for (16 rows, 64 bytes of k, 16 columns), multiply
-// with tdpbusd and run the epilogue on stored tiles.
+// The best one for this processor, and all that it can run. All read one packing: a panel's group
+// of 16 columns by 4 is a vector of VNNI and a row of a tile of AMX.
 const Int8Table& int8_kernels();
 std::span<const Int8Table* const> supported_int8_tables();
 
@@ -128,7 +126,8 @@ struct Int8Params {
 int64_t int8_pairs_bytes(const Int8Params& p);
 void pack_int8_pairs(const Int8Params& p, int16_t* out);
 
-int64_t int8_scratch_bytes(const Int8Params& p, int threads);
+int64_t int8_scratch_bytes(const Int8Params& p, int threads,
+                           const Int8Table& table = int8_kernels());
 void int8_product(const Int8Params& p, ThreadPool& pool, void* scratch,
                   const Int8Table& table = int8_kernels());
 

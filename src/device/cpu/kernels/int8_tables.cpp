@@ -16,10 +16,14 @@ namespace int8_avx512_vnni {
 const Int8Table& int8_table();
 }
 
+namespace int8_amx {
+const Int8Table& int8_table();
+}
+
 namespace {
 
 struct Supported {
-  const Int8Table* tables[4] = {};
+  const Int8Table* tables[5] = {};
   size_t count = 0;
 
   // Each better than those before it.
@@ -29,6 +33,7 @@ struct Supported {
     if (f.avx512) tables[count++] = &int8_avx512::int8_table();
     if (f.avx_vnni) tables[count++] = &int8_avx_vnni::int8_table();
     if (f.avx512_vnni) tables[count++] = &int8_avx512_vnni::int8_table();
+    if (f.avx512_vnni && f.amx_int8) tables[count++] = &int8_amx::int8_table();
   }
 };
 

@@ -7,10 +7,23 @@
 #include <cmath>
 #include <limits>
 
+#include "base/cpu_features.h"
 #include "device/cpu/kernels/test_support.h"
 
 namespace tenon::cpu {
+namespace int8_tiles_in_memory {
+const Int8Table& int8_table();
+}
+
 namespace {
+
+// Also the code for AMX, its tiles in memory, wherever there is AVX-512.
+std::vector<const Int8Table*> all_tables() {
+  const auto supported = supported_int8_tables();
+  std::vector<const Int8Table*> tables(supported.begin(), supported.end());
+  if (cpu_features().avx512) tables.push_back(&int8_tiles_in_memory::int8_table());
+  return tables;
+}
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
@@ -97,7 +110,7 @@ void check(Int8Params p, bool extremes, size_t zero_count) {
   for (const Int8Result result :
        {Int8Result::kI32, Int8Result::kF32, Int8Result::kU8, Int8Result::kI8})
     for (const int threads : {1, 3})
-      for (const Int8Table* table : supported_int8_tables()) {
+      for (const Int8Table* table : all_tables()) {
         p.result = result;
         const bool real = result != Int8Result::kI32, byte = real && result != Int8Result::kF32;
         p.low = result == Int8Result::kU8 ? -kInfinity : -20;
@@ -111,7 +124,7 @@ void check(Int8Params p, bool extremes, size_t zero_count) {
         std::vector<uint8_t> y(static_cast<size_t>(bytes + 64), 0xa5);
         p.y = y.data();
         ThreadPool pool(threads);
-        Scratch scratch(int8_scratch_bytes(p, threads));
+        Scratch scratch(int8_scratch_bytes(p, threads, *table));
         int8_product(p, pool, scratch.get(), *table);
         for (size_t i = 0; i < 64; ++i)
           ASSERT_EQ(y[static_cast<size_t>(bytes) + i], 0xa5) << table->name << " past the end";

@@ -3,6 +3,9 @@
 #include <immintrin.h>
 
 #include "device/cpu/kernels/int8.h"
+#if defined(TENON_TILES)
+#include "device/cpu/kernels/isa_int8/tiles.h"
+#endif
 
 #define TENON_INLINE inline __attribute__((always_inline))
 
@@ -201,6 +204,83 @@ TENON_INLINE void finish(const Int8Epilogue& e, Ints sum, int64_t column, int32_
     store_bytes(row + column, add(to_int(real), splat(e.zero)), lanes);
 }
 
+#if defined(TENON_TILES)
+// Up to 32 rows by 32 columns: kM x kN tiles of sums.
+template <int kM, int kN>
+TENON_INLINE void tile_step(const uint8_t* a, int64_t lda, const int8_t* b, int64_t second) {
+  load_tile<4>(a, lda);
+  load_tile<6>(b, kTileBytes);
+  multiply_tiles<0, 4, 6>();
+  if constexpr (kN == 2) {
+    load_tile<7>(b + second, kTileBytes);
+    multiply_tiles<1, 4, 7>();
+  }
+  if constexpr (kM == 2) {
+    load_tile<5>(a + kTileRows * lda, lda);
+    multiply_tiles<2, 5, 6>();
+    if constexpr (kN == 2) multiply_tiles<3, 5, 7>();
+  }
+}
+
+template <int kM, int kN>
+void run_tiles(const Int8Block& block, int64_t row, int rows, int64_t column, int columns) {
+  constexpr int64_t kGroups = kTileBytes / 4, kPanelStep = kGroups * kGroupBytes;
+  const int64_t panel_bytes = block.groups * kGroupBytes;
+  const uint8_t* a = block.a + row * block.lda;
+  const int8_t* b = block.b + column / 16 * panel_bytes;
+  zero_tile<0>();
+  if constexpr (kN == 2) zero_tile<1>();
+  if constexpr (kM == 2) zero_tile<2>();
+  if constexpr (kM == 2 && kN == 2) zero_tile<3>();
+  int64_t left = block.groups;
+  for (; left >= kGroups; left -= kGroups, a += kTileBytes, b += kPanelStep)
+    tile_step<kM, kN>(a, block.lda, b, panel_bytes);
+  if (left > 0) {  // the last step is filled up with zeros
+    alignas(64) uint8_t a_part[kM * kTileRows * kTileBytes] = {};
+    alignas(64) int8_t b_part[kN * kPanelStep] = {};
+    for (int r = 0; r < rows; ++r)
+      __builtin_memcpy(a_part + r * kTileBytes, a + r * block.lda, static_cast<size_t>(4 * left));
+    for (int j = 0; j < kN; ++j)
+      __builtin_memcpy(b_part + j * kPanelStep, b + j * panel_bytes,
+                       static_cast<size_t>(left * kGroupBytes));
+    tile_step<kM, kN>(a_part, kTileBytes, b_part, kPanelStep);
+  }
+  constexpr int64_t kRowBytes = 4 * kColumns;
+  alignas(64) int32_t sums[2 * kTileRows][kColumns];
+  store_tile<0>(sums[0], kRowBytes);
+  if constexpr (kN == 2) store_tile<1>(sums[0] + 16, kRowBytes);
+  if constexpr (kM == 2) store_tile<2>(sums[kTileRows], kRowBytes);
+  if constexpr (kM == 2 && kN == 2) store_tile<3>(sums[kTileRows] + 16, kRowBytes);
+  for (int r = 0; r < rows; ++r) {
+    char* y = block.y + (row + r) * block.y_row_bytes;
+    const int32_t row_sum = block.row_sums != nullptr ? block.row_sums[row + r] : 0;
+    for (int c = 0; c < columns; c += kLanes)
+      finish(block.epilogue, load(sums[r] + c), column + c, row_sum, y,
+             columns - c < kLanes ? columns - c : kLanes);
+  }
+}
+
+constexpr int kBlockRows = 2 * kTileRows;
+void gemm_block(const Int8Block& block) {
+  int configured = 0;
+  for (int64_t column = 0; column < block.n; column += kColumns) {
+    const int columns = static_cast<int>(block.n - column < kColumns ? block.n - column : kColumns);
+    for (int64_t row = 0; row < block.m; row += kBlockRows) {
+      const int rows = static_cast<int>(block.m - row < kBlockRows ? block.m - row : kBlockRows);
+      const int top = rows < kTileRows ? rows : kTileRows;
+      if (rows != configured) configure_tiles(top, rows - top);
+      configured = rows;
+      if (columns > 16)
+        (rows > top ? run_tiles<2, 2> : run_tiles<1, 2>)(block, row, rows, column, columns);
+      else
+        (rows > top ? run_tiles<2, 1> : run_tiles<1, 1>)(block, row, rows, column, columns);
+    }
+  }
+  // Tiles in use make every switch to another thread dearer.
+  release_tiles();
+}
+#else
+constexpr int kBlockRows = kRows;
 template <int kM, int kN>
 TENON_INLINE void step(const uint8_t* const (&a)[kM], int64_t k, const int8_t* b, int64_t second,
                        Ints (&sums)[kM][kN]) {
@@ -274,6 +354,7 @@ void gemm_block(const Int8Block& block) {
     }
   }
 }
+#endif
 
 TENON_INLINE __m256i widened(const uint8_t* x, __m128i flip, __m256i zero, int channels) {
   __m128i bytes;
@@ -317,7 +398,7 @@ void depthwise_pixel(const Int8DepthwisePixel& p) {
 }  // namespace
 
 const Int8Table& int8_table() {
-  static constexpr Int8Table table{TENON_INT8_NAME,          kRows,      kColumns,
+  static constexpr Int8Table table{TENON_INT8_NAME,          kBlockRows, kColumns,
                                    (kVnni ? 4 : 2) * kLanes, gemm_block, depthwise_pixel};
   return table;
 }
