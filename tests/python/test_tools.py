@@ -304,3 +304,13 @@ def test_bench_profiles_every_step(compiled):
     assert "GFLOP/s" in lines and "dense/MatMul" in lines
     plain = json.loads(tenon("bench", compiled, "--duration", "0.01", "--json").stdout)
     assert "steps" not in plain and plain["latency_ms"]["min"] > 0
+
+
+def test_runtime_library_is_small(tmp_path):
+    """What is deployed: under 5 MB, and nothing but the C and C++ libraries."""
+    library = TENON.parent.parent / "lib/libtenon_runtime.so"
+    subprocess.run(["strip", "-o", tmp_path / "stripped.so", library], check=True)
+    assert (tmp_path / "stripped.so").stat().st_size < 5_000_000
+    headers = subprocess.run(["objdump", "-p", library], capture_output=True, text=True, check=True).stdout
+    needed = {line.split()[1] for line in headers.splitlines() if line.split()[:1] == ["NEEDED"]}
+    assert needed <= {"libc.so.6", "libm.so.6", "libgcc_s.so.1", "libstdc++.so.6", "ld-linux-x86-64.so.2"}
