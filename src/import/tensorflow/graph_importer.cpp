@@ -59,7 +59,10 @@ Status GraphImporter::find_needed(Frame& frame, std::span<const Ref> outputs) {
         frame.needed.insert(ref.item).second)
       stack.push_back(ref.item);
   };
-  for (const Ref ref : outputs) visit(ref);
+  for (const Ref ref : outputs) {
+    if (!ref.defined()) return invalid_model("an input is not defined in the graph");
+    visit(ref);
+  }
   while (!stack.empty()) {
     const Item& item = frame.nodes.item(stack.back());
     stack.pop_back();
