@@ -7,13 +7,6 @@
 #include "tensor/visit.h"
 
 namespace tenon {
-namespace {
-
-int64_t at_or(const std::vector<int64_t>& values, size_t i, int64_t fallback) {
-  return i < values.size() ? values[i] : fallback;
-}
-
-}  // namespace
 
 Result<TensorTypes> Conv::infer(const InferContext& context) const {
   const Shape& x = context.shape(0);
@@ -53,7 +46,7 @@ Result<TensorTypes> Conv::infer(const InferContext& context) const {
   for (size_t i = 0; i < spatial; ++i) {
     Dim& d = out.shape[static_cast<int>(i) + 1];
     const Dim k = w[static_cast<int>(i)];
-    const int64_t stride = at_or(strides, i, 1);
+    const int64_t stride = nn::at_or(strides, i, 1);
     if (auto_pad != AutoPad::none) {
       if (d.known())
         d = (d.size() + stride - 1) / stride;
@@ -61,13 +54,14 @@ Result<TensorTypes> Conv::infer(const InferContext& context) const {
         d = Dim::unknown();
       continue;
     }
-    const int64_t pad = at_or(pads, i, 0) + at_or(pads, i + spatial, 0);
+    const int64_t pad = nn::at_or(pads, i, 0) + nn::at_or(pads, i + spatial, 0);
     if (!d.known() || !k.known()) {
-      const bool same = k.known() && stride == 1 && pad == (k.size() - 1) * at_or(dilations, i, 1);
+      const bool same =
+          k.known() && stride == 1 && pad == (k.size() - 1) * nn::at_or(dilations, i, 1);
       if (!same) d = Dim::unknown();
       continue;
     }
-    const int64_t span = (k.size() - 1) * at_or(dilations, i, 1) + 1;
+    const int64_t span = (k.size() - 1) * nn::at_or(dilations, i, 1) + 1;
     const int64_t room = d.size() + pad - span;
     if (room < 0)
       return invalid_argument(fmt::format("conv filter {} is larger than the padded input {}",
@@ -104,8 +98,8 @@ Status Conv::eval(EvalContext& context) const {
             const auto u = static_cast<size_t>(i);
             const int64_t o = rp % y.dim(i + 1), k = rt % w.dim(i);
             rp /= y.dim(i + 1), rt /= w.dim(i);
-            const int64_t pos =
-                o * at_or(strides, u, 1) - at_or(around, u, 0) + k * at_or(dilations, u, 1);
+            const int64_t pos = o * nn::at_or(strides, u, 1) - nn::at_or(around, u, 0) +
+                                k * nn::at_or(dilations, u, 1);
             inside &= pos >= 0 && pos < x.dim(i + 1);
             offset += pos * scale, scale *= x.dim(i + 1);
           }

@@ -81,7 +81,9 @@ int64_t layer_flops(std::span<const TensorType> in) {
   const Shape& x = in[0].shape;
   const auto w = in[1].shape.elements(), r = in[2].shape.elements();
   if (x.rank() != 3 || !x[0].known() || !x[1].known() || !w || !r) return 0;
-  return nn::operations({2, x[0].size(), x[1].size(), *w / 2 + *r / 2, 2});
+  int64_t weights = 0;
+  if (__builtin_add_overflow(*w, *r, &weights)) return 0;  // of no tensors there can be
+  return nn::operations({2, x[0].size(), x[1].size(), weights});
 }
 
 }  // namespace

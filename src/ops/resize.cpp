@@ -114,12 +114,14 @@ double stepped_position(const Resize& op, int64_t o, int64_t in, int64_t out) {
          std::nearbyint(static_cast<double>(x - whole) * steps) / steps;
 }
 
-ResizeTaps taps_of(const Resize& op, size_t axis, int64_t o, int64_t in, int64_t out) {
+}  // namespace
+
+ResizeTaps Resize::taps(size_t axis, int64_t o, int64_t in, int64_t out) const {
   ResizeTaps taps;
-  const double scale = axis < op.scales.size() ? op.scales[axis] : 0;
+  const double scale = axis < scales.size() ? scales[axis] : 0;
   const double ratio = scale > 0 ? scale : static_cast<double>(out) / static_cast<double>(in);
-  if (op.mode == ResizeMode::area) {
-    const bool align = op.coordinate == ResizeCoordinate::align_corners && out > 1 && in > 1;
+  if (mode == ResizeMode::area) {
+    const bool align = coordinate == ResizeCoordinate::align_corners && out > 1 && in > 1;
     const double step =
         static_cast<double>(align ? in - 1 : in) / static_cast<double>(align ? out - 1 : out);
     const double from = static_cast<double>(o) * step, to = static_cast<double>(o + 1) * step;
@@ -131,22 +133,22 @@ ResizeTaps taps_of(const Resize& op, size_t axis, int64_t o, int64_t in, int64_t
     return taps;
   }
   const double limit = static_cast<double>(in) + 4;
-  const bool stepped = op.mode == ResizeMode::cubic && op.cubic_steps > 0;
+  const bool stepped = mode == ResizeMode::cubic && cubic_steps > 0;
   const double x =
-      std::clamp(stepped ? stepped_position(op, o, in, out) : position(op, axis, o, in, out),
+      std::clamp(stepped ? stepped_position(*this, o, in, out) : position(*this, axis, o, in, out),
                  -limit, 2 * limit);
-  if (op.mode == ResizeMode::nearest) {
-    const double i = round_nearest(op.nearest_rounding, x);
+  if (mode == ResizeMode::nearest) {
+    const double i = round_nearest(nearest_rounding, x);
     taps.add(static_cast<int64_t>(std::clamp(i, 0.0, static_cast<double>(in - 1))), 1);
     return taps;
   }
-  const double shrink = op.antialias ? std::clamp(ratio, 1.0 / limit, 1.0) : 1;
-  const double reach = radius(op.mode) / shrink;
+  const double shrink = antialias ? std::clamp(ratio, 1.0 / limit, 1.0) : 1;
+  const double reach = radius(mode) / shrink;
   double sum = 0;
   for (auto i = static_cast<int64_t>(std::ceil(x - reach)); static_cast<double>(i) <= x + reach;
        ++i) {
-    const double w = filter(op.mode, op.cubic_coeff, (static_cast<double>(i) - x) * shrink);
-    if (w == 0 || (op.exclude_outside && (i < 0 || i >= in))) continue;
+    const double w = filter(mode, cubic_coeff, (static_cast<double>(i) - x) * shrink);
+    if (w == 0 || (exclude_outside && (i < 0 || i >= in))) continue;
     taps.add(std::clamp<int64_t>(i, 0, in - 1), w);
     sum += w;
   }
@@ -154,6 +156,8 @@ ResizeTaps taps_of(const Resize& op, size_t axis, int64_t o, int64_t in, int64_t
     for (double& w : taps.weight) w /= sum;
   return taps;
 }
+
+namespace {
 
 void eval_nearest(const Resize& op, const Tensor& x, Tensor& y) {
   const int rank = x.rank();
@@ -207,10 +211,6 @@ void extrapolate(const Resize& op, const std::vector<int64_t>& in, Tensor& y) {
 }
 
 }  // namespace
-
-ResizeTaps Resize::taps(size_t axis, int64_t o, int64_t in, int64_t out) const {
-  return taps_of(*this, axis, o, in, out);
-}
 
 Result<TensorTypes> Resize::infer(const InferContext& context) const {
   TensorType out = context.type(0);

@@ -60,8 +60,7 @@ def fixture_models():
 @pytest.mark.parametrize("model", list(fixture_models()))
 def test_every_graph_reads_back_the_same(model, tmp_path):
     texts = [tmp_path / "a.tn", tmp_path / "b.tn"]
-    if subprocess.run([TENON, "import", model, "-o", texts[0]], capture_output=True).returncode == 1:
-        pytest.skip("the model cannot be imported")
+    tenon("import", model, "-o", texts[0])
     tenon("import", texts[0], "-o", texts[1])
     assert texts[0].read_text() == texts[1].read_text()
     # What a file holds is a graph that compiles to the same.

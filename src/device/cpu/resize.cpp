@@ -8,11 +8,11 @@
 #include "device/cpu/kernels/kernel_table.h"
 #include "device/cpu/kernels/slots.h"
 #include "device/cpu/kernels/windows.h"
+#include "device/cpu/window.h"
 
 namespace tenon::cpu {
 namespace {
 
-constexpr int kMaxSpatial = 3;
 // Values made by a task.
 constexpr int64_t kTaskValues = 16 << 10;
 // From so many channels on, a pixel is summed by vectors.
@@ -50,7 +50,8 @@ std::vector<Axis> axes_of(const StepInfo& s) {
   std::vector<Axis> axes(kMaxSpatial);
   const int spatial = s.outputs[0].shape.rank() - 2;
   for (int i = 0; i < spatial; ++i) {
-    Axis& axis = axes[static_cast<size_t>(kMaxSpatial - spatial + i)];
+    const int d = kMaxSpatial - spatial + i;
+    Axis& axis = axes[static_cast<size_t>(d)];
     axis = {s.in_dim(0, i + 1), s.out_dim(0, i + 1), {0}, {}, {}};
     for (int64_t o = 0; o < axis.out; ++o) {
       const ResizeTaps taps = op.taps(static_cast<size_t>(i), o, axis.in, axis.out);
