@@ -30,7 +30,7 @@ if(TENON_SANITIZE)
   string(REPLACE ";" "," _sanitizers "${TENON_SANITIZE}")
   # -O1 halves the time the compiler takes, which is most of a run.
   set(TENON_HOT_FLAGS -O2)
-  add_compile_options(-fsanitize=${_sanitizers} -fno-omit-frame-pointer -g1 -O1)
+  add_compile_options(-fsanitize=${_sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1 -O1)
   add_link_options(-fsanitize=${_sanitizers})
 endif()
 find_program(TENON_CCACHE ccache)

@@ -46,11 +46,11 @@ def failed_without_report(status):
     return Counts(failed=1 if status else 0)
 
 
-def unit_tests(build, results, word):
+def unit_tests(build, results, word, without=""):
     report = results / "unit.json"
     report.unlink(missing_ok=True)
     status = run([build / "bin/tenon_unit_tests", f"--gtest_output=json:{report}",
-                  "--gtest_brief=1", f"--gtest_filter=*{word}*"])
+                  "--gtest_brief=1", f"--gtest_filter=*{word}*{'-' if without else ''}{without}"])
     if not report.exists():
         return failed_without_report(status or 1)
     counts = Counts()
@@ -136,6 +136,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", default="build", help="the build folder")
     parser.add_argument("--only", default="unit,data,fuzz,models,python", help="comma-separated suites")
+    parser.add_argument("--without", default="", help="unit tests to leave out, as GoogleTest's patterns: A.*:B.c")
     parser.add_argument("--filter", default="", help="a word that the tests' names must contain")
     arguments = parser.parse_args()
     build = (ROOT / arguments.build).resolve()
@@ -148,7 +149,8 @@ def main():
             parser.error(f"no suite '{name}'; there are {', '.join(SUITES)}")
         print(f"== {name} tests", flush=True)
         start = time.monotonic()
-        counts = SUITES[name](build, results, arguments.filter)
+        options = {"without": arguments.without} if name == "unit" else {}
+        counts = SUITES[name](build, results, arguments.filter, **options)
         print(f"== {name} tests: {counts} in {time.monotonic() - start:.1f} s", flush=True)
         total += counts
     print(total, flush=True)

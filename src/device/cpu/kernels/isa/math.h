@@ -38,8 +38,10 @@ TENON_INLINE Floats expm1_small(Floats r) {
   constexpr float kC[] = {0.5f, 0x1.555486p-3f, 0x1.555454p-5f, 0x1.124146p-7f, 0x1.6dbc5cp-10f};
   return r * r * polynomial(r, kC) + r;
 }
+// Only the low nine bits of n count: the shift drops what reduce_exp leaves above them.
 TENON_INLINE Floats power_of_two(Ints n) {
-  return from_bits((n << 23) + 0x3f800000);
+  using Words = uint32_t __attribute__((vector_size(4 * TENON_LANES)));
+  return reinterpret_cast<Floats>((reinterpret_cast<Words>(n) << 23) + 0x3f800000u);
 }
 
 // For x in [-87.3, 88.3]; above, infinity comes too early; NaN stays.
