@@ -1,4 +1,5 @@
 // What convolutions and matrix products take in: scales, biases, residuals, activations, padding.
+#include <algorithm>
 #include <cmath>
 
 #include "ops/matmul.h"
@@ -9,7 +10,7 @@ namespace tenon {
 namespace {
 
 bool is_producer(const Node* node) {
-  return node != nullptr && (node->is("conv") || node->is("matmul"));
+  return node != nullptr && (node->is("conv") || node->is("matmul") || node->is("conv_transpose"));
 }
 
 AttrValue attr(const Node& node, std::string_view name) {
@@ -48,8 +49,23 @@ const Tensor* per_channel(const Value* value, const Value* like) {
   return t;
 }
 
-Tensor flat(const Tensor& t) {
-  return t.reshaped({t.elements()});
+// The output channel that each weight is for, repeating itself; empty where there are not so many.
+std::vector<size_t> output_channels(const Node& producer, const Tensor& w, int64_t channels) {
+  const int64_t last = w.dim(w.rank() - 1);
+  std::vector<size_t> result;
+  if (!producer.is("conv_transpose")) {
+    for (int64_t m = 0; m < channels && last == channels; ++m)
+      result.push_back(static_cast<size_t>(m));
+    return result;
+  }
+  // [spatial…, M / groups, C]: the group of the input channel says which part of M it is.
+  const int64_t groups = std::get<int64_t>(attr(producer, "groups"));
+  const int64_t own = w.dim(w.rank() - 2);
+  if (groups < 1 || own * groups != channels || last % groups != 0) return result;
+  for (int64_t m = 0; m < own; ++m)
+    for (int64_t c = 0; c < last; ++c)
+      result.push_back(static_cast<size_t>(c / (last / groups) * own + m));
+  return result;
 }
 
 // Replaces the producer by one with weights w*scale and bias bias*scale + shift.
@@ -60,7 +76,8 @@ Result<bool> scale_producer(Graph& graph, Node& node, Node& producer,
   if (w == nullptr || w->dtype() != DType::f32 || w->rank() < 2) return false;
   if (producer.is("matmul") && attr_is(producer, "transpose_b", true)) return false;
   const auto m = static_cast<int64_t>(scale.size());
-  if (w->dim(w->rank() - 1) != m) return false;
+  const auto channel = output_channels(producer, *w, m);
+  if (channel.empty()) return false;
   const Value* old_bias = producer.input(2);
   if (old_bias != nullptr &&
       (old_bias->constant() == nullptr || old_bias->constant()->elements() != m))
@@ -68,7 +85,8 @@ Result<bool> scale_producer(Graph& graph, Node& node, Node& producer,
   Tensor weights = TRY(Tensor::allocate(DType::f32, w->dims()));
   const float* src = w->data<float>();
   float* dst = weights.mutable_data<float>();
-  for (int64_t i = 0; i < w->elements(); ++i) dst[i] = src[i] * scale[static_cast<size_t>(i % m)];
+  for (int64_t i = 0; i < w->elements(); ++i)
+    dst[i] = src[i] * scale[channel[static_cast<size_t>(i) % channel.size()]];
   Tensor bias = TRY(Tensor::allocate(DType::f32, std::span(&m, 1)));
   for (int64_t i = 0; i < m; ++i) {
     const auto u = static_cast<size_t>(i);
@@ -116,6 +134,72 @@ Result<bool> fold_batch_norm(Graph& graph, Node& node) {
                 : Result<bool>(false);
 }
 
+// The scale and shift per channel of what comes before a product.
+std::optional<Affine> affine_before(const Node& node) {
+  if (node.is("batch_norm")) return affine_of(node);
+  if (!node.is("mul")) return std::nullopt;
+  for (int i = 0; i < 2; ++i)
+    if (const Tensor* t = per_channel(node.input(i), node.output());
+        t != nullptr && node.input(1 - i)->type() == node.output()->type())
+      return Affine{{t->span<float>().begin(), t->span<float>().end()},
+                    std::vector<float>(static_cast<size_t>(t->elements()))};
+  return std::nullopt;
+}
+
+// conv(x * s + t) = conv(x) with weights that are scaled and a bias. A shift does not go through
+// padding, which would not be shifted.
+Result<bool> fold_scale_before(Graph& graph, Node& node) {
+  if ((!node.is("conv") && !node.is("matmul")) || !has_single_use(graph, node.input(0)))
+    return false;
+  Node* before = node.input(0)->producer();
+  const auto affine = before == nullptr ? std::nullopt : affine_before(*before);
+  const Tensor* w = node.input(1)->constant();
+  const Value* old_bias = node.input(2);
+  if (!affine || w == nullptr || w->dtype() != DType::f32 || w->rank() < 2 ||
+      (old_bias != nullptr && old_bias->constant() == nullptr))
+    return false;
+  const bool is_conv = node.is("conv");
+  const bool shifts = std::ranges::any_of(affine->shift, [](float t) { return t != 0; });
+  if (is_conv && shifts &&
+      (!attr_is(node, "auto_pad", std::string("none")) ||
+       std::ranges::any_of(std::get<std::vector<int64_t>>(attr(node, "pads")),
+                           [](int64_t p) { return p != 0; })))
+    return false;
+  if (!is_conv && (w->rank() != 2 || attr_is(node, "transpose_a", true) ||
+                   attr_is(node, "transpose_b", true) || !attr_is(node, "alpha", 1.0)))
+    return false;
+  const int64_t groups = is_conv ? std::get<int64_t>(attr(node, "groups")) : 1;
+  const int64_t m = w->dim(w->rank() - 1), own = w->dim(w->rank() - 2);
+  if (groups < 1 || m % groups != 0 || own * groups != static_cast<int64_t>(affine->scale.size()))
+    return false;
+  Tensor weights = TRY(Tensor::allocate(DType::f32, w->dims()));
+  std::vector<double> sums(static_cast<size_t>(m));
+  for (int64_t i = 0; i < w->elements(); ++i) {
+    const int64_t to = i % m;
+    const auto from = static_cast<size_t>(to / (m / groups) * own + i / m % own);
+    weights.mutable_data<float>()[i] = w->data<float>()[i] * affine->scale[from];
+    sums[static_cast<size_t>(to)] += double{w->data<float>()[i]} * affine->shift[from];
+  }
+  std::vector<float> bias(static_cast<size_t>(m));
+  if (old_bias != nullptr && old_bias->constant()->elements() != m) return false;
+  for (size_t i = 0; i < bias.size(); ++i)
+    bias[i] = static_cast<float>(
+        sums[i] + (old_bias == nullptr ? 0.0f : old_bias->constant()->data<float>()[i]));
+  Builder builder(graph, &node);
+  builder.set_origins(merge_origins({before, &node}));
+  std::vector<Value*> operands = node.inputs();
+  if (operands.size() < 3) operands.resize(3);
+  const bool swapped = !before->is("batch_norm") && before->input(0)->constant() != nullptr;
+  operands[0] = before->input(swapped ? 1 : 0);
+  operands[1] = builder.constant(weights);
+  if (shifts || old_bias != nullptr) operands[2] = builder.constant(Tensor::vector(bias));
+  while (operands.back() == nullptr) operands.pop_back();
+  Value* y = TRY(builder.add(node.op().clone(), std::move(operands)))->output();
+  if (!is_compatible(node.output()->type(), y->type())) return false;
+  graph.replace_all_uses(node.output(), y);
+  return true;
+}
+
 // What no producer took in becomes pointwise, to be fused with its neighbours.
 Result<bool> expand_batch_norm(Graph& graph, Node& node) {
   const auto affine = affine_of(node);
@@ -130,8 +214,8 @@ Result<bool> expand_batch_norm(Graph& graph, Node& node) {
   return true;
 }
 
-// The factor of `mul` or `div` by a constant per channel or a constant scalar.
-std::optional<std::vector<float>> channel_factor(const Node& node, int i) {
+// The constant, per channel or a scalar, that `node` combines with its operand i, for each channel.
+std::optional<std::vector<float>> channel_values(const Node& node, int i) {
   const Value* value = node.input(1 - i);
   const Shape& y = node.output()->shape();
   std::vector<float> factor;
@@ -144,11 +228,17 @@ std::optional<std::vector<float>> channel_factor(const Node& node, int i) {
       return std::nullopt;
     factor.assign(static_cast<size_t>(y[y.rank() - 1].size()), scalar->data<float>()[0]);
   }
-  if (node.is("div"))
-    for (float& f : factor) {
-      if (f == 0) return std::nullopt;
-      f = 1 / f;
-    }
+  return factor;
+}
+
+// The factor of `mul` or `div`.
+std::optional<std::vector<float>> channel_factor(const Node& node, int i) {
+  auto factor = channel_values(node, i);
+  if (!factor || !node.is("div")) return factor;
+  for (float& f : *factor) {
+    if (f == 0) return std::nullopt;
+    f = 1 / f;
+  }
   return factor;
 }
 
@@ -189,14 +279,13 @@ Result<bool> fuse_bias(Graph& graph, Node& node) {
   if (!node.is("add") && !node.is("sub")) return false;
   for (int i = 0; i < (node.is("add") ? 2 : 1); ++i) {
     Node* producer = open_producer(graph, node, i);
-    const Tensor* bias = per_channel(node.input(1 - i), node.output());
-    if (producer == nullptr || bias == nullptr ||
-        producer->output()->type() != node.output()->type())
-      continue;
-    Tensor sum = TRY(flat(*bias).clone());
-    float* p = sum.mutable_data<float>();
+    if (producer == nullptr || producer->output()->type() != node.output()->type()) continue;
+    auto bias = channel_values(node, i);
+    if (!bias) continue;
     if (node.is("sub"))
-      for (int64_t k = 0; k < sum.elements(); ++k) p[k] = -p[k];
+      for (float& b : *bias) b = -b;
+    Tensor sum = Tensor::vector(*bias);
+    float* p = sum.mutable_data<float>();
     if (const Value* old = producer->input(2)) {
       if (old->constant() == nullptr || old->constant()->elements() != sum.elements()) continue;
       for (int64_t k = 0; k < sum.elements(); ++k) p[k] += old->constant()->data<float>()[k];
@@ -216,7 +305,8 @@ Result<bool> fuse_residual(Graph& graph, Node& node) {
   for (int i = 0; i < 2; ++i) {
     Node* producer = open_producer(graph, node, i);
     Value* other = node.input(1 - i);
-    if (producer == nullptr || other->producer() == producer) continue;
+    if (producer == nullptr || other->producer() == producer || producer->is("conv_transpose"))
+      continue;
     const Shape& shape = node.output()->shape();
     if (!shape.ranked() || other->shape() != shape || producer->output()->shape() != shape)
       continue;
@@ -233,38 +323,6 @@ Result<bool> fuse_residual(Graph& graph, Node& node) {
   return false;
 }
 
-// Zero padding of spatial dimensions before a convolution.
-Result<bool> fuse_pad(Graph& graph, Node& node) {
-  if (!node.is("conv") || !attr_is(node, "auto_pad", std::string("none"))) return false;
-  const Node* pad = node.input(0)->producer();
-  if (pad == nullptr || !pad->is("pad") || !attr_is(*pad, "mode", std::string("constant")) ||
-      !attr_is(*pad, "axes", std::vector<int64_t>{}) || pad->input(1)->constant() == nullptr)
-    return false;
-  if (const Value* value = pad->input(2))
-    if (value->constant() == nullptr || value->constant()->real_at(0) != 0) return false;
-  const auto amounts = pad->input(1)->constant()->to_ints();
-  const size_t rank = amounts.size() / 2;
-  if (rank < 3) return false;
-  for (const size_t outer : {size_t{0}, rank - 1})
-    if (amounts[outer] != 0 || amounts[outer + rank] != 0) return false;
-  auto pads = std::get<std::vector<int64_t>>(attr(node, "pads"));
-  pads.resize(2 * (rank - 2), 0);
-  for (size_t i = 0; i < rank - 2; ++i) {
-    if (amounts[i + 1] < 0 || amounts[i + 1 + rank] < 0) return false;
-    pads[i] += amounts[i + 1];
-    pads[i + rank - 2] += amounts[i + 1 + rank];
-  }
-  auto op = node.op().clone();
-  TRY(set_attr(*op, "pads", pads));
-  std::vector<Value*> operands = node.inputs();
-  operands[0] = pad->input(0);
-  Builder builder(graph, &node);
-  builder.set_origins(merge_origins({pad, &node}));
-  Node* fused = TRY(builder.add(std::move(op), std::move(operands)));
-  graph.replace_all_uses(node.output(), fused->output());
-  return true;
-}
-
 struct ActivationCall {
   std::string kind;
   double alpha = 0, beta = 0;
@@ -272,7 +330,7 @@ struct ActivationCall {
 
 std::optional<ActivationCall> as_activation(const Node& node) {
   const auto number = [&](std::string_view name) { return std::get<double>(attr(node, name)); };
-  for (const char* kind : {"relu", "sigmoid", "tanh", "silu", "hard_swish"})
+  for (const char* kind : {"relu", "sigmoid", "tanh", "silu", "hard_swish", "softplus", "softsign"})
     if (node.is(kind)) return ActivationCall{kind};
   if (node.is("leaky_relu") || node.is("elu"))
     return ActivationCall{std::string(node.def().name), number("alpha")};
@@ -293,14 +351,15 @@ Result<bool> fuse_activation(Graph& graph, Node& node) {
     return false;
   Node* producer = x->producer();
   auto op = producer->op().clone();
-  const bool conv = producer->is("conv");
+  const bool conv = !producer->is("matmul");
   TRY(set_attr(*op, "activation", call->kind));
   TRY(set_attr(*op, conv ? "alpha" : "act_alpha", call->alpha));
   TRY(set_attr(*op, conv ? "beta" : "act_beta", call->beta));
   Builder builder(graph, &node);
   builder.set_origins(merge_origins({producer, &node}));
-  Node* fused = TRY(builder.add(std::move(op), producer->inputs()));
-  graph.replace_all_uses(node.output(), fused->output());
+  const auto fused = builder.add(std::move(op), producer->inputs());
+  if (!fused.ok()) return false;  // not one that the op has
+  graph.replace_all_uses(node.output(), (*fused)->output());
   return true;
 }
 
@@ -308,8 +367,9 @@ constexpr Rule kRules[] = {
     {"fold-batch-norm", "batch_norm(conv(x, w, b)) = conv(x, w*s, b*s + t)", fold_batch_norm},
     {"fold-channel-scale", "conv(x, w, b) * s = conv(x, w*s, b*s), s per channel",
      fold_channel_scale},
+    {"fold-scale-before", "conv(x*s + t) = conv(x, w*s, b + sum(w*t)), unless padding is shifted",
+     fold_scale_before},
     {"fold-alpha", "matmul(x, y) * s = matmul(x, y){alpha=s}", fold_alpha},
-    {"fuse-pad", "conv(pad(x)) = conv(x){pads}, zeros around spatial dimensions", fuse_pad},
     {"fuse-bias", "conv(x, w) + b = conv(x, w, b), b per channel", fuse_bias},
     {"fuse-residual", "conv(x, w, b) + r = conv(x, w, b, r)", fuse_residual},
     {"fuse-activation", "relu(conv(x, …)) = conv(x, …){activation=relu}", fuse_activation},

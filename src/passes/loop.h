@@ -35,13 +35,20 @@ class Loop {
   bool is_counter(int i) const;
 
   // Whether the loop ends after exactly `length` iterations: it goes on while counters are below
-  // bounds, one of which is the length and none is less.
-  bool runs(Dim length) const;
+  // bounds, one of which is the length and none is less. With `lengths`, a value outside, a bound
+  // may be the largest of them too: the loop then `ends_early`, but for the first iteration.
+  bool runs(Dim length, const Value* lengths, bool& ends_early) const;
 
  private:
+  // What a bound is known to be.
+  struct Bound {
+    bool is_exact = false;    // the length
+    bool is_enough = false;   // the length or more
+    bool is_longest = false;  // the largest of the lengths has a part in it
+  };
   int condition_state(const Value* value) const;
-  Dim bound(const Value* value) const;
-  bool below(const Value* value, Dim length, bool& exact) const;
+  static Bound bound(const Value* value, Dim length, const Value* lengths);
+  bool below(const Value* value, Dim length, const Value* lengths, Bound& all) const;
 
   const Node& node_;
   const Graph& condition_;

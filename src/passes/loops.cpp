@@ -33,9 +33,13 @@ bool Loop::is_counter(int i) const {
   return false;
 }
 
-bool Loop::runs(Dim length) const {
-  bool exact = false;
-  return condition_.outputs().size() == 1 && below(condition_.outputs()[0], length, exact) && exact;
+bool Loop::runs(Dim length, const Value* lengths, bool& ends_early) const {
+  Bound all;
+  if (condition_.outputs().size() != 1 || !below(condition_.outputs()[0], length, lengths, all) ||
+      !all.is_exact)
+    return false;
+  ends_early = all.is_longest;
+  return true;
 }
 
 int Loop::condition_state(const Value* value) const {
@@ -44,24 +48,45 @@ int Loop::condition_state(const Value* value) const {
   return -1;
 }
 
-Dim Loop::bound(const Value* value) const {
-  const int state = condition_state(value);
-  if (state >= 0) value = is_invariant(state) ? initial(state) : nullptr;
-  if (value == nullptr) return Dim::unknown();
-  if (const auto splat = splat_value(value)) return Dim(static_cast<int64_t>(*splat));
-  return value->ints() && value->ints()->size() == 1 ? (*value->ints())[0].as_dim()
-                                                     : Dim::unknown();
+// Also as TensorFlow writes it: min(length, max(1, the largest of the lengths)).
+Loop::Bound Loop::bound(const Value* value, Dim length, const Value* lengths) {
+  if (is(value, "max") || is(value, "min")) {
+    const Bound a = bound(operand(value, 0), length, lengths);
+    const Bound b = bound(operand(value, 1), length, lengths);
+    const bool largest = is(value, "max");
+    return {!largest && ((a.is_exact && b.is_enough) || (b.is_exact && a.is_enough)),
+            largest ? a.is_enough || b.is_enough : a.is_enough && b.is_enough,
+            a.is_longest || b.is_longest};
+  }
+  if (is(value, "reduce_max") && lengths != nullptr && operand(value, 0) == lengths)
+    return {false, true, true};
+  Dim limit = Dim::unknown();
+  if (const auto splat = splat_value(value))
+    limit = Dim(static_cast<int64_t>(*splat));
+  else if (value->ints() && value->ints()->size() == 1)
+    limit = (*value->ints())[0].as_dim();
+  const bool is_exact = limit.same(length);
+  return {is_exact, is_exact || (limit.known() && length.known() && limit.size() > length.size()),
+          false};
 }
 
-bool Loop::below(const Value* value, Dim length, bool& exact) const {
+bool Loop::below(const Value* value, Dim length, const Value* lengths, Bound& all) const {
   if (is(value, "logical_and"))
-    return below(operand(value, 0), length, exact) && below(operand(value, 1), length, exact);
+    return below(operand(value, 0), length, lengths, all) &&
+           below(operand(value, 1), length, lengths, all);
   if (!is(value, "less")) return false;
   const int counter = condition_state(operand(value, 0));
   if (counter < 0 || !is_counter(counter)) return false;
-  const Dim limit = bound(operand(value, 1));
-  if (limit.same(length)) exact = true;
-  return limit.same(length) || (limit.known() && length.known() && limit.size() > length.size());
+  const Value* limit = operand(value, 1);
+  const int state = condition_state(limit);
+  if (state >= 0) {
+    if (!is_invariant(state)) return false;
+    limit = initial(state);
+  }
+  const Bound own = bound(limit, length, lengths);
+  all.is_exact |= own.is_exact;
+  all.is_longest |= own.is_longest;
+  return own.is_enough;
 }
 
 namespace {

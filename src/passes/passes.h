@@ -22,11 +22,16 @@ simplify_rules();  // identities, casts, reshapes and transposes that do nothing
 std::span<const Rule> neutral_rules();
 std::span<const Rule>
 fuse_rules();  // bias, batch normalisation, residual and activation into producers
+// Padding into convolutions and pools.
+std::span<const Rule> padding_rules();
 
 // Norms, activations and softmax written out in small ops.
+std::span<const Rule> norm_rules();
 std::span<const Rule> recognise_rules();
 // Loops that are recurrent layers, and what else loops and branches can do without.
 std::span<const Rule> loop_rules();
+// Directions of recurrent layers.
+std::span<const Rule> sequence_rules();
 // Scaled dot-product attention.
 std::span<const Rule> attention_rules();
 // Products and convolutions in the form that fusions and kernels want.

@@ -12,8 +12,12 @@ Result<bool> simplify(Graph& graph, PassContext& context) {
 Result<bool> fuse(Graph& graph, PassContext& context) {
   return apply_rules(graph, fuse_rules(), context);
 }
+Result<bool> take_in_padding(Graph& graph, PassContext& context) {
+  return apply_rules(graph, padding_rules(), context);
+}
 Result<bool> recognise(Graph& graph, PassContext& context) {
-  return apply_rules(graph, recognise_rules(), context);
+  const bool found = TRY(apply_rules(graph, norm_rules(), context));
+  return TRY(apply_rules(graph, recognise_rules(), context)) || found;
 }
 Result<bool> drop_neutral(Graph& graph, PassContext& context) {
   return apply_rules(graph, neutral_rules(), context);
@@ -26,6 +30,9 @@ Result<bool> recognise_attention(Graph& graph, PassContext& context) {
 }
 Result<bool> loops(Graph& graph, PassContext& context) {
   return apply_rules(graph, loop_rules(), context);
+}
+Result<bool> directions(Graph& graph, PassContext& context) {
+  return apply_rules(graph, sequence_rules(), context);
 }
 Result<bool> use_integers(Graph& graph, PassContext& context) {
   return apply_rules(graph, quantized_rules(), context);
@@ -48,11 +55,13 @@ constexpr Pass kPasses[] = {
     {"simplify", "local identities", simplify},
     {"common-subexpressions", "computes equal things once", eliminate_common_subexpressions},
     {"loops", "loops that are recurrent layers, constants in loops, branches known", loops},
+    {"directions", "recurrent layers read sequences the way round they are", directions},
     {"recognise", "norms, activations and softmax written out in small ops", recognise},
     {"neutral", "operands that change nothing, once patterns have been looked for", drop_neutral},
     {"sink-transposes", "moves transposes down, where they meet and cancel", sink_transposes},
     {"straighten", "products and convolutions without reshapes and transposes around", straighten},
     {"attention", "softmax(q k^T) v as one op", recognise_attention},
+    {"padding", "padding into convolutions and pools", take_in_padding},
     {"fuse", "bias, batch normalisation, residual and activation into conv and matmul", fuse},
     {"expand", "compound ops that are pointwise in the end, for the next pass", expand},
     {"fuse-pointwise", "chains of pointwise ops into one kernel", fuse_pointwise},
@@ -74,8 +83,9 @@ std::span<const Pass> all_passes() {
 std::vector<Rule> all_rules() {
   std::vector<Rule> rules;
   for (const auto group :
-       {simplify_rules(), recognise_rules(), neutral_rules(), transpose_rules(), loop_rules(),
-        linear_rules(), attention_rules(), fuse_rules(), expand_rules(), quantized_rules()})
+       {simplify_rules(), norm_rules(), recognise_rules(), neutral_rules(), transpose_rules(),
+        loop_rules(), sequence_rules(), linear_rules(), attention_rules(), padding_rules(),
+        fuse_rules(), expand_rules(), quantized_rules()})
     rules.insert(rules.end(), group.begin(), group.end());
   return rules;
 }

@@ -1,31 +1,28 @@
-// Finds what models spell out in small ops: normalisations, activations, softmax.
+// Finds what models spell out in small ops: activations, softmax.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "passes/passes.h"
+#include "passes/spelling.h"
 #include "rewrite/match.h"
 
 namespace tenon {
 namespace {
 
-std::vector<std::string> origins_of(const Match& match, const Node& root) {
-  std::vector<std::string> names = root.origins;
-  for (const Node* node : match.inner())
-    for (const std::string& name : node->origins)
-      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
-  return names;
+// Replaces the root by an op on `x`.
+Result<bool> rewrite(Graph& graph, Node& root, Value* x, std::string_view op,
+                     std::vector<Builder::Attr> attrs = {}) {
+  Builder builder(graph, &root);
+  builder.set_origins(origins_between(root, x));
+  const auto y = builder.op(op, {x}, std::move(attrs));
+  if (!y.ok() || (*y)->type() != root.output()->type()) return false;
+  graph.replace_all_uses(root.output(), *y);
+  return true;
 }
 
-// Replaces the root by a new op on `operands`.
-Result<bool> rewrite(Graph& graph, Node& root, const Match& match, std::string_view op,
-                     std::vector<Value*> operands, std::vector<Builder::Attr> attrs = {}) {
-  const TensorType type = root.output()->type();
-  Builder builder(graph, &root);
-  builder.set_origins(origins_of(match, root));
-  Value* y = TRY(builder.op(op, std::move(operands), std::move(attrs)));
-  if (y->type() != type) return false;
-  graph.replace_all_uses(root.output(), y);
-  return true;
+bool is_result(Value* value, std::string_view op) {
+  return value->producer() != nullptr && value->producer()->is(op) && value->index() == 0;
 }
 
 // The single axis a reduction with kept dimensions goes over, when it is the last one of its input.
@@ -37,140 +34,217 @@ bool reduces_last_axis(const Node& node) {
   return keep && axes.size() == 1 && (axes[0] == -1 || axes[0] == x.rank() - 1);
 }
 
-// A constant with one value per element of the last axis of `x`, as a vector.
-Value* last_axis_vector(Graph& graph, Node& before, Value* v, const Value* x) {
-  const Tensor* t = v->constant();
-  const Shape& shape = x->shape();
-  if (t == nullptr || !shape.ranked() || shape.rank() == 0) return nullptr;
-  const Dim n = shape[shape.rank() - 1];
-  if (!n.known() || t->elements() != n.size() || t->rank() == 0 ||
-      t->dim(t->rank() - 1) != n.size())
-    return nullptr;
-  if (t->rank() == 1) return v;
-  Builder builder(graph, &before);
-  return builder.constant(t->reshaped({n.size()}));
+constexpr double kTolerance = 1e-5;  // constants are rounded to float, or typed by hand
+
+bool near(double a, double b) {
+  return std::abs(a - b) <= kTolerance * std::max(1e-3, std::abs(b));
 }
 
-Result<bool> recognise_layer_norm(Graph& graph, Node& node) {
-  static const Pattern kPatterns[] = {
-      // Keras: x * s + (beta - mean * s), s = gamma / sqrt(var + eps)
-      Pattern("mu = mean(x); var = mean(squared_difference(x, mu)); "
-              "s = mul(rsqrt(add(var, eps)), gamma); add(mul(x, s), sub(beta, mul(mu, s)))"),
-      Pattern("mu = mean(x); var = sub(mean(square(x)), square(mu)); "
-              "s = mul(rsqrt(add(var, eps)), gamma); add(mul(x, s), sub(beta, mul(mu, s)))"),
-      Pattern("mu = mean(x); var = mean(squared_difference(x, mu)); "
-              "s = mul(rsqrt(add(var, eps)), gamma); add(mul(x, s), add(mul(neg(mu), s), beta))"),
-      // ONNX exporters: (x - mean) / sqrt(mean((x - mean)^2) + eps) * gamma + beta
-      Pattern("mu = mean(x); d = sub(x, mu); var = mean(pow(d, 2)); "
-              "add(mul(div(d, sqrt(add(var, eps))), gamma), beta)"),
-      Pattern("mu = mean(x); d = sub(x, mu); var = mean(mul(d, d)); "
-              "add(mul(div(d, sqrt(add(var, eps))), gamma), beta)"),
-      Pattern("mu = mean(x); d = sub(x, mu); var = mean(square(d)); "
-              "add(mul(div(d, sqrt(add(var, eps))), gamma), beta)"),
-      Pattern("mu = mean(x); d = sub(x, mu); var = mean(square(d)); "
-              "add(mul(mul(d, rsqrt(add(var, eps))), gamma), beta)"),
-  };
-  if (!node.is("add")) return false;
-  for (const Pattern& pattern : kPatterns) {
-    Match m;
-    if (!pattern.match(node, m) || !reduces_last_axis(m.node("mu"))) continue;
-    const Node& var = m.node("var");
-    if (var.is("mean") && !reduces_last_axis(var)) continue;
-    const auto epsilon = splat_value(m["eps"]);
-    Value* gamma = last_axis_vector(graph, node, m["gamma"], m["x"]);
-    Value* beta = last_axis_vector(graph, node, m["beta"], m["x"]);
-    if (!epsilon || gamma == nullptr || beta == nullptr) continue;
-    return rewrite(graph, node, m, "layer_norm", {m["x"], gamma, beta},
-                   {{"axis", int64_t{-1}}, {"epsilon", *epsilon}});
+// Whether all terms are x.
+bool is_power(const Product& p, Value* x, size_t n) {
+  return p.terms.size() == n && std::ranges::all_of(p.terms, [&](Value* v) { return v == x; });
+}
+
+// The factor of a product of x and `other` alone.
+std::optional<double> factor_of(Value* product, Value* x, Value* other) {
+  const Product p = product_of(product, x);
+  if (p.terms.size() != 2 ||
+      !((p.terms[0] == x && p.terms[1] == other) || (p.terms[1] == x && p.terms[0] == other)))
+    return std::nullopt;
+  return p.factor;
+}
+
+// k * (x + 0.044715 x^3), or with x taken out.
+bool is_tanh_argument(Value* value, Value* x) {
+  constexpr double kScale = 0.7978845608, kCubic = 0.044715;
+  const Product p = product_of(value, x);
+  if (!near(p.factor, kScale)) return false;
+  const bool factored = p.terms.size() == 2 && (p.terms[0] == x || p.terms[1] == x);
+  if (p.terms.size() != (factored ? 2 : 1)) return false;
+  const auto terms = sum_of(p.terms[factored && p.terms[0] == x ? 1 : 0]);
+  if (terms.size() != 2 || terms[0].is_negated || terms[1].is_negated) return false;
+  for (size_t i = 0; i < 2; ++i) {
+    const Product cubic = product_of(terms[i].value, x);
+    const bool rest = factored ? splat_value(terms[1 - i].value) == 1.0 : terms[1 - i].value == x;
+    if (rest && near(cubic.factor, kCubic) && is_power(cubic, x, factored ? 2 : 3)) return true;
   }
   return false;
 }
 
-Result<bool> recognise_rms_norm(Graph& graph, Node& node) {
-  static const Pattern kPatterns[] = {
-      Pattern("ms = mean(square(x)); mul(mul(x, rsqrt(add(ms, eps))), gamma)"),
-      Pattern("ms = mean(pow(x, 2)); mul(div(x, sqrt(add(ms, eps))), gamma)"),
-      Pattern("ms = mean(pow(x, 2)); mul(mul(x, reciprocal(sqrt(add(ms, eps)))), gamma)"),
-  };
-  if (!node.is("mul")) return false;
-  for (const Pattern& pattern : kPatterns) {
-    Match m;
-    if (!pattern.match(node, m) || !reduces_last_axis(m.node("ms"))) continue;
-    const auto epsilon = splat_value(m["eps"]);
-    Value* gamma = last_axis_vector(graph, node, m["gamma"], m["x"]);
-    if (!epsilon || gamma == nullptr) continue;
-    return rewrite(graph, node, m, "rms_norm", {m["x"], gamma},
-                   {{"axis", int64_t{-1}}, {"epsilon", *epsilon}});
+// scale * (1 + f(u)): f's result, or null.
+Value* one_plus(Value* value, std::string_view op, double& scale) {
+  const auto terms = sum_of(value);
+  if (terms.size() != 2 || terms[0].is_negated || terms[1].is_negated) return nullptr;
+  for (size_t i = 0; i < 2; ++i) {
+    const auto constant = splat_value(terms[i].value);
+    Value* f = unscaled(terms[1 - i].value, scale);
+    if (constant && is_result(f, op) && near(*constant, scale)) return f;
   }
-  return false;
+  return nullptr;
 }
 
+// What x may be, by the argument of f.
+std::vector<Value*> candidates(Value* f) {
+  double factor = 1;
+  Value* argument = unscaled(f->producer()->input(0), factor);
+  std::vector<Value*> list{argument};
+  if (const Node* node = argument->producer();
+      is_result(f, "tanh") && node != nullptr && (node->is("add") || node->is("mul")))
+    for (Value* v : node->inputs()) list.push_back(unscaled(v, factor));
+  return list;
+}
+
+// x / 2 * (1 + erf(x / sqrt 2)), or with erfc or the approximation by tanh.
 Result<bool> recognise_gelu(Graph& graph, Node& node) {
-  static const Pattern kErf[] = {
-      Pattern("mul(mul(0.5, x), add(1, erf(mul(x, 0.70710678))))"),
-      Pattern("mul(mul(0.5, x), add(1, erf(div(x, 1.41421356))))"),
-      Pattern("mul(0.5, mul(x, add(1, erf(mul(x, 0.70710678)))))"),
-      Pattern("mul(0.5, mul(x, add(1, erf(div(x, 1.41421356)))))"),
-      Pattern("mul(x, mul(0.5, add(1, erf(mul(x, 0.70710678)))))"),
-      Pattern("mul(x, mul(0.5, add(1, erf(div(x, 1.41421356)))))"),
-      Pattern("mul(mul(0.5, x), erfc(mul(neg(x), 0.70710678)))"),
-      Pattern("mul(mul(0.5, x), erfc(neg(mul(x, 0.70710678))))"),
-      Pattern("mul(mul(0.5, x), erfc(mul(x, -0.70710678)))"),
-      Pattern("mul(mul(0.5, x), erfc(div(neg(x), 1.41421356)))"),
-  };
-  static const Pattern kTanh[] = {
-      Pattern("mul(mul(0.5, x), add(1, tanh(mul(0.79788456, add(x, mul(0.044715, pow(x, 3)))))))"),
-      Pattern("mul(0.5, mul(x, add(1, tanh(mul(0.79788456, add(x, mul(0.044715, pow(x, 3))))))))"),
-      Pattern("mul(x, mul(0.5, add(1, tanh(mul(0.79788456, add(x, mul(0.044715, pow(x, 3))))))))"),
-      Pattern(
-          "mul(x, add(0.5, mul(0.5, tanh(mul(0.79788456, add(x, mul(0.044715, pow(x, 3))))))))"),
-  };
-  if (!node.is("mul")) return false;
-  Match m;
-  for (const Pattern& pattern : kErf)
-    if (pattern.match(node, m)) return rewrite(graph, node, m, "gelu", {m["x"]});
-  for (const Pattern& pattern : kTanh)
-    if (pattern.match(node, m))
-      return rewrite(graph, node, m, "gelu", {m["x"]}, {{"approximate", std::string("tanh")}});
+  constexpr double kRootOfHalf = 0.70710678;
+  if (!node.is("mul") && !node.is("div")) return false;
+  for (Value* term : product_of(node.output()).terms)
+    for (const std::string_view op : {"erf", "erfc", "tanh"}) {
+      double scale = 1;
+      Value* f = op != "erfc" ? one_plus(term, op, scale) : is_result(term, op) ? term : nullptr;
+      if (f == nullptr) continue;
+      for (Value* x : candidates(f)) {
+        const auto factor = factor_of(node.output(), x, term);
+        if (!factor || !near(*factor * scale, 0.5)) continue;
+        Value* argument = f->producer()->input(0);
+        if (op == "tanh") {
+          if (is_tanh_argument(argument, x))
+            return rewrite(graph, node, x, "gelu", {{"approximate", std::string("tanh")}});
+          continue;
+        }
+        double by = 1;
+        if (unscaled(argument, by) == x && near(by, op == "erf" ? kRootOfHalf : -kRootOfHalf))
+          return rewrite(graph, node, x, "gelu");
+      }
+    }
   return false;
 }
 
 bool clips(const Node& node, double low, double high) {
-  return std::get<double>(node.op().get(0)) == low && std::get<double>(node.op().get(1)) == high;
+  return node.is("clip") && std::get<double>(node.op().get(0)) == low &&
+         std::get<double>(node.op().get(1)) == high;
+}
+
+// scale * x + shift.
+struct Line {
+  Value* x = nullptr;
+  double scale = 1, shift = 0;
+};
+
+std::optional<Line> line_of(Value* value) {
+  const auto terms = sum_of(value);
+  if (terms.size() > 2) return std::nullopt;
+  Line line;
+  for (const Term& term : terms) {
+    const double sign = term.is_negated ? -1 : 1;
+    if (const auto constant = splat_value(term.value)) {
+      line.shift += sign * *constant;
+      continue;
+    }
+    if (line.x != nullptr) return std::nullopt;
+    line.x = unscaled(term.value, line.scale);
+    line.scale *= sign;
+  }
+  return line.x == nullptr ? std::nullopt : std::optional(line);
+}
+
+// Bounds by max, min and relu become one clip.
+Result<bool> recognise_clip(Graph& graph, Node& node) {
+  if (!node.is("max") && !node.is("min") && !node.is("relu") && !node.is("clip")) return false;
+  if (node.output()->dtype() != DType::f32) return false;
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  double low = -kInfinity, high = kInfinity;
+  Value* x = node.output();
+  int count = 0;
+  while (const Node* bound = x->producer()) {
+    double from = -kInfinity, to = kInfinity;
+    Value* inner = bound->input_count() == 0 ? nullptr : bound->input(0);
+    if (bound->is("relu")) {
+      from = 0;
+    } else if (bound->is("clip")) {
+      from = std::get<double>(bound->op().get(0));
+      to = std::get<double>(bound->op().get(1));
+    } else if (bound->is("max") || bound->is("min")) {
+      const int at = splat_value(bound->input(0)) ? 0 : 1;
+      const auto constant = splat_value(bound->input(at));
+      inner = bound->input(1 - at);
+      if (!constant || *constant != *constant || inner->type() != bound->output()->type()) break;
+      (bound->is("max") ? from : to) = *constant;
+    } else {
+      break;
+    }
+    // What is outside applies last.
+    if (count > 0 && !has_single_use(graph, x)) break;
+    low = count == 0 ? from : std::clamp(from, low, high);
+    high = count == 0 ? to : std::clamp(to, low, high);
+    if (low > high) return false;
+    x = inner;
+    ++count;
+  }
+  const bool is_bound = node.is("relu") || node.is("clip");
+  if (count < (is_bound ? 2 : 1) && !(clips(node, 0, kInfinity))) return false;
+  if (low == 0 && high == kInfinity) return rewrite(graph, node, x, "relu");
+  return rewrite(graph, node, x, "clip", {{"min", low}, {"max", high}});
 }
 
 Result<bool> recognise_hard_sigmoid(Graph& graph, Node& node) {
-  static const Pattern kPatterns[] = {Pattern("c = clip(add(x, 3)); mul(c, 0.16666667)"),
-                                      Pattern("c = clip(add(x, 3)); div(c, 6)")};
-  for (const Pattern& pattern : kPatterns) {
-    Match m;
-    if (pattern.match(node, m) && clips(m.node("c"), 0, 6))
-      return rewrite(graph, node, m, "hard_sigmoid", {m["x"]}, {{"alpha", 1.0 / 6}, {"beta", 0.5}});
+  if (node.is("clip")) {  // clip(a x + b, 0, 1)
+    const auto line = clips(node, 0, 1) ? line_of(node.input(0)) : std::nullopt;
+    if (!line || line->scale <= 0 || line->x == node.input(0)) return false;
+    return rewrite(graph, node, line->x, "hard_sigmoid",
+                   {{"alpha", line->scale}, {"beta", line->shift}});
   }
-  return false;
+  if (!node.is("mul") && !node.is("div")) return false;
+  double factor = 1;
+  Value* clip = unscaled(node.output(), factor);  // clip(x + 3, 0, 6) / 6
+  if (!is_result(clip, "clip") || !clips(*clip->producer(), 0, 6) || !near(factor, 1.0 / 6))
+    return false;
+  const auto line = line_of(clip->producer()->input(0));
+  if (!line || line->scale <= 0) return false;
+  return rewrite(graph, node, line->x, "hard_sigmoid",
+                 {{"alpha", line->scale / 6}, {"beta", line->shift / 6}});
 }
 
 Result<bool> recognise_hard_swish(Graph& graph, Node& node) {
-  static const Pattern kPattern("h = hard_sigmoid(x); mul(x, h)");
-  static const Pattern kSplit("c = clip(add(x, 3)); mul(mul(x, c), 0.16666667)");
-  static const Pattern kDivided("c = clip(add(x, 3)); div(mul(x, c), 6)");
-  Match m;
-  if (kPattern.match(node, m)) {
-    const Node& h = m.node("h");
-    const bool standard = std::abs(std::get<double>(h.op().get(0)) - 1.0 / 6) < 1e-6 &&
-                          std::get<double>(h.op().get(1)) == 0.5;
-    return standard ? rewrite(graph, node, m, "hard_swish", {m["x"]}) : Result<bool>(false);
+  if (!node.is("mul") && !node.is("div")) return false;
+  for (Value* gate : product_of(node.output()).terms) {
+    const Node* f = gate->producer();
+    if (f == nullptr) continue;
+    if (f->is("hard_sigmoid")) {
+      Value* x = f->input(0);
+      const bool standard = near(std::get<double>(f->op().get(0)), 1.0 / 6) &&
+                            near(std::get<double>(f->op().get(1)), 0.5);
+      if (standard && factor_of(node.output(), x, gate) == 1.0)
+        return rewrite(graph, node, x, "hard_swish");
+    } else if (clips(*f, 0, 6)) {
+      const auto line = line_of(f->input(0));
+      if (!line || line->scale != 1 || line->shift != 3) continue;
+      const auto factor = factor_of(node.output(), line->x, gate);
+      if (factor && near(*factor, 1.0 / 6)) return rewrite(graph, node, line->x, "hard_swish");
+    }
   }
-  for (const Pattern* pattern : {&kSplit, &kDivided})
-    if (pattern->match(node, m) && clips(m.node("c"), 0, 6))
-      return rewrite(graph, node, m, "hard_swish", {m["x"]});
   return false;
 }
 
 Result<bool> recognise_silu(Graph& graph, Node& node) {
-  static const Pattern kPattern("mul(x, sigmoid(x))");
-  Match m;
-  return kPattern.match(node, m) ? rewrite(graph, node, m, "silu", {m["x"]}) : Result<bool>(false);
+  if (node.is("div")) {  // x / (1 + exp(-x))
+    const auto terms = sum_of(node.input(1));
+    for (size_t i = 0; i < 2 && terms.size() == 2; ++i) {
+      if (splat_value(terms[i].value) != 1.0 || !is_result(terms[1 - i].value, "exp")) continue;
+      double factor = 1;
+      if (unscaled(terms[1 - i].value->producer()->input(0), factor) == node.input(0) &&
+          factor == -1 && !terms[0].is_negated && !terms[1].is_negated)
+        return rewrite(graph, node, node.input(0), "silu");
+    }
+    return false;
+  }
+  if (!node.is("mul")) return false;
+  for (int i = 0; i < 2; ++i) {
+    Value* gate = node.input(i);
+    if (is_result(gate, "sigmoid") && gate->producer()->input(0) == node.input(1 - i))
+      return rewrite(graph, node, node.input(1 - i), "silu");
+  }
+  return false;
 }
 
 Result<bool> recognise_softmax(Graph& graph, Node& node) {
@@ -180,20 +254,18 @@ Result<bool> recognise_softmax(Graph& graph, Node& node) {
   for (const Pattern& pattern : kPatterns) {
     Match m;
     if (!pattern.match(node, m) || !reduces_last_axis(m.node("s"))) continue;
-    return rewrite(graph, node, m, "softmax", {m["x"]}, {{"axis", int64_t{-1}}});
+    return rewrite(graph, node, m["x"], "softmax", {{"axis", int64_t{-1}}});
   }
   return false;
 }
 
 constexpr Rule kRules[] = {
-    {"recognise-layer-norm", "(x - mean) / sqrt(var + eps) * gamma + beta over the last axis",
-     recognise_layer_norm},
-    {"recognise-rms-norm", "x / sqrt(mean(x^2) + eps) * gamma over the last axis",
-     recognise_rms_norm},
+    {"recognise-clip", "min(max(x, a), b) and the like as one clip", recognise_clip},
     {"recognise-gelu", "x / 2 * (1 + erf(x / sqrt 2)) and its tanh approximation", recognise_gelu},
-    {"recognise-hard-sigmoid", "clip(x + 3, 0, 6) / 6", recognise_hard_sigmoid},
+    {"recognise-hard-sigmoid", "clip(a x + b, 0, 1), clip(x + 3, 0, 6) / 6",
+     recognise_hard_sigmoid},
     {"recognise-hard-swish", "x * hard_sigmoid(x)", recognise_hard_swish},
-    {"recognise-silu", "x * sigmoid(x)", recognise_silu},
+    {"recognise-silu", "x * sigmoid(x), x / (1 + exp(-x))", recognise_silu},
     {"recognise-softmax", "exp(x - max(x)) / sum(exp(x - max(x))) over the last axis",
      recognise_softmax},
 };

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "ops/slice.h"
 #include "passes/passes.h"
 #include "rewrite/match.h"
 
@@ -118,6 +119,36 @@ Result<bool> drop_concat_of_one(Graph& graph, Node& node) {
   return true;
 }
 
+// x[:, 0, …] where what is indexed has size 1 is a squeeze, or nothing at all.
+Result<bool> slice_as_squeeze(Graph& graph, Node& node) {
+  const StridedSlice* slice = node.as<StridedSlice>();
+  if (slice == nullptr || slice->ellipsis_mask != 0 || slice->new_axis_mask != 0) return false;
+  const Tensor *begin = node.input(1)->constant(), *end = node.input(2)->constant();
+  const Shape& x = node.input(0)->shape();
+  if (begin == nullptr || end == nullptr || splat_value(node.input(3)) != 1.0 || !x.ranked() ||
+      begin->elements() > x.rank() || begin->elements() != end->elements())
+    return false;
+  std::vector<int64_t> axes;
+  for (int i = 0; i < begin->elements(); ++i) {
+    const int64_t bit = int64_t{1} << i, from = begin->int_at(i), to = end->int_at(i);
+    if ((slice->shrink_axis_mask & bit) != 0) {
+      if (x[i] != Dim(1) || (from != 0 && from != -1)) return false;
+      axes.push_back(i);
+      continue;
+    }
+    if (((slice->begin_mask & bit) == 0 && from != 0) ||
+        ((slice->end_mask & bit) == 0 && !(x[i].known() && to >= x[i].size())))
+      return false;
+  }
+  Builder builder(graph, &node);
+  builder.set_origins(node.origins);
+  Value* y = node.input(0);
+  if (!axes.empty()) y = TRY(builder.op("squeeze", {y}, {{"axes", axes}}));
+  if (!is_compatible(node.output()->type(), y->type())) return false;
+  replace_node(graph, node, y);
+  return true;
+}
+
 // A reshape whose result is known but for one dimension needs no shape arithmetic.
 Result<bool> solve_reshape(Graph& graph, Node& node) {
   if (!node.is("reshape") || node.input(1)->constant() != nullptr) return false;
@@ -144,6 +175,7 @@ constexpr Rule kRules[] = {
     {"merge-reshapes", "reshape(reshape(x)) = reshape(x)", merge_reshapes},
     {"cancel-views", "squeeze(expand_dims(x)) = x, and other pairs of views", cancel_views},
     {"drop-concat-of-one", "concat(x) = x", drop_concat_of_one},
+    {"slice-as-squeeze", "x[:, 0] where that dimension has size 1", slice_as_squeeze},
     {"solve-reshape", "a reshape with at most one unknown dimension gets a constant shape",
      solve_reshape},
 };

@@ -45,12 +45,33 @@ Result<bool> sink_unary(Graph& graph, Node& node) {
   return sink(graph, node, node.op().clone(), {node.input(0)->producer()->input(0)}, perm);
 }
 
-// A value seen through the inverse of `perm`: a transpose's operand, a splat, or a constant moved.
+// Whether a transpose by `perm` moves only dimensions of size 1: a view.
+bool moves_only_ones(const Shape& x, const Perm& perm) {
+  if (!x.ranked() || x.rank() != static_cast<int>(perm.size())) return false;
+  int64_t last = -1;
+  for (const int64_t axis : perm) {
+    const Dim d = x[static_cast<int>(axis)];
+    if (d == Dim(0)) return false;
+    if (d == Dim(1)) continue;
+    if (axis < last) return false;
+    last = axis;
+  }
+  return true;
+}
+
+// What `untransposed` can give without moving data at run time.
+bool can_be_untransposed(const Value* value, const Perm& perm) {
+  return value != nullptr && (perm_of(value) == perm || value->constant() != nullptr ||
+                              moves_only_ones(value->shape(), inverse(perm)));
+}
+
+// A value seen through the inverse of `perm`: a transpose's operand, a splat, or a constant or
+// dimensions of size 1 moved.
 Result<Value*> untransposed(Builder& builder, Value* value, const Perm& perm) {
   const Perm own = perm_of(value);
   if (own == perm) return value->producer()->input(0);
   const Tensor* t = value->constant();
-  if (t == nullptr) return static_cast<Value*>(nullptr);
+  if (t == nullptr) return builder.op("transpose", {value}, {{"perm", inverse(perm)}});
   if (t->elements() == 1) return value;
   std::vector<int64_t> dims(perm.size(), 1);
   std::copy(t->dims().begin(), t->dims().end(), dims.end() - t->rank());
@@ -59,18 +80,17 @@ Result<Value*> untransposed(Builder& builder, Value* value, const Perm& perm) {
   return builder.op("transpose", {full}, {{"perm", inverse(perm)}});
 }
 
-// Pointwise ops of several operands, at least one of them transposed, the others alike or constant.
+// Pointwise ops of several operands, at least one of them transposed, the others alike or such that
+// nothing has to be moved for it.
 Result<bool> sink_pointwise(Graph& graph, Node& node) {
   if (node.input_count() < 2 || !node.def().has(kPointwise) || node.output_count() != 1)
     return false;
   Perm perm;
-  for (const Value* v : node.inputs()) {
-    const Perm own = perm_of(v);
-    if (own.empty() && (v == nullptr || v->constant() == nullptr)) return false;
-    if (!own.empty() && !perm.empty() && own != perm) return false;
-    if (!own.empty()) perm = own;
-  }
-  if (perm.empty() || node.output()->shape().rank() != static_cast<int>(perm.size())) return false;
+  for (const Value* v : node.inputs())
+    if (perm.empty()) perm = perm_of(v);
+  for (const Value* v : node.inputs())
+    if (perm.empty() || !can_be_untransposed(v, perm)) return false;
+  if (node.output()->shape().rank() != static_cast<int>(perm.size())) return false;
   for (const Value* v : node.inputs())
     if (const Tensor* t = v->constant(); t != nullptr && t->rank() > static_cast<int>(perm.size()))
       return false;
@@ -90,7 +110,7 @@ Result<bool> sink_concat(Graph& graph, Node& node) {
   std::vector<Value*> operands;
   for (Value* v : node.inputs()) {
     const Tensor* t = v->constant();
-    if (perm_of(v) != perm && (t == nullptr || t->elements() == 1)) return false;
+    if (!can_be_untransposed(v, perm) || (t != nullptr && t->elements() == 1)) return false;
     operands.push_back(TRY(untransposed(builder, v, perm)));
   }
   auto axis = std::get<int64_t>(node.op().get(0));
@@ -183,18 +203,13 @@ Result<bool> transpose_as_reshape(Graph& graph, Node& node) {
   if (!node.is("transpose")) return false;
   const Perm perm = perm_of(node.output());
   const Shape& x = node.input(0)->shape();
-  if (perm.empty() || !x.ranked()) return false;
-  int64_t last = -1;
+  if (perm.empty() || !moves_only_ones(x, perm)) return false;
   int unknown = 0;
   std::vector<int64_t> target;
   for (const int64_t axis : perm) {
     const Dim d = x[static_cast<int>(axis)];
     unknown += !d.known();
     target.push_back(d.size_or(-1));
-    if (d == Dim(0)) return false;
-    if (d == Dim(1)) continue;
-    if (axis < last) return false;
-    last = axis;
   }
   if (unknown > 1) return false;
   Builder builder(graph, &node);
@@ -203,7 +218,122 @@ Result<bool> transpose_as_reshape(Graph& graph, Node& node) {
   return true;
 }
 
+// Dimensions of a reshape's operand that become dimensions of its result: products are equal.
+struct DimGroup {
+  int from = 0, from_end = 0;
+  int to = 0, to_end = 0;
+};
+
+// The finest grouping; nothing where sizes that are not known are merged or split.
+std::optional<std::vector<DimGroup>> dim_groups(const Shape& x, const Shape& y) {
+  if (!x.ranked() || !y.ranked()) return std::nullopt;
+  std::vector<DimGroup> groups;
+  int i = 0, j = 0;
+  while (i < x.rank() && j < y.rank()) {
+    DimGroup g{i, i + 1, j, j + 1};
+    if (!x[i].same(y[j])) {
+      if (!x[i].known() || !y[j].known()) return std::nullopt;
+      int64_t a = x[i].size(), b = y[j].size();
+      while (a != b) {
+        int& end = a < b ? g.from_end : g.to_end;
+        const Shape& shape = a < b ? x : y;
+        if (a == 0 || b == 0 || end >= shape.rank() || !shape[end].known()) return std::nullopt;
+        (a < b ? a : b) *= shape[end++].size();
+      }
+    }
+    i = g.from_end;
+    j = g.to_end;
+    groups.push_back(g);
+  }
+  // What is left has size 1: it goes with the last group.
+  for (; i < x.rank(); ++i)
+    if (groups.empty() || x[i] != Dim(1)) return std::nullopt;
+  for (; j < y.rank(); ++j)
+    if (groups.empty() || y[j] != Dim(1)) return std::nullopt;
+  if (groups.empty()) return std::nullopt;
+  groups.back().from_end = x.rank();
+  groups.back().to_end = y.rank();
+  return groups;
+}
+
+// The sizes as a reshape takes them; nothing where more than one is not known.
+std::optional<std::vector<int64_t>> reshape_target(const std::vector<Dim>& dims) {
+  std::vector<int64_t> target;
+  for (const Dim d : dims) {
+    if (d == Dim(0)) return std::nullopt;
+    target.push_back(d.size_or(-1));
+  }
+  if (std::ranges::count(target, -1) > 1) return std::nullopt;
+  return target;
+}
+
+// reshape(transpose(x)) = transpose(reshape(x)), where what is merged or split lies together in x.
+Result<bool> sink_through_reshape(Graph& graph, Node& node) {
+  if (!node.is("reshape") || !has_single_use(graph, node.input(0))) return false;
+  const Perm perm = perm_of(node.input(0));
+  const auto groups = dim_groups(node.input(0)->shape(), node.output()->shape());
+  if (perm.empty() || !groups) return false;
+  std::vector<const DimGroup*> order;  // as they lie in x
+  for (const DimGroup& g : *groups) {
+    for (int i = g.from + 1; i < g.from_end; ++i)
+      if (perm[static_cast<size_t>(i)] != perm[static_cast<size_t>(i) - 1] + 1) return false;
+    order.push_back(&g);
+  }
+  std::ranges::sort(order, {},
+                    [&](const DimGroup* g) { return perm[static_cast<size_t>(g->from)]; });
+  std::vector<Dim> dims;
+  Perm moved(static_cast<size_t>(node.output()->shape().rank()));
+  for (const DimGroup* g : order)
+    for (int j = g->to; j < g->to_end; ++j) {
+      moved[static_cast<size_t>(j)] = static_cast<int64_t>(dims.size());
+      dims.push_back(node.output()->shape()[j]);
+    }
+  const auto target = reshape_target(dims);
+  if (!target) return false;
+  Builder builder(graph, &node);
+  builder.set_origins(node.origins);
+  Value* x = node.input(0)->producer()->input(0);
+  Value* y = TRY(builder.op("reshape", {x, builder.ints(*target)}));
+  y = TRY(builder.op("transpose", {y}, {{"perm", moved}}));
+  if (!is_compatible(node.output()->type(), y->type())) return false;
+  graph.replace_all_uses(node.output(), y);
+  return true;
+}
+
+// transpose(reshape(transpose(x))) = reshape(transpose(x)): one movement, where what is merged or
+// split stays together to the end. Channels are shuffled like this.
+Result<bool> merge_through_reshape(Graph& graph, Node& node) {
+  const Perm outer = perm_of(node.output_count() == 0 ? nullptr : node.output());
+  const Node* reshape = outer.empty() ? nullptr : node.input(0)->producer();
+  if (reshape == nullptr || !reshape->is("reshape")) return false;
+  const Perm inner = perm_of(reshape->input(0));
+  const auto groups = dim_groups(reshape->input(0)->shape(), reshape->output()->shape());
+  if (inner.empty() || !groups) return false;
+  Perm perm;
+  for (size_t k = 0; k < outer.size();) {
+    const auto g = std::ranges::find(*groups, outer[k], [](const DimGroup& d) { return d.to; });
+    if (g == groups->end()) return false;
+    for (int j = g->to; j < g->to_end; ++j, ++k)
+      if (k >= outer.size() || outer[k] != j) return false;
+    perm.insert(perm.end(), inner.begin() + g->from, inner.begin() + g->from_end);
+  }
+  const auto target = reshape_target(node.output()->shape().dims());
+  if (!target) return false;
+  Builder builder(graph, &node);
+  builder.set_origins(merge_origins({reshape, &node}));
+  Value* x = reshape->input(0)->producer()->input(0);
+  Value* y = TRY(builder.op("transpose", {x}, {{"perm", perm}}));
+  y = TRY(builder.op("reshape", {y, builder.ints(*target)}));
+  if (!is_compatible(node.output()->type(), y->type())) return false;
+  graph.replace_all_uses(node.output(), y);
+  return true;
+}
+
 constexpr Rule kRules[] = {
+    {"merge-transposes-through-reshape", "transpose(reshape(transpose(x))) = reshape(transpose(x))",
+     merge_through_reshape},
+    {"sink-transpose-reshape", "reshape(transpose(x)) = transpose(reshape(x))",
+     sink_through_reshape},
     {"sink-transpose-unary", "f(transpose(x)) = transpose(f(x))", sink_unary},
     {"sink-transpose-pointwise", "f(transpose(x), transpose(y)) = transpose(f(x, y))",
      sink_pointwise},

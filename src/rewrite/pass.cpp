@@ -51,7 +51,8 @@ class Driver {
 
   Result<bool> run() {
     const size_t budget = (graph_.node_count() + 100) * kMaxFiringsPerNode;
-    bool any = false;
+    // First: rules ask who reads a value, and readers that nobody needs would answer.
+    bool any = remove_dead_nodes(graph_) > 0;
     for (int sweep = 0; sweep < kMaxSweeps; ++sweep) {
       for (const auto& node : graph_.nodes()) push(node.get());
       bool changed = false;

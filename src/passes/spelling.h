@@ -1,0 +1,37 @@
+// Sums and products read through the many ways in which models write them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ir/graph.h"
+
+namespace tenon {
+
+// One summand of a sum.
+struct Term {
+  Value* value = nullptr;
+  bool is_negated = false;
+};
+
+// The summands behind add, sub and neg; more than four are not looked for. A value that is no sum
+// is one itself.
+std::vector<Term> sum_of(Value* value);
+
+// factor * the product of the terms.
+struct Product {
+  double factor = 1;
+  std::vector<Value*> terms;
+};
+
+// What is multiplied: through mul, div by a constant, neg, square and pow with a small exponent;
+// constants of equal elements are in the factor. More than four terms are not looked for.
+// `whole` is not looked into.
+Product product_of(Value* value, Value* whole = nullptr);
+// The value behind products with constants and negations: value = factor * x.
+Value* unscaled(Value* value, double& factor);
+
+// The names in the user's model of `root` and of what it reads before `end`: a few nodes.
+std::vector<std::string> origins_between(const Node& root, Value* end);
+
+}  // namespace tenon
