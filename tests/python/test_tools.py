@@ -305,6 +305,31 @@ def test_bench_profiles_every_step(compiled):
     assert "steps" not in plain and plain["latency_ms"]["min"] > 0
 
 
+def test_targets_are_listed_and_shown():
+    listed = json.loads(tenon("targets", "list", "--json").stdout)
+    assert {"ascend310p3", "ascend910b3", "mlu370-s4"} <= {chip["name"] for chip in listed}
+    for chip in listed:
+        shown = json.loads(tenon("targets", "show", chip["name"].upper(), "--json").stdout)
+        assert sum(shown["confidence"].values()) == len(shown["numbers"])
+        assert all(n["unit"] and n["source"] for n in shown["numbers"].values())
+        assert f"{chip['name']}: {chip['title']}" in tenon("targets", "show", chip["name"]).stdout
+    assert "simulated" in tenon("targets", "list").stdout
+    assert "did you mean 'mlu370-s4'" in tenon("targets", "show", "mlu370-s5", status=1).stderr
+
+
+def test_a_chip_is_one_file(tmp_path):
+    text = (ROOT / "targets/ascend310p3.toml").read_text()
+    (tmp_path / "mine.toml").write_text(text.replace('"ascend310p3"', '"ascend310p9"').replace("value = 8,", "value = 16,"))
+    chip = json.loads(tenon("targets", "show", "ascend310p9", "--targets-dir", tmp_path, "--json").stdout)
+    assert chip["peak_tops"]["f16"] == pytest.approx(2 * 69.5, abs=1)
+    lines = text.splitlines()
+    broken = next(i for i, line in enumerate(lines) if line.startswith("l0c ="))
+    lines[broken] = lines[broken].replace('256, unit = "KiB"', '1500, unit = "B"')
+    (tmp_path / "mine.toml").write_text("\n".join(lines))
+    stderr = tenon("targets", "list", "--targets-dir", tmp_path, status=1).stderr
+    assert f"mine.toml:{broken + 1}" in stderr and "l0c" in stderr
+
+
 def test_runtime_library_is_small(tmp_path):
     """What is deployed: under 5 MB, and nothing but the C and C++ libraries."""
     library = TENON.parent.parent / "lib/libtenon_runtime.so"
