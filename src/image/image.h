@@ -1,5 +1,5 @@
-// Compressed images to pixels: JPEG (by libjpeg-turbo), PNG (inflated by zlib), GIF and BMP. The
-// pixels are those that TensorFlow's decoders give for the same file.
+// Compressed images to pixels, and back: JPEG (by libjpeg-turbo), PNG (inflated by zlib), GIF and
+// BMP. The pixels are those that TensorFlow's decoders give for the same file.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +39,19 @@ Result<Pixels> decode(std::string_view file, const Options& options);
 
 // The pixels of one frame as a PNG file. `level` of compression: 0 to 9, or -1 for the usual one.
 Result<std::string> encode_png(const Pixels& image, int level);
+
+struct JpegOptions {
+  int quality = 95;  // 0 to 100
+  bool progressive = false;
+  bool optimize_size = false;
+  bool chroma_downsampling = true;
+  bool per_centimetre = false;  // the unit of the density, else per inch
+  int x_density = 300, y_density = 300;
+  std::string xmp;  // metadata; empty: none
+};
+
+// The pixels of one frame, grey or colour, as a JPEG file.
+Result<std::string> encode_jpeg(const Pixels& image, const JpegOptions& options);
 
 // Sizes without the pixels (of a JPEG file).
 Result<Pixels> read_jpeg_header(std::string_view file);

@@ -39,7 +39,7 @@ Result<std::vector<Tensor>> run_region(const Node& node, std::span<const Tensor>
         return invalid_model("the condition of a loop gives no value");
       if (cond[0].int_at(0) == 0) return state;
       if (i >= options.max_loop_iterations)
-        return resource_exhausted(
+        return invalid_model(
             fmt::format("the loop has not ended after {} iterations, the most that "
                         "--max-loop-iterations allows",
                         options.max_loop_iterations));

@@ -10,13 +10,17 @@ namespace {
 
 Status expect_file(const InferContext& context, std::string_view op) {
   TRY(require_tensors(context, op));
+  if (context.dtype(0) == DType::u8) return nn::expect_rank(context, op, 0, 1);
   if (context.dtype(0) != DType::string)
-    return invalid_argument(std::string(op) + " needs a string that holds a file");
+    return invalid_argument(std::string(op) + " needs a file as a string or as bytes");
   return nn::expect_scalar(context, op, 0);
 }
 
 Result<std::string_view> file_of(const EvalContext& context, std::string_view op) {
-  if (context.in(0).elements() == 1) return std::string_view(context.in(0).data<std::string>()[0]);
+  const Tensor& x = context.in(0);
+  if (x.dtype() == DType::u8)
+    return std::string_view(static_cast<const char*>(x.raw()), x.byte_size());
+  if (x.elements() == 1) return std::string_view(x.data<std::string>()[0]);
   return invalid_argument(std::string(op) + " needs one string");
 }
 

@@ -24,7 +24,8 @@ struct DecodeImage {
   static const OpDef def;
   static constexpr std::string_view name = "decode_image";
   static constexpr std::string_view doc =
-      "A JPEG, PNG, GIF or BMP file held in a string: its pixels [height, width, channels]; with "
+      "A JPEG, PNG, GIF or BMP file held in a string or in u8 [n]: its pixels [height, width, "
+      "channels]; with "
       "frames=all, and for GIF with frames=as_file, [frames, height, width, channels]. Types other "
       "than u8 hold the same values scaled: f32 to [0, 1].";
   static constexpr Arity inputs{1};
@@ -48,7 +49,8 @@ struct JpegShape {
   static const OpDef def;
   static constexpr std::string_view name = "jpeg_shape";
   static constexpr std::string_view doc =
-      "Height, width and number of channels, i32 [3], of a JPEG file held in a string.";
+      "Height, width and number of channels, i32 [3], of a JPEG file held in a string or in u8 "
+      "[n].";
   static constexpr Arity inputs{1};
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;

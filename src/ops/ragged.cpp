@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/utf8.h"
 #include "ops/movement.h"
 #include "ops/nn_util.h"
 #include "ops/registry.h"
@@ -91,7 +90,7 @@ Status RaggedRange::eval(EvalContext& context) const {
 
 Result<TensorTypes> TextPoints::infer(const InferContext& context) const {
   TRY(require_tensors(context, name));
-  if (context.dtype(0) != DType::string || replacement < 0 || replacement > 0x10FFFF)
+  if (context.dtype(0) != DType::string || !is_code_point(replacement))
     return invalid_argument("text_points needs strings and a code point for errors");
   const auto n = context.shape(0).elements();
   const TensorType points{DType::i32, Shape{Dim::unknown()}};
@@ -105,13 +104,15 @@ Status TextPoints::eval(EvalContext& context) const {
   std::vector<int32_t> points;
   for (const std::string& text : context.in(0).span<std::string>()) {
     for (size_t at = 0; at < text.size();) {
-      const auto [point, length] = utf8::decode(text, at);
-      const bool wrong = point == 0xFFFD && length == 1;
-      if (!wrong || !skip_errors) {
-        points.push_back(static_cast<int32_t>(wrong ? replacement : int64_t{point}));
+      const Character c = decode_character(text, at, encoding);
+      if (!c.valid && errors == TextErrors::fail)
+        return invalid_argument(
+            fmt::format("text_points: byte {} of a string is no character of its encoding", at));
+      if (c.valid || errors == TextErrors::replace) {
+        points.push_back(static_cast<int32_t>(c.valid ? int64_t{c.point} : replacement));
         places.push_back(static_cast<int64_t>(at));
       }
-      at += length;
+      at += c.length;
     }
     splits.push_back(static_cast<int64_t>(points.size()));
   }
@@ -125,8 +126,8 @@ Status TextPoints::eval(EvalContext& context) const {
 
 Result<TensorTypes> TextFromPoints::infer(const InferContext& context) const {
   TRY(require_tensors(context, name));
-  if (!is_int(context.dtype(0)) || !is_int(context.dtype(1)))
-    return invalid_argument("text_from_points needs integers");
+  if (!is_int(context.dtype(0)) || !is_int(context.dtype(1)) || !is_code_point(replacement))
+    return invalid_argument("text_from_points needs integers and a code point for errors");
   TRY(nn::expect_rank(context, name, 1, 1));
   Dim rows = Dim::unknown();
   const Shape& splits = context.shape(1);
@@ -139,13 +140,19 @@ Status TextFromPoints::eval(EvalContext& context) const {
   const auto splits = TRY(splits_of(context.in(1), points.elements(), name));
   const auto rows = static_cast<int64_t>(splits.size()) - 1;
   TRY(context.allocate(0, DType::string, std::span(&rows, 1)));
-  for (size_t r = 0; r + 1 < splits.size(); ++r)
+  for (size_t r = 0; r + 1 < splits.size(); ++r) {
+    std::string& text = context.out(0).mutable_data<std::string>()[r];
     for (int64_t i = splits[r]; i < splits[r + 1]; ++i) {
       const int64_t point = points.int_at(i);
-      const bool fine = point >= 0 && point <= 0x10FFFF && (point < 0xD800 || point > 0xDFFF);
-      utf8::append(context.out(0).mutable_data<std::string>()[r],
-                   fine ? static_cast<uint32_t>(point) : 0xFFFD);
+      if (is_code_point(point) && append_character(text, static_cast<uint32_t>(point), encoding))
+        continue;
+      if (errors == TextErrors::fail)
+        return invalid_argument(
+            fmt::format("text_from_points: {} is no character of the encoding", point));
+      if (errors == TextErrors::replace)
+        append_character(text, static_cast<uint32_t>(replacement), encoding);
     }
+  }
   return {};
 }
 

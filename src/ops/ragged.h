@@ -3,6 +3,7 @@
 #pragma once
 
 #include "ops/op.h"
+#include "ops/text_encoding.h"
 
 namespace tenon {
 
@@ -20,33 +21,52 @@ struct RaggedRange {
   Status eval(EvalContext& context) const;
 };
 
+// What becomes of bytes or numbers that are no characters.
+enum class TextErrors : uint8_t { replace, skip, fail };
+inline constexpr std::array<std::string_view, 3> kTextErrorsNames{"replace", "skip", "fail"};
+constexpr std::span<const std::string_view> enum_names(TextErrors) {
+  return kTextErrorsNames;
+}
+
 struct TextPoints {
   int64_t replacement = 0xFFFD;
-  bool skip_errors = false;
+  TextErrors errors = TextErrors::replace;
+  TextEncoding encoding = TextEncoding::utf_8;
 
   static const OpDef def;
   static constexpr std::string_view name = "text_points";
   static constexpr std::string_view doc =
-      "The code points of UTF-8 strings: splits i64, points i32, and the byte each begins at, i64.";
+      "The code points of strings: splits i64, points i32, and the byte each begins at, i64.";
   static constexpr Arity inputs{1};
   static constexpr Arity outputs{3};
   static constexpr uint32_t traits = kDataDependent;
   static constexpr auto fields() {
     return std::tuple{
-        Field{1, "replacement", &TextPoints::replacement, "for bytes that are no UTF-8"},
-        Field{2, "skip_errors", &TextPoints::skip_errors, "leave such bytes out"}};
+        Field{1, "replacement", &TextPoints::replacement, "for bytes that are no characters"},
+        Field{3, "errors", &TextPoints::errors, "what becomes of such bytes"},
+        Field{4, "encoding", &TextPoints::encoding, "of the strings"}};
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;
 };
 
 struct TextFromPoints {
+  int64_t replacement = 0xFFFD;
+  TextErrors errors = TextErrors::replace;
+  TextEncoding encoding = TextEncoding::utf_8;
+
   static const OpDef def;
   static constexpr std::string_view name = "text_from_points";
   static constexpr std::string_view doc =
-      "text_from_points(points, splits): one UTF-8 string per row of code points.";
+      "text_from_points(points, splits): one string per row of code points.";
   static constexpr Arity inputs{2};
   static constexpr uint32_t traits = kDataDependent;
+  static constexpr auto fields() {
+    return std::tuple{
+        Field{1, "replacement", &TextFromPoints::replacement, "for numbers of no character"},
+        Field{2, "errors", &TextFromPoints::errors, "what becomes of such numbers"},
+        Field{3, "encoding", &TextFromPoints::encoding, "of the strings"}};
+  }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;
 };

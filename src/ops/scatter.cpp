@@ -13,6 +13,17 @@
 namespace tenon {
 namespace {
 
+// Of integers towards zero; what cannot be divided stays.
+template <typename T>
+T quotient(T p, T q) {
+  if constexpr (std::is_integral_v<T>) {
+    if (q == 0) return p;
+    if constexpr (std::is_signed_v<T>)
+      if (q == -1) return static_cast<T>(0 - static_cast<std::make_unsigned_t<T>>(p));
+  }
+  return static_cast<T>(p / q);
+}
+
 // y[to + i] combined with u[from + i].
 void combine(ScatterReduction reduction, Tensor& y, int64_t to, const Tensor& u, int64_t from,
              int64_t count) {
@@ -21,7 +32,9 @@ void combine(ScatterReduction reduction, Tensor& y, int64_t to, const Tensor& u,
     for (int64_t i = 0; i < count; ++i) {
       T& a = y.mutable_data<T>()[to + i];
       const T& b = u.data<T>()[from + i];
-      a = reduction == ScatterReduction::add ? a + b : a * b;
+      a = reduction == ScatterReduction::add   ? a + b
+          : reduction == ScatterReduction::mul ? a * b
+                                               : a / b;
     }
   };
   if (y.dtype() == DType::c64) return complex(TypeTag<std::complex<float>>{});
@@ -38,6 +51,7 @@ void combine(ScatterReduction reduction, Tensor& y, int64_t to, const Tensor& u,
       if (reduction == ScatterReduction::mul) r = static_cast<A>(p * q);
       if (reduction == ScatterReduction::min) r = std::min(p, q);
       if (reduction == ScatterReduction::max) r = std::max(p, q);
+      if (reduction == ScatterReduction::div) r = quotient(p, q);
       a[i] = T(r);
     }
   });

@@ -5,9 +5,9 @@
 
 namespace tenon {
 
-enum class ScatterReduction : uint8_t { none, add, mul, min, max };
-inline constexpr std::array<std::string_view, 5> kScatterReductionNames{"none", "add", "mul", "min",
-                                                                        "max"};
+enum class ScatterReduction : uint8_t { none, add, mul, min, max, div };
+inline constexpr std::array<std::string_view, 6> kScatterReductionNames{"none", "add", "mul",
+                                                                        "min",  "max", "div"};
 constexpr std::span<const std::string_view> enum_names(ScatterReduction) {
   return kScatterReductionNames;
 }

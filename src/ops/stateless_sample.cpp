@@ -122,6 +122,60 @@ double poisson_sample(double rate, Stream stream) {
   return std::numeric_limits<double>::quiet_NaN();
 }
 
+// What Stirling's formula leaves of log(k!).
+double stirling_rest(double k) {
+  constexpr double kFirst[] = {0.0810614667953272,  0.0413406959554092, 0.0276779256849983,
+                               0.02079067210376509, 0.0166446911898211, 0.0138761288230707,
+                               0.0118967099458917,  0.0104112652619720, 0.00925546218271273,
+                               0.00833056343336287};
+  if (k <= 9) return kFirst[static_cast<size_t>(k)];
+  const double square = (k + 1) * (k + 1);
+  return (1.0 / 12 - (1.0 / 360 - 1.0 / 1260 / square) / square) / (k + 1);
+}
+
+// Successes among `tries` (p at most 1/2). Few expected ones: the gaps between them are geometric;
+// many: Hörmann's transformed rejection ("The generation of binomial random variates", 1993).
+double binomial_sample(double tries, double p, Stream stream) {
+  auto uniform = buffer<double, 2>(stream, two_doubles);
+  constexpr int kMostAttempts = 100000;
+  if (tries * p < 10) {
+    double sum = 0;
+    for (int k = 0; k < kMostAttempts; ++k) {
+      sum += std::ceil(std::log(uniform.next()) / std::log1p(-p));
+      if (sum > tries) return k;
+    }
+    return std::numeric_limits<double>::quiet_NaN();
+  }
+  const double deviation = std::sqrt(tries * p * (1 - p));
+  const double b = 1.15 + 2.53 * deviation, a = -0.0873 + 0.0248 * b + 0.01 * p;
+  const double c = tries * p + 0.5, limit = 0.92 - 4.2 / b, odds = p / (1 - p);
+  const double alpha = (2.83 + 5.1 / b) * deviation, mode = std::floor((tries + 1) * p);
+  for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
+    const double u = uniform.next() - 0.5;
+    double v = uniform.next();
+    const double shifted = 0.5 - std::abs(u);
+    const double k = std::floor((2 * a / shifted + b) * u + c);
+    if (shifted >= 0.07 && v <= limit) return k;
+    if (k < 0 || k > tries) continue;
+    v = std::log(v * alpha / (a / (shifted * shifted) + b));
+    const double bound = (mode + 0.5) * std::log((mode + 1) / (odds * (tries - mode + 1))) +
+                         (tries + 1) * std::log((tries - mode + 1) / (tries - k + 1)) +
+                         (k + 0.5) * std::log(odds * (tries - k + 1) / (k + 1)) +
+                         stirling_rest(mode) + stirling_rest(tries - mode) - stirling_rest(k) -
+                         stirling_rest(tries - k);
+    if (v <= bound) return k;
+  }
+  return std::numeric_limits<double>::quiet_NaN();
+}
+
+double any_binomial_sample(double tries, double p, const Stream& stream) {
+  if (!(tries > 0) || !(p > 0)) return std::isnan(tries) || std::isnan(p) ? tries + p : 0;
+  if (!std::isfinite(tries) || p > 1) return std::numeric_limits<double>::quiet_NaN();
+  tries = std::floor(tries);
+  return p <= 0.5 ? binomial_sample(tries, p, stream)
+                  : tries - binomial_sample(tries, 1 - p, stream);
+}
+
 }  // namespace
 
 Result<TensorTypes> StatelessSample::infer(const InferContext& context) const {
@@ -130,6 +184,10 @@ Result<TensorTypes> StatelessSample::infer(const InferContext& context) const {
   TRY(expect_key(context, name, 1));
   if (!is_float(context.dtype(3)) && !is_int(context.dtype(3)))
     return invalid_argument("stateless_sample: the parameter must be a number");
+  if (context.has(4) != (kind == SampleKind::binomial))
+    return invalid_argument("stateless_sample: a probability for binomial, and only there");
+  if (context.has(4) && !is_float(context.dtype(4)) && !is_int(context.dtype(4)))
+    return invalid_argument("stateless_sample: the probability must be a number");
   if (!is_float(dtype) && !is_int(dtype))
     return unsupported(fmt::format("stateless_sample does not make {}", dtype_name(dtype)));
   TensorType out{dtype, Shape::unranked()};
@@ -160,6 +218,8 @@ Status StatelessSample::eval(EvalContext& context) const {
       !std::equal(inner.begin(), inner.end(), dims.end() - static_cast<ptrdiff_t>(inner.size())))
     return invalid_argument("stateless_sample: the shape must end with that of the parameter");
   const Key key = TRY(key_of(context, name, 1));
+  if (kind == SampleKind::binomial && context.in(4).dims() != parameter.dims())
+    return invalid_argument("stateless_sample: one probability for each number of tries");
   TRY(context.allocate(0, dtype, dims));
   const int64_t parameters = parameter.elements();
   std::vector<double> values(static_cast<size_t>(context.out(0).elements()));
@@ -168,9 +228,11 @@ Status StatelessSample::eval(EvalContext& context) const {
     for (int64_t i = 0; i < samples; ++i) {
       const auto skip = kBlocksPerSample * static_cast<uint64_t>(p * samples + i);
       const double v = parameter.real_at(p);
-      values[static_cast<size_t>(i * parameters + p)] = kind == SampleKind::gamma
-                                                            ? gamma_sample(v, key.stream(skip))
-                                                            : poisson_sample(v, key.stream(skip));
+      double& sample = values[static_cast<size_t>(i * parameters + p)];
+      if (kind == SampleKind::gamma) sample = gamma_sample(v, key.stream(skip));
+      if (kind == SampleKind::poisson) sample = poisson_sample(v, key.stream(skip));
+      if (kind == SampleKind::binomial)
+        sample = any_binomial_sample(v, context.in(4).real_at(p), key.stream(skip));
     }
   nn::store_reals(context.out(0), values);
   return {};

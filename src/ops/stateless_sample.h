@@ -6,8 +6,8 @@
 
 namespace tenon {
 
-enum class SampleKind : uint8_t { gamma, poisson };
-inline constexpr std::array<std::string_view, 2> kSampleKindNames{"gamma", "poisson"};
+enum class SampleKind : uint8_t { gamma, poisson, binomial };
+inline constexpr std::array<std::string_view, 3> kSampleKindNames{"gamma", "poisson", "binomial"};
 constexpr std::span<const std::string_view> enum_names(SampleKind) {
   return kSampleKindNames;
 }
@@ -19,10 +19,10 @@ struct StatelessSample {
   static const OpDef def;
   static constexpr std::string_view name = "stateless_sample";
   static constexpr std::string_view doc =
-      "stateless_sample(shape, key, counter, parameter): samples of a distribution for each "
-      "parameter (the shape of gamma, the rate of Poisson), whose dimensions are the last of "
-      "shape.";
-  static constexpr Arity inputs{4};
+      "stateless_sample(shape, key, counter, parameter [, probability]): samples of a distribution "
+      "for each parameter (the shape of gamma, the rate of Poisson, the tries of binomial), whose "
+      "dimensions are the last of shape, and those of the probability.";
+  static constexpr Arity inputs{4, 5};
   static constexpr auto fields() {
     return std::tuple{Field{1, "kind", &StatelessSample::kind, "the distribution"},
                       Field{2, "dtype", &StatelessSample::dtype, "of the result"}};

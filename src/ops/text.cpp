@@ -204,6 +204,55 @@ Status TextReduce::eval(EvalContext& context) const {
   return {};
 }
 
+Result<TensorTypes> TextJoinSegments::infer(const InferContext& context) const {
+  TRY(require_tensors(context, name));
+  if (context.dtype(0) != DType::string)
+    return invalid_argument("text_join_segments needs strings");
+  TRY(require_indices(context, 1, name, "the segments"));
+  TRY(require_indices(context, 2, name, "their count"));
+  TRY(nn::expect_scalar(context, name, 2));
+  const Shape &x = context.shape(0), &segments = context.shape(1);
+  if (!x.ranked() || !segments.ranked()) return TensorTypes{{DType::string, Shape::unranked()}};
+  if (segments.rank() > x.rank())
+    return invalid_argument("text_join_segments: the segments have more dimensions than the text");
+  Shape out{Dim::unknown()};
+  if (const auto count = context.ints(2); count && count->size() == 1)
+    out[0] = (*count)[0].as_dim();
+  for (int i = segments.rank(); i < x.rank(); ++i) out.dims().push_back(x[i]);
+  return TensorTypes{{DType::string, out}};
+}
+
+Status TextJoinSegments::eval(EvalContext& context) const {
+  const Tensor &x = context.in(0), &segments = context.in(1);
+  const int rank = segments.rank();
+  const bool fits = rank <= x.rank() && context.in(2).elements() == 1 &&
+                    std::equal(segments.dims().begin(), segments.dims().end(), x.dims().begin());
+  const int64_t count = fits ? context.in(2).int_at(0) : -1;
+  if (count < 0)
+    return invalid_argument(
+        "text_join_segments needs the number of a segment for each string, and their count");
+  std::vector<int64_t> dims{count};
+  dims.insert(dims.end(), x.dims().begin() + rank, x.dims().end());
+  TRY(checked_elements(dims, sizeof(std::string)));
+  TRY(context.allocate(0, DType::string, dims));
+  const int64_t inner = product(x.dims(), rank, x.rank());
+  auto* out = context.out(0).mutable_data<std::string>();
+  std::vector<bool> begun(static_cast<size_t>(count));
+  for (int64_t i = 0; i < segments.elements(); ++i) {
+    const int64_t to = segments.int_at(i);
+    if (to < 0 || to >= count)
+      return invalid_argument(
+          fmt::format("text_join_segments: segment {} is not below {}", to, count));
+    for (int64_t k = 0; k < inner; ++k) {
+      std::string& text = out[to * inner + k];
+      if (begun[static_cast<size_t>(to)]) text += separator;
+      text += x.data<std::string>()[i * inner + k];
+    }
+    begun[static_cast<size_t>(to)] = true;
+  }
+  return {};
+}
+
 Result<TensorTypes> RegexReplace::infer(const InferContext& context) const {
   return same_shape(context, name, DType::string);
 }
@@ -222,10 +271,11 @@ constinit const OpDef TextStrip::def = define<TextStrip>();
 constinit const OpDef TextLength::def = define<TextLength>();
 constinit const OpDef TextSlice::def = define<TextSlice>();
 constinit const OpDef TextReduce::def = define<TextReduce>();
+constinit const OpDef TextJoinSegments::def = define<TextJoinSegments>();
 constinit const OpDef RegexReplace::def = define<RegexReplace>();
 OpDefs text_ops() {
-  return {&TextCase::def,  &TextStrip::def,  &TextLength::def,
-          &TextSlice::def, &TextReduce::def, &RegexReplace::def};
+  return {&TextCase::def,   &TextStrip::def,        &TextLength::def,  &TextSlice::def,
+          &TextReduce::def, &TextJoinSegments::def, &RegexReplace::def};
 }
 
 }  // namespace tenon

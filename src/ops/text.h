@@ -79,6 +79,23 @@ struct TextReduce {
   Status eval(EvalContext& context) const;
 };
 
+struct TextJoinSegments {
+  std::string separator;
+
+  static const OpDef def;
+  static constexpr std::string_view name = "text_join_segments";
+  static constexpr std::string_view doc =
+      "text_join_segments(x, segments, count): the strings (or slices of them) of each segment "
+      "joined in their order; segments are numbered, and have the first dimensions of x.";
+  static constexpr Arity inputs{3};
+  static constexpr uint32_t traits = kDataDependent;
+  static constexpr auto fields() {
+    return std::tuple{Field{1, "separator", &TextJoinSegments::separator, "between two strings"}};
+  }
+  Result<TensorTypes> infer(const InferContext& context) const;
+  Status eval(EvalContext& context) const;
+};
+
 struct RegexReplace {
   bool all = true;
 

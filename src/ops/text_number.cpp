@@ -161,16 +161,22 @@ Result<TensorTypes> DecodeRaw::infer(const InferContext& context) const {
   TensorType out = TRY(from_strings(context, name, dtype))[0];
   if (dtype == DType::string || dtype == DType::none)
     return invalid_argument("decode_raw makes numbers");
-  if (out.shape.ranked()) out.shape.dims().push_back(Dim::unknown());
+  const auto element = static_cast<int64_t>(dtype_size(dtype));
+  if (length < 0 || length % element != 0)
+    return invalid_argument(
+        fmt::format("decode_raw: {} bytes are no whole {}", length, dtype_name(dtype)));
+  if (out.shape.ranked())
+    out.shape.dims().push_back(length > 0 ? Dim(length / element) : Dim::unknown());
   return TensorTypes{out};
 }
 
 Status DecodeRaw::eval(EvalContext& context) const {
   const Tensor& x = context.in(0);
   const auto in = x.span<std::string>();
-  const size_t size = in.empty() ? 0 : in[0].size(), element = dtype_size(dtype);
+  const size_t element = dtype_size(dtype);
+  const size_t size = length > 0 ? static_cast<size_t>(length) : in.empty() ? 0 : in[0].size();
   for (const std::string& text : in)
-    if (text.size() != size || size % element != 0)
+    if (length == 0 && (text.size() != size || size % element != 0))
       return invalid_argument(
           fmt::format("decode_raw: strings of {} bytes are not of equal length or no whole {}",
                       text.size(), dtype_name(dtype)));
@@ -180,7 +186,9 @@ Status DecodeRaw::eval(EvalContext& context) const {
   auto* out = static_cast<char*>(context.out(0).mutable_raw());
   const size_t part = is_complex(dtype) ? element / 2 : element;
   for (const std::string& text : in) {
-    std::copy_n(text.data(), size, out);
+    const size_t given = std::min(size, text.size());
+    std::copy_n(text.data(), given, out);
+    std::fill_n(out + given, size - given, '\0');
     if (big_endian)
       for (size_t at = 0; at < size; at += part) std::reverse(out + at, out + at + part);
     out += size;

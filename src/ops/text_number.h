@@ -61,6 +61,7 @@ struct HashBucket {
 struct DecodeRaw {
   DType dtype = DType::u8;
   bool big_endian = false;
+  int64_t length = 0;
 
   static const OpDef def;
   static constexpr std::string_view name = "decode_raw";
@@ -71,7 +72,9 @@ struct DecodeRaw {
   static constexpr auto fields() {
     return std::tuple{
         Field{1, "dtype", &DecodeRaw::dtype, "of the numbers"},
-        Field{2, "big_endian", &DecodeRaw::big_endian, "most significant byte first"}};
+        Field{2, "big_endian", &DecodeRaw::big_endian, "most significant byte first"},
+        Field{3, "length", &DecodeRaw::length,
+              "cut or filled up with zeros to so many bytes; 0: all are of one length"}};
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;

@@ -227,7 +227,7 @@ class Runner {
           return invalid_model("the condition of a loop gives no value");
         if (condition[0].int_at(0) == 0) return state;
         if (i >= limit)
-          return resource_exhausted(
+          return invalid_model(
               fmt::format("the loop has not ended after {} iterations, the most that "
                           "--max-loop-iterations allows",
                           limit));

@@ -70,7 +70,7 @@ Error run_error(const Function& f) {
 TEST(Limits, ALoopEndsAfterAsManyIterationsAsAreAllowed) {
   const Model model = load(endless(), {.max_loop_iterations = 50}).value();
   const Error error = run_error(model.function().value());
-  EXPECT_EQ(error.code, Code::resource_exhausted);
+  EXPECT_EQ(error.code, Code::invalid_model);
   EXPECT_NE(error.message.find("50 iterations"), std::string::npos) << error.to_string();
   EXPECT_NE(error.where.find("'decoder/while'"), std::string::npos) << error.to_string();
 }

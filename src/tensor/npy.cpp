@@ -154,7 +154,8 @@ Result<std::map<std::string, Tensor>> read_npz(const std::string& path) {
   for (const ZipMember& member : *members) {
     std::string name = member.name;
     if (name.ends_with(".npy")) name.resize(name.size() - 4);
-    auto tensor = parse(member.content, file);
+    auto tensor =
+        member.unpacked ? parse(member.content, member.unpacked) : parse(member.content, file);
     if (!tensor.ok())
       return std::move(tensor).error().at(fmt::format("{}, array '{}'", path, name));
     tensors[name] = std::move(*tensor);

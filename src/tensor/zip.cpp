@@ -4,6 +4,8 @@
 
 #include <optional>
 
+#include "base/inflate.h"
+
 namespace tenon {
 namespace {
 
@@ -13,6 +15,7 @@ constexpr size_t kEndSize = 22, kLocatorSize = 20, kEnd64Size = 56, kEntrySize =
                  kLocalSize = 30;
 constexpr size_t kMaxComment = 65535;
 constexpr uint16_t kExtra64 = 1;
+constexpr uint16_t kStored = 0, kDeflated = 8;
 
 Error damaged(std::string_view what) {
   return invalid_argument(fmt::format("the .npz archive is damaged: {}", what));
@@ -78,6 +81,19 @@ void widen(const Reader& r, uint64_t extra, uint64_t extra_size, uint64_t& size,
   }
 }
 
+// Replaces what is packed by what it holds, of which the directory gives the size.
+Status unpack(ZipMember& member, uint64_t size) {
+  if (size > kMaxUnpacked)
+    return resource_exhausted(
+        fmt::format("array '{}' claims to be {} bytes large", member.name, size));
+  auto bytes = inflate_bytes(member.content, Packing::deflate, static_cast<size_t>(size) + 1);
+  if (!bytes.ok() || bytes->size() != size)
+    return damaged(fmt::format("array '{}' does not unpack", member.name));
+  member.unpacked = std::make_shared<const std::string>(std::move(*bytes));
+  member.content = as_bytes(*member.unpacked);
+  return {};
+}
+
 }  // namespace
 
 Result<std::vector<ZipMember>> zip_members(Bytes archive) {
@@ -100,16 +116,19 @@ Result<std::vector<ZipMember>> zip_members(Bytes archive) {
     if (!r.has(at, head)) return damaged("its directory is cut off");
     std::string name(as_text(r.range(at + kEntrySize, name_size)));
     widen(r, at + kEntrySize + name_size, extra_size, size, packed, offset);
-    if (r.at<uint16_t>(at + 10) != 0)
+    const auto method = r.at<uint16_t>(at + 10);
+    if (method != kStored && method != kDeflated)
       return unsupported(fmt::format(
-          "array '{}' is compressed; write the archive with numpy.savez, not savez_compressed",
-          name));
+          "array '{}' is compressed in a way ({}) that numpy.savez does not use", name, method));
     if (!r.has(offset, kLocalSize) || r.at<uint32_t>(offset) != kLocal)
       return damaged(fmt::format("array '{}' is not where its directory says", name));
     const uint64_t begin =
         offset + kLocalSize + r.at<uint16_t>(offset + 26) + r.at<uint16_t>(offset + 28);
-    if (!r.has(begin, size)) return damaged(fmt::format("array '{}' is cut off", name));
-    members.push_back({std::move(name), r.range(begin, size)});
+    const uint64_t stored = method == kStored ? size : packed;
+    if (!r.has(begin, stored)) return damaged(fmt::format("array '{}' is cut off", name));
+    ZipMember member{std::move(name), r.range(begin, stored), nullptr};
+    if (method == kDeflated) TRY(unpack(member, size));
+    members.push_back(std::move(member));
     at += head;
   }
   return members;

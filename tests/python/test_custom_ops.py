@@ -83,6 +83,14 @@ def test_library_in_every_command(library, cases, tmp_path):
     assert "SoftShrinkPair from libsoft_shrink_pair.so" in command("inspect", tmp_path / "m.tenon").stdout
 
 
+def test_opt_and_reduce_take_the_library(library, tmp_path):
+    text = tmp_path / "m.tn"
+    command("import", SAVED_MODEL, "--custom-ops", library, "-o", text)
+    assert "SoftShrinkPair" in command("opt", "-p", "default", text, "--custom-ops", library).stdout
+    done = command("reduce", "-p", "default", text, "--custom-ops", library, status=1)
+    assert "does not fail" in done.stderr
+
+
 def test_a_run_without_the_library_says_what_is_missing(library, tmp_path):
     path = tenon.compile(SAVED_MODEL, tmp_path / "m.tenon", custom_ops=library)
     with pytest.raises(tenon.Error) as error:

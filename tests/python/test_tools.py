@@ -213,6 +213,15 @@ def test_run_takes_strings_and_lists(tmp_path):
     assert np.load(tmp_path / "out/l.1.npy").tolist() == [3]
 
 
+def test_run_prints_strings_in_quotes(tmp_path):
+    (tmp_path / "text.tn").write_text('graph @main (%s: str[?n]) {\n  return (%s "s")\n}\n')
+    tenon("compile", tmp_path / "text.tn", "-o", tmp_path / "text.tenon")
+    np.save(tmp_path / "s.npy", np.array([b"a\x1b[31m\n\"", b"x" * 1000]))
+    shown = tenon("run", tmp_path / "text.tenon", "--input", f"s={tmp_path}/s.npy").stdout
+    assert r'"a\x1b[31m\n\""' in shown and "\x1b" not in shown
+    assert "(1000 bytes)" in shown and len(shown) < 500
+
+
 def test_bench_measures_what_it_says(compiled, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((4, 3), np.float32))
     report = json.loads(tenon("bench", compiled, "--runs", 7, "--warmup", 1, "--input", f"x={tmp_path}/x.npy",

@@ -107,6 +107,13 @@ def test_on_given_inputs(tmp_path):
     done = command("compile", MLP / "saved_model", "-o", tmp_path / "m.tenon", "--verify-inputs", tmp_path / "x.npz")
     assert "verified" in done.stdout
     tenon.compile(MLP / "saved_model", verify_inputs=tmp_path / "x.npz")
+    np.savez_compressed(tmp_path / "packed.npz", **inputs)
+    tenon.compile(MLP / "saved_model", verify_inputs=tmp_path / "packed.npz")
+    damaged = bytearray((tmp_path / "packed.npz").read_bytes())
+    damaged[60] ^= 0xFF
+    (tmp_path / "damaged.npz").write_bytes(damaged)
+    with pytest.raises(tenon.Error, match="does not unpack"):
+        tenon.compile(MLP / "saved_model", verify_inputs=tmp_path / "damaged.npz")
     wrong = {name: array.astype(np.float64) for name, array in inputs.items()}
     np.savez(tmp_path / "wrong.npz", **wrong)
     done = command("compile", MLP / "saved_model", "-o", tmp_path / "n.tenon", "--verify-inputs", tmp_path / "wrong.npz",

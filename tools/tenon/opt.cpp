@@ -5,7 +5,9 @@
 
 #include "commands.h"
 #include "compiler/compile.h"
+#include "import/custom_ops.h"
 #include "passes/pipeline_text.h"
+#include "run_arguments.h"
 #include "text_output.h"
 
 namespace tenon::tool {
@@ -13,6 +15,7 @@ namespace {
 
 struct OptArguments : TextArguments {
   std::string file, pipeline;
+  std::vector<std::string> custom_ops;
   bool json = false;
 };
 
@@ -23,7 +26,9 @@ Status opt(const OptArguments& a) {
   if (pipeline.empty())
     return invalid_argument("no pipeline: give -p, or write `// opt: …` in the first line");
   const auto steps = TRY(parse_pipeline(pipeline));
-  ImportedModel model = TRY(import_text(text, a.file, {}));
+  ImportOptions options;
+  if (!a.custom_ops.empty()) options.custom_ops = TRY(CustomOps::load(a.custom_ops));
+  ImportedModel model = TRY(import_text(text, a.file, options));
   nlohmann::json json{{"pipeline", pipeline_text(steps)}, {"functions", nlohmann::json::array()}};
   for (NamedGraph& g : model.functions) {
     PassContext context;
@@ -51,6 +56,7 @@ void add_opt(CLI::App& app, Action& action) {
                    "passes and rules, or default (default: the first line of the file)")
       ->check(pipeline_error);
   command->add_flag("--json", a->json, "machine-readable output");
+  add_custom_ops(*command, a->custom_ops);
   add_text_arguments(*command, *a);
   command->footer(
       "Example:\n  tenon opt -p 'fold-constants,fuse{disable=fuse-bias;fuse-pad}' graph.tn");

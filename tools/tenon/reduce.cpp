@@ -8,6 +8,7 @@
 #include "ir/interpret.h"
 #include "passes/pipeline_text.h"
 #include "progress.h"
+#include "run_arguments.h"
 #include "runnable.h"
 #include "text_output.h"
 #include "verify/sample_inputs.h"
@@ -16,6 +17,7 @@ namespace tenon::tool {
 namespace {
 
 struct ReduceArguments : TextArguments {
+  std::vector<std::string> custom_ops;
   std::string file, pipeline;
   double tolerance = 1e-4;
   uint32_t seed = 1;
@@ -47,7 +49,9 @@ Status reduce(const ReduceArguments& a) {
   const std::string pipeline =
       a.pipeline.empty() ? std::string(pipeline_of_text(text)) : a.pipeline;
   const auto steps = TRY(parse_pipeline(pipeline));
-  NamedGraph named = TRY(load_graph(a.file, {}));
+  runtime::LoadOptions options;
+  options.custom_ops.libraries = a.custom_ops;
+  NamedGraph named = TRY(load_graph(a.file, {}, options));
   const std::string wanted = failure(*named.graph, steps, a);
   if (wanted.empty())
     return invalid_argument(
@@ -90,6 +94,7 @@ void add_reduce(CLI::App& app, Action& action) {
   command->add_option("--tolerance", a->tolerance, "relative L2 that is no difference");
   command->add_option("--seed", a->seed, "of the made-up inputs");
   command->add_flag("--json", a->json, "machine-readable output");
+  add_custom_ops(*command, a->custom_ops);
   add_text_arguments(*command, *a);
   command->footer("Example:\n  tenon reduce repro.tn -o small.tn");
   command->callback([a, &action] { action = [a] { return reduce(*a); }; });

@@ -8,6 +8,7 @@
 
 #include "commands.h"
 #include "file_arguments.h"
+#include "ir/text_lexer.h"
 #include "progress.h"
 #include "runnable.h"
 #include "tensor/npy.h"
@@ -42,6 +43,13 @@ std::optional<Statistics> statistics_of(const Tensor& t) {
   return s;
 }
 
+// The text in quotes; of long ones, such as files, the begin.
+std::string shown(const std::string& text) {
+  constexpr size_t kLongest = 200;
+  if (text.size() <= kLongest) return tenon::text::quoted(text);
+  return fmt::format("{}… ({} bytes)", tenon::text::quoted(text.substr(0, kLongest)), text.size());
+}
+
 // One value of an output: written if there is a folder, described on a line of its own.
 Status give_out(const RunArguments& a, const std::string& name, const std::string& file,
                 const Tensor& tensor, nlohmann::json& json) {
@@ -63,7 +71,7 @@ Status give_out(const RunArguments& a, const std::string& name, const std::strin
   if (tensor.dtype() == DType::string) {
     constexpr int64_t kShown = 3;
     for (int64_t i = 0; i < std::min(tensor.elements(), kShown); ++i)
-      fmt::print("{}\"{}\"", i == 0 ? "  " : ", ", tensor.data<std::string>()[i]);
+      fmt::print("{}{}", i == 0 ? "  " : ", ", shown(tensor.data<std::string>()[i]));
     if (tensor.elements() > kShown) fmt::print(", …");
   }
   fmt::print("{}{}\n", path.empty() ? "" : "  -> ", path);

@@ -1,10 +1,13 @@
-// Ops that place or pick elements by index: one_hot, gather_nd, gather_elements; running sums.
+// Ops that place or pick elements by index: one_hot, gather_nd, gather_elements, table_find;
+// running sums.
 #include <algorithm>
 #include <cstring>
 
+#include "base/hash.h"
 #include "device/cpu/candidates.h"
 #include "ops/axis.h"
 #include "ops/cumulative.h"
+#include "ops/find.h"
 #include "ops/gather.h"
 #include "ops/movement.h"
 #include "ops/one_hot.h"
@@ -150,6 +153,68 @@ std::string cumsum_refuses(const StepInfo& s) {
   return is_index(s.inputs[0].dtype) ? "" : "only i32 and i64";
 }
 
+// The element's bytes, or its text.
+Bytes key_of(const Tensor& x, int64_t i) {
+  if (x.dtype() == DType::string) return as_bytes(x.data<std::string>()[i]);
+  const size_t size = dtype_size(x.dtype());
+  return {static_cast<const std::byte*>(x.raw()) + static_cast<size_t>(i) * size, size};
+}
+
+bool same_key(Bytes a, Bytes b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+std::string table_refuses(const StepInfo& s) {
+  const Tensor* keys = s.constants[1];
+  if (keys == nullptr || keys->is_list()) return "the keys are not constant";
+  return keys->elements() < int64_t{1} << 30 ? "" : "too many keys";
+}
+
+// Looks keys up in a hash table over the constant ones, made once: slots that hold the number of a
+// key plus 1, or 0; a key stands in the first free slot from its hash on.
+class TableFindKernel final : public Kernel {
+ public:
+  explicit TableFindKernel(const StepInfo& s) : keys_(*s.constants[1]) {
+    uint64_t slots = 16;
+    while (slots < 2 * static_cast<uint64_t>(keys_.elements())) slots *= 2;
+    mask_ = slots - 1;
+    const auto fill = [keys = keys_, mask = mask_](float* room) {
+      auto* table = reinterpret_cast<uint32_t*>(room);
+      std::fill_n(table, mask + 1, 0U);
+      for (int64_t i = 0; i < keys.elements(); ++i) {
+        const uint64_t slot = slot_of(keys, table, mask, key_of(keys, i));
+        if (table[slot] == 0) table[slot] = static_cast<uint32_t>(i + 1);
+      }
+    };
+    table_ = s.packs.get_filled(keys_, "hash", static_cast<int64_t>(slots), fill);
+  }
+  Status run(const RunContext& c) const override {
+    const auto* table = reinterpret_cast<const uint32_t*>(table_.get());
+    const Tensor& query = *c.inputs[0];
+    if (c.inputs[2]->elements() < keys_.elements() || c.inputs[3]->elements() < 1)
+      return invalid_argument("table_find needs a value for each key and one default");
+    for (int64_t i = 0; i < query.elements(); ++i) {
+      const uint32_t found = table[slot_of(keys_, table, mask_, key_of(query, i))];
+      copy_elements(*c.outputs[0], i, *c.inputs[found > 0 ? 2 : 3],
+                    found > 0 ? int64_t{found} - 1 : 0, 1);
+    }
+    return {};
+  }
+
+ private:
+  // Where the key is, or would be.
+  static uint64_t slot_of(const Tensor& keys, const uint32_t* table, uint64_t mask, Bytes key) {
+    uint64_t slot = hash64(key) & mask;
+    while (table[slot] != 0 && !same_key(key_of(keys, int64_t{table[slot]} - 1), key))
+      slot = (slot + 1) & mask;
+    return slot;
+  }
+
+  Tensor keys_;
+  uint64_t mask_ = 0;
+  PackStore::Packed table_;
+};
+
 template <typename K>
 std::unique_ptr<Kernel> make(const StepInfo& s) {
   return std::make_unique<K>(s);
@@ -159,6 +224,7 @@ constexpr KernelCandidate kCandidates[] = {
     {OneHot::name, "index_one_hot", one_hot_refuses, make<OneHotKernel>},
     {GatherNd::name, "index_gather", gather_refuses, make<GatherNdKernel>},
     {CumSum::name, "index_cumsum", cumsum_refuses, make<CumSumKernel>},
+    {TableFind::name, "hash_table", table_refuses, make<TableFindKernel>},
 };
 
 }  // namespace

@@ -85,10 +85,15 @@ Result<Values> col2im(RuleContext& c) {
                    {"dilations", TRY(c.get_ints("dilations"))}}));
 }
 
-Result<Values> image_decoder(RuleContext&) {
-  return unsupported(
-      "images in file formats are not decoded; decode them before the model and cut this node off "
-      "with --inputs");
+// JPEG, PNG, BMP and GIF files; the other formats are refused when they come.
+Result<Values> image_decoder(RuleContext& c) {
+  const std::string format = TRY(c.get_string("pixel_format", "RGB"));
+  if (format != "RGB" && format != "BGR" && format != "Grayscale")
+    return unsupported("pixel_format " + format);
+  Value* y =
+      TRY(c.op("decode_image", {c.in(0)}, {{"channels", int64_t{format == "Grayscale" ? 1 : 3}}}));
+  if (format != "BGR") return Values{y};
+  return one(c.op("reverse", {y}, {{"axes", std::vector<int64_t>{-1}}}));
 }
 
 constexpr Rule kRules[] = {

@@ -45,6 +45,16 @@ Result<Value*> join(RuleContext& c, const std::vector<Value*>& parts, int64_t ax
   return c.builder.op("concat", parts, {{"axis", axis}});
 }
 
+Result<Value*> along_axis(RuleContext& c, Value* v, const Value* x, int64_t axis) {
+  if (axis == -1 || TRY(rank_of(v)) == 0) return v;
+  const int rank = TRY(rank_of(x));
+  const int a = TRY(normalize_axis(axis, rank));
+  std::vector<int64_t> axes;
+  for (int i = a + 1; i < rank; ++i) axes.push_back(i - a);
+  if (axes.empty()) return v;
+  return c.builder.op("expand_dims", {v}, {{"axes", axes}});
+}
+
 Result<Value*> pads_from_pairs(RuleContext& c, Value* pairs) {
   const auto count = pairs->shape().elements();
   if (!count || *count > 128) return unsupported("the number of padded dimensions must be known");

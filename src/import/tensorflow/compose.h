@@ -26,6 +26,9 @@ Result<Value*> element(RuleContext& c, Value* x, int64_t i);
 // The first dimension, last dimensions … of x: vectors joined.
 Result<Value*> join(RuleContext& c, const std::vector<Value*>& parts, int64_t axis = 0);
 
+// A vector along `axis` (-1: a scalar) made broadcastable against x; scalars stay.
+Result<Value*> along_axis(RuleContext& c, Value* v, const Value* x, int64_t axis);
+
 // [rank, 2] paddings as the core wants them: all begins, then all ends.
 Result<Value*> pads_from_pairs(RuleContext& c, Value* pairs);
 

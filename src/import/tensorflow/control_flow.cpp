@@ -213,46 +213,80 @@ Result<Operands> GraphImporter::choose(Frame& frame, const NodeDef& node, std::s
   return outputs;
 }
 
-// The variables that are state become loop variables behind the others.
+// The variables that are state become loop variables behind the others. Where the condition assigns
+// one, it is tested before the loop and at the end of the body, and its outcome is one more
+// variable.
 Result<Operands> GraphImporter::loop(Frame& frame, const NodeDef& node, const Operands& variables,
                                      const std::vector<bool>& invariant,
                                      const RegionBody& condition, const RegionBody& body) {
   const auto state = TRY(state_among(variables));
   if (state.empty()) return plain_loop(frame, node, variables, invariant, condition, body);
-  const size_t plain = variables.size();
+  const auto plain = static_cast<ptrdiff_t>(variables.size());
+  const auto count = static_cast<ptrdiff_t>(state.size());
   Operands all = variables;
-  std::vector<bool> fixed = invariant;
-  std::vector<bool> changed(state.size());
+  std::vector<bool> fixed = invariant, changed(state.size());
   for (const Resource* variable : state) {
     all.push_back(Operand::of(TRY(state_value(frame.region, *variable))));
     fixed.push_back(false);
   }
-  const auto with_state = [&](const RegionBody& part, bool is_body) -> RegionBody {
-    return [&, is_body](Region& region, const Operands& arguments) -> Result<Operands> {
-      for (size_t s = 0; s < state.size(); ++s) region.state[state[s]] = arguments[plain + s].value;
-      Operands results =
-          TRY(part(region, Operands(arguments.begin(), arguments.begin() + ptrdiff_t(plain))));
-      for (size_t s = 0; s < state.size(); ++s) {
-        Value* now = region.state[state[s]];
-        if (!is_body && now != arguments[plain + s].value)
-          return unsupported(
-              fmt::format("its condition assigns variable '{}'; assign it in the "
-                          "body of the loop",
-                          state[s]->name));
-        if (is_body) {
-          changed[s] = now != arguments[plain + s].value;
-          results.push_back(Operand::of(now));
-        }
-      }
+  // What a part gives for the loop's own variables, then the state behind it.
+  const auto with_state = [&](const RegionBody& part, Region& region,
+                              const Operands& arguments) -> Result<Operands> {
+    for (ptrdiff_t s = 0; s < count; ++s)
+      region.state[state[size_t(s)]] = arguments[size_t(plain + s)].value;
+    Operands results = TRY(part(region, Operands(arguments.begin(), arguments.begin() + plain)));
+    for (const Resource* variable : state) results.push_back(Operand::of(region.state[variable]));
+    return results;
+  };
+  const auto run_body = [&](Region& region, const Operands& arguments) -> Result<Operands> {
+    Operands results = TRY(with_state(body, region, arguments));
+    for (size_t s = 0; s < state.size() && results.size() == all.size(); ++s)
+      changed[s] = results[size_t(plain) + s].value != arguments[size_t(plain) + s].value;
+    return results;
+  };
+  bool assigns = false;
+  const auto test = [&](Region& region, const Operands& arguments) -> Result<Operands> {
+    Operands results = TRY(with_state(condition, region, arguments));
+    for (size_t s = 0; s < state.size() && results.size() > state.size(); ++s)
+      assigns = assigns || results[results.size() - state.size() + s].value !=
+                               arguments[size_t(plain) + s].value;
+    results.resize(results.size() - state.size());
+    return results;
+  };
+  const size_t notes = report_.nodes.size();
+  auto tried = plain_loop(frame, node, all, fixed, test, run_body);
+  if (assigns) {
+    report_.nodes.resize(notes);
+    // The state that the condition leaves, then its outcome.
+    const auto last_of = [&](Operands results) -> Result<Operands> {
+      if (results.size() != state.size() + 1)
+        return invalid_model("its condition must have one result");
+      std::ranges::rotate(results, results.begin() + 1);
       return results;
     };
-  };
-  Operands results = TRY(
-      plain_loop(frame, node, all, fixed, with_state(condition, false), with_state(body, true)));
+    const Operands first = TRY(last_of(TRY(with_state(condition, frame.region, all))));
+    all.resize(size_t(plain));
+    all.insert(all.end(), first.begin(), first.end());
+    fixed.push_back(false);
+    changed.assign(state.size(), true);
+    tried = plain_loop(
+        frame, node, all, fixed,
+        [](Region&, const Operands& arguments) { return Operands{arguments.back()}; },
+        [&](Region& region, const Operands& arguments) -> Result<Operands> {
+          Operands results = TRY(with_state(body, region, arguments));
+          if (results.size() != all.size() - 1)
+            return invalid_model("its body must have as many results as the loop variables");
+          const Operands next = TRY(last_of(TRY(with_state(condition, region, results))));
+          results.resize(size_t(plain));
+          results.insert(results.end(), next.begin(), next.end());
+          return results;
+        });
+  }
+  Operands results = TRY(std::move(tried));
   for (size_t s = 0; s < state.size() && results.size() == all.size(); ++s)
-    if (changed[s] && results[plain + s].kind == Operand::Kind::value)
-      frame.region.state[state[s]] = results[plain + s].value;
-  results.resize(plain);
+    if (changed[s] && results[size_t(plain) + s].kind == Operand::Kind::value)
+      frame.region.state[state[s]] = results[size_t(plain) + s].value;
+  results.resize(size_t(plain));
   return results;
 }
 

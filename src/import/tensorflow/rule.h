@@ -59,13 +59,16 @@ std::span<const RuleEntry> pointwise_rules();
 std::span<const RuleEntry> quant_rules();
 std::span<const RuleEntry> ragged_rules();
 std::span<const RuleEntry> random_rules();
+std::span<const RuleEntry> record_rules();
 std::span<const RuleEntry> recurrent_rules();
+std::span<const RuleEntry> set_rules();
 std::span<const RuleEntry> shape_rules();
 std::span<const RuleEntry> signal_rules();
 std::span<const RuleEntry> sparse_rules();
 std::span<const RuleEntry> sparse_parts_rules();
 std::span<const RuleEntry> special_rules();
 std::span<const RuleEntry> string_rules();
+std::span<const RuleEntry> uniform_rules();
 
 // For rules with a single output.
 inline Values one(Result<Value*> value) {

@@ -24,41 +24,104 @@ Values decode_csv(RuleContext& c) {
   return out;
 }
 
-// From UTF-8 to UTF-8: what is no character is replaced or left out.
-Values transcode(RuleContext& c) {
-  Builder& b = c.builder;
-  for (const char* which : {"input_encoding", "output_encoding"})
-    if (TRY(c.node.attrs.get_string(which, "UTF-8")) != "UTF-8") return unsupported("only UTF-8");
+// What the attribute names, as the core ops call it.
+Result<std::string> encoding_attr(const RuleContext& c, std::string_view attr) {
+  const std::string_view given = TRY(c.node.attrs.get_string(attr, "UTF-8"));
+  std::string name;
+  for (const char ch : given)
+    if (ch != '-' && ch != '_') name += static_cast<char>(ch >= 'a' && ch <= 'z' ? ch - 32 : ch);
+  constexpr std::pair<std::string_view, std::string_view> kNames[] = {
+      {"UTF8", "utf_8"},        {"UTF16BE", "utf_16_be"}, {"UTF16LE", "utf_16_le"},
+      {"UTF32BE", "utf_32_be"}, {"UTF32LE", "utf_32_le"}, {"ISO88591", "latin_1"},
+      {"LATIN1", "latin_1"},    {"USASCII", "ascii"},     {"ASCII", "ascii"}};
+  for (const auto& [icu, own] : kNames)
+    if (icu == name) return std::string(own);
+  return unsupported("the encoding " + std::string(given));
+}
+
+Result<std::string> errors_attr(const RuleContext& c) {
   const std::string_view errors = TRY(c.node.attrs.get_string("errors", "replace"));
+  return std::string(errors == "ignore" ? "skip" : errors == "strict" ? "fail" : "replace");
+}
+
+// Splits, code points and where these begin.
+struct Points {
+  Value *splits = nullptr, *points = nullptr, *starts = nullptr;
+};
+
+Result<Points> decoded(RuleContext& c) {
+  Builder& b = c.builder;
+  const std::string errors = TRY(errors_attr(c));
   const int64_t replacement = TRY(c.node.attrs.get_int("replacement_char", 0xFFFD));
-  Value* flat = TRY(flatten(c, c.inputs[0]));
-  Node* node = TRY(b.node("text_points", {flat},
-                          {{"replacement", replacement}, {"skip_errors", errors == "ignore"}}));
-  Value *splits = node->output(0), *points = node->output(1);
-  if (TRY(c.node.attrs.get_bool("replace_control_characters", false))) {
-    const auto point = [&](int64_t v) {
-      return b.constant(Tensor::scalar(static_cast<int32_t>(v)));
-    };
-    Value* control = TRY(b.op("less", {points, point(0x20)}));
-    if (errors == "ignore") {
-      Value* kept = TRY(b.op("logical_not", {control}));
-      Value* sums =
-          TRY(b.op("cumsum", {TRY(cast_to(c, kept, DType::i64))}, {{"axis", int64_t{0}}}));
-      splits = TRY(b.op("gather", {TRY(join(c, {b.ints({0}), sums})), splits}));
-      points = TRY(b.op("gather", {points, TRY(flatten(c, TRY(b.op("non_zero", {kept}))))}));
-    } else {
-      points = TRY(b.op("select", {control, point(replacement), points}));
-    }
+  Node* node = TRY(b.node("text_points", {TRY(flatten(c, c.inputs[0]))},
+                          {{"replacement", replacement},
+                           {"errors", errors},
+                           {"encoding", TRY(encoding_attr(c, "input_encoding"))}}));
+  Points p{node->output(0), node->output(1), node->output(2)};
+  if (!TRY(c.node.attrs.get_bool("replace_control_characters", false))) return p;
+  const auto point = [&](int64_t v) { return b.constant(Tensor::scalar(static_cast<int32_t>(v))); };
+  Value* control = TRY(b.op("less", {p.points, point(0x20)}));
+  if (errors != "skip") {
+    p.points = TRY(b.op("select", {control, point(replacement), p.points}));
+    return p;
   }
-  Value* texts = TRY(b.op("text_from_points", {points, splits}));
-  return one(b.op("reshape", {texts, TRY(shape_of(c, c.inputs[0]))}, {{"allow_zero", true}}));
+  Value* kept = TRY(b.op("logical_not", {control}));
+  Value* sums = TRY(b.op("cumsum", {TRY(cast_to(c, kept, DType::i64))}, {{"axis", int64_t{0}}}));
+  p.splits = TRY(b.op("gather", {TRY(join(c, {b.ints({0}), sums})), p.splits}));
+  Value* rows = TRY(flatten(c, TRY(b.op("non_zero", {kept}))));
+  p.points = TRY(b.op("gather", {p.points, rows}));
+  p.starts = TRY(b.op("gather", {p.starts, rows}));
+  return p;
+}
+
+Result<Value*> encoded(RuleContext& c, Value* points, Value* splits) {
+  return c.builder.op("text_from_points", {points, splits},
+                      {{"replacement", TRY(c.node.attrs.get_int("replacement_char", 0xFFFD))},
+                       {"errors", TRY(errors_attr(c))},
+                       {"encoding", TRY(encoding_attr(c, "output_encoding"))}});
+}
+
+// UnicodeDecode and UnicodeDecodeWithOffsets: splits, code points, offsets.
+Values unicode_decode(RuleContext& c) {
+  const Points p = TRY(decoded(c));
+  const DType splits = TRY(dtype_attr(c, "Tsplits", DataType::i64));
+  return std::vector<Value*>{TRY(cast_to(c, p.splits, splits)), p.points, p.starts};
+}
+
+Values unicode_encode(RuleContext& c) {
+  return one(encoded(c, c.inputs[0], c.inputs[1]));
+}
+
+Values transcode(RuleContext& c) {
+  const Points p = TRY(decoded(c));
+  Value* texts = TRY(encoded(c, p.points, p.splits));
+  return one(
+      c.builder.op("reshape", {texts, TRY(shape_of(c, c.inputs[0]))}, {{"allow_zero", true}}));
+}
+
+Values decompress(RuleContext& c) {
+  const std::string_view type = TRY(c.node.attrs.get_string("compression_type", ""));
+  if (type.empty()) return std::vector<Value*>{c.inputs[0]};
+  if (type != "ZLIB" && type != "GZIP") return unsupported("compression_type " + std::string(type));
+  return one(c.builder.op("inflate", {c.inputs[0]}, {{"gzip", type == "GZIP"}}));
+}
+
+// Strings cut or filled with zeros to a number of bytes.
+Values decode_padded(RuleContext& c) {
+  const int64_t length = TRY(c.int_scalar(1));
+  if (length < 1 || length > int64_t{1} << 30) return invalid_model("fixed_length is out of range");
+  return one(c.builder.op("decode_raw", {c.inputs[0]},
+                          {{"dtype", TRY(dtype_attr(c, "out_type", DataType::u8))},
+                           {"big_endian", !TRY(c.node.attrs.get_bool("little_endian", true))},
+                           {"length", length}}));
 }
 
 constexpr RuleEntry kRules[] = {
-    {"DecodeBase64", same<"decode_base64">},
-    {"DecodeCSV", decode_csv, 2},
-    {"EncodeBase64", encode_base64},
-    {"UnicodeTranscode", transcode},
+    {"DecodeBase64", same<"decode_base64">}, {"DecodeCSV", decode_csv, 2},
+    {"DecodeCompressed", decompress},        {"DecodePaddedRaw", decode_padded, 2},
+    {"EncodeBase64", encode_base64},         {"EncodeWav", same<"encode_wav">, 2},
+    {"UnicodeDecode", unicode_decode},       {"UnicodeDecodeWithOffsets", unicode_decode},
+    {"UnicodeEncode", unicode_encode, 2},    {"UnicodeTranscode", transcode},
 };
 
 }  // namespace

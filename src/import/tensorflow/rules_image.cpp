@@ -26,32 +26,49 @@ Values resize(RuleContext& c) {
                            {"cubic_steps", int64_t{cubic ? 1024 : 0}}}));
 }
 
-// What tf.image.resize makes with antialias: the scales follow from the sizes, nothing is moved.
+// Whether the scales take the whole image to the whole result and nothing is moved: what
+// tf.image.resize makes with antialias.
+bool is_plain_resize(const RuleContext& c) {
+  const auto scale = reals(c, 2), shift = reals(c, 3);
+  const auto sizes = c.ints(1);
+  const Shape& shape = c.inputs[0]->shape();
+  if (!scale.ok() || !shift.ok() || !sizes.ok() || !shape.ranked() || shape.rank() != 4 ||
+      scale->size() != 2 || shift->size() != 2 || sizes->size() != 2)
+    return false;
+  for (size_t i = 0; i < 2; ++i) {
+    const Dim in = shape[static_cast<int>(i) + 1];
+    if (!in.known() || (*shift)[i] != 0) return false;
+    const double expected = static_cast<double>((*sizes)[i]) / static_cast<double>(in.size());
+    if (std::abs((*scale)[i] - expected) > 1e-5 * expected) return false;
+  }
+  return true;
+}
+
 Values scale_and_translate(RuleContext& c) {
+  struct Row {
+    std::string_view kernel, own, resize;  // resize: its mode, where it has it
+  };
+  constexpr Row kKernels[] = {{"lanczos1", "lanczos1", ""},
+                              {"lanczos3", "lanczos3", "lanczos3"},
+                              {"lanczos5", "lanczos5", "lanczos5"},
+                              {"gaussian", "gaussian", "gaussian"},
+                              {"box", "box", ""},
+                              {"triangle", "triangle", "linear"},
+                              {"keyscubic", "keys_cubic", "cubic"},
+                              {"mitchellcubic", "mitchell_cubic", "mitchell"}};
   const std::string_view kernel = TRY(c.node.attrs.get_string("kernel_type", "lanczos3"));
   const bool antialias = TRY(c.node.attrs.get_bool("antialias", true));
-  constexpr std::pair<std::string_view, std::string_view> kModes[] = {
-      {"triangle", "linear"},   {"keyscubic", "cubic"},   {"lanczos3", "lanczos3"},
-      {"lanczos5", "lanczos5"}, {"gaussian", "gaussian"}, {"mitchellcubic", "mitchell"}};
-  const auto* mode = std::ranges::find_if(kModes, [&](const auto& m) { return m.first == kernel; });
-  if (mode == std::end(kModes)) return unsupported("kernel_type " + std::string(kernel));
-  for (const double shift : TRY(reals(c, 3)))
-    if (shift != 0) return unsupported("only without translation");
-  if (const auto scale = reals(c, 2); scale.ok()) {
-    const auto sizes = TRY(c.ints(1));
-    for (size_t i = 0; i < scale->size() && i < sizes.size(); ++i) {
-      const Dim in = TRY(rank_of(c.inputs[0])) == 4 ? c.inputs[0]->shape()[static_cast<int>(i) + 1]
-                                                    : Dim::unknown();
-      const double expected = static_cast<double>(sizes[i]) / static_cast<double>(in.size_or(0));
-      if (in.known() && std::abs((*scale)[i] - expected) > 1e-5 * expected)
-        return unsupported("only scales that take the whole image to the whole result");
-    }
-  }
-  return one(c.builder.op("resize", {TRY(cast_to(c, c.inputs[0], DType::f32)), c.inputs[1]},
-                          {{"mode", std::string(mode->second)},
-                           {"cubic_coeff", -0.5},
-                           {"exclude_outside", true},
-                           {"antialias", antialias}}));
+  const auto* row = std::ranges::find(kKernels, kernel, &Row::kernel);
+  if (row == std::end(kKernels)) return unsupported("kernel_type " + std::string(kernel));
+  Value* x = TRY(cast_to(c, c.inputs[0], DType::f32));
+  if (!row->resize.empty() && is_plain_resize(c))
+    return one(c.builder.op("resize", {x, c.inputs[1]},
+                            {{"mode", std::string(row->resize)},
+                             {"cubic_coeff", -0.5},
+                             {"exclude_outside", true},
+                             {"antialias", antialias}}));
+  return one(c.builder.op("scale_and_translate", {x, c.inputs[1], c.inputs[2], c.inputs[3]},
+                          {{"kernel", std::string(row->own)}, {"antialias", antialias}}));
 }
 
 Values crop_and_resize(RuleContext& c) {
@@ -223,6 +240,26 @@ Values encode_png(RuleContext& c) {
                           {{"compression", TRY(c.node.attrs.get_int("compression", -1))}}));
 }
 
+// EncodeJpeg, and EncodeJpegVariableQuality of (image, quality).
+Values encode_jpeg(RuleContext& c) {
+  const Attrs& attrs = c.node.attrs;
+  const std::string_view format = TRY(attrs.get_string("format", ""));
+  const Shape& shape = c.inputs[0]->shape();
+  const Dim channels = shape.ranked() && shape.rank() == 3 ? shape[2] : Dim::unknown();
+  if (!format.empty() && channels.known() && channels.size() != (format == "rgb" ? 3 : 1))
+    return invalid_model("the image does not have the channels of its format");
+  return one(
+      c.builder.op("encode_jpeg", c.inputs,
+                   {{"quality", TRY(attrs.get_int("quality", 95))},
+                    {"progressive", TRY(attrs.get_bool("progressive", false))},
+                    {"optimize_size", TRY(attrs.get_bool("optimize_size", false))},
+                    {"chroma_downsampling", TRY(attrs.get_bool("chroma_downsampling", true))},
+                    {"per_centimetre", TRY(attrs.get_string("density_unit", "in")) == "cm"},
+                    {"x_density", TRY(attrs.get_int("x_density", 300))},
+                    {"y_density", TRY(attrs.get_int("y_density", 300))},
+                    {"xmp", std::string(TRY(attrs.get_string("xmp_metadata", "")))}}));
+}
+
 // The window is [y, x, height, width].
 Values decode_and_crop(RuleContext& c) {
   Builder& b = c.builder;
@@ -264,6 +301,8 @@ constexpr RuleEntry kRules[] = {
     {"DecodeImage", decode_image},
     {"DecodeJpeg", decode_image},
     {"DecodePng", decode_image},
+    {"EncodeJpeg", encode_jpeg},
+    {"EncodeJpegVariableQuality", encode_jpeg, 2},
     {"EncodePng", encode_png},
     {"ExtractJpegShape", jpeg_shape},
     {"HSVToRGB", hsv_to_rgb},

@@ -115,6 +115,29 @@ Values conv_transpose(RuleContext& c) {
   return one(channels_to_first(c, y, first));
 }
 
+// (tensor of the result's sizes, filter, x)
+Values conv_transpose_like(RuleContext& c) {
+  RuleContext sized{
+      c.model, c.builder, c.node, {TRY(shape_of(c, c.inputs[0])), c.inputs[1], c.inputs[2]}};
+  return conv_transpose(sized);
+}
+
+// DepthwiseConv2dNativeBackpropInput: (sizes, filter [h, w, C, m], x), a group for each of C.
+Values depthwise_transpose(RuleContext& c) {
+  Value* w = c.inputs[1];
+  if (!w->shape().is_static() || w->shape().rank() != 4)
+    return unsupported("the filter's shape must be known");
+  const auto sizes = w->shape().sizes();
+  const std::optional<SymInts>& wanted = c.inputs[0]->ints();
+  const size_t channel = TRY(channels_first(c)) ? 1 : 3;
+  if (!wanted || wanted->size() != 4 || (*wanted)[channel].value != sizes[2])
+    return unsupported("the channels of the result must be known, and those of the filter");
+  w = TRY(
+      c.builder.op("reshape", {w, c.builder.ints({sizes[0], sizes[1], 1, sizes[2] * sizes[3]})}));
+  RuleContext grouped{c.model, c.builder, c.node, {c.inputs[0], w, c.inputs[2]}};
+  return conv_transpose(grouped);
+}
+
 constexpr int64_t kEnd = std::numeric_limits<int64_t>::max();
 
 // The windows of an image as one slice of x per window position, channels last.
@@ -302,8 +325,10 @@ constexpr RuleEntry kRules[] = {
     {"BatchToSpaceND", same<"batch_to_space">, 3},
     {"BiasAddV1", same<"add">, 2},
     {"Conv2DBackpropInput", conv_transpose, 3},
+    {"Conv3DBackpropInput", conv_transpose_like, 3},
     {"Conv3DBackpropInputV2", conv_transpose, 3},
     {"DepthToSpace", depth_space},
+    {"DepthwiseConv2dNativeBackpropInput", depthwise_transpose, 3},
     {"Dilation2D", dilation, 2},
     {"ExtractImagePatches", extract_patches},
     {"L2Loss", l2_loss},

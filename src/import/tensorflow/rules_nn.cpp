@@ -75,8 +75,12 @@ Result<Value*> move_channels(RuleContext& c, Value* x, bool to_last) {
   return c.builder.op("transpose", {x}, {{"perm", perm}});
 }
 
+// Conv2D, Conv3D, Conv and DepthwiseConv2dNative.
 Values convolution(RuleContext& c) {
-  const bool nchw = TRY(c.node.attrs.get_string("data_format", "NHWC")).starts_with("NC");
+  const std::string_view format = TRY(c.node.attrs.get_string("data_format", "NHWC"));
+  const bool nchw = format.starts_with("NC") || format == "CHANNELS_FIRST";
+  if (TRY(c.node.attrs.get_int("batch_dims", 1)) != 1)
+    return unsupported("several dimensions of a batch");
   Value* x = nchw ? TRY(move_channels(c, c.inputs[0], true)) : c.inputs[0];
   Value* w = c.inputs[1];
   if (!w->shape().is_static() || w->shape().rank() < 4)
@@ -113,6 +117,31 @@ Values convolution(RuleContext& c) {
   return one(nchw ? move_channels(c, y, false) : Result<Value*>(y));
 }
 
+Result<Value*> padded_by_mirror(RuleContext& c, Value* x, Value* pads) {
+  RuleContext pad{c.model, c.builder, c.node, {x, pads}};
+  const auto values = TRY(find_rule("MirrorPad")->rule(pad));
+  return values[0];
+}
+
+// (x, paddings, filter)
+Values pad_and_convolution(RuleContext& c) {
+  Value* x = TRY(padded_by_mirror(c, c.inputs[0], c.inputs[1]));
+  RuleContext conv{c.model, c.builder, c.node, {x, c.inputs[2]}};
+  return convolution(conv);
+}
+
+// (x, size, paddings, filter)
+Values resize_and_convolution(RuleContext& c) {
+  const bool align = TRY(c.node.attrs.get_bool("resize_align_corners", false));
+  Value* x =
+      TRY(c.builder.op("resize", {c.inputs[0], c.inputs[1]},
+                       {{"mode", std::string("linear")},
+                        {"coordinate", std::string(align ? "align_corners" : "asymmetric")}}));
+  x = TRY(padded_by_mirror(c, x, c.inputs[2]));
+  RuleContext conv{c.model, c.builder, c.node, {x, c.inputs[3]}};
+  return convolution(conv);
+}
+
 // MaxPool over groups of channels, which do not overlap.
 Values pool_channels(RuleContext& c, int64_t size) {
   Builder& b = c.builder;
@@ -146,11 +175,19 @@ Values bias_add(RuleContext& c) {
 }
 
 constexpr RuleEntry kRules[] = {
-    {"AvgPool", pool},          {"AvgPool3D", pool},
-    {"BiasAdd", bias_add, 2},   {"Conv2D", convolution, 2},
-    {"Conv3D", convolution, 2}, {"DepthwiseConv2dNative", convolution, 2},
-    {"LogSoftmax", softmax},    {"MaxPool", pool},
-    {"MaxPool3D", pool},        {"Softmax", softmax},
+    {"AvgPool", pool},
+    {"AvgPool3D", pool},
+    {"BiasAdd", bias_add, 2},
+    {"Conv", convolution, 2},
+    {"Conv2D", convolution, 2},
+    {"FusedPadConv2D", pad_and_convolution, 3},
+    {"FusedResizeAndPadConv2D", resize_and_convolution, 4},
+    {"Conv3D", convolution, 2},
+    {"DepthwiseConv2dNative", convolution, 2},
+    {"LogSoftmax", softmax},
+    {"MaxPool", pool},
+    {"MaxPool3D", pool},
+    {"Softmax", softmax},
 };
 
 }  // namespace

@@ -39,17 +39,6 @@ Result<IntegerRange> range_of(DType dtype) {
   return IntegerRange{-std::ldexp(1, bits - 1), std::ldexp(1, bits - 1) - 1};
 }
 
-// A vector along `axis` made broadcastable against x; scalars stay.
-Result<Value*> along_axis(RuleContext& c, Value* v, const Value* x, int64_t axis) {
-  if (axis == -1 || TRY(rank_of(v)) == 0) return v;
-  const int rank = TRY(rank_of(x));
-  const int a = TRY(normalize_axis(axis, rank));
-  std::vector<int64_t> axes;
-  for (int i = a + 1; i < rank; ++i) axes.push_back(i - a);
-  if (axes.empty()) return v;
-  return c.builder.op("expand_dims", {v}, {{"axes", axes}});
-}
-
 // What the ranges [min, max] of `bits` bits become when shifted so that 0 is a level.
 Values fake_quant_args(RuleContext& c) {
   return one(c.builder.op("fake_quant", {c.inputs[0]},

@@ -1,4 +1,4 @@
-// Rules of ragged rows and of strings as rows of characters.
+// Rules of ragged rows.
 #include "import/tensorflow/compose.h"
 
 namespace tenon::tf {
@@ -60,26 +60,6 @@ Values ragged_gather(RuleContext& c) {
   return out;
 }
 
-// UnicodeDecode and UnicodeDecodeWithOffsets: splits, code points, offsets.
-Values unicode_decode(RuleContext& c) {
-  if (TRY(c.node.attrs.get_string("input_encoding", "UTF-8")) != "UTF-8")
-    return unsupported("only UTF-8");
-  const bool skip = TRY(c.node.attrs.get_string("errors", "replace")) == "ignore";
-  Node* node =
-      TRY(c.builder.node("text_points", {c.inputs[0]},
-                         {{"replacement", TRY(c.node.attrs.get_int("replacement_char", 0xFFFD))},
-                          {"skip_errors", skip}}));
-  const DType splits = TRY(dtype_attr(c, "Tsplits", DataType::i64));
-  return std::vector<Value*>{TRY(cast_to(c, node->output(0), splits)), node->output(1),
-                             node->output(2)};
-}
-
-Values unicode_encode(RuleContext& c) {
-  if (TRY(c.node.attrs.get_string("output_encoding", "UTF-8")) != "UTF-8")
-    return unsupported("only UTF-8");
-  return one(c.builder.op("text_from_points", {c.inputs[0], c.inputs[1]}));
-}
-
 Values ngrams(RuleContext& c) {
   const auto text = [&](std::string_view name) -> Result<std::string> {
     return std::string(TRY(c.node.attrs.get_string(name, "")));
@@ -121,9 +101,6 @@ constexpr RuleEntry kRules[] = {
     {"RaggedTensorToTensor", ragged_to_tensor, 4},
     {"RaggedTensorToVariant", ragged_to_variant},
     {"StringNGrams", ngrams, 2},
-    {"UnicodeDecode", unicode_decode},
-    {"UnicodeDecodeWithOffsets", unicode_decode},
-    {"UnicodeEncode", unicode_encode, 2},
 };
 
 }  // namespace

@@ -1,5 +1,7 @@
 // Rules of random numbers. The stateless ones give TensorFlow's values; the others follow the
 // distribution, as two runs of TensorFlow do.
+#include <numbers>
+
 #include "import/tensorflow/compose.h"
 
 namespace tenon::tf {
@@ -95,6 +97,62 @@ Values with_parameter(RuleContext& c) {
                           {{"kind", std::string(gamma ? "gamma" : "poisson")}, {"dtype", dtype}}));
 }
 
+// (shape, seed, numbers of tries, probabilities), which broadcast.
+Values binomial(RuleContext& c) {
+  Builder& b = c.builder;
+  Node* key = TRY(b.node("stateless_key", {TRY(indices(c, c.inputs[1]))}));
+  Value* shape = TRY(cast_to(c, c.inputs[0], DType::i64));
+  Value* tries = TRY(cast_to(c, c.inputs[2], DType::f64));
+  Value* p = TRY(cast_to(c, c.inputs[3], DType::f64));
+  // Both in the shape they broadcast to.
+  tries = TRY(b.op("expand", {tries, TRY(shape_of(c, p))}));
+  p = TRY(b.op("expand", {p, TRY(shape_of(c, tries))}));
+  return one(b.op(
+      "stateless_sample", {shape, key->output(0), key->output(1), tries, p},
+      {{"kind", std::string("binomial")}, {"dtype", TRY(dtype_attr(c, "dtype", DataType::i64))}}));
+}
+
+// (shape, means, deviations, lowest, highest), a row of the result for each: the quantile at an
+// even number between the probabilities of both limits.
+Values truncated_with_parameters(RuleContext& c) {
+  Builder& b = c.builder;
+  const DType t = TRY(dtype_attr(c, "dtype", DataType::f32));
+  const int rank = static_cast<int>(c.inputs[0]->shape().elements().value_or(0));
+  if (rank < 1) return unsupported("the rank of the result must be known");
+  std::vector<Value*> in;  // against the result, in f64
+  for (size_t i = 1; i < 5; ++i) {
+    Value* v = TRY(cast_to(c, c.inputs[i], DType::f64));
+    std::vector<int64_t> column(static_cast<size_t>(rank), 1);
+    column[0] = -1;
+    in.push_back(TRY(b.op("reshape", {v, b.ints(column)})));
+  }
+  const auto f = [&](double v) { return number(c, v, DType::f64); };
+  const auto probability = [&](Value* limit) -> Result<Value*> {
+    Value* z = TRY(b.op("div", {TRY(b.op("sub", {limit, in[0]})), in[1]}));
+    z = TRY(b.op("erf", {TRY(b.op("mul", {z, TRY(f(std::numbers::sqrt2 / 2))}))}));
+    return b.op("mul", {TRY(b.op("add", {z, TRY(f(1))})), TRY(f(0.5))});
+  };
+  Value* low = TRY(probability(in[2]));
+  Value* range = TRY(b.op("sub", {TRY(probability(in[3])), low}));
+  const auto key = TRY(some_key(c));
+  Value* u = TRY(b.op("stateless_random", {c.inputs[0], key[0], key[1]},
+                      {{"kind", std::string("uniform")}, {"dtype", DType::f64}}));
+  Value* at = TRY(b.op("add", {low, TRY(b.op("mul", {u, range}))}));
+  Value* y = TRY(b.op("add", {in[0], TRY(b.op("mul", {in[1], TRY(b.op("ndtri", {at}))}))}));
+  y = TRY(b.op("min", {TRY(b.op("max", {y, in[2]})), in[3]}));
+  return one(cast_to(c, y, t));
+}
+
+// Bits that nobody can foresee.
+Values any_bits(RuleContext& c) {
+  Value* seed = TRY(c.builder.op("random_uniform", {c.builder.ints({2})},
+                                 {{"high", 0x1p53}, {"dtype", DType::i64}}));
+  Node* key = TRY(c.builder.node("stateless_key", {seed}));
+  return one(c.builder.op(
+      "stateless_random", {TRY(indices(c, c.inputs[0])), key->output(0), key->output(1)},
+      {{"kind", std::string("bits")}, {"dtype", TRY(dtype_attr(c, "dtype", DataType::i64))}}));
+}
+
 Values key_counter(RuleContext& c) {
   Node* node = TRY(c.builder.node("stateless_key", {TRY(indices(c, c.inputs[0]))}));
   std::vector<Value*> out{node->output(0), node->output(1)};
@@ -139,6 +197,8 @@ Values stateless(RuleContext& c) {
 
 constexpr RuleEntry kRules[] = {
     {"Multinomial", multinomial, 2},
+    {"NonDeterministicInts", any_bits},
+    {"ParameterizedTruncatedNormal", truncated_with_parameters, 5},
     {"RandomGamma", with_parameter, 2},
     {"RandomPoisson", with_parameter, 2},
     {"RandomPoissonV2", with_parameter, 2},
@@ -147,6 +207,7 @@ constexpr RuleEntry kRules[] = {
     {"RandomUniform", real_numbers},
     {"RandomUniformInt", uniform_int, 3},
     {"StatelessMultinomial", multinomial, 3},
+    {"StatelessRandomBinomial", binomial, 4},
     {"StatelessRandomGammaV2", with_parameter, 3},
     {"StatelessRandomGammaV3", with_parameter, 5},
     {"StatelessRandomGetAlg", algorithm, 0},

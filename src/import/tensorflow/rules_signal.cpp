@@ -1,4 +1,5 @@
 // Rules of Fourier transforms and of the audio features made from them.
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -93,6 +94,58 @@ Values irfft(RuleContext& c) {
   for (size_t a = lengths.axes; a >= 2; --a)
     lengths.x = TRY(along(c, lengths.x, true, -static_cast<int64_t>(a)));
   return one(c.builder.op("irfft", {lengths.x, lengths.last}));
+}
+
+// The operands of the transforms over any axes: (x, lengths, axes).
+struct Nd {
+  std::vector<int64_t> axes;     // in [0, rank)
+  std::vector<int64_t> lengths;  // empty where the model gives none
+};
+Result<Nd> nd_operands(RuleContext& c) {
+  const int rank = TRY(rank_of(c.inputs[0]));
+  Nd nd;
+  for (const int64_t axis : TRY(c.ints(2))) nd.axes.push_back(TRY(normalize_axis(axis, rank)));
+  nd.lengths = TRY(c.ints(1));
+  std::vector<int64_t> sorted = nd.axes;
+  std::ranges::sort(sorted);
+  if (std::ranges::adjacent_find(sorted) != sorted.end() || nd.axes.empty() ||
+      (!nd.lengths.empty() && nd.lengths.size() != nd.axes.size()))
+    return invalid_model("the axes of a transform must differ and have a length each");
+  for (const int64_t n : nd.lengths)
+    if (n < 1 || n > int64_t{1} << 30) return invalid_model("a length is out of range");
+  return nd;
+}
+
+// x with `axis` moved last, given to `transform`, and back.
+template <typename F>
+Result<Value*> over_axis(RuleContext& c, Value* x, int64_t axis, F&& transform) {
+  const int64_t from_end = axis - TRY(rank_of(x));
+  if (from_end == -1) return transform(x);
+  return swap_last(c, TRY(transform(TRY(swap_last(c, x, from_end)))), from_end);
+}
+
+// FFTND, IFFTND, RFFTND and IRFFTND. The real side of a real transform is its last axis.
+Values fft_nd(RuleContext& c) {
+  Builder& b = c.builder;
+  const Nd nd = TRY(nd_operands(c));
+  const bool real = c.node.op.find("RFFT") != std::string_view::npos;
+  const bool inverse = c.node.op.starts_with("I");
+  const size_t last = nd.axes.size() - 1;
+  Value* x = c.inputs[0];
+  for (size_t i = 0; i <= last; ++i)
+    if (!nd.lengths.empty() && !(real && inverse && i == last))
+      x = TRY(fit(c, x, nd.axes[i], nd.lengths[i]));
+  const auto transform = [&](size_t i, const char* op) -> Status {
+    x = TRY(over_axis(c, x, nd.axes[i], [&](Value* v) -> Result<Value*> {
+      if (op != std::string_view("irfft") || nd.lengths.empty()) return b.op(op, {v});
+      return b.op(op, {v, b.ints({nd.lengths[i]})});
+    }));
+    return {};
+  };
+  if (real && !inverse) TRY(transform(last, "rfft"));
+  for (size_t i = real ? last : last + 1; i-- > 0;) TRY(transform(i, inverse ? "ifft" : "fft"));
+  if (real && inverse) TRY(transform(last, "irfft"));
+  return std::vector<Value*>{x};
 }
 
 // Magnitudes of windows of audio [samples, channels] as [channels, windows, frequencies].
@@ -200,16 +253,20 @@ constexpr RuleEntry kRules[] = {
     {"FFT", fft},
     {"FFT2D", fft},
     {"FFT3D", fft},
+    {"FFTND", fft_nd, 3},
     {"IFFT", fft},
     {"IFFT2D", fft},
     {"IFFT3D", fft},
+    {"IFFTND", fft_nd, 3},
     {"IRFFT", irfft, 2},
     {"IRFFT2D", irfft, 2},
     {"IRFFT3D", irfft, 2},
+    {"IRFFTND", fft_nd, 3},
     {"Mfcc", mfcc, 2},
     {"RFFT", rfft, 2},
     {"RFFT2D", rfft, 2},
     {"RFFT3D", rfft, 2},
+    {"RFFTND", fft_nd, 3},
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Rules of strings and serialized records.
+// Rules of strings.
 #include "import/tensorflow/compose.h"
 
 namespace tenon::tf {
@@ -125,95 +125,46 @@ Values decode_raw(RuleContext& c) {
                            {"big_endian", !TRY(c.node.attrs.get_bool("little_endian", true))}}));
 }
 
-// Types and shapes of dense features as the core op writes them.
-Result<std::vector<std::string>> dense_types(const RuleContext& c) {
-  const auto types = TRY(c.node.attrs.get_types("Tdense"));
-  const AttrValue shapes = TRY(c.node.attrs.get("dense_shapes"));
-  if (shapes.shapes.size() != types.size())
-    return invalid_model("there is not one shape per dense feature");
-  std::vector<std::string> result;
-  for (size_t i = 0; i < types.size(); ++i) {
-    TensorType type{TRY(to_dtype(types[i])), Shape{}};
-    for (const int64_t d : shapes.shapes[i].dims) type.shape.dims().emplace_back(d);
-    result.push_back(type.to_string());
-  }
-  return result;
-}
-
-Result<std::vector<std::string>> sparse_types(const RuleContext& c) {
-  std::vector<std::string> result;
-  if (c.node.attrs.has("sparse_types"))
-    for (const DataType t : TRY(c.node.attrs.get_types("sparse_types")))
-      result.emplace_back(dtype_name(TRY(to_dtype(t))));
-  return result;
-}
-
-Values parse_features(RuleContext& c, Value* serialized, std::vector<std::string> sparse,
-                      std::vector<std::string> dense, size_t defaults) {
-  const auto dense_kinds = TRY(dense_types(c));
-  const auto sparse_kinds = TRY(sparse_types(c));
-  std::vector<Value*> in{serialized};
-  for (size_t i = 0; i < dense.size(); ++i) {
-    if (defaults + i >= c.inputs.size()) return invalid_model("a default value is missing");
-    in.push_back(c.inputs[defaults + i]);
-  }
-  Node* node = TRY(c.builder.node("parse_example", in,
-                                  {{"sparse_keys", std::move(sparse)},
-                                   {"sparse_types", sparse_kinds},
-                                   {"dense_keys", std::move(dense)},
-                                   {"dense_types", dense_kinds}}));
-  std::vector<Value*> out;
-  out.reserve(static_cast<size_t>(node->output_count()));
-  for (int i = 0; i < node->output_count(); ++i) out.push_back(node->output(i));
-  return out;
-}
-
-// (serialized, names, sparse keys, dense keys, ragged keys, defaults…)
-Values parse_example_v2(RuleContext& c) {
-  if (c.node.attrs.has("ragged_value_types") &&
-      !TRY(c.node.attrs.get_types("ragged_value_types")).empty())
-    return unsupported("ragged features");
-  return parse_features(c, c.inputs[0], TRY(texts(c, 2)), TRY(texts(c, 3)), 5);
-}
-
-// (serialized, names, each sparse key, each dense key, defaults…)
-Values parse_example(RuleContext& c) {
-  const int64_t sparse = TRY(c.node.attrs.get_int("Nsparse", 0));
-  const int64_t dense = TRY(c.node.attrs.get_int("Ndense", 0));
-  const auto inputs = static_cast<int64_t>(c.inputs.size());
-  if (sparse < 0 || dense < 0 || sparse > inputs || dense > inputs)
-    return invalid_model("Nsparse or Ndense are out of range");
-  std::vector<std::string> keys;
-  for (int64_t i = 0; i < sparse + dense; ++i) {
-    const auto key = TRY(texts(c, static_cast<size_t>(i) + 2));
-    if (key.size() != 1) return invalid_model("a key must be a single string");
-    keys.push_back(key[0]);
-  }
-  return parse_features(c, c.inputs[0], {keys.begin(), keys.begin() + sparse},
-                        {keys.begin() + sparse, keys.end()},
-                        static_cast<size_t>(2 + sparse + dense));
-}
-
-// (serialized, defaults…), the keys being attributes.
-Values parse_single_example(RuleContext& c) {
-  const auto keys = [&](std::string_view name) -> Result<std::vector<std::string>> {
-    const AttrValue list = TRY(c.node.attrs.get(name));
-    return std::vector<std::string>(list.strings.begin(), list.strings.end());
+// The text of each operand in place of a placeholder.
+Values format(RuleContext& c) {
+  std::string_view rest = TRY(c.node.attrs.get_string("template", "%s"));
+  const std::string_view placeholder = TRY(c.node.attrs.get_string("placeholder", "%s"));
+  const int64_t most = TRY(c.node.attrs.get_int("summarize", 3));
+  if (placeholder.empty()) return invalid_model("the placeholder is empty");
+  Value* y = nullptr;
+  const auto append = [&](Value* part) -> Status {
+    y = y == nullptr ? part : TRY(c.builder.op("add", {y, part}));
+    return {};
   };
-  return parse_features(c, c.inputs[0], TRY(keys("sparse_keys")), TRY(keys("dense_keys")), 1);
+  for (Value* input : c.inputs) {
+    const size_t at = rest.find(placeholder);
+    if (at == std::string_view::npos) return invalid_model("there are too few placeholders");
+    TRY(append(text(c, rest.substr(0, at))));
+    TRY(append(TRY(c.builder.op("text_summary", {input}, {{"most", most}}))));
+    rest.remove_prefix(at + placeholder.size());
+  }
+  if (rest.find(placeholder) != std::string_view::npos)
+    return invalid_model("there are more placeholders than operands");
+  TRY(append(text(c, rest)));
+  return std::vector<Value*>{y};
+}
+
+// (strings, numbers of segments, their count): the strings of each segment joined.
+Values join_segments(RuleContext& c) {
+  return one(
+      c.builder.op("text_join_segments", c.inputs,
+                   {{"separator", std::string(TRY(c.node.attrs.get_string("separator", "")))}}));
 }
 
 constexpr RuleEntry kRules[] = {
     {"AsString", as_string},
     {"DecodeRaw", decode_raw},
-    {"ParseExample", parse_example, 2},
-    {"ParseExampleV2", parse_example_v2, 5},
-    {"ParseSingleExample", parse_single_example},
     {"ReduceJoin", reduce_join, 2},
     {"RegexFullMatch", regex_match, 2},
     {"RegexReplace", regex_replace, 3},
     {"StaticRegexFullMatch", regex_match},
     {"StaticRegexReplace", regex_replace},
+    {"StringFormat", format, 0},
     {"StringJoin", join_strings},
     {"StringLength", length},
     {"StringLower", change_case},
@@ -225,6 +176,7 @@ constexpr RuleEntry kRules[] = {
     {"StringToNumber", to_number},
     {"StringUpper", change_case},
     {"Substr", substr, 3},
+    {"UnsortedSegmentJoin", join_segments, 3},
 };
 
 }  // namespace
