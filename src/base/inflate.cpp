@@ -70,4 +70,9 @@ Result<std::string> inflate_bytes(Bytes packed, Packing packing, size_t most) {
   return out;
 }
 
+uint32_t crc32_of(Bytes bytes) {
+  return static_cast<uint32_t>(
+      crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+}
+
 }  // namespace tenon

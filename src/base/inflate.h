@@ -13,4 +13,7 @@ enum class Packing : uint8_t { zlib, gzip, deflate };  // deflate: without a hea
 // for damaged or cut off data, resource_exhausted where it holds more than `most` bytes.
 Result<std::string> inflate_bytes(Bytes packed, Packing packing, size_t most);
 
+// The checksum of zip and gzip.
+uint32_t crc32_of(Bytes bytes);
+
 }  // namespace tenon

@@ -133,4 +133,17 @@ uint64_t sip_hash(std::string_view text, uint64_t key0, uint64_t key1) {
   return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
+uint64_t murmur_hash(std::string_view text) {
+  constexpr uint64_t kMul = 0xc6a4a7935bd1e995, kSeed = 0xdecafcaffe;
+  uint64_t hash = kSeed ^ (text.size() * kMul);
+  for (; text.size() >= 8; text.remove_prefix(8))
+    hash = (hash ^ fold(load64(text.data()) * kMul) * kMul) * kMul;
+  if (!text.empty()) {
+    uint64_t rest = 0;
+    for (size_t i = text.size(); i-- > 0;) rest = rest << 8 | static_cast<uint8_t>(text[i]);
+    hash = (hash ^ rest) * kMul;
+  }
+  return fold(fold(hash) * kMul);
+}
+
 }  // namespace tenon

@@ -148,9 +148,10 @@ Result<TensorTypes> HashBucket::infer(const InferContext& context) const {
 Status HashBucket::eval(EvalContext& context) const {
   const auto in = context.in(0).span<std::string>();
   for (size_t i = 0; i < in.size(); ++i) {
-    const uint64_t hash =
-        key.empty() ? farm_fingerprint(in[i])
-                    : sip_hash(in[i], static_cast<uint64_t>(key[0]), static_cast<uint64_t>(key[1]));
+    const uint64_t hash = murmur        ? murmur_hash(in[i])
+                          : key.empty() ? farm_fingerprint(in[i])
+                                        : sip_hash(in[i], static_cast<uint64_t>(key[0]),
+                                                   static_cast<uint64_t>(key[1]));
     context.out(0).mutable_data<int64_t>()[i] =
         static_cast<int64_t>(buckets == 0 ? hash : hash % static_cast<uint64_t>(buckets));
   }

@@ -43,6 +43,7 @@ struct NumberFromText {
 struct HashBucket {
   int64_t buckets = 1;
   std::vector<int64_t> key;
+  bool murmur = false;
 
   static const OpDef def;
   static constexpr std::string_view name = "hash_bucket";
@@ -52,7 +53,8 @@ struct HashBucket {
   static constexpr Arity inputs{1};
   static constexpr auto fields() {
     return std::tuple{Field{1, "buckets", &HashBucket::buckets, "their number; 0: the whole hash"},
-                      Field{2, "key", &HashBucket::key, "two integers; empty: no key"}};
+                      Field{2, "key", &HashBucket::key, "two integers; empty: no key"},
+                      Field{3, "murmur", &HashBucket::murmur, "MurmurHash64A instead"}};
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;

@@ -81,13 +81,13 @@ void widen(const Reader& r, uint64_t extra, uint64_t extra_size, uint64_t& size,
   }
 }
 
-// Replaces what is packed by what it holds, of which the directory gives the size.
-Status unpack(ZipMember& member, uint64_t size) {
+// Replaces what is packed by what it holds, of which the directory gives size and checksum.
+Status unpack(ZipMember& member, uint64_t size, uint32_t checksum) {
   if (size > kMaxUnpacked)
     return resource_exhausted(
         fmt::format("array '{}' claims to be {} bytes large", member.name, size));
   auto bytes = inflate_bytes(member.content, Packing::deflate, static_cast<size_t>(size) + 1);
-  if (!bytes.ok() || bytes->size() != size)
+  if (!bytes.ok() || bytes->size() != size || crc32_of(as_bytes(*bytes)) != checksum)
     return damaged(fmt::format("array '{}' does not unpack", member.name));
   member.unpacked = std::make_shared<const std::string>(std::move(*bytes));
   member.content = as_bytes(*member.unpacked);
@@ -127,7 +127,7 @@ Result<std::vector<ZipMember>> zip_members(Bytes archive) {
     const uint64_t stored = method == kStored ? size : packed;
     if (!r.has(begin, stored)) return damaged(fmt::format("array '{}' is cut off", name));
     ZipMember member{std::move(name), r.range(begin, stored), nullptr};
-    if (method == kDeflated) TRY(unpack(member, size));
+    if (method == kDeflated) TRY(unpack(member, size, r.at<uint32_t>(at + 16)));
     members.push_back(std::move(member));
     at += head;
   }

@@ -110,7 +110,7 @@ def test_on_given_inputs(tmp_path):
     np.savez_compressed(tmp_path / "packed.npz", **inputs)
     tenon.compile(MLP / "saved_model", verify_inputs=tmp_path / "packed.npz")
     damaged = bytearray((tmp_path / "packed.npz").read_bytes())
-    damaged[60] ^= 0xFF
+    damaged[len(damaged) // 3] ^= 0xFF
     (tmp_path / "damaged.npz").write_bytes(damaged)
     with pytest.raises(tenon.Error, match="does not unpack"):
         tenon.compile(MLP / "saved_model", verify_inputs=tmp_path / "damaged.npz")
@@ -192,5 +192,6 @@ def test_damaged_archives(content, word, mlp, tmp_path):
 
 
 def test_compressed_archive(mlp, tmp_path):
-    np.savez_compressed(tmp_path / "r.npz", x=np.zeros(1000))
-    assert "savez" in command("run", mlp, "--compare", tmp_path / "r.npz", status=1).stderr
+    with np.load(MLP / "io.npz") as io:
+        np.savez_compressed(tmp_path / "r.npz", **{name.split(":")[-1]: io[name] for name in io if ":" in name})
+    assert "same " in command("run", mlp, "--compare", tmp_path / "r.npz").stdout

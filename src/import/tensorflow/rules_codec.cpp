@@ -28,6 +28,7 @@ Values decode_csv(RuleContext& c) {
 Result<std::string> encoding_attr(const RuleContext& c, std::string_view attr) {
   const std::string_view given = TRY(c.node.attrs.get_string(attr, "UTF-8"));
   std::string name;
+  name.reserve(given.size());
   for (const char ch : given)
     if (ch != '-' && ch != '_') name += static_cast<char>(ch >= 'a' && ch <= 'z' ? ch - 32 : ch);
   constexpr std::pair<std::string_view, std::string_view> kNames[] = {

@@ -68,6 +68,16 @@ Values nth_element(RuleContext& c) {
 }
 
 // Whether each target is among the k best predictions.
+// The exact ones: what TensorFlow's kernel for the CPU gives.
+Values approx_top_k(RuleContext& c) {
+  const int64_t axis = TRY(c.node.attrs.get_int("reduction_dimension", -1));
+  Value* k = TRY(number(c, static_cast<double>(TRY(c.node.attrs.get_int("k"))), DType::i64));
+  Node* node = TRY(
+      c.builder.node("top_k", {c.inputs[0], k},
+                     {{"axis", axis}, {"largest", TRY(c.node.attrs.get_bool("is_max_k", true))}}));
+  return std::vector<Value*>{node->output(0), node->output(1)};
+}
+
 Values in_top_k(RuleContext& c) {
   Builder& b = c.builder;
   Value *predictions = c.inputs[0], *targets = c.inputs[1];
@@ -338,6 +348,7 @@ Values bound(RuleContext& c) {
 }
 
 constexpr RuleEntry kRules[] = {
+    {"ApproxTopK", approx_top_k},
     {"ArgMax", arg_extreme, 2},
     {"ArgMin", arg_extreme, 2},
     {"Bincount", bincount, 3},

@@ -86,6 +86,14 @@ Values approximate_equal(RuleContext& c) {
   return one(c.builder.op("less", {d, TRY(number(c, tolerance, d->dtype()))}));
 }
 
+// A scalar is true where it is not 0 or empty, a tensor where it has elements.
+Values to_bool(RuleContext& c) {
+  Value* x = c.inputs[0];
+  if (TRY(rank_of(x)) > 0) x = TRY(c.builder.op("size", {x}, {{"dtype", DType::i64}}));
+  if (x->dtype() == DType::string) x = TRY(c.builder.op("text_length", {x}));
+  return one(cast_to(c, x, DType::boolean));
+}
+
 constexpr RuleEntry kRules[] = {
     {"Abs", same<"abs">},
     {"AccumulateNV2", add_n},
@@ -161,6 +169,7 @@ constexpr RuleEntry kRules[] = {
     {"Round", same<"round">},
     {"Rsqrt", same<"rsqrt">},
     {"SelectV2", same<"select">},
+    {"ToBool", to_bool},
     {"Selu", same<"selu">},
     {"Sigmoid", same<"sigmoid">},
     {"Sign", same<"sign">},

@@ -91,65 +91,46 @@ Values sparse_reduce_sum(RuleContext& c) {
                            keep ? "rank" : "none"));
 }
 
-// v ^ (v >> 47)
-Result<Value*> shift_mix(RuleContext& c, Value* v) {
-  Value* shifted =
-      TRY(c.builder.op("shift_right", {v, c.builder.constant(Tensor::scalar(uint64_t{47}))}));
-  return c.builder.op("bitwise_xor", {v, shifted});
-}
-
-// Two fingerprints of 64 bits made one, as FarmHash does.
-Result<Value*> join_fingerprints(RuleContext& c, Value* a, Value* h) {
-  Builder& b = c.builder;
-  Value* k = b.constant(Tensor::scalar(uint64_t{0xc6a4a7935bd1e995}));
-  const auto times_k = [&](Value* v) { return b.op("mul", {v, k}); };
-  Value* mixed = TRY(times_k(TRY(shift_mix(c, TRY(times_k(h))))));
-  Value* y = TRY(b.op("bitwise_xor", {TRY(b.op("bitwise_xor", {a, k})), mixed}));
-  y = TRY(shift_mix(c, TRY(times_k(y))));
-  return shift_mix(c, TRY(times_k(y)));
-}
-
-// The crosses of every row of dense features: all ways to take one of each, hashed.
+// SparseCross and SparseCrossHashed (places…, values…, sizes…, dense…), the latter with (buckets,
+// whether to hash strongly, salt) behind them, and SparseCrossV2 with a separator.
 Values sparse_cross(RuleContext& c) {
-  Builder& b = c.builder;
-  if (TRY(c.node.attrs.get_int("N", 0)) != 0)
-    return unsupported("only crosses of dense features; make the sparse ones dense before");
-  if (!TRY(c.node.attrs.get_bool("hashed_output", false)))
-    return unsupported("only hashed crosses");
-  const int64_t buckets = TRY(c.node.attrs.get_int("num_buckets", 0));
-  const int64_t key = TRY(c.node.attrs.get_int("hash_key", 0));
-  if (buckets < 0) return invalid_model("num_buckets is negative");
-  Value* hash = b.constant(Tensor::scalar(static_cast<uint64_t>(key)).reshaped({1, 1}));
-  Value* rows = TRY(shape_of(c, c.inputs[0], 0, 1));
-  Value* columns = b.ints({1});
-  for (Value* x : c.inputs) {
-    if (TRY(rank_of(x)) != 2) return invalid_model("a dense feature must have two dimensions");
-    x = x->dtype() == DType::string ? TRY(b.op("hash_bucket", {x}, {{"buckets", int64_t{0}}}))
-                                    : TRY(cast_to(c, x, DType::i64));
-    x = TRY(b.op("expand_dims", {TRY(cast_to(c, x, DType::u64))}, {{"axes", Axes{1}}}));
-    hash = TRY(b.op("expand_dims", {hash}, {{"axes", Axes{2}}}));
-    columns = TRY(b.op("mul", {columns, TRY(shape_of(c, x, 2, 3))}));
-    hash = TRY(join_fingerprints(c, hash, x));
-    hash = TRY(b.op("reshape", {hash, TRY(join(c, {rows, columns}))}));
+  const std::string_view op = c.node.op;
+  const int64_t sparse = TRY(c.node.attrs.get_int("N", 0));
+  const size_t more = op == "SparseCrossHashed" ? 3 : op == "SparseCrossV2" ? 1 : 0;
+  if (c.inputs.size() <= more || sparse < 0 ||
+      3 * sparse > static_cast<int64_t>(c.inputs.size() - more))
+    return invalid_model("N is out of range");
+  std::vector<Value*> in(c.inputs.begin(), c.inputs.end() - static_cast<ptrdiff_t>(more));
+  for (Value*& x : in)
+    if (x->dtype() != DType::string) x = TRY(cast_to(c, x, DType::i64));
+  std::vector<Builder::Attr> attrs{{"sparse", sparse}};
+  if (op == "SparseCross") {
+    const bool hashed = TRY(c.node.attrs.get_bool("hashed_output", false));
+    attrs.push_back({"hashed", hashed});
+    if (hashed) attrs.push_back({"buckets", TRY(c.node.attrs.get_int("num_buckets", 0))});
+    attrs.push_back({"key", Axes{TRY(c.node.attrs.get_int("hash_key", 0))}});
+  } else if (op == "SparseCrossHashed") {
+    const int last = static_cast<int>(c.inputs.size()) - 1;
+    const Tensor* strong = c.inputs[static_cast<size_t>(last) - 1]->constant();
+    if (strong == nullptr || strong->elements() != 1 || strong->dtype() != DType::boolean)
+      return unsupported("how to hash must be known when the model is compiled");
+    attrs.push_back({"buckets", TRY(c.int_scalar(last - 2))});
+    if (strong->int_at(0) != 0) attrs.push_back({"salt", TRY(c.ints(last))});
+  } else {
+    const Tensor* separator = c.inputs.back()->constant();
+    if (separator == nullptr || separator->dtype() != DType::string || separator->elements() != 1)
+      return unsupported("the separator must be known when the model is compiled");
+    attrs.push_back({"hashed", false});
+    attrs.push_back({"separator", separator->data<std::string>()[0]});
   }
-  const auto most =
-      static_cast<uint64_t>(buckets > 0 ? buckets : std::numeric_limits<int64_t>::max());
-  hash = TRY(b.op("trunc_mod", {hash, b.constant(Tensor::scalar(most))}));
-  Value* values = TRY(flatten(c, TRY(cast_to(c, hash, DType::i64))));
-  Value* size = TRY(join(c, {rows, columns}));
-  Value* zero = TRY(number(c, 0, DType::i64));
-  Value* count = TRY(b.op("size", {values}, {{"dtype", DType::i64}}));
-  Value* place = TRY(b.op("range", {zero, count, TRY(number(c, 1, DType::i64))}));
-  Value* parts[2];
-  for (const bool row : {true, false}) {
-    Value* part = TRY(b.op(row ? "floor_div" : "floor_mod", {place, columns}));
-    parts[row ? 0 : 1] = TRY(b.op("expand_dims", {part}, {{"axes", Axes{1}}}));
-  }
-  return std::vector<Value*>{TRY(join(c, {parts[0], parts[1]}, 1)), values, size};
+  Node* node = TRY(c.builder.node("sparse_cross", in, std::move(attrs)));
+  return std::vector<Value*>{node->output(0), node->output(1), node->output(2)};
 }
 
 constexpr RuleEntry kRules[] = {
     {"SparseCross", sparse_cross},
+    {"SparseCrossHashed", sparse_cross},
+    {"SparseCrossV2", sparse_cross},
     {"SparseFillEmptyRows", sparse_fill_empty_rows, 4},
     {"SparseReduceSum", sparse_reduce_sum, 4},
     {"SparseReorder", sparse_reorder, 3},

@@ -1,4 +1,5 @@
 // Rules of parts and combinations of sparse tensors.
+#include <algorithm>
 #include <limits>
 
 #include "import/tensorflow/sparse.h"
@@ -226,6 +227,92 @@ Values sparse_bincount(RuleContext& c) {
                   {{"reduction", std::string(binary ? "max" : "add")}}));
 }
 
+// How often each of `bins` occurs in each of `rows` (null: there are none), as a sparse tensor.
+Values sparse_counts(RuleContext& c, Value* bins, Value* rows, Value* row_count, Value* weights) {
+  Builder& b = c.builder;
+  const int64_t least = TRY(c.node.attrs.get_int("minlength", -1));
+  const int64_t most = TRY(c.node.attrs.get_int("maxlength", -1));
+  const DType t = TRY(dtype_attr(c, "output_type", DataType::f32));
+  const auto weight_count = weights->shape().elements();
+  const bool weighted = !weight_count || *weight_count > 0;
+  bins = TRY(cast_to(c, bins, DType::i64));
+  if (!weight_count) {  // there may be none: then all are 1
+    Value* missing = TRY(b.op("sub", {TRY(shape_of(c, bins)), TRY(shape_of(c, weights))}));
+    missing = TRY(b.op("max", {missing, b.ints({0})}));
+    weights = TRY(join(c, {weights, TRY(filled(c, 1, weights->dtype(), missing))}));
+  }
+  if (most >= 0) {
+    Value* fits =
+        TRY(flatten(c, TRY(b.op("non_zero", {TRY(b.op("less", {bins, b.ints({most})}))}))));
+    bins = TRY(b.op("gather", {bins, fits}));
+    if (rows != nullptr) rows = TRY(b.op("gather", {rows, fits}));
+    if (weighted) weights = TRY(b.op("gather", {weights, fits}));
+  }
+  Value* width = b.ints({std::max<int64_t>(most, 0)});
+  if (most <= 0) {
+    Value* all = TRY(join(c, {bins, b.ints({std::max<int64_t>(least, 0) - 1})}));
+    width =
+        TRY(b.op("add", {TRY(b.op("reduce_max", {all}, {{"axes", Axes{0}}, {"keep_dims", true}})),
+                         b.ints({1})}));
+  }
+  Value* size = row_count == nullptr ? width : TRY(join(c, {row_count, width}));
+  Value* places = bins;
+  if (rows != nullptr) places = TRY(b.op("add", {TRY(b.op("mul", {rows, width})), bins}));
+  Node* distinct = TRY(b.node("unique", {places}));
+  Value* counts = distinct->output(3);
+  if (TRY(c.node.attrs.get_bool("binary_output", false)))
+    counts = TRY(filled(c, 1, t, TRY(shape_of(c, counts))));
+  else if (weighted)
+    counts = TRY(b.op("segment_reduce", {weights, distinct->output(2)}));
+  return std::vector<Value*>{TRY(places_of(c, distinct->output(0), size)),
+                             TRY(cast_to(c, counts, t)), size};
+}
+
+// (values, weights)
+Values dense_count(RuleContext& c) {
+  Builder& b = c.builder;
+  Value* x = c.inputs[0];
+  Value *rows = nullptr, *row_count = nullptr;
+  if (TRY(rank_of(x)) == 2) {
+    row_count = TRY(shape_of(c, x, 0, 1));
+    Value* ramp =
+        TRY(b.op("range", {TRY(number(c, 0, DType::i64)), TRY(b.op("squeeze", {row_count})),
+                           TRY(number(c, 1, DType::i64))}));
+    ramp = TRY(b.op("expand_dims", {ramp}, {{"axes", Axes{1}}}));
+    rows = TRY(flatten(c, TRY(b.op("expand", {ramp, TRY(shape_of(c, x))}))));
+  }
+  return sparse_counts(c, TRY(flatten(c, x)), rows, row_count, TRY(flatten(c, c.inputs[1])));
+}
+
+// (places, values, size, weights)
+Values sparse_count(RuleContext& c) {
+  Builder& b = c.builder;
+  const int64_t rank = TRY(size_of_rank(c.inputs[2]));
+  if (rank != 1 && rank != 2) return invalid_model("the sparse tensor must have rank 1 or 2");
+  Value *rows = nullptr, *row_count = nullptr;
+  if (rank == 2) {
+    rows = TRY(flatten(
+        c, TRY(b.op("slice", {c.inputs[0], b.ints({0}), b.ints({1})}, {{"axes", Axes{1}}}))));
+    row_count = TRY(element(c, c.inputs[2], 0));
+  }
+  return sparse_counts(c, c.inputs[1], rows, row_count, c.inputs[3]);
+}
+
+// (splits, values, weights)
+Values ragged_count(RuleContext& c) {
+  Builder& b = c.builder;
+  Value* splits = TRY(cast_to(c, c.inputs[0], DType::i64));
+  Value* ends = TRY(b.op("slice", {splits, b.ints({1}), b.ints({1 << 30})}));
+  Value* places = TRY(b.op("range", {TRY(number(c, 0, DType::i64)),
+                                     TRY(b.op("size", {c.inputs[1]}, {{"dtype", DType::i64}})),
+                                     TRY(number(c, 1, DType::i64))}));
+  // A value stands in the row after all that end at or before it.
+  places = TRY(b.op("expand_dims", {places}, {{"axes", Axes{1}}}));
+  Value* before = TRY(cast_to(c, TRY(b.op("less_equal", {ends, places})), DType::i64));
+  Value* rows = TRY(b.op("sum", {before}, {{"axes", Axes{1}}}));
+  return sparse_counts(c, c.inputs[1], rows, TRY(shape_of(c, ends)), c.inputs[2]);
+}
+
 // (splits of every ragged dimension from the outermost, values)
 Values ragged_to_sparse(RuleContext& c) {
   Builder& b = c.builder;
@@ -264,13 +351,23 @@ Values ragged_to_sparse(RuleContext& c) {
 }
 
 constexpr RuleEntry kRules[] = {
-    {"RaggedTensorToSparse", ragged_to_sparse, 2},  {"SparseAdd", sparse_add, 7},
-    {"SparseBincount", sparse_bincount, 5},         {"SparseConcat", sparse_concat, 3},
-    {"SparseDenseCwiseAdd", with_dense<"add">, 4},  {"SparseDenseCwiseDiv", with_dense<"div">, 4},
-    {"SparseDenseCwiseMul", with_dense<"mul">, 4},  {"SparseMatMul", matmul, 2},
-    {"SparseReduceMax", sparse_reduce_max, 4},      {"SparseSlice", sparse_slice, 5},
-    {"SparseSoftmax", sparse_softmax, 3},           {"SparseSparseMaximum", sparse_extreme, 6},
-    {"SparseSparseMinimum", sparse_extreme, 6},     {"SparseSplit", sparse_split, 4},
+    {"DenseCountSparseOutput", dense_count, 2},
+    {"RaggedCountSparseOutput", ragged_count, 3},
+    {"SparseCountSparseOutput", sparse_count, 4},
+    {"RaggedTensorToSparse", ragged_to_sparse, 2},
+    {"SparseAdd", sparse_add, 7},
+    {"SparseBincount", sparse_bincount, 5},
+    {"SparseConcat", sparse_concat, 3},
+    {"SparseDenseCwiseAdd", with_dense<"add">, 4},
+    {"SparseDenseCwiseDiv", with_dense<"div">, 4},
+    {"SparseDenseCwiseMul", with_dense<"mul">, 4},
+    {"SparseMatMul", matmul, 2},
+    {"SparseReduceMax", sparse_reduce_max, 4},
+    {"SparseSlice", sparse_slice, 5},
+    {"SparseSoftmax", sparse_softmax, 3},
+    {"SparseSparseMaximum", sparse_extreme, 6},
+    {"SparseSparseMinimum", sparse_extreme, 6},
+    {"SparseSplit", sparse_split, 4},
     {"SparseTensorDenseAdd", sparse_plus_dense, 4},
 };
 

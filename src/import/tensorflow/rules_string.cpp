@@ -116,7 +116,20 @@ Values hash_bucket(RuleContext& c) {
   std::vector<int64_t> key;
   if (c.node.op.ends_with("Strong")) key = TRY(c.node.attrs.get_ints("key"));
   return one(c.builder.op("hash_bucket", {c.inputs[0]},
-                          {{"buckets", TRY(c.node.attrs.get_int("num_buckets"))}, {"key", key}}));
+                          {{"buckets", TRY(c.node.attrs.get_int("num_buckets"))},
+                           {"key", key},
+                           {"murmur", c.node.op == "StringToHashBucket"}}));
+}
+
+// The bytes of FarmHash's fingerprint of each string.
+Values fingerprint(RuleContext& c) {
+  const auto method = TRY(texts(c, 1));
+  if (method.size() != 1 || method[0] != "farmhash64")
+    return unsupported("this kind of fingerprint");
+  if (c.inputs[0]->dtype() != DType::string || TRY(rank_of(c.inputs[0])) != 1)
+    return unsupported("only of vectors of strings");
+  Value* hash = TRY(c.builder.op("hash_bucket", {c.inputs[0]}, {{"buckets", int64_t{0}}}));
+  return one(c.builder.op("bitcast", {hash}, {{"to", DType::u8}}));
 }
 
 Values decode_raw(RuleContext& c) {
@@ -159,6 +172,7 @@ Values join_segments(RuleContext& c) {
 constexpr RuleEntry kRules[] = {
     {"AsString", as_string},
     {"DecodeRaw", decode_raw},
+    {"Fingerprint", fingerprint, 2},
     {"ReduceJoin", reduce_join, 2},
     {"RegexFullMatch", regex_match, 2},
     {"RegexReplace", regex_replace, 3},
@@ -171,6 +185,7 @@ constexpr RuleEntry kRules[] = {
     {"StringSplit", split, 2},
     {"StringSplitV2", split, 2},
     {"StringStrip", same<"text_strip">},
+    {"StringToHashBucket", hash_bucket},
     {"StringToHashBucketFast", hash_bucket},
     {"StringToHashBucketStrong", hash_bucket},
     {"StringToNumber", to_number},

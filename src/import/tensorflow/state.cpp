@@ -66,6 +66,36 @@ const Assignment* find_assignment(std::string_view op) {
   return it == std::end(kAssignments) ? nullptr : it;
 }
 
+// The kind of numbers that an op draws from a generator's state; empty for another op.
+std::string_view drawn_kind(std::string_view op) {
+  constexpr std::pair<std::string_view, std::string_view> kKinds[] = {
+      {"StatefulStandardNormal", "normal"},
+      {"StatefulStandardNormalV2", "normal"},
+      {"StatefulTruncatedNormal", "truncated_normal"},
+      {"StatefulUniform", "uniform"},
+      {"StatefulUniformFullInt", "bits"},
+      {"StatefulUniformInt", "integers"}};
+  for (const auto& [name, kind] : kKinds)
+    if (name == op) return kind;
+  return {};
+}
+
+// (generator, algorithm, shape [, limits]): numbers from the state of three i64.
+Result<Value*> drawn(Builder& b, const NodeDef& node, Value* state, const Operands& inputs) {
+  const auto part = [&](int64_t begin, int64_t end) -> Result<Value*> {
+    Value* words = TRY(b.op("slice", {state, b.ints({begin}), b.ints({end})}));
+    return b.op("bitcast", {words}, {{"to", DType::u64}});
+  };
+  std::vector<Value*> in{inputs[2].value, TRY(part(2, 3)), TRY(part(0, 2))};
+  for (size_t i = 3; i < inputs.size(); ++i) {
+    if (inputs[i].value == nullptr) return unsupported("its limits are no tensors");
+    in.push_back(inputs[i].value);
+  }
+  const DType dtype = TRY(to_dtype(TRY(node.attrs.get_type("dtype", DataType::f32))));
+  return b.op("stateless_random", in,
+              {{"kind", std::string(drawn_kind(node.op))}, {"dtype", dtype}});
+}
+
 Result<Value*> scattered(Builder& b, const Assignment& change, Value* old, Value* indices,
                          Value* updates) {
   if (change.change == Change::scatter) {
@@ -116,7 +146,7 @@ bool is_assignment(std::string_view op) {
 }
 
 bool is_generator_step(std::string_view op) {
-  return op == "RngReadAndSkip" || op == "RngSkip";
+  return op == "RngReadAndSkip" || op == "RngSkip" || !drawn_kind(op).empty();
 }
 
 Result<Value*> GraphImporter::state_value(Region& region, const Resource& variable) {
@@ -219,13 +249,16 @@ Result<Operands> GraphImporter::import_generator_step(Frame& frame, const NodeDe
   const Tensor* algorithm = inputs[1].value->constant();
   if (algorithm == nullptr || algorithm->elements() != 1 || algorithm->int_at(0) != kPhilox)
     return unsupported("only the Philox generator is there");
+  Builder b(frame.region.graph);
+  b.set_origins({frame.prefix + std::string(node.name)});
+  const bool draws = !drawn_kind(node.op).empty();
+  Value* result = draws ? TRY(drawn(b, node, old, inputs)) : old;
   if (is_state(variable)) {
-    Builder b(frame.region.graph);
-    b.set_origins({frame.prefix + std::string(node.name)});
     const auto part = [&](int64_t begin, int64_t end) {
       return b.op("slice", {old, b.ints({begin}), b.ints({end})});
     };
     Value* count = TRY(b.op("cast", {inputs[2].value}, {{"to", DType::i64}}));
+    if (draws) count = TRY(b.op("prod", {count}));
     Value* low = TRY(part(0, 1));
     Value* next = TRY(b.op("add", {low, TRY(b.op("mul", {count, b.ints({kStride})}))}));
     next = TRY(b.op("reshape", {next, b.ints({1})}));
@@ -238,7 +271,7 @@ Result<Operands> GraphImporter::import_generator_step(Frame& frame, const NodeDe
     frame.region.state[&variable] =
         TRY(b.op("concat", {next, high, TRY(part(2, 3))}, {{"axis", int64_t{0}}}));
   }
-  return node.op == "RngSkip" ? Operands{} : Operands{Operand::of(old)};
+  return node.op == "RngSkip" ? Operands{} : Operands{Operand::of(result)};
 }
 
 bool GraphImporter::has_effect(const FunctionDef& function) {
