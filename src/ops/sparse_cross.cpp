@@ -84,6 +84,7 @@ Status SparseCross::eval(EvalContext& context) const {
   if (rows < 0 || rows > kMostCrosses)
     return invalid_argument("sparse_cross: the number of rows is out of range");
   std::vector<Feature> features;
+  features.reserve(static_cast<size_t>(context.size()));
   for (int i = 0; i < n; ++i)
     features.push_back(TRY(sparse_feature(context, i, n + i, 2 * n + i, rows)));
   for (int i = 3 * n; i < context.size(); ++i)

@@ -20,6 +20,7 @@ Values decode_csv(RuleContext& c) {
                       {"missing", std::string(TRY(c.node.attrs.get_string("na_value", "")))},
                       {"columns", columns}}));
   std::vector<Value*> out;
+  out.reserve(static_cast<size_t>(node->output_count()));
   for (int i = 0; i < node->output_count(); ++i) out.push_back(node->output(i));
   return out;
 }
