@@ -3,12 +3,14 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <cstring>
 #include <memory>
 #include <optional>
 
+#include "calibrate/settings.h"
 #include "compiler/compile.h"
 #include "convert.h"
 #include "import/custom_ops.h"
@@ -69,6 +71,9 @@ auto with_model(nb::handle model, F&& f) {
   return f(borrowed(buffer.bytes()));
 }
 
+// Data, method, preprocess, statistics, samples.
+using Calibration = std::tuple<std::string, std::string, std::string, std::string, int64_t>;
+
 // (bytes or None, warnings): writes the file where a path is given.
 nb::tuple compile(nb::handle model, const std::string& output, std::string signature,
                   std::vector<std::string> inputs, std::vector<std::string> outputs, Shapes shapes,
@@ -76,7 +81,7 @@ nb::tuple compile(nb::handle model, const std::string& output, std::string signa
                   const std::vector<std::string>& disabled, bool optimize,
                   const std::vector<std::string>& custom_ops, bool embed_custom_ops,
                   int64_t max_loop_iterations, std::optional<bool> verify,
-                  const std::string& verify_inputs) {
+                  const std::string& verify_inputs, const Calibration& calibration) {
   CompileOptions options;
   options.import = import_options(std::move(signature), std::move(inputs), std::move(outputs),
                                   std::move(shapes), custom_ops);
@@ -91,6 +96,10 @@ nb::tuple compile(nb::handle model, const std::string& output, std::string signa
   verification.always = verify.value_or(false);
   verification.load.custom_ops.libraries = custom_ops;
   if (!verify_inputs.empty()) verification.inputs = value_or_raise(read_npz(verify_inputs));
+  const auto& [data, method, preprocess, statistics, samples] = calibration;
+  const Status calibrated = apply_calibration({data, method, preprocess, statistics, samples},
+                                              verification.load, {}, options);
+  if (!calibrated.ok()) raise(calibrated.error());
   struct Made {
     std::vector<std::byte> bytes;
     std::vector<std::string> warnings;
@@ -253,7 +262,7 @@ NB_MODULE(_native, m) {
   });
   m.def("compile", &py::compile, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
         nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
-        nb::arg().none(), nb::arg());
+        nb::arg().none(), nb::arg(), nb::arg());
   m.def("check", &py::check);
   m.def("load", &py::load);
   nb::class_<Model>(m, "Model")

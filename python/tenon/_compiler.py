@@ -1,9 +1,12 @@
 """compile() and check(): a trained model in, a .tenon file or a report out."""
 import os
+import tempfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Optional, Protocol, Union, overload
+
+import numpy as np
 
 from tenon import _native
 from tenon._error import Error
@@ -18,6 +21,7 @@ Shape = Sequence[Optional[int]]
 Shapes = Union[Mapping[str, Shape], Shape]
 Path = Union[str, "os.PathLike[str]"]
 Paths = Union[Path, Iterable[Path]]
+Calibration = Union[Path, "np.ndarray[Any, Any]", Mapping[str, "np.ndarray[Any, Any]"]]
 
 
 @dataclass(frozen=True)
@@ -62,21 +66,27 @@ def compile(model: Model, output: None = None, *, precision: str = ..., target: 
             inputs: Optional[Sequence[str]] = ..., outputs: Optional[Sequence[str]] = ...,
             disable: Iterable[str] = ..., optimize: bool = ..., custom_ops: Paths = ...,
             embed_custom_ops: bool = ..., max_loop_iterations: Optional[int] = ...,
-            verify: Optional[bool] = ..., verify_inputs: Optional[Path] = ...) -> bytes: ...
+            verify: Optional[bool] = ..., verify_inputs: Optional[Path] = ...,
+            calibration: Optional[Calibration] = ..., calibration_method: str = ...,
+            preprocess: str = ..., samples: int = ..., statistics: Optional[Path] = ...) -> bytes: ...
 @overload
 def compile(model: Model, output: Path, *, precision: str = ..., target: str = ...,
             input_shapes: Optional[Shapes] = ..., signature: Optional[str] = ...,
             inputs: Optional[Sequence[str]] = ..., outputs: Optional[Sequence[str]] = ...,
             disable: Iterable[str] = ..., optimize: bool = ..., custom_ops: Paths = ...,
             embed_custom_ops: bool = ..., max_loop_iterations: Optional[int] = ...,
-            verify: Optional[bool] = ..., verify_inputs: Optional[Path] = ...) -> str: ...
+            verify: Optional[bool] = ..., verify_inputs: Optional[Path] = ...,
+            calibration: Optional[Calibration] = ..., calibration_method: str = ...,
+            preprocess: str = ..., samples: int = ..., statistics: Optional[Path] = ...) -> str: ...
 def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp32",
             target: str = "cpu", input_shapes: Optional[Shapes] = None,
             signature: Optional[str] = None, inputs: Optional[Sequence[str]] = None,
             outputs: Optional[Sequence[str]] = None, disable: Iterable[str] = (),
             optimize: bool = True, custom_ops: Paths = (), embed_custom_ops: bool = False,
             max_loop_iterations: Optional[int] = None, verify: Optional[bool] = None,
-            verify_inputs: Optional[Path] = None) -> Union[bytes, str]:
+            verify_inputs: Optional[Path] = None, calibration: Optional[Calibration] = None,
+            calibration_method: str = "auto", preprocess: str = "", samples: int = 256,
+            statistics: Optional[Path] = None) -> Union[bytes, str]:
     """Compiles a model. Writes `output` and gives its path, or gives the file's bytes without it.
 
     model: a SavedModel folder, .pb, .pbtxt or .onnx; or the bytes of an ONNX model or GraphDef, or
@@ -94,17 +104,25 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
     it where that takes less than about a second. verify_inputs: an .npz archive with the inputs to
     do it on, by name, instead of made-up ones.
 
+    With precision "int8" products are of 8-bit integers, whose ranges come from data:
+    calibration: a path as of `tenon compile --calibration`, an array of samples for a model with one
+    input, or {input: array of samples}; None: made-up numbers, and a warning.
+    calibration_method: auto, minmax, moving-average, percentile, entropy, mse or aciq.
+    preprocess: of pictures, such as "resize=256,crop=224,scale=1/255".
+    samples: at most so many. statistics: a file in which what was found is kept and looked for.
+
     Raises tenon.Error; nothing is written then. What was left out of the model is a UserWarning.
     """
     path = "" if output is None else os.fspath(output)
     if output is not None and not path:
         raise Error("the output path is empty", "invalid_argument")
-    content, notes = _native.compile(_source(model), path, signature or "", _names(inputs),
-                                     _names(outputs), _shapes(input_shapes), target, precision,
-                                     _names(disable), optimize, _paths(custom_ops),
-                                     embed_custom_ops, max_loop_iterations or 0,
-                                     True if verify_inputs is not None else verify,
-                                     os.fspath(verify_inputs) if verify_inputs is not None else "")
+    with tempfile.TemporaryDirectory(prefix="tenon_") as folder:
+        content, notes = _native.compile(
+            _source(model), path, signature or "", _names(inputs), _names(outputs),
+            _shapes(input_shapes), target, precision, _names(disable), optimize,
+            _paths(custom_ops), embed_custom_ops, max_loop_iterations or 0,
+            True if verify_inputs is not None else verify, _path(verify_inputs),
+            (_data(calibration, folder), calibration_method, preprocess, _path(statistics), samples))
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return path if output is not None else content
@@ -130,6 +148,23 @@ def _source(model: Any) -> Union[str, bytes, bytearray, memoryview]:
         return serialized
     path = os.fspath(model)
     return os.fsdecode(path)
+
+
+def _path(path: Optional[Path]) -> str:
+    return "" if path is None else os.fsdecode(os.fspath(path))
+
+
+def _data(calibration: Optional[Calibration], folder: str) -> str:
+    """The path of calibration data; arrays are written into the folder."""
+    if calibration is None or isinstance(calibration, (str, os.PathLike)):
+        return _path(calibration)
+    if isinstance(calibration, Mapping):
+        file = os.path.join(folder, "calibration.npz")
+        np.savez(file, **{name: np.asarray(value) for name, value in calibration.items()})
+    else:
+        file = os.path.join(folder, "calibration.npy")
+        np.save(file, np.asarray(calibration))
+    return file
 
 
 def _paths(paths: Paths) -> list[str]:

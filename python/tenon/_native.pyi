@@ -11,7 +11,8 @@ def compile(model: _Source, output: str, signature: str, inputs: list[str], outp
             shapes: _Shapes, target: str, precision: str, disabled: list[str],
             optimize: bool, custom_ops: list[str], embed_custom_ops: bool,
             max_loop_iterations: int, verify: Optional[bool],
-            verify_inputs: str) -> tuple[Any, list[str]]: ...
+            verify_inputs: str,
+            calibration: tuple[str, str, str, str, int]) -> tuple[Any, list[str]]: ...
 def check(model: _Source, signature: str, inputs: list[str], outputs: list[str],
           shapes: _Shapes, custom_ops: list[str]) -> tuple[str, list[tuple[Any, ...]], list[str], list[str]]: ...
 def load(source: _Source, threads: int, verify: bool, max_loop_iterations: int,

@@ -97,8 +97,25 @@ Status add_custom_ops(FileModel& model, const CompileOptions& options) {
   return {};
 }
 
+// Integers in place of the products of reals, by what the tensors hold on calibration data.
+Status quantize(ImportedFunction& function, PassContext& context, const CompileOptions& options,
+                CompileReport& all, FunctionReport& report) {
+  if (Status s = canonicalize(*function.graph, context); !s.ok())
+    return write_reproducer(std::move(s).error(), context);
+  TRY(quant::prepare(*function.graph));
+  if (!options.calibrate) return internal_error("int8 needs a way to calibrate");
+  if (options.progress) options.progress("calibrate " + function.key);
+  const QuantizationInput input = TRY(options.calibrate(function, all.warnings));
+  if (options.progress) options.progress("quantise " + function.key);
+  report.quantization = TRY(quant::quantize(*function.graph, input.statistics, input.options));
+  const auto& made = *report.quantization;
+  all.warnings.insert(all.warnings.end(), made.warnings.begin(), made.warnings.end());
+  return {};
+}
+
 Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& options) {
   Compiled compiled;
+  const std::string precision = TRY(known_precision(options.precision));
   std::vector<std::pair<std::string, std::string>> rule_notes;
   compiled.report.import = std::move(imported.report);
   compiled.report.warnings = std::move(imported.warnings);
@@ -111,7 +128,8 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
     if (options.keep_imported) compiled.imported.push_back(function.graph->clone());
     PassContext context;
     context.disabled = options.disabled;
-    if (options.optimize)
+    if (precision == "int8") TRY(quantize(function, context, options, compiled.report, report));
+    if (options.optimize || precision == "int8")
       if (Status s = optimize(*function.graph, context); !s.ok())
         return write_reproducer(std::move(s).error(), context);
     report.nodes_compiled = function.graph->node_count();
@@ -127,9 +145,12 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
       compiled.model.functions.back().state.push_back(
           {std::move(s.name), std::move(s.initial), s.is_written});
   }
+  if (precision == "int8" && options.precision.find("16") != std::string::npos)
+    compiled.report.warnings.push_back(fmt::format(
+        "precision {}: what is not of 8-bit integers is computed in fp32", options.precision));
   compiled.model.producer = "tenon 0.1.0";
   compiled.model.notes = {{"source.format", compiled.report.import.format},
-                          {"precision", "fp32"},
+                          {"precision", precision},
                           {"target", options.target}};
   std::string disabled;
   for (const std::string& name : options.disabled) disabled += (disabled.empty() ? "" : " ") + name;
@@ -179,13 +200,26 @@ Result<ImportedModel> with_known_names(Result<ImportedModel> model, const Import
 
 }  // namespace
 
+Result<std::string> known_precision(std::string_view precision) {
+  for (const std::string_view name : {"fp32", "float32", "force_float32"})
+    if (precision == name) return std::string("fp32");
+  // The vendors' names also say what the rest of the network is computed in; here that is fp32.
+  for (const std::string_view name :
+       {"int8", "qint8", "int8_fp32", "int8_fp16", "int8_bf16", "qint8_mixed_float32",
+        "qint8_mixed_float16", "qint8_mixed_bfloat16"})
+    if (precision == name) return std::string("int8");
+  return unsupported(
+      fmt::format("precision '{}' is not there; this version compiles: fp32, int8{}", precision,
+                  precision.find("16") == std::string_view::npos
+                      ? ""
+                      : "; 16-bit precisions are not there yet, fp32 loses nothing against them"));
+}
+
 Status check_options(const CompileOptions& options) {
   if (options.target != "cpu")
     return unsupported(
         fmt::format("target '{}' is not there; this version compiles for: cpu", options.target));
-  if (options.precision != "fp32" && options.precision != "force_float32")
-    return unsupported(
-        fmt::format("precision '{}' is not there; this version compiles: fp32", options.precision));
+  TRY(known_precision(options.precision));
   std::vector<std::string> names;
   for (const Pass& p : all_passes()) names.emplace_back(p.name);
   for (const Rule& r : all_rules()) names.emplace_back(r.name);

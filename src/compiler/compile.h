@@ -2,20 +2,33 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "format/model_file.h"
 #include "import/importer.h"
+#include "quant/quantize.h"
 #include "rewrite/pass.h"
 
 namespace tenon {
 
+// What quantising a function takes: what its tensors held on calibration data, and the choices.
+struct QuantizationInput {
+  quant::FunctionStatistics statistics;
+  quant::QuantizeOptions options;
+};
+// Finds it for a function whose graph is prepared (quant::prepare); appends what the user should
+// know.
+using CalibrateFunction = std::function<Result<QuantizationInput>(
+    const NamedGraph& function, std::vector<std::string>& warnings)>;
+
 struct CompileOptions {
   ImportOptions import;
   std::string target = "cpu";
-  std::string precision = "fp32";
+  std::string precision = "fp32";  // one of those known_precision() takes
+  CalibrateFunction calibrate;  // needed where the precision is of integers (calibrate/calibrate.h)
   std::set<std::string, std::less<>> disabled;  // rules and passes switched off, by name
   bool optimize = true;
   // Leaves the graphs as they were imported in the result, for verify_compiled().
@@ -33,6 +46,8 @@ struct FunctionReport {
   size_t nodes_imported = 0;
   size_t nodes_compiled = 0;
   std::vector<Firing> firings;
+  // Where the precision is of integers: how each product and tensor was quantised.
+  std::optional<quant::QuantizeReport> quantization;
 };
 
 struct CompileReport {
@@ -56,6 +71,10 @@ Result<ImportedModel> import_text(std::string_view text, std::string_view file,
                                   const ImportOptions& options);
 // An ONNX or GraphDef file held in memory.
 Result<ImportedModel> import_model(Blob blob, const ImportOptions& options);
+
+// "fp32" or "int8" for what the user may write for it, those of other tools among them. Error:
+// unsupported, saying what there is and what comes nearest.
+Result<std::string> known_precision(std::string_view precision);
 
 // The error compile_model would give for the target, the precision and the rules switched off.
 Status check_options(const CompileOptions& options);

@@ -49,7 +49,9 @@ std::vector<Rule> all_rules();
 // All passes by name, in the order of the default pipeline.
 std::span<const Pass> all_passes();
 
-// Runs the pipeline: all passes until nothing changes, the final ones once after that.
+// All passes but the final ones, until nothing changes: the graph consists of single ops.
+Status canonicalize(Graph& graph, PassContext& context);
+// Runs the pipeline: canonicalize(), then the final passes once.
 Status optimize(Graph& graph, PassContext& context);
 
 }  // namespace tenon

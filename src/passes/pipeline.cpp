@@ -74,6 +74,10 @@ Result<bool> run_enabled(Graph& graph, const Pass& pass, PassContext& context) {
   return context.enabled(pass.name) ? run_pass(graph, pass, context) : false;
 }
 
+const Pass* first_final_pass() {
+  return std::ranges::find(kPasses, kFirstFinalPass, &Pass::name);
+}
+
 }  // namespace
 
 std::span<const Pass> all_passes() {
@@ -90,16 +94,21 @@ std::vector<Rule> all_rules() {
   return rules;
 }
 
-Status optimize(Graph& graph, PassContext& context) {
+Status canonicalize(Graph& graph, PassContext& context) {
   TRY(graph.infer_all());
-  const auto* final = std::ranges::find(kPasses, kFirstFinalPass, &Pass::name);
+  const Pass* final = first_final_pass();
   for (int round = 0; round < kMaxRounds; ++round) {
     bool changed = false;
     for (const Pass* pass = kPasses; pass != final; ++pass)
       changed |= TRY(run_enabled(graph, *pass, context));
     if (!changed) break;
   }
-  for (const Pass* pass = final; pass != std::end(kPasses); ++pass)
+  return {};
+}
+
+Status optimize(Graph& graph, PassContext& context) {
+  TRY(canonicalize(graph, context));
+  for (const Pass* pass = first_final_pass(); pass != std::end(kPasses); ++pass)
     TRY(run_enabled(graph, *pass, context));
   graph.stage = "canonical";
   return {};

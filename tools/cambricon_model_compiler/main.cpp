@@ -8,6 +8,7 @@
 #include <exception>
 #include <new>
 
+#include "calibrate/settings.h"
 #include "compiler/compile.h"
 
 namespace tenon::tool {
@@ -17,6 +18,7 @@ struct Arguments {
   std::string model_type = "tensorflow", saved_model_dir, input_model, output_model;
   std::string precision = "fp32", shapes, signature;
   std::vector<std::string> input_names, output_names, for_chip;
+  CalibrationSettings calibration;
 };
 
 using NamedShape = std::pair<std::string, std::vector<int64_t>>;
@@ -106,6 +108,7 @@ Status name_shapes(const std::string& path, ImportOptions& options) {
 Status check_usage(const Arguments& a) {
   TRY(model_path(a));
   TRY(parse_shapes(a.shapes));
+  TRY(check_calibration(a.calibration));
   return check_options({.precision = a.precision});
 }
 
@@ -121,6 +124,7 @@ Status compile(const Arguments& a) {
   options.import.outputs = a.output_names;
   options.import.input_shapes = TRY(parse_shapes(a.shapes));
   TRY(name_shapes(path, options.import));
+  TRY(apply_calibration(a.calibration, {}, {}, options));
   const Compiled compiled = TRY(compile_model(path, options));
   TRY(write_model(a.output_model, compiled.model));
   for (const std::string& warning : compiled.report.warnings)
@@ -134,7 +138,13 @@ void add_options(CLI::App& app, Arguments& a) {
   app.add_option("--input_saved_model_dir", a.saved_model_dir, "SavedModel folder");
   app.add_option("--input_model,--input_graph_def", a.input_model, "frozen GraphDef or ONNX file");
   app.add_option("--output_model", a.output_model, "file to write")->required();
-  app.add_option("--precision", a.precision, "fp32");
+  app.add_option("--precision", a.precision,
+                 "fp32 (force_float32) or int8 (qint8_mixed_float32, qint8_mixed_float16)");
+  app.add_option("--calibration,--calibration_data_path", a.calibration.data,
+                 "for int8: .npy, .npz, .tfrecord file, or a folder of them or of pictures");
+  app.add_option("--calibration_method", a.calibration.method, "as of tenon compile");
+  app.add_option("--calibration_samples", a.calibration.samples, "at most (default: 256)");
+  app.add_option("--preprocess", a.calibration.preprocess, "of pictures, as of tenon compile");
   app.add_option("--input_shapes", a.shapes, "[1,224,224,3], or NAME:[1,224,224,3] for each input");
   app.add_option("--input_names", a.input_names, "inputs of a GraphDef or ONNX graph")
       ->allow_extra_args(false)

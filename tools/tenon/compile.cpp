@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <map>
 
+#include "calibrate/settings.h"
 #include "commands.h"
 #include "format/model_file.h"
 #include "model_arguments.h"
@@ -25,6 +27,7 @@ struct CompileArguments : ModelArguments {
   bool embed_custom_ops = false, verify = false, no_verify = false;
   std::string verify_inputs;
   int64_t max_loop_iterations = 0;
+  CalibrationSettings calibration;
 };
 
 int64_t file_bytes(const std::string& path) {
@@ -36,6 +39,33 @@ nlohmann::json firings_of(const FunctionReport& f) {
   std::map<std::string, int> counts;
   for (const Firing& firing : f.firings) ++counts[std::string(firing.rule)];
   return counts;
+}
+
+nlohmann::json to_json(const quant::QuantizeReport& q) {
+  nlohmann::json layers = nlohmann::json::array(), tensors = nlohmann::json::array();
+  for (const auto& l : q.layers)
+    layers.push_back(
+        {{"name", l.name}, {"op", l.op}, {"integer", l.integer}, {"reason", l.reason}});
+  for (const auto& t : q.tensors)
+    tensors.push_back({{"name", t.name},
+                       {"low", t.range.low},
+                       {"high", t.range.high},
+                       {"method", quant::method_name(t.range.method)},
+                       {"scale", t.params.scale},
+                       {"zero", t.params.zero},
+                       {"saturation", t.saturation},
+                       {"sqnr_db", t.sqnr_db}});
+  return {{"layers", layers}, {"tensors", tensors}};
+}
+
+void print_function(const FunctionReport& f) {
+  fmt::print("{}: {} nodes -> {} nodes\n", f.key, f.nodes_imported, f.nodes_compiled);
+  if (!f.quantization) return;
+  const auto& layers = f.quantization->layers;
+  fmt::print("{}: int8: {} of {} convolutions and matrix products\n", f.key,
+             std::ranges::count_if(layers, [](const auto& l) { return l.integer; }), layers.size());
+  for (const auto& l : layers)
+    if (!l.integer) fmt::print("  {} ({}) stays in fp32: {}\n", l.name, l.op, l.reason);
 }
 
 // MODEL.tenon beside the model; a folder such as . goes by its real name.
@@ -89,6 +119,11 @@ Status compile(const CompileArguments& a) {
   TRY(check_folder(output));
   auto progress = std::make_unique<Progress>();
   options.progress = [&](const std::string& stage) { progress->stage(stage); };
+  const auto findings = std::make_shared<CalibrationFindings>();
+  TRY(apply_calibration(
+      a.calibration, verify.load,
+      [&](int64_t done, int64_t total) { progress->part("calibrate", done, total); }, options,
+      findings));
   const Compiled compiled = TRY(compile_model(a.model, options));
   std::vector<Verification> verifications;
   if (!a.no_verify) {
@@ -111,18 +146,31 @@ Status compile(const CompileArguments& a) {
                                   {"verified", v.verified},
                                   {"reason", v.reason},
                                   {"relative_l2", v.relative_l2}});
-    for (const FunctionReport& f : compiled.report.functions)
+    for (const FunctionReport& f : compiled.report.functions) {
       json["functions"].push_back({{"signature", f.key},
                                    {"nodes_imported", f.nodes_imported},
                                    {"nodes_compiled", f.nodes_compiled},
                                    {"rules", firings_of(f)}});
+      if (f.quantization) json["functions"].back()["quantization"] = to_json(*f.quantization);
+    }
+    for (const FunctionAccuracy& f : findings->functions)
+      json["accuracy"].push_back({{"signature", f.key},
+                                  {"samples", f.samples},
+                                  {"cosine", f.accuracy.cosine},
+                                  {"sqnr_db", f.accuracy.sqnr_db},
+                                  {"relative_l2", f.accuracy.relative_l2},
+                                  {"max_abs", f.accuracy.max_abs},
+                                  {"same_top1", f.accuracy.same_top1}});
     fmt::print("{}\n", to_text(json));
     return {};
   }
   for (const std::string& warning : compiled.report.warnings)
     fmt::print(stderr, "warning: {}\n", warning);
-  for (const FunctionReport& f : compiled.report.functions)
-    fmt::print("{}: {} nodes -> {} nodes\n", f.key, f.nodes_imported, f.nodes_compiled);
+  for (const FunctionReport& f : compiled.report.functions) print_function(f);
+  for (const FunctionAccuracy& f : findings->functions)
+    fmt::print(
+        "{}: against fp32 on {} samples: cosine {:.5f}, SQNR {:.1f} dB, same top-1 {:.1f} %\n",
+        f.key, f.samples, f.accuracy.cosine, f.accuracy.sqnr_db, 100 * f.accuracy.same_top1);
   for (const Verification& v : verifications)
     if (v.verified)
       fmt::print("{}: verified against the reference, relative L2 {:.2g}\n", v.key, v.relative_l2);
@@ -143,9 +191,11 @@ void add_compile(CLI::App& app, Action& action) {
   command->add_option("--target", a->target, "cpu")->check([](const std::string& target) {
     return refusal({.target = target});
   });
-  command->add_option("--precision", a->precision, "fp32")->check([](const std::string& precision) {
-    return refusal({.precision = precision});
-  });
+  command
+      ->add_option("--precision", a->precision,
+                   "fp32, or int8: products of 8-bit integers (docs/quantization.md)")
+      ->check([](const std::string& precision) { return refusal({.precision = precision}); });
+  add_calibration(*command, a->calibration);
   command
       ->add_option("--disable", a->disabled,
                    "switch a rule or pass off; repeatable; `tenon docs rules` lists them")
@@ -163,7 +213,10 @@ void add_compile(CLI::App& app, Action& action) {
       "put the libraries of --custom-ops that are used into the file; who loads it must "
       "allow their code (--allow-embedded-code)");
   add_max_loop_iterations(*command, a->max_loop_iterations);
-  command->footer("Example:\n  tenon compile examples/digits/saved_model -o digits.tenon");
+  command->footer(
+      "Example:\n  tenon compile examples/digits/saved_model -o digits.tenon\n"
+      "  tenon compile examples/digits/saved_model --precision int8 \\\n"
+      "    --calibration examples/digits/digits.npy -o digits_int8.tenon");
   command->callback([a, &action] { action = [a] { return compile(*a); }; });
 }
 

@@ -55,6 +55,31 @@ void add_model_arguments(CLI::App& command, ModelArguments& a) {
   command.add_flag("--json", a.json, "machine-readable output");
 }
 
+void add_calibration(CLI::App& command, CalibrationSettings& settings) {
+  const auto check = [](CalibrationSettings s) {
+    const Status status = check_calibration(s);
+    return status.ok() ? std::string() : status.error().message;
+  };
+  command.add_option("--calibration", settings.data,
+                     "for int8: .npy, .npz, .tfrecord file or a folder of them or of pictures, "
+                     "typical of what the model will be given (default: made-up numbers)");
+  std::string methods;
+  for (const auto& info : quant::kMethodInfos)
+    methods += (methods.empty() ? "" : ", ") + std::string(info.name);
+  command.add_option("--calibration-method", settings.method, "how ranges are chosen: " + methods)
+      ->check([check](const std::string& method) { return check({.method = method}); });
+  command
+      .add_option("--preprocess", settings.preprocess,
+                  "pictures: resize=256,crop=224,scale=1/255,mean=A;B;C,std=A;B;C,layout=nchw,"
+                  "channels=bgr")
+      ->check([check](const std::string& text) { return check({.preprocess = text}); });
+  command
+      .add_option("--samples", settings.samples, "of the calibration data, at most (default: 256)")
+      ->check(CLI::PositiveNumber);
+  command.add_option("--statistics", settings.statistics,
+                     "file in which what the calibration found is kept and looked for");
+}
+
 Result<ImportOptions> import_options(const ModelArguments& a) {
   ImportOptions options;
   options.signature = a.signature;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "calibrate/settings.h"
 #include "import/importer.h"
 
 namespace tenon::tool {
@@ -16,6 +17,7 @@ struct ModelArguments {
 };
 
 void add_model_arguments(CLI::App& command, ModelArguments& a);
+void add_calibration(CLI::App& command, CalibrationSettings& settings);
 // Error: invalid_argument for an --input-shape that is none.
 Result<ImportOptions> import_options(const ModelArguments& a);
 

@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <thread>
 
 namespace tenon::tool {
@@ -19,6 +20,8 @@ class Progress {
 
   // A new stage, which is thought to take so long where that is known.
   void stage(std::string name, std::chrono::duration<double> expected = {});
+  // How far a stage is, as a bar; total 0: nobody knows.
+  void part(std::string_view name, int64_t done, int64_t total);
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -31,7 +34,7 @@ class Progress {
   bool done_ = false;
   bool new_stage_ = false;
   bool shown_ = false;
-  std::string stage_;
+  std::string stage_, bar_;
   std::chrono::duration<double> expected_{};
   Clock::time_point stage_begin_;
   std::thread watcher_;

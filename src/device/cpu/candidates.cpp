@@ -12,7 +12,7 @@ std::span<const KernelCandidate> kernel_candidates() {
           pointwise_candidates(), typed_candidates(), row_candidates(), movement_candidates(),
           recurrent_candidates(), attention_candidates(), fused_candidates(),
           group_norm_candidates(), indexing_candidates(), quantize_candidates(),
-          quantized_product_candidates()})
+          quantized_product_candidates(), byte_candidates()})
       list.insert(list.end(), group.begin(), group.end());
     return list;
   }();

@@ -1,0 +1,102 @@
+#include "calibrate/trial.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "passes/passes.h"
+#include "verify/verify.h"
+
+namespace tenon {
+
+void AccuracyMeter::add(const Tensor& actual, const Tensor& expected) {
+  if (!is_float(actual.dtype()) || actual.is_list() || actual.dims() != expected.dims()) return;
+  const int64_t columns = actual.rank() == 0 ? 1 : actual.dim(actual.rank() - 1);
+  int64_t best_a = 0, best_b = 0;
+  for (int64_t i = 0; i < actual.elements(); ++i) {
+    const double a = actual.real_at(i), b = expected.real_at(i);
+    if (std::isfinite(a) && std::isfinite(b)) {
+      error_ += (a - b) * (a - b);
+      power_ += b * b;
+      other_power_ += a * a;
+      product_ += a * b;
+      max_abs_ = std::max(max_abs_, std::abs(a - b));
+    }
+    const int64_t row = i - i % columns;
+    if (i == row) best_a = best_b = i;
+    if (a > actual.real_at(best_a)) best_a = i;
+    if (b > expected.real_at(best_b)) best_b = i;
+    if (i + 1 == row + columns) {
+      ++rows_;
+      same_ += best_a == best_b;
+    }
+  }
+}
+
+Accuracy AccuracyMeter::result() const {
+  constexpr double kNothingLost = 200;
+  Accuracy a;
+  if (power_ > 0 && other_power_ > 0) a.cosine = product_ / std::sqrt(power_ * other_power_);
+  a.relative_l2 = power_ > 0 ? std::sqrt(error_ / power_) : std::sqrt(error_);
+  a.sqnr_db = error_ > 0 && power_ > 0 ? std::min(kNothingLost, 10 * std::log10(power_ / error_))
+                                       : kNothingLost;
+  a.max_abs = max_abs_;
+  a.same_top1 = rows_ > 0 ? static_cast<double>(same_) / static_cast<double>(rows_) : 1;
+  return a;
+}
+
+Result<runtime::Function> load_graph_in_runtime(const Graph& graph,
+                                                const runtime::LoadOptions& load) {
+  FileModel file;
+  FileFunction& f = file.functions.emplace_back();
+  f.key = "trial";
+  f.graph = encode_graph(graph);
+  for (size_t i = 0; i < graph.inputs().size(); ++i)
+    f.input_names.push_back(fmt::format("input {}", i));
+  for (size_t i = 0; i < graph.outputs().size(); ++i)
+    f.output_names.push_back(fmt::format("output {}", i));
+  auto bytes = std::make_shared<std::vector<std::byte>>(TRY(encode_model(file)));
+  return TRY(runtime::Model::load(Blob{*bytes, bytes}, load)).function();
+}
+
+Result<Trial> Trial::make(const NamedGraph& function, std::vector<Sample> samples,
+                          const runtime::LoadOptions& load) {
+  Trial trial;
+  trial.function_ = &function;
+  trial.samples_ = std::move(samples);
+  trial.load_ = load;
+  for (const StateVariable& s : function.state) trial.variables_.push_back(s.initial);
+  if (!trial.samples_.empty())
+    trial.estimated_cost_ = estimated_seconds(*function.graph, trial.samples_[0].inputs) *
+                            static_cast<double>(trial.samples_.size());
+  trial.expected_ = TRY(trial.outputs_of(*function.graph));
+  return trial;
+}
+
+Result<std::vector<std::vector<Tensor>>> Trial::outputs_of(const Graph& graph) const {
+  const auto optimized = graph.clone();
+  PassContext context;
+  TRY(optimize(*optimized, context));
+  const auto loaded = TRY(load_graph_in_runtime(*optimized, load_));
+  std::vector<std::vector<Tensor>> outputs;
+  for (const Sample& sample : samples_) {
+    std::vector<Tensor> inputs = sample.inputs;
+    inputs.insert(inputs.end(), variables_.begin(), variables_.end());
+    outputs.push_back(TRY(loaded.run(inputs, {})));
+  }
+  return outputs;
+}
+
+Result<Accuracy> Trial::run(const quant::FunctionStatistics& statistics,
+                            const quant::QuantizeOptions& options) const {
+  const auto graph = function_->graph->clone();
+  TRY(quant::quantize(*graph, statistics, options));
+  const auto outputs = TRY(outputs_of(*graph));
+  AccuracyMeter meter;
+  for (size_t i = 0; i < outputs.size(); ++i)
+    for (size_t k = 0; k < outputs[i].size(); ++k) meter.add(outputs[i][k], expected_[i][k]);
+  return meter.result();
+}
+
+}  // namespace tenon

@@ -1,0 +1,60 @@
+// What a way to quantise does to a model's outputs, measured on a few samples.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "calibrate/dataset.h"
+#include "compiler/compile.h"
+#include "ir/named_graph.h"
+
+namespace tenon {
+
+// Of all elements of an output over all samples, against those in f32.
+struct Accuracy {
+  double cosine = 1;
+  double sqnr_db = 0;  // of the signal to what was lost; 200 where nothing was
+  double relative_l2 = 0;
+  double max_abs = 0;
+  double same_top1 = 1;  // part of the rows whose largest element is the same one
+};
+
+class AccuracyMeter {
+ public:
+  void add(const Tensor& actual, const Tensor& expected);
+  Accuracy result() const;
+
+ private:
+  double error_ = 0, power_ = 0, other_power_ = 0, product_ = 0, max_abs_ = 0;
+  int64_t rows_ = 0, same_ = 0;
+};
+
+class Trial {
+ public:
+  // `function` is prepared (quant::prepare). Runs it in f32 for what to compare with.
+  static Result<Trial> make(const NamedGraph& function, std::vector<Sample> samples,
+                            const runtime::LoadOptions& load);
+  size_t samples() const { return samples_.size(); }
+  // Seconds that the reference would take for the samples, roughly.
+  double estimated_cost() const { return estimated_cost_; }
+
+  // All outputs that are real, of the model quantised so.
+  Result<Accuracy> run(const quant::FunctionStatistics& statistics,
+                       const quant::QuantizeOptions& options) const;
+
+ private:
+  Result<std::vector<std::vector<Tensor>>> outputs_of(const Graph& graph) const;
+
+  const NamedGraph* function_ = nullptr;
+  std::vector<Sample> samples_;
+  std::vector<Tensor> variables_;
+  std::vector<std::vector<Tensor>> expected_;
+  runtime::LoadOptions load_;
+  double estimated_cost_ = 0;
+};
+
+// A graph with its own outputs in the runtime.
+Result<runtime::Function> load_graph_in_runtime(const Graph& graph,
+                                                const runtime::LoadOptions& load);
+
+}  // namespace tenon

@@ -1,0 +1,143 @@
+// Products without the residuals and activations that integers have no fused form for; names of
+// tensors.
+#include <fmt/format.h>
+
+#include <map>
+
+#include "ops/conv.h"
+#include "ops/matmul.h"
+#include "quant/quantize.h"
+
+namespace tenon::quant {
+namespace {
+
+struct Fused {
+  ActivationKind activation = ActivationKind::none;
+  double alpha = 0, beta = 0;
+};
+
+Fused fused_of(const Node& node) {
+  if (const auto* conv = node.as<Conv>()) return {conv->activation, conv->alpha, conv->beta};
+  const auto* matmul = node.as<Matmul>();
+  return {matmul->activation, matmul->act_alpha, matmul->act_beta};
+}
+
+std::unique_ptr<Op> without_activation(const Node& node) {
+  if (const auto* conv = node.as<Conv>()) {
+    Conv plain = *conv;
+    plain.activation = ActivationKind::none;
+    plain.alpha = plain.beta = 0;
+    return make_op(plain);
+  }
+  Matmul plain = *node.as<Matmul>();
+  plain.activation = ActivationKind::none;
+  plain.act_alpha = plain.act_beta = 0;
+  return make_op(plain);
+}
+
+// The activation as an op of its own.
+Result<Value*> apply(Builder& builder, const Fused& f, Value* x) {
+  const std::string name(kActivationNames[static_cast<size_t>(f.activation)]);
+  switch (f.activation) {
+    case ActivationKind::clip:
+      return builder.op(name, {x}, {{"min", f.alpha}, {"max", f.beta}});
+    case ActivationKind::leaky_relu:
+    case ActivationKind::elu:
+      return builder.op(name, {x}, {{"alpha", f.alpha}});
+    case ActivationKind::hard_sigmoid:
+      return builder.op(name, {x}, {{"alpha", f.alpha}, {"beta", f.beta}});
+    case ActivationKind::gelu_erf:
+      return builder.op("gelu", {x});
+    case ActivationKind::gelu_tanh:
+      return builder.op("gelu", {x}, {{"approximate", std::string("tanh")}});
+    default:
+      return builder.op(name, {x});
+  }
+}
+
+// A factor of the product is one of its constant weights.
+Status fold_factor(Graph& graph, Node& node) {
+  const auto* matmul = node.as<Matmul>();
+  const Tensor* w = node.input(1)->constant();
+  if (matmul == nullptr || matmul->alpha == 1 || w == nullptr || w->dtype() != DType::f32)
+    return {};
+  Tensor scaled = TRY(Tensor::allocate(DType::f32, w->dims()));
+  for (int64_t i = 0; i < w->elements(); ++i)
+    scaled.mutable_data<float>()[i] =
+        static_cast<float>(static_cast<double>(w->data<float>()[i]) * matmul->alpha);
+  Matmul plain = *matmul;
+  plain.alpha = 1;
+  Builder builder(graph, &node);
+  builder.set_origins(node.origins);
+  std::vector<Value*> operands = node.inputs();
+  operands[1] = builder.constant(std::move(scaled));
+  Node* product = TRY(builder.add(make_op(plain), std::move(operands)));
+  graph.replace_all_uses(node.output(), product->output());
+  graph.erase(&node);
+  return {};
+}
+
+}  // namespace
+
+Status prepare(Graph& graph) {
+  std::vector<Node*> order;
+  for (const auto& node : graph.nodes()) order.push_back(node.get());
+  for (Node* node : order) {
+    const bool conv = node->as<Conv>() != nullptr;
+    if ((!conv && node->as<Matmul>() == nullptr) || node->output()->dtype() != DType::f32) continue;
+    const Fused fused = fused_of(*node);
+    if (fused.activation <= ActivationKind::clip && node->input(3) == nullptr) {
+      TRY(fold_factor(graph, *node));
+      continue;
+    }
+    Value* residual = node->input(3);
+    if (!is_fusable(fused.activation)) continue;
+    Builder builder(graph, node);
+    // What was fused last stands last.
+    std::vector<std::string> origins = node->origins;
+    const auto take_last = [&]() -> std::vector<std::string> {
+      if (origins.size() < 2) return origins;
+      std::vector<std::string> last{origins.back()};
+      origins.pop_back();
+      return last;
+    };
+    const auto of_activation = fused.activation == ActivationKind::none ? origins : take_last();
+    const auto of_sum = residual == nullptr ? origins : take_last();
+    builder.set_origins(origins);
+    std::vector<Value*> operands{node->input(0), node->input(1)};
+    if (node->input(2) != nullptr) operands.push_back(node->input(2));
+    Node* plain = TRY(builder.add(without_activation(*node), std::move(operands)));
+    Value* y = plain->output();
+    builder.set_origins(of_sum);
+    if (residual != nullptr) y = TRY(builder.op("add", {y, residual}));
+    builder.set_origins(of_activation);
+    if (fused.activation != ActivationKind::none) y = TRY(apply(builder, fused, y));
+    graph.replace_all_uses(node->output(), y);
+    graph.erase(node);
+    TRY(fold_factor(graph, *plain));
+  }
+  return {};
+}
+
+std::vector<NamedValue> observed_values(const Graph& graph) {
+  std::vector<NamedValue> values;
+  std::map<std::string, int> uses;
+  const auto add = [&](Value* value, std::string name) {
+    if (value->type().is_list || value->dtype() != DType::f32 || value->type().is_none()) return;
+    const int n = ++uses[name];
+    if (n > 1) name += fmt::format("#{}", n);
+    values.push_back({value, std::move(name)});
+  };
+  for (const auto& input : graph.inputs())
+    add(input.get(), input->name.empty() ? fmt::format("input {}", values.size()) : input->name);
+  for (const auto& node : graph.nodes()) {
+    if (node->is("const")) continue;
+    const std::string name =
+        node->origins.empty() ? std::string(node->def().name) : node->origins.back();
+    for (int i = 0; i < node->output_count(); ++i)
+      add(node->output(i), i == 0 ? name : fmt::format("{}:{}", name, i));
+  }
+  return values;
+}
+
+}  // namespace tenon::quant

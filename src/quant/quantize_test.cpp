@@ -1,0 +1,186 @@
+#include "quant/quantize.h"
+
+#include "passes/test_support.h"
+
+namespace tenon::quant {
+namespace {
+
+using testing::count;
+using testing::f32;
+using testing::Maker;
+using testing::random_tensor;
+
+// The statistics of a prepared graph on random inputs, by the reference.
+FunctionStatistics observe(const Graph& graph, int samples = 8) {
+  FunctionStatistics statistics;
+  const auto named = observed_values(graph);
+  const auto copy = graph.clone();
+  const auto values = observed_values(*copy);
+  std::vector<Value*> outputs;
+  for (const NamedValue& v : values) outputs.push_back(v.value);
+  copy->set_outputs(outputs);
+  for (int i = 0; i < samples; ++i) {
+    std::vector<Tensor> inputs;
+    for (const auto& input : graph.inputs())
+      inputs.push_back(random_tensor(input->type(), static_cast<uint32_t>(100 + 10 * i)));
+    const auto results = interpret(*copy, inputs);
+    EXPECT_TRUE(results.ok()) << (results.ok() ? "" : results.error().to_string());
+    for (size_t k = 0; k < values.size(); ++k) statistics.tensors[named[k].name].add((*results)[k]);
+  }
+  return statistics;
+}
+
+double relative_l2(const Tensor& a, const Tensor& b) {
+  double error = 0, power = 0;
+  for (int64_t i = 0; i < a.elements(); ++i) {
+    error += (a.real_at(i) - b.real_at(i)) * (a.real_at(i) - b.real_at(i));
+    power += b.real_at(i) * b.real_at(i);
+  }
+  return std::sqrt(error / power);
+}
+
+// Quantises as the compiler does; expects that the results stay near.
+QuantizeReport quantize_and_compare(Graph& graph, double tolerance = 0.03) {
+  PassContext context;
+  EXPECT_TRUE(canonicalize(graph, context).ok());
+  const auto before = testing::run(graph);
+  EXPECT_TRUE(prepare(graph).ok());
+  EXPECT_TRUE(verify(graph).ok());
+  const auto prepared = testing::run(graph);
+  auto report = quantize(graph, observe(graph), {});
+  EXPECT_TRUE(report.ok()) << (report.ok() ? "" : report.error().to_string());
+  if (!report.ok()) return {};
+  const Status status = optimize(graph, context);
+  EXPECT_TRUE(status.ok()) << (status.ok() ? "" : status.error().to_string());
+  EXPECT_TRUE(verify(graph).ok());
+  const auto after = testing::run(graph);
+  for (size_t i = 0; i < before.size(); ++i) {
+    EXPECT_LT(relative_l2(prepared[i], before[i]), 1e-6);
+    EXPECT_LT(relative_l2(after[i], before[i]), tolerance) << "output " << i;
+  }
+  return *report;
+}
+
+using Ints = std::vector<int64_t>;
+
+Value* conv(Maker& m, Value* x, Ints filter, uint32_t seed, std::vector<Builder::Attr> attrs = {}) {
+  const int64_t channels = filter.back();
+  return m.op("conv", {x, m.floats(std::move(filter), seed), m.floats({channels}, seed + 1)},
+              std::move(attrs));
+}
+
+Dim batch() {
+  return Dim::symbol("n");
+}
+
+TEST(Quantize, ConvolutionsPassBytesOn) {
+  Maker m;
+  Value* x = m.input(f32({batch(), 8, 8, 3}));
+  Value* a = m.op("relu", {conv(m, x, {3, 3, 3, 16}, 1)});
+  Value* b = m.op("max_pool", {a}, {{"kernel", Ints{2, 2}}, {"strides", Ints{2, 2}}});
+  Value* c = conv(m, b, {3, 3, 1, 16}, 3, {{"groups", int64_t{16}}});
+  Value* d = m.op("mean", {c}, {{"axes", Ints{1, 2}}});
+  Value* y = m.op("matmul", {d, m.floats({16, 10}, 5)});
+  m.graph.set_outputs({y});
+  // Means of random numbers are small beside what they are made of.
+  const auto report = quantize_and_compare(m.graph, 0.1);
+  EXPECT_EQ(report.layers.size(), 3u);
+  for (const auto& layer : report.layers) EXPECT_TRUE(layer.integer) << layer.reason;
+  EXPECT_EQ(count(m.graph, "quantized_conv"), 3);  // one of them the mean
+  EXPECT_EQ(count(m.graph, "quantized_matmul"), 1);
+  EXPECT_EQ(count(m.graph, "quantize_linear"), 1);  // of the input
+  EXPECT_EQ(count(m.graph, "dequantize_linear"), 0);
+  EXPECT_EQ(count(m.graph, "mean"), 0);
+  for (const auto& node : m.graph.nodes())
+    if (node->is("max_pool")) {
+      EXPECT_EQ(node->output()->dtype(), DType::u8);
+    }
+}
+
+TEST(Quantize, ResidualsAndActivationsStayInBytes) {
+  Maker m;
+  Value* x = m.input(f32({batch(), 6, 6, 8}));
+  Value* a = m.op("silu", {conv(m, x, {1, 1, 8, 8}, 1)});
+  Value* b = conv(m, a, {3, 3, 8, 8}, 3, {{"pads", Ints{1, 1, 1, 1}}});
+  Value* c = m.op("relu", {m.op("add", {a, b})});
+  Value* y = conv(m, c, {1, 1, 8, 4}, 5);
+  m.graph.set_outputs({y});
+  quantize_and_compare(m.graph, 0.04);
+  EXPECT_EQ(count(m.graph, "quantized_conv"), 3);
+  EXPECT_EQ(count(m.graph, "byte_lookup"), 1);
+  EXPECT_EQ(count(m.graph, "fused"), 1);  // the sum, bytes in and out
+  for (const auto& node : m.graph.nodes())
+    if (node->is("fused")) {
+      EXPECT_EQ(node->output()->dtype(), DType::u8);
+      for (const Value* v : node->inputs()) EXPECT_EQ(v->dtype(), DType::u8);
+    }
+}
+
+TEST(Quantize, ConcatenationsShareTheirParameters) {
+  Maker m;
+  Value* x = m.input(f32({batch(), 6, 6, 4}));
+  Value* a = conv(m, x, {1, 1, 4, 8}, 1);
+  Value* scaled = m.op("mul", {conv(m, x, {1, 1, 4, 8}, 3), m.scalar(4)});
+  Value* joined = m.op("concat", {a, scaled}, {{"axis", int64_t{-1}}});
+  Value* padded = m.op("pad", {joined, m.builder.ints({0, 1, 1, 0, 0, 1, 1, 0}), m.scalar(0)},
+                       {{"mode", std::string("constant")}});
+  Value* moved = m.op("transpose", {padded}, {{"perm", Ints{0, 2, 1, 3}}});
+  Value* y = conv(m, moved, {3, 3, 16, 4}, 5);
+  m.graph.set_outputs({y});
+  quantize_and_compare(m.graph);
+  EXPECT_EQ(count(m.graph, "quantized_conv"), 3);
+  EXPECT_EQ(count(m.graph, "dequantize_linear"), 0);
+  for (const auto& node : m.graph.nodes())
+    if (node->is("concat")) {
+      EXPECT_EQ(node->output()->dtype(), DType::u8);
+    }
+}
+
+TEST(Quantize, WhatCannotBeIntegersSaysWhy) {
+  Maker m;
+  Value* x = m.input(f32({4, 6}));
+  Value* w = m.input(f32({6, 6}));
+  Value* a = m.op("matmul", {x, w});
+  Value* y = m.op("softmax", {m.op("matmul", {a, m.floats({6, 3}, 1)})});
+  m.graph.set_outputs({y});
+  const auto report = quantize_and_compare(m.graph, 0.06);
+  ASSERT_EQ(report.layers.size(), 2u);
+  EXPECT_EQ(report.layers[0].reason, "the weights are not constant");
+  EXPECT_TRUE(report.layers[1].integer);
+}
+
+TEST(Quantize, ALayerIsKeptWhereAsked) {
+  Maker m;
+  Value* x = m.input(f32({2, 6}));
+  m.graph.set_outputs({m.op("matmul", {x, m.floats({6, 3}, 1)})});
+  ASSERT_TRUE(prepare(m.graph).ok());
+  QuantizeOptions options;
+  options.keep_float = [](const Node&) { return std::string("as was asked for"); };
+  const auto report = quantize(m.graph, observe(m.graph), options);
+  ASSERT_TRUE(report.ok());
+  EXPECT_EQ(report->layers[0].reason, "as was asked for");
+  EXPECT_EQ(count(m.graph, "quantize_linear"), 0);
+}
+
+TEST(Quantize, StatisticsOfAnotherModelAreRefused) {
+  Maker m;
+  Value* x = m.input(f32({2, 6}));
+  m.graph.set_outputs({m.op("matmul", {x, m.floats({6, 3}, 1)})});
+  const auto report = quantize(m.graph, {}, {});
+  ASSERT_FALSE(report.ok());
+  EXPECT_EQ(report.error().code, Code::not_found);
+}
+
+TEST(Quantize, ATensorThatNeverMovesIsAWarning) {
+  Maker m;
+  Value* x = m.input(f32({2, 6}));
+  Value* zero = m.op("mul", {x, m.scalar(0)});
+  m.graph.set_outputs({m.op("matmul", {zero, m.floats({6, 3}, 1)})});
+  const auto report = quantize(m.graph, observe(m.graph), {});
+  ASSERT_TRUE(report.ok());
+  ASSERT_EQ(report->warnings.size(), 1u);
+  EXPECT_NE(report->warnings[0].find("throughout"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace tenon::quant

@@ -1,0 +1,65 @@
+#include "quant/weights.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "ops/conv.h"
+#include "ops/matmul.h"
+
+namespace tenon::quant {
+namespace {
+
+// Sums of so many products of u8 by i8 fit into 32 bits.
+constexpr int64_t kMaxTerms = 66'000;
+
+}  // namespace
+
+Result<QuantizedWeights> quantize_weights(const Tensor& w, int64_t axis, double factor) {
+  if (w.dtype() != DType::f32 || axis < 0 || axis >= w.rank())
+    return internal_error("weights of this kind cannot be quantised");
+  const int64_t channels = w.dim(static_cast<int>(axis));
+  int64_t inner = 1;
+  for (int i = static_cast<int>(axis) + 1; i < w.rank(); ++i) inner *= w.dim(i);
+  const float* src = w.data<float>();
+  std::vector<float> scales(static_cast<size_t>(channels), 0.0f);
+  const auto channel_of = [&](int64_t i) { return static_cast<size_t>(i / inner % channels); };
+  for (int64_t i = 0; i < w.elements(); ++i)
+    scales[channel_of(i)] = std::max(scales[channel_of(i)], std::abs(src[i]));
+  for (float& s : scales) {
+    s = static_cast<float>(static_cast<double>(s) * std::abs(factor) / 127);
+    if (!(s > 1e-30f)) s = 1;
+  }
+  QuantizedWeights q;
+  q.axis = axis;
+  q.integers = TRY(Tensor::allocate(DType::i8, w.dims()));
+  auto* dst = q.integers.mutable_data<int8_t>();
+  for (int64_t i = 0; i < w.elements(); ++i) {
+    const double v =
+        static_cast<double>(src[i]) * factor / static_cast<double>(scales[channel_of(i)]);
+    dst[i] = static_cast<int8_t>(std::clamp(std::nearbyint(v), -127.0, 127.0));
+  }
+  q.scales = Tensor::vector(scales);
+  return q;
+}
+
+std::string weights_refusal(const Node& product) {
+  const Value* value = product.input(1);
+  const Tensor* w = value == nullptr ? nullptr : value->constant();
+  if (w == nullptr) return "the weights are not constant";
+  if (w->dtype() != DType::f32) return "the weights are not f32";
+  const bool conv = product.as<Conv>() != nullptr;
+  if (w->rank() < (conv ? 3 : 2) || (!conv && w->rank() != 2))
+    return fmt::format("weights of {} dimensions", w->rank());
+  if (w->elements() == 0) return "there are no weights";
+  for (const float v : w->span<float>())
+    if (!std::isfinite(v)) return "a weight is not finite";
+  const bool transposed = !conv && product.as<Matmul>()->transpose_b;
+  const int64_t columns = w->dim(transposed ? 0 : w->rank() - 1);
+  if (w->elements() / columns > kMaxTerms)
+    return fmt::format("sums of {} products would not fit into 32 bits", w->elements() / columns);
+  return {};
+}
+
+}  // namespace tenon::quant

@@ -1,0 +1,22 @@
+// Constant weights of products as 8-bit integers with a scale per output channel.
+#pragma once
+
+#include <string>
+
+#include "ir/graph.h"
+
+namespace tenon::quant {
+
+struct QuantizedWeights {
+  Tensor integers;  // i8, -127 to 127
+  Tensor scales;    // f32, one per output channel
+  int64_t axis = 0;
+};
+
+// `axis` is that of the output channels; values are multiplied by `factor` first.
+Result<QuantizedWeights> quantize_weights(const Tensor& weights, int64_t axis, double factor = 1);
+
+// Why the weights of a conv or matmul cannot be integers; empty where they can.
+std::string weights_refusal(const Node& product);
+
+}  // namespace tenon::quant

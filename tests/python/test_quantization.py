@@ -1,0 +1,297 @@
+"""INT8 from calibration data: accuracy, size, what may be given as data and what is refused, the same results on every
+instruction set."""
+import json
+import os
+import struct
+import subprocess
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tenon
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("TENON_BUILD", ROOT / "build"))
+DIGITS = ROOT / "examples/digits"
+GRAPH = """graph @main (%x "x": f32[?n,3]) {
+  %w = const random(seed=8, min=-1, max=1) : f32[3,5]
+  %a = matmul(%x, %w) from "dense/MatMul"
+  %b = sigmoid(%a) from "dense/Sigmoid"
+  %v = const random(seed=9, min=-1, max=1) : f32[5,4]
+  %y = matmul(%b, %v) from "scores/MatMul"
+  return (%y "scores")
+}
+"""
+
+
+def command(*arguments, status=0, program="tenon", **environment):
+    done = subprocess.run([BUILD / "bin" / program, *map(str, arguments)], capture_output=True, text=True,
+                          env=os.environ | environment)
+    assert done.returncode == status, done.stderr + done.stdout
+    return done
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.load(DIGITS / "digits.npy")
+
+
+@pytest.fixture(scope="module")
+def digits_int8(tmp_path_factory, images):
+    file = tmp_path_factory.mktemp("int8") / "digits.tenon"
+    command("compile", DIGITS / "saved_model", "--precision", "int8", "--calibration", DIGITS / "digits.npy", "-o", file)
+    return file
+
+
+@pytest.fixture
+def graph(tmp_path):
+    file = tmp_path / "graph.tn"
+    file.write_text(GRAPH)
+    return file
+
+
+def compile_graph(graph, data, *more, status=0):
+    return command("compile", graph, "--precision", "int8", "--calibration", data, "-o", graph.parent / "m.tenon", "--json",
+                   *more, status=status)
+
+
+def quantization(done):
+    return json.loads(done.stdout)["functions"][0]["quantization"]
+
+
+def first_output(model, x):
+    return next(iter(tenon.Runner(model).run(x).values()))
+
+
+def samples(n=32, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, 3)).astype(np.float32)
+
+
+def test_digits_keep_their_accuracy_in_a_quarter_of_the_size(digits_int8, digits_file, images):
+    labels = np.load(DIGITS / "labels.npy")
+    got = first_output(digits_int8, images)
+    right = (got.argmax(axis=1) == labels).mean()
+    before = (first_output(digits_file, images).argmax(axis=1) == labels).mean()
+    assert right >= before - 0.005
+    weights = 4 * 28_000
+    assert digits_int8.stat().st_size <= 0.27 * weights + 100_000
+    for n in (1, 3, 7):  # the batch stays open
+        np.testing.assert_array_equal(first_output(digits_int8, images[:n]), got[:n])
+
+
+def test_few_islands_of_floats_are_left(digits_int8):
+    steps = json.loads(command("explain", digits_int8, "--json").stdout)
+    text = json.dumps(steps)
+    assert "quantized_conv" in text and "quantized_matmul" in text
+    assert '"dequantize_linear"' not in text
+    assert "reference" not in {s.get("kernel") for f in steps.get("functions", [steps]) for s in f.get("steps", [])}
+
+
+def test_every_instruction_set_gives_the_same_bits(graph, tmp_path):
+    np.save(tmp_path / "x.npy", samples(100))
+    compile_graph(graph, tmp_path / "x.npy")
+    results = []
+    for isa in ("avx2", "avx512", ""):
+        out = tmp_path / f"out{isa}"
+        command("run", tmp_path / "m.tenon", "--input", f"x={tmp_path}/x.npy", "--output-dir", out, TENON_ISA=isa)
+        results.append(np.load(out / "scores.npy"))
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+def test_the_vendors_line_works_word_for_word(tmp_path, images):
+    np.save(tmp_path / "data.npy", images[:100])
+    file = tmp_path / "model.cambricon"
+    done = command("--model_type=tensorflow", f"--input_saved_model_dir={DIGITS}/saved_model", f"--output_model={file}",
+                   "--precision=int8", f"--calibration={tmp_path}/data.npy", program="cambricon_model_compiler")
+    assert "GUESSES" not in done.stderr
+    assert tenon.Runner(file).metadata["precision"] == "int8"
+    done = command("--model_type=tensorflow", f"--input_saved_model_dir={DIGITS}/saved_model", f"--output_model={file}",
+                   "--precision=int8", program="cambricon_model_compiler")
+    assert "NO CALIBRATION DATA" in done.stderr and "GUESSES" in done.stderr
+
+
+def test_python_takes_arrays(graph, images):
+    content = tenon.compile(graph, precision="int8", calibration=samples())
+    assert first_output(content, samples(4)).shape == (4, 4)
+    content = tenon.compile(graph, precision="int8", calibration={"x": samples()}, calibration_method="mse")
+    assert first_output(content, samples(4)).shape == (4, 4)
+    with pytest.warns(UserWarning, match="NO CALIBRATION DATA"):
+        tenon.compile(graph, precision="int8")
+    with pytest.raises(tenon.Error, match="no effect"):
+        tenon.compile(graph, calibration=samples())
+
+
+@pytest.mark.parametrize("method", ["auto", "minmax", "moving-average", "percentile", "entropy", "mse", "aciq"])
+def test_every_method(graph, tmp_path, method):
+    np.save(tmp_path / "x.npy", samples())
+    report = quantization(compile_graph(graph, tmp_path / "x.npy", "--calibration-method", method))
+    assert all(layer["integer"] for layer in report["layers"])
+    methods = {tensor["method"] for tensor in report["tensors"]}
+    assert methods == {method} or method == "auto" and "auto" not in methods
+    x = samples(50, seed=1)
+    got = first_output(tmp_path / "m.tenon", x)
+    expected = first_output(tenon.compile(graph), x)
+    # The average of the extremes of single samples clips much of so small ones.
+    assert np.linalg.norm(got - expected) < (0.2 if "moving" in method else 0.08) * np.linalg.norm(expected)
+
+
+def test_ranges_are_by_the_names_of_the_users_model(graph, tmp_path):
+    np.save(tmp_path / "x.npy", samples())
+    report = quantization(compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "minmax"))
+    tensors = {tensor["name"]: tensor for tensor in report["tensors"]}
+    assert set(tensors) == {"x", "dense/MatMul", "dense/Sigmoid"}
+    assert tensors["x"]["low"] == pytest.approx(samples().min())
+    assert tensors["x"]["high"] == pytest.approx(samples().max())
+    assert 0 <= tensors["dense/Sigmoid"]["low"] and tensors["dense/Sigmoid"]["high"] <= 1
+
+
+# A tf.Example by hand: map entries {1: name, 2: Feature {2: FloatList {1: packed floats}}}.
+def field(number, payload):
+    return bytes([number << 3 | 2]) + varint(len(payload)) + payload
+
+
+def varint(n):
+    out = b""
+    while n >= 128:
+        out, n = out + bytes([n & 127 | 128]), n >> 7
+    return out + bytes([n])
+
+
+def example(**features):
+    entries = b"".join(
+        field(1, field(1, name.encode()) + field(2, field(2, field(1, np.asarray(values, "<f4").tobytes()))))
+        for name, values in features.items())
+    return field(1, entries)
+
+
+def write_records(path, records):
+    path.write_bytes(b"".join(struct.pack("<QI", len(r), 0) + r + struct.pack("<I", 0) for r in records))
+
+
+def png(pixels):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    h, w, c = pixels.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", w, h, 8, {1: 0, 3: 2}[c], 0, 0, 0))
+            + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+def test_the_same_data_in_every_form_give_the_same_ranges(graph, tmp_path):
+    x = samples(8)
+    forms = {}
+    np.save(tmp_path / "x.npy", x)
+    forms["npy"] = tmp_path / "x.npy"
+    np.savez(tmp_path / "x.npz", x=x, label=np.zeros(8))
+    forms["npz"] = tmp_path / "x.npz"
+    write_records(tmp_path / "x.tfrecord", [example(x=row, label=[1]) for row in x])
+    forms["tfrecord"] = tmp_path / "x.tfrecord"
+    for name, save in (("npys", lambda f, row: np.save(f"{f}.npy", row)),
+                       ("npzs", lambda f, row: np.savez(f"{f}.npz", x=row[None]))):
+        forms[name] = tmp_path / name
+        forms[name].mkdir()
+        for i, row in enumerate(x):
+            save(forms[name] / str(i), row)
+    reports = [quantization(compile_graph(graph, path)) for path in forms.values()]
+    for report, name in zip(reports, forms):
+        assert report == reports[0], name
+
+
+def test_pictures(tmp_path):
+    graph = tmp_path / "picture.tn"
+    graph.write_text("""graph @main (%x "image": f32[?n,3,8,8]) {
+  %t = transpose(%x) {perm=[0, 2, 3, 1]}
+  %w = const random(seed=8, min=-1, max=1) : f32[3,3,3,4]
+  %y = conv(%t, %w) from "conv"
+  return (%y "y")
+}
+""")
+    folder = tmp_path / "pictures"
+    (folder / "cats").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        (folder / f"cats/{i}.png").write_bytes(png(rng.integers(0, 256, (20, 16, 3), np.uint8)))
+    (folder / "labels.txt").write_text("cat")
+    report = quantization(compile_graph(graph, folder, "--calibration-method", "minmax", "--preprocess",
+                                        "resize=10,crop=8,scale=1/255,mean=0.5,std=0.25;0.25;0.5,layout=nchw"))
+    tensor = report["tensors"][0]
+    assert -2.01 <= tensor["low"] < -1 and 1 < tensor["high"] <= 2.01
+    for text, words in (("crop=4", "the model takes"), ("resize=4,crop=8", "a crop of")):
+        done = compile_graph(graph, folder, "--preprocess", text, status=1)
+        assert words in done.stderr and "0.png" in done.stderr
+    for text in ("resize=a", "mean=1;x", "std=0", "layout=hwc", "size=3"):
+        assert "--preprocess" in compile_graph(graph, folder, "--preprocess", text, status=2).stderr
+    (folder / "cats/1.png").write_bytes(b"no picture")
+    assert "1.png" in compile_graph(graph, folder, status=1).stderr
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda d: np.save(d / "x.npy", samples().astype(np.float64)), ["x.npy", "f64[32,3]", "expected f32[?n,3]"]),
+    (lambda d: np.save(d / "x.npy", np.zeros((4, 2), np.float32)), ["x.npy", "f32[4,2]", "expected f32[?n,3]"]),
+    (lambda d: np.save(d / "x.npy", np.zeros((0, 3), np.float32)), ["x.npy", "no samples"]),
+    (lambda d: np.savez(d / "x.npz", y=samples()), ["x.npz", "no array for input 'x'", "there are: y"]),
+    (lambda d: np.save(d / "x.npy", np.array([[1, np.nan, 2]], np.float32)), ["x.npy", "nan", "element 1", "'x'"]),
+    (lambda d: np.save(d / "x.npy", np.array([[np.inf, 0, 2]], np.float32)), ["x.npy", "inf"]),
+    (lambda d: (d / "x.npy").write_bytes(b"nothing"), ["x.npy"]),
+    (lambda d: (d / "x.txt").write_text("1 2 3"), ["no data in the folder"]),
+    (lambda d: None, ["no data in the folder"]),
+    (lambda d: (np.save(d / "x.npy", samples()), np.savez(d / "x.npz", x=samples())), [".npy files and .npz archives"]),
+    (lambda d: (d / "x.tfrecord").write_bytes(b"abc"), ["x.tfrecord, record 0", "TFRecord"]),
+    (lambda d: write_records(d / "x.tfrecord", [example(y=[1, 2, 3])]), ["x.tfrecord, record 0", "'x'"]),
+    (lambda d: write_records(d / "x.tfrecord", [example(x=[1, 2])]), ["'x' has 2 values", "wants 3"]),
+    (lambda d: write_records(d / "x.tfrecord", []), ["no samples"]),
+])
+def test_bad_data_are_one_clear_error(graph, tmp_path, make, words):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    make(folder)
+    error = compile_graph(graph, folder, status=1).stderr
+    for word in words:
+        assert word in error
+    assert not (tmp_path / "m.tenon").exists()
+
+
+def test_mistakes_of_the_command_line(graph, tmp_path):
+    assert "missing.npy" in compile_graph(graph, tmp_path / "missing.npy", status=1).stderr
+    np.save(tmp_path / "x.npy", samples())
+    assert "there are: auto" in compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "best", status=2).stderr
+    done = command("compile", graph, "--calibration", tmp_path / "x.npy", status=1)
+    assert "no effect with precision fp32" in done.stderr
+
+
+def test_a_tensor_that_never_moves_is_a_warning(graph, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((4, 3), np.float32))
+    done = compile_graph(graph, tmp_path / "x.npy")
+    assert any("'x' was 1 throughout" in warning for warning in json.loads(done.stdout)["warnings"])
+
+
+def test_statistics_are_kept_and_used_again(graph, tmp_path):
+    np.save(tmp_path / "x.npy", samples(64))
+    kept = tmp_path / "statistics.json"
+    first = quantization(compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "mse", "--statistics", kept))
+    content = json.loads(kept.read_text())
+    function = next(iter(content["functions"].values()))
+    assert function["complete"] and function["samples"] == 64 and "dense/MatMul" in function["tensors"]
+    # Without the data: the file is enough.
+    again = command("compile", graph, "--precision", "int8", "--calibration-method", "mse", "--statistics", kept, "-o", tmp_path / "m.tenon", "--json")
+    assert quantization(again) == first and "GUESSES" not in again.stdout
+    # What was interrupted is continued: 40 samples, then the rest.
+    np.save(tmp_path / "x.npy", samples(64)[:40])
+    part = tmp_path / "part.json"
+    compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "mse", "--statistics", part)
+    half = json.loads(part.read_text())
+    next(iter(half["functions"].values()))["complete"] = False
+    part.write_text(json.dumps(half))
+    np.save(tmp_path / "x.npy", samples(64))
+    resumed = quantization(compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "mse", "--statistics", part))
+    assert resumed == first
+    assert next(iter(json.loads(part.read_text())["functions"].values()))["samples"] == 64
+    # Of something else: refused.
+    np.save(tmp_path / "other.npy", samples(64))
+    assert "other data" in compile_graph(graph, tmp_path / "other.npy", "--calibration-method", "mse", "--statistics", kept, status=1).stderr
+    graph.write_text(GRAPH.replace("seed=8", "seed=7"))
+    assert "another model" in compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "mse", "--statistics", kept, status=1).stderr
+    kept.write_text("{")
+    assert "statistics" in compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "mse", "--statistics", kept, status=1).stderr
