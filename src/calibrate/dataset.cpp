@@ -73,6 +73,7 @@ class ArrayDataset final : public Dataset {
     Sample sample;
     const std::string& file = files_[next_file_ - 1];
     sample.place = samples_ == 1 ? file : fmt::format("{}, sample {}", file, at_);
+    sample.inputs.reserve(ports_.size());
     for (size_t i = 0; i < ports_.size(); ++i)
       sample.inputs.push_back(by_row_[i] ? rows_of(arrays_[i], at_ * batch_, batch_) : arrays_[i]);
     ++at_;
@@ -128,6 +129,7 @@ class ArrayDataset final : public Dataset {
         found = archive.begin();
       if (found == archive.end()) {
         std::vector<std::string> there;
+        there.reserve(archive.size());
         for (const auto& [name, tensor] : archive) there.push_back(name);
         return invalid_argument(fmt::format("there is no array for input '{}'; there are: {}",
                                             ports_[i].name, fmt::join(there, ", ")));
@@ -257,6 +259,7 @@ Result<std::unique_ptr<Dataset>> open_dataset(const std::string& path,
                       path));
     if (found.size() > 1) {
       std::vector<std::string_view> kinds;
+      kinds.reserve(found.size());
       for (const auto& [k, list] : found) kinds.push_back(kKindNames[static_cast<size_t>(k)]);
       return invalid_argument(fmt::format("the folder '{}' has {}; give a folder of one kind", path,
                                           fmt::join(kinds, " and ")));
