@@ -90,10 +90,17 @@ Result<Values> image_decoder(RuleContext& c) {
   const std::string format = TRY(c.get_string("pixel_format", "RGB"));
   if (format != "RGB" && format != "BGR" && format != "Grayscale")
     return unsupported("pixel_format " + format);
-  Value* y =
-      TRY(c.op("decode_image", {c.in(0)}, {{"channels", int64_t{format == "Grayscale" ? 1 : 3}}}));
-  if (format != "BGR") return Values{y};
-  return one(c.op("reverse", {y}, {{"axes", std::vector<int64_t>{-1}}}));
+  Value* y = TRY(c.op("decode_image", {c.in(0)}, {{"channels", int64_t{3}}}));
+  const std::vector<int64_t> last{-1};
+  if (format == "BGR") return one(c.op("reverse", {y}, {{"axes", last}}));
+  if (format == "RGB") return Values{y};
+  // ITU-R 601 in steps of 1 / 65536.
+  Value* weights = c.builder.constant(Tensor::vector(std::vector<int32_t>{19595, 38470, 7471}));
+  y = TRY(c.op("mul", {TRY(c.cast(y, DType::i32)), weights}));
+  y = TRY(c.op("sum", {y}, {{"axes", last}, {"keep_dims", true}}));
+  y = TRY(c.op("add", {y, TRY(c.scalar(DType::i32, 0x8000))}));
+  y = TRY(c.op("floor_div", {y, TRY(c.scalar(DType::i32, 0x10000))}));
+  return one(c.cast(y, DType::u8));
 }
 
 constexpr Rule kRules[] = {

@@ -159,6 +159,7 @@ constexpr Rule kRules[] = {
     {"QuickGelu", 1, quick_gelu, 1, kDomain},
     {"SkipLayerNormalization", {3, 5}, skip_norm, 1, kDomain},
     {"SkipSimplifiedLayerNormalization", {3, 4}, skip_norm, 1, kDomain},
+    {"TransposeMatMul", 2, fused_matmul, 1, kDomain},
     {"Trilu", {1, 2}, standard<"Trilu", 14>, 1, kDomain},
 };
 

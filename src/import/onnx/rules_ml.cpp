@@ -222,10 +222,19 @@ Result<Values> category_mapper(RuleContext& c) {
                                  TRY(default_of(c, values->dtype()))}));
 }
 
+// DictVectorizer and CastMap.
+Result<Values> takes_map(RuleContext&) {
+  return unsupported(
+      "its input is a map, and maps are no tensors; make the vector of its values before the model "
+      "and cut this node off with --inputs");
+}
+
 constexpr Rule kRules[] = {
     {"ArrayFeatureExtractor", 2, array_feature_extractor, 1, kDomain},
     {"Binarizer", 1, binarizer, 1, kDomain},
+    {"CastMap", 1, takes_map, 1, kDomain},
     {"CategoryMapper", 1, category_mapper, 1, kDomain},
+    {"DictVectorizer", 1, takes_map, 1, kDomain},
     {"FeatureVectorizer", {1, kVariadic}, feature_vectorizer, 1, kDomain},
     {"Imputer", 1, imputer, 1, kDomain},
     {"LabelEncoder", 1, label_encoder, 1, kDomain},
