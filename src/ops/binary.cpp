@@ -6,6 +6,7 @@
 
 #include "ops/ints.h"
 #include "ops/registry.h"
+#include "tensor/dim_product.h"
 
 namespace tenon {
 namespace {
@@ -99,11 +100,11 @@ SymInt combine(BinaryKind kind, const SymInt& a, const SymInt& b) {
     case BinaryKind::mul:
       if (a.value == 1) return b;
       if (b.value == 1) return a;
-      return a.value == 0 || b.value == 0 ? SymInt{0} : SymInt{};
+      return SymInt::of(a.as_dim() * b.as_dim());
     case BinaryKind::div:
     case BinaryKind::floor_div:
       if (b.value == 1) return a;
-      return same_symbol(a, b) ? SymInt{1} : SymInt{};
+      return SymInt::of(a.as_dim() / b.as_dim());  // known only where nothing is left over
     case BinaryKind::min:
     case BinaryKind::max: {
       if (same_symbol(a, b)) return a;

@@ -6,6 +6,7 @@
 
 #include "ops/movement.h"
 #include "ops/registry.h"
+#include "tensor/dim_product.h"
 
 namespace tenon {
 namespace {
@@ -16,13 +17,15 @@ struct Factors {
   std::vector<Dim> symbols;
   bool complete = true;  // no unknown factor, no overflow
 
-  void multiply(Dim d) {
-    if (d.known())
-      complete &= !__builtin_mul_overflow(known, d.size(), &known);
-    else if (d.is_symbol())
-      symbols.push_back(d);
-    else
-      complete = false;
+  void multiply(Dim product) {
+    for (const Dim d : factors(product)) {
+      if (d.known())
+        complete &= !__builtin_mul_overflow(known, d.size(), &known);
+      else if (d.is_symbol())
+        symbols.push_back(d);
+      else
+        complete = false;
+    }
   }
 };
 
@@ -45,8 +48,10 @@ Quotient divide(Factors total, Factors part) {
     if (total.known % part.known == 0) return {Dim(total.known / part.known), false};
     return {Dim::unknown(), part.symbols.empty()};
   }
-  if (total.symbols.size() == 1 && total.known == part.known) return {total.symbols[0], false};
-  return {};
+  if (total.known % part.known != 0) return {};
+  Dim left = total.known / part.known;
+  for (const Dim s : total.symbols) left = left * s;
+  return {left, false};
 }
 
 }  // namespace

@@ -83,6 +83,82 @@ Result<bool> drop_reshapes_around(Graph& graph, Node& node) {
   return true;
 }
 
+// The operand of a reshape to [batch, m, n] that merges all leading dimensions but for ones before
+// the last two: x and its leading dimensions.
+struct Unmerged {
+  Value* x = nullptr;
+  std::vector<Dim> batch;
+};
+
+std::optional<Unmerged> unmerged(const Value* value) {
+  const Node* reshape = value->producer();
+  const Shape& merged = value->shape();
+  if (reshape == nullptr || !reshape->is("reshape") || !merged.ranked() || merged.rank() != 3)
+    return std::nullopt;
+  Unmerged u{reshape->input(0), {}};
+  const Shape& x = u.x->shape();
+  if (!x.ranked() || x.rank() < 4) return std::nullopt;
+  Dim product = 1;
+  int i = 0;
+  for (; i + 2 < x.rank() && !product.same(merged[0]); ++i) {
+    product = product * x[i];
+    u.batch.push_back(x[i]);
+  }
+  std::vector<Dim> matrix;
+  for (; i < x.rank(); ++i)
+    if (x[i] != Dim(1)) matrix.push_back(x[i]);
+  for (const int at : {2, 1})
+    if (merged[at] == Dim(1))
+      matrix.insert(matrix.begin() + std::min<ptrdiff_t>(at - 1, std::ssize(matrix)), Dim(1));
+  return product.same(merged[0]) && u.batch.size() > 1 && matrix.size() == 2 &&
+                 matrix[0].same(merged[1]) && matrix[1].same(merged[2])
+             ? std::optional(u)
+             : std::nullopt;
+}
+
+// [batch…, m, n] as a reshape takes it; nothing where more than one is not known.
+std::optional<std::vector<int64_t>> batched(const std::vector<Dim>& batch, Dim m, Dim n) {
+  std::vector<int64_t> target;
+  for (const Dim d : batch) target.push_back(d.size_or(-1));
+  target.insert(target.end(), {m.size_or(-1), n.size_or(-1)});
+  if (std::ranges::count(target, -1) > 1 || std::ranges::count(target, 0) > 0) return std::nullopt;
+  return target;
+}
+
+// reshape(matmul(reshape(x), reshape(y))) = reshape(matmul(x, y)): products over several leading
+// dimensions that were merged for it and split after it.
+Result<bool> unmerge_batch(Graph& graph, Node& node) {
+  const Matmul* m = node.is("reshape") ? op_behind<Matmul>(node.input(0)) : nullptr;
+  if (m == nullptr || !has_single_use(graph, node.input(0))) return false;
+  Node* product = node.input(0)->producer();
+  if (product->input_count() != 2) return false;
+  const auto a = unmerged(product->input(0)), b = unmerged(product->input(1));
+  if (!a || !b || a->batch.size() != b->batch.size()) return false;
+  for (size_t i = 0; i < a->batch.size(); ++i)
+    if (!a->batch[i].same(b->batch[i])) return false;
+  const Shape &y = node.output()->shape(), &x = product->output()->shape();
+  if (!y.ranked() || !x.ranked() || x.rank() != 3 || y.rank() < std::ssize(a->batch)) return false;
+  for (size_t i = 0; i < a->batch.size(); ++i)
+    if (!y[static_cast<int>(i)].same(a->batch[i])) return false;
+  Builder builder(graph, &node);
+  builder.set_origins(merge_origins({product, &node}));
+  std::vector<Value*> operands;
+  for (const int i : {0, 1}) {
+    const Shape& s = product->input(i)->shape();
+    const auto target = batched(a->batch, s[1], s[2]);
+    if (!target) return false;
+    operands.push_back(TRY(builder.op("reshape", {(i == 0 ? a : b)->x, builder.ints(*target)})));
+  }
+  std::vector<int64_t> target;
+  for (const Dim d : y.dims()) target.push_back(d.size_or(-1));
+  if (std::ranges::count(target, -1) > 1 || std::ranges::count(target, 0) > 0) return false;
+  Value* result = TRY(builder.op(*m, operands));
+  result = TRY(builder.op("reshape", {result, builder.ints(target)}));
+  if (!is_compatible(node.output()->type(), result->type())) return false;
+  replace_node(graph, node, result);
+  return true;
+}
+
 // reshape(x) + b = reshape(x + flat b), where the reshape splits the last dimension into the ones
 // that b has: the bias then goes into what computes x.
 Result<bool> sink_split_bias(Graph& graph, Node& node) {
@@ -280,6 +356,7 @@ constexpr Rule kRules[] = {
     {"absorb-transpose", "matmul(transpose(x), y) = matmul(x, y){transpose_a}", absorb_transpose},
     {"drop-reshapes-around-matmul", "reshape(matmul(reshape(x), w)) = matmul(x, w)",
      drop_reshapes_around},
+    {"unmerge-batch", "reshape(matmul(reshape(x), reshape(y))) = matmul(x, y)", unmerge_batch},
     {"sink-split-bias", "reshape(x) + b = reshape(x + flat b)", sink_split_bias},
     {"sink-view", "f(reshape(matmul(x, y))) = reshape(f(matmul(x, y)))", sink_view},
     {"merge-casts", "cast(cast(x)) = cast(x), the first losing nothing", merge_casts},

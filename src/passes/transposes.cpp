@@ -273,17 +273,31 @@ Result<bool> sink_through_reshape(Graph& graph, Node& node) {
   const Perm perm = perm_of(node.input(0));
   const auto groups = dim_groups(node.input(0)->shape(), node.output()->shape());
   if (perm.empty() || !groups) return false;
-  std::vector<const DimGroup*> order;  // as they lie in x
-  for (const DimGroup& g : *groups) {
-    for (int i = g.from + 1; i < g.from_end; ++i)
-      if (perm[static_cast<size_t>(i)] != perm[static_cast<size_t>(i) - 1] + 1) return false;
-    order.push_back(&g);
+  // Dimensions of size 1 lie anywhere: how many others there are before each.
+  Value* x = node.input(0)->producer()->input(0);
+  std::vector<int64_t> others;
+  int64_t count = 0;
+  for (int d = 0; d < x->shape().rank(); ++d) {
+    others.push_back(count);
+    count += x->shape()[d] != Dim(1);
   }
-  std::ranges::sort(order, {},
-                    [&](const DimGroup* g) { return perm[static_cast<size_t>(g->from)]; });
+  std::vector<std::pair<int64_t, const DimGroup*>> order;  // as they lie in x
+  for (const DimGroup& g : *groups) {
+    int64_t last = -1, place = perm[static_cast<size_t>(g.from)];
+    for (int i = g.from; i < g.from_end; ++i) {
+      const int64_t axis = perm[static_cast<size_t>(i)];
+      const int64_t at = others[static_cast<size_t>(axis)];
+      if (x->shape()[static_cast<int>(axis)] == Dim(1)) continue;
+      if (last >= 0 && at != last + 1) return false;
+      if (last < 0) place = axis;
+      last = at;
+    }
+    order.emplace_back(place, &g);
+  }
+  std::ranges::sort(order);
   std::vector<Dim> dims;
   Perm moved(static_cast<size_t>(node.output()->shape().rank()));
-  for (const DimGroup* g : order)
+  for (const auto& [place, g] : order)
     for (int j = g->to; j < g->to_end; ++j) {
       moved[static_cast<size_t>(j)] = static_cast<int64_t>(dims.size());
       dims.push_back(node.output()->shape()[j]);
@@ -292,7 +306,6 @@ Result<bool> sink_through_reshape(Graph& graph, Node& node) {
   if (!target) return false;
   Builder builder(graph, &node);
   builder.set_origins(node.origins);
-  Value* x = node.input(0)->producer()->input(0);
   Value* y = TRY(builder.op("reshape", {x, builder.ints(*target)}));
   y = TRY(builder.op("transpose", {y}, {{"perm", moved}}));
   if (!is_compatible(node.output()->type(), y->type())) return false;

@@ -51,16 +51,6 @@ std::string Dim::to_string() const {
   return fmt::format("?{}", name());
 }
 
-Dim operator*(Dim a, Dim b) {
-  if (a == Dim(0) || b == Dim(0)) return 0;
-  if (a == Dim(1)) return b;
-  if (b == Dim(1)) return a;
-  int64_t product = 0;
-  if (a.known() && b.known() && !__builtin_mul_overflow(a.size(), b.size(), &product))
-    return product;
-  return Dim::unknown();
-}
-
 Dim operator+(Dim a, Dim b) {
   if (a == Dim(0)) return b;
   if (b == Dim(0)) return a;
