@@ -50,13 +50,38 @@ def settle(model, images):
         layer.momentum = momentum
 
 
+def in_float64(keras, name, model, images):
+    """What the network gives in double precision."""
+    weights = [weight.astype(np.float64) for weight in model.get_weights()]
+
+    def run():
+        keras.backend.set_floatx("float64")
+        keras.mixed_precision.set_global_policy("float64")
+        try:
+            exact = getattr(keras.applications, name)(weights=None, input_shape=images.shape[1:], classes=100,
+                                                      classifier_activation=None)
+            exact.set_weights(weights)
+            return np.asarray(exact(images.astype(np.float64), training=False))
+        finally:
+            keras.backend.set_floatx("float32")
+            keras.mixed_precision.set_global_policy("float32")
+    return run
+
+
+def with_truth(calls, truth):
+    for call in calls:
+        call.exact = truth
+    return calls
+
+
 def keras3(name, export):
     def make(folder):
         import keras
         rng = np.random.default_rng(len(name))
         model, images = build(keras.applications, name, rng)
         export(folder, model)
-        return tensorflow_calls(folder, [images] if export is exported else ("classify", [images]))
+        calls = tensorflow_calls(folder, [images] if export is exported else ("classify", [images]))
+        return with_truth(calls, in_float64(keras, name, model, images))
     return make
 
 
@@ -77,7 +102,8 @@ def keras2(name):
         rng = np.random.default_rng(len(name))
         model, images = build(tf_keras.applications, name, rng)
         model.save(folder / "saved_model", save_format="tf", include_optimizer=False)
-        return tensorflow_calls(folder, (DEFAULT, [images]))
+        calls = tensorflow_calls(folder, (DEFAULT, [images]))
+        return with_truth(calls, in_float64(tf_keras, name, model, images))
     return make
 
 
