@@ -195,6 +195,8 @@ constexpr Row kRows[] = {
 
 // The number of tensors of an argument written "name*attribute".
 Result<int64_t> list_length(const NodeDef& node, std::string_view attribute) {
+  // Exports leave out attributes that have their default: of these an empty list, or 0.
+  if (!node.attrs.has(attribute)) return int64_t{0};
   const AttrValue value = TRY(node.attrs.get(attribute));
   if (value.kind == AttrValue::Kind::list) return static_cast<int64_t>(value.types.size());
   return value.i;

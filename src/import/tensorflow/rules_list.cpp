@@ -192,7 +192,20 @@ Values array_split(RuleContext& c) {
   return one(c.builder.op("list_split", {c.inputs[1], c.inputs[2]}));
 }
 
+// An optional value is there where a graph makes it: it is the value itself.
+Values optional_value(RuleContext& c) {
+  if (c.inputs.size() != 1) return unsupported("an optional value of several tensors");
+  return std::vector<Value*>{c.inputs[0]};
+}
+
+Values optional_has_value(RuleContext& c) {
+  return std::vector<Value*>{c.builder.constant(Tensor::scalar(true))};
+}
+
 constexpr RuleEntry kRules[] = {
+    {"OptionalFromValue", optional_value},
+    {"OptionalGetValue", optional_value},
+    {"OptionalHasValue", optional_has_value},
     {"EmptyTensorList", empty, 2},
     {"TensorArrayConcatV3", array_concat, 2, true},
     {"TensorArrayGatherV3", array_gather, 3, true},

@@ -91,7 +91,10 @@ Result<Value*> drawn(Builder& b, const NodeDef& node, Value* state, const Operan
     if (inputs[i].value == nullptr) return unsupported("its limits are no tensors");
     in.push_back(inputs[i].value);
   }
-  const DType dtype = TRY(to_dtype(TRY(node.attrs.get_type("dtype", DataType::f32))));
+  const DataType usual = node.op == "StatefulUniformInt"       ? DataType::i64
+                         : node.op == "StatefulUniformFullInt" ? DataType::u64
+                                                               : DataType::f32;
+  const DType dtype = TRY(to_dtype(TRY(node.attrs.get_type("dtype", usual))));
   return b.op("stateless_random", in,
               {{"kind", std::string(drawn_kind(node.op))}, {"dtype", dtype}});
 }
