@@ -70,10 +70,13 @@ std::optional<Deviation> deviation(Value* value) {
     node = node->input(node->is("div") ? 1 : 0)->producer();
   }
   if (node == nullptr) return std::nullopt;
-  const auto exponent = node->is("pow") ? splat_value(node->input(1)) : std::nullopt;
-  if (node->is("rsqrt") || exponent == -0.5)
+  const double exponent = node->is("sqrt")    ? 0.5
+                          : node->is("rsqrt") ? -0.5
+                          : node->is("pow")   ? splat_value(node->input(1)).value_or(0)
+                                              : 0;
+  if (exponent == -0.5)
     d.is_inverse = !d.is_inverse;
-  else if (!node->is("sqrt") && exponent != 0.5)
+  else if (exponent != 0.5)
     return std::nullopt;
   const Node* sum = node->input(0)->producer();
   if (sum == nullptr || !sum->is("add")) return std::nullopt;

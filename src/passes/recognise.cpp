@@ -61,7 +61,7 @@ bool is_tanh_argument(Value* value, Value* x) {
   if (!near(p.factor, kScale)) return false;
   const bool factored = p.terms.size() == 2 && (p.terms[0] == x || p.terms[1] == x);
   if (p.terms.size() != (factored ? 2 : 1)) return false;
-  const auto terms = sum_of(p.terms[factored && p.terms[0] == x ? 1 : 0]);
+  const auto terms = sum_of(p.terms[factored && p.terms[0] == x ? 1 : 0], x);
   if (terms.size() != 2 || terms[0].is_negated || terms[1].is_negated) return false;
   for (size_t i = 0; i < 2; ++i) {
     const Product cubic = product_of(terms[i].value, x);
@@ -85,12 +85,17 @@ Value* one_plus(Value* value, std::string_view op, double& scale) {
 
 // What x may be, by the argument of f.
 std::vector<Value*> candidates(Value* f) {
-  double factor = 1;
-  Value* argument = unscaled(f->producer()->input(0), factor);
-  std::vector<Value*> list{argument};
-  if (const Node* node = argument->producer();
-      is_result(f, "tanh") && node != nullptr && (node->is("add") || node->is("mul")))
-    for (Value* v : node->inputs()) list.push_back(unscaled(v, factor));
+  std::vector<Value*> list{f->producer()->input(0)};
+  for (double factor = 1; list.size() < 4;) {
+    Value* inner = unscaled(list.back(), factor, true);
+    if (inner == list.back()) break;
+    list.push_back(inner);
+  }
+  if (!is_result(f, "tanh")) return list;
+  for (size_t i = 0, n = list.size(); i < n; ++i)
+    if (const Node* node = list[i]->producer();
+        node != nullptr && (node->is("add") || node->is("mul")))
+      list.insert(list.end(), {node->input(0), node->input(1)});
   return list;
 }
 
@@ -112,8 +117,8 @@ Result<bool> recognise_gelu(Graph& graph, Node& node) {
             return rewrite(graph, node, x, "gelu", {{"approximate", std::string("tanh")}});
           continue;
         }
-        double by = 1;
-        if (unscaled(argument, by) == x && near(by, op == "erf" ? kRootOfHalf : -kRootOfHalf))
+        const Product p = product_of(argument, x);
+        if (is_power(p, x, 1) && near(p.factor, op == "erf" ? kRootOfHalf : -kRootOfHalf))
           return rewrite(graph, node, x, "gelu");
       }
     }
@@ -125,27 +130,13 @@ bool clips(const Node& node, double low, double high) {
          std::get<double>(node.op().get(1)) == high;
 }
 
-// scale * x + shift.
-struct Line {
-  Value* x = nullptr;
-  double scale = 1, shift = 0;
-};
-
-std::optional<Line> line_of(Value* value) {
-  const auto terms = sum_of(value);
-  if (terms.size() > 2) return std::nullopt;
-  Line line;
-  for (const Term& term : terms) {
-    const double sign = term.is_negated ? -1 : 1;
-    if (const auto constant = splat_value(term.value)) {
-      line.shift += sign * *constant;
-      continue;
-    }
-    if (line.x != nullptr) return std::nullopt;
-    line.x = unscaled(term.value, line.scale);
-    line.scale *= sign;
-  }
-  return line.x == nullptr ? std::nullopt : std::optional(line);
+// x where the value is x + 3, else null.
+Value* plus_three(Value* value) {
+  const Node* node = value->producer();
+  if (node == nullptr || !node->is("add")) return nullptr;
+  for (int i = 0; i < 2; ++i)
+    if (splat_value(node->input(i)) == 3.0) return node->input(1 - i);
+  return nullptr;
 }
 
 // Bounds by max, min and relu become one clip.
@@ -189,20 +180,20 @@ Result<bool> recognise_clip(Graph& graph, Node& node) {
 
 Result<bool> recognise_hard_sigmoid(Graph& graph, Node& node) {
   if (node.is("clip")) {  // clip(a x + b, 0, 1)
-    const auto line = clips(node, 0, 1) ? line_of(node.input(0)) : std::nullopt;
-    if (!line || line->scale <= 0 || line->x == node.input(0)) return false;
-    return rewrite(graph, node, line->x, "hard_sigmoid",
-                   {{"alpha", line->scale}, {"beta", line->shift}});
+    const Line line = line_of(node.input(0));
+    if (!clips(node, 0, 1) || line.scale <= 0 || line.x == node.input(0)) return false;
+    return rewrite(graph, node, line.x, "hard_sigmoid",
+                   {{"alpha", line.scale}, {"beta", line.shift}});
   }
   if (!node.is("mul") && !node.is("div")) return false;
   double factor = 1;
   Value* clip = unscaled(node.output(), factor);  // clip(x + 3, 0, 6) / 6
   if (!is_result(clip, "clip") || !clips(*clip->producer(), 0, 6) || !near(factor, 1.0 / 6))
     return false;
-  const auto line = line_of(clip->producer()->input(0));
-  if (!line || line->scale <= 0) return false;
-  return rewrite(graph, node, line->x, "hard_sigmoid",
-                 {{"alpha", line->scale / 6}, {"beta", line->shift / 6}});
+  const auto x = plus_three(clip->producer()->input(0));
+  return x == nullptr
+             ? Result<bool>(false)
+             : rewrite(graph, node, x, "hard_sigmoid", {{"alpha", 1.0 / 6}, {"beta", 0.5}});
 }
 
 Result<bool> recognise_hard_swish(Graph& graph, Node& node) {
@@ -217,10 +208,9 @@ Result<bool> recognise_hard_swish(Graph& graph, Node& node) {
       if (standard && factor_of(node.output(), x, gate) == 1.0)
         return rewrite(graph, node, x, "hard_swish");
     } else if (clips(*f, 0, 6)) {
-      const auto line = line_of(f->input(0));
-      if (!line || line->scale != 1 || line->shift != 3) continue;
-      const auto factor = factor_of(node.output(), line->x, gate);
-      if (factor && near(*factor, 1.0 / 6)) return rewrite(graph, node, line->x, "hard_swish");
+      Value* x = plus_three(f->input(0));
+      const auto factor = x == nullptr ? std::nullopt : factor_of(node.output(), x, gate);
+      if (factor && near(*factor, 1.0 / 6)) return rewrite(graph, node, x, "hard_swish");
     }
   }
   return false;
@@ -231,9 +221,9 @@ Result<bool> recognise_silu(Graph& graph, Node& node) {
     const auto terms = sum_of(node.input(1));
     for (size_t i = 0; i < 2 && terms.size() == 2; ++i) {
       if (splat_value(terms[i].value) != 1.0 || !is_result(terms[1 - i].value, "exp")) continue;
-      double factor = 1;
-      if (unscaled(terms[1 - i].value->producer()->input(0), factor) == node.input(0) &&
-          factor == -1 && !terms[0].is_negated && !terms[1].is_negated)
+      const Product p = product_of(terms[1 - i].value->producer()->input(0), node.input(0));
+      if (is_power(p, node.input(0), 1) && p.factor == -1 && !terms[0].is_negated &&
+          !terms[1].is_negated)
         return rewrite(graph, node, node.input(0), "silu");
     }
     return false;

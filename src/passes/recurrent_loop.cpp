@@ -128,6 +128,7 @@ Result<Value*> RecurrentLoop::reordered(Value* value, const std::vector<int64_t>
   Node* parts = TRY(builder_.node(
       "split", {value}, {{"axis", int64_t{-1}}, {"num", static_cast<int64_t>(order.size())}}));
   std::vector<Value*> columns;
+  columns.reserve(order.size());
   for (const int64_t i : order) columns.push_back(parts->output(static_cast<int>(i)));
   return builder_.op("concat", columns, {{"axis", int64_t{-1}}});
 }

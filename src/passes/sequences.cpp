@@ -44,10 +44,14 @@ int64_t moved_axis(const Node& node, int64_t axis) {
     return at == t->perm.end() ? -1 : at - t->perm.begin();
   }
   if (!x.ranked()) return -1;
-  const bool inserts = node.as<ExpandDims>() != nullptr;
-  const Squeeze* squeeze = node.as<Squeeze>();
-  if (!inserts && (squeeze == nullptr || squeeze->axes.empty())) return -1;
-  std::vector<int64_t> axes = inserts ? node.as<ExpandDims>()->axes : squeeze->axes;
+  std::vector<int64_t> axes;
+  const ExpandDims* expand = node.as<ExpandDims>();
+  if (expand != nullptr)
+    axes = expand->axes;
+  else if (const Squeeze* squeeze = node.as<Squeeze>())
+    axes = squeeze->axes;
+  if (axes.empty()) return -1;
+  const bool inserts = expand != nullptr;
   const int rank = x.rank() + (inserts ? static_cast<int>(axes.size()) : 0);
   for (int64_t& a : axes) a += a < 0 ? rank : 0;
   std::ranges::sort(axes);

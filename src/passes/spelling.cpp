@@ -10,14 +10,14 @@ namespace {
 
 constexpr size_t kMaxTerms = 4;
 
-void add_terms(Value* value, bool is_negated, std::vector<Term>& terms) {
-  const Node* node = value->producer();
+void add_terms(Value* value, Value* whole, bool is_negated, std::vector<Term>& terms) {
+  const Node* node = value == whole ? nullptr : value->producer();
   const bool sub = node != nullptr && node->is("sub");
   if (node != nullptr && (sub || node->is("add")) && terms.size() + 2 <= kMaxTerms) {
-    add_terms(node->input(0), is_negated, terms);
-    add_terms(node->input(1), is_negated != sub, terms);
+    add_terms(node->input(0), whole, is_negated, terms);
+    add_terms(node->input(1), whole, is_negated != sub, terms);
   } else if (node != nullptr && node->is("neg")) {
-    add_terms(node->input(0), !is_negated, terms);
+    add_terms(node->input(0), whole, !is_negated, terms);
   } else {
     terms.push_back({value, is_negated});
   }
@@ -38,13 +38,16 @@ void add_factors(Value* value, Value* whole, Product& p) {
       add_factors(node->input(0), whole, p);
       return add_factors(node->input(1), whole, p);
     }
-    const auto by = node->is("div") || node->is("pow") ? splat_value(node->input(1)) : std::nullopt;
-    if (node->is("div") && by && *by != 0) {
-      p.factor /= *by;
+    // 0 where it is none.
+    const double by = node->input_count() < 2 ? 0 : splat_value(node->input(1)).value_or(0);
+    if (node->is("div") && by != 0) {
+      p.factor /= by;
       return add_factors(node->input(0), whole, p);
     }
-    const int power = node->is("square") ? 2 : by == 2.0 ? 2 : by == 3.0 ? 3 : 0;
-    if (power > 0 && !node->is("div")) {
+    const int power = node->is("square") || (node->is("pow") && by == 2) ? 2
+                      : node->is("pow") && by == 3                       ? 3
+                                                                         : 0;
+    if (power > 0) {
       for (int i = 0; i < power; ++i) add_factors(node->input(0), whole, p);
       return;
     }
@@ -54,9 +57,9 @@ void add_factors(Value* value, Value* whole, Product& p) {
 
 }  // namespace
 
-std::vector<Term> sum_of(Value* value) {
+std::vector<Term> sum_of(Value* value, Value* whole) {
   std::vector<Term> terms;
-  add_terms(value, false, terms);
+  add_terms(value, whole, false, terms);
   return terms;
 }
 
@@ -66,23 +69,37 @@ Product product_of(Value* value, Value* whole) {
   return p;
 }
 
-Value* unscaled(Value* value, double& factor) {
+Value* unscaled(Value* value, double& factor, bool only_one) {
   factor = 1;
   while (const Node* node = value->producer()) {
-    const auto left = node->is("mul") ? splat_value(node->input(0)) : std::nullopt;
-    const auto right =
-        node->is("mul") || node->is("div") ? splat_value(node->input(1)) : std::nullopt;
-    if (node->is("neg"))
-      factor = -factor;
-    else if (left)
-      factor *= *left;
-    else if (right && *right != 0)
-      factor *= node->is("mul") ? *right : 1 / *right;
-    else
-      break;
-    value = node->input(left ? 1 : 0);
+    const bool is_mul = node->is("mul"), is_neg = node->is("neg");
+    if (!is_mul && !is_neg && !node->is("div")) break;
+    const int at = is_mul && splat_value(node->input(0)) ? 0 : 1;
+    const double constant = is_neg ? -1 : splat_value(node->input(at)).value_or(0);
+    if (constant == 0) break;
+    factor *= is_mul || is_neg ? constant : 1 / constant;
+    value = node->input(is_neg ? 0 : 1 - at);
+    if (only_one) break;
   }
   return value;
+}
+
+Line line_of(Value* value) {
+  Line line{value};
+  double sign = 1;
+  if (const Node* node = value->producer();
+      node != nullptr && (node->is("add") || node->is("sub"))) {
+    const int at = splat_value(node->input(1)) ? 1 : 0;
+    const auto constant = splat_value(node->input(at));
+    if (!constant) return line;
+    const double second = node->is("sub") ? -1 : 1;
+    line.shift = *constant * (at == 1 ? second : 1);
+    sign = at == 1 ? 1 : second;
+    line.x = node->input(1 - at);
+  }
+  line.x = unscaled(line.x, line.scale, true);
+  line.scale *= sign;
+  return line;
 }
 
 std::vector<std::string> origins_between(const Node& root, Value* end) {

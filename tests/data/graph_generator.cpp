@@ -53,7 +53,7 @@ class Generator {
   double real() { return pick(1000) / 500.0 - 1; }
   // The newest values most often, so that chains grow.
   Value* any_of(const std::vector<Value*>& values) {
-    const size_t back = std::min(values.size(), 1 + pick_index(4));
+    const size_t back = std::min(values.size(), size_t{1} + pick_index(4));
     return pick(4) == 0 ? values[pick_index(values.size())] : values[values.size() - back];
   }
   Value* any() { return any_of(reals_); }
@@ -486,6 +486,7 @@ class Generator {
     auto body = std::make_unique<Graph>("body");
     {
       std::vector<Value*> in;
+      in.reserve(initial.size());
       for (const Value* v : initial) in.push_back(body->add_input(v->type()));
       Builder inner(*body);
       inner.set_origins({"loop/step"});
