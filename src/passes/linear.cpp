@@ -119,6 +119,7 @@ std::optional<Unmerged> unmerged(const Value* value) {
 // [batch…, m, n] as a reshape takes it; nothing where more than one is not known.
 std::optional<std::vector<int64_t>> batched(const std::vector<Dim>& batch, Dim m, Dim n) {
   std::vector<int64_t> target;
+  target.reserve(batch.size() + 2);
   for (const Dim d : batch) target.push_back(d.size_or(-1));
   target.insert(target.end(), {m.size_or(-1), n.size_or(-1)});
   if (std::ranges::count(target, -1) > 1 || std::ranges::count(target, 0) > 0) return std::nullopt;

@@ -16,6 +16,7 @@ Dim product_of(int64_t size, const std::vector<Dim>& symbols) {
   if (symbols.empty() || size == 0) return size;
   if (symbols.size() > kMaxSymbols) return Dim::unknown();
   std::vector<std::string_view> names;
+  names.reserve(symbols.size());
   for (const Dim s : symbols) names.push_back(s.name());
   std::sort(names.begin(), names.end());
   std::string text = size == 1 ? "" : std::to_string(size);

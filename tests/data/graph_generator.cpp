@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "graph_control.h"
+
 namespace tenon::data_tests {
 namespace {
 
@@ -451,55 +453,14 @@ class Generator {
     }
   }
 
-  // if (the first element is positive) one op else another.
   Result<Value*> branch(Value* x) {
     if (x->shape().elements().value_or(0) == 0) return kNone;
-    Value* first = TRY(builder_->op("reshape", {x, builder_->ints({-1})}));
-    first = TRY(builder_->op("gather", {first, builder_->constant(Tensor::scalar<int64_t>(0))}));
-    Value* positive = TRY(builder_->op("greater", {first, scalar(0)}));
-    std::vector<std::unique_ptr<Graph>> regions;
-    for (const std::string_view op : {"tanh", "relu"}) {
-      auto region = std::make_unique<Graph>(std::string(op));
-      Value* in = region->add_input(x->type());
-      Builder inner(*region);
-      inner.set_origins({fmt::format("branch/{}", op)});
-      Value* factor = inner.constant(Tensor::scalar<float>(static_cast<float>(real())));
-      region->set_outputs({TRY(inner.op("mul", {TRY(inner.op(op, {in})), factor}))});
-      regions.push_back(std::move(region));
-    }
-    Node* node = TRY(builder_->node("if", {positive, x}, {}, std::move(regions)));
-    return node->output();
+    return add_branch(*builder_, x, real(), real());
   }
-
-  // for (i = 0; i < n; ++i) x = tanh(x + c), y = f(y), k = k: a constant is handed on; x and y
-  // change places where they may.
   Result<Value*> loop(Value* x, Value* y) {
-    const std::vector<Value*> initial{builder_->constant(Tensor::scalar<int64_t>(0)), x, y,
-                                      scalar(real())};
-    auto condition = std::make_unique<Graph>("condition");
-    {
-      for (const Value* v : initial) condition->add_input(v->type());
-      Builder inner(*condition);
-      Value* end = inner.constant(Tensor::scalar<int64_t>(pick(4)));
-      condition->set_outputs({TRY(inner.op("less", {condition->inputs()[0].get(), end}))});
-    }
-    auto body = std::make_unique<Graph>("body");
-    {
-      std::vector<Value*> in;
-      in.reserve(initial.size());
-      for (const Value* v : initial) in.push_back(body->add_input(v->type()));
-      Builder inner(*body);
-      inner.set_origins({"loop/step"});
-      Value* one = inner.constant(Tensor::scalar<int64_t>(1));
-      Value* next_x = TRY(inner.op("tanh", {TRY(inner.op("add", {in[1], in[3]}))}));
-      Value* next_y = TRY(inner.op(one_of({"sigmoid", "relu", "identity"}), {in[2]}));
-      if (x->type() == y->type() && pick(2) == 0) std::swap(next_x, next_y);
-      body->set_outputs({TRY(inner.op("add", {in[0], one})), next_x, next_y, in[3]});
-    }
-    std::vector<std::unique_ptr<Graph>> regions;
-    regions.push_back(std::move(condition));
-    regions.push_back(std::move(body));
-    Node* node = TRY(builder_->node("while", initial, {}, std::move(regions)));
+    LoopPlan plan{pick(4), real(), one_of({"sigmoid", "relu", "identity"})};
+    plan.swaps = x->type() == y->type() && pick(2) == 0;
+    const Node* node = TRY(add_loop(*builder_, x, y, plan));
     reals_.push_back(node->output(2));
     return node->output(1);
   }
