@@ -289,6 +289,14 @@ Values projective_transform(RuleContext& c) {
        {"outside", std::string(found->second)}}));
 }
 
+// DrawBoundingBoxes, and V2 with colours of its own.
+Values draw_boxes(RuleContext& c) {
+  const int64_t none[] = {0, 0};
+  Value* colours =
+      c.inputs.size() > 2 ? c.inputs[2] : c.builder.constant(TRY(Tensor::zeros(DType::f32, none)));
+  return one(c.builder.op("draw_boxes", {c.inputs[0], c.inputs[1], colours}));
+}
+
 constexpr RuleEntry kRules[] = {
     {"AdjustContrastv2", adjust_contrast, 2},
     {"AdjustHue", adjust_hue, 2},
@@ -301,6 +309,8 @@ constexpr RuleEntry kRules[] = {
     {"DecodeImage", decode_image},
     {"DecodeJpeg", decode_image},
     {"DecodePng", decode_image},
+    {"DrawBoundingBoxes", draw_boxes, 2},
+    {"DrawBoundingBoxesV2", draw_boxes, 3},
     {"EncodeJpeg", encode_jpeg},
     {"EncodeJpegVariableQuality", encode_jpeg, 2},
     {"EncodePng", encode_png},

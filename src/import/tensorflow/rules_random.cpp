@@ -74,6 +74,15 @@ Values shuffle(RuleContext& c) {
   return one(c.builder.op("gather", {x, order}));
 }
 
+// (x, key, counter, algorithm): the rows in another order.
+Values stateless_shuffle(RuleContext& c) {
+  Value* x = c.inputs[0];
+  if (TRY(rank_of(x)) == 0) return std::vector<Value*>{x};
+  Value* count = TRY(c.builder.op("squeeze", {TRY(shape_of(c, x, 0, 1))}));
+  Value* order = TRY(c.builder.op("stateless_permutation", {count, c.inputs[1], c.inputs[2]}));
+  return one(c.builder.op("gather", {x, order}));
+}
+
 // RandomGamma and RandomPoisson of (shape, parameter), StatelessRandomGammaV2 and -Poisson of
 // (shape, seed, parameter), StatelessRandomGammaV3 of (shape, key, counter, algorithm, parameter).
 Values with_parameter(RuleContext& c) {
@@ -222,6 +231,7 @@ constexpr RuleEntry kRules[] = {
     {"StatelessRandomUniformInt", stateless, 4},
     {"StatelessRandomUniformIntV2", stateless, 6},
     {"StatelessRandomUniformV2", stateless, 4},
+    {"StatelessShuffle", stateless_shuffle, 4},
     {"StatelessTruncatedNormal", stateless, 2},
     {"StatelessTruncatedNormalV2", stateless, 4},
     {"TruncatedNormal", real_numbers},

@@ -168,6 +168,36 @@ Values sparse_reduce_max(RuleContext& c) {
   return one(b.op("select", {nothing, TRY(number(c, 0, t)), y}));
 }
 
+// SparseReduceSumSparse and -MaxSparse of (places, values, size, axes): what stands at places that
+// only the axes tell apart becomes one value.
+Values sparse_reduce_sparse(RuleContext& c) {
+  Builder& b = c.builder;
+  const auto rank = static_cast<int>(TRY(size_of_rank(c.inputs[2])));
+  const bool keep = TRY(c.node.attrs.get_bool("keep_dims", false));
+  std::vector<bool> reduced(static_cast<size_t>(rank));
+  for (const int64_t axis : TRY(c.ints(3)))
+    reduced[static_cast<size_t>(TRY(normalize_axis(axis, rank)))] = true;
+  Axes kept, factors;  // columns, and 0 for those that are reduced
+  for (int i = 0; i < rank; ++i) {
+    factors.push_back(reduced[static_cast<size_t>(i)] ? 0 : 1);
+    if (factors.back() == 1) kept.push_back(i);
+  }
+  Value *places = c.inputs[0], *size = c.inputs[2];
+  if (keep) {
+    places = TRY(b.op("mul", {places, b.ints(factors)}));
+    Value* is_reduced = TRY(b.op("equal", {b.ints(factors), b.ints({0})}));
+    size = TRY(b.op("select", {is_reduced, b.ints({1}), size}));
+  } else {
+    places = TRY(b.op("gather", {places, b.ints(kept)}, {{"axis", int64_t{1}}}));
+    size = TRY(b.op("gather", {size, b.ints(kept)}));
+  }
+  Node* distinct = TRY(b.node("unique", {TRY(flat_places(c, places, size))}));
+  const bool sums = c.node.op == "SparseReduceSumSparse";
+  Value* values = TRY(b.op("segment_reduce", {c.inputs[1], distinct->output(2)},
+                           {{"reduction", std::string(sums ? "sum" : "max")}}));
+  return std::vector<Value*>{TRY(places_of(c, distinct->output(0), size)), values, size};
+}
+
 // Over the last dimension, of the values there are.
 Values sparse_softmax(RuleContext& c) {
   Builder& b = c.builder;
@@ -363,6 +393,8 @@ constexpr RuleEntry kRules[] = {
     {"SparseDenseCwiseMul", with_dense<"mul">, 4},
     {"SparseMatMul", matmul, 2},
     {"SparseReduceMax", sparse_reduce_max, 4},
+    {"SparseReduceMaxSparse", sparse_reduce_sparse, 4},
+    {"SparseReduceSumSparse", sparse_reduce_sparse, 4},
     {"SparseSlice", sparse_slice, 5},
     {"SparseSoftmax", sparse_softmax, 3},
     {"SparseSparseMaximum", sparse_extreme, 6},
