@@ -359,6 +359,8 @@ Values ragged_to_sparse(RuleContext& c) {
     Value* begins = TRY(b.op("slice", {splits, b.ints({0}), b.ints({-1})}));
     Value* ends = TRY(b.op("slice", {splits, b.ints({1}), b.ints({1 << 30})}));
     Value* count = TRY(b.op("slice", {splits, b.ints({-1}), b.ints({1 << 30})}));
+    count =
+        TRY(b.op("reshape", {count, b.ints({1})}));  // so that what it is the shape of has a rank
     Value* range = TRY(b.op("range", {zero, TRY(b.op("squeeze", {count})), one_i}));
     // A position belongs to the row after all rows that end at or before it.
     Value* marks = TRY(filled(c, 0, DType::i64, TRY(b.op("add", {count, b.ints({1})}))));
