@@ -1,5 +1,4 @@
-// Finds layer and root-mean-square normalisations that models spell out in small ops, with or
-// without a scale and a shift.
+// Finds normalisations that models spell out in small ops, with or without a scale and a shift.
 #include <algorithm>
 
 #include "ops/norm.h"
@@ -10,14 +9,24 @@
 namespace tenon {
 namespace {
 
-// The operand of a mean over the last axis that keeps it; null for anything else.
-Value* mean_operand(Value* value) {
+using Axes = std::vector<int64_t>;
+
+// The operand of a mean that keeps its axes, which are or become `axes`; null for anything else.
+Value* mean_operand(Value* value, Axes& axes) {
   const Node* node = value->producer();
   if (node == nullptr || !node->is("mean")) return nullptr;
   const Shape& x = node->input(0)->shape();
   if (!x.ranked() || x.rank() == 0 || !std::get<bool>(node->op().get(1))) return nullptr;
-  const auto axes = std::get<std::vector<int64_t>>(node->op().get(0));
-  return axes.size() == 1 && (axes[0] == -1 || axes[0] == x.rank() - 1) ? node->input(0) : nullptr;
+  Axes own = std::get<Axes>(node->op().get(0));
+  for (int64_t& a : own) a += a < 0 ? x.rank() : 0;
+  std::ranges::sort(own);
+  if (own.empty() || (!axes.empty() && axes != own)) return nullptr;
+  axes = std::move(own);
+  return node->input(0);
+}
+
+bool is_last_axis(const Axes& axes, const Value* x) {
+  return axes.size() == 1 && axes[0] == x->shape().rank() - 1;
 }
 
 // The root of a square, however it is written: x where the value is x * x.
@@ -44,13 +53,14 @@ bool is_squared_difference(Value* value, Value* a, Value* b) {
 }
 
 // The variance of x, whose mean is mu.
-bool is_variance(Value* value, Value* x, Value* mu) {
-  if (Value* squares = mean_operand(value)) return is_squared_difference(squares, x, mu);
+bool is_variance(Value* value, Value* x, Value* mu, Axes& axes) {
+  if (Value* squares = mean_operand(value, axes)) return is_squared_difference(squares, x, mu);
   const Node* node = value->producer();
   if (node == nullptr) return false;
-  if (node->is("relu")) return is_variance(node->input(0), x, mu);  // for what rounding leaves
+  if (node->is("relu"))
+    return is_variance(node->input(0), x, mu, axes);  // for what rounding leaves
   if (!node->is("sub") || square_operand(node->input(1)) != mu) return false;
-  Value* squares = mean_operand(node->input(0));
+  Value* squares = mean_operand(node->input(0), axes);
   return squares != nullptr && square_operand(squares) == x;
 }
 
@@ -115,22 +125,85 @@ Value* last_axis_vector(Builder& builder, Value* v, Value* x) {
   return t->rank() == 1 ? v : builder.constant(t->reshaped({n.size()}));
 }
 
+// What a normalisation over these axes of a value is, in the words of an op.
+struct Layout {
+  std::string_view op;
+  Value* x = nullptr;  // the op's operand: before its channels were split into groups
+  int64_t channels = 0, groups = 1;
+};
+
+// Over the last axis; over the spatial ones of [N, spatial…, C]; or over those and the last one of
+// [N, spatial…, groups, C / groups].
+std::optional<Layout> layout_of(Value* x, const Axes& axes) {
+  const Shape& shape = x->shape();
+  const int rank = shape.rank();
+  if (!shape[rank - 1].known()) return std::nullopt;
+  const int64_t last = shape[rank - 1].size();
+  if (is_last_axis(axes, x)) return Layout{"layer_norm", x, last};
+  if (rank < 3 || x->dtype() != DType::f32) return std::nullopt;
+  Axes spatial;
+  for (int64_t a = 1; a + 1 < rank; ++a) spatial.push_back(a);
+  if (axes == spatial) return Layout{"instance_norm", x, last};
+  spatial.back() = rank - 1;  // in place of the groups
+  const Node* split = x->producer();
+  if (axes != spatial || rank < 4 || split == nullptr || !split->is("reshape") ||
+      !shape[rank - 2].known())
+    return std::nullopt;
+  const Layout groups{"group_norm", split->input(0), last * shape[rank - 2].size(),
+                      shape[rank - 2].size()};
+  const Shape& before = groups.x->shape();
+  if (!before.ranked() || before.rank() != rank - 1 || before[rank - 2] != Dim(groups.channels))
+    return std::nullopt;
+  for (int i = 0; i + 2 < rank; ++i)
+    if (!before[i].same(shape[i])) return std::nullopt;
+  return groups;
+}
+
+// A constant with a value per channel, as a vector.
+Value* channel_vector(Builder& builder, Value* v, const Layout& layout, Value* x) {
+  if (layout.op != "group_norm") return last_axis_vector(builder, v, x);
+  const Tensor* t = v->constant();
+  if (t == nullptr || t->dtype() != DType::f32 || t->elements() != layout.channels ||
+      t->rank() < 2 || t->rank() > x->shape().rank() || t->dim(t->rank() - 2) != layout.groups)
+    return nullptr;
+  return builder.constant(t->reshaped({layout.channels}));
+}
+
 struct Norm {
-  Value* x = nullptr;
   double epsilon = 0;
   Value* gamma = nullptr;  // null: ones
   Value* beta = nullptr;   // null: zeros
 };
 
-Result<bool> replace_by(Graph& graph, Node& node, std::string_view op, const Norm& norm) {
+Result<bool> replace_by(Graph& graph, Node& node, const Layout& layout, const Norm& norm) {
   Builder builder(graph, &node);
-  builder.set_origins(origins_between(node, norm.x));
-  std::vector<Value*> operands{norm.x, norm.gamma, norm.beta};
-  while (operands.back() == nullptr) operands.pop_back();
-  const auto y =
-      builder.op(op, std::move(operands), {{"axis", int64_t{-1}}, {"epsilon", norm.epsilon}});
-  if (!y.ok() || (*y)->type() != node.output()->type()) return false;
-  graph.replace_all_uses(node.output(), *y);
+  builder.set_origins(origins_between(node, layout.x));
+  const auto filled = [&](float value) {
+    return builder.constant(
+        Tensor::vector(std::vector<float>(static_cast<size_t>(layout.channels), value)));
+  };
+  std::vector<Value*> operands{layout.x, norm.gamma, norm.beta};
+  std::vector<Builder::Attr> attrs{{"epsilon", norm.epsilon}};
+  if (layout.op == "layer_norm" || layout.op == "rms_norm") {
+    attrs.push_back({"axis", int64_t{-1}});
+    while (operands.back() == nullptr) operands.pop_back();
+  } else {
+    for (const size_t i : {size_t{1}, size_t{2}})
+      if (operands[i] == nullptr) operands[i] = filled(i == 1 ? 1.0f : 0.0f);
+  }
+  if (layout.groups > 1) attrs.push_back({"groups", layout.groups});
+  const auto made = builder.op(layout.op, std::move(operands), std::move(attrs));
+  if (!made.ok()) return false;
+  Value* y = *made;
+  const Shape& shape = node.output()->shape();
+  if (y->shape() != shape && layout.op == "group_norm") {
+    std::vector<int64_t> target;
+    for (const Dim d : shape.dims()) target.push_back(d.size_or(-1));
+    if (std::ranges::count(target, -1) > 1 || std::ranges::count(target, 0) > 0) return false;
+    y = TRY(builder.op("reshape", {y, builder.ints(target)}));
+  }
+  if (y->type() != node.output()->type()) return false;
+  graph.replace_all_uses(node.output(), y);
   return true;
 }
 
@@ -141,8 +214,10 @@ Result<bool> recognise_normalised(Graph& graph, Node& node) {
   const Node* difference = d == nullptr ? nullptr : d->producer();
   if (!deviation || difference == nullptr || !difference->is("sub")) return false;
   Value *x = difference->input(0), *mu = difference->input(1);
-  if (mean_operand(mu) != x || !is_variance(deviation->of, x, mu)) return false;
-  return replace_by(graph, node, "layer_norm", {x, deviation->epsilon});
+  Axes axes;
+  if (mean_operand(mu, axes) != x || !is_variance(deviation->of, x, mu, axes)) return false;
+  const auto layout = layout_of(x, axes);
+  return layout ? replace_by(graph, node, *layout, {deviation->epsilon}) : Result<bool>(false);
 }
 
 // x * s - mean * s + beta in any order, s = gamma / sqrt(var + eps), as Keras writes it.
@@ -159,26 +234,29 @@ Result<bool> recognise_scaled(Graph& graph, Node& node) {
         if (k == i || factors.terms.size() != 2) continue;
         const bool first = factors.terms[0] == s;
         Value* mu = factors.terms[first ? 1 : 0];
-        if ((!first && factors.terms[1] != s) || mean_operand(mu) != x ||
+        Axes axes;
+        if ((!first && factors.terms[1] != s) || mean_operand(mu, axes) != x ||
             factors.factor != (terms[k].is_negated ? 1.0 : -1.0))
           continue;
+        const auto layout = layout_of(x, axes);
+        if (!layout) continue;
         Builder builder(graph, &node);
-        Norm norm{x};
+        Norm norm;
         auto d = deviation(s);
         const Node* product = s->producer();
         for (int at = 0; !d && at < 2 && product->is("mul"); ++at) {
           d = deviation(product->input(at));
-          norm.gamma = last_axis_vector(builder, product->input(1 - at), x);
+          norm.gamma = channel_vector(builder, product->input(1 - at), *layout, x);
           if (norm.gamma == nullptr) d.reset();
         }
-        if (!d || !d->is_inverse || !is_variance(d->of, x, mu)) continue;
+        if (!d || !d->is_inverse || !is_variance(d->of, x, mu, axes)) continue;
         norm.epsilon = d->epsilon;
         if (terms.size() == 3) {
           const Term& shift = terms[3 - i - k];
-          norm.beta = last_axis_vector(builder, shift.value, x);
+          norm.beta = channel_vector(builder, shift.value, *layout, x);
           if (norm.beta == nullptr || shift.is_negated) continue;
         }
-        return replace_by(graph, node, "layer_norm", norm);
+        return replace_by(graph, node, *layout, norm);
       }
     }
   }
@@ -195,9 +273,10 @@ Result<bool> recognise_rms_norm(Graph& graph, Node& node) {
   if (!node.is("mul") && !node.is("div")) return false;
   Value* x = nullptr;
   const auto d = divided(node, x);
-  Value* squares = d ? mean_operand(d->of) : nullptr;
-  if (squares == nullptr || square_operand(squares) != x) return false;
-  return replace_by(graph, node, "rms_norm", {x, d->epsilon});
+  Axes axes;
+  Value* squares = d ? mean_operand(d->of, axes) : nullptr;
+  if (squares == nullptr || square_operand(squares) != x || !is_last_axis(axes, x)) return false;
+  return replace_by(graph, node, {"rms_norm", x}, {d->epsilon});
 }
 
 // norm(x) * gamma and norm(x) + beta, where the norm has none yet.
@@ -227,7 +306,8 @@ Result<bool> absorb_into_norm(Graph& graph, Node& node) {
 }
 
 constexpr Rule kRules[] = {
-    {"recognise-layer-norm", "(x - mean) / sqrt(var + eps) over the last axis",
+    {"recognise-layer-norm",
+     "(x - mean) / sqrt(var + eps) over the last axis; by channel or group: instance, group norm",
      recognise_layer_norm},
     {"recognise-rms-norm", "x / sqrt(mean(x^2) + eps) over the last axis", recognise_rms_norm},
     {"absorb-into-norm", "layer_norm(x) * gamma + beta = layer_norm(x, gamma, beta)",

@@ -1,8 +1,10 @@
-// Finds what models spell out in small ops: activations, softmax.
+// Finds what models spell out in small ops: activations, softmax, upsampling.
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include "ops/reshape.h"
+#include "ops/resize.h"
 #include "passes/passes.h"
 #include "passes/spelling.h"
 #include "rewrite/match.h"
@@ -237,6 +239,65 @@ Result<bool> recognise_silu(Graph& graph, Node& node) {
   return false;
 }
 
+// A resize that repeats whole elements.
+bool repeats(const Resize& resize) {
+  return resize.mode == ResizeMode::nearest && resize.coordinate == ResizeCoordinate::asymmetric &&
+         resize.nearest_rounding == NearestRounding::floor && resize.scales.empty();
+}
+
+// reshape(tile(expand_dims(x))) that repeats each element along a spatial dimension.
+Result<bool> recognise_upsampling(Graph& graph, Node& node) {
+  if (!node.is("reshape") || !is_result(node.input(0), "tile")) return false;
+  const Node& tile = *node.input(0)->producer();
+  const Node* expand = tile.input(0)->producer();
+  const Tensor* repeats = tile.input(1)->constant();
+  const ExpandDims* inserted = expand == nullptr ? nullptr : expand->as<ExpandDims>();
+  if (inserted == nullptr || repeats == nullptr || inserted->axes.size() != 1) return false;
+  Value* x = expand->input(0);
+  const Shape &from = x->shape(), &to = node.output()->shape();
+  if (!from.ranked() || !to.ranked() || from.rank() < 3 || from.rank() != to.rank()) return false;
+  const int64_t rank = from.rank();
+  const int64_t at = inserted->axes[0] + (inserted->axes[0] < 0 ? rank + 1 : 0);  // behind it
+  if (at < 2 || at > rank - 1 || repeats->elements() != rank + 1) return false;
+  std::vector<int64_t> sizes;
+  for (int i = 0; i < rank; ++i) {
+    const bool is_repeated = i == at - 1;
+    if (repeats->int_at(i < at ? i : i + 1) != 1) return false;
+    const Dim expected = is_repeated ? from[i] * Dim(repeats->int_at(at)) : from[i];
+    if (!to[i].same(expected)) return false;
+    if (i > 0 && i + 1 < rank) {
+      if (!to[i].known() || to[i] == Dim(0)) return false;
+      sizes.push_back(to[i].size());
+    }
+  }
+  Builder builder(graph, &node);
+  builder.set_origins(merge_origins({expand, &tile, &node}));
+  const auto y = builder.op(Resize{.coordinate = ResizeCoordinate::asymmetric,
+                                   .nearest_rounding = NearestRounding::floor},
+                            {x, builder.ints(sizes)});
+  if (!y.ok() || (*y)->type() != node.output()->type()) return false;
+  replace_node(graph, node, *y);
+  return true;
+}
+
+// Repetitions along different dimensions are one.
+Result<bool> merge_resizes(Graph& graph, Node& node) {
+  const Resize* outer = node.as<Resize>();
+  Node* inner = outer == nullptr ? nullptr : node.input(0)->producer();
+  if (inner == nullptr || inner->as<Resize>() == nullptr || !repeats(*outer) ||
+      !repeats(*inner->as<Resize>()) || !has_single_use(graph, node.input(0)))
+    return false;
+  const Shape &x = inner->input(0)->shape(), &middle = inner->output()->shape(),
+              &y = node.output()->shape();
+  if (!x.ranked() || !y.ranked()) return false;
+  for (int i = 0; i < x.rank(); ++i)
+    if (!x[i].same(middle[i]) && !middle[i].same(y[i])) return false;
+  Builder builder(graph, &node);
+  builder.set_origins(merge_origins({inner, &node}));
+  replace_node(graph, node, TRY(builder.op(*outer, {inner->input(0), node.input(1)})));
+  return true;
+}
+
 Result<bool> recognise_softmax(Graph& graph, Node& node) {
   static const Pattern kPatterns[] = {
       Pattern("t = reduce_max(x); e = exp(sub(x, t)); s = sum(e); div(e, s)"),
@@ -256,6 +317,10 @@ constexpr Rule kRules[] = {
      recognise_hard_sigmoid},
     {"recognise-hard-swish", "x * hard_sigmoid(x)", recognise_hard_swish},
     {"recognise-silu", "x * sigmoid(x), x / (1 + exp(-x))", recognise_silu},
+    {"recognise-upsampling", "reshape(tile(expand_dims(x))) = resize(x), repeating elements",
+     recognise_upsampling},
+    {"merge-resizes", "resize(resize(x)) = resize(x), repeating along different dimensions",
+     merge_resizes},
     {"recognise-softmax", "exp(x - max(x)) / sum(exp(x - max(x))) over the last axis",
      recognise_softmax},
 };
