@@ -152,9 +152,14 @@ void transpose_matrix(int64_t rows, int64_t cols, const T* x, int64_t ldx, T* y,
       for (int64_t r = 0; r < rows8; r += 8)
         transpose8<false>(reinterpret_cast<const float*>(x + r * ldx + c), ldx,
                           reinterpret_cast<float*>(y + c * ldy + r), ldy, 1.0f);
-    for (int64_t r = rows8; r < rows; ++r)
-      for (int64_t c = 0; c < cols8; ++c) y[c * ldy + r] = x[r * ldx + c];
-    for (int64_t c = cols8; c < cols; ++c)
+    const int64_t rows4 = rows / 4 * 4, cols4 = cols / 4 * 4;
+    for (int64_t c = 0; c < cols4; c += 4)
+      for (int64_t r = c < cols8 ? rows8 : 0; r < rows4; r += 4)
+        transpose4(reinterpret_cast<const float*>(x + r * ldx + c), ldx,
+                   reinterpret_cast<float*>(y + c * ldy + r), ldy);
+    for (int64_t r = rows4; r < rows; ++r)
+      for (int64_t c = 0; c < cols4; ++c) y[c * ldy + r] = x[r * ldx + c];
+    for (int64_t c = cols4; c < cols; ++c)
       for (int64_t r = 0; r < rows; ++r) y[c * ldy + r] = x[r * ldx + c];
   } else {
     for (int64_t c = 0; c < cols; ++c)

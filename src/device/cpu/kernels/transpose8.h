@@ -1,4 +1,4 @@
-// An 8 x 8 transpose of 4-byte elements in registers, for packing and layout changes.
+// Transposes of 8 x 8 and 4 x 4 elements of 4 bytes in registers, for packing and layout changes.
 #pragma once
 
 #include <immintrin.h>
@@ -34,6 +34,17 @@ inline void transpose8(const float* x, int64_t ldx, float* y, int64_t ldy, float
     _mm256_storeu_ps(y + i * ldy, low);
     _mm256_storeu_ps(y + (i + 4) * ldy, high);
   }
+}
+
+// y[c * ldy + r] = x[r * ldx + c] for r, c < 4.
+inline void transpose4(const float* x, int64_t ldx, float* y, int64_t ldy) {
+  __m128 a = _mm_loadu_ps(x), b = _mm_loadu_ps(x + ldx), c = _mm_loadu_ps(x + 2 * ldx),
+         d = _mm_loadu_ps(x + 3 * ldx);
+  _MM_TRANSPOSE4_PS(a, b, c, d);
+  _mm_storeu_ps(y, a);
+  _mm_storeu_ps(y + ldy, b);
+  _mm_storeu_ps(y + 2 * ldy, c);
+  _mm_storeu_ps(y + 3 * ldy, d);
 }
 
 }  // namespace tenon::cpu
