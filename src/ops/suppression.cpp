@@ -216,10 +216,47 @@ Status CombinedNms::eval(EvalContext& context) const {
   return {};
 }
 
+Result<TensorTypes> OverlapNms::infer(const InferContext& context) const {
+  TRY(nn::expect_float(context, name));
+  TRY(nn::expect_same_dtype(context, name, {1, 3, 4}));
+  TRY(nn::expect_rank(context, name, 0, 2));
+  TRY(nn::expect_rank(context, name, 1, 1));
+  for (int i = 2; i < 5; ++i) TRY(nn::expect_scalar(context, name, i));
+  if (!is_int(context.dtype(2)))
+    return invalid_argument("overlap_nms: the count must be an integer");
+  return TensorTypes{{DType::i32, Shape{Dim::unknown()}}};
+}
+
+Status OverlapNms::eval(EvalContext& context) const {
+  const Tensor &overlaps = context.in(0), &scores = context.in(1);
+  const int64_t n = scores.elements();
+  if (overlaps.rank() != 2 || overlaps.dim(0) != n || overlaps.dim(1) != n)
+    return invalid_argument("overlap_nms needs the overlap of each box with each, and its score");
+  const double most = TRY(scalar(context, 2, name)), limit = TRY(scalar(context, 3, name)),
+               least = TRY(scalar(context, 4, name));
+  std::vector<Candidate> all;
+  for (int64_t i = 0; i < n; ++i)
+    if (scores.real_at(i) > least) all.push_back({i, static_cast<float>(scores.real_at(i))});
+  std::priority_queue<Candidate> queue({}, std::move(all));
+  std::vector<double> kept;
+  for (; !queue.empty() && static_cast<double>(kept.size()) < most; queue.pop()) {
+    const int64_t box = queue.top().box;
+    const bool hidden = std::ranges::any_of(kept, [&](double better) {
+      return overlaps.real_at(box * n + static_cast<int64_t>(better)) > limit;
+    });
+    if (!hidden) kept.push_back(static_cast<double>(box));
+  }
+  const auto count = static_cast<int64_t>(kept.size());
+  TRY(context.allocate(0, DType::i32, std::span(&count, 1)));
+  nn::store_reals(context.out(0), kept);
+  return {};
+}
+
+constinit const OpDef OverlapNms::def = define<OverlapNms>();
 constinit const OpDef SoftNms::def = define<SoftNms>();
 constinit const OpDef CombinedNms::def = define<CombinedNms>();
 OpDefs suppression_ops() {
-  return {&SoftNms::def, &CombinedNms::def};
+  return {&SoftNms::def, &OverlapNms::def, &CombinedNms::def};
 }
 
 }  // namespace tenon

@@ -20,6 +20,18 @@ struct SoftNms {
   Status eval(EvalContext& context) const;
 };
 
+struct OverlapNms {
+  static const OpDef def;
+  static constexpr std::string_view name = "overlap_nms";
+  static constexpr std::string_view doc =
+      "overlap_nms(overlaps f32 [N,N], scores f32 [N], max_output, overlap, score_thr): the i32 "
+      "indices of the boxes kept, best first: each overlaps no better one beyond the limit.";
+  static constexpr Arity inputs{5};
+  static constexpr uint32_t traits = kDataDependent;
+  Result<TensorTypes> infer(const InferContext& context) const;
+  Status eval(EvalContext& context) const;
+};
+
 struct CombinedNms {
   bool pad_per_class = false;
   bool clip_boxes = true;

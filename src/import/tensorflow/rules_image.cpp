@@ -323,6 +323,7 @@ constexpr RuleEntry kRules[] = {
     {"NonMaxSuppressionV3", nms, 5},
     {"NonMaxSuppressionV4", nms, 5},
     {"NonMaxSuppressionV5", nms_v5, 6},
+    {"NonMaxSuppressionWithOverlaps", same<"overlap_nms">, 5},
     {"RGBToHSV", rgb_to_hsv},
     {"ResizeArea", resize, 2},
     {"ResizeBicubic", resize, 2},

@@ -118,17 +118,18 @@ Values parse_features(RuleContext& c, Value* serialized, const Features& f) {
                       {"dense_keys", f.dense},
                       {"dense_types", TRY(dense_types(c, f.dense_types, attr("dense_shapes")))}})));
   if (ragged == 0) return all;
-  if (TRY(rank_of(serialized)) != 1) return unsupported("ragged features of a single record");
+  const bool single = TRY(rank_of(serialized)) == 0;  // whose splits are empty
   const size_t n = keys.size();
-  std::vector<Value*> out, splits;
+  std::vector<Value*> out;
   for (size_t group = 0; group < 3; ++group)
     out.insert(out.end(), all.begin() + static_cast<ptrdiff_t>(group * n),
                all.begin() + static_cast<ptrdiff_t>(group * n + sparse));
   out.insert(out.end(), all.begin() + static_cast<ptrdiff_t>(3 * n), all.end());
   for (size_t i = 0; i < ragged; ++i) out.push_back(all[n + sparse + i]);
   for (size_t i = 0; i < ragged; ++i)
-    out.push_back(
-        TRY(splits_from_places(c, all[sparse + i], all[2 * n + sparse + i], split_types[i])));
+    out.push_back(single ? TRY(cast_to(c, c.builder.ints({}), split_types[i]))
+                         : TRY(splits_from_places(c, all[sparse + i], all[2 * n + sparse + i],
+                                                  split_types[i])));
   return out;
 }
 
