@@ -104,7 +104,7 @@ class Generator {
   // So many numbers from low to high.
   std::vector<int64_t> numbers(size_t count, int low, int high) {
     std::vector<int64_t> list(count);
-    for (int64_t& v : list) v = low + pick(static_cast<size_t>(high - low + 1));
+    for (int64_t& v : list) v = low + pick(static_cast<size_t>(int64_t{high} - low + 1));
     return list;
   }
 
