@@ -71,8 +71,9 @@ auto with_model(nb::handle model, F&& f) {
   return f(borrowed(buffer.bytes()));
 }
 
-// Data, method, preprocess, statistics, samples.
-using Calibration = std::tuple<std::string, std::string, std::string, std::string, int64_t>;
+// Data, method, preprocess, statistics, samples, config, report.
+using Calibration = std::tuple<std::string, std::string, std::string, std::string, int64_t,
+                               std::string, std::string>;
 
 // (bytes or None, warnings): writes the file where a path is given.
 nb::tuple compile(nb::handle model, const std::string& output, std::string signature,
@@ -96,9 +97,10 @@ nb::tuple compile(nb::handle model, const std::string& output, std::string signa
   verification.always = verify.value_or(false);
   verification.load.custom_ops.libraries = custom_ops;
   if (!verify_inputs.empty()) verification.inputs = value_or_raise(read_npz(verify_inputs));
-  const auto& [data, method, preprocess, statistics, samples] = calibration;
-  const Status calibrated = apply_calibration({data, method, preprocess, statistics, samples},
-                                              verification.load, {}, options);
+  const auto& [data, method, preprocess, statistics, samples, config, report] = calibration;
+  const CalibrationSettings settings{data, method, preprocess, statistics, samples, config, report};
+  const auto findings = std::make_shared<CalibrationFindings>();
+  const Status calibrated = apply_calibration(settings, verification.load, {}, options, findings);
   if (!calibrated.ok()) raise(calibrated.error());
   struct Made {
     std::vector<std::byte> bytes;
@@ -107,6 +109,7 @@ nb::tuple compile(nb::handle model, const std::string& output, std::string signa
   const Made made = value_or_raise(with_model(model, [&](auto&& source) -> Result<Made> {
     Compiled compiled = TRY(compile_model(source, options));
     if (options.keep_imported) TRY(verify_compiled(compiled, verification));
+    TRY(write_report(settings, *findings));
     Made result{{}, std::move(compiled.report.warnings)};
     if (output.empty())
       result.bytes = TRY(encode_model(compiled.model));

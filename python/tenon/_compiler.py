@@ -68,7 +68,8 @@ def compile(model: Model, output: None = None, *, precision: str = ..., target: 
             embed_custom_ops: bool = ..., max_loop_iterations: Optional[int] = ...,
             verify: Optional[bool] = ..., verify_inputs: Optional[Path] = ...,
             calibration: Optional[Calibration] = ..., calibration_method: str = ...,
-            preprocess: str = ..., samples: int = ..., statistics: Optional[Path] = ...) -> bytes: ...
+            preprocess: str = ..., samples: int = ..., statistics: Optional[Path] = ...,
+            config: Optional[Path] = ..., report: Optional[Path] = ...) -> bytes: ...
 @overload
 def compile(model: Model, output: Path, *, precision: str = ..., target: str = ...,
             input_shapes: Optional[Shapes] = ..., signature: Optional[str] = ...,
@@ -77,7 +78,8 @@ def compile(model: Model, output: Path, *, precision: str = ..., target: str = .
             embed_custom_ops: bool = ..., max_loop_iterations: Optional[int] = ...,
             verify: Optional[bool] = ..., verify_inputs: Optional[Path] = ...,
             calibration: Optional[Calibration] = ..., calibration_method: str = ...,
-            preprocess: str = ..., samples: int = ..., statistics: Optional[Path] = ...) -> str: ...
+            preprocess: str = ..., samples: int = ..., statistics: Optional[Path] = ...,
+            config: Optional[Path] = ..., report: Optional[Path] = ...) -> str: ...
 def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp32",
             target: str = "cpu", input_shapes: Optional[Shapes] = None,
             signature: Optional[str] = None, inputs: Optional[Sequence[str]] = None,
@@ -86,7 +88,8 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
             max_loop_iterations: Optional[int] = None, verify: Optional[bool] = None,
             verify_inputs: Optional[Path] = None, calibration: Optional[Calibration] = None,
             calibration_method: str = "auto", preprocess: str = "", samples: int = 256,
-            statistics: Optional[Path] = None) -> Union[bytes, str]:
+            statistics: Optional[Path] = None, config: Optional[Path] = None,
+            report: Optional[Path] = None) -> Union[bytes, str]:
     """Compiles a model. Writes `output` and gives its path, or gives the file's bytes without it.
 
     model: a SavedModel folder, .pb, .pbtxt or .onnx; or the bytes of an ONNX model or GraphDef, or
@@ -110,6 +113,7 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
     calibration_method: auto, minmax, moving-average, percentile, entropy, mse or aciq.
     preprocess: of pictures, such as "resize=256,crop=224,scale=1/255".
     samples: at most so many. statistics: a file in which what was found is kept and looked for.
+    config: a TOML file that says which layers become integers. report: an .html or .json file to write.
 
     Raises tenon.Error; nothing is written then. What was left out of the model is a UserWarning.
     """
@@ -122,7 +126,8 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
             _shapes(input_shapes), target, precision, _names(disable), optimize,
             _paths(custom_ops), embed_custom_ops, max_loop_iterations or 0,
             True if verify_inputs is not None else verify, _path(verify_inputs),
-            (_data(calibration, folder), calibration_method, preprocess, _path(statistics), samples))
+            (_data(calibration, folder), calibration_method, preprocess, _path(statistics), samples,
+             _path(config), _path(report)))
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return path if output is not None else content

@@ -15,8 +15,9 @@ constexpr Method kCandidates[] = {Method::mse,        Method::min_max,
 // clock that the same data give the same file.
 constexpr double kSecondsForTrials = 1000;
 constexpr int kMostTrials = 200;
-// Ranges nearer than this are the same; errors nearer than this are not worth a change.
-constexpr double kSameRange = 0.03, kGain = 0.01;
+// Ranges nearer than this are the same. What is gained by less than this, of the whole or by one
+// tensor, may be chance.
+constexpr double kSameRange = 0.03, kGain = 0.01, kTensorGain = 0.05;
 
 bool differ(const quant::Range& a, const quant::Range& b) {
   const double width = std::max(a.high - a.low, b.high - b.low);
@@ -51,7 +52,7 @@ Status choose_methods(const Trial& trial, const quant::FunctionStatistics& stati
       quant::QuantizeOptions candidate = options;
       candidate.methods[name] = method;
       const double error = TRY(trial.run(statistics, candidate)).relative_l2;
-      if (error >= least * (1 - kGain)) continue;
+      if (error >= least * (1 - kTensorGain)) continue;
       least = error;
       options = std::move(candidate);
       current = quant::choose_range(tensor, method);

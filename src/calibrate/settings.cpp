@@ -2,13 +2,101 @@
 
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+
+#include "base/bytes.h"
 #include "calibrate/calibrate.h"
 #include "calibrate/choose_methods.h"
+#include "quant/config.h"
 
 namespace tenon {
 namespace {
 
 constexpr int64_t kTrialSamples = 32;
+
+// Layers that the config keeps in fp32, by name.
+Status apply_config(const quant::Config& config, const NamedGraph& function,
+                    const ImportReport& import, quant::QuantizeOptions& options) {
+  std::map<std::string, std::string> source_ops;
+  for (const NodeReport& node : import.nodes) source_ops[node.name] = node.op;
+  const auto kept = TRY(quant::kept_by(config, *function.graph, source_ops));
+  for (const quant::NamedValue& v : quant::observed_values(*function.graph))
+    if (const auto it = kept.find(v.value); it != kept.end())
+      options.keep_float[v.name] = it->second;
+  options.bias_correction = config.bias_correction;
+  return {};
+}
+
+struct Quantisation {
+  CalibrationOptions how;
+  quant::Method method = quant::Method::automatic;
+  std::optional<quant::Config> config;
+  bool wants_report = false, corrects_biases = true;
+  std::shared_ptr<CalibrationFindings> findings;
+  RefineChoices refine;
+
+  Result<QuantizationInput> operator()(const NamedGraph& function, const ImportReport& import,
+                                       std::vector<std::string>& warnings) const {
+    Calibration calibration = TRY(calibrate(function, how));
+    warnings.insert(warnings.end(), calibration.warnings.begin(), calibration.warnings.end());
+    QuantizationInput input{std::move(calibration.statistics), {}};
+    input.options.method = method;
+    if (config) TRY(apply_config(*config, function, import, input.options));
+    if (!corrects_biases) input.options.bias_correction = false;
+    // Without data of the user's there is nothing that a measurement would say of them.
+    auto samples = TRY(some_samples(function, how, how.data.empty() ? 0 : kTrialSamples));
+    if (findings != nullptr) findings->statistics[function.key] = input.statistics;
+    if (samples.empty()) {
+      if (wants_report || refine)
+        return invalid_argument("a report and a search need data: give --calibration");
+      return input;
+    }
+    const Trial trial = TRY(Trial::make(function, std::move(samples), how.load));
+    if (method == quant::Method::automatic)
+      TRY(choose_methods(trial, input.statistics, input.options));
+    if (refine) TRY(refine(function, trial, input.statistics, input.options));
+    if (findings == nullptr) return input;
+    findings->functions.push_back(
+        {function.key, trial.samples(), TRY(trial.run(input.statistics, input.options))});
+    if (wants_report)
+      findings->layers.push_back(
+          TRY(report_layers(function, trial, input.statistics, input.options)));
+    return input;
+  }
+};
+
+nlohmann::ordered_json to_json(const LayerReport& r) {
+  using Json = nlohmann::ordered_json;
+  const auto accuracy = [](const Accuracy& a) {
+    return Json{{"cosine", a.cosine},
+                {"sqnr_db", a.sqnr_db},
+                {"relative_l2", a.relative_l2},
+                {"max_abs", a.max_abs},
+                {"same_top1", a.same_top1}};
+  };
+  Json json{{"signature", r.key}, {"samples", r.samples}, {"outputs", accuracy(r.outputs)}};
+  for (const TechniqueGain& g : r.gains)
+    json["techniques"].push_back(
+        {{"name", g.name}, {"relative_l2_without", g.without}, {"relative_l2_with", g.with}});
+  for (const LayerAccuracy& l : r.layers) {
+    Json layer = accuracy(l.result);
+    layer["name"] = l.node;
+    layer["result"] = l.name;
+    layer["op"] = l.op;
+    layer["integer"] = l.integer;
+    layer["reason"] = l.reason;
+    layer["share"] = l.share < 0 ? Json() : Json(l.share);
+    json["layers"].push_back(std::move(layer));
+  }
+  for (const quant::TensorChoice& t : r.choices.tensors)
+    json["tensors"].push_back({{"name", t.name},
+                               {"low", t.range.low},
+                               {"high", t.range.high},
+                               {"method", quant::method_name(t.range.method)},
+                               {"saturation", t.saturation},
+                               {"sqnr_db", t.sqnr_db}});
+  return json;
+}
 
 }  // namespace
 
@@ -22,49 +110,55 @@ Status check_calibration(const CalibrationSettings& s) {
   }
   if (s.samples < 1)
     return invalid_argument(fmt::format("{} samples are too few to calibrate with", s.samples));
+  if (!s.report.empty() && !s.report.ends_with(".html") && !s.report.ends_with(".json"))
+    return invalid_argument(
+        fmt::format("a report is a file of .html or .json, not '{}'", s.report));
   TRY(parse_preprocess(s.preprocess));
   return {};
 }
 
 Status apply_calibration(const CalibrationSettings& s, const runtime::LoadOptions& load,
                          std::function<void(int64_t, int64_t)> progress, CompileOptions& options,
-                         std::shared_ptr<CalibrationFindings> findings) {
+                         std::shared_ptr<CalibrationFindings> findings, RefineChoices refine) {
   TRY(check_calibration(s));
   const std::string precision = TRY(known_precision(options.precision));
   if (precision != "int8") {
-    if (!s.data.empty() || !s.statistics.empty())
-      return invalid_argument(
-          fmt::format("calibration data have no effect with precision {}; give --precision int8",
-                      options.precision));
+    if (!s.data.empty() || !s.statistics.empty() || !s.config.empty() || !s.report.empty())
+      return invalid_argument(fmt::format(
+          "calibration has no effect with precision {}; give --precision int8", options.precision));
     return {};
   }
-  CalibrationOptions how;
-  how.data = s.data;
-  how.preprocess = TRY(parse_preprocess(s.preprocess));
-  how.samples = s.samples;
-  how.statistics_file = s.statistics;
-  how.load = load;
-  how.progress = std::move(progress);
-  const quant::Method method = *quant::method_of(s.method);
-  options.calibrate = [how = std::move(how), method, findings](
-                          const NamedGraph& function,
-                          std::vector<std::string>& warnings) -> Result<QuantizationInput> {
-    Calibration calibration = TRY(calibrate(function, how));
-    warnings.insert(warnings.end(), calibration.warnings.begin(), calibration.warnings.end());
-    QuantizationInput input{std::move(calibration.statistics), {}};
-    input.options.method = method;
-    // Without data of the user's there is nothing that a measurement would say of them.
-    auto samples = TRY(some_samples(function, how, how.data.empty() ? 0 : kTrialSamples));
-    if (samples.empty()) return input;
-    const Trial trial = TRY(Trial::make(function, std::move(samples), how.load));
-    if (method == quant::Method::automatic)
-      TRY(choose_methods(trial, input.statistics, input.options));
-    if (findings != nullptr)
-      findings->functions.push_back(
-          {function.key, trial.samples(), TRY(trial.run(input.statistics, input.options))});
-    return input;
-  };
+  Quantisation q;
+  q.how.data = s.data;
+  q.how.preprocess = TRY(parse_preprocess(s.preprocess));
+  q.how.samples = s.samples;
+  q.how.statistics_file = s.statistics;
+  q.how.load = load;
+  q.how.progress = std::move(progress);
+  q.method = *quant::method_of(s.method);
+  if (!s.config.empty()) q.config = TRY(quant::read_config(s.config));
+  if (q.config && !q.config->method.empty() && s.method == "auto")
+    q.method = *quant::method_of(q.config->method);
+  q.wants_report = !s.report.empty();
+  q.corrects_biases = !options.disabled.contains("bias-correction");
+  q.findings = std::move(findings);
+  if (q.wants_report && q.findings == nullptr) return internal_error("a report has nowhere to go");
+  q.refine = std::move(refine);
+  options.calibrate = std::move(q);
   return {};
+}
+
+Status write_report(const CalibrationSettings& s, const CalibrationFindings& findings) {
+  if (s.report.empty()) return {};
+  std::string text;
+  if (s.report.ends_with(".html")) {
+    text = html_page(findings.layers, findings.statistics, "Quantisation");
+  } else {
+    nlohmann::ordered_json json = nlohmann::ordered_json::array();
+    for (const LayerReport& r : findings.layers) json.push_back(to_json(r));
+    text = json.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  }
+  return write_file_atomically(s.report, as_bytes(text));
 }
 
 }  // namespace tenon

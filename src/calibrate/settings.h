@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "calibrate/layer_report.h"
 #include "calibrate/trial.h"
 #include "compiler/compile.h"
 #include "runtime/model.h"
@@ -18,6 +19,8 @@ struct CalibrationSettings {
   std::string preprocess;  // see preprocess.h
   std::string statistics;  // file to keep them in
   int64_t samples = 256;
+  std::string config;  // TOML file (quant/config.h)
+  std::string report;  // page to write: FILE.html, or .json
 };
 
 // How far the outputs of a function are from those in f32, on some of the calibration data.
@@ -30,7 +33,14 @@ struct FunctionAccuracy {
 // What was measured while quantising.
 struct CalibrationFindings {
   std::vector<FunctionAccuracy> functions;
+  std::vector<LayerReport> layers;  // where a report is wanted
+  quant::Statistics statistics;
 };
+
+// Chooses further, after the methods and the config: a search. May be null.
+using RefineChoices = std::function<Status(const NamedGraph& function, const Trial& trial,
+                                           const quant::FunctionStatistics& statistics,
+                                           quant::QuantizeOptions& options)>;
 
 // The error that apply_calibration would give for the texts themselves.
 Status check_calibration(const CalibrationSettings& settings);
@@ -39,6 +49,9 @@ Status check_calibration(const CalibrationSettings& settings);
 Status apply_calibration(const CalibrationSettings& settings, const runtime::LoadOptions& load,
                          std::function<void(int64_t done, int64_t total)> progress,
                          CompileOptions& options,
-                         std::shared_ptr<CalibrationFindings> findings = {});
+                         std::shared_ptr<CalibrationFindings> findings = {},
+                         RefineChoices refine = {});
+// Writes the report that the settings ask for; nothing where they do not.
+Status write_report(const CalibrationSettings& settings, const CalibrationFindings& findings);
 
 }  // namespace tenon

@@ -80,12 +80,14 @@ Result<std::vector<std::vector<Tensor>>> Trial::outputs_of(const Graph& graph) c
   TRY(optimize(*optimized, context));
   const auto loaded = TRY(load_graph_in_runtime(*optimized, load_));
   std::vector<std::vector<Tensor>> outputs;
-  for (const Sample& sample : samples_) {
-    std::vector<Tensor> inputs = sample.inputs;
-    inputs.insert(inputs.end(), variables_.begin(), variables_.end());
-    outputs.push_back(TRY(loaded.run(inputs, {})));
-  }
+  for (size_t i = 0; i < samples_.size(); ++i) outputs.push_back(TRY(loaded.run(inputs(i), {})));
   return outputs;
+}
+
+std::vector<Tensor> Trial::inputs(size_t sample) const {
+  std::vector<Tensor> inputs = samples_[sample].inputs;
+  inputs.insert(inputs.end(), variables_.begin(), variables_.end());
+  return inputs;
 }
 
 Result<Accuracy> Trial::run(const quant::FunctionStatistics& statistics,

@@ -35,6 +35,10 @@ class Trial {
   static Result<Trial> make(const NamedGraph& function, std::vector<Sample> samples,
                             const runtime::LoadOptions& load);
   size_t samples() const { return samples_.size(); }
+  const NamedGraph& function() const { return *function_; }
+  // What the graph takes for a sample: its inputs, then what the variables begin with.
+  std::vector<Tensor> inputs(size_t sample) const;
+  const runtime::LoadOptions& load() const { return load_; }
   // Seconds that the reference would take for the samples, roughly.
   double estimated_cost() const { return estimated_cost_; }
 

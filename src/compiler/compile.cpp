@@ -105,8 +105,9 @@ Status quantize(ImportedFunction& function, PassContext& context, const CompileO
   TRY(quant::prepare(*function.graph));
   if (!options.calibrate) return internal_error("int8 needs a way to calibrate");
   if (options.progress) options.progress("calibrate " + function.key);
-  const QuantizationInput input = TRY(options.calibrate(function, all.warnings));
+  QuantizationInput input = TRY(options.calibrate(function, all.import, all.warnings));
   if (options.progress) options.progress("quantise " + function.key);
+  if (options.disabled.contains("bias-correction")) input.options.bias_correction = false;
   report.quantization = TRY(quant::quantize(*function.graph, input.statistics, input.options));
   const auto& made = *report.quantization;
   all.warnings.insert(all.warnings.end(), made.warnings.begin(), made.warnings.end());
@@ -223,6 +224,7 @@ Status check_options(const CompileOptions& options) {
   std::vector<std::string> names;
   for (const Pass& p : all_passes()) names.emplace_back(p.name);
   for (const Rule& r : all_rules()) names.emplace_back(r.name);
+  for (const quant::Technique& t : quant::kTechniques) names.emplace_back(t.name);
   for (const std::string& name : options.disabled)
     if (std::ranges::find(names, name) == names.end())
       return invalid_argument(

@@ -19,10 +19,10 @@ struct QuantizationInput {
   quant::FunctionStatistics statistics;
   quant::QuantizeOptions options;
 };
-// Finds it for a function whose graph is prepared (quant::prepare); appends what the user should
-// know.
+// Finds it for a function whose graph is prepared (quant::prepare), of a model imported so; appends
+// what the user should know.
 using CalibrateFunction = std::function<Result<QuantizationInput>(
-    const NamedGraph& function, std::vector<std::string>& warnings)>;
+    const NamedGraph& function, const ImportReport& import, std::vector<std::string>& warnings)>;
 
 struct CompileOptions {
   ImportOptions import;

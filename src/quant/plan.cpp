@@ -87,14 +87,23 @@ class Planner {
         if (const Support s = support_of(*node); s != Support::none) plan_.supports[node] = s;
         continue;
       }
-      LayerChoice layer{plan_.names[node->output()], std::string(node->def().name)};
+      LayerChoice layer{plan_.names[node->output()]};
+      layer.op = node->def().name;
+      layer.node = node->origins.empty() ? layer.name : node->origins.front();
       layer.reason = product_refusal(*node);
       const auto x = statistics_.tensors.find(plan_.names[node->input(0)]);
       if (layer.reason.empty() && x != statistics_.tensors.end() && x->second.count == 0)
         layer.reason = "its input held no finite value on the calibration data";
-      if (layer.reason.empty() && options_.keep_float) layer.reason = options_.keep_float(*node);
+      if (const auto kept = options_.keep_float.find(layer.name);
+          layer.reason.empty() && kept != options_.keep_float.end())
+        layer.reason = kept->second;
       layer.integer = layer.reason.empty();
       if (layer.integer) plan_.integer.insert(node);
+      if (layer.integer && options_.bias_correction && x != statistics_.tensors.end() &&
+          x->second.channel_count > 0) {
+        auto& means = plan_.input_means[node] = x->second.channel_sum;
+        for (double& mean : means) mean /= static_cast<double>(x->second.channel_count);
+      }
       plan_.report.layers.push_back(std::move(layer));
     }
   }

@@ -20,6 +20,8 @@ struct Plan {
   std::unordered_map<const Value*, const Value*> bases;
   std::unordered_map<const Value*, QuantParams> params;  // of the tensors that become bytes
   std::unordered_map<const Value*, Tensor> tables;       // of the results that tables give
+  // Of the channels of a product's input, where biases are to be corrected.
+  std::unordered_map<const Node*, std::vector<double>> input_means;
   QuantizeReport report;
 
   bool is_integer(const Node* node) const { return node != nullptr && integer.contains(node); }

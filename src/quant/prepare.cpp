@@ -2,6 +2,7 @@
 // tensors.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 
 #include "ops/conv.h"
@@ -55,23 +56,36 @@ Result<Value*> apply(Builder& builder, const Fused& f, Value* x) {
   }
 }
 
-// A factor of the product is one of its constant weights.
-Status fold_factor(Graph& graph, Node& node) {
+Result<Tensor> times(const Tensor& w, double factor) {
+  Tensor scaled = TRY(Tensor::allocate(DType::f32, w.dims()));
+  for (int64_t i = 0; i < w.elements(); ++i)
+    scaled.mutable_data<float>()[i] =
+        static_cast<float>(static_cast<double>(w.data<float>()[i]) * factor);
+  return scaled;
+}
+
+// A factor of the product becomes one of its constant weights, and there is a bias to correct.
+Status complete(Graph& graph, Node& node) {
   const auto* matmul = node.as<Matmul>();
   const Tensor* w = node.input(1)->constant();
-  if (matmul == nullptr || matmul->alpha == 1 || w == nullptr || w->dtype() != DType::f32)
-    return {};
-  Tensor scaled = TRY(Tensor::allocate(DType::f32, w->dims()));
-  for (int64_t i = 0; i < w->elements(); ++i)
-    scaled.mutable_data<float>()[i] =
-        static_cast<float>(static_cast<double>(w->data<float>()[i]) * matmul->alpha);
-  Matmul plain = *matmul;
-  plain.alpha = 1;
+  if (w == nullptr || w->dtype() != DType::f32 || w->rank() < 2) return {};
+  const bool scaled = matmul != nullptr && matmul->alpha != 1;
+  if (!scaled && node.input(2) != nullptr) return {};
   Builder builder(graph, &node);
   builder.set_origins(node.origins);
   std::vector<Value*> operands = node.inputs();
-  operands[1] = builder.constant(std::move(scaled));
-  Node* product = TRY(builder.add(make_op(plain), std::move(operands)));
+  operands.resize(std::max<size_t>(operands.size(), 3));
+  std::unique_ptr<Op> op = node.op().clone();
+  if (scaled) {
+    operands[1] = builder.constant(TRY(times(*w, matmul->alpha)));
+    TRY(set_attr(*op, "alpha", 1.0));
+  }
+  if (operands[2] == nullptr) {
+    const bool transposed = matmul != nullptr && matmul->transpose_b;
+    const int64_t channels = w->dim(transposed ? w->rank() - 2 : w->rank() - 1);
+    operands[2] = builder.constant(TRY(Tensor::zeros(DType::f32, std::span(&channels, 1))));
+  }
+  Node* product = TRY(builder.add(std::move(op), std::move(operands)));
   graph.replace_all_uses(node.output(), product->output());
   graph.erase(&node);
   return {};
@@ -87,7 +101,7 @@ Status prepare(Graph& graph) {
     if ((!conv && node->as<Matmul>() == nullptr) || node->output()->dtype() != DType::f32) continue;
     const Fused fused = fused_of(*node);
     if (fused.activation <= ActivationKind::clip && node->input(3) == nullptr) {
-      TRY(fold_factor(graph, *node));
+      TRY(complete(graph, *node));
       continue;
     }
     Value* residual = node->input(3);
@@ -114,7 +128,7 @@ Status prepare(Graph& graph) {
     if (fused.activation != ActivationKind::none) y = TRY(apply(builder, fused, y));
     graph.replace_all_uses(node->output(), y);
     graph.erase(node);
-    TRY(fold_factor(graph, *plain));
+    TRY(complete(graph, *plain));
   }
   return {};
 }

@@ -75,9 +75,23 @@ class Emitter {
     const QuantizedWeights q =
         TRY(quantize_weights(w, matmul != nullptr && matmul->transpose_b ? 0 : w.rank() - 1));
     Builder b(graph_, &node);
+    const auto means = plan_.input_means.find(&node);
+    if (means != plan_.input_means.end() && node.input(2) != nullptr)
+      correct_bias(b, node, lost_means(node, q, means->second));
     node.set_input(1, TRY(b.op("dequantize_linear", {b.constant(q.integers), b.constant(q.scales)},
                                {{"axis", q.axis}})));
     return {};
+  }
+
+  static void correct_bias(Builder& b, Node& node, const std::vector<double>& lost) {
+    const Tensor* bias = node.input(2)->constant();
+    if (bias == nullptr || bias->dtype() != DType::f32 ||
+        bias->elements() != static_cast<int64_t>(lost.size()))
+      return;
+    std::vector<float> corrected(lost.size());
+    for (size_t i = 0; i < lost.size(); ++i)
+      corrected[i] = static_cast<float>(static_cast<double>(bias->data<float>()[i]) + lost[i]);
+    node.set_input(2, b.constant(Tensor::vector(corrected)));
   }
 
   // Its operands have been replaced by reals made of integers, which are what it moves instead.

@@ -3,7 +3,6 @@
 // dequantised integers (passes/quantized.cpp), which run afterwards.
 #pragma once
 
-#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -31,13 +30,26 @@ std::vector<NamedValue> observed_values(const Graph& graph);
 struct QuantizeOptions {
   Method method = Method::automatic;
   std::map<std::string, Method> methods;  // of single tensors, by name
-  // Why a product stays as it is; empty: it need not. May be null.
-  std::function<std::string(const Node&)> keep_float;
+  // Products that stay as they are, by the name of their result, with the reason.
+  std::map<std::string, std::string> keep_float;
+  // Biases make up for what the rounding of weights adds to the mean of each output channel.
+  bool bias_correction = true;
+};
+
+// What can be switched off by name beside rules and passes.
+struct Technique {
+  std::string_view name;
+  std::string_view doc;
+};
+inline constexpr Technique kTechniques[] = {
+    {"bias-correction", "biases make up for the mean error that rounded weights cause"},
 };
 
 // What became of a convolution or matrix product.
 struct LayerChoice {
   std::string name;  // of its result, as in observed_values
+  std::string
+      node;  // in the user's model: what multiplies; the result may be that of an activation
   std::string op;
   bool integer = false;
   std::string reason;  // why not

@@ -44,6 +44,28 @@ Result<QuantizedWeights> quantize_weights(const Tensor& w, int64_t axis, double 
   return q;
 }
 
+std::vector<double> lost_means(const Node& product, const QuantizedWeights& q,
+                               const std::vector<double>& input_means) {
+  const Tensor& w = *product.input(1)->constant();
+  const Conv* conv = product.as<Conv>();
+  const bool transposed = conv == nullptr && product.as<Matmul>()->transpose_b;
+  const int64_t columns = w.dim(static_cast<int>(q.axis));
+  const int64_t rows = transposed ? w.dim(1) : w.dim(w.rank() - 2);  // input channels of a group
+  const int64_t groups = conv == nullptr ? 1 : conv->groups;
+  if (static_cast<int64_t>(input_means.size()) != rows * groups) return {};
+  std::vector<double> lost(static_cast<size_t>(columns));
+  for (int64_t i = 0; i < w.elements(); ++i) {
+    const int64_t column = transposed ? i / rows : i % columns;
+    const int64_t row = transposed ? i % rows : i / columns % rows;
+    const int64_t group = column / std::max<int64_t>(columns / groups, 1);
+    const double rounded = static_cast<double>(q.integers.data<int8_t>()[i]) *
+                           static_cast<double>(q.scales.data<float>()[column]);
+    lost[static_cast<size_t>(column)] += (static_cast<double>(w.data<float>()[i]) - rounded) *
+                                         input_means[static_cast<size_t>(group * rows + row)];
+  }
+  return lost;
+}
+
 std::string weights_refusal(const Node& product) {
   const Value* value = product.input(1);
   const Tensor* w = value == nullptr ? nullptr : value->constant();

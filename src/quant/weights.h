@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "ir/graph.h"
 
@@ -15,6 +16,11 @@ struct QuantizedWeights {
 
 // `axis` is that of the output channels; values are multiplied by `factor` first.
 Result<QuantizedWeights> quantize_weights(const Tensor& weights, int64_t axis, double factor = 1);
+
+// What the rounding of the weights takes from the mean of each output channel, given the means of
+// the input's channels; windows are taken to lie inside of the input.
+std::vector<double> lost_means(const Node& product, const QuantizedWeights& quantized,
+                               const std::vector<double>& input_means);
 
 // Why the weights of a conv or matmul cannot be integers; empty where they can.
 std::string weights_refusal(const Node& product);

@@ -295,3 +295,130 @@ def test_statistics_are_kept_and_used_again(graph, tmp_path):
     assert "another model" in compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "mse", "--statistics", kept, status=1).stderr
     kept.write_text("{")
     assert "statistics" in compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "mse", "--statistics", kept, status=1).stderr
+
+
+def write_config(tmp_path, text):
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    return file
+
+
+@pytest.mark.parametrize("text, kept", [
+    ('[[layer]]\nname = "dense/*"\nprecision = "fp32"', ["dense/MatMul"]),
+    ('[[layer]]\nlayer = "scores"\nprecision = "fp32"', ["scores/MatMul"]),
+    ('[[layer]]\nop = "matmul"\nprecision = "fp32"\n[[layer]]\nname = "scores*"\nprecision = "int8"', ["dense/MatMul"]),
+    ('first_layer = "fp32"', ["dense/MatMul"]),
+    ('last_layer = "fp32"\nmethod = "mse"\nbias_correction = false', ["scores/MatMul"]),
+    ('precision = "fp32"\nlast_layer = "int8"', ["dense/MatMul"]),
+    ("", []),
+])
+def test_a_config_says_which_layers(graph, tmp_path, text, kept):
+    np.save(tmp_path / "x.npy", samples())
+    report = quantization(compile_graph(graph, tmp_path / "x.npy", "--config", write_config(tmp_path, text)))
+    assert [layer["name"] for layer in report["layers"] if not layer["integer"]] == kept
+    assert all("config.toml" in layer["reason"] for layer in report["layers"] if not layer["integer"])
+
+
+def test_a_config_speaks_of_the_ops_of_the_users_model(tmp_path, images):
+    np.save(tmp_path / "x.npy", images[:50])
+    config = write_config(tmp_path, '[[layer]]\nop = "Conv2D"\nprecision = "fp32"')
+    done = command("compile", DIGITS / "saved_model", "--signature", "serving_default", "--precision", "int8", "--json",
+                   "--calibration", tmp_path / "x.npy", "--config", config, "-o", tmp_path / "m.tenon")
+    assert [layer["integer"] for layer in quantization(done)["layers"]] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("text, words", [
+    ('[[layer]]\nname = "dense/MatMull"\nprecision = "fp32"', ["config.toml:1", "matches no", "did you mean 'dense/MatMul'"]),
+    ('[[layer]]\nlayer = "nothing"\nprecision = "fp32"', ["matches no", "there are:", "scores"]),
+    ('[[layer]]\nop = "Conv2D"\nprecision = "fp32"', ["matches no", "matmul"]),
+    ('[[layer]]\nname = "x"', ["needs a precision"]),
+    ('[[layer]]\nprecision = "fp32"', ["needs a name, a layer or an op"]),
+    ('\nprecison = "int8"', ["config.toml:2", "did you mean 'precision'"]),
+    ('precision = "int4"', ["there are: int8, fp32"]),
+    ("bias_correction = 1", ["true or false"]),
+    ('method = "best"', ["no method 'best'"]),
+    ("layer = 3", ["must be tables"]),
+    ("precision = ", ["config.toml:1"]),
+])
+def test_mistakes_in_a_config(graph, tmp_path, text, words):
+    np.save(tmp_path / "x.npy", samples())
+    error = compile_graph(graph, tmp_path / "x.npy", "--config", write_config(tmp_path, text), status=1).stderr
+    for word in words:
+        assert word in error
+
+
+# One channel of a layer's input is scaled by 1,000 in the weights before it, and back in its own: fp32 does not mind.
+def planted(bad, layers=5):
+    columns, rows = [1.0] * 16, [[1.0]] * 16
+    columns[3], rows[3] = 1000.0, [0.001]
+    lines, value = [], "%x"
+    for i in range(layers):
+        lines.append(f"  %r{i} = const random(seed={i + 1}, min=-0.5, max=0.6) : f32[16,16]\n"
+                     f"  %s{i} = const dense<{[columns] if i + 1 == bad else rows if i == bad else 1.0}> : "
+                     f"f32{'[1,16]' if i + 1 == bad else '[16,1]' if i == bad else '[]'}\n"
+                     f"  %w{i} = mul(%r{i}, %s{i})\n"
+                     f"  %p{i} = matmul({value}, %w{i}) from \"layer{i}/MatMul\"\n"
+                     f"  %a{i} = relu(%p{i}) from \"layer{i}/Relu\"")
+        value = f"%a{i}"
+    body = "\n".join(lines)
+    return f'graph @main (%x "x": f32[?n,16]) {{\n{body}\n  return ({value} "y")\n}}\n'
+
+
+@pytest.mark.parametrize("bad", range(1, 5))
+def test_a_planted_bad_layer_comes_first_in_the_report_and_stays_in_fp32(tmp_path, bad):
+    graph = tmp_path / "planted.tn"
+    graph.write_text(planted(bad))
+    np.save(tmp_path / "x.npy", np.random.default_rng(bad).normal(size=(64, 16)).astype(np.float32))
+    report = tmp_path / "report.json"
+    compile_graph(graph, tmp_path / "x.npy", "--report", report)
+    layers = json.loads(report.read_text())[0]["layers"]
+    assert layers[0]["name"] == f"layer{bad}/MatMul" and layers[0]["share"] > 0.5
+    assert sum(layer["share"] for layer in layers) == pytest.approx(1)
+    for key in ("cosine", "sqnr_db", "relative_l2", "max_abs"):
+        assert key in layers[0]
+    config = tmp_path / "found.toml"
+    done = command("quantize", graph, "--calibration", tmp_path / "x.npy", "--metric", "cosine", "--max-drop", "0.002",
+                   "--write-config", config, "-o", tmp_path / "found.tenon", "--json")
+    found = json.loads(done.stdout)["functions"][0]
+    assert found["feasible"] and found["drop"] <= 0.002 < found["drop_all_integers"]
+    assert found["fp32"][0] == f"layer{bad}/Relu" and len(found["fp32"]) <= 3
+    again = quantization(compile_graph(graph, tmp_path / "x.npy", "--config", config))
+    assert {layer["result"] for layer in again["layers"] if not layer["integer"]} == set(found["fp32"])
+
+
+def test_a_search_goes_on_where_it_stood(tmp_path):
+    graph = tmp_path / "planted.tn"
+    graph.write_text(planted(2))
+    np.save(tmp_path / "x.npy", np.random.default_rng(1).normal(size=(64, 16)).astype(np.float32))
+    arguments = ["quantize", graph, "--calibration", tmp_path / "x.npy", "--metric", "cosine", "--max-drop", "0.002",
+                 "--state", tmp_path / "state.json", "-o", tmp_path / "m.tenon", "--json"]
+    first = json.loads(command(*arguments).stdout)["functions"][0]
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert len(state["trials"]) == first["trials"] > 5
+    # As if it had been interrupted half-way.
+    state["trials"] = dict(list(state["trials"].items())[:4])
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    second = json.loads(command(*arguments).stdout)["functions"][0]
+    assert second["trials"] == first["trials"] - 4
+    assert second["fp32"] == first["fp32"]
+    assert json.loads(command(*arguments).stdout)["functions"][0]["trials"] == 0
+    (tmp_path / "state.json").write_text("{}")
+    assert "no state of a search" in command(*arguments, status=1).stderr
+    assert "there are: top1" in command(*arguments, "--metric", "best", status=2).stderr
+    assert "is no drop" in command(*arguments, "--max-drop", "much", status=2).stderr
+
+
+def test_a_report_is_a_page_of_its_own(digits_file, tmp_path, images):
+    np.save(tmp_path / "x.npy", images[:50])
+    page = tmp_path / "report.html"
+    done = command("compile", DIGITS / "saved_model", "--signature", "serving_default", "--precision", "int8",
+                   "--calibration", tmp_path / "x.npy", "--report", page, "-o", tmp_path / "m.tenon")
+    assert "% of the loss by" in done.stdout and "bias-correction" in done.stdout
+    text = page.read_text()
+    assert text.startswith("<!DOCTYPE html>") and "<svg" in text and "conv2d" in text
+    assert "http" not in text.replace("http-equiv", "")
+    without = command("compile", DIGITS / "saved_model", "--signature", "serving_default", "--precision", "int8",
+                      "--calibration", tmp_path / "x.npy", "--disable", "bias-correction", "--report", page, "-o",
+                      tmp_path / "n.tenon")
+    assert "bias-correction" not in without.stdout
+    assert (tmp_path / "m.tenon").read_bytes() != (tmp_path / "n.tenon").read_bytes()

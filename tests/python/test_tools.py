@@ -108,7 +108,7 @@ def test_bisect_and_reduce_find_nothing_where_nothing_is_wrong(graph):
     assert "nothing to reduce" in tenon("reduce", "-p", "default", graph, status=1).stderr
 
 
-COMMANDS = ["compile", "run", "bench", "inspect", "check", "explain", "diff", "import", "opt", "dump", "reduce", "bisect"]
+COMMANDS = ["compile", "quantize", "run", "bench", "inspect", "check", "explain", "diff", "import", "opt", "dump", "reduce", "bisect"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

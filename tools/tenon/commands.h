@@ -17,6 +17,7 @@ using Action = std::function<Status()>;
 std::string to_text(const nlohmann::json& json);
 
 void add_compile(CLI::App& app, Action& action);
+void add_quantize(CLI::App& app, Action& action);
 void add_check(CLI::App& app, Action& action);
 void add_run(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);

@@ -44,8 +44,11 @@ nlohmann::json firings_of(const FunctionReport& f) {
 nlohmann::json to_json(const quant::QuantizeReport& q) {
   nlohmann::json layers = nlohmann::json::array(), tensors = nlohmann::json::array();
   for (const auto& l : q.layers)
-    layers.push_back(
-        {{"name", l.name}, {"op", l.op}, {"integer", l.integer}, {"reason", l.reason}});
+    layers.push_back({{"name", l.node},
+                      {"result", l.name},
+                      {"op", l.op},
+                      {"integer", l.integer},
+                      {"reason", l.reason}});
   for (const auto& t : q.tensors)
     tensors.push_back({{"name", t.name},
                        {"low", t.range.low},
@@ -65,7 +68,19 @@ void print_function(const FunctionReport& f) {
   fmt::print("{}: int8: {} of {} convolutions and matrix products\n", f.key,
              std::ranges::count_if(layers, [](const auto& l) { return l.integer; }), layers.size());
   for (const auto& l : layers)
-    if (!l.integer) fmt::print("  {} ({}) stays in fp32: {}\n", l.name, l.op, l.reason);
+    if (!l.integer) fmt::print("  {} ({}) stays in fp32: {}\n", l.node, l.op, l.reason);
+}
+
+// The layers that cost most.
+void print_layers(const LayerReport& report) {
+  constexpr size_t kShown = 5;
+  size_t shown = 0;
+  for (const LayerAccuracy& l : report.layers)
+    if (l.integer && l.share >= 0 && ++shown <= kShown)
+      fmt::print("  {:5.1f} % of the loss by {} ({}): SQNR {:.1f} dB, cosine {:.5f}\n",
+                 100 * l.share, l.node, l.op, l.result.sqnr_db, l.result.cosine);
+  for (const TechniqueGain& g : report.gains)
+    fmt::print("  {}: relative L2 {:.4g}, without it {:.4g}\n", g.name, g.with, g.without);
 }
 
 // MODEL.tenon beside the model; a folder such as . goes by its real name.
@@ -132,6 +147,7 @@ Status compile(const CompileArguments& a) {
   }
   progress->stage("write " + output);
   TRY(write_model(output, compiled.model));
+  TRY(write_report(a.calibration, *findings));
   progress.reset();
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -171,6 +187,7 @@ Status compile(const CompileArguments& a) {
     fmt::print(
         "{}: against fp32 on {} samples: cosine {:.5f}, SQNR {:.1f} dB, same top-1 {:.1f} %\n",
         f.key, f.samples, f.accuracy.cosine, f.accuracy.sqnr_db, 100 * f.accuracy.same_top1);
+  for (const LayerReport& report : findings->layers) print_layers(report);
   for (const Verification& v : verifications)
     if (v.verified)
       fmt::print("{}: verified against the reference, relative L2 {:.2g}\n", v.key, v.relative_l2);

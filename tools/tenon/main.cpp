@@ -39,6 +39,7 @@ int main(int argc, char** argv) {
       "  tenon run model.tenon --input images=images.npy --output-dir out");
   tenon::tool::Action action;
   tenon::tool::add_compile(app, action);
+  tenon::tool::add_quantize(app, action);
   tenon::tool::add_check(app, action);
   tenon::tool::add_run(app, action);
   tenon::tool::add_bench(app, action);

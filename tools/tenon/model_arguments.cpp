@@ -76,6 +76,12 @@ void add_calibration(CLI::App& command, CalibrationSettings& settings) {
   command
       .add_option("--samples", settings.samples, "of the calibration data, at most (default: 256)")
       ->check(CLI::PositiveNumber);
+  command.add_option("--config", settings.config,
+                     "TOML file that says which layers become integers (docs/quantization.md)");
+  command
+      .add_option("--report", settings.report,
+                  "FILE.html or FILE.json: what integers do to each layer, and it to the outputs")
+      ->check([check](const std::string& file) { return check({.report = file}); });
   command.add_option("--statistics", settings.statistics,
                      "file in which what the calibration found is kept and looked for");
 }

@@ -1,0 +1,96 @@
+#include "calibrate/layer_report.h"
+
+#include <algorithm>
+#include <map>
+
+namespace tenon {
+namespace {
+
+// Runs of the model for shares, by the estimate for the reference (see choose_methods.cpp).
+constexpr double kSecondsForShares = 2000;
+
+// The accuracy of every tensor of the quantised model, by name.
+Result<std::map<std::string, Accuracy>> tensor_accuracy(const NamedGraph& function,
+                                                        const Trial& trial,
+                                                        const quant::FunctionStatistics& statistics,
+                                                        const quant::QuantizeOptions& options) {
+  const auto exact = function.graph->clone(), integers = function.graph->clone();
+  quant::RealValues reals;
+  TRY(quant::quantize(*integers, statistics, options, &reals));
+  std::map<std::string, Value*> by_name;
+  for (const quant::NamedValue& v : quant::observed_values(*exact)) by_name[v.name] = v.value;
+  std::vector<Value*> expected_values, actual_values;
+  std::vector<std::string> names;
+  for (const quant::NamedValue& v : reals) {
+    const auto it = by_name.find(v.name);
+    if (it == by_name.end() || it->second->producer() == nullptr) continue;
+    expected_values.push_back(it->second);
+    actual_values.push_back(v.value);
+    names.push_back(v.name);
+  }
+  exact->set_outputs(expected_values);
+  integers->set_outputs(actual_values);
+  const auto run_exact = TRY(load_graph_in_runtime(*exact, trial.load()));
+  const auto run_integers = TRY(load_graph_in_runtime(*integers, trial.load()));
+  std::map<std::string, AccuracyMeter> meters;
+  for (size_t i = 0; i < trial.samples(); ++i) {
+    const auto inputs = trial.inputs(i);
+    const auto expected = TRY(run_exact.run(inputs, {}));
+    const auto actual = TRY(run_integers.run(inputs, {}));
+    for (size_t k = 0; k < names.size(); ++k) meters[names[k]].add(actual[k], expected[k]);
+  }
+  std::map<std::string, Accuracy> accuracy;
+  for (const auto& [name, meter] : meters) accuracy[name] = meter.result();
+  return accuracy;
+}
+
+Status measure_shares(const Trial& trial, const quant::FunctionStatistics& statistics,
+                      const quant::QuantizeOptions& options, std::vector<LayerAccuracy>& layers) {
+  const auto integers = std::ranges::count_if(layers, [](const auto& l) { return l.integer; });
+  if (trial.estimated_cost() * static_cast<double>(integers) > kSecondsForShares) return {};
+  double total = 0;
+  for (LayerAccuracy& layer : layers) {
+    if (!layer.integer) continue;
+    quant::QuantizeOptions alone = options;
+    for (const LayerAccuracy& other : layers)
+      if (other.integer && &other != &layer) alone.keep_float[other.name] = "another is looked at";
+    layer.alone_relative_l2 = TRY(trial.run(statistics, alone)).relative_l2;
+    total += layer.alone_relative_l2 * layer.alone_relative_l2;
+  }
+  for (LayerAccuracy& layer : layers)
+    if (layer.integer)
+      layer.share = total > 0 ? layer.alone_relative_l2 * layer.alone_relative_l2 / total : 0;
+  return {};
+}
+
+}  // namespace
+
+Result<LayerReport> report_layers(const NamedGraph& function, const Trial& trial,
+                                  const quant::FunctionStatistics& statistics,
+                                  const quant::QuantizeOptions& options) {
+  LayerReport report;
+  report.key = function.key;
+  report.samples = trial.samples();
+  report.choices = TRY(quant::quantize(*function.graph->clone(), statistics, options));
+  report.outputs = TRY(trial.run(statistics, options));
+  const auto accuracy = TRY(tensor_accuracy(function, trial, statistics, options));
+  for (const quant::LayerChoice& choice : report.choices.layers) {
+    LayerAccuracy layer{choice.name, choice.node, choice.op, choice.integer, choice.reason, {}};
+    if (const auto it = accuracy.find(choice.name); it != accuracy.end()) layer.result = it->second;
+    report.layers.push_back(std::move(layer));
+  }
+  TRY(measure_shares(trial, statistics, options, report.layers));
+  std::ranges::stable_sort(report.layers, [](const LayerAccuracy& a, const LayerAccuracy& b) {
+    return a.integer != b.integer ? a.integer : a.share > b.share;
+  });
+  if (options.bias_correction) {
+    quant::QuantizeOptions without = options;
+    without.bias_correction = false;
+    report.gains.push_back({std::string(quant::kTechniques[0].name),
+                            TRY(trial.run(statistics, without)).relative_l2,
+                            report.outputs.relative_l2});
+  }
+  return report;
+}
+
+}  // namespace tenon

@@ -1,0 +1,180 @@
+#include "calibrate/search.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/bytes.h"
+
+namespace tenon {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Runs assignments, each once: also those of an earlier search.
+class Assignments {
+ public:
+  Assignments(const Trial& trial, const quant::FunctionStatistics& statistics,
+              const quant::QuantizeOptions& options, const SearchOptions& search)
+      : trial_(trial), statistics_(statistics), options_(options), search_(search) {}
+
+  Status open(const std::string& identity) {
+    state_ = {{"format", "tenon search 1"}, {"of", identity}, {"trials", Json::object()}};
+    if (search_.state_file.empty()) return {};
+    const auto text = read_text_file(search_.state_file);
+    if (!text.ok() && text.error().code == Code::not_found) return {};
+    if (!text.ok()) return text.error();
+    Json json = Json::parse(*text, nullptr, false);
+    const auto of = json.is_object() ? json.find("of") : json.end();
+    const auto trials = json.is_object() ? json.find("trials") : json.end();
+    if (!json.is_object() || of == json.end() || trials == json.end() || !trials->is_object())
+      return invalid_argument(fmt::format("'{}' is no state of a search", search_.state_file));
+    if (!of->is_string() || of->get<std::string>() != identity)
+      return invalid_argument(fmt::format(
+          "the search in '{}' is of another model, other data or another metric; remove "
+          "the file or name another",
+          search_.state_file));
+    state_ = std::move(json);
+    return {};
+  }
+
+  Result<double> drop(const std::vector<std::string>& kept) {
+    std::vector<std::string> sorted = kept;
+    std::ranges::sort(sorted);
+    const std::string key = fmt::format("{}", fmt::join(sorted, "\n"));
+    Json& trials = state_["trials"];
+    if (const auto it = trials.find(key); it != trials.end() && it->is_number())
+      return it->get<double>();
+    quant::QuantizeOptions options = options_;
+    for (const std::string& name : kept) options.keep_float[name] = kReason;
+    const double drop = drop_of(TRY(trial_.run(statistics_, options)), search_.metric);
+    ++run_;
+    trials[key] = drop;
+    if (!search_.state_file.empty()) {
+      const std::string text = state_.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+      TRY(write_file_atomically(search_.state_file, as_bytes(text)));
+    }
+    return drop;
+  }
+  int64_t run() const { return run_; }
+
+  static constexpr std::string_view kReason = "the search found that it costs too much accuracy";
+
+ private:
+  const Trial& trial_;
+  const quant::FunctionStatistics& statistics_;
+  const quant::QuantizeOptions& options_;
+  const SearchOptions& search_;
+  Json state_;
+  int64_t run_ = 0;
+};
+
+std::vector<std::string> first(const std::vector<std::string>& names, size_t n) {
+  return {names.begin(), names.begin() + static_cast<std::ptrdiff_t>(n)};
+}
+
+}  // namespace
+
+Result<Metric> parse_metric(const std::string& text) {
+  if (text == "top1") return Metric::top1;
+  if (text == "cosine") return Metric::cosine;
+  if (text == "mse") return Metric::mse;
+  return invalid_argument(
+      fmt::format("there is no metric '{}'; there are: top1, cosine, mse", text));
+}
+
+double drop_of(const Accuracy& a, Metric metric) {
+  switch (metric) {
+    case Metric::top1:
+      return 1 - a.same_top1;
+    case Metric::cosine:
+      return 1 - a.cosine;
+    case Metric::mse:
+      return a.relative_l2 * a.relative_l2;
+  }
+  return 0;
+}
+
+Result<SearchResult> search_assignment(const Trial& trial,
+                                       const quant::FunctionStatistics& statistics,
+                                       const SearchOptions& search,
+                                       quant::QuantizeOptions& options) {
+  const auto choices = TRY(quant::quantize(*trial.function().graph->clone(), statistics, options));
+  std::vector<std::string> names;
+  for (const quant::LayerChoice& layer : choices.layers)
+    if (layer.integer) names.push_back(layer.name);
+  Assignments assignments(trial, statistics, options, search);
+  TRY(assignments.open(fmt::format("{} {} {} {}", statistics.graph, statistics.data,
+                                   static_cast<int>(search.metric), trial.samples())));
+  SearchResult result;
+  result.layers = std::ssize(names);
+  std::vector<std::string> best;
+  const auto improve = [&](const std::vector<std::string>& kept, double drop) -> Status {
+    best = kept;
+    result.drop = drop;
+    return search.improved ? search.improved(kept, drop) : Status();
+  };
+  const auto finish = [&](bool feasible) {
+    result.feasible = feasible;
+    result.kept = best;
+    result.trials = assignments.run();
+    for (const std::string& name : best) options.keep_float[name] = Assignments::kReason;
+    return result;
+  };
+  result.drop_all_integers = TRY(assignments.drop({}));
+  TRY(improve({}, result.drop_all_integers));
+  if (result.drop_all_integers <= search.max_drop) return finish(true);
+  // What each costs where it alone is of integers.
+  std::vector<std::pair<double, std::string>> costs;
+  for (const std::string& name : names) {
+    std::vector<std::string> others;
+    std::ranges::copy_if(names, std::back_inserter(others),
+                         [&](const std::string& other) { return other != name; });
+    costs.emplace_back(TRY(assignments.drop(others)), name);
+  }
+  std::ranges::stable_sort(costs, [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::vector<std::string> order;
+  order.reserve(costs.size());
+  for (const auto& [cost, name] : costs) order.push_back(name);
+  // The fewest of the worst that are enough: all of them are, if any.
+  size_t low = 0, high = order.size();
+  const double at_end = TRY(assignments.drop(order));
+  TRY(improve(order, at_end));
+  if (at_end > search.max_drop) return finish(false);
+  while (high - low > 1) {
+    const size_t middle = low + (high - low) / 2;
+    const double drop = TRY(assignments.drop(first(order, middle)));
+    if (drop <= search.max_drop) {
+      high = middle;
+      TRY(improve(first(order, middle), drop));
+    } else {
+      low = middle;
+    }
+  }
+  // Those of them that are not needed after all.
+  for (size_t i = best.size(); i-- > 0;) {
+    std::vector<std::string> fewer = best;
+    fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
+    if (const double drop = TRY(assignments.drop(fewer)); drop <= search.max_drop)
+      TRY(improve(fewer, drop));
+  }
+  return finish(true);
+}
+
+std::string config_of(const std::vector<std::string>& kept) {
+  std::string text = "precision = \"int8\"\n";
+  for (const std::string& name : kept) {
+    std::string quoted;
+    for (const char c : name) {
+      // Names are no patterns.
+      if (std::string_view("*?[\\").find(c) != std::string_view::npos) quoted += "\\\\";
+      if (c == '"' || c == '\\') quoted += '\\';
+      quoted += c;
+    }
+    text += fmt::format("\n[[layer]]\nname = \"{}\"\nprecision = \"fp32\"\n", quoted);
+  }
+  return text;
+}
+
+}  // namespace tenon

@@ -1,0 +1,45 @@
+// The fewest layers in fp32 with which a quantised model keeps a bound on its accuracy.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "calibrate/settings.h"
+
+namespace tenon {
+
+enum class Metric : uint8_t { top1, cosine, mse };
+// "top1": rows whose largest element is another one than in fp32; "cosine": 1 less the cosine of
+// the outputs; "mse": the squared relative L2. Error: invalid_argument listing them.
+Result<Metric> parse_metric(const std::string& text);
+double drop_of(const Accuracy& accuracy, Metric metric);
+
+struct SearchOptions {
+  Metric metric = Metric::top1;
+  double max_drop = 0.005;
+  // Every trial is kept there, so that a search that was interrupted goes on. May be empty.
+  std::string state_file;
+  // Told the best assignment whenever there is a better one. May be empty.
+  std::function<Status(const std::vector<std::string>& kept, double drop)> improved;
+};
+
+struct SearchResult {
+  bool feasible = false;
+  double drop = 0;                // of what was found
+  double drop_all_integers = 0;   // without any layer in fp32
+  std::vector<std::string> kept;  // in fp32, the most harmful first
+  int64_t layers = 0;             // that could be integers
+  int64_t trials = 0;             // that were run now
+};
+
+// Adds the layers to keep to the options. By the error that each layer causes alone: as many of the
+// worst as are needed, less those that turn out not to be.
+Result<SearchResult> search_assignment(const Trial& trial,
+                                       const quant::FunctionStatistics& statistics,
+                                       const SearchOptions& search,
+                                       quant::QuantizeOptions& options);
+
+// A [[layer]] for each of the names, as --config takes it.
+std::string config_of(const std::vector<std::string>& kept);
+
+}  // namespace tenon

@@ -1,0 +1,250 @@
+#include "quant/config.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <set>
+#include <unordered_set>
+
+#define TOML_EXCEPTIONS 0
+#include <toml++/toml.h>
+
+#include "base/bytes.h"
+#include "base/nearest.h"
+#include "quant/plan.h"
+
+namespace tenon::quant {
+namespace {
+
+constexpr std::string_view kPrecisions[] = {"int8", "fp32"};
+
+bool matches(const std::string& pattern, const std::string& text) {
+  return ::fnmatch(pattern.c_str(), text.c_str(), 0) == 0;
+}
+
+std::vector<std::string> parts_of(std::string_view name) {
+  std::vector<std::string> parts;
+  while (!name.empty()) {
+    const std::string_view part = name.substr(0, name.find('/'));
+    name.remove_prefix(std::min(part.size() + 1, name.size()));
+    if (!part.empty()) parts.emplace_back(part);
+  }
+  return parts;
+}
+
+// Reads the keys of a table; what is left over is a mistake.
+class Table {
+ public:
+  Table(const toml::table& table, const std::string& file) : table_(table), file_(file) {}
+
+  void read(std::string_view key, std::string& out) {
+    known_.emplace_back(key);
+    const auto* node = table_.get(key);
+    if (node == nullptr) return;
+    if (const auto value = node->value_exact<std::string>())
+      out = *value;
+    else
+      fail(*node, fmt::format("'{}' must be a text", key));
+  }
+  void read(std::string_view key, bool& out) {
+    known_.emplace_back(key);
+    const auto* node = table_.get(key);
+    if (node == nullptr) return;
+    if (const auto value = node->value_exact<bool>())
+      out = *value;
+    else
+      fail(*node, fmt::format("'{}' must be true or false", key));
+  }
+  void read_precision(std::string_view key, std::string& out) {
+    read(key, out);
+    const auto* node = table_.get(key);
+    if (node != nullptr && std::ranges::find(kPrecisions, out) == std::end(kPrecisions))
+      fail(*node,
+           fmt::format("'{}' is '{}'; there are: {}", key, out, fmt::join(kPrecisions, ", ")));
+  }
+  const toml::array* array(std::string_view key) {
+    known_.emplace_back(key);
+    const auto* node = table_.get(key);
+    if (node == nullptr) return nullptr;
+    if (!node->is_array_of_tables()) fail(*node, fmt::format("[[{}]] must be tables", key));
+    return node->as_array();
+  }
+  void fail(const toml::node& node, const std::string& message) {
+    if (status_.ok())
+      status_ = Error(Code::invalid_argument, message,
+                      fmt::format("{}:{}", file_, node.source().begin.line));
+  }
+  Status finish() {
+    for (const auto& [key, node] : table_)
+      if (std::ranges::find(known_, key.str()) == known_.end())
+        fail(node, fmt::format("there is no key '{}'{}; there are: {}", key.str(),
+                               did_you_mean(key.str(), known_), fmt::join(known_, ", ")));
+    return status_;
+  }
+
+ private:
+  const toml::table& table_;
+  const std::string& file_;
+  std::vector<std::string> known_;
+  Status status_;
+};
+
+// `name` is that of the result, which tells nodes of equal origins apart.
+bool rule_matches(const LayerRule& rule, const Node& node, const std::string& name,
+                  const std::map<std::string, std::string>& source_ops) {
+  const auto any_origin = [&](const auto& fits) { return std::ranges::any_of(node.origins, fits); };
+  if (!rule.name.empty() && !matches(rule.name, name) &&
+      !any_origin([&](const std::string& o) { return matches(rule.name, o); }))
+    return false;
+  if (!rule.layer.empty() && !any_origin([&](const std::string& o) {
+        return std::ranges::any_of(parts_of(o),
+                                   [&](const std::string& p) { return matches(rule.layer, p); });
+      }))
+    return false;
+  return rule.op.empty() || matches(rule.op, std::string(node.def().name)) ||
+         any_origin([&](const std::string& o) {
+           const auto it = source_ops.find(o);
+           return it != source_ops.end() && matches(rule.op, it->second);
+         });
+}
+
+// Names that a rule could have meant.
+std::vector<std::string> candidates(const LayerRule& rule, std::span<const Node* const> products,
+                                    const std::map<std::string, std::string>& source_ops) {
+  std::set<std::string> names;
+  for (const Node* node : products)
+    for (const std::string& origin : node->origins) {
+      if (!rule.name.empty())
+        names.insert(origin);
+      else if (!rule.layer.empty())
+        for (std::string& part : parts_of(origin)) names.insert(std::move(part));
+      else if (const auto it = source_ops.find(origin); it != source_ops.end())
+        names.insert(it->second);
+    }
+  if (rule.name.empty() && rule.layer.empty()) names.insert({"conv", "matmul"});
+  return {names.begin(), names.end()};
+}
+
+// The products that none comes before (or, downwards, behind).
+std::unordered_set<const Node*> ends_of(const Graph& graph, bool first) {
+  std::unordered_set<const Value*> reached;
+  std::unordered_set<const Node*> ends;
+  std::vector<const Node*> order;
+  for (const auto& node : graph.nodes()) order.push_back(node.get());
+  if (!first) std::ranges::reverse(order);
+  for (const Node* node : order) {
+    std::vector<const Value*> from, to;
+    for (const Value* v : node->inputs()) (first ? from : to).push_back(v);
+    for (int i = 0; i < node->output_count(); ++i) (first ? to : from).push_back(node->output(i));
+    const bool behind =
+        std::ranges::any_of(from, [&](const Value* v) { return reached.contains(v); });
+    if (is_product(*node) && !behind) ends.insert(node);
+    if (behind || is_product(*node)) reached.insert(to.begin(), to.end());
+  }
+  return ends;
+}
+
+}  // namespace
+
+std::string LayerRule::to_string() const {
+  std::string text;
+  for (const auto& [key, value] :
+       {std::pair("name", &name), std::pair("layer", &layer), std::pair("op", &op)})
+    if (!value->empty())
+      text += fmt::format("{}{} = \"{}\"", text.empty() ? "" : ", ", key, *value);
+  return text;
+}
+
+Result<Config> parse_config(std::string_view text, const std::string& file) {
+  const toml::parse_result parsed = toml::parse(text);
+  if (!parsed)
+    return Error(Code::invalid_argument, std::string(parsed.error().description()),
+                 fmt::format("{}:{}", file, parsed.error().source().begin.line));
+  const toml::table& root = parsed.table();
+  Config config;
+  config.file = file;
+  Table table(root, file);
+  table.read_precision("precision", config.precision);
+  table.read("method", config.method);
+  if (!config.method.empty() && !method_of(config.method))
+    table.fail(*root.get("method"), fmt::format("there is no method '{}'", config.method));
+  table.read_precision("first_layer", config.first_layer);
+  table.read_precision("last_layer", config.last_layer);
+  table.read("bias_correction", config.bias_correction);
+  const toml::array* layers = table.array("layer");
+  TRY(table.finish());
+  for (size_t i = 0; layers != nullptr && i < layers->size(); ++i) {
+    const toml::table& entry = *layers->get(i)->as_table();
+    LayerRule rule;
+    rule.line = entry.source().begin.line;
+    Table t(entry, file);
+    t.read("name", rule.name);
+    t.read("layer", rule.layer);
+    t.read("op", rule.op);
+    t.read_precision("precision", rule.precision);
+    if (rule.name.empty() && rule.layer.empty() && rule.op.empty())
+      t.fail(entry, "a [[layer]] needs a name, a layer or an op");
+    if (rule.precision.empty()) t.fail(entry, "a [[layer]] needs a precision");
+    TRY(t.finish());
+    config.rules.push_back(std::move(rule));
+  }
+  return config;
+}
+
+Result<Config> read_config(const std::string& path) {
+  return parse_config(TRY(read_text_file(path)), path);
+}
+
+Result<std::map<const Value*, std::string>> kept_by(
+    const Config& config, const Graph& graph,
+    const std::map<std::string, std::string>& source_ops) {
+  std::vector<const Node*> products;
+  for (const auto& node : graph.nodes())
+    if (is_product(*node)) products.push_back(node.get());
+  std::map<const Value*, std::string> names;
+  for (NamedValue& v : observed_values(graph)) names[v.value] = std::move(v.name);
+  const auto first = ends_of(graph, true), last = ends_of(graph, false);
+  std::vector<bool> used(config.rules.size());
+  std::map<const Value*, std::string> kept;
+  for (const Node* node : products) {
+    std::string precision = config.precision, why = "precision = \"fp32\"";
+    const auto by = [&](const std::string& p, std::string reason) {
+      if (p.empty()) return;
+      precision = p;
+      why = std::move(reason);
+    };
+    if (first.contains(node)) by(config.first_layer, "first_layer = \"fp32\"");
+    if (last.contains(node)) by(config.last_layer, "last_layer = \"fp32\"");
+    for (size_t i = 0; i < config.rules.size(); ++i) {
+      if (!rule_matches(config.rules[i], *node, names[node->output()], source_ops)) continue;
+      used[i] = true;
+      by(config.rules[i].precision, config.rules[i].to_string());
+    }
+    if (precision == "fp32") kept[node->output()] = fmt::format("{} in {}", why, config.file);
+  }
+  for (size_t i = 0; i < used.size(); ++i) {
+    if (used[i]) continue;
+    const LayerRule& rule = config.rules[i];
+    const std::string& typed = !rule.name.empty()    ? rule.name
+                               : !rule.layer.empty() ? rule.layer
+                                                     : rule.op;
+    const auto near_names = candidates(rule, products, source_ops);
+    const std::string near = did_you_mean(typed, near_names);
+    std::string list;
+    if (near.empty()) {
+      const auto shown = std::min<std::ptrdiff_t>(5, std::ssize(near_names));
+      const std::vector<std::string> some(near_names.begin(), near_names.begin() + shown);
+      list = fmt::format("; there are: {}{}", fmt::join(some, ", "),
+                         shown < std::ssize(near_names) ? ", …" : "");
+    }
+    return Error(Code::not_found,
+                 fmt::format("[[layer]] with {} matches no convolution or matrix product{}{}",
+                             rule.to_string(), near, list),
+                 fmt::format("{}:{}", config.file, rule.line));
+  }
+  return kept;
+}
+
+}  // namespace tenon::quant
