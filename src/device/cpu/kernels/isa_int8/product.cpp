@@ -361,9 +361,17 @@ TENON_INLINE __m256i widened(const uint8_t* x, __m128i flip, __m256i zero, int c
   if (channels == 16) {
     bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x));
   } else {
-    alignas(16) uint8_t part[16] = {};
-    __builtin_memcpy(part, x, static_cast<size_t>(channels));
-    bytes = _mm_load_si128(reinterpret_cast<const __m128i*>(part));
+#if defined(__AVX512BW__)
+    bytes = _mm_maskz_loadu_epi8(static_cast<__mmask16>((1u << channels) - 1), x);
+#else
+    if (channels == 8) {
+      bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(x));
+    } else {
+      alignas(16) uint8_t part[16] = {};
+      __builtin_memcpy(part, x, static_cast<size_t>(channels));
+      bytes = _mm_load_si128(reinterpret_cast<const __m128i*>(part));
+    }
+#endif
   }
   return _mm256_sub_epi16(_mm256_cvtepu8_epi16(_mm_xor_si128(bytes, flip)), zero);
 }
