@@ -24,8 +24,9 @@ Result<Pixels> decode(std::string_view file, const Options& options) {
   if (file.starts_with("\x89PNG\r\n\x1A\n")) return decode_png(file, options);
   if (file.starts_with("GIF8")) return decode_gif(file, options);
   if (file.starts_with("BM")) return decode_bmp(file, options);
+  if (file.starts_with("P5") || file.starts_with("P6")) return decode_pnm(file, options);
   if (file.empty()) return invalid_argument("the image file is empty");
-  return invalid_argument("the data are no JPEG, PNG, GIF or BMP file");
+  return invalid_argument("the data are no JPEG, PNG, GIF, BMP or PNM file");
 }
 
 }  // namespace tenon::image

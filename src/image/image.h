@@ -61,5 +61,6 @@ Result<Pixels> decode_jpeg(std::string_view file, const Options& options);
 Result<Pixels> decode_png(std::string_view file, const Options& options);
 Result<Pixels> decode_gif(std::string_view file, const Options& options);
 Result<Pixels> decode_bmp(std::string_view file, const Options& options);
+Result<Pixels> decode_pnm(std::string_view file, const Options& options);
 
 }  // namespace tenon::image

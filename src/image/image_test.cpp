@@ -53,7 +53,7 @@ TEST(Image, FormatsAgree) {
 
 TEST(Image, RefusesWhatIsDamaged) {
   EXPECT_EQ(message(""), "the image file is empty");
-  EXPECT_EQ(message("hello"), "the data are no JPEG, PNG, GIF or BMP file");
+  EXPECT_EQ(message("hello"), "the data are no JPEG, PNG, GIF, BMP or PNM file");
   for (const char* name :
        {"photo.jpg", "colour.png", "palette.png", "animation.gif", "picture.bmp"}) {
     const std::string file = fixture(name);

@@ -24,7 +24,7 @@ struct DecodeImage {
   static const OpDef def;
   static constexpr std::string_view name = "decode_image";
   static constexpr std::string_view doc =
-      "A JPEG, PNG, GIF or BMP file held in a string or in u8 [n]: its pixels [height, width, "
+      "A JPEG, PNG, GIF, BMP or PNM file held in a string or in u8 [n]: its pixels [height, width, "
       "channels]; with "
       "frames=all, and for GIF with frames=as_file, [frames, height, width, channels]. Types other "
       "than u8 hold the same values scaled: f32 to [0, 1].";

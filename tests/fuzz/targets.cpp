@@ -171,7 +171,7 @@ const std::vector<Target> kTargets = {
      tn,
      first_case},
     {"image",
-     "a JPEG, PNG, GIF or BMP file",
+     "a JPEG, PNG, GIF, BMP or PNM file",
      Form::bytes,
      {{"tests/fixtures/images", ""}},
      image_file},
