@@ -97,7 +97,11 @@ class Calibrator {
     quant::FunctionStatistics& statistics = all_[function_.key];
     statistics.graph = graph;
     statistics.data = description;
-    TRY(take(*data, total, statistics));
+    if (Status s = take(*data, total, statistics); !s.ok())
+      return options_.data.empty()
+                 ? std::move(s).error().note(
+                       "while calibrating on made-up numbers; give data with --calibration")
+                 : std::move(s).error();
     Calibration result{statistics, {}};
     if (options_.data.empty())
       result.warnings.push_back(fmt::format(

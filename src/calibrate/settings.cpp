@@ -2,12 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
 #include "calibrate/calibrate.h"
 #include "calibrate/choose_methods.h"
 #include "quant/config.h"
+#include "quant/plan.h"
 
 namespace tenon {
 namespace {
@@ -37,6 +39,13 @@ struct Quantisation {
 
   Result<QuantizationInput> operator()(const NamedGraph& function, const ImportReport& import,
                                        std::vector<std::string>& warnings) const {
+    if (std::ranges::none_of(function.graph->nodes(),
+                             [](const auto& node) { return quant::is_product(*node); })) {
+      warnings.push_back(fmt::format(
+          "function '{}' has no convolution or matrix product to quantise: it stays in fp32",
+          function.key));
+      return QuantizationInput{};
+    }
     Calibration calibration = TRY(calibrate(function, how));
     warnings.insert(warnings.end(), calibration.warnings.begin(), calibration.warnings.end());
     QuantizationInput input{std::move(calibration.statistics), {}};

@@ -422,3 +422,24 @@ def test_a_report_is_a_page_of_its_own(digits_file, tmp_path, images):
                       tmp_path / "n.tenon")
     assert "bias-correction" not in without.stdout
     assert (tmp_path / "m.tenon").read_bytes() != (tmp_path / "n.tenon").read_bytes()
+
+
+def test_nothing_to_quantise_needs_no_data(tmp_path):
+    graph = tmp_path / "g.tn"
+    graph.write_text('graph @main (%x "x": f32[?n,3]) {\n  %y = relu(%x)\n  return (%y "y")\n}\n')
+    done = command("compile", graph, "--precision", "int8", "-o", tmp_path / "m.tenon")
+    assert "no convolution or matrix product" in done.stderr and "GUESSES" not in done.stderr
+
+
+def test_made_up_numbers_that_do_not_suit_the_model(tmp_path):
+    graph = tmp_path / "g.tn"
+    graph.write_text("""graph @main (%x "x": f32[?n,3], %i "i": i32[2]) {
+  %w = const random(seed=8, min=-1, max=1) : f32[3,5]
+  %a = matmul(%x, %w)
+  %one = const dense<[1, 1]> : i32[2]
+  %d = floor_div(%one, %i)
+  return (%a "a", %d "d")
+}
+""")
+    error = command("compile", graph, "--precision", "int8", "-o", tmp_path / "m.tenon", status=1).stderr
+    assert "division by zero" in error and "give data with --calibration" in error
