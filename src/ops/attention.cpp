@@ -76,7 +76,12 @@ Status Attention::eval(EvalContext& context) const {
       p[static_cast<size_t>(t)] = score;
       if (score > top || score != score) top = score;
     }
-    if (top == never) continue;
+    if (top == never) {
+      if (nan_when_empty && cols > 0)
+        std::fill_n(values.begin() + query * width, width,
+                    std::numeric_limits<double>::quiet_NaN());
+      continue;
+    }
     for (double& e : p) sum += e = std::exp(e - top);
     for (int64_t t = 0; t < cols; ++t)
       for (int64_t i = 0; i < width; ++i)

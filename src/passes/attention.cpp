@@ -183,7 +183,9 @@ Result<bool> recognise(Graph& graph, Node& node) {
     for (Value*& operand : operands)
       if (operand->shape().rank() == 3)
         operand = TRY(builder.op("expand_dims", {operand}, {{"axes", std::vector<int64_t>{1}}}));
-  auto op = builder.op("attention", operands, {{"scale", scale}});
+  // Minus infinity in a whole row of the mask: the softmax has no value there.
+  auto op =
+      builder.op("attention", operands, {{"scale", scale}, {"nan_when_empty", mask != nullptr}});
   if (!op.ok()) return false;
   Value* y = *op;
   if (rank == 3) y = TRY(builder.op("squeeze", {y}, {{"axes", std::vector<int64_t>{1}}}));

@@ -40,6 +40,7 @@ class AttentionKernel final : public Kernel {
     p_.scale = static_cast<float>(op.scale != 0 ? op.scale
                                                 : 1 / std::sqrt(static_cast<double>(p_.head_dim)));
     p_.causal = op.causal;
+    p_.nan_when_empty = op.nan_when_empty;
     p_.q = dense_view<const float>(op, s.inputs[0].shape);
     p_.k = dense_view<const float>(op, s.inputs[1].shape);
     p_.v = dense_view<const float>(op, s.inputs[2].shape);

@@ -15,6 +15,7 @@ namespace tenon::cpu {
 namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 // Scores held at a time.
 constexpr int64_t kScoreFloats = 32 << 10;
 constexpr int64_t kRowUnit = 12;
@@ -108,8 +109,9 @@ class Head {
       const bool* keep = at(p_.keep, b_, h_, row);
       for (int64_t i = 0; i < n; ++i) scores[i] = keep[i * p_.mask_step] ? scores[i] : kNever;
     }
-    if (masked && table_.reduce_row[static_cast<size_t>(ReduceKind::kMax)](scores, count) == kNever)
-      std::fill_n(scores, n, 0.0f);
+    if (n == 0 || (masked && table_.reduce_row[static_cast<size_t>(ReduceKind::kMax)](
+                                 scores, count) == kNever))
+      std::fill_n(scores, seen, p_.nan_when_empty ? kNan : 0.0f);
     else
       table_.softmax_row(scores, scores, count, false);
   }

@@ -40,7 +40,8 @@ struct AttentionParams {
   HeadView<const float> mask;
   HeadView<const bool> keep;
   int64_t mask_step = 1;
-  bool causal = false;  // query i sees keys j <= i + kv_len - q_len
+  bool causal = false;          // query i sees keys j <= i + kv_len - q_len
+  bool nan_when_empty = false;  // rows that see nothing: NaN, or zeros
 };
 int64_t attention_scratch_bytes(const AttentionParams& p, int threads);
 void attention(const AttentionParams& p, ThreadPool& pool, void* scratch,
