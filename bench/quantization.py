@@ -9,6 +9,7 @@ has them (onnx/ort_mnist and data/mnist).
 import argparse
 import gzip
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -40,6 +41,7 @@ def tenon(case, folder, *options):
     if "int8" in options:
         line += ["--calibration", calibration]
     subprocess.run(line, check=True, capture_output=True)
+    shutil.rmtree(folder / "out", ignore_errors=True)
     outputs = []
     for x in case.x[:, None] if case.one_by_one else [case.x]:
         np.save(folder / "x.npy", x)
