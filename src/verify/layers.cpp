@@ -6,6 +6,7 @@
 
 #include "compiler/compile.h"
 #include "ir/interpret.h"
+#include "quant/quantize.h"
 
 namespace tenon {
 namespace {
@@ -31,6 +32,22 @@ std::string without_calls(std::string_view name) {
     out += (out.empty() ? "" : "/") + std::string(part);
   }
   return out;
+}
+
+// The reals that the integers of a quantised value stand for; undefined for any other value.
+Tensor real_of(const Value& value, const Tensor& integers) {
+  const auto params = quant::params_of_value(value);
+  if (!params || integers.dtype() != value.dtype()) return {};
+  auto real = Tensor::allocate(DType::f32, integers.dims());
+  if (!real.ok()) return {};
+  for (int64_t i = 0; i < integers.elements(); ++i)
+    real->mutable_data<float>()[i] =
+        static_cast<float>(integers.int_at(i) - params->zero) * params->scale;
+  return *std::move(real);
+}
+
+const Tensor& value_of(const Layer& layer) {
+  return layer.real.defined() ? layer.real : layer.results[0];
 }
 
 // The layer a recorded name stands for: a node of the user's model that became several is what the
@@ -59,7 +76,9 @@ class LayerNames {
 Result<Layers> layers_by_reference(const Graph& graph, std::span<const Tensor> inputs) {
   Layers layers;
   TRY(interpret(graph, inputs, [&](const Node& node, std::span<const Tensor> results) {
-    if (is_layer(node)) layers.push_back({node.origins, {results.begin(), results.end()}});
+    if (is_layer(node))
+      layers.push_back(
+          {node.origins, {results.begin(), results.end()}, real_of(*node.output(), results[0])});
   }));
   return layers;
 }
@@ -91,6 +110,7 @@ Result<Layers> layers_by_runtime(const Graph& graph, std::span<const Tensor> inp
     Layer& layer = layers.emplace_back();
     layer.origins = node->origins;
     for (int i = 0; i < node->output_count(); ++i) layer.results.push_back(results[next++]);
+    layer.real = real_of(*node->output(), layer.results[0]);
   }
   return layers;
 }
@@ -107,8 +127,8 @@ std::vector<LayerDifference> compare_layers(const Layers& actual, const Layers& 
       const std::string& origin = layer.origins[k];
       const auto [first, last] = by_origin.equal_range(origin);
       for (auto it = first; it != last; ++it) {
-        if (it->second->results[0].type() != layer.results[0].type()) continue;
-        const Difference d = compare(layer.results[0], it->second->results[0]);
+        if (value_of(*it->second).type() != value_of(layer).type()) continue;
+        const Difference d = compare(value_of(layer), value_of(*it->second));
         if (!nearest || d.relative_l2 < nearest->difference.relative_l2)
           nearest = LayerDifference{origin, d};
       }

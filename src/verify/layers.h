@@ -20,6 +20,7 @@ namespace tenon {
 struct Layer {
   std::vector<std::string> origins;
   std::vector<Tensor> results;
+  Tensor real;  // where the first result is of quantised integers: the reals they stand for
 };
 using Layers = std::vector<Layer>;
 
@@ -36,7 +37,7 @@ struct LayerDifference {
 };
 
 // Layers of `actual` that have a counterpart of the same type in `expected`, in the order of
-// `actual`. Of several counterparts the nearest counts: one node of the user's model may have
+// `actual`; integers that stand for reals are compared as these. Of several counterparts the nearest counts: one node of the user's model may have
 // become several.
 std::vector<LayerDifference> compare_layers(const Layers& actual, const Layers& expected);
 

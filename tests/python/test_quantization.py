@@ -443,3 +443,13 @@ def test_made_up_numbers_that_do_not_suit_the_model(tmp_path):
 """)
     error = command("compile", graph, "--precision", "int8", "-o", tmp_path / "m.tenon", status=1).stderr
     assert "division by zero" in error and "give data with --calibration" in error
+
+
+def test_layers_of_integers_are_compared_as_what_they_stand_for(graph, tmp_path):
+    np.save(tmp_path / "x.npy", samples(64))
+    compile_graph(graph, tmp_path / "x.npy")
+    done = command("diff", "--layers", tmp_path / "m.tenon", graph, "--input", f"x={tmp_path}/x.npy", "--tolerance", "0.1",
+                   "--json")
+    layers = {entry["name"]: entry for entry in json.loads(done.stdout)["outputs"]}
+    assert "layer dense/MatMul" in layers or "layer dense/Sigmoid" in layers
+    assert all(0 < entry["relative_l2"] < 0.1 for entry in layers.values())
