@@ -37,8 +37,8 @@ struct LayerDifference {
 };
 
 // Layers of `actual` that have a counterpart of the same type in `expected`, in the order of
-// `actual`; integers that stand for reals are compared as these. Of several counterparts the nearest counts: one node of the user's model may have
-// become several.
+// `actual`; integers that stand for reals are compared as these. Of several counterparts the
+// nearest counts: one node of the user's model may have become several.
 std::vector<LayerDifference> compare_layers(const Layers& actual, const Layers& expected);
 
 // Tensors by the names of nodes of the user's model: `name` or `name:output`. Nodes inside of

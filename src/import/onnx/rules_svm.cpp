@@ -115,12 +115,10 @@ Result<Value*> votes(const RuleContext& c, const Pairs& pairs, Value* scores) {
   return c.op("add", {y, c.builder.constant(Tensor::vector(base))});
 }
 
-// Probabilities p of the classes from those r of the pairs (Wu, Lin and Weng, "Probability
-// estimates for multi-class classification by pairwise coupling", 2004): the minimum of p' Q p with
-// sum 1, by its linear equations.
+// Probabilities of the classes from those r of the pairs.
 Result<Value*> coupled(RuleContext& c, const Pairs& pairs, Value* scores) {
   const auto count = static_cast<int64_t>(pairs.all.size());
-  const int64_t n = pairs.classes, m = n + 1;
+  const int64_t n = pairs.classes;
   const auto size = static_cast<size_t>(n);
   Value* slope = TRY(vector_of(c, "prob_a"));
   Value* shift = TRY(vector_of(c, "prob_b"));
@@ -138,27 +136,7 @@ Result<Value*> coupled(RuleContext& c, const Pairs& pairs, Value* scores) {
   }
   r = TRY(c.op("matmul", {r, matrix(c, spread, count)}));
   r = TRY(c.op("add", {r, c.builder.constant(Tensor::vector(base))}));
-  r = TRY(c.reshape(r, {-1, n, n}));
-  Value* turned = TRY(c.transpose(r, {0, 2, 1}));
-  Value* diagonal = TRY(c.op("sum", {TRY(c.op("square", {turned}))},
-                             {{"axes", std::vector<int64_t>{2}}, {"keep_dims", true}}));
-  std::vector<float> unit(size * size, 0), border(static_cast<size_t>(m * m), 0);
-  for (int64_t i = 0; i < n; ++i) {
-    unit[static_cast<size_t>(i * n + i)] = 1;
-    border[static_cast<size_t>(i * m + n)] = border[static_cast<size_t>(n * m + i)] = 1;
-  }
-  Value* q = TRY(c.op(
-      "sub", {TRY(c.op("mul", {diagonal, matrix(c, unit, n)})), TRY(c.op("mul", {r, turned}))}));
-  q = TRY(c.op("pad", {q, c.builder.ints({0, 0, 0, 0, 1, 1})}));
-  q = TRY(c.op("add", {q, matrix(c, border, m)}));
-  std::vector<float> right(static_cast<size_t>(m), 0);
-  right.back() = 1;
-  Value* b = c.builder.constant(Tensor::vector(right).reshaped({1, m, 1}));
-  Value* shape = TRY(join(c, {TRY(size_of(c, q, 0)), c.builder.ints({m, 1})}));
-  b = TRY(c.op("expand", {b, shape}));
-  Value* p = TRY(c.reshape(TRY(c.op("matrix_solve", {q, b})), {-1, m}));
-  return c.op("slice", {p, c.builder.ints({0}), c.builder.ints({n})},
-              {{"axes", std::vector<int64_t>{1}}});
+  return c.op("pairwise_coupling", {TRY(c.reshape(r, {-1, n, n}))});
 }
 
 Result<Values> svm_classifier(RuleContext& c) {
