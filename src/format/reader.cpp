@@ -101,6 +101,14 @@ class Decoder {
     return out;
   }
 
+  // Of eight bytes each, which need not be aligned: the verifier looks at the length's alone.
+  template <typename T>
+  static std::vector<T> numbers(const flatbuffers::Vector<T>* v) {
+    std::vector<T> out(v == nullptr ? 0 : v->size());
+    if (!out.empty()) std::memcpy(out.data(), v->Data(), out.size() * sizeof(T));
+    return out;
+  }
+
   Result<TensorType> type(const fbs::Type* t) {
     if (t == nullptr) return corrupt("a value without a type");
     if (t->dtype() >= kDTypeEnd) return corrupt("an unknown element type");
@@ -111,18 +119,17 @@ class Decoder {
       out.shape = Shape::unranked();
       return out;
     }
-    if (t->dims() != nullptr)
-      for (const int64_t d : *t->dims()) {
-        if (d >= -1) {
-          out.shape.dims().push_back(d < 0 ? Dim::unknown() : Dim(d));
-          continue;
-        }
-        const auto i = static_cast<uint64_t>(-2 - d);
-        if (t->symbols() == nullptr || i >= t->symbols()->size())
-          return corrupt("a dimension without a name");
-        out.shape.dims().push_back(
-            Dim::symbol(t->symbols()->Get(static_cast<uint32_t>(i))->string_view()));
+    for (const int64_t d : numbers(t->dims())) {
+      if (d >= -1) {
+        out.shape.dims().push_back(d < 0 ? Dim::unknown() : Dim(d));
+        continue;
       }
+      const auto i = static_cast<uint64_t>(-2 - d);
+      if (t->symbols() == nullptr || i >= t->symbols()->size())
+        return corrupt("a dimension without a name");
+      out.shape.dims().push_back(
+          Dim::symbol(t->symbols()->Get(static_cast<uint32_t>(i))->string_view()));
+    }
     return out;
   }
 
@@ -195,16 +202,10 @@ class Decoder {
         return AttrValue(a.i() != 0);
       case 3:
         return AttrValue(text(a.s()));
-      case 4: {
-        std::vector<int64_t> v;
-        if (a.ints() != nullptr) v.assign(a.ints()->begin(), a.ints()->end());
-        return AttrValue(std::move(v));
-      }
-      case 5: {
-        std::vector<double> v;
-        if (a.floats() != nullptr) v.assign(a.floats()->begin(), a.floats()->end());
-        return AttrValue(std::move(v));
-      }
+      case 4:
+        return AttrValue(numbers(a.ints()));
+      case 5:
+        return AttrValue(numbers(a.floats()));
       case 6:
         return AttrValue(texts(a.strings()));
       case 7:
