@@ -91,7 +91,10 @@ def test_interrupt_ends_a_run_soon(python, endless, tmp_path):
         arguments = [sys.executable, "-c", code]
     else:
         arguments = [TENON, "run", endless, "--input", f"x={tmp_path}/x.npy"]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+    def listen():  # a shell may have started the tests with interrupts ignored, which children inherit
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, preexec_fn=listen) as process:
         if python:
             assert process.stdout.readline() == "go\n"
         time.sleep(0.5)
