@@ -7,6 +7,7 @@
 
 #include "ir/hash.h"
 #include "quant/quantize.h"
+#include "verify/load_graph.h"
 
 namespace tenon {
 namespace {
@@ -30,17 +31,7 @@ class Probe {
       outputs.push_back(v.value);
     }
     copy->set_outputs(outputs);
-    FileModel file;
-    FileFunction& f = file.functions.emplace_back();
-    f.key = "calibrate";
-    f.graph = encode_graph(*copy);
-    for (size_t i = 0; i < copy->inputs().size(); ++i)
-      f.input_names.push_back(fmt::format("input {}", i));
-    for (size_t i = 0; i < outputs.size(); ++i)
-      f.output_names.push_back(fmt::format("value {}", i));
-    auto bytes = std::make_shared<std::vector<std::byte>>(TRY(encode_model(file)));
-    const auto model = TRY(runtime::Model::load(Blob{*bytes, bytes}, options));
-    probe.function_.emplace(TRY(model.function()));
+    probe.function_.emplace(TRY(load_graph(*copy, options)));
     for (const StateVariable& s : function.state) probe.variables_.push_back(s.initial);
     return probe;
   }

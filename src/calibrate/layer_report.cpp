@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "verify/load_graph.h"
+
 namespace tenon {
 namespace {
 
@@ -30,8 +32,8 @@ Result<std::map<std::string, Accuracy>> tensor_accuracy(const NamedGraph& functi
   }
   exact->set_outputs(expected_values);
   integers->set_outputs(actual_values);
-  const auto run_exact = TRY(load_graph_in_runtime(*exact, trial.load()));
-  const auto run_integers = TRY(load_graph_in_runtime(*integers, trial.load()));
+  const auto run_exact = TRY(load_graph(*exact, trial.load()));
+  const auto run_integers = TRY(load_graph(*integers, trial.load()));
   std::map<std::string, AccuracyMeter> meters;
   for (size_t i = 0; i < trial.samples(); ++i) {
     const auto inputs = trial.inputs(i);

@@ -1,11 +1,10 @@
 #include "calibrate/trial.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "passes/passes.h"
+#include "verify/load_graph.h"
 #include "verify/verify.h"
 
 namespace tenon {
@@ -46,20 +45,6 @@ Accuracy AccuracyMeter::result() const {
   return a;
 }
 
-Result<runtime::Function> load_graph_in_runtime(const Graph& graph,
-                                                const runtime::LoadOptions& load) {
-  FileModel file;
-  FileFunction& f = file.functions.emplace_back();
-  f.key = "trial";
-  f.graph = encode_graph(graph);
-  for (size_t i = 0; i < graph.inputs().size(); ++i)
-    f.input_names.push_back(fmt::format("input {}", i));
-  for (size_t i = 0; i < graph.outputs().size(); ++i)
-    f.output_names.push_back(fmt::format("output {}", i));
-  auto bytes = std::make_shared<std::vector<std::byte>>(TRY(encode_model(file)));
-  return TRY(runtime::Model::load(Blob{*bytes, bytes}, load)).function();
-}
-
 Result<Trial> Trial::make(const NamedGraph& function, std::vector<Sample> samples,
                           const runtime::LoadOptions& load) {
   Trial trial;
@@ -78,7 +63,7 @@ Result<std::vector<std::vector<Tensor>>> Trial::outputs_of(const Graph& graph) c
   const auto optimized = graph.clone();
   PassContext context;
   TRY(optimize(*optimized, context));
-  const auto loaded = TRY(load_graph_in_runtime(*optimized, load_));
+  const auto loaded = TRY(load_graph(*optimized, load_));
   std::vector<std::vector<Tensor>> outputs;
   for (size_t i = 0; i < samples_.size(); ++i) outputs.push_back(TRY(loaded.run(inputs(i), {})));
   return outputs;

@@ -57,8 +57,4 @@ class Trial {
   double estimated_cost_ = 0;
 };
 
-// A graph with its own outputs in the runtime.
-Result<runtime::Function> load_graph_in_runtime(const Graph& graph,
-                                                const runtime::LoadOptions& load);
-
 }  // namespace tenon

@@ -1,12 +1,11 @@
 #include "verify/layers.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "compiler/compile.h"
 #include "ir/interpret.h"
 #include "quant/quantize.h"
+#include "verify/load_graph.h"
 
 namespace tenon {
 namespace {
@@ -91,17 +90,7 @@ Result<Layers> layers_by_runtime(const Graph& graph, std::span<const Tensor> inp
     for (int i = 0; is_layer(*node) && i < node->output_count(); ++i)
       values.push_back(node->output(i));
   copy->set_outputs(values);
-  FileModel file;
-  FileFunction& function = file.functions.emplace_back();
-  function.key = "layers";
-  function.graph = encode_graph(*copy);
-  for (size_t i = 0; i < copy->inputs().size(); ++i)
-    function.input_names.push_back(fmt::format("input {}", i));
-  for (size_t i = 0; i < values.size(); ++i)
-    function.output_names.push_back(fmt::format("value {}", i));
-  auto bytes = std::make_shared<std::vector<std::byte>>(TRY(encode_model(file)));
-  const auto model = TRY(runtime::Model::load(Blob{*bytes, bytes}, options));
-  const auto loaded = TRY(model.function());
+  const auto loaded = TRY(load_graph(*copy, options));
   const auto results = TRY(loaded.run(inputs, {}));
   Layers layers;
   size_t next = 0;

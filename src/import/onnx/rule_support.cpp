@@ -8,6 +8,13 @@
 
 namespace tenon::onnx {
 
+Result<Values> standard_op(RuleContext& c, std::string_view op, int64_t opset) {
+  const Rule* rule = find_rule("", op, opset);
+  if (rule == nullptr) return internal_error(fmt::format("there is no rule for {}", op));
+  c.opset = opset;
+  return rule->function(c);
+}
+
 Result<Values> parametric(RuleContext& c, std::string_view core,
                           std::initializer_list<Parameter> parameters) {
   std::vector<Builder::Attr> attrs;

@@ -25,6 +25,13 @@ Result<Values> direct(RuleContext& c) {
   return one(c.op(kCore.view(), c.inputs));
 }
 
+// The rule of an op that is one of ai.onnx, as it was in this version.
+Result<Values> standard_op(RuleContext& c, std::string_view op, int64_t opset);
+template <Text kOp, int64_t kOpset>
+Result<Values> standard(RuleContext& c) {
+  return standard_op(c, kOp.view(), kOpset);
+}
+
 // A floating-point attribute with its default; ONNX's name is the core op's.
 struct Parameter {
   std::string_view name;

@@ -122,15 +122,6 @@ Result<Values> embed_layer_norm(RuleContext& c) {
   return Values{y, mask, x};
 }
 
-// The same op in ai.onnx.
-template <Text kOp, int64_t kOpset>
-Result<Values> standard(RuleContext& c) {
-  const Rule* rule = find_rule("", kOp.view(), kOpset);
-  if (rule == nullptr) return internal_error(fmt::format("there is no rule for {}", kOp.view()));
-  c.opset = kOpset;
-  return rule->function(c);
-}
-
 // The solutions for the columns of the unit matrix.
 Result<Values> inverse(RuleContext& c) {
   const int rank = TRY(c.rank(0));

@@ -97,11 +97,7 @@ Result<Values> gated_rms_norm(RuleContext& c) {
 
 // alpha A B + beta C through an activation.
 Result<Values> fused_gemm(RuleContext& c) {
-  constexpr int64_t kOpset = 13;
-  const Rule* rule = find_rule("", "Gemm", kOpset);
-  if (rule == nullptr) return internal_error("there is no rule for Gemm");
-  c.opset = kOpset;
-  Value* y = TRY(rule->function(c))[0];
+  Value* y = TRY(standard_op(c, "Gemm", 13))[0];
   const std::string activation = TRY(c.get_string("activation", ""));
   const double alpha = TRY(c.get_float("activation_alpha", 0.01));
   if (activation.empty()) return Values{y};
@@ -245,15 +241,6 @@ Result<Values> gather_quantized(RuleContext& c) {
   const int64_t after = axis < gather ? axis : axis + index_rank - 1;
   Value *x = TRY(rows(0)), *scale = TRY(rows(2)), *zero = TRY(rows(3));
   return one(dequantized(c, x, scale, zero, {.axis = after, .block = block}));
-}
-
-// An op of ai.onnx at the version it came from.
-template <Text kOp, int64_t kOpset>
-Result<Values> standard(RuleContext& c) {
-  const Rule* rule = find_rule("", kOp.view(), kOpset);
-  if (rule == nullptr) return internal_error(fmt::format("there is no rule for {}", kOp.view()));
-  c.opset = kOpset;
-  return rule->function(c);
 }
 
 // The step may be missing.
