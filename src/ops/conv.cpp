@@ -19,20 +19,16 @@ Result<TensorTypes> Conv::infer(const InferContext& context) const {
   if (w.rank() < 3) return invalid_argument("conv needs a filter [spatial…, C/groups, M]");
   const int rank = w.rank();
   const size_t spatial = static_cast<size_t>(rank - 2);
-  for (const auto* list : {&strides, &dilations})
-    if (!list->empty() && list->size() != spatial)
-      return invalid_argument(fmt::format("conv needs {} strides and dilations", spatial));
-  if (!pads.empty() && pads.size() != 2 * spatial)
-    return invalid_argument(fmt::format("conv needs {} pads", 2 * spatial));
+  TRY(nn::check_window(name, spatial, strides, pads, dilations));
   if (auto_pad != AutoPad::none && !pads.empty())
     return invalid_argument("conv has pads or auto_pad, not both");
-  for (const auto* list : {&strides, &dilations})
-    for (const int64_t v : *list)
-      if (v < 1) return invalid_argument("conv strides and dilations must be positive");
   if (x.ranked() && x.rank() != rank)
     return invalid_argument(
         fmt::format("conv input {} and filter {} differ in rank", x.to_string(), w.to_string()));
-  if (groups < 1) return invalid_argument("conv groups must be positive");
+  TRY(nn::check_extents(context, name, 0, 1, rank - 1));
+  TRY(nn::check_extents(context, name, 1, 0, rank - 1));
+  if (groups < 1 || groups > nn::kMaxExtent)
+    return invalid_argument(fmt::format("{}: {} groups are out of range", name, groups));
   const Dim m = w[rank - 1];
   if (x.ranked() && x[rank - 1].known() && w[rank - 2].known() &&
       x[rank - 1].size() != w[rank - 2].size() * groups)

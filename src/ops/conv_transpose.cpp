@@ -20,6 +20,8 @@ Result<TensorTypes> ConvTranspose::infer(const InferContext& context) const {
   const size_t spatial = static_cast<size_t>(rank - 2);
   TRY(nn::expect_rank(context, name, 0, rank));
   TRY(nn::check_window(name, spatial, strides, pads, dilations));
+  TRY(nn::check_extents(context, name, 0, 1, rank - 1));
+  TRY(nn::check_extents(context, name, 1, 0, rank - 1));
   if (!output_padding.empty() && output_padding.size() != spatial)
     return invalid_argument(fmt::format("{} needs {} output paddings", name, spatial));
   for (const int64_t v : output_padding)
@@ -32,8 +34,6 @@ Result<TensorTypes> ConvTranspose::infer(const InferContext& context) const {
   if (c.known() && c.size() % groups != 0)
     return invalid_argument(
         fmt::format("{}: {} input channels do not split into {} groups", name, c.size(), groups));
-  if (w[rank - 2].known() && w[rank - 2].size() > nn::kMaxExtent)
-    return invalid_argument(fmt::format("{}: filter {} is too large", name, w.to_string()));
   const Dim m = w[rank - 2].known() ? Dim(w[rank - 2].size() * groups)
                                     : (groups == 1 ? w[rank - 2] : Dim::unknown());
   TRY(nn::expect_vector(context, name, 2, m, "one value per output channel"));
@@ -49,9 +49,6 @@ Result<TensorTypes> ConvTranspose::infer(const InferContext& context) const {
       if (!k.known() || stride != 1 || (k.size() - 1) * dilation + extra != 0) d = Dim::unknown();
       continue;
     }
-    if (d.size() > nn::kMaxExtent || k.size() > nn::kMaxExtent)
-      return invalid_argument(fmt::format("{}: input {} or filter {} is too large", name,
-                                          x.to_string(), w.to_string()));
     const int64_t size = (d.size() - 1) * stride + (k.size() - 1) * dilation + 1 + extra;
     if (size < 0)
       return invalid_argument(fmt::format("{}: the pads cut off more than the result of {} and {}",

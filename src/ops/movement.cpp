@@ -15,8 +15,9 @@ std::vector<int64_t> row_major_strides(std::span<const int64_t> dims) {
   int64_t stride = 1;
   for (size_t i = dims.size(); i-- > 0;) {
     strides[i] = stride;
-    // Sizes beyond what a tensor can have wrap: nothing moves by such strides.
-    (void)__builtin_mul_overflow(stride, std::max<int64_t>(dims[i], 1), &stride);
+    // Nothing moves in a tensor without elements, or of sizes that no tensor has.
+    if (__builtin_mul_overflow(stride, dims[i], &stride) || stride == 0)
+      return std::vector<int64_t>(dims.size(), 0);
   }
   return strides;
 }

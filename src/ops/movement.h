@@ -12,7 +12,7 @@
 
 namespace tenon {
 
-// Strides in elements of a dense row-major tensor.
+// Strides in elements of a dense row-major tensor; zeros where it has no elements.
 std::vector<int64_t> row_major_strides(std::span<const int64_t> dims);
 
 // Product of dims[from, to); dims are those of an allocated tensor.

@@ -153,6 +153,17 @@ inline Status check_window(std::string_view op, size_t spatial, const std::vecto
   return {};
 }
 
+// Checks that the known dimensions [begin, end) of an operand are no damage.
+inline Status check_extents(const InferContext& context, std::string_view op, int operand,
+                            int begin, int end) {
+  const Shape& shape = context.shape(operand);
+  for (int a = begin; shape.ranked() && a < end; ++a)
+    if (shape[a].known() && shape[a].size() > kMaxExtent)
+      return invalid_argument(
+          fmt::format("{}: operand {} of {} is too large", op, operand, shape.to_string()));
+  return {};
+}
+
 // Row-major strides of `dims` seen as broadcast to `out` (0 where it repeats).
 inline std::vector<int64_t> broadcast_strides(const std::vector<int64_t>& dims,
                                               const std::vector<int64_t>& out) {

@@ -23,6 +23,7 @@ Result<TensorTypes> infer_pool(const P& p, const InferContext& context) {
     return invalid_argument(fmt::format("{} has pads or auto_pad, not both", P::name));
   const int rank = static_cast<int>(spatial) + 2;
   TRY(nn::expect_rank(context, P::name, 0, rank));
+  TRY(nn::check_extents(context, P::name, 0, 1, rank - 1));
   if (!out.shape.ranked()) out.shape = Shape::unknown_dims(rank);
   for (size_t i = 0; i < spatial; ++i) {
     Dim& d = out.shape[static_cast<int>(i) + 1];
@@ -40,9 +41,6 @@ Result<TensorTypes> infer_pool(const P& p, const InferContext& context) {
       if (stride != 1 || pad != span - 1) d = Dim::unknown();
       continue;
     }
-    if (d.size() > nn::kMaxExtent)
-      return invalid_argument(
-          fmt::format("{}: input {} is too large", P::name, context.shape(0).to_string()));
     const int64_t size = d.size(), room = size + pad - span;
     if (room < 0)
       return invalid_argument(fmt::format("{}: the window of {} is larger than the padded input {}",

@@ -93,7 +93,7 @@ class Driver {
       if (fired.ok() && *fired)
         settled = settle(node, operands, readers, {rule.name, where});
       else
-        erase_dead(std::vector<Node*>(added_.rbegin(), added_.rend()), nullptr);
+        take_back();
       if (!fired.ok() || !settled.ok())
         return (fired.ok() ? std::move(settled).error() : std::move(fired).error())
             .note(fmt::format("while applying rule '{}' at '{}'", rule.name, where));
@@ -149,6 +149,13 @@ class Driver {
       }
     }
     return {};
+  }
+
+  // Erases what a rule added before it declined. The graph is as it was, so nobody is visited
+  // again: a rule that tries and declines would wake itself for ever.
+  void take_back() {
+    for (auto it = added_.rbegin(); it != added_.rend(); ++it)
+      if (is_dead(graph_, **it)) graph_.erase(*it);
   }
 
   // Erases those of the nodes that nobody needs, and what only they needed.
