@@ -6,8 +6,15 @@ namespace {
 
 Values constant(RuleContext& c) {
   const TensorProto proto = TRY(c.node.attrs.get_tensor("value"));
-  const auto value = TRY(tensor_value(proto, c.model.owner));
-  return std::vector<Value*>{c.builder.constant(TRY(to_tensor(value, std::string(c.node.name))))};
+  auto value = TRY(tensor_value(proto, c.model.owner));
+  const std::string name(c.node.name);
+  // One value for all elements takes a few bytes in the file, and should not take more here.
+  constexpr int64_t kMaxRepeated = 1 << 18;
+  if (!value.splat || TRY(element_count(value.dims, value.dtype)) <= kMaxRepeated)
+    return std::vector<Value*>{c.builder.constant(TRY(to_tensor(std::move(value), name)))};
+  Value* dims = c.builder.ints(std::exchange(value.dims, {}));
+  Value* element = c.builder.constant(TRY(to_tensor(std::move(value), name)));
+  return one(c.builder.op("expand", {element, dims}));
 }
 
 Values reshape(RuleContext& c) {
