@@ -172,6 +172,12 @@ Result<int> RuleContext::rank(int i) const {
   return v->shape().rank();
 }
 
+// Rules hand on operands that are optional in the file and needed where they are used.
+static Status expect_given(const Value* x) {
+  if (x == nullptr) return invalid_model("an operand that is needed here is missing");
+  return {};
+}
+
 Result<Value*> RuleContext::scalar(DType dtype, double value) const {
   if (dtype == DType::boolean) return builder.constant(Tensor::scalar(value != 0));
   if (!is_float(dtype) && !is_int(dtype))
@@ -182,10 +188,12 @@ Result<Value*> RuleContext::scalar(DType dtype, double value) const {
 }
 
 Result<Value*> RuleContext::scalar_like(const Value* x, double value) const {
+  TRY(expect_given(x));
   return scalar(x->dtype(), value);
 }
 
 Result<Value*> RuleContext::cast(Value* x, DType to) const {
+  TRY(expect_given(x));
   if (x->dtype() == to) return x;
   return op("cast", {x}, {{"to", to}});
 }
@@ -198,11 +206,13 @@ Result<Value*> RuleContext::transpose(Value* x, std::vector<int64_t> perm) const
 }
 
 Result<Value*> RuleContext::shape(Value* x) const {
+  TRY(expect_given(x));
   if (x->shape().is_static()) return builder.ints(x->shape().sizes());
   return op("shape", {x}, {{"dtype", DType::i64}});
 }
 
 Result<Value*> RuleContext::dim(Value* x, int axis) const {
+  TRY(expect_given(x));
   if (x->shape()[axis].known()) return int_scalar(x->shape()[axis].size());
   return op("gather", {TRY(shape(x)), int_scalar(axis)});
 }
