@@ -154,7 +154,7 @@ def fixture_models(seen_tf, seen_onnx):
             continue
         report = subprocess.run([BUILD / "bin/tenon", "check", "--json", case.model, *case.options],
                                 capture_output=True, text=True)
-        ops = {entry["op"] for entry in json.loads(report.stdout)["ops"] if entry["mapped"] or entry["folded"]}
+        ops = {entry["op"] for entry in json.loads(report.stdout)["ops"] if any(entry[fate] for fate in ("mapped", "folded", "cpu"))}
         is_onnx = case.model.suffix == ".onnx"
         nodes = model_nodes(onnx.load(case.model, load_external_data=False)) if is_onnx else tensorflow_nodes(case.model)
         for op, kind in nodes:
@@ -209,7 +209,8 @@ def page(seen_tf, seen_onnx):
             + table(seen_tf, "TensorFlow", "`tests/tf_ops` holds single ops (the number of cases in brackets; `tenon_data_tests` "
                     "runs each in up to four ways), `tests/fixtures/tf` whole models.") + "\n"
             + table(seen_onnx, "ONNX", "`onnx.backend.test` is ONNX's own suite (the number of nodes in brackets), `tests/fixtures/onnx` "
-                    "whole models."))
+                    "whole models. An input of a model that is a map is two inputs, vectors of equal length in any order: NAME.keys "
+                    "and NAME.values. What gives maps (`ZipMap`) gives the tensor of their values; the keys are the node's labels."))
 
 
 def main():

@@ -108,6 +108,11 @@ const AttributeProto* GraphImporter::attribute(const Scope& scope, const NodePro
   return nullptr;
 }
 
+Value* GraphImporter::map_keys(const Value* values) const {
+  const auto it = map_keys_.find(values);
+  return it == map_keys_.end() ? nullptr : it->second;
+}
+
 void GraphImporter::bind_missing(Scope& scope, const NodeProto& node) {
   for (const std::string_view output : node.outputs)
     if (!output.empty()) scope.names.try_emplace(output, Binding{.is_missing = true});

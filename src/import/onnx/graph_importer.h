@@ -108,6 +108,11 @@ class GraphImporter {
   void mark_optional(const Value* value) { optionals_.insert(value); }
   bool is_optional(const Value* value) const { return optionals_.contains(value); }
 
+  // A map is its values, one of them for each of its keys, which are another vector.
+  void set_map_keys(const Value* values, Value* keys) { map_keys_[values] = keys; }
+  // Null where the value is no map.
+  Value* map_keys(const Value* values) const;
+
   // Forgets what was reported since there were `size` entries: for sub-graphs built again.
   size_t report_size() const { return report_.nodes.size(); }
   void truncate_report(size_t size) { report_.nodes.resize(size); }
@@ -151,6 +156,7 @@ class GraphImporter {
   std::map<std::string, std::string> symbols_;  // as the model spells them, as we do
   std::unordered_set<std::string> symbols_taken_;
   std::unordered_set<const Value*> optionals_;
+  std::unordered_map<const Value*, Value*> map_keys_;
   std::vector<const FunctionProto*> calls_;  // one inside the other
   int64_t nodes_seen_ = 0;
   int depth_ = 0;

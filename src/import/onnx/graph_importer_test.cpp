@@ -190,6 +190,30 @@ TEST(OnnxInputs, TakeSizesFromTheUser) {
   EXPECT_EQ(error_of(bytes, options).code, Code::not_found);
 }
 
+// A map is two inputs; one of anything but tensors is refused.
+TEST(OnnxInputs, MapsAreTheirKeysAndTheirValues) {
+  const auto map = [](const std::string& values) {
+    return field(1, "m") + field(2, field(5, field(1, int64_t{7}) + field(2, values)));
+  };
+  const std::string reals = field(1, field(1, int64_t{1}) + field(2, ""));
+  const GraphText text{{node({"CastMap", {"m"}, {"y"}, "", {}, "ai.onnx.ml"})}, {map(reals)}, {kY}};
+  auto imported = import_text(model(text));
+  ASSERT_TRUE(imported.ok()) << imported.error().to_string();
+  const ImportedFunction& function = imported->functions[0];
+  EXPECT_EQ(function.input_names, (std::vector<std::string>{"m.keys", "m.values"}));
+  auto results =
+      interpret(*function.graph, std::vector<Tensor>{Tensor::vector(std::vector<int64_t>{8, -3}),
+                                                     Tensor::vector(std::vector<float>{1, 2})});
+  ASSERT_TRUE(results.ok()) << results.error().to_string();
+  EXPECT_EQ((*results)[0].span<float>()[0], 2);
+
+  const std::string of_maps = map(field(5, field(1, int64_t{7}) + field(2, reals)));
+  EXPECT_NE(error_of(model({text.nodes, {of_maps}, {kY}})).message.find("'m' is a map"),
+            std::string::npos);
+  EXPECT_NE(error_of(model({text.nodes, {value("m", {2})}, {kY}})).message.find("no map"),
+            std::string::npos);
+}
+
 // y = x doubled three times, by a loop whose body reads x's sum from outside.
 TEST(OnnxLoops, ReadTheirSurroundings) {
   const std::string body = graph({{node({"Add", {"v", "x"}, {"w"}})},

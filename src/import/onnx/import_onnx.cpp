@@ -36,10 +36,14 @@ bool is_optional_tensor(const TypeProto& type) {
          type.inner[0].kind == TypeKind::tensor;
 }
 
+enum class PortKind : uint8_t { plain, optional, map_keys, map_values };
+
+// An input of the graph that is made. A map is two, first its keys.
 struct Port {
   std::string name;
   TensorType type;
-  bool is_optional = false;  // of a tensor: a list of no or one
+  PortKind kind = PortKind::plain;  // optional: of a tensor, a list of no or one
+  std::string_view source = {};     // the model's name for it
 };
 
 // Everything import needs besides the model: one object, so that types before a cut can be found by
@@ -54,7 +58,9 @@ class Session {
  private:
   Result<std::vector<Port>> inputs(GraphImporter& importer);
   Result<std::vector<Port>> own_inputs(GraphImporter& importer);
-  Result<Port> cut(GraphImporter& importer, const std::string& name);
+  static Status add_ports(GraphImporter& importer, const ValueInfoProto& input,
+                          std::vector<Port>& ports);
+  Status cut(GraphImporter& importer, const std::string& name, std::vector<Port>& ports);
   Status apply_shapes(std::vector<Port>& ports) const;
   Status bind_inputs(GraphImporter& importer, Scope& scope, Graph& graph,
                      const std::vector<Port>& ports) const;
@@ -75,14 +81,35 @@ bool Session::is_initializer(std::string_view name) const {
                              [&](const auto& t) { return t.values.name == name; });
 }
 
+Status Session::add_ports(GraphImporter& importer, const ValueInfoProto& input,
+                          std::vector<Port>& ports) {
+  const TypeProto& type = input.type;
+  const std::string name(input.name);
+  if (type.kind != TypeKind::map) {
+    ports.push_back({name, TRY(importer.type_of(type, name)),
+                     is_optional_tensor(type) ? PortKind::optional : PortKind::plain, input.name});
+    return {};
+  }
+  if (type.inner.size() != 1 || type.inner[0].kind != TypeKind::tensor)
+    return unsupported(fmt::format("'{}' is a map of values that are no tensors", name));
+  const auto vector = [&](ElementType element) {
+    TypeProto as_tensor{.kind = TypeKind::tensor, .element = element, .has_shape = true};
+    as_tensor.dims.push_back({.param = input.name});
+    return importer.type_of(as_tensor, name);
+  };
+  ports.push_back({name + ".keys", TRY(vector(type.element)), PortKind::map_keys, input.name});
+  ports.push_back(
+      {name + ".values", TRY(vector(type.inner[0].element)), PortKind::map_values, input.name});
+  return {};
+}
+
 // Inputs with a default value are constants.
 Result<std::vector<Port>> Session::own_inputs(GraphImporter& importer) {
   std::vector<Port> ports;
   for (const ValueInfoProto& input : model_.graph.inputs) {
     if (is_initializer(input.name)) continue;
     if (input.name.empty()) return invalid_model("an input of the graph has no name");
-    ports.push_back({std::string(input.name), TRY(importer.type_of(input.type, input.name)),
-                     is_optional_tensor(input.type)});
+    TRY(add_ports(importer, input, ports));
   }
   return ports;
 }
@@ -95,9 +122,8 @@ std::optional<TensorType> Session::inferred_type(const std::string& name) {
   Scope scope{&graph, &importer.model_frame(), {}, {}};
   auto ports = own_inputs(importer);
   if (!ports.ok()) return std::nullopt;
-  for (const Port& port : *ports)
-    scope.names.try_emplace(port.name, Binding{.value = graph.add_input(port.type)});
   if (!importer.bind_initializers(scope, model_.graph).ok()) return std::nullopt;
+  if (!bind_inputs(importer, scope, graph, *ports).ok()) return std::nullopt;
   if (!importer.import_nodes(scope, model_.graph.nodes, {name}).ok()) return std::nullopt;
   auto value = importer.value(scope, name);
   if (!value.ok() || *value == nullptr) return std::nullopt;
@@ -112,27 +138,31 @@ Error no_value(const GraphProto& graph, const std::string& name, std::string_vie
                                did_you_mean(name, names)));
 }
 
-Result<Port> Session::cut(GraphImporter& importer, const std::string& name) {
+Status Session::cut(GraphImporter& importer, const std::string& name, std::vector<Port>& ports) {
   const GraphProto& g = model_.graph;
   for (const auto* infos : {&g.inputs, &g.value_infos, &g.outputs})
     for (const ValueInfoProto& info : *infos)
-      if (info.name == name)
-        return Port{name, TRY(importer.type_of(info.type, name)), is_optional_tensor(info.type)};
+      if (info.name == name) return add_ports(importer, info, ports);
   const bool is_known = std::ranges::any_of(g.nodes, [&](const NodeProto& node) {
     return std::ranges::find(node.outputs, name) != node.outputs.end();
   });
   if (!is_known) return no_value(g, name, "input");
-  if (const auto type = inferred_type(name)) return Port{name, *type};
+  if (const auto type = inferred_type(name)) {
+    ports.push_back({name, *type, PortKind::plain, name});
+    return {};
+  }
   warnings_.push_back(fmt::format(
       "the model does not tell the type of '{}': float32 is assumed; give its shape with "
       "--input-shape",
       name));
-  return Port{name, {DType::f32, Shape::unranked()}};
+  ports.push_back({name, {DType::f32, Shape::unranked()}, PortKind::plain, name});
+  return {};
 }
 
 // The sizes the user gives; a named dimension that one input settles is settled for all.
 Status Session::apply_shapes(std::vector<Port>& ports) const {
-  for (const auto& [wanted, sizes] : options_.input_shapes) {
+  for (const auto& given : options_.input_shapes) {
+    const std::string& wanted = given.first;
     const bool is_known = std::ranges::any_of(ports, [&](const Port& port) {
       return wanted == port.name || wanted == port.name + ":0" || wanted + ":0" == port.name;
     });
@@ -162,7 +192,7 @@ Result<std::vector<Port>> Session::inputs(GraphImporter& importer) {
   if (options_.inputs.empty()) {
     ports = TRY(own_inputs(importer));
   } else {
-    for (const std::string& name : options_.inputs) ports.push_back(TRY(cut(importer, name)));
+    for (const std::string& name : options_.inputs) TRY(cut(importer, name, ports));
   }
   TRY(apply_shapes(ports));
   return ports;
@@ -174,12 +204,15 @@ Status Session::bind_inputs(GraphImporter& importer, Scope& scope, Graph& graph,
   for (const ValueInfoProto& input : model_.graph.inputs)
     scope.names.try_emplace(input.name, Binding{.is_left_out = true});
   std::set<std::string_view> seen;
+  Value* keys = nullptr;  // of the map whose values come next
   for (const Port& port : ports) {
     if (!seen.insert(port.name).second)
       return invalid_model(fmt::format("the graph has two inputs '{}'", port.name));
     Value* value = graph.add_input(port.type, port.name);
-    if (port.is_optional) importer.mark_optional(value);
-    scope.names.insert_or_assign(port.name, Binding{.value = value});
+    if (port.kind == PortKind::optional) importer.mark_optional(value);
+    if (port.kind == PortKind::map_values) importer.set_map_keys(value, keys);
+    keys = value;
+    scope.names.insert_or_assign(port.source, Binding{.value = value});
   }
   return {};
 }

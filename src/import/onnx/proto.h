@@ -77,10 +77,10 @@ enum class TypeKind : uint8_t { none, tensor, sequence, optional, map, sparse, o
 
 struct TypeProto {
   TypeKind kind = TypeKind::none;
-  ElementType element = ElementType::undefined;
+  ElementType element = ElementType::undefined;  // of maps: of their keys
   bool has_shape = false;
   std::vector<DimProto> dims;
-  std::vector<TypeProto> inner;  // of sequences and optionals: one
+  std::vector<TypeProto> inner;  // of sequences, optionals and the values of maps: one
 };
 
 struct ValueInfoProto {

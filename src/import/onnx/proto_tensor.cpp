@@ -86,6 +86,21 @@ void read(WireReader& in, ElementPart& out) {
   }
 }
 
+// TypeProto.Map.
+struct MapPart {
+  TypeProto& type;
+};
+void read(WireReader& in, MapPart& out) {
+  while (in.next()) {
+    if (in.key() == varint_key(1))
+      out.type.element = static_cast<ElementType>(in.varint());
+    else if (in.key() == length_key(2))
+      in.push_message(out.type.inner);
+    else
+      in.skip();
+  }
+}
+
 }  // namespace
 
 void read(WireReader& in, TypeProto& out) {
@@ -104,10 +119,12 @@ void read(WireReader& in, TypeProto& out) {
         in.message(part);
         break;
       }
-      case length_key(5):
+      case length_key(5): {
         out.kind = TypeKind::map;
-        in.skip();
+        MapPart part{out};
+        in.message(part);
         break;
+      }
       case length_key(7):
         out.kind = TypeKind::opaque;
         in.skip();

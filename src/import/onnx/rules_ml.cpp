@@ -1,5 +1,6 @@
 // Rules of ai.onnx.ml: the models and encoders of classical machine learning. What gives maps
-// (ZipMap) gives the tensor they are made of.
+// (ZipMap) gives the tensor they are made of; what takes one takes the vectors of its keys and
+// values.
 #include <fmt/format.h>
 
 #include <cmath>
@@ -222,19 +223,74 @@ Result<Values> category_mapper(RuleContext& c) {
                                  TRY(default_of(c, values->dtype()))}));
 }
 
-// DictVectorizer and CastMap.
-Result<Values> takes_map(RuleContext&) {
-  return unsupported(
-      "its input is a map, and maps are no tensors; make the vector of its values before the model "
-      "and cut this node off with --inputs");
+Result<Value*> keys_of_map(const RuleContext& c) {
+  Value* keys = c.importer.map_keys(c.in(0));
+  if (keys == nullptr) return invalid_model("its input is no map");
+  return keys;
+}
+
+// The values of a map as a row: of these keys, `missing` where the map has none.
+Result<Value*> row_of(const RuleContext& c, Value* wanted, Value* values, Value* missing) {
+  Value* keys = TRY(keys_of_map(c));
+  if (keys->dtype() != wanted->dtype())
+    return invalid_model("the keys of the map are of another type than those asked for");
+  return c.reshape(TRY(c.op("table_find", {wanted, keys, values, missing})), {1, -1});
+}
+
+Result<Values> dict_vectorizer(RuleContext& c) {
+  const auto ints = TRY(c.get_ints("int64_vocabulary"));
+  const auto names = TRY(c.get_strings("string_vocabulary"));
+  if (ints.empty() == names.empty()) return invalid_model("there must be one vocabulary");
+  Value* wanted = names.empty() ? c.builder.ints(ints) : c.builder.constant(Tensor::vector(names));
+  Value* missing = c.in(0)->dtype() == DType::string
+                       ? c.builder.constant(Tensor::scalar(std::string()))
+                       : TRY(c.scalar_like(c.in(0), 0));
+  return one(row_of(c, wanted, c.in(0), missing));
+}
+
+// Texts are six decimals and a missing one is "0.f", as in ONNX Runtime.
+Result<Values> cast_map(RuleContext& c) {
+  const std::string to = TRY(c.get_string("cast_to", "TO_FLOAT"));
+  Value* values = c.in(0);
+  const bool from_text = values->dtype() == DType::string;
+  Value* missing = nullptr;
+  if (to == "TO_STRING") {
+    if (!from_text)
+      values = TRY(c.op("text_from_number", {values},
+                        {{"style", std::string("fixed")}, {"precision", int64_t{6}}}));
+    missing = c.builder.constant(Tensor::scalar(std::string("0.f")));
+  } else if (to == "TO_FLOAT" || to == "TO_INT64") {
+    const DType type = to == "TO_FLOAT" ? DType::f32 : DType::i64;
+    values = from_text ? TRY(c.op("number_from_text", {values}, {{"dtype", type}}))
+                       : TRY(c.cast(values, type));
+    missing = TRY(c.scalar(type, 0));
+  } else {
+    return invalid_model(fmt::format("attribute 'cast_to' is '{}'", to));
+  }
+  const std::string form = TRY(c.get_string("map_form", "DENSE"));
+  if (form == "SPARSE") {
+    const int64_t size = TRY(c.get_int("max_map", 1));
+    if (size < 1 || size > (int64_t{1} << 31))
+      return invalid_model(fmt::format("attribute 'max_map' is {}", size));
+    Value* wanted = TRY(c.op("range", {c.int_scalar(0), c.int_scalar(size), c.int_scalar(1)}));
+    return one(row_of(c, wanted, values, missing));
+  }
+  if (form != "DENSE") return invalid_model(fmt::format("attribute 'map_form' is '{}'", form));
+  // A map is in the order of its keys.
+  Value* keys = TRY(keys_of_map(c));
+  Value* count = TRY(c.dim(keys, 0));
+  const Values sorted =
+      TRY(all(c.builder.node("top_k", {keys, count}, {{"axis", int64_t{0}}, {"largest", false}})));
+  Value* in_order = TRY(c.op("gather", {values, sorted[1]}, {{"axis", int64_t{0}}}));
+  return one(c.reshape(in_order, {1, -1}));
 }
 
 constexpr Rule kRules[] = {
     {"ArrayFeatureExtractor", 2, array_feature_extractor, 1, kDomain},
     {"Binarizer", 1, binarizer, 1, kDomain},
-    {"CastMap", 1, takes_map, 1, kDomain},
+    {"CastMap", 1, cast_map, 1, kDomain},
     {"CategoryMapper", 1, category_mapper, 1, kDomain},
-    {"DictVectorizer", 1, takes_map, 1, kDomain},
+    {"DictVectorizer", 1, dict_vectorizer, 1, kDomain},
     {"FeatureVectorizer", {1, kVariadic}, feature_vectorizer, 1, kDomain},
     {"Imputer", 1, imputer, 1, kDomain},
     {"LabelEncoder", 1, label_encoder, 1, kDomain},
