@@ -106,6 +106,8 @@ class Planner {
                                                   const TensorType& t = results[i++];
                                                   return t.is_none() || is_static(t);
                                                 });
+    for (const TensorType& t : results)
+      if (is_static(t)) TRY(checked_elements(t.shape.sizes(), dtype_size(t.dtype)));
     if (typed && try_view(step, results[0], out)) return {};
     const bool on_heap = !typed || step.op->def().has(kDataDependent) ||
                          std::any_of(results.begin(), results.end(),
@@ -115,10 +117,8 @@ class Planner {
       if (results[i].is_none()) continue;
       if (on_heap)
         set_heap(step.outputs[i], results[i]);
-      else {
-        TRY(checked_elements(results[i].shape.sizes(), dtype_size(results[i].dtype)));
+      else
         value(step.outputs[i]).place = Place::kArena, value(step.outputs[i]).type = results[i];
-      }
     }
     if (!on_heap)
       out.choice = cpu::choose_kernel({*step.op, types, results, constants, packs_, threads_});

@@ -15,15 +15,15 @@ Result<int64_t> checked_elements(std::span<const int64_t> dims, size_t element_s
   bool overflow = false;
   for (const int64_t d : dims)
     if (d < 0) return invalid_argument(fmt::format("negative dimension {} in a shape", d));
-  for (const int64_t d : dims)
-    if (d == 0) return 0;
-  for (const int64_t d : dims) overflow |= __builtin_mul_overflow(n, d, &n);
+  // Without elements, too, the other sizes are multiplied somewhere.
+  for (const int64_t d : dims) overflow |= __builtin_mul_overflow(n, std::max<int64_t>(d, 1), &n);
   int64_t bytes = 0;
   overflow |= __builtin_mul_overflow(n, static_cast<int64_t>(element_size), &bytes);
-  if (overflow || bytes > kMaxTensorBytes)
+  const bool empty = std::ranges::find(dims, 0) != dims.end();
+  if (overflow || (bytes > kMaxTensorBytes && !empty))
     return invalid_argument(fmt::format("a tensor of shape [{}] exceeds the limit of {} GiB",
                                         fmt::join(dims, ","), kMaxTensorBytes >> 30));
-  return n;
+  return empty ? 0 : n;
 }
 
 Result<Tensor> Tensor::allocate(DType dtype, std::span<const int64_t> dims) {
