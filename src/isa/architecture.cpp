@@ -43,6 +43,8 @@ Architecture ascend(const AscendChip& chip) {
                 {"ub", static_cast<int64_t>(chip.ub), block}};
   a.queues = {"mte2", "mte1", "m", "v", "mte3"};
   a.cores = static_cast<int64_t>(chip.cube_cores);
+  const bool split = chip.coupling == VectorCoupling::split;
+  a.vector_cores = split ? static_cast<int64_t>(chip.vector_cores) : a.cores;
   a.flag_ids = static_cast<int64_t>(chip.event_ids);
   a.clock = chip.cube_clock;
   a.block = block;
@@ -59,7 +61,7 @@ Architecture ascend(const AscendChip& chip) {
       {Opcode::copy, mte3, {l1, ub}, chip.ub_to_l1},
       {Opcode::mmad, m, {l0c, l0a, l0b}, 0},
   };
-  if (chip.coupling == VectorCoupling::split) {
+  if (split) {
     a.queues.emplace_back("fix");
     a.routes.push_back({Opcode::copy, fix, {gm, l0c}, chip.l0c_to_ub});
     a.routes.push_back({Opcode::copy, fix, {l1, l0c}, chip.l0c_to_ub});
@@ -84,7 +86,7 @@ Architecture cambricon(const CambriconChip& chip) {
   a.queues = {"io", "move", "compute"};
   // Chips whose queues depend on each other have one for both movements.
   const int on_chip = chip.independent_queues != 0 ? move : io;
-  a.cores = static_cast<int64_t>(chip.clusters * chip.cores_per_cluster);
+  a.cores = a.vector_cores = static_cast<int64_t>(chip.clusters * chip.cores_per_cluster);
   a.flag_ids = 8;
   a.clock = chip.clock;
   a.block = align;

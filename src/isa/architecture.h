@@ -34,10 +34,11 @@ struct Architecture {
   std::vector<Memory> memories;  // [0] is the global memory
   std::vector<std::string> queues;
   std::vector<Route> routes;
-  int64_t cores = 1;     // that run blocks
-  int64_t flag_ids = 0;  // flags per ordered pair of queues
-  double clock = 0;      // Hz
-  int64_t block = 1;     // bytes that the vector unit and DMA move at least
+  int64_t cores = 1;         // that run blocks
+  int64_t vector_cores = 1;  // that run blocks of vector instructions only; may be the same
+  int64_t flag_ids = 0;      // flags per ordered pair of queues
+  double clock = 0;          // Hz
+  int64_t block = 1;         // bytes that the vector unit and DMA move at least
 
   std::optional<int> memory(std::string_view name) const;
   std::optional<int> queue(std::string_view name) const;

@@ -1,0 +1,58 @@
+// A graph as a chip runs it: kernels in order over tensors in the global memory, and what is left
+// to the host.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "isa/architecture.h"
+#include "isa/program.h"
+#include "machine/machine.h"
+#include "tensor/tensor.h"
+
+namespace tenon {
+
+class Graph;
+class Node;
+
+struct DeviceTensor {
+  enum class Role : uint8_t { input, output, constant, activation };
+  std::string name;
+  Role role = Role::activation;
+  DType dtype = DType::f16;
+  int64_t elements = 0;
+  std::function<Result<Tensor>()> make;  // of constants: their data as the chip has them
+  int64_t address = 0;                   // in the global memory, in bytes
+
+  int64_t bytes() const { return elements * static_cast<int64_t>(dtype_size(dtype)); }
+};
+
+// One kernel, or a node that the host computes.
+struct DeviceStep {
+  std::optional<isa::Program> program;
+  std::vector<int> operands;  // tensors: of a kernel's buffers, or what the host reads, then writes
+  size_t reads = 0;           // of the host's operands, how many are read
+  const Node* node = nullptr;
+  std::string reason;  // why the host
+};
+
+struct DeviceProgram {
+  isa::Architecture architecture;
+  std::vector<DeviceTensor> tensors;
+  std::vector<DeviceStep> steps;
+  std::vector<int> inputs, outputs;  // tensors, as the graph orders them
+  int64_t peak_bytes = 0;            // of the global memory, constants with it
+};
+
+struct LowerOptions {
+  DType real = DType::f16;  // what real numbers are on the chip: f16 or f32
+};
+
+// Lowers a graph whose types are all static, optimised as for any device. The graph must outlive
+// the program. Errors: resource_exhausted where the chip's memory is too small, by layer.
+Result<DeviceProgram> lower_graph(const Graph& graph, const Machine& machine,
+                                  const LowerOptions& options);
+
+}  // namespace tenon

@@ -1,0 +1,76 @@
+// The way of a graph to a device program: op by op, then places in the global memory.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "lower/lowering.h"
+
+namespace tenon {
+namespace lower {
+namespace {
+
+// What is done for an op, by its name; what is not here is tried as pointwise.
+Status lower_node(Lowering& lowering, const Node& node) {
+  using Rule = Status (*)(Lowering&, const Node&);
+  static constexpr std::pair<std::string_view, Rule> kRules[] = {
+      {"conv", lower_product},           {"matmul", lower_product},
+      {"softmax", lower_rows},           {"layer_norm", lower_rows},
+      {"rms_norm", lower_rows},          {"log_softmax", lower_rows},
+      {"reduce_sum", lower_reduce},      {"reduce_mean", lower_reduce},
+      {"reduce_max", lower_reduce},      {"reduce_min", lower_reduce},
+      {"max_pool", lower_window},        {"avg_pool", lower_window},
+      {"transpose", lower_movement},     {"concat", lower_movement},
+      {"slice", lower_movement},         {"strided_slice", lower_movement},
+      {"expand", lower_movement},        {"pad", lower_movement},
+      {"split", lower_movement},         {"gather", lower_movement},
+      {"resize", lower_movement},        {"depth_to_space", lower_movement},
+      {"space_to_depth", lower_movement}};
+  for (int i = 0; i < node.output_count(); ++i) {
+    const TensorType& type = node.output(i)->type();
+    if (type.is_list || type.dtype == DType::string || is_complex(type.dtype))
+      return unsupported(fmt::format("chips have no tensors like {}", type.to_string()));
+    if (!type.shape.is_static()) return unsupported("the size of its result depends on data");
+  }
+  for (const auto& [name, rule] : kRules)
+    if (node.is(name)) return rule(lowering, node);
+  return lower_pointwise(lowering, node);
+}
+
+bool is_static_int(const Node& node) {
+  // Shape arithmetic that the compiler knows the result of.
+  return node.output_count() == 1 && node.output()->ints() &&
+         std::ranges::all_of(*node.output()->ints(), [](const SymInt& i) { return !!i.value; });
+}
+
+}  // namespace
+}  // namespace lower
+
+Result<DeviceProgram> lower_graph(const Graph& graph, const Machine& machine,
+                                  const LowerOptions& options) {
+  lower::Lowering lowering(machine, options.real);
+  std::vector<int> inputs, outputs;
+  for (const auto& v : graph.inputs()) inputs.push_back(lowering.tensor_of(v.get()));
+  for (const auto& node : graph.nodes()) {
+    if (node->is("const") || lower::is_static_int(*node)) continue;
+    if (node->def().has(kView) || node->is("identity")) {
+      lowering.alias(node->output(), node->input(0));
+      continue;
+    }
+    Status status = lower::lower_node(lowering, *node);
+    if (status.ok()) continue;
+    if (status.error().code == Code::internal) return std::move(status).error();
+    lowering.add_host(*node, status.error().message);
+  }
+  for (const Value* v : graph.outputs()) outputs.push_back(lowering.tensor_of(v));
+  DeviceProgram program = lowering.take();
+  program.inputs = std::move(inputs);
+  program.outputs = std::move(outputs);
+  for (const int t : program.outputs) {
+    auto& role = program.tensors[static_cast<size_t>(t)].role;
+    if (role == DeviceTensor::Role::activation) role = DeviceTensor::Role::output;
+  }
+  TRY(lower::place_tensors(program));
+  return program;
+}
+
+}  // namespace tenon

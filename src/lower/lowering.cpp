@@ -1,0 +1,100 @@
+#include "lower/lowering.h"
+
+#include <fmt/format.h>
+
+#include "lower/pack.h"
+
+namespace tenon::lower {
+
+Lowering::Lowering(const Machine& machine, DType real) : machine_(machine), real_(real) {
+  program_.architecture = isa::architecture_of(machine);
+}
+
+DType Lowering::device_dtype(DType dtype) const {
+  if (is_float(dtype)) return real_;
+  switch (dtype) {
+    case DType::i64:
+    case DType::u64:
+    case DType::u32:
+      return DType::i32;
+    default:
+      return dtype;
+  }
+}
+
+int Lowering::tensor_of(const Value* value) {
+  if (const auto found = tensors_.find(value); found != tensors_.end()) return found->second;
+  DeviceTensor t;
+  t.name = value->name;
+  t.dtype = device_dtype(value->dtype());
+  t.elements = count_of(dims_of(value));
+  if (const Tensor* data = value->constant()) {
+    t.role = DeviceTensor::Role::constant;
+    t.make = [data, dtype = t.dtype]() -> Result<Tensor> { return converted(*data, dtype); };
+  } else if (value->producer() == nullptr) {
+    t.role = DeviceTensor::Role::input;
+  }
+  program_.tensors.push_back(std::move(t));
+  const int index = static_cast<int>(program_.tensors.size()) - 1;
+  tensors_.emplace(value, index);
+  return index;
+}
+
+void Lowering::alias(const Value* value, const Value* of) {
+  tensors_.insert_or_assign(value, tensor_of(of));
+}
+
+int Lowering::constant(std::string name, DType dtype, int64_t elements,
+                       std::function<Result<Tensor>()> make) {
+  program_.tensors.push_back(
+      {std::move(name), DeviceTensor::Role::constant, dtype, elements, std::move(make), 0});
+  return static_cast<int>(program_.tensors.size()) - 1;
+}
+
+int Lowering::scratch(std::string name, DType dtype, int64_t elements) {
+  program_.tensors.push_back(
+      {std::move(name), DeviceTensor::Role::activation, dtype, elements, nullptr, 0});
+  return static_cast<int>(program_.tensors.size()) - 1;
+}
+
+Status Lowering::add(const Node& node, ProgramBuilder& builder, std::vector<int> operands) {
+  DeviceStep step;
+  step.program = TRY(builder.take());
+  step.program->origins = node.origins;
+  step.operands = std::move(operands);
+  step.node = &node;
+  program_.steps.push_back(std::move(step));
+  return {};
+}
+
+void Lowering::add_host(const Node& node, std::string reason) {
+  DeviceStep step;
+  for (const Value* v : node.inputs())
+    if (v != nullptr && !v->type().is_list) step.operands.push_back(tensor_of(v));
+  step.reads = step.operands.size();
+  for (int i = 0; i < node.output_count(); ++i)
+    if (!node.output(i)->type().is_none() && !node.output(i)->type().is_list)
+      step.operands.push_back(tensor_of(node.output(i)));
+  step.node = &node;
+  step.reason = std::move(reason);
+  program_.steps.push_back(std::move(step));
+}
+
+std::string layer_of(const Node& node) {
+  return node.origins.empty() ? std::string(node.def().name) : node.origins.back();
+}
+
+std::vector<int64_t> dims_of(const Value* value) {
+  std::vector<int64_t> dims;
+  for (int i = 0; value->shape().ranked() && i < value->shape().rank(); ++i)
+    dims.push_back(value->shape()[i].size_or(1));
+  return dims;
+}
+
+int64_t count_of(std::span<const int64_t> dims) {
+  int64_t n = 1;
+  for (const int64_t d : dims) n *= d;
+  return n;
+}
+
+}  // namespace tenon::lower

@@ -1,0 +1,70 @@
+// What the lowerings of ops share: the tensors of a device program, and the kernels it grows by.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "ir/graph.h"
+#include "lower/device_program.h"
+#include "lower/program_builder.h"
+
+namespace tenon::lower {
+
+class Lowering {
+ public:
+  Lowering(const Machine& machine, DType real);
+
+  const Machine& machine() const { return machine_; }
+  const isa::Architecture& architecture() const { return program_.architecture; }
+  // What real numbers are on the chip: f16 or f32.
+  DType real() const { return real_; }
+  // What a type of the graph is on the chip: reals are real(), wide integers i32.
+  DType device_dtype(DType dtype) const;
+
+  // The tensor a value is in. Constants become tensors when they are asked for.
+  int tensor_of(const Value* value);
+  const DeviceTensor& tensor(int index) const {
+    return program_.tensors[static_cast<size_t>(index)];
+  }
+  // A value that is another's memory under another shape.
+  void alias(const Value* value, const Value* of);
+  // A constant of its own, such as packed weights: `make` is called when the data is needed.
+  int constant(std::string name, DType dtype, int64_t elements,
+               std::function<Result<Tensor>()> make);
+  int scratch(std::string name, DType dtype, int64_t elements);
+
+  // Adds a kernel; operands are the tensors of its buffers.
+  Status add(const Node& node, ProgramBuilder& builder, std::vector<int> operands);
+  // The node is computed by the host, because …
+  void add_host(const Node& node, std::string reason);
+
+  DeviceProgram take() { return std::move(program_); }
+
+ private:
+  const Machine& machine_;
+  DType real_;
+  DeviceProgram program_;
+  std::unordered_map<const Value*, int> tensors_;
+};
+
+// The name of a node's layer in the user's model.
+std::string layer_of(const Node& node);
+// Sizes of a value whose shape is static.
+std::vector<int64_t> dims_of(const Value* value);
+int64_t count_of(std::span<const int64_t> dims);
+
+// Gives every tensor its address. Errors: resource_exhausted, listing the largest tensors.
+Status place_tensors(DeviceProgram& program);
+
+// How the ops are lowered, each kind in a file of its own. Errors: unsupported, saying why, and the
+// host computes the node.
+Status lower_product(Lowering& lowering, const Node& node);    // conv, matmul
+Status lower_pointwise(Lowering& lowering, const Node& node);  // fused regions and single nodes
+Status lower_rows(Lowering& lowering, const Node& node);       // softmax, norms
+Status lower_reduce(Lowering& lowering, const Node& node);
+Status lower_window(Lowering& lowering, const Node& node);    // pools, depthwise conv
+Status lower_movement(Lowering& lowering, const Node& node);  // transpose, concat, slice, …
+
+}  // namespace tenon::lower

@@ -1,0 +1,76 @@
+#include "lower/pack.h"
+
+#include <fmt/format.h>
+
+#include "base/half.h"
+
+namespace tenon::lower {
+namespace {
+
+// Calls f(write) where write(i, x) stores x as element i.
+template <typename F>
+Result<Tensor> filled(DType to, std::vector<int64_t> dims, const F& fill) {
+  Tensor t = TRY(Tensor::zeros(to, dims));
+  const auto with = [&]<typename T>(T*) {
+    T* data = t.mutable_data<T>();
+    fill([data](int64_t i, double x) { data[i] = static_cast<T>(static_cast<float>(x)); });
+  };
+  switch (to) {
+    case DType::f16:
+      with(static_cast<Half*>(nullptr));
+      break;
+    case DType::f32:
+      with(static_cast<float*>(nullptr));
+      break;
+    case DType::i32: {
+      auto* data = t.mutable_data<int32_t>();
+      fill([data](int64_t i, double x) { data[i] = static_cast<int32_t>(x); });
+      break;
+    }
+    default:
+      return unsupported(fmt::format("chips have no constants of {}", dtype_name(to)));
+  }
+  return t;
+}
+
+// Where in w the element of channel c, kernel position (h, x) and column m is.
+int64_t source(const FractalShape& s, int64_t h, int64_t x, int64_t c, int64_t m) {
+  if (s.transposed) return s.first + m * s.channels + c;
+  const int64_t row = s.row_stride != 0 ? s.row_stride : s.columns;
+  return s.first + ((h * s.kernel_w + x) * s.channels + c) * row + m;
+}
+
+}  // namespace
+
+Result<Tensor> converted(const Tensor& x, DType to) {
+  if (x.dtype() == to) return x;
+  return filled(to, {x.dims().begin(), x.dims().end()}, [&](const auto& write) {
+    for (int64_t i = 0; i < x.elements(); ++i) write(i, x.real_at(i));
+  });
+}
+
+Result<Tensor> pack_fractals(const Tensor& w, const FractalShape& s, DType to) {
+  return filled(to, {s.k1(), s.n1(), s.n0, s.k0}, [&](const auto& write) {
+    for (int64_t h = 0; h < s.kernel_h; ++h)
+      for (int64_t x = 0; x < s.kernel_w; ++x)
+        for (int64_t c = 0; c < s.channels; ++c) {
+          const int64_t k1 = (c / s.k0 * s.kernel_h + h) * s.kernel_w + x;
+          for (int64_t m = 0; m < s.columns; ++m)
+            write(((k1 * s.n1() + m / s.n0) * s.n0 + m % s.n0) * s.k0 + c % s.k0,
+                  w.real_at(source(s, h, x, c, m)));
+        }
+  });
+}
+
+Result<Tensor> pack_rows(const Tensor& w, const FractalShape& s, DType to) {
+  return filled(to, {s.columns, s.kernel_h, s.kernel_w, s.channels}, [&](const auto& write) {
+    for (int64_t m = 0; m < s.columns; ++m)
+      for (int64_t h = 0; h < s.kernel_h; ++h)
+        for (int64_t x = 0; x < s.kernel_w; ++x)
+          for (int64_t c = 0; c < s.channels; ++c)
+            write(((m * s.kernel_h + h) * s.kernel_w + x) * s.channels + c,
+                  w.real_at(source(s, h, x, c, m)));
+  });
+}
+
+}  // namespace tenon::lower

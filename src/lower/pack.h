@@ -1,0 +1,29 @@
+// Constants as chips want them.
+#pragma once
+
+#include "tensor/tensor.h"
+
+namespace tenon::lower {
+
+// The values in another type: reals to f16, f32; integers to i32.
+Result<Tensor> converted(const Tensor& x, DType to);
+
+// A matrix [K, N] as fractals [k1, n1, n0, k0]: FRACTAL_Z of a filter [kh, kw, C, M], whose rows k
+// are in the order (c1, kh, kw, c0), or of a matrix (kh = kw = 1) and its transpose.
+struct FractalShape {
+  int64_t kernel_h = 1, kernel_w = 1, channels = 1, columns = 1;
+  bool transposed = false;  // the matrix is stored [N, K]
+  int64_t k0 = 16, n0 = 16;
+  int64_t first = 0;       // element of w where it begins
+  int64_t row_stride = 0;  // of w's rows of columns; 0: they are dense
+
+  int64_t k1() const { return (channels + k0 - 1) / k0 * kernel_h * kernel_w; }
+  int64_t n1() const { return (columns + n0 - 1) / n0; }
+  int64_t elements() const { return k1() * n1() * n0 * k0; }
+};
+Result<Tensor> pack_fractals(const Tensor& w, const FractalShape& shape, DType to);
+
+// A filter [kh, kw, C, M] or matrix [C, M] as rows [M][kh][kw][C], or of a matrix stored [M, C].
+Result<Tensor> pack_rows(const Tensor& w, const FractalShape& shape, DType to);
+
+}  // namespace tenon::lower

@@ -1,0 +1,156 @@
+// Which products conv, matmul and attention are.
+#include "lower/product.h"
+
+#include <fmt/format.h>
+
+#include "lower/vector_code.h"
+#include "ops/conv.h"
+#include "ops/matmul.h"
+
+namespace tenon::lower {
+namespace {
+
+int optional_tensor(Lowering& lowering, const Node& node, int i) {
+  return node.input(i) == nullptr ? -1 : lowering.tensor_of(node.input(i));
+}
+
+// Attributes given per spatial dimension, as those of three dimensions.
+std::array<int64_t, 3> spatial3(std::span<const int64_t> values, size_t n, int64_t fallback) {
+  std::array<int64_t, 3> out{fallback, fallback, fallback};
+  for (size_t i = 0; i < n && i < values.size(); ++i) out[3 - n + i] = values[i];
+  return out;
+}
+
+Result<Product> product_of(Lowering& lowering, const Node& node, const Conv& op) {
+  const auto x = dims_of(node.input(0)), w = dims_of(node.input(1)), y = dims_of(node.output());
+  const size_t n = w.size() - 2;
+  if (n > 3) return unsupported("convolutions over more than three dimensions");
+  Product p;
+  p.layer = layer_of(node);
+  p.b_constant = node.input(1)->constant();
+  if (p.b_constant == nullptr) return unsupported("the filter is no constant");
+  const auto pads = effective_pads(op, std::span(w).first(n), std::span(x).subspan(1));
+  Windows win;
+  const auto in = spatial3(std::span(x).subspan(1), n, 1);
+  const auto out = spatial3(std::span(y).subspan(1), n, 1);
+  win.depth = in[0], win.height = in[1], win.width = in[2];
+  win.out_depth = out[0], win.out_height = out[1], win.out_width = out[2];
+  win.kernel = spatial3(w, n, 1);
+  win.stride = spatial3(op.strides, n, 1);
+  win.dilation = spatial3(op.dilations, n, 1);
+  win.pad = spatial3(pads, n, 0);
+  win.channels = w[n];
+  p.groups = op.groups;
+  p.columns = w[n + 1] / op.groups;
+  p.k = win.kernel[0] * win.kernel[1] * win.kernel[2] * win.channels;
+  p.a_row = x.back(), p.y_row = p.residual_row = y.back();
+  const int64_t plane = win.out_height * win.out_width;
+  const bool pointwise = win.kernel == std::array<int64_t, 3>{1, 1, 1} &&
+                         win.stride == std::array<int64_t, 3>{1, 1, 1} &&
+                         win.pad == std::array<int64_t, 3>{0, 0, 0} && in == out;
+  if (pointwise) {
+    // Every pixel of every image is a row.
+    p.rows = x[0] * win.depth * plane;
+  } else {
+    p.rows = plane;
+    const int64_t image = win.depth * win.height * win.width * x.back();
+    p.batch.push_back(
+        {x[0], image, 0, win.out_depth * plane * y.back(), win.out_depth * plane * y.back()});
+    if (win.out_depth > 1)
+      p.batch.push_back({win.out_depth, 0, 0, plane * y.back(), plane * y.back()});
+    p.windows = win;
+  }
+  if (p.groups > 1) p.batch.push_back({p.groups, win.channels, 1, p.columns, p.columns, p.columns});
+  p.activation = op.activation, p.alpha = op.alpha, p.beta = op.beta;
+  p.a = lowering.tensor_of(node.input(0));
+  p.y = lowering.tensor_of(node.output());
+  p.bias = optional_tensor(lowering, node, 2);
+  p.residual = optional_tensor(lowering, node, 3);
+  return p;
+}
+
+// The strides of a batch of matrices under the batch dimensions of the result.
+std::vector<int64_t> batch_strides(const std::vector<int64_t>& dims,
+                                   const std::vector<int64_t>& result) {
+  std::vector<int64_t> strides(result.size() - 2, 0);
+  int64_t stride = dims[dims.size() - 1] * dims[dims.size() - 2];
+  for (size_t i = dims.size() - 2; i-- > 0;) {
+    const size_t at = result.size() - dims.size() + i;
+    if (dims[i] != 1) strides[at] = stride;
+    stride *= dims[i];
+  }
+  return strides;
+}
+
+Result<Product> product_of(Lowering& lowering, const Node& node, const Matmul& op) {
+  const auto a = dims_of(node.input(0)), b = dims_of(node.input(1)), y = dims_of(node.output());
+  if (!is_float(node.output()->dtype())) return unsupported("products of whole numbers");
+  if (op.transpose_a) return unsupported("products of a transposed left operand");
+  if (a.size() < 2 || b.size() < 2) return unsupported("products of vectors");
+  Product p;
+  p.layer = layer_of(node);
+  p.rows = y[y.size() - 2], p.columns = y.back(), p.k = a.back();
+  p.a_row = p.k, p.b_row = b.back(), p.y_row = p.residual_row = p.columns;
+  p.b_transposed = op.transpose_b;
+  p.b_constant = b.size() == 2 ? node.input(1)->constant() : nullptr;
+  const auto sa = batch_strides(a, y), sb = batch_strides(b, y), sy = batch_strides(y, y);
+  for (size_t i = 0; i + 2 < y.size(); ++i)
+    if (y[i] != 1) p.batch.push_back({y[i], sa[i], sb[i], sy[i], sy[i]});
+  // One matrix b for all: the batch is more rows.
+  if (count_of(b) == p.k * p.columns && count_of(a) / p.k == count_of(y) / p.columns) {
+    p.rows = count_of(a) / p.k;
+    p.batch.clear();
+  }
+  p.scale = op.alpha;
+  p.activation = op.activation, p.alpha = op.act_alpha, p.beta = op.act_beta;
+  p.a = lowering.tensor_of(node.input(0));
+  if (p.b_constant == nullptr) p.b = lowering.tensor_of(node.input(1));
+  p.y = lowering.tensor_of(node.output());
+  p.residual = optional_tensor(lowering, node, 3);
+  if (const Value* bias = node.input(2)) {
+    if (count_of(dims_of(bias)) != p.columns)
+      return unsupported("a bias that is no vector of the columns");
+    p.bias = lowering.tensor_of(bias);
+  }
+  return p;
+}
+
+}  // namespace
+
+Expr batch_offset(const Product& p, const Expr& problem, int64_t BatchDim::*stride) {
+  Expr offset = 0, rest = problem;
+  for (size_t i = p.batch.size(); i-- > 0;) {
+    const BatchDim& d = p.batch[i];
+    const Expr index = i == 0 ? rest : rest % d.size;
+    offset = offset + index * d.*stride;
+    rest = rest / d.size;
+  }
+  return offset;
+}
+
+Result<Register> finish_product(VectorCode& code, const Product& p, const Register& sum,
+                                const Register* bias, const Register* residual) {
+  Register y = sum;
+  if (p.scale != 1) y = code.binary(Opcode::mul, y, {{}, p.scale, nullptr});
+  if (bias != nullptr) y = code.binary(Opcode::add, y, *bias);
+  if (residual != nullptr) y = code.binary(Opcode::add, y, *residual);
+  return code.activate(p.activation, p.alpha, p.beta, y);
+}
+
+Status add_product(Lowering& lowering, const Node& node, const Product& p) {
+  return std::holds_alternative<AscendChip>(lowering.machine().chip)
+             ? lower_product_ascend(lowering, node, p)
+             : lower_product_cambricon(lowering, node, p);
+}
+
+Status lower_product(Lowering& lowering, const Node& node) {
+  if (const auto* conv = node.as<Conv>()) {
+    const auto w = dims_of(node.input(1));
+    if (conv->groups > 1 && w[w.size() - 2] == 1 && w.back() == conv->groups)
+      return lower_window(lowering, node);
+    return add_product(lowering, node, TRY(product_of(lowering, node, *conv)));
+  }
+  return add_product(lowering, node, TRY(product_of(lowering, node, *node.as<Matmul>())));
+}
+
+}  // namespace tenon::lower

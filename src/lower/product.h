@@ -1,0 +1,64 @@
+// Matrix products and convolutions as lowerings see them: many problems of one shape, each
+// y [rows, columns] = activation(sum over k of a [rows, k] b [k, columns] + bias + residual).
+#pragma once
+
+#include <array>
+#include <string>
+
+#include "lower/lowering.h"
+#include "ops/activation.h"
+
+namespace tenon::lower {
+
+// Windows over images [depth, height, width, channels]; rows are output pixels of one plane.
+struct Windows {
+  int64_t depth = 1, height = 1, width = 1, channels = 1;
+  int64_t out_depth = 1, out_height = 1, out_width = 1;
+  std::array<int64_t, 3> kernel{1, 1, 1}, stride{1, 1, 1}, dilation{1, 1, 1}, pad{0, 0, 0};
+};
+
+// One dimension that the problems are counted by, with strides in elements.
+struct BatchDim {
+  int64_t size = 1;
+  int64_t a = 0, b = 0, y = 0, residual = 0, bias = 0;
+};
+
+struct Product {
+  std::string layer;
+  int64_t rows = 1, columns = 1, k = 1;
+  std::vector<BatchDim> batch;  // outermost first
+  // Strides of rows, in elements.
+  int64_t a_row = 0, b_row = 0, y_row = 0, residual_row = 0;
+  std::optional<Windows> windows;  // a is read through these; its row stride is that of pixels
+  bool b_transposed = false;       // b is stored [columns, k]
+  const Tensor* b_constant = nullptr;
+  int64_t groups = 1;  // of a constant filter: the innermost batch dimension counts them
+  int a = -1, b = -1, y = -1, bias = -1, residual = -1;  // tensors; -1: none
+  double scale = 1;
+  ActivationKind activation = ActivationKind::none;
+  double alpha = 0, beta = 0;
+
+  int64_t problems() const {
+    int64_t n = 1;
+    for (const BatchDim& d : batch) n *= d.size;
+    return n;
+  }
+  int64_t macs() const { return problems() * rows * columns * k; }
+};
+
+// Sum over the batch dimensions of index times stride, where `problem` counts them row-major.
+Expr batch_offset(const Product& p, const Expr& problem, int64_t BatchDim::*stride);
+
+// Applies scale, bias, residual and activation to a tile in the vector unit's memory; `bias` and
+// `residual` are tiles broadcast to it.
+class VectorCode;
+struct Register;
+Result<Register> finish_product(VectorCode& code, const Product& p, const Register& sum,
+                                const Register* bias, const Register* residual);
+
+Status lower_product_ascend(Lowering& lowering, const Node& node, const Product& p);
+Status lower_product_cambricon(Lowering& lowering, const Node& node, const Product& p);
+// The one of the chip's family.
+Status add_product(Lowering& lowering, const Node& node, const Product& p);
+
+}  // namespace tenon::lower

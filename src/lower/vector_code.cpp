@@ -1,0 +1,316 @@
+#include "lower/vector_code.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "ops/cast.h"
+#include "ops/unary_attr.h"
+
+namespace tenon::lower {
+
+using isa::Relation;
+using isa::Rounding;
+
+VectorCode::VectorCode(ProgramBuilder& builder, int memory, int64_t slot_bytes, DType real)
+    : builder_(builder), memory_(memory), slot_bytes_(slot_bytes), real_(real) {}
+
+Register VectorCode::temporary(DType dtype) {
+  auto slot = std::ranges::find_if(*slots_, &Slot::free);
+  if (slot == slots_->end()) {
+    slots_->push_back({builder_.allocate(memory_, slot_bytes_), true});
+    slot = std::prev(slots_->end());
+  }
+  slot->free = false;
+  const size_t index = static_cast<size_t>(slot - slots_->begin());
+  Register r;
+  r.view = builder_.local(memory_, slot->place, dtype, axes_);
+  r.place = std::shared_ptr<void>(nullptr,
+                                  [slots = slots_, index](void*) { (*slots)[index].free = true; });
+  return r;
+}
+
+bool VectorCode::has(Opcode op) const {
+  const auto views = static_cast<size_t>(isa::info(op).views);
+  View v;
+  v.memory = memory_;
+  return builder_.architecture().route(op, std::vector<View>(views, v)) != nullptr;
+}
+
+Register VectorCode::unary(Opcode op, const Register& x) {
+  Register y = temporary(x.view.dtype);
+  builder_.emit(op, {y.view, x.view});
+  return y;
+}
+
+Register VectorCode::tile(const Register& x, DType dtype) {
+  if (x.number) {
+    Register y = temporary(dtype);
+    builder_.emit(Opcode::fill, {y.view}, {}, *x.number);
+    return y;
+  }
+  return x.view.dtype == dtype ? x : convert(x, dtype, Rounding::truncate);
+}
+
+Register VectorCode::convert(const Register& x, DType to, Rounding rounding) {
+  Register y = temporary(to);
+  builder_.emit(Opcode::convert, {y.view, x.view}, {static_cast<int64_t>(rounding)});
+  return y;
+}
+
+Register VectorCode::binary(Opcode op, const Register& a, const Register& b) {
+  if (a.number && b.number) return binary(op, tile(a, real_), b);
+  const auto scalar = [&](Opcode with, const Register& x, double s) {
+    Register y = temporary(x.view.dtype);
+    builder_.emit(with, {y.view, x.view}, {}, s);
+    return y;
+  };
+  const bool left = a.number.has_value();
+  if (a.number || b.number) {
+    const Register& x = left ? b : a;
+    const double s = left ? *a.number : *b.number;
+    switch (op) {
+      case Opcode::add:
+        return scalar(Opcode::adds, x, s);
+      case Opcode::mul:
+        return scalar(Opcode::muls, x, s);
+      case Opcode::max:
+        return scalar(Opcode::maxs, x, s);
+      case Opcode::min:
+        return scalar(Opcode::mins, x, s);
+      case Opcode::sub:
+        return left ? scalar(Opcode::adds, scalar(Opcode::muls, x, -1), s)
+                    : scalar(Opcode::adds, x, -s);
+      case Opcode::div:
+        if (!left) return scalar(Opcode::muls, x, 1 / s);
+        return scalar(Opcode::muls, unary(Opcode::reciprocal, x), s);
+      default:
+        break;
+    }
+  }
+  const DType dtype = a.number ? b.view.dtype : a.view.dtype;
+  const Register x = tile(a, dtype), y = tile(b, dtype);
+  Register z = temporary(dtype);
+  builder_.emit(op, {z.view, x.view, y.view});
+  return z;
+}
+
+Register VectorCode::compare(Relation relation, const Register& a, const Register& b) {
+  const DType dtype = a.number ? (b.number ? real_ : b.view.dtype) : a.view.dtype;
+  const Register x = tile(a, dtype), y = tile(b, dtype);
+  Register z = temporary(DType::boolean);
+  builder_.emit(Opcode::compare, {z.view, x.view, y.view}, {static_cast<int64_t>(relation)});
+  return z;
+}
+
+Register VectorCode::select(const Register& condition, const Register& a, const Register& b) {
+  const DType dtype = a.number ? (b.number ? real_ : b.view.dtype) : a.view.dtype;
+  const Register c = tile(condition, DType::boolean), x = tile(a, dtype), y = tile(b, dtype);
+  Register z = temporary(dtype);
+  builder_.emit(Opcode::select, {z.view, c.view, x.view, y.view});
+  return z;
+}
+
+void VectorCode::store(const Register& x, const View& to) {
+  if (!x.number && x.place.use_count() == 1 && x.view.dtype == to.dtype &&
+      builder_.retarget_last(x.view, to))
+    return;
+  if (x.number)
+    builder_.emit(Opcode::fill, {to}, {}, *x.number);
+  else if (x.view.dtype == to.dtype)
+    builder_.emit(Opcode::copy, {to, x.view});
+  else
+    builder_.emit(Opcode::convert, {to, x.view}, {static_cast<int64_t>(Rounding::truncate)});
+}
+
+Register VectorCode::sigmoid(const Register& x) {
+  if (has(Opcode::sigmoid)) return unary(Opcode::sigmoid, x);
+  const Register e = unary(Opcode::exp, binary(Opcode::mul, x, number(-1)));
+  return unary(Opcode::reciprocal, binary(Opcode::add, e, number(1)));
+}
+
+Register VectorCode::tanh(const Register& x) {
+  if (has(Opcode::tanh)) return unary(Opcode::tanh, x);
+  // 1 - 2 / (e^2x + 1), which no large x makes a quotient of infinities.
+  const Register e = unary(Opcode::exp, binary(Opcode::mul, x, number(2)));
+  const Register r = unary(Opcode::reciprocal, binary(Opcode::add, e, number(1)));
+  return binary(Opcode::add, binary(Opcode::mul, r, number(-2)), number(1));
+}
+
+Register VectorCode::clip(const Register& x, double low, double high) {
+  Register y = std::isfinite(low) ? binary(Opcode::max, x, number(low)) : x;
+  return std::isfinite(high) ? binary(Opcode::min, y, number(high)) : y;
+}
+
+// Abramowitz and Stegun, 7.1.26: off by 1.5e-7 at most.
+Register VectorCode::erf_of_magnitude(const Register& m) {
+  static constexpr double kTerms[] = {1.061405429, -1.453152027, 1.421413741, -0.284496736,
+                                      0.254829592};
+  const Register t =
+      unary(Opcode::reciprocal,
+            binary(Opcode::add, binary(Opcode::mul, m, number(0.3275911)), number(1)));
+  Register sum = binary(Opcode::mul, t, number(kTerms[0]));
+  for (size_t i = 1; i < std::size(kTerms); ++i)
+    sum = binary(Opcode::mul, binary(Opcode::add, sum, number(kTerms[i])), t);
+  const Register e = unary(Opcode::exp, binary(Opcode::mul, binary(Opcode::mul, m, m), number(-1)));
+  return binary(Opcode::sub, number(1), binary(Opcode::mul, sum, e));
+}
+
+Register VectorCode::gelu(const Register& x, bool approximate) {
+  if (approximate) {
+    // x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3))
+    const Register cube = binary(Opcode::mul, binary(Opcode::mul, x, x), x);
+    const Register inner = binary(Opcode::add, binary(Opcode::mul, cube, number(0.044715)), x);
+    return binary(Opcode::mul, x, sigmoid(binary(Opcode::mul, inner, number(1.5957691216057308))));
+  }
+  const Register m = unary(Opcode::abs, x);
+  const Register e = erf_of_magnitude(binary(Opcode::mul, m, number(std::sqrt(0.5))));
+  return binary(Opcode::mul, binary(Opcode::add, binary(Opcode::mul, m, e), x), number(0.5));
+}
+
+Register VectorCode::softplus(const Register& x) {
+  const Register e = unary(Opcode::exp, binary(Opcode::mul, unary(Opcode::abs, x), number(-1)));
+  const Register l = unary(Opcode::ln, binary(Opcode::add, e, number(1)));
+  return binary(Opcode::add, l, unary(Opcode::relu, x));
+}
+
+Result<Register> VectorCode::activate(ActivationKind kind, double alpha, double beta,
+                                      const Register& x) {
+  using A = ActivationKind;
+  switch (kind) {
+    case A::none:
+      return x;
+    case A::relu:
+      return unary(Opcode::relu, x);
+    case A::clip:
+      return clip(x, alpha, beta);
+    case A::leaky_relu:
+      return binary(Opcode::add, unary(Opcode::relu, x),
+                    binary(Opcode::mul, binary(Opcode::min, x, number(0)), number(alpha)));
+    case A::sigmoid:
+      return sigmoid(x);
+    case A::tanh:
+      return tanh(x);
+    case A::silu:
+      return binary(Opcode::mul, x, sigmoid(x));
+    case A::hard_swish:
+      return binary(
+          Opcode::mul, x,
+          clip(binary(Opcode::add, binary(Opcode::mul, x, number(1.0 / 6)), number(0.5)), 0, 1));
+    case A::hard_sigmoid:
+      return clip(binary(Opcode::add, binary(Opcode::mul, x, number(alpha)), number(beta)), 0, 1);
+    case A::gelu_erf:
+      return gelu(x, false);
+    case A::gelu_tanh:
+      return gelu(x, true);
+    case A::elu: {
+      const Register e = unary(Opcode::exp, binary(Opcode::min, x, number(0)));
+      return binary(Opcode::add, unary(Opcode::relu, x),
+                    binary(Opcode::mul, binary(Opcode::add, e, number(-1)), number(alpha)));
+    }
+    case A::affine:
+      return binary(Opcode::add, binary(Opcode::mul, x, number(alpha)), number(beta));
+    case A::softplus:
+      return softplus(x);
+    default:
+      return unsupported("the vector unit has no such activation");
+  }
+}
+
+Result<Register> VectorCode::apply_unary(const Node& node, const Register& x) {
+  const std::string_view op = node.def().name;
+  static constexpr std::pair<std::string_view, Opcode> kPlain[] = {
+      {"abs", Opcode::abs},   {"exp", Opcode::exp},     {"log", Opcode::ln},
+      {"sqrt", Opcode::sqrt}, {"rsqrt", Opcode::rsqrt}, {"reciprocal", Opcode::reciprocal},
+      {"relu", Opcode::relu}};
+  for (const auto& [name, code] : kPlain)
+    if (op == name) return unary(code, x);
+  using A = ActivationKind;
+  static constexpr std::pair<std::string_view, A> kActivations[] = {{"sigmoid", A::sigmoid},
+                                                                    {"tanh", A::tanh},
+                                                                    {"silu", A::silu},
+                                                                    {"hard_swish", A::hard_swish},
+                                                                    {"softplus", A::softplus}};
+  for (const auto& [name, kind] : kActivations)
+    if (op == name) return activate(kind, 0, 0, x);
+  static constexpr std::pair<std::string_view, Rounding> kRound[] = {
+      {"floor", Rounding::floor}, {"ceil", Rounding::ceil}, {"round", Rounding::even}};
+  for (const auto& [name, rounding] : kRound)
+    if (op == name) return tile(convert(x, DType::i32, rounding), x.view.dtype);
+  if (const auto* c = node.as<Clip>()) return clip(x, c->min, c->max);
+  if (const auto* l = node.as<LeakyRelu>()) return activate(A::leaky_relu, l->alpha, 0, x);
+  if (const auto* e = node.as<Elu>()) return activate(A::elu, e->alpha, 0, x);
+  if (const auto* h = node.as<HardSigmoid>())
+    return activate(A::hard_sigmoid, h->alpha, h->beta, x);
+  if (node.is("gelu"))
+    return gelu(x, node.as<Gelu>() == nullptr || node.as<Gelu>()->approximate != GeluKind::none);
+  if (op == "neg") return binary(Opcode::mul, x, number(-1));
+  if (op == "square") return binary(Opcode::mul, x, x);
+  if (op == "expm1") return binary(Opcode::add, unary(Opcode::exp, x), number(-1));
+  if (op == "log1p") return unary(Opcode::ln, binary(Opcode::add, x, number(1)));
+  if (op == "mish") return binary(Opcode::mul, x, tanh(softplus(x)));
+  if (op == "softsign")
+    return binary(Opcode::div, x, binary(Opcode::add, unary(Opcode::abs, x), number(1)));
+  if (op == "erf") {
+    const Register e = erf_of_magnitude(unary(Opcode::abs, x));
+    return select(compare(Relation::less, x, number(0)), binary(Opcode::mul, e, number(-1)), e);
+  }
+  if (op == "sign") {
+    const Register one = tile(compare(Relation::greater, x, number(0)), x.view.dtype);
+    return binary(Opcode::sub, one, tile(compare(Relation::less, x, number(0)), x.view.dtype));
+  }
+  if (op == "logical_not") return compare(Relation::equal, x, number(0));
+  if (const auto* c = node.as<Cast>()) {
+    const DType to = is_float(c->to) ? real_ : c->to;
+    if (to == DType::boolean) return compare(Relation::not_equal, x, number(0));
+    return tile(x, to);
+  }
+  return unsupported(fmt::format("the vector unit has no '{}'", op));
+}
+
+Result<Register> VectorCode::apply_binary(const Node& node, const Register& a, const Register& b) {
+  const std::string_view op = node.def().name;
+  static constexpr std::pair<std::string_view, Opcode> kPlain[] = {
+      {"add", Opcode::add},         {"sub", Opcode::sub},       {"mul", Opcode::mul},
+      {"div", Opcode::div},         {"min", Opcode::min},       {"max", Opcode::max},
+      {"logical_and", Opcode::min}, {"logical_or", Opcode::max}};
+  const bool whole = is_int(node.output()->dtype());
+  for (const auto& [name, code] : kPlain)
+    if (op == name && !(whole && code == Opcode::div)) return binary(code, a, b);
+  static constexpr std::pair<std::string_view, Relation> kRelations[] = {
+      {"equal", Relation::equal},
+      {"not_equal", Relation::not_equal},
+      {"less", Relation::less},
+      {"less_equal", Relation::less_equal},
+      {"greater", Relation::greater},
+      {"greater_equal", Relation::greater_equal},
+      {"logical_xor", Relation::not_equal}};
+  for (const auto& [name, relation] : kRelations)
+    if (op == name) return compare(relation, a, b);
+  if (op == "squared_difference") {
+    const Register d = binary(Opcode::sub, a, b);
+    return binary(Opcode::mul, d, d);
+  }
+  if (op == "pow" && b.number && !a.number) {
+    if (*b.number == 0.5) return unary(Opcode::sqrt, a);
+    if (*b.number == -0.5) return unary(Opcode::rsqrt, a);
+    if (*b.number >= 1 && *b.number <= 4 && *b.number == std::floor(*b.number)) {
+      Register y = a;
+      for (int i = 1; i < static_cast<int>(*b.number); ++i) y = binary(Opcode::mul, y, a);
+      return y;
+    }
+  }
+  return unsupported(fmt::format("the vector unit has no '{}'", op));
+}
+
+Result<Register> VectorCode::apply(const Node& node, std::span<const Register> operands) {
+  if (operands.size() == 1)
+    return apply_unary(node, operands[0].number ? tile(operands[0], real_) : operands[0]);
+  if (operands.size() == 2) return apply_binary(node, operands[0], operands[1]);
+  if (node.is("select") && operands.size() == 3)
+    return select(operands[0], operands[1], operands[2]);
+  return unsupported(fmt::format("the vector unit has no '{}'", node.def().name));
+}
+
+}  // namespace tenon::lower

@@ -1,0 +1,76 @@
+// Elementwise functions as instructions of a vector unit, over one tile. What the unit has not
+// (sigmoid on Ascend, gelu anywhere) is put together of what it has.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "ir/graph.h"
+#include "lower/program_builder.h"
+#include "ops/activation.h"
+
+namespace tenon::lower {
+
+// A tile in the vector unit's memory, or a number that stands for all its elements.
+struct Register {
+  View view;
+  std::optional<double> number;
+  std::shared_ptr<void> place;  // returns a temporary place when nobody holds it any more
+};
+
+class VectorCode {
+ public:
+  // Tiles have these sizes, temporaries `slot_bytes`, and reals are computed in `real`.
+  VectorCode(ProgramBuilder& builder, int memory, int64_t slot_bytes, DType real);
+
+  // The axes of temporary tiles from now on.
+  void set_tile(std::vector<Axis> axes) { axes_ = std::move(axes); }
+  DType real() const { return real_; }
+  // Temporary places that were in use at once.
+  int slots() const { return static_cast<int>(slots_->size()); }
+
+  // The result of a pointwise node. Errors: unsupported where the unit cannot compute it.
+  Result<Register> apply(const Node& node, std::span<const Register> operands);
+  Result<Register> activate(ActivationKind kind, double alpha, double beta, const Register& x);
+
+  // Writes `x` to `to`, in place of where it was computed if that was the last instruction.
+  void store(const Register& x, const View& to);
+  // x as a tile of this type.
+  Register tile(const Register& x, DType dtype);
+
+  Register unary(Opcode op, const Register& x);
+  Register binary(Opcode op, const Register& a, const Register& b);
+  Register compare(isa::Relation relation, const Register& a, const Register& b);
+  Register select(const Register& condition, const Register& a, const Register& b);
+  Register temporary(DType dtype);
+
+  Register sigmoid(const Register& x);
+  Register tanh(const Register& x);
+  Register clip(const Register& x, double low, double high);
+
+ private:
+  Register number(double x) const { return {{}, x, nullptr}; }
+  Register gelu(const Register& x, bool approximate);
+  Register erf_of_magnitude(const Register& magnitude);
+  Register softplus(const Register& x);
+  Result<Register> apply_unary(const Node& node, const Register& x);
+  Result<Register> apply_binary(const Node& node, const Register& a, const Register& b);
+  Register convert(const Register& x, DType to, isa::Rounding rounding);
+  bool has(Opcode op) const;
+
+  ProgramBuilder& builder_;
+  int memory_;
+  int64_t slot_bytes_;
+  DType real_;
+  std::vector<Axis> axes_;
+  // Places of temporaries and whether each is free; shared with the registers.
+  struct Slot {
+    int64_t place;
+    bool free;
+  };
+  std::shared_ptr<std::vector<Slot>> slots_ = std::make_shared<std::vector<Slot>>();
+};
+
+}  // namespace tenon::lower
