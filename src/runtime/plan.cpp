@@ -36,6 +36,13 @@ Tensor tensor_of(const SymInts& ints, const TensorType& type) {
   return std::move(*t);
 }
 
+// Kernels multiply sizes without looking, also those beside a zero.
+Status check_sizes(std::span<const TensorType> types) {
+  for (const TensorType& t : types)
+    if (is_static(t)) TRY(checked_elements(t.shape.sizes(), dtype_size(t.dtype)));
+  return {};
+}
+
 class Planner {
  public:
   Planner(GraphState& graph, cpu::PackStore& packs, int threads)
@@ -46,6 +53,7 @@ class Planner {
     plan_->values.resize(file_.values.size());
     plan_->steps.resize(file_.steps.size());
     ints_.resize(file_.values.size());
+    TRY(check_sizes(inputs));
     for (size_t i = 0; i < file_.inputs.size(); ++i) {
       PlanValue& v = value(file_.inputs[i]);
       v.place = inputs[i].is_none() ? Place::kAbsent : Place::kInput;
@@ -106,8 +114,7 @@ class Planner {
                                                   const TensorType& t = results[i++];
                                                   return t.is_none() || is_static(t);
                                                 });
-    for (const TensorType& t : results)
-      if (is_static(t)) TRY(checked_elements(t.shape.sizes(), dtype_size(t.dtype)));
+    TRY(check_sizes(results));
     if (typed && try_view(step, results[0], out)) return {};
     const bool on_heap = !typed || step.op->def().has(kDataDependent) ||
                          std::any_of(results.begin(), results.end(),
@@ -185,7 +192,7 @@ class Planner {
     }
     const auto results = infer_step(step, infos);
     if (!results.ok() || results->size() != step.outputs.size() ||
-        !std::all_of(results->begin(), results->end(), is_static))
+        !std::all_of(results->begin(), results->end(), is_static) || !check_sizes(*results).ok())
       return false;
     const cpu::Region region = region_of(step);
     PlanStep& out = plan_->steps[index];

@@ -55,8 +55,9 @@ Result<Builder::Attr> pads_of(RuleContext& c, const Value* x, const std::vector<
       const int axis = static_cast<int>(i) + 1;
       const Dim d = axis < x->shape().rank() ? x->shape()[axis] : Dim::unknown();
       if (!d.known()) return Builder::Attr{"auto_pad", std::string("same_upper")};
-      const int64_t out = (d.size() + strides[i] - 1) / strides[i];
-      total = std::max<int64_t>((out - 1) * strides[i] + span - d.size(), 0);
+      // What is left of the input for the last window; in this order no size overflows.
+      const int64_t rest = d.size() - std::max<int64_t>(d.size() - 1, 0) / strides[i] * strides[i];
+      total = std::max<int64_t>(span - rest, 0);
     }
     pads[i] = total / 2;
     pads[i + n] = total - total / 2;
