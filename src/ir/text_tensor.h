@@ -3,8 +3,8 @@
 
 #include <map>
 
-#include "ir/text_lexer.h"
 #include "tensor/tensor.h"
+#include "tensor/text_lexer.h"
 
 namespace tenon::text {
 

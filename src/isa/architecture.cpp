@@ -133,7 +133,7 @@ const Route* Architecture::route(Opcode op, const std::vector<View>& views) cons
 }
 
 Architecture architecture_of(const Machine& machine) {
-  return std::visit(
+  Architecture a = std::visit(
       [](const auto& chip) {
         if constexpr (std::is_same_v<std::decay_t<decltype(chip)>, AscendChip>)
           return ascend(chip);
@@ -141,6 +141,8 @@ Architecture architecture_of(const Machine& machine) {
           return cambricon(chip);
       },
       machine.chip);
+  a.name = machine.name;
+  return a;
 }
 
 }  // namespace tenon::isa

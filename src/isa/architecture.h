@@ -30,6 +30,7 @@ struct Route {
 };
 
 struct Architecture {
+  std::string name;  // the machine's
   std::string_view family;
   std::vector<Memory> memories;  // [0] is the global memory
   std::vector<std::string> queues;

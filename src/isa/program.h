@@ -36,7 +36,9 @@ struct View {
 
 struct Instruction {
   Opcode op = Opcode::copy;
-  int queue = 0;              // index into Architecture::queues
+  // Index into Architecture::queues. That of set_flag is `from`, that of wait_flag `to`, that of
+  // sync and barrier 0.
+  int queue = 0;
   std::vector<View> views;    // the destination first
   std::vector<Expr> numbers;  // as OpcodeInfo::numbers names them
   double scalar = 0;          // where OpcodeInfo::has_scalar

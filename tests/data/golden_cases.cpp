@@ -6,6 +6,7 @@
 //   graph …                    what is printed; or "no change"; or "error: …"
 //   ====                       the next case of the file
 //
+// tests/isa/*.tile: tile programs in the same form (tile_cases.cpp).
 // tests/import/*.{pbtxt,onnx}: a model, and the graph it becomes in the .tn beside it.
 #include <fmt/format.h>
 
@@ -81,7 +82,9 @@ Result<std::string> outcome(const std::string& input) {
   return out;
 }
 
-void run_file(Runner& runner, const std::string& path, const std::string& folder) {
+using Outcome = Result<std::string> (*)(const std::string& input);
+
+void run_file(Runner& runner, const std::string& path, const std::string& folder, Outcome outcome) {
   const auto text = read_text_file(path);
   if (!text.ok()) return;
   std::vector<Golden> cases = split_cases(*text);
@@ -150,7 +153,9 @@ void run_golden_cases(Runner& runner) {
   for (const std::string ending : {".pbtxt", ".onnx"})
     for (const std::string& path : files_in("import", ending)) run_import(runner, path);
   for (const std::string folder : {"ir", "passes"})
-    for (const std::string& path : files_in(folder, ".tn")) run_file(runner, path, folder);
+    for (const std::string& path : files_in(folder, ".tn")) run_file(runner, path, folder, outcome);
+  for (const std::string& path : files_in("isa", ".tile"))
+    run_file(runner, path, "isa", check_tile_program);
 }
 
 }  // namespace tenon::data_tests

@@ -50,10 +50,13 @@ Result<std::vector<Tensor>> run_on_cpu(const Graph& graph, std::span<const Tenso
 Status expect_close(std::span<const Tensor> actual, std::span<const Tensor> expected,
                     double tolerance, const std::string& what);
 
+// What a tile program of tests/isa is to print.
+Result<std::string> check_tile_program(const std::string& input);
+
 // One function per kind of test.
 void run_op_cases(Runner& runner);       // tests/ops/*.test
 void run_tf_op_cases(Runner& runner);    // tests/tf_ops/*.cases
-void run_golden_cases(Runner& runner);   // tests/{ir,passes}/*.tn, tests/import
+void run_golden_cases(Runner& runner);   // tests/{ir,passes,isa}, tests/import
 void run_random_graphs(Runner& runner);  // optimised graphs compute what they did before
 
 }  // namespace tenon::data_tests

@@ -4,11 +4,15 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/check.h"
 #include "base/hash.h"
 #include "compiler/compile.h"
 #include "format/container.h"
 #include "image/image.h"
 #include "import/tensorflow/bundle.h"
+#include "isa/check_program.h"
+#include "isa/parse_program.h"
+#include "isa/text.h"
 #include "runtime/model.h"
 #include "tensor/npy.h"
 
@@ -132,6 +136,18 @@ Status tn(const std::string& bytes, const std::string& scratch) {
   return {};
 }
 
+// A program for the chip it names, or for one of its family.
+Status tile(const std::string& bytes, const std::string&) {
+  static const MachineCatalog catalog = MachineCatalog::load().value();
+  const std::string target = TRY(isa::target_of_program(bytes, "fuzz"));
+  const isa::Architecture architecture = isa::architecture_of(*TRY(catalog.find(target)));
+  const isa::Program program = TRY(isa::parse_program(bytes, architecture, "fuzz"));
+  const std::string text = isa::print_program(program, architecture);
+  const auto again = isa::parse_program(text, architecture, "printed");
+  TENON_CHECK(again.ok() && isa::print_program(*again, architecture) == text);
+  return isa::check_program(program, architecture);
+}
+
 // The input of a golden test.
 std::string first_case(const std::string& path) {
   const auto text = read_text_file(path);
@@ -170,6 +186,7 @@ const std::vector<Target> kTargets = {
      {{"tests/passes", ".tn"}, {"tests/ir", ".tn"}},
      tn,
      first_case},
+    {"tile", "a tile program, checked", Form::text, {{"tests/isa", ".tile"}}, tile, first_case},
     {"image",
      "a JPEG, PNG, GIF, BMP or PNM file",
      Form::bytes,

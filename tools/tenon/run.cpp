@@ -8,10 +8,10 @@
 
 #include "commands.h"
 #include "file_arguments.h"
-#include "ir/text_lexer.h"
 #include "progress.h"
 #include "runnable.h"
 #include "tensor/npy.h"
+#include "tensor/text_lexer.h"
 
 namespace tenon::tool {
 namespace {

@@ -1,4 +1,4 @@
-// Reading the tokens of the text form. Every failure says line and column.
+// Reading the tokens of text forms (graphs, tile programs). Every failure says line and column.
 #pragma once
 
 #include <string>
@@ -50,6 +50,10 @@ class Lexer {
   // A number's token, unread: digits, letters and + - . from here on.
   std::string_view number();
   Result<int64_t> integer();
+  // Letters, digits and _ from here on: a name inside of an expression; empty if there are none.
+  std::string_view identifier();
+  // Digits after an optional sign, whatever follows: a number inside of an expression.
+  Result<int64_t> digits();
   Result<double> real();
   Result<TensorType> type();
   // Skips what is in brackets from here on, strings and nested brackets too.

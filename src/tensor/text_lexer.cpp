@@ -1,4 +1,4 @@
-#include "ir/text_lexer.h"
+#include "tensor/text_lexer.h"
 
 #include <fmt/format.h>
 
@@ -220,6 +220,25 @@ Result<int64_t> Lexer::integer() {
   if (error == std::errc() && end == token.data() + token.size() && !token.empty()) return value;
   position_ = begin;
   return expected("an integer");
+}
+
+std::string_view Lexer::identifier() {
+  skip();
+  const size_t begin = position_;
+  while (position_ < text_.size() && is_name_char(text_[position_]) && text_[position_] != '.' &&
+         text_[position_] != '/' && text_[position_] != '-')
+    ++position_;
+  return text_.substr(begin, position_ - begin);
+}
+
+Result<int64_t> Lexer::digits() {
+  skip();
+  const std::string_view rest = text_.substr(position_);
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), value);
+  if (error != std::errc()) return expected("an integer");
+  position_ += static_cast<size_t>(end - rest.data());
+  return value;
 }
 
 Result<double> Lexer::real() {
