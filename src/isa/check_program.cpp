@@ -20,6 +20,14 @@ Error refuse(std::string message) {
   return invalid_model(std::move(message));
 }
 
+bool has_product(const std::vector<Statement>& body) {
+  return std::ranges::any_of(body, [](const Statement& s) {
+    const auto* loop = std::get_if<Loop>(&s);
+    return loop != nullptr ? has_product(loop->body)
+                           : info(std::get<Instruction>(s).op).kind == OpcodeClass::product;
+  });
+}
+
 class Checker {
  public:
   Checker(const Program& program, const Architecture& architecture)
@@ -60,9 +68,10 @@ Status Checker::run() {
   const auto where = [&](Error error) {
     return std::move(error).at(fmt::format("{}:1", program_.name));
   };
-  if (program_.blocks < 1 || program_.blocks > arch_.cores)
-    return where(refuse(fmt::format("{} runs 1 to {} blocks, one a core, not {}", arch_.name,
-                                    arch_.cores, program_.blocks)));
+  const int64_t cores = has_product(program_.body) ? arch_.cores : arch_.vector_cores;
+  if (program_.blocks < 1 || program_.blocks > cores)
+    return where(refuse(fmt::format("{} runs 1 to {} blocks, one a core, not {}", arch_.name, cores,
+                                    program_.blocks)));
   if (program_.variables < 1 || program_.variables > kMaxVariables)
     return where(refuse(fmt::format("a program has 1 to {} variables", kMaxVariables)));
   fixed_.resize(static_cast<size_t>(program_.variables));
