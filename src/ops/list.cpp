@@ -124,7 +124,7 @@ Status ListEmpty::eval(EvalContext& context) const {
 }
 
 Result<TensorTypes> ListReserve::infer(const InferContext& context) const {
-  TRY(require_element(element, name));
+  if (element.is_list) TRY(require_element(element, name));
   TRY(require_scalar(context, 0, name, "the number of items"));
   return TensorTypes{list_of(element)};
 }

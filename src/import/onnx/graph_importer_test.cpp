@@ -30,6 +30,7 @@ std::vector<float> run(const std::string& bytes, const std::vector<std::vector<f
     return {};
   }
   std::vector<Tensor> tensors;
+  tensors.reserve(inputs.size());
   for (const auto& v : inputs) tensors.push_back(Tensor::vector(v));
   auto results = interpret(*imported->functions[0].graph, tensors);
   EXPECT_TRUE(results.ok()) << (results.ok() ? "" : results.error().to_string());

@@ -168,6 +168,7 @@ Status Session::apply_shapes(std::vector<Port>& ports) const {
     });
     if (is_known || (wanted.empty() && ports.size() == 1)) continue;
     std::vector<std::string> names;
+    names.reserve(ports.size());
     for (const Port& port : ports) names.push_back(port.name);
     return not_found(
         fmt::format("--input-shape names '{}'; the model's inputs are: {}", wanted, listed(names)));

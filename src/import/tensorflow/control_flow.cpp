@@ -68,6 +68,21 @@ Result<Value*> as_condition(Builder& builder, Value* value) {
   return builder.op("cast", {value}, {{"to", DType::boolean}});
 }
 
+// A list reserved for items that are not known yet: variants in TensorFlow.
+bool is_open_list(const TensorType& type) {
+  return type.is_list && type.is_none();
+}
+
+// The value itself, or such a list for items of this type.
+Result<Value*> of_type(Builder& builder, Value* value, const TensorType& type) {
+  if (!is_open_list(value->type()) || type.is_none()) return value;
+  const Node* reserve = value->producer();
+  if (reserve == nullptr || !reserve->is("list_reserve"))
+    return unsupported("a list of ragged rows that is filled in several loops");
+  return builder.op("list_reserve", {reserve->input(0)},
+                    {{"element", TensorType{type.dtype, type.shape}}});
+}
+
 Operands failures(size_t n) {
   return n == 1 ? Operands{Operand::failure()}
                 : Operands(std::max<size_t>(n, 1), Operand::failure());
@@ -341,6 +356,11 @@ Result<Operands> GraphImporter::plain_loop(Frame& frame, const NodeDef& node,
       if (result.kind != Operand::Kind::value)
         return unsupported(fmt::format("loop variable {} becomes a handle in the body", k));
       const TensorType& type = result.value->type();
+      if (is_open_list(types[s]) && type.is_list && !type.is_none()) {
+        types[s] = type;
+        stable = false;
+        continue;
+      }
       if (type.dtype != types[s].dtype || type.is_list != types[s].is_list)
         return invalid_model(fmt::format("loop variable {} is {} and becomes {} in the body", k,
                                          types[s].to_string(), type.to_string()));
@@ -358,7 +378,8 @@ Result<Operands> GraphImporter::plain_loop(Frame& frame, const NodeDef& node,
   Builder builder(frame.region.graph);
   builder.set_origins({frame.prefix + std::string(node.name)});
   std::vector<Value*> operands;
-  for (const size_t k : state) operands.push_back(variables[k].value);
+  for (size_t s = 0; s < state.size(); ++s)
+    operands.push_back(TRY(of_type(builder, variables[state[s]].value, types[s])));
   std::vector<std::unique_ptr<Graph>> bodies;
   for (auto& region : regions) bodies.push_back(std::move(region));
   const Node* made = TRY(builder.node("while", std::move(operands), {}, std::move(bodies)));

@@ -45,6 +45,7 @@ const RuleEntry* find_rule(std::string_view op);
 // The groups; rules.cpp joins them.
 std::span<const RuleEntry> array_rules();
 std::span<const RuleEntry> codec_rules();
+std::span<const RuleEntry> cudnn_rules();
 std::span<const RuleEntry> decompose_rules();
 std::span<const RuleEntry> gradient_rules();
 std::span<const RuleEntry> image_rules();

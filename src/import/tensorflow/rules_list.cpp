@@ -90,7 +90,14 @@ Values gather(RuleContext& c, Value* list, Value* indices, TensorType type) {
   return one(c.builder.op("gather", {all, indices}, {{"axis", int64_t{0}}}));
 }
 
+bool holds_variants(const RuleContext& c) {
+  auto type = c.node.attrs.get_type("element_dtype");
+  return type.ok() && *type == DataType::variant;
+}
+
+// Variants are rows of ragged tensors; of which type, what is put in says (see plain_loop).
 Values reserve(RuleContext& c) {
+  if (holds_variants(c)) return one(c.builder.op("list_reserve", {c.inputs[1]}));
   return one(c.builder.op("list_reserve", {c.inputs[1]}, {{"element", TRY(element(c, 0))}}));
 }
 Values empty(RuleContext& c) {
@@ -102,20 +109,31 @@ Values from_tensor(RuleContext& c) {
   return one(c.builder.op("list_unstack", {c.inputs[0]}));
 }
 Values stack(RuleContext& c) {
+  if (holds_variants(c)) return std::vector<Value*>{c.inputs[0]};
   const int64_t n = TRY(c.node.attrs.get_int("num_elements", -1));
   return one(
       c.builder.op("list_stack", {c.inputs[0]}, {{"element", TRY(element(c, 1))}, {"num", n}}));
 }
 Values get_item(RuleContext& c) {
-  if (TRY(c.node.attrs.get_type("element_dtype")) == DataType::variant) {
+  if (holds_variants(c)) {
     const TensorType item{c.inputs[0]->dtype(), c.inputs[0]->shape()};
     return one(c.builder.op("list_get", {c.inputs[0], c.inputs[1]}, {{"element", item}}));
   }
   return one(
       c.builder.op("list_get", {c.inputs[0], c.inputs[1]}, {{"element", TRY(element(c, 2))}}));
 }
+// A list of items not known yet becomes one of the items that are put in.
 Values set_item(RuleContext& c) {
-  return one(c.builder.op("list_set", {c.inputs[0], c.inputs[1], c.inputs[2]}));
+  Value* list = c.inputs[0];
+  if (list->type().is_none()) {
+    TensorType item = c.inputs[2]->type();
+    if (item.is_list) return unsupported("a list of ragged tensors; only rows can be items");
+    for (Dim& dim : item.shape.dims())
+      if (!dim.known()) dim = Dim::unknown();
+    Value* none = c.builder.constant(Tensor::scalar(int64_t{0}));
+    list = TRY(c.builder.op("list_reserve", {none}, {{"element", item}}));
+  }
+  return one(c.builder.op("list_set", {list, c.inputs[1], c.inputs[2]}));
 }
 Values length(RuleContext& c) {
   return one(c.builder.op("list_length", {c.inputs[0]}, {{"dtype", DType::i32}}));

@@ -87,11 +87,21 @@ Values ragged_to_variant(RuleContext& c) {
   return one(b.op("list_split", {c.inputs[1], lengths}));
 }
 
-// One row again.
+// One row again, or all rows: splits and values.
 Values ragged_from_variant(RuleContext& c) {
-  if (c.inputs[0]->type().is_list || TRY(c.node.attrs.get_int("output_ragged_rank", 0)) != 0)
-    return unsupported("only single rows without ragged dimensions of their own");
-  return std::vector<Value*>{c.inputs[0]};
+  Builder& b = c.builder;
+  Value* x = c.inputs[0];
+  const int64_t depth = TRY(c.node.attrs.get_int("output_ragged_rank", 0));
+  if (depth != (x->type().is_list ? 1 : 0) || x->type().is_none())
+    return unsupported("only rows without ragged dimensions of their own");
+  if (depth == 0) return std::vector<Value*>{x};
+  Value* lengths = TRY(b.op("list_lengths", {x}));
+  Value* ends = TRY(b.op("cumsum", {lengths}, {{"axis", int64_t{0}}}));
+  Value* splits = TRY(b.op("concat", {b.ints({0}), ends}, {{"axis", int64_t{0}}}));
+  const TensorType row{x->dtype(), x->shape()};
+  Value* values = TRY(b.op("list_concat", {x}, {{"element", row}}));
+  const DType type = TRY(dtype_attr(c, "Tsplits", DataType::i64));
+  return std::vector<Value*>{TRY(cast_to(c, splits, type)), values};
 }
 
 constexpr RuleEntry kRules[] = {
