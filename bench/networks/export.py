@@ -1,0 +1,112 @@
+"""From a network of the catalogue to ONNX files whose weights lie in one shared file of random numbers.
+
+The graph is what the exporter of torch makes; every large weight then points somewhere into `weights.bin`, so
+that a network costs kilobytes and two weights of one network still differ. Times do not depend on the values.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from .catalogue import BATCH, Network, Times, sized
+
+POOL = "weights.bin"
+POOL_BYTES = 448 << 20  # the largest weight, of VGG's first dense layer, takes 411 MB
+PAGE = 4096
+INLINE_BYTES = 16 << 10
+
+
+def ensure_pool(folder: Path) -> None:
+    path = folder / POOL
+    if path.exists() and path.stat().st_size == POOL_BYTES:
+        return
+    partial = folder / f"{POOL}.{os.getpid()}"
+    values = np.random.default_rng(0).random(POOL_BYTES // 4, dtype=np.float32)
+    ((values - 0.5) * 0.04).tofile(partial)
+    os.replace(partial, path)
+
+
+def use_pool(model: onnx.ModelProto) -> None:
+    offset = 0
+    for tensor in model.graph.initializer:
+        size = 4 * int(np.prod(list(tensor.dims), dtype=np.int64))
+        if tensor.data_type != TensorProto.FLOAT or size < INLINE_BYTES:
+            continue
+        for field in ("raw_data", "float_data", "external_data"):
+            tensor.ClearField(field)
+        tensor.data_location = TensorProto.EXTERNAL
+        start = offset % ((POOL_BYTES - size) // PAGE + 1)
+        for key, value in (("location", POOL), ("offset", start * PAGE), ("length", size)):
+            tensor.external_data.add(key=key, value=str(value))
+        offset += 1 + 17 * (size // PAGE // 17)
+
+
+def example(network: Network, batch: int):
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for i in network.inputs:
+        shape = sized(i.shape, batch)
+        if i.dtype.startswith("int"):
+            made.append(torch.randint(0, i.high, shape, generator=generator, dtype=getattr(torch, i.dtype)))
+        else:
+            made.append(torch.rand(shape, generator=generator))
+    return tuple(made)
+
+
+def trace(network: Network, batch: int, path: str) -> None:
+    import torch
+
+    from . import symbolic
+
+    symbolic.register()
+    torch.manual_seed(0)
+    module = network.make().eval()
+    names = [i.name for i in network.inputs]
+    axes = {
+        i.name: {a: BATCH for a, d in enumerate(i.shape) if d == BATCH or isinstance(d, Times)} for i in network.inputs
+    }
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            example(network, batch),
+            path,
+            opset_version=network.opset,
+            input_names=names,
+            dynamic_axes={n: a for n, a in axes.items() if a} if network.dynamic else None,
+            do_constant_folding=True,
+        )
+
+
+def traced(network: Network, batch: int, folder: Path) -> onnx.ModelProto:
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        path = os.path.join(scratch, "model.onnx")
+        trace(network, batch, path)
+        model = onnx.load(path)
+    use_pool(model)
+    return model
+
+
+def build(network: Network, batch: int, folder: Path) -> onnx.ModelProto:
+    """Writes the file and returns the model, its weights left in the pool."""
+    ensure_pool(folder)
+    if network.onnx_graph:
+        model = network.make(batch)
+        use_pool(model)
+    else:
+        # Two samples while tracing: a batch of one would be taken for a constant in some reshapes.
+        model = traced(network, 2 if network.dynamic else batch, folder)
+    model.doc_string = f"{network.name}: random weights, for predictions of time only"
+    partial = folder / f"{network.file(batch)}.{os.getpid()}"
+    partial.write_bytes(model.SerializeToString())
+    os.replace(partial, folder / network.file(batch))
+    return model

@@ -1,0 +1,3 @@
+"""Imports every family of networks, which fills the catalogue."""
+
+from . import caffe, cnn, cnn_hand, language, vision_transformers  # noqa: F401
