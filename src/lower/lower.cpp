@@ -13,18 +13,17 @@ namespace {
 Status lower_node(Lowering& lowering, const Node& node) {
   using Rule = Status (*)(Lowering&, const Node&);
   static constexpr std::pair<std::string_view, Rule> kRules[] = {
-      {"conv", lower_product},           {"matmul", lower_product},
-      {"softmax", lower_rows},           {"layer_norm", lower_rows},
-      {"rms_norm", lower_rows},          {"log_softmax", lower_rows},
-      {"reduce_sum", lower_reduce},      {"reduce_mean", lower_reduce},
-      {"reduce_max", lower_reduce},      {"reduce_min", lower_reduce},
-      {"max_pool", lower_window},        {"avg_pool", lower_window},
-      {"transpose", lower_movement},     {"concat", lower_movement},
-      {"slice", lower_movement},         {"strided_slice", lower_movement},
-      {"expand", lower_movement},        {"pad", lower_movement},
-      {"split", lower_movement},         {"gather", lower_movement},
-      {"resize", lower_movement},        {"depth_to_space", lower_movement},
-      {"space_to_depth", lower_movement}};
+      {"conv", lower_product},       {"matmul", lower_product},
+      {"softmax", lower_rows},       {"layer_norm", lower_rows},
+      {"rms_norm", lower_rows},      {"log_softmax", lower_rows},
+      {"sum", lower_reduce},         {"mean", lower_reduce},
+      {"reduce_max", lower_reduce},  {"reduce_min", lower_reduce},
+      {"max_pool", lower_window},    {"avg_pool", lower_window},
+      {"transpose", lower_movement}, {"concat", lower_movement},
+      {"slice", lower_movement},     {"strided_slice", lower_movement},
+      {"expand", lower_movement},    {"pad", lower_movement},
+      {"split", lower_movement},     {"gather", lower_movement},
+      {"tile", lower_movement}};
   for (int i = 0; i < node.output_count(); ++i) {
     const TensorType& type = node.output(i)->type();
     if (type.is_list || type.dtype == DType::string || is_complex(type.dtype))

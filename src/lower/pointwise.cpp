@@ -7,19 +7,10 @@
 #include "lower/lowering.h"
 #include "lower/tiles.h"
 #include "lower/vector_code.h"
+#include "lower/vector_core.h"
 
 namespace tenon::lower {
 namespace {
-
-// The memory of the vector unit, and the queues that move to and from it.
-struct VectorCore {
-  int memory, load, compute, store;
-  explicit VectorCore(const isa::Architecture& a)
-      : memory(*a.memory(a.family == AscendChip::family ? "ub" : "nram")),
-        load(*a.queue(a.family == AscendChip::family ? "mte2" : "io")),
-        compute(*a.queue(a.family == AscendChip::family ? "v" : "compute")),
-        store(*a.queue(a.family == AscendChip::family ? "mte3" : "io")) {}
-};
 
 // A value that nodes read: an operand of the kernel, a number, or the result of a node.
 struct Operand {
@@ -151,7 +142,7 @@ class Pointwise {
     const isa::Architecture& a = lowering_.architecture();
     const VectorCore core(a);
     ProgramBuilder b(a, layer_of(node_), "vector");
-    int64_t widest = static_cast<int64_t>(dtype_size(lowering_.real()));
+    int64_t widest = bytes_of(lowering_.real());
     for (const Node* n : nodes_)
       widest = std::max(
           widest, static_cast<int64_t>(dtype_size(lowering_.device_dtype(n->output()->dtype()))));
@@ -166,14 +157,13 @@ class Pointwise {
 
     std::vector<int> tensors;
     const TileView first(space_, tiles, 0);
-    const auto size_of = [](DType t) { return static_cast<int64_t>(dtype_size(t)); };
     for (Operand& o : operands_) {
       const auto& s = space_.strides[o.strides];
       const DType dtype = lowering_.device_dtype(o.value->dtype());
       o.buffer =
           b.buffer(o.value->name.empty() ? fmt::format("x{}", tensors.size()) : o.value->name,
                    isa::Buffer::Role::input, dtype, lowering_.tensor(o.tensor).elements);
-      o.ring = b.ring(core.memory, first.stored(s) * size_of(dtype), first.is_fixed(s) ? 1 : 2,
+      o.ring = b.ring(core.memory, first.stored(s) * bytes_of(dtype), first.is_fixed(s) ? 1 : 2,
                       {core.load, core.compute});
       tensors.push_back(o.tensor);
     }
@@ -185,7 +175,7 @@ class Pointwise {
       const DType dtype = lowering_.device_dtype(v->dtype());
       out_buffers.push_back(b.buffer(fmt::format("y{}", i), isa::Buffer::Role::output, dtype,
                                      lowering_.tensor(tensor).elements));
-      out_rings.push_back(b.ring(core.memory, tiles.elements(space_) * size_of(dtype), 2,
+      out_rings.push_back(b.ring(core.memory, tiles.elements(space_) * bytes_of(dtype), 2,
                                  {core.compute, core.store}));
       tensors.push_back(tensor);
     }
@@ -203,8 +193,7 @@ class Pointwise {
     for (const Operand& o : operands_)
       if (fixed(o)) load(o, first, 0);
     Status status;
-    const Expr count = (Expr(tiles.count + b.blocks() - 1) - b.block()) / b.blocks();
-    b.loop(count, [&](const Expr& turn) {
+    b.loop(turns(b, tiles.count), [&](const Expr& turn) {
       const TileView at(space_, tiles, b.block() + turn * b.blocks());
       for (const Operand& o : operands_)
         if (!fixed(o)) load(o, at, turn);

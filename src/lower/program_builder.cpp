@@ -111,6 +111,10 @@ void ProgramBuilder::emit(Opcode op, std::vector<View> views, std::vector<Expr> 
       isa::Instruction{op, route->queue, std::move(views), std::move(numbers), scalar});
 }
 
+void ProgramBuilder::barrier() {
+  open_.back()->emplace_back(isa::Instruction{Opcode::barrier, 0, {}, {}, 0});
+}
+
 bool ProgramBuilder::retarget_last(const View& from, const View& to) {
   if (open_.back()->empty()) return false;
   auto* last = std::get_if<isa::Instruction>(&open_.back()->back());

@@ -68,6 +68,8 @@ class ProgramBuilder {
 
   void loop(const Expr& count, const std::function<void(const Expr&)>& body);
   void emit(Opcode op, std::vector<View> views, std::vector<Expr> numbers = {}, double scalar = 0);
+  // Every block waits for all.
+  void barrier();
   // Makes the last instruction write to `to`, if it is one that wrote to `from`.
   bool retarget_last(const View& from, const View& to);
   // Offsets of global views are in elements, of local ones in bytes.

@@ -44,6 +44,14 @@ Register VectorCode::unary(Opcode op, const Register& x) {
   return y;
 }
 
+void VectorCode::emit(Opcode op, const Register& to, const Register& from) {
+  builder_.emit(op, {to.view, from.view});
+}
+
+void VectorCode::emit_fill(const Register& to, double value) {
+  builder_.emit(Opcode::fill, {to.view}, {}, value);
+}
+
 Register VectorCode::tile(const Register& x, DType dtype) {
   if (x.number) {
     Register y = temporary(dtype);

@@ -45,6 +45,8 @@ class VectorCode {
   Register compare(isa::Relation relation, const Register& a, const Register& b);
   Register select(const Register& condition, const Register& a, const Register& b);
   Register temporary(DType dtype);
+  void emit(Opcode op, const Register& to, const Register& from);
+  void emit_fill(const Register& to, double value);
 
   Register sigmoid(const Register& x);
   Register tanh(const Register& x);

@@ -1,0 +1,321 @@
+// Ops that only move elements: strided copies through the vector unit's memory, tile by tile.
+#include "ops/movement.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "lower/lowering.h"
+#include "lower/tiles.h"
+#include "lower/vector_core.h"
+#include "ops/concat.h"
+#include "ops/depth_space.h"
+#include "ops/expand.h"
+#include "ops/gather.h"
+#include "ops/pad.h"
+#include "ops/reverse.h"
+#include "ops/slice.h"
+#include "ops/transpose.h"
+
+namespace tenon::lower {
+namespace {
+
+// One strided copy: elements of `dims`, from a tensor to the result or a part of it.
+struct Piece {
+  const Value* from;
+  const Value* to;
+  std::vector<int64_t> dims;
+  std::vector<int64_t> from_strides, to_strides;
+  int64_t from_offset = 0, to_offset = 0;
+};
+
+// A value of the chip's memory as a buffer of the program.
+class Buffers {
+ public:
+  Buffers(Lowering& lowering, ProgramBuilder& builder) : lowering_(lowering), builder_(builder) {}
+  int of(const Value* v, isa::Buffer::Role role) {
+    const int tensor = lowering_.tensor_of(v);
+    const auto found = std::ranges::find(tensors_, tensor);
+    if (found != tensors_.end()) return static_cast<int>(found - tensors_.begin());
+    const DeviceTensor& t = lowering_.tensor(tensor);
+    tensors_.push_back(tensor);
+    return builder_.buffer(
+        role == isa::Buffer::Role::output ? "y" : fmt::format("x{}", tensors_.size() - 1), role,
+        t.dtype, t.elements);
+  }
+  std::vector<int> take() { return std::move(tensors_); }
+
+ private:
+  Lowering& lowering_;
+  ProgramBuilder& builder_;
+  std::vector<int> tensors_;
+};
+
+// Strides of a tile in a local memory: what lies side by side in the tensor, so does here.
+std::vector<Axis> packed_like(const std::vector<Axis>& tile, const std::vector<int64_t>& strides,
+                              const std::vector<int64_t>& sizes) {
+  std::vector<size_t> order(tile.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::ranges::stable_sort(
+      order, [&](size_t a, size_t b) { return std::abs(strides[a]) > std::abs(strides[b]); });
+  std::vector<Axis> axes = tile;
+  int64_t stride = 1;
+  for (size_t k = order.size(); k-- > 0;) {
+    const size_t i = order[k];
+    if (strides[i] == 0) {
+      axes[i].stride = 0;
+      continue;
+    }
+    axes[i].stride = stride;
+    stride *= sizes[i];
+  }
+  return axes;
+}
+
+// All pieces as one kernel, one after the other on every core. With `fill` the result is this value
+// where no piece writes.
+Status move(Lowering& lowering, const Node& node, const std::vector<Piece>& pieces,
+            std::optional<double> fill = std::nullopt) {
+  const isa::Architecture& a = lowering.architecture();
+  const VectorCore core(a);
+  ProgramBuilder b(a, layer_of(node), "move");
+  Buffers buffers(lowering, b);
+  const DType dtype = lowering.device_dtype(node.output()->dtype());
+  int64_t most_tiles = 1;
+  std::vector<Space> spaces;
+  std::vector<Tiles> tiles;
+  const int64_t room = b.free_bytes(core.memory) / bytes_of(dtype) / 5;
+  for (const Piece& p : pieces) {
+    if (std::ranges::any_of(p.from_strides, [](int64_t s) { return s < 0; }))
+      return unsupported("chips do not read backwards");
+    Space s{p.dims, {p.from_strides, p.to_strides}};
+    if (s.dims.empty()) s = {{1}, {{1}, {1}}};
+    s.simplify();
+    tiles.push_back(cut(s, std::min<int64_t>(room, 32768), a.vector_cores));
+    most_tiles = std::max(most_tiles, tiles.back().count);
+    spaces.push_back(std::move(s));
+  }
+  b.set_blocks(std::min(a.vector_cores, most_tiles));
+  int64_t largest = 1024;
+  for (size_t i = 0; i < pieces.size(); ++i)
+    largest = std::max(largest, tiles[i].elements(spaces[i]));
+  // Pieces whose order changes are put in order by the vector unit between.
+  const Ring in = b.ring(core.memory, largest * bytes_of(dtype), 2, {core.load, core.compute});
+  const Ring out = b.ring(core.memory, largest * bytes_of(dtype), 2, {core.compute, core.store});
+  int64_t before = 0;
+  if (fill) {
+    const int y = buffers.of(pieces[0].to, isa::Buffer::Role::output);
+    const int64_t all = lowering.tensor(lowering.tensor_of(pieces[0].to)).elements;
+    const int64_t parts = (all + largest - 1) / largest;
+    b.loop(turns(b, parts), [&](const Expr& turn) {
+      const Expr first = (b.block() + turn * b.blocks()) * largest;
+      const std::vector<Axis> axes{{min(largest, Expr(all) - first), 1}};
+      out.enter(0, turn);
+      b.emit(Opcode::fill, {b.local(core.memory, out.place(turn), dtype, axes)}, {}, *fill);
+      out.leave(0, turn);
+      out.enter(1, turn);
+      b.emit(Opcode::copy,
+             {b.global(y, first, axes), b.local(core.memory, out.place(turn), dtype, axes)});
+      out.leave(1, turn);
+    });
+    b.barrier();
+  }
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const Piece& p = pieces[i];
+    const Space& s = spaces[i];
+    const int from = buffers.of(p.from, isa::Buffer::Role::input);
+    const int to = buffers.of(p.to, isa::Buffer::Role::output);
+    b.loop(turns(b, tiles[i].count), [&](const Expr& turn) {
+      const TileView at(s, tiles[i], b.block() + turn * b.blocks());
+      const auto source = at.global(s.strides[0], false), target = at.global(s.strides[1], false);
+      std::vector<int64_t> from_strides, to_strides, sizes;
+      for (size_t d = tiles[i].axis; d < s.dims.size(); ++d) {
+        from_strides.push_back(s.strides[0][d]);
+        to_strides.push_back(s.strides[1][d]);
+        sizes.push_back(d == tiles[i].axis ? tiles[i].part : s.dims[d]);
+      }
+      const auto as_read = packed_like(source, from_strides, sizes);
+      const auto as_written = packed_like(source, to_strides, sizes);
+      const auto without_repeats = [](const std::vector<Axis>& axes, const std::vector<Axis>& by) {
+        std::vector<Axis> kept;
+        for (size_t d = 0; d < axes.size(); ++d)
+          if (by[d].stride != Expr(0)) kept.push_back(axes[d]);
+        return kept;
+      };
+      const Expr t = turn + before;
+      in.enter(0, t);
+      b.emit(Opcode::copy,
+             {b.local(core.memory, in.place(t), dtype, without_repeats(as_read, as_read)),
+              b.global(from, at.offset(s.strides[0]) + p.from_offset,
+                       without_repeats(source, as_read))});
+      in.leave(0, t);
+      in.enter(1, t);
+      out.enter(0, t);
+      b.emit(Opcode::copy, {b.local(core.memory, out.place(t), dtype, as_written),
+                            b.local(core.memory, in.place(t), dtype, as_read)});
+      in.leave(1, t);
+      out.leave(0, t);
+      out.enter(1, t);
+      b.emit(Opcode::copy, {b.global(to, at.offset(s.strides[1]) + p.to_offset, target),
+                            b.local(core.memory, out.place(t), dtype, as_written)});
+      out.leave(1, t);
+    });
+    before += (tiles[i].count + b.blocks() - 1) / b.blocks();
+  }
+  return lowering.add(node, b, buffers.take());
+}
+
+Piece whole(const Value* from, const Value* to) {
+  const auto dims = dims_of(from);
+  return {from, to, dims, row_major_strides(dims), row_major_strides(dims), 0, 0};
+}
+
+Status concat(Lowering& lowering, const Node& node, int64_t axis) {
+  const auto y = row_major_strides(dims_of(node.output()));
+  const auto a = static_cast<size_t>(axis < 0 ? axis + static_cast<int64_t>(y.size()) : axis);
+  std::vector<Piece> pieces;
+  int64_t at = 0;
+  for (const Value* v : node.inputs()) {
+    Piece p = whole(v, node.output());
+    p.to_strides = y;
+    p.to_offset = at * y[a];
+    at += p.dims[a];
+    if (count_of(p.dims) > 0) pieces.push_back(std::move(p));
+  }
+  return move(lowering, node, pieces);
+}
+
+Status split(Lowering& lowering, const Node& node, int64_t axis) {
+  const auto x = row_major_strides(dims_of(node.input(0)));
+  const auto a = static_cast<size_t>(axis < 0 ? axis + static_cast<int64_t>(x.size()) : axis);
+  std::vector<Piece> pieces;
+  int64_t at = 0;
+  for (int i = 0; i < node.output_count(); ++i) {
+    Piece p = whole(node.output(i), node.output(i));
+    p.from = node.input(0);
+    p.from_strides = x;
+    p.from_offset = at * x[a];
+    at += p.dims[a];
+    if (count_of(p.dims) > 0) pieces.push_back(std::move(p));
+  }
+  return move(lowering, node, pieces);
+}
+
+// Ops whose result is a strided view of their operand.
+template <typename Op>
+Status view(Lowering& lowering, const Node& node, const Op& op) {
+  std::vector<Tensor> inputs;
+  for (int i = 0; i < node.input_count(); ++i) {
+    const Value* v = node.input(i);
+    if (v == nullptr) {
+      inputs.emplace_back();
+      continue;
+    }
+    const Tensor* constant = v->constant();
+    if (i > 0 && constant == nullptr && !v->ints())
+      return unsupported(fmt::format("operand {} is no constant", i));
+    if (i > 0 && constant == nullptr) {
+      std::vector<int64_t> ints;
+      for (const SymInt& s : *v->ints()) ints.push_back(s.value.value_or(0));
+      inputs.push_back(Tensor::vector(ints));
+    } else {
+      inputs.push_back(i > 0 ? *constant : Tensor::view(v->dtype(), dims_of(v), nullptr));
+    }
+  }
+  std::vector<Tensor> outputs{
+      Tensor::view(node.output()->dtype(), dims_of(node.output()), nullptr)};
+  const StridedView s = TRY(op.strided_view(EvalContext(inputs, outputs)));
+  return move(
+      lowering, node,
+      {{node.input(0), node.output(), s.dims, s.strides, row_major_strides(s.dims), s.offset, 0}});
+}
+
+Status transpose(Lowering& lowering, const Node& node, const Transpose& op) {
+  const auto x = dims_of(node.input(0));
+  const auto strides = row_major_strides(x), y = row_major_strides(dims_of(node.output()));
+  Piece p{node.input(0), node.output(), dims_of(node.output()), {}, y, 0, 0};
+  for (size_t i = 0; i < x.size(); ++i)
+    p.from_strides.push_back(
+        strides[op.perm.empty() ? x.size() - 1 - i : static_cast<size_t>(op.perm[i])]);
+  return move(lowering, node, {p});
+}
+
+// Rows of a table, by numbers: whole rows come from memory one by one.
+Status gather(Lowering& lowering, const Node& node, const Gather& op) {
+  const auto table = dims_of(node.input(0)), indices = dims_of(node.input(1));
+  if (op.axis != 0 || table.empty()) return unsupported("it picks along an inner axis");
+  const isa::Architecture& a = lowering.architecture();
+  const VectorCore core(a);
+  ProgramBuilder b(a, layer_of(node), "gather");
+  Buffers buffers(lowering, b);
+  const DType dtype = lowering.device_dtype(node.output()->dtype());
+  const int64_t n = count_of(indices), width = count_of(table) / std::max<int64_t>(table[0], 1);
+  if (n == 0 || width == 0) return unsupported("it has no elements");
+  const int64_t most = b.free_bytes(core.memory) / 3 / (width * bytes_of(dtype) + 4);
+  if (most < 1)
+    return unsupported(fmt::format("a row of {} elements does not fit on a core", width));
+  const int64_t rows = std::min(most, (n + a.vector_cores - 1) / a.vector_cores);
+  const int64_t tiles = (n + rows - 1) / rows;
+  b.set_blocks(std::min(a.vector_cores, tiles));
+  const int from = buffers.of(node.input(0), isa::Buffer::Role::input);
+  const int at = buffers.of(node.input(1), isa::Buffer::Role::input);
+  const int to = buffers.of(node.output(), isa::Buffer::Role::output);
+  const Ring numbers = b.ring(core.memory, rows * 4, 2, {core.load});
+  const Ring picked =
+      b.ring(core.memory, rows * width * bytes_of(dtype), 2, {core.load, core.store});
+  b.loop(turns(b, tiles), [&](const Expr& turn) {
+    const Expr first = (b.block() + turn * b.blocks()) * rows;
+    const Expr count = min(rows, Expr(n) - first);
+    const View index = b.local(core.memory, numbers.place(turn), DType::i32, {{count, 1}});
+    b.emit(Opcode::copy, {index, b.global(at, first, {{count, 1}})});
+    picked.enter(0, turn);
+    const std::vector<Axis> axes{{count, width}, {width, 1}};
+    b.emit(Opcode::gather, {b.local(core.memory, picked.place(turn), dtype, axes),
+                            b.global(from, 0, {{table[0], width}, {width, 1}}), index});
+    picked.leave(0, turn);
+    picked.enter(1, turn);
+    b.emit(Opcode::copy, {b.global(to, first * width, axes),
+                          b.local(core.memory, picked.place(turn), dtype, axes)});
+    picked.leave(1, turn);
+  });
+  return lowering.add(node, b, buffers.take());
+}
+
+Status pad(Lowering& lowering, const Node& node, const Pad& op) {
+  const Tensor* amounts = node.input(1)->constant();
+  if (amounts == nullptr) return unsupported("its pads are not known");
+  if (op.mode != PadMode::constant) return unsupported("it repeats what it pads");
+  double value = 0;
+  if (node.input(2) != nullptr) {
+    if (node.input(2)->constant() == nullptr) return unsupported("its value is no constant");
+    value = node.input(2)->constant()->real_at(0);
+  }
+  Piece p = whole(node.input(0), node.output());
+  const auto x = dims_of(node.input(0)), y = dims_of(node.output());
+  const auto begins = TRY(op.begins(static_cast<int>(x.size()), *amounts));
+  p.to_strides = row_major_strides(y);
+  for (size_t i = 0; i < y.size(); ++i) {
+    if (begins[i] < 0 || begins[i] + x[i] > y[i]) return unsupported("negative pads");
+    p.to_offset += begins[i] * p.to_strides[i];
+  }
+  return move(lowering, node, {p}, value);
+}
+
+}  // namespace
+
+Status lower_movement(Lowering& lowering, const Node& node) {
+  if (node.output_count() == 0 || count_of(dims_of(node.output())) == 0)
+    return unsupported("it has no elements");
+  if (const auto* op = node.as<Concat>()) return concat(lowering, node, op->axis);
+  if (const auto* op = node.as<Split>()) return split(lowering, node, op->axis);
+  if (const auto* op = node.as<Transpose>()) return transpose(lowering, node, *op);
+  if (const auto* op = node.as<Slice>()) return view(lowering, node, *op);
+  if (const auto* op = node.as<StridedSlice>()) return view(lowering, node, *op);
+  if (const auto* op = node.as<Expand>()) return view(lowering, node, *op);
+  if (const auto* op = node.as<Tile>()) return view(lowering, node, *op);
+  if (const auto* op = node.as<Gather>()) return gather(lowering, node, *op);
+  if (const auto* op = node.as<Pad>()) return pad(lowering, node, *op);
+  return unsupported(fmt::format("chips have no '{}'", node.def().name));
+}
+
+}  // namespace tenon::lower

@@ -1,0 +1,186 @@
+// Softmax and norms: rows that are in the vector unit's memory whole.
+#include <fmt/format.h>
+
+#include "lower/lowering.h"
+#include "lower/vector_code.h"
+#include "lower/vector_core.h"
+#include "ops/norm.h"
+#include "ops/softmax.h"
+
+namespace tenon::lower {
+namespace {
+
+// Rows of one width, and the parameters that are the same for each.
+class Rows {
+ public:
+  Rows(Lowering& lowering, const Node& node, int64_t width)
+      : lowering_(lowering), node_(node), width_(width) {
+    count_ = count_of(dims_of(node.input(0))) / width;
+  }
+
+  Status run() {
+    const isa::Architecture& a = lowering_.architecture();
+    const VectorCore core(a);
+    const DType real = lowering_.real();
+    ProgramBuilder scratch(a, "", "");
+    VectorCode trial(scratch, core.memory, 32, DType::f32);
+    std::vector<Register> none(static_cast<size_t>(std::max(node_.input_count(), 1)));
+    for (size_t i = 0; i < none.size(); ++i)
+      none[i].view = scratch.local(core.memory, 0, real, {{1, 1}, {1, 1}});
+    rows_ = 1;
+    TRY(compute(trial, none));
+    const int64_t parameters = node_.input_count() > 1 ? node_.input_count() - 1 : 0;
+    const int64_t row = width_ * (trial.slots() * 4 + 4 * bytes_of(real)),
+                  fixed = parameters * (width_ * bytes_of(real) + 32);
+    const int64_t room =
+        scratch.architecture().memories[static_cast<size_t>(core.memory)].bytes - 8192 - fixed;
+    if (row > room)
+      return unsupported(fmt::format("a row of {} elements does not fit on a core", width_));
+    rows_ = std::min<int64_t>({room / row, (count_ + a.vector_cores - 1) / a.vector_cores,
+                               std::max<int64_t>(1, 16384 / width_)});
+    return emit(core);
+  }
+
+ private:
+  Status emit(const VectorCore& core) {
+    const isa::Architecture& a = lowering_.architecture();
+    const DType real = lowering_.real();
+    ProgramBuilder b(a, layer_of(node_), "rows");
+    const int64_t tiles = (count_ + rows_ - 1) / rows_, bytes = rows_ * width_ * bytes_of(real);
+    b.set_blocks(std::min(a.vector_cores, tiles));
+    std::vector<int> tensors{lowering_.tensor_of(node_.input(0))};
+    const int x = b.buffer("x", isa::Buffer::Role::input, real, count_ * width_);
+    const Ring in = b.ring(core.memory, bytes, 2, {core.load, core.compute});
+    const Ring out = b.ring(core.memory, bytes, 2, {core.compute, core.store});
+    std::vector<Register> operands(1);
+    std::vector<Ring> parameters;
+    for (int i = 1; i < node_.input_count(); ++i) {
+      operands.emplace_back();
+      if (node_.input(i) == nullptr) continue;
+      if (count_of(dims_of(node_.input(i))) != width_)
+        return unsupported("a parameter that is not one row");
+      tensors.push_back(lowering_.tensor_of(node_.input(i)));
+      const int p = b.buffer(fmt::format("p{}", i), isa::Buffer::Role::constant, real, width_);
+      parameters.push_back(
+          b.ring(core.memory, width_ * bytes_of(real), 1, {core.load, core.compute}));
+      const Ring& ring = parameters.back();
+      ring.enter(0, 0);
+      b.emit(Opcode::copy, {b.local(core.memory, ring.place(0), real, {{width_, 1}}),
+                            b.global(p, 0, {{width_, 1}})});
+      ring.leave(0, 0);
+      ring.enter(1, 0);
+      operands.back().view = b.local(core.memory, ring.place(0), real, {});
+    }
+    tensors.push_back(lowering_.tensor_of(node_.output()));
+    const int y = b.buffer("y", isa::Buffer::Role::output, real, count_ * width_);
+    VectorCode code(b, core.memory, rows_ * width_ * 4, DType::f32);
+    Status status;
+    b.loop(turns(b, tiles), [&](const Expr& turn) {
+      const Expr tile = b.block() + turn * b.blocks();
+      n_ = count_ % rows_ == 0 ? Expr(rows_) : min(rows_, Expr(count_) - tile * rows_);
+      const std::vector<Axis> axes{{n_, width_}, {width_, 1}};
+      in.enter(0, turn);
+      b.emit(Opcode::copy, {b.local(core.memory, in.place(turn), real, axes),
+                            b.global(x, tile * (rows_ * width_), axes)});
+      in.leave(0, turn);
+      in.enter(1, turn);
+      operands[0].view = b.local(core.memory, in.place(turn), real, axes);
+      for (size_t i = 1; i < operands.size(); ++i) operands[i].view.axes = {{n_, 0}, {width_, 1}};
+      auto result = compute(code, operands);
+      if (!result.ok()) {
+        status = std::move(result).error();
+        return;
+      }
+      out.enter(0, turn);
+      code.store(*result, b.local(core.memory, out.place(turn), real, axes));
+      out.leave(0, turn);
+      in.leave(1, turn);
+      out.enter(1, turn);
+      b.emit(Opcode::copy, {b.global(y, tile * (rows_ * width_), axes),
+                            b.local(core.memory, out.place(turn), real, axes)});
+      out.leave(1, turn);
+    });
+    TRY(std::move(status));
+    for (const Ring& ring : parameters) ring.leave(1, 0);
+    return lowering_.add(node_, b, std::move(tensors));
+  }
+
+  // One value per row: of the reduction, or of what is done to it.
+  Register reduced(VectorCode& code, Opcode op, const Register& x) {
+    code.set_tile({{n_, 1}, {1, 1}});
+    Register r = code.temporary(DType::f32);
+    code.emit(op, r, x);
+    return r;
+  }
+  // It again as an operand for whole rows.
+  Register broadcast(VectorCode& code, Register r) const {
+    code.set_tile({{n_, width_}, {width_, 1}});
+    r.view.axes = {{n_, 1}, {width_, 0}};
+    return r;
+  }
+  static Register number(double x) { return {{}, x, nullptr}; }
+
+  Result<Register> compute(VectorCode& code, const std::vector<Register>& in) {
+    code.set_tile({{n_, width_}, {width_, 1}});
+    const Register x = code.tile(in[0], DType::f32);
+    if (node_.is("softmax") || node_.is("log_softmax")) {
+      const Register d =
+          code.binary(Opcode::sub, x, broadcast(code, reduced(code, Opcode::reduce_max, x)));
+      const Register e = code.unary(Opcode::exp, d);
+      const Register sum = reduced(code, Opcode::reduce_sum, e);
+      if (node_.is("log_softmax"))
+        return code.binary(Opcode::sub, d, broadcast(code, code.unary(Opcode::ln, sum)));
+      return code.binary(Opcode::mul, e, broadcast(code, code.unary(Opcode::reciprocal, sum)));
+    }
+    const double share = 1.0 / static_cast<double>(width_);
+    Register d = x;
+    double epsilon = 0;
+    if (const auto* op = node_.as<LayerNorm>()) {
+      const Register mean =
+          code.binary(Opcode::mul, reduced(code, Opcode::reduce_sum, x), number(share));
+      d = code.binary(Opcode::sub, x, broadcast(code, mean));
+      epsilon = op->epsilon;
+    } else if (const auto* rms = node_.as<RmsNorm>()) {
+      epsilon = rms->epsilon;
+    }
+    const Register square = code.binary(Opcode::mul, d, d);
+    Register scale =
+        code.binary(Opcode::mul, reduced(code, Opcode::reduce_sum, square), number(share));
+    scale = code.unary(Opcode::rsqrt, code.binary(Opcode::add, scale, number(epsilon)));
+    Register y = code.binary(Opcode::mul, d, broadcast(code, scale));
+    for (size_t i = 1; i < in.size(); ++i) {
+      if (node_.input(static_cast<int>(i)) == nullptr) continue;
+      y = code.binary(i == 1 ? Opcode::mul : Opcode::add, y, code.tile(in[i], DType::f32));
+    }
+    return y;
+  }
+
+  Lowering& lowering_;
+  const Node& node_;
+  int64_t width_, count_, rows_ = 1;
+  Expr n_ = 1;  // rows of the tile
+};
+
+int64_t width_from(const std::vector<int64_t>& dims, int64_t axis) {
+  if (axis < 0) axis += static_cast<int64_t>(dims.size());
+  return count_of(std::span(dims).subspan(static_cast<size_t>(std::max<int64_t>(axis, 0))));
+}
+
+}  // namespace
+
+Status lower_rows(Lowering& lowering, const Node& node) {
+  const auto dims = dims_of(node.input(0));
+  if (!is_float(node.output()->dtype()) || dims.empty()) return unsupported("it is not of reals");
+  int64_t axis = -1;
+  bool one = false;  // over one axis, which must be the last
+  if (const auto* op = node.as<Softmax>()) axis = op->axis, one = true;
+  if (const auto* op = node.as<LogSoftmax>()) axis = op->axis, one = true;
+  if (const auto* op = node.as<LayerNorm>()) axis = op->axis;
+  if (const auto* op = node.as<RmsNorm>()) axis = op->axis;
+  const auto rank = static_cast<int64_t>(dims.size());
+  if (one && axis != -1 && axis != rank - 1) return unsupported("its axis is not the last");
+  if (count_of(dims) == 0) return unsupported("it has no elements");
+  return Rows(lowering, node, width_from(dims, axis)).run();
+}
+
+}  // namespace tenon::lower

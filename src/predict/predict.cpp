@@ -1,0 +1,126 @@
+#include "predict/predict.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "passes/passes.h"
+
+namespace tenon {
+namespace {
+
+// What the host takes for a node: its operands cross twice, and it computes at a modest rate.
+double host_seconds(const DeviceProgram& program, const DeviceStep& step, double bandwidth) {
+  constexpr double kStart = 20e-6, kFlops = 10e9, kBytes = 5e9;
+  double bytes = 0;
+  for (const int t : step.operands) {
+    const DeviceTensor& tensor = program.tensors[static_cast<size_t>(t)];
+    if (tensor.role != DeviceTensor::Role::constant) bytes += static_cast<double>(tensor.bytes());
+  }
+  TensorTypes in, out;
+  for (const Value* v : step.node->inputs()) in.push_back(v == nullptr ? TensorType{} : v->type());
+  for (int i = 0; i < step.node->output_count(); ++i) out.push_back(step.node->output(i)->type());
+  const auto flops = static_cast<double>(std::max<int64_t>(step.node->op().flops(in, out), 0));
+  return kStart + bytes / bandwidth + bytes / kBytes + flops / kFlops;
+}
+
+double launch_of(const Machine& machine) {
+  return std::visit([](const auto& chip) { return chip.launch; }, machine.chip);
+}
+double host_bandwidth_of(const Machine& machine) {
+  return std::visit([](const auto& chip) { return chip.host_bandwidth; }, machine.chip);
+}
+double memory_bandwidth_of(const Machine& machine) {
+  return std::visit([](const auto& chip) { return chip.memory_bandwidth; }, machine.chip);
+}
+
+Result<LayerPrediction> time_step(const DeviceProgram& program, const DeviceStep& step,
+                                  const Machine& machine, simulate::TimingModel& timing) {
+  LayerPrediction layer;
+  if (!step.program) {
+    layer.name =
+        step.node->origins.empty() ? std::string(step.node->def().name) : step.node->origins.back();
+    layer.algorithm = layer.bound_by = "host";
+    layer.reason = step.reason;
+    layer.seconds = host_seconds(program, step, host_bandwidth_of(machine));
+    layer.busy.assign(program.architecture.queues.size(), 0);
+    return layer;
+  }
+  layer.name = step.program->name;
+  layer.algorithm = step.program->algorithm;
+  std::vector<int64_t> addresses;
+  for (const int t : step.operands)
+    addresses.push_back(program.tensors[static_cast<size_t>(t)].address);
+  auto time = timing.run(*step.program, addresses);
+  if (!time.ok()) return std::move(time).error().at(layer.name);
+  layer.seconds = time->seconds + launch_of(machine);
+  layer.operations = time->operations;
+  layer.bytes = time->missed;
+  layer.busy = time->busy;
+  const auto most = std::ranges::max_element(layer.busy);
+  layer.bound_by = program.architecture.queues[static_cast<size_t>(most - layer.busy.begin())];
+  const double memory = static_cast<double>(time->missed) / memory_bandwidth_of(machine);
+  if (memory > 0.7 * time->seconds) layer.bound_by = "memory";
+  if (launch_of(machine) > time->seconds) layer.bound_by = "launch";
+  return layer;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Graph>> prepare_for_batch(const Graph& graph, int64_t batch) {
+  auto bound = graph.clone();
+  for (const auto& v : bound->inputs()) {
+    TensorType type = v->type();
+    if (type.is_list)
+      return unsupported("a sequence as input has no size to predict for").at(v->name);
+    if (!type.shape.ranked())
+      return invalid_argument("the number of its dimensions is open; give --input-shape")
+          .at(v->name);
+    if (type.shape.rank() > 0 && !type.shape[0].known()) type.shape[0] = batch;
+    for (const Dim& d : type.shape.dims())
+      if (!d.known())
+        return invalid_argument(fmt::format("its shape {} is open beyond the batch; give "
+                                            "--input-shape {}:…",
+                                            type.shape.to_string(), v->name))
+            .at(v->name);
+    v->set_type(std::move(type));
+  }
+  TRY(bound->infer_all());
+  PassContext context;
+  TRY(optimize(*bound, context));
+  return bound;
+}
+
+Result<Prediction> predict(const Graph& graph, const Machine& machine, int64_t batch,
+                           const LowerOptions& options) {
+  const auto bound = TRY(prepare_for_batch(graph, batch));
+  const DeviceProgram program = TRY(lower_graph(*bound, machine, options));
+  Prediction p;
+  p.target = machine.name;
+  p.precision = options.real == DType::f32 ? "fp32" : "fp16";
+  p.batch = batch;
+  p.peak_bytes = program.peak_bytes;
+  p.queues = program.architecture.queues;
+  p.utilisation.assign(p.queues.size(), 0);
+  simulate::TimingModel timing(machine, program.architecture);
+  std::map<std::string, double> bound_by;
+  for (const DeviceStep& step : program.steps) {
+    LayerPrediction layer = TRY(time_step(program, step, machine, timing));
+    p.seconds += layer.seconds;
+    p.operations += layer.operations;
+    p.bytes += layer.bytes;
+    bound_by[layer.bound_by] += layer.seconds;
+    for (size_t q = 0; q < layer.busy.size(); ++q) p.utilisation[q] += layer.busy[q];
+    p.layers.push_back(std::move(layer));
+  }
+  for (double& u : p.utilisation) u /= std::max(p.seconds, 1e-12);
+  if (!bound_by.empty())
+    p.bound_by =
+        std::ranges::max_element(bound_by, {}, [](const auto& e) { return e.second; })->first;
+  p.low = p.seconds * 0.7;
+  p.high = p.seconds * 1.4;
+  return p;
+}
+
+}  // namespace tenon

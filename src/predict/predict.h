@@ -1,0 +1,51 @@
+// How long a model takes on a chip that is not there: its tile programs, timed by simulation.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ir/graph.h"
+#include "lower/device_program.h"
+#include "simulate/timing.h"
+
+namespace tenon {
+
+// One kernel, or a node left to the host.
+struct LayerPrediction {
+  std::string name;       // in the user's model
+  std::string algorithm;  // of the kernel; "host"
+  std::string reason;     // why the host
+  double seconds = 0;
+  double operations = 0;
+  int64_t bytes = 0;         // of the global memory
+  std::string bound_by;      // "m", "mte2", …: the queue that was busiest; "memory"; "host"
+  std::vector<double> busy;  // seconds per queue
+};
+
+// Everything is simulated; nothing ran on a chip.
+struct Prediction {
+  std::string target, precision;
+  int64_t batch = 1;
+  double seconds = 0;        // one execution, data on the chip already
+  double low = 0, high = 0;  // seconds; where the truth is expected, by the calibration
+  double operations = 0;
+  int64_t bytes = 0;
+  int64_t peak_bytes = 0;
+  std::string bound_by;
+  std::vector<std::string> queues;
+  std::vector<double> utilisation;  // per queue
+  std::vector<LayerPrediction> layers;
+
+  double throughput() const { return seconds > 0 ? static_cast<double>(batch) / seconds : 0; }
+};
+
+// Of a graph as it was imported, for one batch. Where the model leaves sizes open, `batch` is the
+// first dimension of its inputs. Errors: invalid_argument where other sizes are open or the model
+// has another batch; resource_exhausted where the chip is too small.
+Result<Prediction> predict(const Graph& graph, const Machine& machine, int64_t batch,
+                           const LowerOptions& options);
+
+// A copy of the graph whose inputs have this first dimension, optimised, all types static.
+Result<std::unique_ptr<Graph>> prepare_for_batch(const Graph& graph, int64_t batch);
+
+}  // namespace tenon

@@ -1,0 +1,131 @@
+// `tenon predict`: how long a model takes on chips that are not there, by simulation.
+#include "predict/predict.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "commands.h"
+#include "compiler/compile.h"
+#include "format/custom_ops.h"
+#include "model_arguments.h"
+#include "progress.h"
+#include "runnable.h"
+
+namespace tenon::tool {
+namespace {
+
+struct PredictArguments : ModelArguments {
+  std::vector<std::string> targets;
+  std::vector<int64_t> batches{1};
+  std::string precision = "fp16", folder;
+  int layers = 10;
+};
+
+Result<LowerOptions> lower_options(const PredictArguments& a) {
+  if (a.precision == "fp16" || a.precision == "force_float16") return LowerOptions{DType::f16};
+  if (a.precision == "fp32" || a.precision == "force_float32") return LowerOptions{DType::f32};
+  return unsupported(
+      fmt::format("'{}' is no precision that is predicted; there are fp16 and fp32", a.precision));
+}
+
+nlohmann::json json_of(const Prediction& p, int layers) {
+  nlohmann::json json{{"target", p.target},
+                      {"batch", p.batch},
+                      {"precision", p.precision},
+                      {"latency_ms", p.seconds * 1e3},
+                      {"throughput_per_s", p.throughput()},
+                      {"bytes", p.bytes},
+                      {"bound_by", p.bound_by},
+                      {"low_ms", p.low * 1e3},
+                      {"high_ms", p.high * 1e3},
+                      {"peak_bytes", p.peak_bytes},
+                      {"operations", p.operations},
+                      {"simulated", true},
+                      {"utilisation", nlohmann::json::object()}};
+  for (size_t q = 0; q < p.queues.size(); ++q) json["utilisation"][p.queues[q]] = p.utilisation[q];
+  if (layers == 0) return json;
+  json["layers"] = nlohmann::json::array();
+  for (const LayerPrediction& l : p.layers)
+    json["layers"].push_back({{"name", l.name},
+                              {"algorithm", l.algorithm},
+                              {"latency_ms", l.seconds * 1e3},
+                              {"operations", l.operations},
+                              {"bytes", l.bytes},
+                              {"bound_by", l.bound_by},
+                              {"reason", l.reason}});
+  return json;
+}
+
+void print_layers(const Prediction& p, int most) {
+  std::vector<const LayerPrediction*> layers;
+  for (const LayerPrediction& l : p.layers) layers.push_back(&l);
+  std::ranges::stable_sort(layers, std::ranges::greater{}, &LayerPrediction::seconds);
+  fmt::print("\n{} at batch {}, the longest of {} kernels:\n", p.target, p.batch, layers.size());
+  for (size_t i = 0; i < std::min<size_t>(layers.size(), static_cast<size_t>(most)); ++i) {
+    const LayerPrediction& l = *layers[i];
+    fmt::print("  {:>9.4f} ms {:>5.1f} %  {:<9} {:<8} {}{}{}\n", l.seconds * 1e3,
+               100 * l.seconds / p.seconds, l.algorithm, l.bound_by, l.name,
+               l.reason.empty() ? "" : ": ", l.reason);
+  }
+}
+
+Status run(const PredictArguments& a) {
+  const LowerOptions options = TRY(lower_options(a));
+  const MachineCatalog catalog = TRY(MachineCatalog::load(a.folder));
+  std::vector<const Machine*> machines;
+  for (const std::string& name : a.targets) machines.push_back(TRY(catalog.find(name)));
+  auto progress = std::make_unique<Progress>();
+  progress->stage("import");
+  ImportedModel model = TRY(import_model(a.model, TRY(import_options(a))));
+  if (model.functions.empty())
+    return unsupported("the model has nodes without a mapping; `tenon check` lists them");
+  std::vector<Prediction> all;
+  for (const Machine* machine : machines)
+    for (const int64_t batch : a.batches) {
+      progress->stage(fmt::format("predict {} at batch {}", machine->name, batch));
+      all.push_back(TRY(predict(*model.functions[0].graph, *machine, batch, options)));
+    }
+  progress.reset();
+  if (a.json) {
+    nlohmann::json json = nlohmann::json::array();
+    for (const Prediction& p : all) json.push_back(json_of(p, a.layers));
+    fmt::print("{}\n", to_text(json));
+    return {};
+  }
+  fmt::print("{:<14} {:>5} {:>5} {:>12} {:>12} {:>10} {:<9} {}\n", "target", "batch", "prec.",
+             "latency ms", "per second", "MB moved", "bound by", "expected ms");
+  for (const Prediction& p : all)
+    fmt::print("{:<14} {:>5} {:>5} {:>12.4f} {:>12.1f} {:>10.2f} {:<9} {:.4f} to {:.4f}\n",
+               p.target, p.batch, p.precision, p.seconds * 1e3, p.throughput(),
+               static_cast<double>(p.bytes) / 1e6, p.bound_by, p.low * 1e3, p.high * 1e3);
+  if (a.layers > 0)
+    for (const Prediction& p : all) print_layers(p, a.layers);
+  fmt::print("\nSimulated: nothing here ran on a chip.\n");
+  return {};
+}
+
+}  // namespace
+
+void add_predict(CLI::App& app, Action& action) {
+  auto* command = app.add_subcommand("predict", "How long a model takes on a chip, by simulation");
+  auto a = std::make_shared<PredictArguments>();
+  add_model_arguments(*command, *a);
+  command->add_option("--target", a->targets, "chips, see `tenon targets list`")
+      ->required()
+      ->delimiter(',');
+  command->add_option("--batch", a->batches, "sizes of the first dimension, where it is open")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  command->add_option("--precision", a->precision, "fp16 or fp32");
+  command->add_option("--layers", a->layers, "how many of the longest layers to list; 0: none")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--targets-dir", a->folder, "folder with machine descriptions of your own")
+      ->check(CLI::ExistingDirectory);
+  command->footer(
+      "Example:\n  tenon predict saved_model --target ascend310p3,mlu370-s4 --batch 1,4,8,16");
+  command->callback([a, &action] { action = [a] { return run(*a); }; });
+}
+
+}  // namespace tenon::tool
