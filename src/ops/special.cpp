@@ -1,6 +1,7 @@
 #include "ops/special.h"
 
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "ops/nn_util.h"
@@ -9,6 +10,9 @@
 
 namespace tenon {
 namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 double value(SpecialKind kind, double x) {
   int sign = 0;
@@ -29,14 +33,15 @@ double value(SpecialKind kind, double x) {
       return special::bessel_ke(0, x);
     case SpecialKind::bessel_k1e:
       return special::bessel_ke(1, x);
+    // TensorFlow has no limits at infinity, and poles below zero.
     case SpecialKind::bessel_j0:
-      return ::j0(x);
+      return std::isinf(x) ? kNan : ::j0(x);
     case SpecialKind::bessel_j1:
-      return ::j1(x);
+      return std::isinf(x) ? kNan : ::j1(x);
     case SpecialKind::bessel_y0:
-      return ::y0(x);
+      return x <= 0 ? -kInfinity : std::isinf(x) ? kNan : ::y0(x);
     case SpecialKind::bessel_y1:
-      return ::y1(x);
+      return x <= 0 ? -kInfinity : std::isinf(x) ? kNan : ::y1(x);
     case SpecialKind::dawson:
       return special::dawson(x);
     case SpecialKind::exponential_integral:

@@ -204,9 +204,8 @@ double dawson(double x) {
 }
 
 double exponential_integral(double x) {
-  if (x < 0 || std::isnan(x)) return kNan;
+  if (x < 0 || std::isnan(x) || std::isinf(x)) return kNan;  // as TensorFlow
   if (x == 0) return -kInfinity;
-  if (std::isinf(x)) return x;
   if (x < 40) {
     double power = 1, sum = 0;
     for (int k = 1; k < 300; ++k) {
@@ -247,9 +246,8 @@ double fresnel_cos(double x) {
 
 // Landen's and Euler's identities take any argument to [0, 1/2].
 double spence(double x) {
-  if (x < 0 || std::isnan(x)) return kNan;
+  if (x < 0 || std::isnan(x) || std::isinf(x)) return kNan;  // as TensorFlow
   if (x == 0) return kPi * kPi / 6;
-  if (std::isinf(x)) return -kInfinity;
   const double z = 1 - x, log = std::log(x);
   if (z > 0.5) return kPi * kPi / 6 - std::log1p(-x) * log - dilogarithm(x);
   if (z >= 0) return dilogarithm(z);

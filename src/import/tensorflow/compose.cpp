@@ -45,6 +45,36 @@ Result<Value*> join(RuleContext& c, const std::vector<Value*>& parts, int64_t ax
   return c.builder.op("concat", parts, {{"axis", axis}});
 }
 
+namespace {
+
+// range(0, rank, 1), the rank being that of a tensor whose rank is not known.
+bool are_all_axes(const Value* axes) {
+  const auto made_by = [](const Value* v, std::string_view op) -> const Node* {
+    const Node* node = v == nullptr ? nullptr : v->producer();
+    return node != nullptr && node->is(op) ? node : nullptr;
+  };
+  const auto holds = [](const Value* v, int64_t wanted) {
+    const Tensor* t = v == nullptr ? nullptr : v->constant();
+    return t != nullptr && is_int(t->dtype()) && t->elements() == 1 && t->int_at(0) == wanted;
+  };
+  const Node* range = made_by(axes, "range");
+  if (range == nullptr || !holds(range->input(0), 0) || !holds(range->input(2), 1)) return false;
+  const Node* size = made_by(range->input(1), "size");
+  return size != nullptr && made_by(size->input(0), "shape") != nullptr;
+}
+
+}  // namespace
+
+Result<Value*> reduced(RuleContext& c, const char* core, Value* x, Value* axes) {
+  const bool keep = TRY(c.node.attrs.get_bool("keep_dims", false));
+  const auto count = axes->shape().elements();
+  if (!count && !keep && are_all_axes(axes)) return c.builder.op(core, {x});
+  if (!count) return unsupported("whether there are axes must be known when the model is compiled");
+  if (*count == 0) return x;
+  return add_with_attr(c.builder, core, {x}, "axes", axes, {{"keep_dims", keep}},
+                       keep ? "rank" : "none");
+}
+
 Result<Value*> along_axis(RuleContext& c, Value* v, const Value* x, int64_t axis) {
   if (axis == -1 || TRY(rank_of(v)) == 0) return v;
   const int rank = TRY(rank_of(x));

@@ -26,6 +26,10 @@ Result<Value*> element(RuleContext& c, Value* x, int64_t i);
 // The first dimension, last dimensions … of x: vectors joined.
 Result<Value*> join(RuleContext& c, const std::vector<Value*>& parts, int64_t axis = 0);
 
+// The core reduction of x over the axes that a vector holds, keep_dims being the node's attribute;
+// over none x stays. All axes of an x of unknown rank are known by their spelling.
+Result<Value*> reduced(RuleContext& c, const char* core, Value* x, Value* axes);
+
 // A vector along `axis` (-1: a scalar) made broadcastable against x; scalars stay.
 Result<Value*> along_axis(RuleContext& c, Value* v, const Value* x, int64_t axis);
 

@@ -10,8 +10,14 @@ namespace {
 constexpr int64_t kEnd = std::numeric_limits<int64_t>::max();
 
 Values rank(RuleContext& c) {
-  const auto r = static_cast<int32_t>(TRY(rank_of(c.inputs[0])));
-  return std::vector<Value*>{c.builder.constant(Tensor::scalar(r))};
+  const Value* x = c.inputs[0];
+  if (x->shape().ranked() && !x->type().is_list) {
+    const auto r = static_cast<int32_t>(x->shape().rank());
+    return std::vector<Value*>{c.builder.constant(Tensor::scalar(r))};
+  }
+  if (x->type().is_list) return unsupported("the rank of a list");
+  Value* sizes = TRY(c.builder.op("shape", {c.inputs[0]}));
+  return one(c.builder.op("size", {sizes}, {{"dtype", DType::i32}}));
 }
 
 Values size(RuleContext& c) {

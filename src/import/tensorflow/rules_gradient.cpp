@@ -32,6 +32,8 @@ Values of_result(RuleContext& c) {
   Algebra a(c);
   Value *y = c.inputs[0], *dy = c.inputs[1];
   const std::string_view op = c.node.op;
+  const bool is_sigmoidal = op == "SigmoidGrad" || op == "TanhGrad";
+  if (is_complex(y->dtype()) && !is_sigmoidal) y = TRY(c.builder.op("conj", {y}));
   if (op == "SigmoidGrad") return one(a.mul(dy, a.mul(y, a.op("sub", {a.constant(1), y}))));
   if (op == "TanhGrad") return one(a.mul(dy, a.op("sub", {a.constant(1), a.mul(y, y)})));
   if (op == "SqrtGrad") return one(a.op("div", {a.mul(dy, a.constant(0.5)), y}));

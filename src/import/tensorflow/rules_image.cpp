@@ -283,6 +283,8 @@ Values projective_transform(RuleContext& c) {
   const auto* found = std::ranges::find_if(kModes, [&](const auto& m) { return m.first == mode; });
   if (found == std::end(kModes)) return unsupported("fill_mode " + mode);
   Value* fill = c.inputs.size() > 3 ? c.inputs[3] : TRY(number(c, 0, DType::f32));
+  if (const DType t = c.inputs[0]->dtype(); is_int(t))
+    fill = TRY(cast_to(c, TRY(cast_to(c, fill, t)), DType::f32));
   return one(c.builder.op(
       "projective_transform", {c.inputs[0], c.inputs[1], c.inputs[2], fill},
       {{"bilinear", TRY(c.node.attrs.get_string("interpolation", "NEAREST")) == "BILINEAR"},

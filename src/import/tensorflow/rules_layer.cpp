@@ -1,5 +1,7 @@
 // Rules of layers beyond plain convolution and pooling: transposed convolution, windows with
 // positions, block rearrangement, recurrent cells, losses.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 
@@ -140,7 +142,7 @@ Values depthwise_transpose(RuleContext& c) {
 
 constexpr int64_t kEnd = std::numeric_limits<int64_t>::max();
 
-// The windows of an image as one slice of x per window position, channels last.
+// The windows of an image or a volume as one slice of x per window position, channels last.
 struct Windows {
   std::vector<int64_t> kernel, strides, dilations;
   Value* pads = nullptr;  // null where there are none
@@ -148,20 +150,26 @@ struct Windows {
 
 Result<Windows> windows_of(RuleContext& c, Value* x, std::vector<int64_t> kernel,
                            std::string_view dilations) {
-  Windows w{std::move(kernel), TRY(spatial_attr(c, "strides", 2, false)),
-            TRY(spatial_attr(c, dilations, 2, false))};
-  if (w.kernel.size() != 2 || w.kernel[0] * w.kernel[1] > 1 << 12)
-    return unsupported("windows of so many pixels");
+  const int n = static_cast<int>(kernel.size());
+  Windows w{std::move(kernel), TRY(spatial_attr(c, "strides", n, false)),
+            TRY(spatial_attr(c, dilations, n, false))};
+  int64_t pixels = 1;
+  for (const int64_t size : w.kernel) {
+    if (size < 1 || size > 1 << 12 || pixels * size > 1 << 12)
+      return unsupported("windows of so many pixels");
+    pixels *= size;
+  }
+  if (TRY(rank_of(x)) != n + 2)
+    return invalid_model(fmt::format("{} dimensions are needed", n + 2));
   if (TRY(c.node.attrs.get_string("padding")) != "SAME") return w;
-  if (TRY(rank_of(x)) != 4) return invalid_model("an image has four dimensions");
   // As much as (outputs - 1) * stride + span exceeds the size.
   Builder& b = c.builder;
   std::vector<int64_t> spans, before;
-  for (size_t i = 0; i < 2; ++i) {
+  for (size_t i = 0; i < w.kernel.size(); ++i) {
     spans.push_back((w.kernel[i] - 1) * w.dilations[i] + 1);
     before.push_back(w.strides[i] - 1);
   }
-  Value* size = TRY(shape_of(c, x, 1, 3));
+  Value* size = TRY(shape_of(c, x, 1, n + 1));
   Value* strides = b.ints(w.strides);
   Value* outputs = TRY(b.op("floor_div", {TRY(b.op("add", {size, b.ints(before)})), strides}));
   Value* last = TRY(b.op("mul", {TRY(b.op("sub", {outputs, b.ints({1})})), strides}));
@@ -175,31 +183,37 @@ Result<Windows> windows_of(RuleContext& c, Value* x, std::vector<int64_t> kernel
 // Row by row; `fill` stands outside the image.
 Result<std::vector<Value*>> slide(RuleContext& c, Value* x, const Windows& w, Value* fill) {
   Builder& b = c.builder;
-  const std::vector<int64_t> axes{1, 2};
+  const size_t n = w.kernel.size();
+  std::vector<int64_t> axes;
+  for (size_t i = 0; i < n; ++i) axes.push_back(static_cast<int64_t>(i) + 1);
   if (w.pads != nullptr) x = TRY(b.op("pad", {x, w.pads, fill}, {{"axes", axes}}));
   std::vector<Value*> windows;
-  for (int64_t i = 0; i < w.kernel[0]; ++i)
-    for (int64_t k = 0; k < w.kernel[1]; ++k) {
-      const int64_t from[2] = {i * w.dilations[0], k * w.dilations[1]};
-      std::vector<int64_t> ends;
-      for (size_t a = 0; a < 2; ++a) {
-        const int64_t behind = (w.kernel[a] - 1) * w.dilations[a] - from[a];
-        ends.push_back(behind == 0 ? kEnd : -behind);
-      }
-      windows.push_back(TRY(
-          b.op("slice",
-               {x, b.ints({from[0], from[1]}), b.ints(ends), b.ints({w.strides[0], w.strides[1]})},
-               {{"axes", axes}})));
+  std::vector<int64_t> at(n, 0);
+  for (bool more = true; more;) {
+    std::vector<int64_t> begins, ends;
+    for (size_t i = 0; i < n; ++i) {
+      begins.push_back(at[i] * w.dilations[i]);
+      const int64_t behind = (w.kernel[i] - 1 - at[i]) * w.dilations[i];
+      ends.push_back(behind == 0 ? kEnd : -behind);
     }
+    windows.push_back(
+        TRY(b.op("slice", {x, b.ints(begins), b.ints(ends), b.ints(w.strides)}, {{"axes", axes}})));
+    more = false;
+    for (size_t i = n; i-- > 0 && !more;) {
+      more = ++at[i] < w.kernel[i];
+      if (!more) at[i] = 0;
+    }
+  }
   return windows;
 }
 
-// Windows of an image side by side in the channels.
+// Windows of an image or a volume side by side in the channels.
 Values extract_patches(RuleContext& c) {
   Value* x = c.inputs[0];
-  const auto kernel = TRY(spatial_attr(c, "ksizes", 2, false));
+  const int n = c.node.op == "ExtractVolumePatches" ? 3 : 2;
+  const auto kernel = TRY(spatial_attr(c, "ksizes", n, false));
   const Windows w = TRY(windows_of(c, x, kernel, "rates"));
-  return one(join(c, TRY(slide(c, x, w, TRY(number(c, 0, x->dtype())))), 3));
+  return one(join(c, TRY(slide(c, x, w, TRY(number(c, 0, x->dtype())))), n + 1));
 }
 
 // The largest of image + filter over windows.
@@ -331,6 +345,7 @@ constexpr RuleEntry kRules[] = {
     {"DepthwiseConv2dNativeBackpropInput", depthwise_transpose, 3},
     {"Dilation2D", dilation, 2},
     {"ExtractImagePatches", extract_patches},
+    {"ExtractVolumePatches", extract_patches},
     {"L2Loss", l2_loss},
     {"MaxPoolV2", max_pool_v2, 3},
     {"MaxPoolWithArgmax", max_pool_with_argmax},

@@ -15,16 +15,6 @@ Values matmul(RuleContext& c) {
   return one(c.builder.op("matmul", c.inputs, {{"transpose_a", a}, {"transpose_b", b}}));
 }
 
-// The core reduction over the axes that operand 1 names; over none x stays.
-Result<Value*> over_axes(RuleContext& c, const char* core, Value* x) {
-  const bool keep = TRY(c.node.attrs.get_bool("keep_dims", false));
-  const auto count = c.inputs[1]->shape().elements();
-  if (!count) return unsupported("whether there are axes must be known when the model is compiled");
-  if (*count == 0) return x;
-  return add_with_attr(c.builder, core, {x}, "axes", c.inputs[1], {{"keep_dims", keep}},
-                       keep ? "rank" : "none");
-}
-
 Values reduce(RuleContext& c) {
   struct Row {
     std::string_view tf;
@@ -34,7 +24,7 @@ Values reduce(RuleContext& c) {
                            {"Min", "reduce_min"}, {"Prod", "prod"}, {"All", "all"},
                            {"Any", "any"}};
   for (const Row& row : kRows)
-    if (row.tf == c.node.op) return one(over_axes(c, row.core, c.inputs[0]));
+    if (row.tf == c.node.op) return one(reduced(c, row.core, c.inputs[0], c.inputs[1]));
   return internal_error("no such reduction");
 }
 
@@ -44,7 +34,7 @@ Values euclidean_norm(RuleContext& c) {
   Value* x = c.inputs[0];
   const DType t = x->dtype();
   Value* y = TRY(b.op("mul", {x, is_complex(t) ? TRY(b.op("conj", {x})) : x}));
-  y = TRY(over_axes(c, "sum", y));
+  y = TRY(reduced(c, "sum", y, c.inputs[1]));
   if (is_int(t)) y = TRY(cast_to(c, y, DType::f64));
   return one(cast_to(c, TRY(b.op("sqrt", {y})), t));
 }

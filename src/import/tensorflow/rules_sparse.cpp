@@ -83,12 +83,7 @@ Values sparse_matmul(RuleContext& c) {
 Values sparse_reduce_sum(RuleContext& c) {
   Value* zero = TRY(number(c, 0, c.inputs[1]->dtype()));
   Value* dense = TRY(as_dense(c, c.inputs[0], c.inputs[2], c.inputs[1], zero));
-  const bool keep = TRY(c.node.attrs.get_bool("keep_dims", false));
-  const auto count = c.inputs[3]->shape().elements();
-  if (!count) return unsupported("whether there are axes must be known when the model is compiled");
-  if (*count == 0) return std::vector<Value*>{dense};
-  return one(add_with_attr(c.builder, "sum", {dense}, "axes", c.inputs[3], {{"keep_dims", keep}},
-                           keep ? "rank" : "none"));
+  return one(reduced(c, "sum", dense, c.inputs[3]));
 }
 
 // SparseCross and SparseCrossHashed (places…, values…, sizes…, dense…), the latter with (buckets,

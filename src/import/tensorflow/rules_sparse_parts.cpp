@@ -1,5 +1,6 @@
 // Rules of parts and combinations of sparse tensors.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "import/tensorflow/sparse.h"
@@ -138,7 +139,8 @@ Values sparse_add(RuleContext& c) {
   const Sparse x{c.inputs[0], c.inputs[1], c.inputs[2]}, y{c.inputs[3], c.inputs[4], c.inputs[5]};
   const Union u = TRY(united(c, x, y));
   const Sparse sum{u.places, TRY(b.op("add", {u.first, u.second})), x.size};
-  Value* size = TRY(b.op("abs", {sum.values}));
+  const bool complex = is_complex(sum.values->dtype());
+  Value* size = TRY(b.op(complex ? "complex_abs" : "abs", {sum.values}));
   Value* least = TRY(cast_to(c, c.inputs[6], size->dtype()));
   Value* kept = TRY(b.op("logical_or", {TRY(b.op("greater_equal", {size, least})),
                                         TRY(b.op("equal", {u.count, b.ints({1})}))}));
@@ -158,12 +160,11 @@ Values sparse_extreme(RuleContext& c) {
 Values sparse_reduce_max(RuleContext& c) {
   Builder& b = c.builder;
   const DType t = c.inputs[1]->dtype();
-  if (!is_float(t)) return unsupported("only of floating-point numbers");
-  Value* least = TRY(number(c, -std::numeric_limits<double>::infinity(), t));
+  double lowest = -std::numeric_limits<double>::infinity();
+  if (is_int(t)) lowest = is_unsigned_int(t) ? 0 : -std::exp2(8.0 * dtype_size(t) - 1);
+  Value* least = TRY(number(c, lowest, t));
   Value* dense = TRY(as_dense(c, c.inputs[0], c.inputs[2], c.inputs[1], least));
-  Value* y = TRY(b.op(
-      "reduce_max", {dense},
-      {{"axes", TRY(c.ints(3))}, {"keep_dims", TRY(c.node.attrs.get_bool("keep_dims", false))}}));
+  Value* y = TRY(reduced(c, "reduce_max", dense, c.inputs[3]));
   Value* nothing = TRY(b.op("equal", {y, least}));
   return one(b.op("select", {nothing, TRY(number(c, 0, t)), y}));
 }
