@@ -67,10 +67,8 @@ Status check_product(const Instruction& instruction) {
   const DType acc = instruction.views[0].dtype, x = instruction.views[1].dtype,
               w = instruction.views[2].dtype;
   const bool bytes = (x == DType::i8 || x == DType::u8) && (w == DType::i8 || w == DType::u8);
-  const bool shorts = instruction.op == Opcode::conv && x == DType::i16 && w == DType::i16;
-  const bool fine =
-      is_float(x) ? x == w && (acc == DType::f32 || acc == DType::f16 || acc == x)
-                  : (bytes || shorts) && (acc == DType::i32 || instruction.op == Opcode::conv);
+  const bool fine = is_float(x) ? x == w && (acc == DType::f32 || acc == DType::f16 || acc == x)
+                                : bytes && (acc == DType::i32 || instruction.op == Opcode::conv);
   if (fine) return {};
   return refuse(fmt::format("no product of {} and {} gives {}", dtype_name(x), dtype_name(w),
                             dtype_name(acc)));

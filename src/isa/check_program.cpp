@@ -329,6 +329,7 @@ Status Checker::check_product_sizes(const Instruction& instruction) const {
   }
   TRY(same(c[2], a[2], "m0"));
   TRY(same(c[3], b[2], "n0"));
+  TRY(same(c[3], {16, 0}, "n0, which is 16"));
   TRY(same(a[3], b[3], "k0"));
   const auto holds = [&](size_t number, const Axis& outer, const Axis& inner) -> Status {
     const Range wanted = range(instruction.numbers[number]), there = size(outer) * size(inner);
