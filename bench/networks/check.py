@@ -12,7 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: its files are a package
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: its files are a package
 
 from networks.catalogue import all_networks  # noqa: E402
 

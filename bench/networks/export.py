@@ -103,8 +103,8 @@ def build(network: Network, batch: int, folder: Path) -> onnx.ModelProto:
         model = network.make(batch)
         use_pool(model)
     else:
-        # Two samples while tracing: a batch of one would be taken for a constant in some reshapes.
-        model = traced(network, 2 if network.dynamic else batch, folder)
+        # Where a reshape takes the one sample of the trace for a constant, check.py finds it at another batch.
+        model = traced(network, 1 if network.dynamic else batch, folder)
     model.doc_string = f"{network.name}: random weights, for predictions of time only"
     partial = folder / f"{network.file(batch)}.{os.getpid()}"
     partial.write_bytes(model.SerializeToString())

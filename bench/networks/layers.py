@@ -153,5 +153,16 @@ class Heads(nn.Module):
         return outs
 
 
+class Reshape(nn.Module):
+    """To these sizes behind the batch."""
+
+    def __init__(self, *shape):
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x):
+        return x.reshape(-1, *self.shape)
+
+
 def repeated(block, count):
     return nn.Sequential(*(block() for _ in range(count)))

@@ -71,34 +71,53 @@ def count(model: onnx.ModelProto, shapes: dict[str, list[int]]) -> dict:
     }
 
 
-def count_torch(network, batch: int) -> int:
-    """The same by running the module and looking at what reaches torch's kernels."""
+def multiplications_skipped():
+    """A mode in which torch's convolutions and matrix products give zeros of the right shape, and are counted."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    from .export import example
+    aten = torch.ops.aten
 
-    aten, total = torch.ops.aten, 0
+    def convolved(x, weight, _bias, stride, padding, dilation, transposed, extra, groups):
+        x, weight, sizes = x.shape, weight.shape, []
+        for n, length in enumerate(x[2:]):
+            reach = dilation[n] * (weight[2 + n] - 1)
+            if transposed:
+                sizes.append((length - 1) * stride[n] - 2 * padding[n] + reach + extra[n] + 1)
+            else:
+                sizes.append((length + 2 * padding[n] - reach - 1) // stride[n] + 1)
+        out = (x[0], weight[1] * groups if transposed else weight[0], *sizes)
+        return torch.zeros(out), math.prod(x if transposed else out) * math.prod(weight[1:])
 
-    def macs(kind, given, out):
-        if kind is aten.convolution.default:
-            x, weight, transposed = given[0], given[1], given[6]
-            return math.prod((x if transposed else out).shape) * math.prod(weight.shape[1:])
-        if kind in (aten.mm.default, aten.bmm.default):
-            return math.prod(given[0].shape) * given[1].shape[-1]
-        if kind in (aten.addmm.default, aten.baddbmm.default):
-            return math.prod(given[1].shape) * given[2].shape[-1]
-        return 0
+    def multiplied(a, b):
+        return torch.zeros(*a.shape[:-1], b.shape[-1]), math.prod(a.shape) * b.shape[-1]
 
-    class Counter(TorchDispatchMode):
+    class Skipping(TorchDispatchMode):
+        total = 0
+
         def __torch_dispatch__(self, kind, types, args=(), kwargs=None):
-            nonlocal total
-            out = kind(*args, **(kwargs or {}))
-            total += macs(kind, args, out)
+            if kind is aten.convolution.default:
+                out, macs = convolved(*args)
+            elif kind in (aten.mm.default, aten.bmm.default):
+                out, macs = multiplied(*args)
+            elif kind in (aten.addmm.default, aten.baddbmm.default):
+                out, macs = multiplied(args[1], args[2])
+            else:
+                return kind(*args, **(kwargs or {}))
+            self.total += macs
             return out
+
+    return Skipping()
+
+
+def count_torch(network, batch: int) -> int:
+    """The same by running the module and looking at what reaches torch's kernels."""
+    import torch
+
+    from .export import example
 
     torch.manual_seed(0)
     module, inputs = network.make().eval(), example(network, batch)
-    with torch.no_grad(), Counter():
+    with torch.no_grad(), multiplications_skipped() as mode:
         module(*inputs)
-    return total
+    return mode.total
