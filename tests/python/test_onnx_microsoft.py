@@ -99,3 +99,88 @@ def test_finite(tmp_path):
         e = com.microsoft.IsAllFinite<isnan_only=1>(x, n)
     """, inputs, {n: "bool" for n in "abcde"}, tmp_path)
     assert [bool(got[n]) for n in "abcde"] == [True, False, True, True, False]
+
+
+def test_channels_last_convolution(rng, tmp_path):
+    x, skip = rng.standard_normal((1, 4, 5, 2)).astype(np.float32), rng.standard_normal((1, 4, 5, 3)).astype(np.float32)
+    w, bias = rng.standard_normal((3, 2, 3, 3)).astype(np.float32), rng.standard_normal(3).astype(np.float32)
+    got = run("""
+        y = com.microsoft.NhwcConv<kernel_shape=[3,3], pads=[1,1,1,1]>(x, w, bias)
+        z = com.microsoft.NhwcFusedConv<kernel_shape=[3,3], pads=[1,1,1,1], activation="Relu">(x, w, bias, skip)
+    """, {"x": x, "w": w, "bias": bias, "skip": skip}, {"y": "float[1,4,5,3]", "z": "float[1,4,5,3]"}, tmp_path)
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))
+    expected = np.einsum("nhwcij,ocij->nhwo", windows, w) + bias
+    np.testing.assert_allclose(got["y"], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(got["z"], np.maximum(expected + skip, 0), rtol=1e-4, atol=1e-5)
+
+
+def bucket(distance, both_ways, buckets, farthest):
+    """T5's, written as in its paper's code."""
+    first = 0
+    if both_ways:
+        buckets //= 2
+        first, distance = buckets * (distance > 0), abs(distance)
+    else:
+        distance = max(-distance, 0)
+    near = buckets // 2
+    if distance < near:
+        return first + distance
+    far = near + int(np.log(distance / near) / np.log(farthest / near) * (buckets - near))
+    return first + min(far, buckets - 1)
+
+
+@pytest.mark.parametrize("both_ways", (0, 1))
+def test_relative_position_bias(both_ways, rng, tmp_path):
+    table = rng.standard_normal((8, 3)).astype(np.float32)
+    body = f"""
+        q = Constant<value = int64[1] {{7}}>()
+        k = Constant<value = int64[1] {{9}}>()
+        y = com.microsoft.RelativePositionBias<is_bidirectional={both_ways}, max_distance=6>(table, q, k)
+    """
+    got = run(body, {"table": table}, {"y": "float[1,3,7,9]"}, tmp_path)["y"]
+    places = [[bucket(k - q, both_ways, 8, 6) for k in range(9)] for q in range(7)]
+    np.testing.assert_array_equal(got[0], table[places].transpose(2, 0, 1))
+
+
+def test_gated_relative_position_bias(rng, tmp_path):
+    batch, steps, heads, size = 2, 3, 2, 4
+    def normal(*shape):
+        return rng.standard_normal(shape).astype(np.float32)
+    q, qb, bias = normal(batch, steps, heads * size), normal(heads * size), normal(1, heads, steps, steps)
+    w, b, eco = normal(size, 8), normal(8), normal(1, heads, 1, 1)
+    got = run("y = com.microsoft.GatedRelativePositionBias<num_heads=2>(q, qb, bias, w, b, eco)",
+              {"q": q, "qb": qb, "bias": bias, "w": w, "b": b, "eco": eco}, {"y": "float[2,2,3,3]"}, tmp_path)["y"]
+    parts = (q + qb).reshape(batch, steps, heads, size).transpose(0, 2, 1, 3)
+    gates = (parts @ w + b).reshape(batch, heads, steps, 2, 4).sum(-1)
+    gates = 1 / (1 + np.exp(-gates))
+    gate = gates[..., :1] * (gates[..., 1:] * eco - 1) + 2
+    np.testing.assert_allclose(got, gate * bias, rtol=1e-4, atol=1e-5)
+
+
+def test_small_ops(rng, tmp_path):
+    x, w, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 4), (4, 5), (5,)))
+    bytes_ = rng.integers(0, 255, (3, 4), np.uint8)
+    got = run("""
+        g = com.microsoft.GemmFastGelu(x, w, b)
+        s = com.microsoft.ReduceSumInteger<axes=[1], keepdims=0>(bytes)
+        i = Constant<value = int64[2] {2, 0}>()
+        e = com.microsoft.TorchEmbedding(x, i)
+    """, {"x": x, "w": w, "b": b, "bytes": bytes_}, {"g": "float[3,5]", "s": "int32[3]", "e": "float[2,4]"}, tmp_path)
+    y = x @ w + b
+    np.testing.assert_allclose(got["g"], y / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (y + 0.044715 * y**3))), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(got["s"], bytes_.sum(1, dtype=np.int32))
+    np.testing.assert_array_equal(got["e"], x[[2, 0]])
+
+
+def test_experts_with_a_third_layer(rng, tmp_path):
+    def normal(*shape):
+        return rng.standard_normal(shape).astype(np.float32)
+    x, r, w1, w2, w3 = normal(2, 3, 4), normal(6, 5), normal(5, 6, 4), normal(5, 4, 6), normal(5, 6, 4)
+    got = run('y = com.microsoft.MoE<k=2, activation_type="silu", normalize_routing_weights=1>(x, r, w1, , w2, , w3)',
+              {"x": x, "r": r, "w1": w1, "w2": w2, "w3": w3}, {"y": "float[2,3,4]"}, tmp_path)["y"]
+    for token, scores, y in zip(x.reshape(6, 4), r, got.reshape(6, 4)):
+        best = np.argsort(-scores)[:2]
+        weights = np.exp(scores[best]) / np.exp(scores[best]).sum()
+        expected = sum(weight * (w2[e] @ (silu(w1[e] @ token) * (w3[e] @ token))) for weight, e in zip(weights, best))
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)

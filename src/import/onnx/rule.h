@@ -135,6 +135,7 @@ std::span<const Rule> linear_rules();
 std::span<const Rule> loss_rules();
 std::span<const Rule> microsoft_rules();
 std::span<const Rule> microsoft_attention_rules();
+std::span<const Rule> microsoft_expert_rules();
 std::span<const Rule> microsoft_layer_rules();
 std::span<const Rule> ml_rules();
 std::span<const Rule> norm_rules();

@@ -24,6 +24,7 @@ constexpr std::span<const Rule> (*kGroups[])() = {
     loss_rules,                 //
     microsoft_rules,            //
     microsoft_attention_rules,  //
+    microsoft_expert_rules,     //
     microsoft_layer_rules,      //
     ml_rules,                   //
     norm_rules,                 //

@@ -77,8 +77,12 @@ Result<Values> skip_norm(RuleContext& c) {
   return Values{y, nullptr, nullptr, sum};
 }
 
+// FusedConv, and with the channels last NhwcConv and NhwcFusedConv.
 Result<Values> fused_conv(RuleContext& c) {
-  Value* y = TRY(convolution(c, c.in(0), c.in(1), c.in(2)));
+  const bool last = c.node.op.starts_with("Nhwc");
+  Value* x = last ? TRY(channels_first(c, c.in(0))) : c.in(0);
+  Value* y = TRY(convolution(c, x, c.in(1), c.in(2)));
+  if (last) y = TRY(channels_last(c, y));
   if (c.has(3)) y = TRY(c.op("add", {y, c.in(3)}));
   const std::string activation = TRY(c.get_string("activation", ""));
   const auto parameters = TRY(c.get_floats("activation_params"));
@@ -147,6 +151,8 @@ constexpr Rule kRules[] = {
     {"GatherND", 2, standard<"GatherND", 13>, 1, kDomain},
     {"Gelu", 1, gelu, 1, kDomain},
     {"Inverse", 1, inverse, 1, kDomain},
+    {"NhwcConv", {2, 3}, fused_conv, 1, kDomain},
+    {"NhwcFusedConv", {2, 4}, fused_conv, 1, kDomain},
     {"QuickGelu", 1, quick_gelu, 1, kDomain},
     {"SkipLayerNormalization", {3, 5}, skip_norm, 1, kDomain},
     {"SkipSimplifiedLayerNormalization", {3, 4}, skip_norm, 1, kDomain},

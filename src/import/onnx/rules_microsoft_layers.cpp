@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "import/onnx/quantized.h"
 #include "import/onnx/rule_support.h"
@@ -109,6 +110,81 @@ Result<Values> fused_gemm(RuleContext& c) {
   if (activation == "LeakyRelu") return one(c.op("leaky_relu", {y}, {{"alpha", alpha}}));
   if (activation == "Elu") return one(c.op("elu", {y}, {{"alpha", alpha}}));
   return unsupported(fmt::format("the fused activation '{}' is not supported", activation));
+}
+
+Result<Values> gemm_gelu(RuleContext& c) {
+  Value* y = TRY(matrix_product(c, c.in(0), c.in(1)));
+  if (c.has(2)) y = TRY(c.op("add", {y, c.in(2)}));
+  return one(c.op("gelu", {y}, {{"approximate", std::string("tanh")}}));
+}
+
+// T5's bias of attention by distance: (table [buckets, heads], number of queries, of keys). Near
+// distances have a bucket each, farther ones share theirs on a logarithmic scale.
+Result<Values> relative_bias(RuleContext& c) {
+  const Shape& table = c.in(0)->shape();
+  if (!table.ranked() || table.rank() != 2 || !table[0].known())
+    return unsupported("the number of buckets must be known when the model is compiled");
+  const bool both_ways = TRY(c.get_bool("is_bidirectional", false));
+  const int64_t farthest = TRY(c.get_int("max_distance"));
+  const int64_t buckets = both_ways ? table[0].size() / 2 : table[0].size(), near = buckets / 2;
+  if (near < 1 || farthest <= near)
+    return invalid_model("'max_distance' is within the near buckets");
+  const auto places = [&](int i, int64_t axis) -> Result<Value*> {
+    Value* n = TRY(c.cast(TRY(c.reshape(c.in(i), {})), DType::i64));
+    return expand_dims(c, TRY(c.op("range", {c.int_scalar(0), n, c.int_scalar(1)})), {axis});
+  };
+  // Of the key from the query.
+  Value* distance = TRY(c.op("sub", {TRY(places(2, 0)), TRY(places(1, 1))}));
+  Value* size =
+      both_ways ? TRY(c.op("abs", {distance})) : TRY(c.op("relu", {TRY(c.op("neg", {distance}))}));
+  const double scale = static_cast<double>(buckets - near) /
+                       std::log(static_cast<double>(farthest) / static_cast<double>(near));
+  const auto real = [&](double v) { return c.scalar(DType::f32, v); };
+  // Below `near` the logarithm is not used, but must be a number.
+  Value* far = TRY(c.op("max", {TRY(c.cast(size, DType::f32)), TRY(real(1))}));
+  far = TRY(c.op("log", {TRY(c.op("div", {far, TRY(real(static_cast<double>(near)))}))}));
+  far = TRY(c.cast(TRY(c.op("mul", {far, TRY(real(scale))})), DType::i64));
+  far = TRY(c.op("add", {far, c.int_scalar(near)}));
+  far = TRY(c.op("min", {far, c.int_scalar(buckets - 1)}));
+  Value* bucket = TRY(c.op("select", {TRY(c.op("less", {size, c.int_scalar(near)})), size, far}));
+  if (both_ways) {
+    Value* ahead = TRY(c.cast(TRY(c.op("greater", {distance, c.int_scalar(0)})), DType::i64));
+    bucket = TRY(c.op("add", {bucket, TRY(c.op("mul", {ahead, c.int_scalar(buckets)}))}));
+  }
+  Value* y = TRY(c.op("gather", {c.in(0), bucket}, {{"axis", int64_t{0}}}));
+  return one(expand_dims(c, TRY(c.transpose(y, {2, 0, 1})), {0}));
+}
+
+// WavLM's: the bias [1, heads, n, n] through a gate of the query [batch, n, heads * size].
+Result<Values> gated_relative_bias(RuleContext& c) {
+  if (c.has(6)) return unsupported("packed sequences (token_offset)");
+  const int64_t heads = TRY(c.get_int("num_heads"));
+  Value* q = TRY(c.op("add", {c.in(0), c.in(1)}));
+  Value* batch_and_steps = TRY(shape_of(c, q, 0, 2));
+  Value* split = TRY(join(c, {batch_and_steps, c.builder.ints({heads, -1})}));
+  q = TRY(c.transpose(TRY(c.op("reshape", {q, split})), {0, 2, 1, 3}));
+  Value* gates = TRY(c.op("add", {TRY(matrix_product(c, q, c.in(3))), c.in(4)}));
+  Value* shape = TRY(join(c, {TRY(shape_of(c, q, 0, 3)), c.builder.ints({2, -1})}));
+  gates = TRY(c.op("reshape", {gates, shape}));
+  gates = TRY(c.op("sigmoid", {TRY(c.op("sum", {gates}, {{"axes", Axes{-1}}}))}));
+  const Values two =
+      TRY(all(c.builder.node("split", {gates}, {{"axis", int64_t{-1}}, {"num", int64_t{2}}})));
+  Value* y = TRY(c.op("mul", {two[1], TRY(c.reshape(c.in(5), {1, heads, 1, 1}))}));
+  y = TRY(c.op("mul", {two[0], TRY(c.op("sub", {y, TRY(c.scalar_like(y, 1))}))}));
+  y = TRY(c.op("add", {y, TRY(c.scalar_like(y, 2))}));
+  return one(c.op("mul", {y, c.in(2)}));
+}
+
+// The padding index and the scale matter in training only.
+Result<Values> embedding(RuleContext& c) {
+  return one(c.op("gather", {c.in(0), c.in(1)}, {{"axis", int64_t{0}}}));
+}
+
+Result<Values> integer_sum(RuleContext& c) {
+  Value* x = TRY(c.cast(c.in(0), DType::i32));
+  const Axes axes = TRY(c.get_ints("axes"));
+  const bool keep = TRY(c.get_bool("keepdims", true));
+  return one(c.op("sum", {x}, {{"axes", axes}, {"keep_dims", keep}}));
 }
 
 // Distances between all rows of two matrices.
@@ -262,7 +338,9 @@ constexpr Rule kRules[] = {
     {"ExpandDims", 2, expand_by_one, 1, kDomain},
     {"FusedGemm", {2, 3}, fused_gemm, 1, kDomain},
     {"GatedRMSNorm", 3, gated_rms_norm, 1, kDomain},
+    {"GatedRelativePositionBias", {6, 7}, gated_relative_bias, 1, kDomain},
     {"GatherBlockQuantized", {3, 4}, gather_quantized, 1, kDomain},
+    {"GemmFastGelu", {2, 3}, gemm_gelu, 1, kDomain},
     {"GridSample", 2, standard<"GridSample", 16>, 1, kDomain},
     {"GroupNorm", 3, group_norm, 1, kDomain},
     {"IsAllFinite", {1, kVariadic}, all_finite, 1, kDomain},
@@ -271,8 +349,11 @@ constexpr Rule kRules[] = {
     {"Pad", {2, 3}, standard<"Pad", 13>, 1, kDomain},
     {"QEmbedLayerNormalization", {13, 18}, quantized_embed_norm, 1, kDomain},
     {"Range", {2, 3}, range, 1, kDomain},
+    {"ReduceSumInteger", 1, integer_sum, 1, kDomain},
+    {"RelativePositionBias", 3, relative_bias, 1, kDomain},
     {"ScaledSiLU", {1, 2}, scaled_silu, 1, kDomain},
     {"SkipGroupNorm", {4, 5}, group_norm, 1, kDomain},
+    {"TorchEmbedding", {2, 4}, embedding, 1, kDomain},
     {"UnfoldTensor", 1, unfold, 1, kDomain},
 };
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 
@@ -139,51 +140,10 @@ Result<Values> q_gemm(RuleContext& c) {
   return c.has(7) ? requantized(c, y, 7) : Values{y};
 }
 
-// The weights [N, K] of MatMulNBits: [N, blocks, bytes] of packed integers, the first in the lowest
-// bits, a scale per block and a zero point per block, packed too or in the type of the scales.
-struct Blocks {
-  int64_t rows = 0, columns = 0, bits = 4, size = 32;
-  int64_t count() const { return (columns + size - 1) / size; }
-  int64_t bytes() const { return (size * bits + 7) / 8; }
-  int64_t packed_zeros() const { return (count() * bits + 7) / 8; }
-};
-
-int packed(const uint8_t* bytes, int64_t i, int64_t bits) {
-  return bytes[i * bits / 8] >> (i * bits % 8) & ((1 << bits) - 1);
-}
-
-Result<Tensor> unpacked_blocks(const Blocks& b, const Tensor& q, const Tensor& scales,
-                               const Tensor& zeros) {
-  const int64_t blocks = b.rows * b.count();
-  const bool packs_zeros = zeros.defined() && zeros.dtype() == DType::u8;
-  if (q.dtype() != DType::u8 || q.elements() != blocks * b.bytes())
-    return invalid_model(fmt::format("the packed weights are {}, but {} bytes are expected",
-                                     q.type().to_string(), blocks * b.bytes()));
-  if (!is_float(scales.dtype()) || scales.elements() != blocks)
-    return invalid_model(
-        fmt::format("{} scales are expected, not {}", blocks, scales.type().to_string()));
-  if (zeros.defined() && zeros.elements() != (packs_zeros ? b.rows * b.packed_zeros() : blocks))
-    return invalid_model("the zero points do not fit the weights");
-  Tensor w = TRY(Tensor::allocate(DType::f32, std::vector<int64_t>{b.rows, b.columns}));
-  auto* out = w.mutable_data<float>();
-  for (int64_t n = 0; n < b.rows; ++n)
-    for (int64_t k = 0; k < b.columns; ++k) {
-      const int64_t block = n * b.count() + k / b.size;
-      double zero = std::ldexp(1.0, static_cast<int>(b.bits) - 1);
-      if (packs_zeros)
-        zero = packed(zeros.data<uint8_t>() + n * b.packed_zeros(), k / b.size, b.bits);
-      else if (zeros.defined())
-        zero = zeros.real_at(block);
-      const int level = packed(q.data<uint8_t>() + block * b.bytes(), k % b.size, b.bits);
-      *out++ = static_cast<float>((level - zero) * scales.real_at(block));
-    }
-  return w;
-}
-
 // x, packed weights, scales, zero points, group index, bias.
 Result<Values> matmul_bits(RuleContext& c) {
-  const Blocks b{TRY(c.get_int("N")), TRY(c.get_int("K")), TRY(c.get_int("bits", 4)),
-                 TRY(c.get_int("block_size"))};
+  const PackedBlocks b{TRY(c.get_int("N")), TRY(c.get_int("K")), TRY(c.get_int("bits", 4)),
+                       TRY(c.get_int("block_size"))};
   constexpr int64_t kMaxSize = int64_t{1} << 31;
   if (b.rows < 1 || b.columns < 1 || b.rows > kMaxSize || b.columns > kMaxSize)
     return invalid_model(fmt::format("weights of {} by {}", b.rows, b.columns));
@@ -199,6 +159,36 @@ Result<Values> matmul_bits(RuleContext& c) {
   Value* y =
       TRY(c.op("matmul", {c.in(0), TRY(c.cast(w, c.in(0)->dtype()))}, {{"transpose_b", true}}));
   return one(c.has(5) ? c.op("add", {y, c.in(5)}) : Result<Value*>(y));
+}
+
+// x, weights of four bits that are places in a table, the largest value of each block. The first of
+// two weights has the higher bits.
+Result<Values> matmul_bnb4(RuleContext& c) {
+  constexpr std::array<float, 8> kFp4{0, 0.0052083333F, 2.F / 3, 1, 1.F / 3, 0.5, 1.F / 6, 0.25};
+  constexpr std::array<float, 16> kNf4{-1,           -0.69619280F, -0.52507305F, -0.39491749F,
+                                       -0.28444138F, -0.18477343F, -0.09105004F, 0,
+                                       0.07958030F,  0.16093020F,  0.24611230F,  0.33791524F,
+                                       0.44070983F,  0.56261700F,  0.72295684F,  1};
+  const int64_t n = TRY(c.get_int("N")), k = TRY(c.get_int("K"));
+  const int64_t block = TRY(c.get_int("block_size"));
+  const bool is_normal = TRY(c.get_int("quant_type")) == 1;
+  if (n < 1 || k < 1 || block < 16)
+    return invalid_model("'N', 'K' or 'block_size' is out of range");
+  const int64_t count = TRY(checked_elements(std::vector<int64_t>{n, k}, sizeof(float)));
+  const Tensor q = TRY(c.constant(1)), largest = TRY(c.constant(2));
+  if (q.dtype() != DType::u8 || q.elements() != (count + 1) / 2 ||
+      largest.elements() != (count + block - 1) / block || !is_float(largest.dtype()))
+    return invalid_model("the packed weights or their largest values do not fit N and K");
+  Tensor w = TRY(Tensor::allocate(DType::f32, std::vector<int64_t>{n, k}));
+  for (int64_t i = 0; i < count; ++i) {
+    const auto place = static_cast<size_t>(q.data<uint8_t>()[i / 2] >> (i % 2 == 0 ? 4 : 0) & 15);
+    const float level = is_normal ? kNf4[place] : kFp4[place & 7] * (place < 8 ? 1 : -1);
+    w.mutable_data<float>()[i] = level * static_cast<float>(largest.real_at(i / block));
+  }
+  const bool turned = TRY(c.get_bool("transB", true));
+  if (!turned) w = w.reshaped({k, n});
+  Value* weights = TRY(c.cast(c.builder.constant(w), c.in(0)->dtype()));
+  return one(c.op("matmul", {c.in(0), weights}, {{"transpose_b", turned}}));
 }
 
 // Weights of an LSTM, [directions, inputs, 4 H] as integers with a scale per direction or per
@@ -235,6 +225,7 @@ constexpr Rule kRules[] = {
     {"DynamicQuantizeLSTM", {3, 12}, dynamic_lstm, 1, kDomain},
     {"DynamicQuantizeMatMul", {3, 5}, dynamic_product, 1, kDomain},
     {"MatMulIntegerToFloat", {4, 7}, integer_to_float, 1, kDomain},
+    {"MatMulBnb4", 3, matmul_bnb4, 1, kDomain},
     {"MatMulNBits", {3, 6}, matmul_bits, 1, kDomain},
     {"NhwcMaxPool", 1, nhwc_max_pool, 1, kDomain},
     {"QGemm", {6, 9}, q_gemm, 1, kDomain},
