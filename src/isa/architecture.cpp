@@ -87,7 +87,8 @@ Architecture cambricon(const CambriconChip& chip) {
   // Chips whose queues depend on each other have one for both movements.
   const int on_chip = chip.independent_queues != 0 ? move : io;
   a.cores = a.vector_cores = static_cast<int64_t>(chip.clusters * chip.cores_per_cluster);
-  a.flag_ids = 8;
+  // No number is published: kernels in BANG C wait for whole queues, which flags stand for here.
+  a.flag_ids = 16;
   a.clock = chip.clock;
   a.block = align;
   for (const int memory : {static_cast<int>(nram), static_cast<int>(wram)}) {

@@ -11,6 +11,13 @@ int64_t up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
 
+// What works side by side takes as long as its longest part, and a little of the others.
+double blend(std::initializer_list<double> parts) {
+  double most = 0, sum = 0;
+  for (const double p : parts) most = std::max(most, p), sum += p;
+  return most + 0.15 * (sum - most);
+}
+
 // Cycles of a tile on each queue, and what follows of them.
 struct Estimate {
   const Product& p;
@@ -23,29 +30,52 @@ struct Estimate {
     const double rate = s.size == 4 ? chip.macs_f16 / std::max(chip.macs_f32, 1.0) / 2 : 1;
     return start + unit * rate;
   }
+  // Of a queue that moves so many bytes in copies of runs of this length.
+  double copies(double bytes, double run, double count, double rate) const {
+    return bytes / rate / (run < chip.l2_line ? chip.unaligned_rate : 1) + count * chip.copy_start;
+  }
   double cycles(const AscendTiling& t) const {
-    const int64_t tm = up(p.rows, t.m) * p.problems() / std::max<int64_t>(p.groups, 1),
-                  tn = up(p.columns, t.n);
-    const int64_t own_m = up(tm * p.groups, t.grid_m), own_n = up(tn, t.grid_n);
-    const double k = static_cast<double>(s.planes * s.k_plane);
-    const double a = static_cast<double>(s.planes * up(s.k_plane, t.chunk)) *
-                     static_cast<double>(s.a_bytes(p, t.m, t.chunk));
-    const double b = k * static_cast<double>(t.n * s.size);
-    const double rate = chip.l2_read;
-    const double load = ((t.keep == AscendTiling::Keep::a ? a / static_cast<double>(own_n) : a) +
-                         (t.keep == AscendTiling::Keep::b ? b / static_cast<double>(own_m) : b)) /
-                        rate;
-    const double mte1 = static_cast<double>(t.m * s.size) * k / chip.l1_to_l0a +
-                        static_cast<double>(t.n * s.size) * k / chip.l1_to_l0b;
-    const double out = static_cast<double>(t.m * t.n * s.size);
+    const int64_t tm = up(p.rows, t.m) * p.problems(), tn = up(p.columns, t.n);
+    const auto own_m = static_cast<double>(up(tm, t.grid_m)),
+               own_n = static_cast<double>(up(tn, t.grid_n));
+    const double k = static_cast<double>(s.planes * s.k_plane), size = static_cast<double>(s.size);
+    const double m = static_cast<double>(std::min(t.m, p.rows)),
+                 n = static_cast<double>(std::min(t.n, p.columns));
+    const auto chunks = static_cast<double>(s.planes * up(s.k_plane, t.chunk));
+    const double a = chunks * static_cast<double>(s.a_bytes(p, t.m, t.chunk)), b = k * n * size;
+    const bool whole = up(s.k_plane, t.chunk) == 1;
+    const double a_run = p.windows ? (whole ? 1e6 : 32) : static_cast<double>(t.chunk) * size;
+    const double b_run = p.b_constant != nullptr ? n * 32
+                         : p.b_transposed        ? static_cast<double>(t.chunk) * size
+                                                 : n * size;
+    const double a_share = t.keep == AscendTiling::Keep::a ? 1 / own_n : 1;
+    const double b_share = t.keep == AscendTiling::Keep::b ? 1 / own_m : 1;
+    const double out = m * n * size,
+                 pieces = std::max(
+                     1.0, n / 16 * static_cast<double>(s.ub_tiles) * m * 16 * size / chip.ub);
+    double load = a_share * copies(a, a_run, chunks, chip.l2_read) +
+                  b_share * copies(b, b_run, chunks, chip.l2_read);
+    if (p.bias >= 0) load += copies(n * size, n * size, 1, chip.l2_read);
+    if (p.residual >= 0) load += copies(out, n * size, pieces, chip.l2_read);
+    const double mte1 = m * size * k / chip.l1_to_l0a + n * size * k / chip.l1_to_l0b;
     const double vector =
-        out / chip.vector_bytes * static_cast<double>(s.vector_passes) * chip.slope_binary;
-    const double store = out / chip.ub_to_l2;
-    const double tile = std::max({load, mte1, cube(t.m, t.n, t), vector, store});
+        out / chip.vector_bytes * static_cast<double>(s.vector_passes) * chip.slope_binary +
+        static_cast<double>(s.vector_passes) * pieces * chip.vector_start;
+    const double store = copies(out, n * size, pieces, chip.ub_to_l2);
+    const double cubes = cube(t.m, t.n, t);
+    const double tile = blend({load, mte1, cubes, vector, store});
     // Before and after the queues work side by side, one tile goes through them in turn.
-    const double chunks = static_cast<double>(up(s.k_plane, t.chunk) * s.planes);
-    const double fill = load / chunks + chip.l2_latency + vector + store;
-    return tile * static_cast<double>(own_m * own_n) + fill;
+    const double fill = load / chunks + chip.memory_latency + vector + store;
+    // What all cores read and write at least, from memory.
+    const auto problems = static_cast<double>(p.problems());
+    const double all =
+        problems * size *
+            (static_cast<double>(p.rows * p.columns) * (p.residual >= 0 ? 2 : 1) +
+             static_cast<double>(p.rows) * (p.windows ? static_cast<double>(p.windows->channels)
+                                                      : static_cast<double>(p.k))) +
+        static_cast<double>(p.columns) * k * size;
+    const double memory = all / chip.memory_bandwidth * chip.cube_clock;
+    return blend({tile * own_m * own_n, memory}) + fill;
   }
 };
 

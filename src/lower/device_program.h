@@ -36,6 +36,7 @@ struct DeviceStep {
   size_t reads = 0;           // of the host's operands, how many are read
   const Node* node = nullptr;
   std::string reason;  // why the host
+  std::string tiling;  // how a kernel is cut, in words
 };
 
 struct DeviceProgram {

@@ -57,11 +57,13 @@ int Lowering::scratch(std::string name, DType dtype, int64_t elements) {
   return static_cast<int>(program_.tensors.size()) - 1;
 }
 
-Status Lowering::add(const Node& node, ProgramBuilder& builder, std::vector<int> operands) {
+Status Lowering::add(const Node& node, ProgramBuilder& builder, std::vector<int> operands,
+                     std::string tiling) {
   DeviceStep step;
   step.program = TRY(builder.take());
   step.program->origins = node.origins;
   step.operands = std::move(operands);
+  step.tiling = std::move(tiling);
   step.node = &node;
   program_.steps.push_back(std::move(step));
   return {};

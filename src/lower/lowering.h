@@ -36,7 +36,8 @@ class Lowering {
   int scratch(std::string name, DType dtype, int64_t elements);
 
   // Adds a kernel; operands are the tensors of its buffers.
-  Status add(const Node& node, ProgramBuilder& builder, std::vector<int> operands);
+  Status add(const Node& node, ProgramBuilder& builder, std::vector<int> operands,
+             std::string tiling = {});
   // The node is computed by the host, because …
   void add_host(const Node& node, std::string reason);
 

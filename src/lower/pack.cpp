@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cstring>
+
 #include "base/half.h"
 
 namespace tenon::lower {
@@ -71,6 +73,29 @@ Result<Tensor> pack_rows(const Tensor& w, const FractalShape& s, DType to) {
             write(((m * s.kernel_h + h) * s.kernel_w + x) * s.channels + c,
                   w.real_at(source(s, h, x, c, m)));
   });
+}
+
+Result<Tensor> pack_parts(const Tensor& w, const FractalShape& shape, int64_t groups,
+                          int64_t planes, DType to,
+                          Result<Tensor> (*pack)(const Tensor&, const FractalShape&, DType)) {
+  if (groups == 1 && planes == 1) return pack(w, shape, to);
+  std::vector<Tensor> parts;
+  for (int64_t g = 0; g < groups; ++g)
+    for (int64_t d = 0; d < planes; ++d) {
+      FractalShape part = shape;
+      part.row_stride = shape.columns * groups;
+      part.first = d * shape.kernel_h * shape.kernel_w * shape.channels * part.row_stride +
+                   g * shape.columns;
+      parts.push_back(TRY(pack(w, part, to)));
+    }
+  const auto n = static_cast<int64_t>(parts.size());
+  Tensor all = TRY(Tensor::allocate(to, std::vector<int64_t>{n, parts[0].elements()}));
+  auto* at = static_cast<std::byte*>(all.mutable_raw());
+  for (const Tensor& part : parts) {
+    std::memcpy(at, part.raw(), part.byte_size());
+    at += part.byte_size();
+  }
+  return all;
 }
 
 }  // namespace tenon::lower

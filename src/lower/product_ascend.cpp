@@ -1,32 +1,11 @@
 // Products on the cube: tiles go from memory through L1 and L0A, L0B to L0C, where sums grow, and
 // through the vector unit out again, each queue working on another tile.
-#include <cstring>
-
 #include "lower/ascend_product.h"
 
 namespace tenon::lower {
 namespace {
 
 constexpr int64_t kN0 = AscendProduct::kN0;
-
-// The fractals of every group and plane of the kernel, one after the other.
-Result<Tensor> pack_parts(const Tensor& w, const FractalShape& f, int64_t groups, int64_t planes,
-                          DType real) {
-  if (groups == 1 && planes == 1) return pack_fractals(w, f, real);
-  Tensor all = TRY(Tensor::zeros(real, std::vector<int64_t>{groups * planes, f.elements()}));
-  const size_t part_bytes = static_cast<size_t>(f.elements()) * dtype_size(real);
-  for (int64_t g = 0; g < groups; ++g)
-    for (int64_t d = 0; d < planes; ++d) {
-      FractalShape part = f;
-      part.first = d * f.kernel_h * f.kernel_w * f.channels * f.columns * groups + g * f.columns;
-      part.row_stride = f.columns * groups;
-      const Tensor packed = TRY(pack_fractals(w, part, real));
-      std::memcpy(static_cast<std::byte*>(all.mutable_raw()) +
-                      static_cast<size_t>(g * planes + d) * part_bytes,
-                  packed.raw(), part_bytes);
-    }
-  return all;
-}
 
 }  // namespace
 
@@ -40,7 +19,7 @@ Status AscendProduct::run() {
   set_buffers();
   set_places();
   build();
-  TRY(lowering_.add(node_, builder_, operands_));
+  TRY(lowering_.add(node_, builder_, operands_, t_.to_string()));
   return {};
 }
 
@@ -103,10 +82,11 @@ void AscendProduct::set_buffers() {
     const FractalShape f = fractals();
     b_block_ = f.elements();
     const int64_t parts = p_.groups * shape_.planes;
-    const int tensor =
-        lowering_.constant(p_.layer + ".weights", real_, parts * b_block_,
-                           [w = *p_.b_constant, f, groups = p_.groups, planes = shape_.planes,
-                            real = real_] { return pack_parts(w, f, groups, planes, real); });
+    const int tensor = lowering_.constant(
+        p_.layer + ".weights", real_, parts * b_block_,
+        [w = *p_.b_constant, f, groups = p_.groups, planes = shape_.planes, real = real_] {
+          return pack_parts(w, f, groups, planes, real, pack_fractals);
+        });
     b_ = add_buffer("w", Role::constant, tensor);
   } else {
     b_ = add_buffer("w", Role::input, p_.b);

@@ -42,7 +42,7 @@ struct AscendChip {
   double ddr_read, ddr_write, l2_read, l2_write;
   double l1_to_l0a, l1_to_l0b, l1_to_ub, l0c_to_ub, ub_to_l2, ub_to_ddr, ub_to_l1;
   double memory_bandwidth, l2_line, l2_latency, memory_latency;
-  double fractal, block, full_burst, unaligned_rate;
+  double fractal, block, full_burst, unaligned_rate, copy_start;
   double event_ids;
   double launch, host_bandwidth, power;
   VectorCoupling coupling = VectorCoupling::fused;
@@ -63,7 +63,7 @@ struct CambriconChip {
   double memory_bandwidth, cluster_bandwidth, io_bytes, move_bytes;
   double transaction, align, wram_align, local_tables;
   double independent_queues;
-  double memory_latency, barrier, launch, host_bandwidth, power;
+  double memory_latency, copy_start, barrier, launch, host_bandwidth, power;
 
   static std::span<const NumberField<CambriconChip>> fields();
 };

@@ -49,6 +49,7 @@ Result<LayerPrediction> time_step(const DeviceProgram& program, const DeviceStep
   }
   layer.name = step.program->name;
   layer.algorithm = step.program->algorithm;
+  layer.tiling = step.tiling;
   std::vector<int64_t> addresses;
   for (const int t : step.operands)
     addresses.push_back(program.tensors[static_cast<size_t>(t)].address);

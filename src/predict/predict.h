@@ -15,6 +15,7 @@ struct LayerPrediction {
   std::string name;       // in the user's model
   std::string algorithm;  // of the kernel; "host"
   std::string reason;     // why the host
+  std::string tiling;     // of the kernel, in words
   double seconds = 0;
   double operations = 0;
   int64_t bytes = 0;         // of the global memory

@@ -66,7 +66,8 @@ struct TimingModel::Core {
   int64_t index = 0;
   std::vector<Frame> frames;
   std::vector<int64_t> variables;
-  std::vector<double> free_at;  // per queue
+  std::vector<double> free_at;  // per queue: when it takes the next instruction
+  std::vector<double> done_at;  // and when all that it took is done
   std::vector<double> busy;
   std::map<std::array<int64_t, 3>, double> flags;  // when they were raised; negative: lowered
   double issue = 0, end = 0;
@@ -110,16 +111,17 @@ TimingModel::TimingModel(const Machine& machine, const isa::Architecture& archit
     memory_rate_ = a->memory_bandwidth;
     cluster_rate_ = 0;
     core_rate_ = a->l2_read * a->cube_clock;
-    core_memory_rate_ = a->ddr_read * a->cube_clock;
     core_write_rate_ = a->l2_write * a->cube_clock;
     hit_latency_ = a->l2_latency / a->cube_clock;
+    copy_start_ = a->copy_start / a->cube_clock;
     miss_latency_ = a->memory_latency / a->cube_clock;
   } else {
     const auto& c = std::get<CambriconChip>(machine.chip);
     cache_ = Cache(static_cast<int64_t>(c.l2), 512);
     memory_rate_ = c.memory_bandwidth;
     cluster_rate_ = c.cluster_bandwidth;
-    core_rate_ = core_memory_rate_ = core_write_rate_ = c.io_bytes * c.clock;
+    core_rate_ = core_write_rate_ = c.io_bytes * c.clock;
+    copy_start_ = c.copy_start / c.clock;
     hit_latency_ = miss_latency_ = c.memory_latency / c.clock;
     cores_per_cluster_ = static_cast<int64_t>(c.cores_per_cluster);
   }
@@ -166,7 +168,7 @@ Result<double> TimingModel::step(Core& core, Shared& shared, const Instruction& 
                                         i.numbers[1].at(core.variables),
                                         i.numbers[2].at(core.variables)};
       if (i.op == Opcode::set_flag) {
-        core.flags[flag] = std::max(queue(flag[0]), core.issue);
+        core.flags[flag] = std::max(core.done_at[static_cast<size_t>(flag[0])], core.issue);
         return 0.0;
       }
       const auto raised = core.flags.find(flag);
@@ -177,6 +179,8 @@ Result<double> TimingModel::step(Core& core, Shared& shared, const Instruction& 
                         flag[2], architecture_.queues[static_cast<size_t>(flag[0])],
                         architecture_.queues[static_cast<size_t>(flag[1])]));
       queue(flag[1]) = std::max(queue(flag[1]), raised->second);
+      core.done_at[static_cast<size_t>(flag[1])] =
+          std::max(core.done_at[static_cast<size_t>(flag[1])], raised->second);
       core.flags.erase(raised);
       return 0.0;
     }
@@ -184,7 +188,7 @@ Result<double> TimingModel::step(Core& core, Shared& shared, const Instruction& 
       const int64_t q = i.numbers[0].at(core.variables);
       for (size_t k = 0; k < core.free_at.size(); ++k)
         if (q < 0 || static_cast<size_t>(q) == k)
-          core.issue = std::max(core.issue, core.free_at[k]);
+          core.issue = std::max(core.issue, core.done_at[k]);
       return 0.0;
     }
     default:
@@ -192,7 +196,7 @@ Result<double> TimingModel::step(Core& core, Shared& shared, const Instruction& 
   }
   const Cost cost = costs_.of(i, core.variables);
   const double start = std::max(queue(i.queue), core.issue);
-  double end = start + cost.seconds;
+  double end = start + cost.seconds, latency = 0;
   if (cost.bytes > 0) {
     const isa::View* view = nullptr;
     for (const isa::View& v : i.views)
@@ -202,17 +206,14 @@ Result<double> TimingModel::step(Core& core, Shared& shared, const Instruction& 
     const double bytes = static_cast<double>(cost.bytes);
     const auto missed = static_cast<double>(
         cache_.is_there() ? this->missed(*view, address, core.variables) : cost.bytes);
-    const double there = std::max(bytes - missed, 0.0);
     (cost.writes ? time.written : time.read) += cost.bytes;
     time.missed += static_cast<int64_t>(missed);
-    const double hit_rate = (cost.writes ? core_write_rate_ : core_rate_) * cost.efficiency;
-    // What is written goes on to memory later, in the background of the core.
-    const double miss_rate = cost.writes && core_rate_ != core_memory_rate_
-                                 ? hit_rate
-                                 : core_memory_rate_ * cost.efficiency;
-    const double own =
-        start + (missed > 0 ? miss_latency_ : hit_latency_) + there / hit_rate + missed / miss_rate;
-    double served = shared.memory.serve(start, missed);
+    // A core's own rate is that of the cache; memory is shared. A copy's latency delays what waits
+    // for it, not the copies behind it.
+    const double rate = (cost.writes ? core_write_rate_ : core_rate_) * cost.efficiency;
+    latency = missed > 0 ? miss_latency_ : hit_latency_;
+    const double own = start + copy_start_ + bytes / rate;
+    double served = shared.memory.serve(start, missed / cost.efficiency);
     if (!shared.clusters.empty())
       served = std::max(served,
                         shared.clusters[static_cast<size_t>(core.index / cores_per_cluster_)].serve(
@@ -222,7 +223,9 @@ Result<double> TimingModel::step(Core& core, Shared& shared, const Instruction& 
   time.operations += cost.operations;
   core.busy[static_cast<size_t>(i.queue)] += end - start;
   queue(i.queue) = end;
-  core.end = std::max(core.end, end);
+  double& done = core.done_at[static_cast<size_t>(i.queue)];
+  done = std::max(done, end + latency);
+  core.end = std::max(core.end, done);
   return start;
 }
 
@@ -256,6 +259,7 @@ Result<KernelTime> TimingModel::run(const Program& program, std::span<const int6
     core.variables.assign(static_cast<size_t>(program.variables), 0);
     core.variables[0] = core.index;
     core.free_at.assign(architecture_.queues.size(), 0);
+    core.done_at.assign(architecture_.queues.size(), 0);
     core.busy.assign(architecture_.queues.size(), 0);
     core.frames.push_back({&program.body, 0, -1, 1});
     core.advance();

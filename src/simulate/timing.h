@@ -65,10 +65,9 @@ class TimingModel {
   const isa::Architecture& architecture_;
   CostModel costs_;
   Cache cache_;
-  double memory_rate_, cluster_rate_;  // bytes/s, shared; cluster: 0 where there is none
-  double core_rate_, core_memory_rate_,
-      core_write_rate_;  // of one core: from the cache, from memory
-  double hit_latency_, miss_latency_;
+  double memory_rate_, cluster_rate_;   // bytes/s, shared; cluster: 0 where there is none
+  double core_rate_, core_write_rate_;  // of one core
+  double hit_latency_, miss_latency_, copy_start_;
   int64_t cores_per_cluster_ = 1;
 };
 

@@ -47,14 +47,19 @@ nlohmann::json json_of(const Prediction& p, int layers) {
   for (size_t q = 0; q < p.queues.size(); ++q) json["utilisation"][p.queues[q]] = p.utilisation[q];
   if (layers == 0) return json;
   json["layers"] = nlohmann::json::array();
-  for (const LayerPrediction& l : p.layers)
-    json["layers"].push_back({{"name", l.name},
-                              {"algorithm", l.algorithm},
-                              {"latency_ms", l.seconds * 1e3},
-                              {"operations", l.operations},
-                              {"bytes", l.bytes},
-                              {"bound_by", l.bound_by},
-                              {"reason", l.reason}});
+  for (const LayerPrediction& l : p.layers) {
+    nlohmann::json layer{{"name", l.name},
+                         {"algorithm", l.algorithm},
+                         {"latency_ms", l.seconds * 1e3},
+                         {"operations", l.operations},
+                         {"bytes", l.bytes},
+                         {"bound_by", l.bound_by},
+                         {"reason", l.reason},
+                         {"tiling", l.tiling},
+                         {"busy_ms", nlohmann::json::object()}};
+    for (size_t q = 0; q < p.queues.size(); ++q) layer["busy_ms"][p.queues[q]] = l.busy[q] * 1e3;
+    json["layers"].push_back(std::move(layer));
+  }
   return json;
 }
 
