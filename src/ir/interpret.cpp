@@ -58,6 +58,19 @@ Result<std::vector<Tensor>> run_region(const Node& node, std::span<const Tensor>
 
 }  // namespace
 
+Result<std::vector<Tensor>> interpret_node(const Node& node, std::span<const Tensor> operands,
+                                           const InterpretOptions& options) {
+  auto results = node.def().has_eval ? evaluate(node.op(), operands, node.output_count())
+                                     : run_region(node, operands, options);
+  if (!results.ok())
+    return std::move(results).error().at(fmt::format(
+        "node '{}' ({})", node.origins.empty() ? "" : node.origins[0], node.def().name));
+  if (results->size() < static_cast<size_t>(node.output_count()))
+    return invalid_model(fmt::format("the sub-graph of '{}' gives {} values, {} are needed",
+                                     node.def().name, results->size(), node.output_count()));
+  return results;
+}
+
 Result<std::vector<Tensor>> interpret(const Graph& graph, std::span<const Tensor> inputs,
                                       const NodeObserver& observer) {
   return interpret(graph, inputs, InterpretOptions{.observer = observer});
@@ -77,14 +90,8 @@ Result<std::vector<Tensor>> interpret(const Graph& graph, std::span<const Tensor
     if (options.check) TRY(options.check());
     std::vector<Tensor> operands;
     for (const Value* v : node->inputs()) operands.push_back(v == nullptr ? Tensor() : values[v]);
-    auto results = node->def().has_eval ? evaluate(node->op(), operands, node->output_count())
-                                        : run_region(*node, operands, inner);
-    if (!results.ok())
-      return std::move(results).error().at(fmt::format(
-          "node '{}' ({})", node->origins.empty() ? "" : node->origins[0], node->def().name));
-    if (results->size() < static_cast<size_t>(node->output_count()))
-      return invalid_model(fmt::format("the sub-graph of '{}' gives {} values, {} are needed",
-                                       node->def().name, results->size(), node->output_count()));
+    auto results = interpret_node(*node, operands, inner);
+    if (!results.ok()) return results;
     if (options.rounding_noise != 0 && !node->is("const"))
       TRY(add_noise(*results, options.rounding_noise));
     if (options.observer) options.observer(*node, *results);

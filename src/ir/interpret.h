@@ -28,4 +28,8 @@ Result<std::vector<Tensor>> interpret(const Graph& graph, std::span<const Tensor
 Result<std::vector<Tensor>> interpret(const Graph& graph, std::span<const Tensor> inputs,
                                       const NodeObserver& observer = {});
 
+// The results of one node, on a tensor per operand.
+Result<std::vector<Tensor>> interpret_node(const Node& node, std::span<const Tensor> operands,
+                                           const InterpretOptions& options);
+
 }  // namespace tenon

@@ -94,8 +94,9 @@ Architecture cambricon(const CambriconChip& chip) {
   for (const int memory : {static_cast<int>(nram), static_cast<int>(wram)}) {
     a.routes.push_back({Opcode::copy, io, {memory, gdram}, chip.io_bytes});
     a.routes.push_back({Opcode::copy, on_chip, {memory, sram}, chip.move_bytes});
-    a.routes.push_back({Opcode::copy, on_chip, {memory, nram}, chip.move_bytes});
   }
+  // Within NRAM the compute queue copies.
+  a.routes.push_back({Opcode::copy, on_chip, {wram, nram}, chip.move_bytes});
   a.routes.push_back({Opcode::copy, io, {gdram, nram}, chip.io_bytes});
   a.routes.push_back({Opcode::copy, io, {sram, gdram}, chip.io_bytes});
   a.routes.push_back({Opcode::copy, on_chip, {sram, nram}, chip.move_bytes});

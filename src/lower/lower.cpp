@@ -30,6 +30,13 @@ Status lower_node(Lowering& lowering, const Node& node) {
       return unsupported(fmt::format("chips have no tensors like {}", type.to_string()));
     if (!type.shape.is_static()) return unsupported("the size of its result depends on data");
   }
+  const auto is_empty = [](const Value* v) {
+    const auto dims = v == nullptr ? std::vector<int64_t>() : dims_of(v);
+    return std::ranges::find(dims, 0) != dims.end();
+  };
+  for (const Value* v : node.inputs())
+    if (is_empty(v)) return unsupported("an operand has no elements");
+  if (is_empty(node.output())) return unsupported("its result has no elements");
   for (const auto& [name, rule] : kRules)
     if (node.is(name)) return rule(lowering, node);
   return lower_pointwise(lowering, node);
@@ -51,7 +58,8 @@ Result<DeviceProgram> lower_graph(const Graph& graph, const Machine& machine,
   for (const auto& v : graph.inputs()) inputs.push_back(lowering.tensor_of(v.get()));
   for (const auto& node : graph.nodes()) {
     if (node->is("const") || lower::is_static_int(*node)) continue;
-    if (node->def().has(kView) || node->is("identity")) {
+    const bool is_view = node->def().has(kView) || node->is("identity");
+    if (is_view && node->output()->shape().is_static()) {
       lowering.alias(node->output(), node->input(0));
       continue;
     }

@@ -3,7 +3,8 @@
 
 #include <fmt/format.h>
 
-#include "lower/vector_code.h"
+#include "lower/elementwise.h"
+#include "lower/vector_core.h"
 #include "ops/conv.h"
 #include "ops/matmul.h"
 
@@ -137,10 +138,44 @@ Result<Register> finish_product(VectorCode& code, const Product& p, const Regist
   return code.activate(p.activation, p.alpha, p.beta, y);
 }
 
+namespace {
+
+// Where cube and vector unit are cores of their own: the sums go through the memory, and a second
+// kernel makes the result of them.
+Status add_in_two_kernels(Lowering& lowering, const Node& node, const Product& p) {
+  const auto dims = dims_of(node.output());
+  Product sums = p;
+  sums.bias = sums.residual = -1;
+  sums.scale = 1;
+  sums.activation = ActivationKind::none;
+  sums.y = lowering.scratch(p.layer + ".sums", lowering.real(), count_of(dims));
+  Elementwise work;
+  work.dims = dims;
+  work.operands.push_back({"sums", sums.y, dims});
+  if (p.bias >= 0) work.operands.push_back({"bias", p.bias, {dims.back()}});
+  if (p.residual >= 0) work.operands.push_back({"residual", p.residual, dims});
+  work.results = {p.y};
+  work.widest = bytes_of(lowering.real());
+  work.compute = [&p](VectorCode& code,
+                      std::span<const Register> in) -> Result<std::vector<Register>> {
+    const Register* bias = p.bias >= 0 ? &in[1] : nullptr;
+    const Register* residual = p.residual >= 0 ? &in.back() : nullptr;
+    return std::vector{TRY(finish_product(code, p, in[0], bias, residual))};
+  };
+  TRY(lower_product_ascend(lowering, node, sums));
+  return lower_elementwise(lowering, node, work);
+}
+
+}  // namespace
+
 Status add_product(Lowering& lowering, const Node& node, const Product& p) {
-  return std::holds_alternative<AscendChip>(lowering.machine().chip)
-             ? lower_product_ascend(lowering, node, p)
-             : lower_product_cambricon(lowering, node, p);
+  const auto* ascend = std::get_if<AscendChip>(&lowering.machine().chip);
+  if (ascend == nullptr) return lower_product_cambricon(lowering, node, p);
+  const bool is_plain =
+      p.bias < 0 && p.residual < 0 && p.scale == 1 && p.activation == ActivationKind::none;
+  if (ascend->coupling == VectorCoupling::split && !is_plain)
+    return add_in_two_kernels(lowering, node, p);
+  return lower_product_ascend(lowering, node, p);
 }
 
 Status lower_product(Lowering& lowering, const Node& node) {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace tenon::lower {
 
 void Ring::flag(Opcode op, size_t from, const Expr& id) const {
@@ -51,6 +53,11 @@ int64_t ProgramBuilder::free_bytes(int memory) const {
 
 int ProgramBuilder::buffer(std::string name, isa::Buffer::Role role, DType dtype,
                            int64_t elements) {
+  const auto taken = [&](const std::string& n) {
+    return std::ranges::find(program_.buffers, n, &isa::Buffer::name) != program_.buffers.end();
+  };
+  const std::string first = name;
+  for (int i = 2; taken(name); ++i) name = fmt::format("{}.{}", first, i);
   program_.buffers.push_back({std::move(name), role, dtype, elements});
   return static_cast<int>(program_.buffers.size()) - 1;
 }

@@ -272,6 +272,9 @@ Result<Register> VectorCode::apply_unary(const Node& node, const Register& x) {
   if (const auto* c = node.as<Cast>()) {
     const DType to = is_float(c->to) ? real_ : c->to;
     if (to == DType::boolean) return compare(Relation::not_equal, x, number(0));
+    const DType from = x.number ? to : x.view.dtype;
+    if (is_int(from) && is_int(to) && from != to && dtype_size(to) <= dtype_size(from))
+      return unsupported("the vector unit saturates where whole numbers are to wrap");
     return tile(x, to);
   }
   return unsupported(fmt::format("the vector unit has no '{}'", op));

@@ -2,6 +2,9 @@
 // unit's memory, and every position of the window is one instruction over strided views of it.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <limits>
+
 #include "lower/pack.h"
 #include "lower/product.h"
 #include "lower/vector_code.h"
@@ -11,6 +14,9 @@
 
 namespace tenon::lower {
 namespace {
+
+// Of no window the maximum.
+constexpr double kLeast = -std::numeric_limits<double>::infinity();
 
 enum class WindowKind : uint8_t { max, average, depthwise };
 
@@ -77,10 +83,13 @@ class WindowKernel {
     const int64_t taps = w_.kernel[0] * w_.kernel[1] * w_.kernel[2];
     t_.in_width = (w_.out_width - 1) * w_.stride[2] + (w_.kernel[2] - 1) * w_.dilation[2] + 1;
     const int64_t outputs = 2 + (p_.finish.residual >= 0 ? 2 : 0) + temporaries();
+    // Pixels begin where the memory lets views begin.
+    const int64_t align = a.memories[static_cast<size_t>(core_.memory)].align;
+    const int64_t unit = std::max<int64_t>(16, align / bytes_of(real_));
+    const auto whole = [unit](int64_t n) { return (n + unit - 1) / unit * unit; };
     bool found = false;
     double best = 0;
-    for (int64_t channels = (w_.channels + 15) / 16 * 16;;
-         channels = (channels / 2 + 15) / 16 * 16) {
+    for (int64_t channels = whole(w_.channels);; channels = whole(channels / 2)) {
       for (int64_t rows = w_.out_height; rows >= 1; rows = rows == 1 ? 0 : (rows + 1) / 2) {
         WindowTile t = t_;
         t.rows = rows, t.channels = channels;
@@ -98,7 +107,7 @@ class WindowKernel {
                                         static_cast<double>(taps) * 2048 + 8192);
         if (!found || cost < best) t_ = t, best = cost, found = true;
       }
-      if (channels <= 16) break;
+      if (channels <= unit) break;
     }
     if (!found)
       return unsupported(fmt::format("one row of {} pixels does not fit on a core", t_.in_width));
@@ -206,7 +215,7 @@ class WindowKernel {
 
   void load_input(const Expr& depth, const Expr& turn) {
     const size_t load = padded_ ? 1 : 0;
-    const double outside = p_.kind == WindowKind::max ? -65504 : 0;
+    const double outside = p_.kind == WindowKind::max ? kLeast : 0;
     if (padded_) {
       in_.enter(0, turn);
       builder_.emit(Opcode::fill, {local(in_, turn, {{t_.in_elements(), 1}})}, {}, outside);
@@ -275,7 +284,7 @@ class WindowKernel {
              builder_.global(filter_, channel_, {{taps, w_.channels}, {n_channels_, 1}})});
       });
     Register sum = code.temporary(real_);
-    code.emit_fill(sum, p_.kind == WindowKind::max ? -65504 : 0);
+    code.emit_fill(sum, p_.kind == WindowKind::max ? kLeast : 0);
     const Expr at = plane_ * w_.stride[0] - w_.pad[0];
     const Expr first = w_.kernel[0] == 1 ? Expr(0) : max(ceil_div(Expr(0) - at, w_.dilation[0]), 0);
     const Expr count =

@@ -1,4 +1,5 @@
-// tests/ops/*.test: what each op computes, by its reference and on the CPU device.
+// tests/ops/*.test: what each op computes, by its reference, on the CPU device and on simulated
+// chips.
 //
 //   case NAME
 //     input %x = dense<[1, -2]> : f32[2]     a tensor given when the graph runs
@@ -9,13 +10,14 @@
 //     tolerance 1e-3                         relative L2; 1e-5 where none is given
 //     error "words of the message"           instead of expect
 //
-// tests/ops/cpu.list: "xfail GLOB reason" and "unsupported GLOB reason"; a case that passes though
-// it is listed fails.
+// tests/ops/DEVICE.list: "xfail GLOB reason" and "unsupported GLOB reason"; a case that passes
+// though it is listed fails.
 #include <fmt/format.h>
 #include <fnmatch.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <set>
 
 #include "base/bytes.h"
@@ -166,13 +168,32 @@ Status run_case_on_reference(const Case& c) {
   return {};
 }
 
-Status run_case_on_cpu(const Case& c) {
+// Where cases run, and how far they may be off in relative L2 whatever the case says.
+struct Device {
+  std::string name;
+  double tolerance = 0;
+  std::function<Result<std::vector<Tensor>>(const Graph&, std::span<const Tensor>)> run;
+};
+
+std::vector<Device> devices() {
+  const auto chip = [](const std::string& target, DType real) {
+    return [target, real](const Graph& graph, std::span<const Tensor> inputs) {
+      return run_on_chip(graph, inputs, target, real);
+    };
+  };
+  return {{"cpu", 0, run_on_cpu},
+          {"ascend910b3", 1e-4, chip("ascend910b3", DType::f32)},
+          {"mlu370-s4", 1e-4, chip("mlu370-s4", DType::f32)}};
+}
+
+Status run_case_on(const Device& device, Case c) {
   Prepared p = TRY(prepare(c));
   const auto reference = TRY(interpret(*p.graph, p.inputs));
   for (size_t i = 0; i < reference.size(); ++i)
     if (c.outcomes[i] == "reference") p.expected[i] = reference[i];
-  const auto actual = TRY(run_on_cpu(*p.graph, p.inputs));
-  return check(c, actual, p.expected, "the CPU");
+  c.tolerance = std::max(c.tolerance, device.tolerance);
+  const auto actual = TRY(device.run(*p.graph, p.inputs));
+  return check(c, actual, p.expected, device.name);
 }
 
 // What a device is known not to do.
@@ -197,16 +218,18 @@ std::vector<Exception> read_exceptions(const std::string& path) {
   return list;
 }
 
-void run_on_device(Runner& runner, const Case& c, const std::vector<Exception>& exceptions) {
-  const std::string name = "ops/" + c.name + " [cpu]";
+void run_on_device(Runner& runner, const Case& c, const Device& device,
+                   const std::vector<Exception>& exceptions) {
+  const std::string name = fmt::format("ops/{} [{}]", c.name, device.name);
   const Exception* listed = nullptr;
   for (const Exception& e : exceptions)
     if (::fnmatch(e.glob.c_str(), c.name.c_str(), 0) == 0) listed = &e;
   if (listed != nullptr && listed->unsupported) return runner.skip(name, listed->reason);
   runner.run(name, [&]() -> Status {
-    Status status = run_case_on_cpu(c);
+    Status status = run_case_on(device, c);
     if (listed == nullptr) return status;
-    if (status.ok()) return internal_error("passes, but cpu.list says it does not");
+    if (status.ok())
+      return internal_error(fmt::format("passes, but {}.list says it does not", device.name));
     return {};
   });
 }
@@ -214,7 +237,11 @@ void run_on_device(Runner& runner, const Case& c, const std::vector<Exception>& 
 }  // namespace
 
 void run_op_cases(Runner& runner) {
-  const auto exceptions = read_exceptions(std::string(TENON_SOURCE_DIR) + "/tests/ops/cpu.list");
+  const std::vector<Device> all = devices();
+  std::vector<std::vector<Exception>> exceptions;
+  for (const Device& device : all)
+    exceptions.push_back(
+        read_exceptions(fmt::format("{}/tests/ops/{}.list", TENON_SOURCE_DIR, device.name)));
   std::set<std::string> covered;
   for (const std::string& path : files_in("ops", ".test")) {
     auto cases = read_cases(path);
@@ -227,7 +254,8 @@ void run_op_cases(Runner& runner) {
         if (c.error.empty() && c.body.find(fmt::format("= {}(", op->name)) != std::string::npos)
           covered.emplace(op->name);
       runner.run("ops/" + c.name, [&] { return run_case_on_reference(c); });
-      if (c.error.empty()) run_on_device(runner, c, exceptions);
+      for (size_t i = 0; i < all.size() && c.error.empty(); ++i)
+        run_on_device(runner, c, all[i], exceptions[i]);
     }
   }
   for (const OpDef* op : all_ops())

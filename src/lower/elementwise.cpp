@@ -1,0 +1,170 @@
+#include "lower/elementwise.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "lower/tiles.h"
+#include "lower/vector_core.h"
+
+namespace tenon::lower {
+namespace {
+
+class Kernel {
+ public:
+  Kernel(Lowering& lowering, const Node& node, const Elementwise& work)
+      : lowering_(lowering),
+        node_(node),
+        work_(work),
+        core_(lowering.architecture()),
+        builder_(lowering.architecture(), layer_of(node), "vector") {
+    space_.dims = work.dims.empty() ? std::vector<int64_t>{1} : work.dims;
+    for (const Elementwise::Operand& o : work.operands)
+      space_.strides.push_back(broadcast_strides(o.dims, space_.dims));
+    space_.strides.push_back(broadcast_strides(space_.dims, space_.dims));
+    space_.simplify();
+  }
+
+  Status run() {
+    if (space_.elements() == 0) return unsupported("it has no elements");
+    cut_tiles(TRY(count_slots()));
+    set_places();
+    const int64_t tile = tiles_.elements(space_);
+    VectorCode code(builder_, core_.memory, tile * work_.widest, lowering_.real());
+    const TileView first(space_, tiles_, 0);
+    for (size_t i = 0; i < inputs_.size(); ++i)
+      if (inputs_[i].fixed) load(i, first, 0);
+    Status status;
+    builder_.loop(turns(builder_, tiles_.count), [&](const Expr& turn) {
+      const TileView at(space_, tiles_, builder_.block() + turn * builder_.blocks());
+      if (Status s = turn_of(code, at, turn); !s.ok()) status = std::move(s);
+    });
+    TRY(std::move(status));
+    for (const Place& in : inputs_)
+      if (in.fixed) in.ring.leave(1, 0);
+    std::vector<int> tensors;
+    for (const Elementwise::Operand& o : work_.operands) tensors.push_back(o.tensor);
+    for (const int t : work_.results) tensors.push_back(t);
+    return lowering_.add(node_, builder_, std::move(tensors));
+  }
+
+ private:
+  // A tensor's buffer and where its tiles are on the core.
+  struct Place {
+    DType dtype;
+    int buffer = -1;
+    bool fixed = false;  // all tiles read the same
+    Ring ring;
+  };
+
+  DType dtype_of(int tensor) const { return lowering_.tensor(tensor).dtype; }
+  const std::vector<int64_t>& strides(size_t operand) const { return space_.strides[operand]; }
+
+  // How many temporary tiles there are shows in a trial without tiles.
+  Result<int64_t> count_slots() const {
+    ProgramBuilder scratch(lowering_.architecture(), "", "");
+    VectorCode code(scratch, core_.memory, 32, lowering_.real());
+    std::vector<Register> operands;
+    for (const Elementwise::Operand& o : work_.operands)
+      operands.push_back(
+          {scratch.local(core_.memory, 0, dtype_of(o.tensor), {}), std::nullopt, nullptr});
+    TRY(work_.compute(code, operands));
+    return static_cast<int64_t>(code.slots());
+  }
+
+  void cut_tiles(int64_t slots) {
+    const isa::Architecture& a = lowering_.architecture();
+    // Of operands and results two tiles each, so that queues work side by side.
+    int64_t per_element =
+        slots * work_.widest + 2 * work_.widest * static_cast<int64_t>(work_.results.size());
+    for (const Elementwise::Operand& o : work_.operands)
+      per_element += 2 * bytes_of(dtype_of(o.tensor));
+    const int64_t most =
+        (builder_.free_bytes(core_.memory) - 8192) / std::max<int64_t>(per_element, 1);
+    tiles_ = cut(space_, std::min<int64_t>(most, 32768), a.vector_cores);
+    builder_.set_blocks(std::min(a.vector_cores, tiles_.count));
+  }
+
+  void set_places() {
+    const TileView first(space_, tiles_, 0);
+    for (size_t i = 0; i < work_.operands.size(); ++i) {
+      const Elementwise::Operand& o = work_.operands[i];
+      Place in{dtype_of(o.tensor), -1, first.is_fixed(strides(i)), {}};
+      in.buffer =
+          builder_.buffer(o.name.empty() ? fmt::format("x{}", i) : o.name, isa::Buffer::Role::input,
+                          in.dtype, lowering_.tensor(o.tensor).elements);
+      in.ring = builder_.ring(core_.memory, first.stored(strides(i)) * bytes_of(in.dtype),
+                              in.fixed ? 1 : 2, {core_.load, core_.compute});
+      inputs_.push_back(std::move(in));
+    }
+    for (size_t i = 0; i < work_.results.size(); ++i) {
+      Place out{dtype_of(work_.results[i]), -1, false, {}};
+      out.buffer = builder_.buffer(fmt::format("y{}", i), isa::Buffer::Role::output, out.dtype,
+                                   lowering_.tensor(work_.results[i]).elements);
+      out.ring = builder_.ring(core_.memory, tiles_.elements(space_) * bytes_of(out.dtype), 2,
+                               {core_.compute, core_.store});
+      outputs_.push_back(std::move(out));
+    }
+  }
+
+  void load(size_t i, const TileView& at, const Expr& turn) {
+    const Place& in = inputs_[i];
+    in.ring.enter(0, turn);
+    builder_.emit(
+        Opcode::copy,
+        {builder_.local(core_.memory, in.ring.place(turn), in.dtype, at.local(strides(i), true)),
+         builder_.global(in.buffer, at.offset(strides(i)), at.global(strides(i), true))});
+    in.ring.leave(0, turn);
+    in.ring.enter(1, turn);
+  }
+
+  Status turn_of(VectorCode& code, const TileView& at, const Expr& turn) {
+    const auto& own = space_.strides.back();
+    for (size_t i = 0; i < inputs_.size(); ++i)
+      if (!inputs_[i].fixed) load(i, at, turn);
+    code.set_tile(at.local(own, false));
+    std::vector<Register> operands;
+    for (size_t i = 0; i < inputs_.size(); ++i)
+      operands.push_back(
+          {builder_.local(core_.memory, inputs_[i].ring.place(inputs_[i].fixed ? Expr(0) : turn),
+                          inputs_[i].dtype, at.local(strides(i), false)),
+           std::nullopt, nullptr});
+    auto results = TRY(work_.compute(code, operands));
+    const auto tile = [&](const Place& out) {
+      return builder_.local(core_.memory, out.ring.place(turn), out.dtype, at.local(own, false));
+    };
+    for (size_t i = 0; i < outputs_.size(); ++i) {
+      outputs_[i].ring.enter(0, turn);
+      code.store(results[i], tile(outputs_[i]));
+      outputs_[i].ring.leave(0, turn);
+    }
+    results.clear();
+    for (const Place& in : inputs_)
+      if (!in.fixed) in.ring.leave(1, turn);
+    for (const Place& out : outputs_) {
+      out.ring.enter(1, turn);
+      builder_.emit(
+          Opcode::copy,
+          {builder_.global(out.buffer, at.offset(own), at.global(own, false)), tile(out)});
+      out.ring.leave(1, turn);
+    }
+    return {};
+  }
+
+  Lowering& lowering_;
+  const Node& node_;
+  const Elementwise& work_;
+  VectorCore core_;
+  ProgramBuilder builder_;
+  Space space_;  // of the operands, then of the results
+  Tiles tiles_;
+  std::vector<Place> inputs_, outputs_;
+};
+
+}  // namespace
+
+Status lower_elementwise(Lowering& lowering, const Node& node, const Elementwise& work) {
+  return Kernel(lowering, node, work).run();
+}
+
+}  // namespace tenon::lower

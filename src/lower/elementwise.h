@@ -1,0 +1,35 @@
+// Elementwise kernels of the vector unit: operands come in tile by tile, results go out, everything
+// between stays on the core.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lower/lowering.h"
+#include "lower/vector_code.h"
+
+namespace tenon::lower {
+
+struct Elementwise {
+  struct Operand {
+    std::string name;
+    int tensor;
+    std::vector<int64_t> dims;  // broadcast to those of the results
+  };
+  // Results of a tile, from tiles of the operands in their order.
+  using Compute =
+      std::function<Result<std::vector<Register>>(VectorCode&, std::span<const Register>)>;
+
+  std::vector<int64_t> dims;  // of every result
+  std::vector<Operand> operands;
+  std::vector<int> results;  // tensors
+  int64_t widest = 1;        // bytes of the widest element between
+  Compute compute;
+};
+
+// Adds the kernel. Errors: those of `compute`.
+Status lower_elementwise(Lowering& lowering, const Node& node, const Elementwise& work);
+
+}  // namespace tenon::lower
