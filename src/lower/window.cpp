@@ -101,7 +101,8 @@ class WindowKernel {
         // Tiles per core, each with what its border reads again and the start of its instructions.
         const int64_t tiles = ((w_.out_height + rows - 1) / rows) *
                               ((w_.channels + channels - 1) / channels) * p_.images * w_.out_depth;
-        const auto per_core = static_cast<double>((tiles + a.vector_cores - 1) / a.vector_cores);
+        const int64_t turns = (tiles + a.vector_cores - 1) / a.vector_cores;
+        const auto per_core = static_cast<double>(turns);
         const double cost = per_core * (static_cast<double>(t.in_elements()) * 2 +
                                         static_cast<double>(rows * w_.out_width * channels * taps) +
                                         static_cast<double>(taps) * 2048 + 8192);

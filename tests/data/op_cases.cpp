@@ -159,7 +159,7 @@ Status run_case_on_reference(const Case& c) {
     const auto actual = TRY(interpret(*p.graph, p.inputs));
     return check(c, actual, p.expected, "the reference");
   };
-  const Status status = attempt();
+  Status status = attempt();
   if (c.error.empty()) return status;
   if (status.ok()) return internal_error(fmt::format("no error; \"{}\" was expected", c.error));
   if (status.error().message.find(c.error) == std::string::npos)
@@ -239,6 +239,7 @@ void run_on_device(Runner& runner, const Case& c, const Device& device,
 void run_op_cases(Runner& runner) {
   const std::vector<Device> all = devices();
   std::vector<std::vector<Exception>> exceptions;
+  exceptions.reserve(all.size());
   for (const Device& device : all)
     exceptions.push_back(
         read_exceptions(fmt::format("{}/tests/ops/{}.list", TENON_SOURCE_DIR, device.name)));
