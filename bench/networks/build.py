@@ -16,6 +16,7 @@ import multiprocessing
 import sys
 import time
 import traceback
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 if not __package__:
@@ -84,8 +85,9 @@ def main() -> int:
     ]
     print(f"{'file':44} {'GMACs':>9} {'M params':>8} {'published':>9}  inputs of one sample")
     failed = 0
-    with multiprocessing.get_context("spawn").Pool(given.jobs, maxtasksperchild=12) as pool:
-        for made in pool.imap(build_one, jobs):
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(given.jobs, mp_context=spawn, max_tasks_per_child=12) as pool:
+        for made in pool.map(build_one, jobs):
             print(sheet(chosen[made["name"]], made), flush=True)
             failed += "error" in made
             if given.trace and "error" in made:

@@ -162,6 +162,62 @@ def faceboxes():
     return FaceBoxes()
 
 
+def m2det(levels=8, scales=6):
+    """VGG-16, its two maps fused, eight thinned hourglasses of six scales, joined by scale."""
+    import torch
+    from torch import nn
+    from torchvision import models
+
+    from .layers import SqueezeExcite, Stages, conv, plain, sizes, upsample
+
+    class Hourglass(nn.Module):
+        def __init__(self):
+            super().__init__()
+            strides = [(2, 1)] * (scales - 2) + [(1, 0)]
+            self.down = nn.ModuleList(conv(256, 256, 3, s, p) for s, p in strides)
+            self.way = nn.ModuleList(conv(256, 256) for _ in range(scales))
+            self.out = nn.ModuleList(conv(256, 128, 1) for _ in range(scales))
+
+        def forward(self, x):
+            found = [x]
+            for layer in self.down:
+                found.append(layer(found[-1]))
+            carried, outs = self.way[0](found[-1]), []
+            outs.append(self.out[0](carried))
+            for n, level in enumerate(reversed(found[:-1]), 1):
+                carried = self.way[n](upsample(carried, sizes(level)) + level)
+                outs.append(self.out[n](carried))
+            return outs  # smallest first
+
+    class M2Det(nn.Module):
+        def __init__(self):
+            super().__init__()
+            layers = list(models.vgg16(weights=None).features)
+            tail = [*layers[23:30], nn.MaxPool2d(2), plain(512, 1024, padding=6, dilation=6), plain(1024, 1024, 1)]
+            self.backbone = Stages([nn.Sequential(*layers[:30]), nn.Sequential(*tail[7:])], (0, 1))
+            self.low, self.high, self.base = conv(512, 256), conv(1024, 512, 1), conv(768, 128, 1)
+            self.first = conv(768, 256, 1)
+            self.nets = nn.ModuleList(Hourglass() for _ in range(levels))
+            self.gates = nn.ModuleList(SqueezeExcite(128 * levels, 128 * levels // 16) for _ in range(scales))
+            self.boxes = nn.ModuleList(plain(128 * levels, 24, act=None) for _ in range(scales))
+            self.scores = nn.ModuleList(plain(128 * levels, 6 * 81, act=None) for _ in range(scales))
+
+        def forward(self, x):
+            low, high = self.backbone(x)
+            base = torch.cat([self.low(low), upsample(self.high(high), sizes(low))], 1)
+            outs = [self.nets[0](self.first(base))]
+            for net in self.nets[1:]:
+                outs.append(net(torch.cat([self.base(base), outs[-1][-1]], 1)))
+            boxes, scores = [], []
+            for n in range(scales):
+                level = self.gates[n](torch.cat([o[n] for o in outs], 1))
+                boxes.append(self.boxes[n](level).permute(0, 2, 3, 1).flatten(1))
+                scores.append(self.scores[n](level).permute(0, 2, 3, 1).flatten(1))
+            return torch.cat(boxes, 1), torch.cat(scores, 1).reshape(x.shape[0], -1, 81).softmax(2)
+
+    return M2Det()
+
+
 def rcf():
     """VGG-16 with a side output from every layer, five maps of edges and their sum."""
     import torch
@@ -259,6 +315,7 @@ add("efficientdet_d7_1536", efficientdet("tf_efficientdet_d7"), images(1536), gr
 add("yolact_r101_550", yolact(101), images(550), group="yolact")
 add("yolact_r50_550", yolact(50), images(550), group="yolact")
 add("faceboxes_224", faceboxes, images(224), group="faceboxes")
+add("m2det_vgg16_512", m2det, images(512), group="m2det")
 add("rcf_321x481", rcf, (3, 321, 481), group="rcf")
 add("textsnake_512", textsnake, images(512), group="textsnake")
 add("upernet_swin_tiny_512", upernet_swin(96, [2, 2, 6, 2], [3, 6, 12, 24]), images(512), group="upernet_swin", gmacs=236)

@@ -6,6 +6,8 @@ that a network costs kilobytes and two weights of one network still differ. Time
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import tempfile
 import warnings
@@ -62,6 +64,36 @@ def example(network: Network, batch: int):
     return tuple(made)
 
 
+@contextlib.contextmanager
+def quick_weights():
+    """Large weights start as a constant instead of drawn: they go to the pool anyway, and drawing takes minutes.
+
+    Each its own constant: the exporter would make one of two that are equal.
+    """
+    import torch
+
+    step = itertools.count(1)
+
+    names = ("uniform_", "normal_", "erfinv_")
+    drawn = {name: getattr(torch.Tensor, name) for name in names}
+
+    def quick(name):
+        def fill(tensor, *args, **rest):
+            if 4 * tensor.numel() < INLINE_BYTES:
+                return drawn[name](tensor, *args, **rest)
+            return tensor.fill_(0.01 + 1e-6 * next(step))
+
+        return fill
+
+    for name in names:
+        setattr(torch.Tensor, name, quick(name))
+    try:
+        yield
+    finally:
+        for name in names:
+            setattr(torch.Tensor, name, drawn[name])
+
+
 def trace(network: Network, batch: int, path: str) -> None:
     import torch
 
@@ -69,7 +101,8 @@ def trace(network: Network, batch: int, path: str) -> None:
 
     symbolic.register()
     torch.manual_seed(0)
-    module = network.make().eval()
+    with quick_weights():
+        module = network.make().eval()
     names = [i.name for i in network.inputs]
     axes = {
         i.name: {a: BATCH for a, d in enumerate(i.shape) if d == BATCH or isinstance(d, Times)} for i in network.inputs

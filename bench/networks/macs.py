@@ -114,10 +114,11 @@ def count_torch(network, batch: int) -> int:
     """The same by running the module and looking at what reaches torch's kernels."""
     import torch
 
-    from .export import example
+    from .export import example, quick_weights
 
-    torch.manual_seed(0)
-    module, inputs = network.make().eval(), example(network, batch)
+    with quick_weights():
+        module = network.make().eval()
+    inputs = example(network, batch)
     with torch.no_grad(), multiplications_skipped() as mode:
         module(*inputs)
     return mode.total

@@ -253,6 +253,38 @@ def server_rec(classes=6625):
     return ServerRec()
 
 
+def starnet(classes=37, points=20, size=(32, 100)):
+    """A thin-plate spline straightens the line, ResNet-34-vd and two bidirectional LSTMs read it."""
+    import torch
+    from torch import nn
+
+    from .layers import conv
+
+    class Starnet(nn.Module):
+        def __init__(self):
+            super().__init__()
+            layers, inputs = [], 3
+            for n, width in enumerate((16, 32, 64, 128)):
+                layers += [conv(inputs, width), nn.MaxPool2d(2) if n < 3 else nn.AdaptiveAvgPool2d(1)]
+                inputs = width
+            self.places = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 2 * points))
+            self.register_buffer("inverse", torch.eye(points + 3))
+            self.register_buffer("grid", torch.rand(size[0] * size[1], points + 3))
+            stem = [conv(3, 32), conv(32, 32), conv(32, 64), nn.MaxPool2d(3, 2, 1)]
+            self.convs = nn.Sequential(*stem, *resnet_vd((3, 4, 6, 3), (2, 1)), nn.MaxPool2d(2, 2))
+            self.lstm, self.out = nn.LSTM(512, 256, 2, bidirectional=True), nn.Linear(512, classes)
+
+        def forward(self, x):
+            where = self.places(x).reshape(-1, points, 2)
+            where = torch.cat([where, 0 * where[:, :3]], 1)
+            grid = (self.grid @ (self.inverse @ where)).reshape(-1, *size, 2)
+            x = nn.functional.grid_sample(x, grid, align_corners=True)
+            return self.out(self.lstm(self.convs(x).squeeze(2).permute(2, 0, 1))[0]).softmax(2)
+
+    return Starnet()
+
+
+add("starnet_r34_32x100", starnet, (3, 32, 100), group="starnet", opset=16)
 add("crnn_32x100", crnn, (1, 32, 100), group="crnn")
 add("crnn_32x160", crnn, (1, 32, 160), group="crnn")
 add("dbnet_mobilenet_v3_736x1280", db_mobilenet(256, False, True), (3, 736, 1280), group="dbnet_mobilenet_v3")

@@ -108,6 +108,76 @@ def deepspeech2(width=1024, layers=5, classes=29):
     return DeepSpeech()
 
 
+def wenet_chunk(width=256, heads=4, blocks=12, kept=64, classes=4233):
+    """A streaming conformer: 16 frames at a time, keys and values of the 64 before, seven columns before a convolution."""
+    import torch
+    from torch import nn
+
+    from .layers import Swish
+
+    def perceptron():
+        return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2048), Swish(), nn.Linear(2048, width))
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.before, self.after = perceptron(), perceptron()
+            self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(4))
+            self.q, self.k, self.v, self.out = (nn.Linear(width, width) for _ in range(4))
+            self.places = nn.Linear(width, width, bias=False)
+            self.biases = nn.Parameter(torch.zeros(2, heads, 1, width // heads))
+            self.wide, self.narrow = nn.Conv1d(width, 2 * width, 1), nn.Conv1d(width, width, 1)
+            self.along = nn.Conv1d(width, width, 8, groups=width)
+
+        def attention(self, x, places, cache):
+            def split(y):
+                return y.reshape(-1, int(y.shape[1]), heads, width // heads).transpose(1, 2)
+
+            q, k, v = split(self.q(x)), split(self.k(x)), split(self.v(x))
+            half = width // heads
+            k, v = torch.cat([cache[..., :half], k], 2), torch.cat([cache[..., half:], v], 2)
+            scores = (q + self.biases[0]) @ k.transpose(2, 3)
+            scores = scores + (q + self.biases[1]) @ split(self.places(places)).transpose(2, 3)
+            mixed = (scores * half**-0.5).softmax(3) @ v
+            return self.out(mixed.transpose(1, 2).reshape(-1, int(x.shape[1]), width)), torch.cat([k, v], 3)
+
+        def convolution(self, x, cache):
+            x = torch.cat([cache, x.transpose(1, 2)], 2)
+            y = self.along(nn.functional.glu(self.wide(x), 1)).transpose(1, 2)
+            y = self.norms[3](y)
+            return self.narrow((y * torch.sigmoid(y)).transpose(1, 2)).transpose(1, 2), x[:, :, -7:]
+
+        def forward(self, x, places, cache, columns):
+            x = x + 0.5 * self.before(x)
+            mixed, cache = self.attention(self.norms[0](x), places, cache)
+            x = x + mixed
+            mixed, columns = self.convolution(self.norms[1](x), columns)
+            x = x + mixed
+            return self.norms[2](x + 0.5 * self.after(x)), cache, columns
+
+    class Wenet(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convs = nn.Sequential(nn.Conv2d(1, width, 3, 2), nn.ReLU(), nn.Conv2d(width, width, 3, 2), nn.ReLU())
+            self.project, self.blocks = nn.Linear(19 * width, width), nn.ModuleList(Block() for _ in range(blocks))
+            self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, classes)
+            self.register_buffer("places", torch.rand(1, kept + 16, width))
+
+        def forward(self, x, keys, columns):
+            x = self.convs(x.unsqueeze(1)).transpose(1, 2).flatten(2)
+            x, kept_keys, kept_columns = self.project(x), [], []
+            for n, block in enumerate(self.blocks):
+                x, key, column = block(x, self.places, keys[:, n], columns[:, n])
+                kept_keys.append(key[:, :, 16:])
+                kept_columns.append(column)
+            scores = self.out(self.norm(x)).log_softmax(2)
+            return scores, torch.stack(kept_keys, 1), torch.stack(kept_columns, 1)
+
+    return Wenet()
+
+
+add("wenet_u2_chunk16", wenet_chunk, Input("chunk", (BATCH, 67, 80)), Input("keys", (BATCH, 12, 4, 64, 128)),
+    Input("columns", (BATCH, 12, 256, 7)), group="wenet_u2")
 add("wav2vec2_base_100000", wav2vec2, Input("input", (BATCH, 100000)), group="wav2vec2_base")
 add("hubert_large_580000", hubert, Input("input", (1, 580000)), group="hubert_large", dynamic=False)
 for frames in (154, 164, 443, 490, 651, 699, 723, 760, 832, 833):

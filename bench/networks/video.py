@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .catalogue import add
+from .cnn import images
 
 
 def c3d(classes=101):
@@ -146,6 +147,95 @@ def x3d_s(classes=400):
     return nn.Sequential(*layers)
 
 
+def pose_c3d(classes=60, clips=20):
+    """SlowOnly-50 of half the width over heat maps of 17 joints: three stages, time convolved in the last two."""
+    from torch import nn
+
+    from .layers import Add
+
+    def unit(a, b, kernel, stride=(1, 1, 1), act=True):
+        pad = tuple(k // 2 for k in kernel)
+        return [nn.Conv3d(a, b, kernel, stride, pad, bias=False), nn.BatchNorm3d(b)] + ([nn.ReLU()] if act else [])
+
+    class PoseC3d(nn.Module):
+        def __init__(self):
+            super().__init__()
+            layers, inputs = unit(17, 32, (1, 7, 7)), 32
+            for width, count, time in ((32, 4, 1), (64, 6, 3), (128, 3, 3)):
+                for n in range(count):
+                    stride = (1, 2, 2) if n == 0 else (1, 1, 1)
+                    body = unit(inputs, width, (time, 1, 1)) + unit(width, width, (1, 3, 3), stride)
+                    body = nn.Sequential(*body, *unit(width, 4 * width, (1, 1, 1), act=False))
+                    way = nn.Sequential(*unit(inputs, 4 * width, (1, 1, 1), stride, False)) if n == 0 else None
+                    layers.append(Add(body, way, "relu"))
+                    inputs = 4 * width
+            self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(512, classes))
+
+        def forward(self, x):
+            return self.body(x.flatten(0, 1)).reshape(-1, clips, classes).softmax(2).mean(1)
+
+    return PoseC3d()
+
+
+def flavr():
+    """A frame between four: a residual encoder of 3x3x3 convolutions with gates, a decoder back up, one 7x7."""
+    import torch
+    from torch import nn
+
+    class Gate(nn.Module):
+        def __init__(self, channels):
+            super().__init__()
+            self.gate = nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Conv3d(channels, channels, 1), nn.Sigmoid())
+
+        def forward(self, x):
+            return x * self.gate(x)
+
+    class Block(nn.Module):
+        def __init__(self, a, b, stride):
+            super().__init__()
+            self.body = nn.Sequential(nn.Conv3d(a, b, 3, (1, stride, stride), 1), nn.ReLU(), nn.Conv3d(b, b, 3, 1, 1), Gate(b))
+            self.way = nn.Conv3d(a, b, 1, (1, stride, stride)) if a != b else nn.Identity()
+
+        def forward(self, x):
+            return torch.relu(self.body(x) + self.way(x))
+
+    def stage(a, b, stride):
+        return nn.Sequential(Block(a, b, stride), Block(b, b, 1))
+
+    def up(a, b):
+        return nn.Sequential(nn.ConvTranspose3d(a, b, (3, 4, 4), (1, 2, 2), 1), Gate(b), nn.LeakyReLU(0.2))
+
+    def same(a, b):
+        return nn.Sequential(nn.Conv3d(a, b, 3, 1, 1), Gate(b), nn.LeakyReLU(0.2))
+
+    class Flavr(nn.Module):
+        def __init__(self):
+            super().__init__()
+            stem = nn.Sequential(nn.Conv3d(3, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3)), nn.ReLU())
+            self.down = nn.ModuleList([stem, stage(64, 64, 1), stage(64, 128, 2), stage(128, 256, 2), stage(256, 512, 1)])
+            self.up = nn.ModuleList([same(512, 256), up(512, 128), up(256, 64), same(128, 64), up(128, 64)])
+            self.fuse = nn.Sequential(nn.Conv2d(256, 64, 1, bias=False), nn.LeakyReLU(0.2))
+            self.out = nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(64, 3, 7))
+
+        def forward(self, *frames):
+            x = torch.stack(frames, 2)
+            mean = x.mean((2, 3, 4), keepdim=True)
+            kept, x = [], x - mean
+            for stage in self.down:
+                x = stage(x)
+                kept.append(x)
+            for n, layer in enumerate(self.up):
+                x = layer(x)
+                if n < 4:
+                    x = torch.cat([x, kept[3 - n]], 1)
+            x = torch.cat(x.unbind(2), 1)
+            return self.out(self.fuse(x)) + mean.squeeze(2)
+
+    return Flavr()
+
+
+add("pose_c3d_20x48x56", pose_c3d, (20, 17, 48, 56, 56), group="pose_c3d", gmacs=318)
+add("flavr_4x224", flavr, *(images(224) for _ in range(4)), group="flavr")
 add("c3d_10x16x112", c3d, (10, 3, 16, 112, 112), group="c3d", gmacs=385)
 add("r2plus1d_34_3x8x256", r2plus1d_34, (3, 3, 8, 256, 256), group="r2plus1d_34")
 add("tsm_r50_8x224", tsm(8, 101), (8, 3, 224, 224), group="tsm", gmacs=32.9)

@@ -200,6 +200,65 @@ def svtr_lcnet(classes):
     return make
 
 
+def mspn(stages=2):
+    """Hourglasses on ResNet-50, one after the other: each goes down, up in 256 channels, and hands both on."""
+    import torch
+    from torch import nn
+    from torchvision import models
+
+    from .layers import conv, sizes, upsample
+
+    widths = (256, 512, 1024, 2048)
+
+    class Stage(nn.Module):
+        def __init__(self, last):
+            super().__init__()
+            net = models.resnet50(weights=None)
+            self.down = nn.ModuleList([net.layer1, net.layer2, net.layer3, net.layer4])
+            self.skip = nn.ModuleList(conv(c, 256, 1, act=None) for c in reversed(widths))
+            self.up = nn.ModuleList(conv(256, 256, 1, act=None) for _ in range(3))
+            self.maps = nn.ModuleList(nn.Sequential(conv(256, 256, 1), conv(256, 17, act=None)) for _ in range(4))
+            self.last = last
+            if not last:
+                self.from_down = nn.ModuleList(conv(c, c, 1) for c in widths)
+                self.from_up = nn.ModuleList(conv(256, c, 1) for c in widths)
+                self.cross = conv(256, 64, 1)
+
+        def forward(self, x, carried):
+            levels = []
+            for n, stage in enumerate(self.down):
+                x = stage(x)
+                if carried:
+                    x = x + carried[n]
+                levels.append(x)
+            ups, up = [], None
+            for n, (skip, level) in enumerate(zip(self.skip, reversed(levels))):
+                found = skip(level)
+                if up is not None:
+                    found = found + self.up[n - 1](upsample(up, sizes(level), "bilinear"))
+                up = torch.relu(found)
+                ups.append(up)
+            if self.last:
+                return upsample(self.maps[3](ups[3]), (64, 48), "bilinear"), None
+            handed = [a(l) + b(u) for a, b, l, u in zip(self.from_down, self.from_up, levels, reversed(ups))]
+            return self.cross(ups[3]), handed
+
+    class Mspn(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Sequential(conv(3, 64, 7, 2), nn.MaxPool2d(3, 2, 1))
+            self.stages = nn.ModuleList(Stage(n == stages - 1) for n in range(stages))
+
+        def forward(self, x):
+            x, carried = self.stem(x), None
+            for stage in self.stages:
+                x, carried = stage(x, carried)
+            return x
+
+    return Mspn()
+
+
+add("mspn_2_256x192", mspn, (3, 256, 192), group="mspn", gmacs=9.6)
 add("conformer_ti", conformer_tiny, images(224), gmacs=5.2)
 add("transpose_r_a3_256x192", transpose_r_a3, (3, 256, 192), group="transpose", gmacs=8.0)
 add("uniformer_s_pose_256x192", uniformer_pose, (3, 256, 192), group="uniformer_pose", gmacs=4.7)
