@@ -41,7 +41,8 @@ constexpr std::array<OpcodeInfo, kOpcodes> kTable = {{
      "(row / out_w, row % out_w), column first_k + k is (c1, kernel row, kernel column, c0); "
      "outside of src are zeros"},
     {mmad, "mmad", Kind::product, 3, kMmad, false,
-     "acc [n1, m1, m0, n0] (+)= a [m1, k1, m0, k0] b [k1, n1, n0, k0], of which m, k and n count"},
+     "acc [n1, m1, m0, n0] (+)= a [m1, k1, m0, k0] b [k1, n1, n0, k0], of which m, k and n "
+     "count; the rest of the last n0 columns is computed, too"},
     {conv, "conv", Kind::product, 3, kConv, false,
      "dst [h', w', co] (+)= the convolution of x [h, w, ci] with filter [co, kernel_h, kernel_w, "
      "ci]"},

@@ -73,8 +73,6 @@ void AscendProduct::finish(const Expr& mi, const Expr& ni, const Expr& turn) {
   if (bias_ >= 0) {
     const Expr from = batch_offset(p_, problem, &BatchDim::bias) + ni * t_.n;
     bias_ring_.enter(0, turn);
-    if (p_.columns % kN0 != 0)
-      builder_.emit(Opcode::fill, {builder_.local(ub, bias_ring_.place(turn), real_, {{t_.n, 1}})});
     builder_.emit(Opcode::copy, {builder_.local(ub, bias_ring_.place(turn), real_, {{n, 1}}),
                                  builder_.global(bias_, from, {{n, 1}})});
     bias_ring_.leave(0, turn);
@@ -104,8 +102,6 @@ void AscendProduct::finish(const Expr& mi, const Expr& ni, const Expr& turn) {
     const Expr first_column = ni * t_.n + q * (piece_ * kN0);
     if (residual_ >= 0) {
       residual_ring_.enter(0, part);
-      if (p_.columns % kN0 != 0)
-        builder_.emit(Opcode::fill, {builder_.local(ub, residual_ring_.place(part), real_, tile)});
       transfer(residual_,
                batch_offset(p_, problem, &BatchDim::residual) + first_row(mi) * p_.residual_row +
                    first_column,

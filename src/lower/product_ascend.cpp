@@ -146,6 +146,11 @@ void AscendProduct::clear_places() {
       builder_.emit(Opcode::fill,
                     {builder_.local(ring.memory(), ring.place(i), real_, {{elements, 1}})});
   };
+  if (direct_ && p_.columns % kN0 != 0 && (bias_ >= 0 || residual_ >= 0)) {
+    if (bias_ >= 0) clear(bias_ring_, 2, bias_ring_.bytes() / shape_.size);
+    if (residual_ >= 0) clear(residual_ring_, 2, residual_ring_.bytes() / shape_.size);
+    builder_.sync(builder_.queue("v"));
+  }
   if (!p_.windows && p_.rows % kN0 != 0) clear(a1_, t_.a_depth, a1_.bytes() / shape_.size);
   if (p_.b_constant == nullptr && (p_.columns % kN0 != 0 || p_.k % shape_.c0 != 0))
     clear(b1_, t_.b_depth, b1_.bytes() / shape_.size);

@@ -122,6 +122,10 @@ void ProgramBuilder::barrier() {
   open_.back()->emplace_back(isa::Instruction{Opcode::barrier, 0, {}, {}, 0});
 }
 
+void ProgramBuilder::sync(int queue) {
+  open_.back()->emplace_back(isa::Instruction{Opcode::sync, 0, {}, {queue}, 0});
+}
+
 bool ProgramBuilder::retarget_last(const View& from, const View& to) {
   if (open_.back()->empty()) return false;
   auto* last = std::get_if<isa::Instruction>(&open_.back()->back());

@@ -70,6 +70,8 @@ class ProgramBuilder {
   void emit(Opcode op, std::vector<View> views, std::vector<Expr> numbers = {}, double scalar = 0);
   // Every block waits for all.
   void barrier();
+  // Nothing more is issued until the queue has done what it was given.
+  void sync(int queue);
   // Makes the last instruction write to `to`, if it is one that wrote to `from`.
   bool retarget_last(const View& from, const View& to);
   // Offsets of global views are in elements, of local ones in bytes.

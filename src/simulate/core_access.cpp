@@ -52,10 +52,21 @@ Status Core::note_product(bool accumulate) {
       return first_of(part, second.first, second.second, second_count, f);
     });
   };
+  // What fills the last fractal of columns is computed with what is there, if anything is.
+  int64_t& columns = numbers_[2];
+  const int64_t whole = (n + 15) / 16 * 16;
+  bool filled = true;
+  if (whole > n)
+    TRY(both(operands_[2].part(1, n / 16, 1).part(2, n % 16, whole - n), {0, 3}, k, {1, 2},
+             whole - n, [&](const Operand& o) -> Status {
+               filled &= TRY(note_read(o));
+               return {};
+             }));
+  if (filled) columns = whole;
   const auto read = [&](const Operand& o) { return must_be_written(o); };
   TRY(both(operands_[1], {0, 2}, m, {1, 3}, k, read));
   TRY(both(operands_[2], {0, 3}, k, {1, 2}, n, read));
-  return both(operands_[0], {1, 2}, m, {0, 3}, n, [&](const Operand& o) -> Status {
+  return both(operands_[0], {1, 2}, m, {0, 3}, columns, [&](const Operand& o) -> Status {
     if (accumulate && k > 0) TRY(must_be_written(o));
     return note_write(o);
   });

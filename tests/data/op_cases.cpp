@@ -182,6 +182,7 @@ std::vector<Device> devices() {
     };
   };
   return {{"cpu", 0, run_on_cpu},
+          {"ascend310p3", 1e-2, chip("ascend310p3", DType::f16)},
           {"ascend910b3", 1e-4, chip("ascend910b3", DType::f32)},
           {"mlu370-s4", 1e-4, chip("mlu370-s4", DType::f32)}};
 }
