@@ -40,6 +40,7 @@ class Network:
     opset: int = 13
     note: str = ""
     batches: tuple[int, ...] = (1,)  # which files are built where the batch is fixed
+    small: tuple[tuple, ...] = ()  # smaller input shapes to trace with, where the module computes no size from them
 
     def file(self, batch: int) -> str:
         return f"{self.name}.onnx" if self.dynamic else f"{self.name}_b{batch}.onnx"

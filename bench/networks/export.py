@@ -36,6 +36,7 @@ def ensure_pool(folder: Path) -> None:
 
 
 def use_pool(model: onnx.ModelProto) -> None:
+    """Points every large weight into the pool, each a page further than the last."""
     offset = 0
     for tensor in model.graph.initializer:
         size = 4 * int(np.prod(list(tensor.dims), dtype=np.int64))
@@ -47,21 +48,40 @@ def use_pool(model: onnx.ModelProto) -> None:
         start = offset % ((POOL_BYTES - size) // PAGE + 1)
         for key, value in (("location", POOL), ("offset", start * PAGE), ("length", size)):
             tensor.external_data.add(key=key, value=str(value))
-        offset += 1 + 17 * (size // PAGE // 17)
+        offset += 1
 
 
-def example(network: Network, batch: int):
+def example(network: Network, batch: int, shapes=()):
     import torch
 
     generator = torch.Generator().manual_seed(0)
     made = []
-    for i in network.inputs:
-        shape = sized(i.shape, batch)
+    for n, i in enumerate(network.inputs):
+        shape = sized(shapes[n] if shapes else i.shape, batch)
         if i.dtype.startswith("int"):
             made.append(torch.randint(0, i.high, shape, generator=generator, dtype=getattr(torch, i.dtype)))
         else:
             made.append(torch.rand(shape, generator=generator))
     return tuple(made)
+
+
+def open_axes(network: Network, n: int) -> dict[int, str]:
+    """The batch, and what the trace has smaller; `settle` gives the latter its size."""
+    shape = network.inputs[n].shape
+    found = {a: BATCH for a, d in enumerate(shape) if network.dynamic and (d == BATCH or isinstance(d, Times))}
+    if network.small:
+        found |= {a: f"size{n}_{a}" for a, d in enumerate(shape) if network.small[n][a] != d}
+    return found
+
+
+def settle(model: onnx.ModelProto, network: Network) -> None:
+    for value, given in zip(model.graph.input, network.inputs):
+        for dim, size in zip(value.type.tensor_type.shape.dim, given.shape):
+            if dim.dim_param.startswith("size"):
+                dim.dim_value = size
+    if network.small:
+        for value in model.graph.output:
+            value.type.tensor_type.ClearField("shape")
 
 
 @contextlib.contextmanager
@@ -104,18 +124,16 @@ def trace(network: Network, batch: int, path: str) -> None:
     with quick_weights():
         module = network.make().eval()
     names = [i.name for i in network.inputs]
-    axes = {
-        i.name: {a: BATCH for a, d in enumerate(i.shape) if d == BATCH or isinstance(d, Times)} for i in network.inputs
-    }
+    axes = {i.name: open_axes(network, n) for n, i in enumerate(network.inputs)}
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,
-            example(network, batch),
+            example(network, batch, network.small),
             path,
             opset_version=network.opset,
             input_names=names,
-            dynamic_axes={n: a for n, a in axes.items() if a} if network.dynamic else None,
+            dynamic_axes={n: a for n, a in axes.items() if a},
             do_constant_folding=True,
         )
 
@@ -125,6 +143,7 @@ def traced(network: Network, batch: int, folder: Path) -> onnx.ModelProto:
         path = os.path.join(scratch, "model.onnx")
         trace(network, batch, path)
         model = onnx.load(path)
+    settle(model, network)
     use_pool(model)
     return model
 

@@ -64,9 +64,8 @@ def waveglow(width=256, flows=12, layers=8, group=8):
             self.mixes = nn.ModuleList(nn.Conv1d(c, c, 1, bias=False) for c in channels)
 
         def forward(self, mel):
-            mel = self.upsample(mel)[:, :, : int(mel.shape[2]) * 256]
-            steps = int(mel.shape[2]) // group
-            mel = mel.reshape(-1, 80, steps, group).permute(0, 1, 3, 2).reshape(-1, 80 * group, steps)
+            mel = self.upsample(mel)[:, :, :-768]  # 256 samples a frame
+            mel = mel.reshape(1, 80, -1, group).permute(0, 1, 3, 2).reshape(1, 80 * group, -1)
             audio = 0.6 * mel[:, :4]  # where the noise would be
             for n in reversed(range(flows)):
                 half = int(audio.shape[1]) // 2
@@ -76,7 +75,7 @@ def waveglow(width=256, flows=12, layers=8, group=8):
                 audio = self.mixes[n](torch.cat([first, second], 1))
                 if n % 4 == 0 and n:
                     audio = torch.cat([0.6 * mel[:, 4 + n : 6 + n], audio], 1)
-            return audio.permute(0, 2, 1).reshape(-1, steps * group)
+            return audio.permute(0, 2, 1).reshape(1, -1)
 
     return WaveGlow()
 
@@ -181,5 +180,6 @@ add("wenet_u2_chunk16", wenet_chunk, Input("chunk", (BATCH, 67, 80)), Input("key
 add("wav2vec2_base_100000", wav2vec2, Input("input", (BATCH, 100000)), group="wav2vec2_base")
 add("hubert_large_580000", hubert, Input("input", (1, 580000)), group="hubert_large", dynamic=False)
 for frames in (154, 164, 443, 490, 651, 699, 723, 760, 832, 833):
-    add(f"waveglow_{frames}", waveglow, Input("mel", (1, 80, frames)), group="waveglow", dynamic=False)
+    add(f"waveglow_{frames}", waveglow, Input("mel", (1, 80, frames)), group="waveglow", dynamic=False,
+        small=((1, 80, 16),))
 add("deepspeech2_621", deepspeech2, (1, 161, 621), group="deepspeech2")
