@@ -70,6 +70,7 @@ std::span<const RuleEntry> sparse_parts_rules();
 std::span<const RuleEntry> special_rules();
 std::span<const RuleEntry> string_rules();
 std::span<const RuleEntry> uniform_rules();
+std::span<const RuleEntry> xla_rules();
 
 // For rules with a single output.
 inline Values one(Result<Value*> value) {
