@@ -23,7 +23,7 @@ Status lower_node(Lowering& lowering, const Node& node) {
       {"slice", lower_movement},     {"strided_slice", lower_movement},
       {"expand", lower_movement},    {"pad", lower_movement},
       {"split", lower_movement},     {"gather", lower_movement},
-      {"tile", lower_movement}};
+      {"tile", lower_movement},      {"attention", lower_attention}};
   for (int i = 0; i < node.output_count(); ++i) {
     const TensorType& type = node.output(i)->type();
     if (type.is_list || type.dtype == DType::string || is_complex(type.dtype))

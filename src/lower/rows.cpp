@@ -1,7 +1,8 @@
 // Softmax and norms: rows that are in the vector unit's memory whole.
+#include "lower/rows.h"
+
 #include <fmt/format.h>
 
-#include "lower/lowering.h"
 #include "lower/vector_code.h"
 #include "lower/vector_core.h"
 #include "ops/norm.h"
@@ -10,13 +11,27 @@
 namespace tenon::lower {
 namespace {
 
-// Rows of one width, and the parameters that are the same for each.
+enum class RowKind : uint8_t { softmax, log_softmax, layer_norm, rms_norm };
+
+// Rows of one width, and parameters [width] that are the same for each: scale, then offset.
+struct RowTensors {
+  int from, to;
+  int64_t count, width;
+  std::vector<int> parameters;  // -1: none
+};
+
 class Rows {
  public:
-  Rows(Lowering& lowering, const Node& node, int64_t width)
-      : lowering_(lowering), node_(node), width_(width) {
-    count_ = count_of(dims_of(node.input(0))) / width;
-  }
+  Rows(Lowering& lowering, const Node& node, std::string layer, RowKind kind, double epsilon,
+       RowTensors tensors)
+      : lowering_(lowering),
+        node_(node),
+        layer_(std::move(layer)),
+        kind_(kind),
+        epsilon_(epsilon),
+        t_(std::move(tensors)),
+        width_(t_.width),
+        count_(t_.count) {}
 
   Status run() {
     const isa::Architecture& a = lowering_.architecture();
@@ -24,12 +39,12 @@ class Rows {
     const DType real = lowering_.real();
     ProgramBuilder scratch(a, "", "");
     VectorCode trial(scratch, core.memory, 32, DType::f32);
-    std::vector<Register> none(static_cast<size_t>(std::max(node_.input_count(), 1)));
+    std::vector<Register> none(1 + t_.parameters.size());
     for (size_t i = 0; i < none.size(); ++i)
       none[i].view = scratch.local(core.memory, 0, real, {{1, 1}, {1, 1}});
     rows_ = 1;
     TRY(compute(trial, none));
-    const int64_t parameters = node_.input_count() > 1 ? node_.input_count() - 1 : 0;
+    const auto parameters = static_cast<int64_t>(t_.parameters.size());
     const int64_t row = width_ * (trial.slots() * 4 + 4 * bytes_of(real)),
                   fixed = parameters * (width_ * bytes_of(real) + 32);
     const int64_t room =
@@ -45,21 +60,19 @@ class Rows {
   Status emit(const VectorCore& core) {
     const isa::Architecture& a = lowering_.architecture();
     const DType real = lowering_.real();
-    ProgramBuilder b(a, layer_of(node_), "rows");
+    ProgramBuilder b(a, layer_, "rows");
     const int64_t tiles = (count_ + rows_ - 1) / rows_, bytes = rows_ * width_ * bytes_of(real);
     b.set_blocks(std::min(a.vector_cores, tiles));
-    std::vector<int> tensors{lowering_.tensor_of(node_.input(0))};
+    std::vector<int> tensors{t_.from};
     const int x = b.buffer("x", isa::Buffer::Role::input, real, count_ * width_);
     const Ring in = b.ring(core.memory, bytes, 2, {core.load, core.compute});
     const Ring out = b.ring(core.memory, bytes, 2, {core.compute, core.store});
     std::vector<Register> operands(1);
     std::vector<Ring> parameters;
-    for (int i = 1; i < node_.input_count(); ++i) {
+    for (size_t i = 0; i < t_.parameters.size(); ++i) {
       operands.emplace_back();
-      if (node_.input(i) == nullptr) continue;
-      if (count_of(dims_of(node_.input(i))) != width_)
-        return unsupported("a parameter that is not one row");
-      tensors.push_back(lowering_.tensor_of(node_.input(i)));
+      if (t_.parameters[i] < 0) continue;
+      tensors.push_back(t_.parameters[i]);
       const int p = b.buffer(fmt::format("p{}", i), isa::Buffer::Role::constant, real, width_);
       parameters.push_back(
           b.ring(core.memory, width_ * bytes_of(real), 1, {core.load, core.compute}));
@@ -71,7 +84,7 @@ class Rows {
       ring.enter(1, 0);
       operands.back().view = b.local(core.memory, ring.place(0), real, {});
     }
-    tensors.push_back(lowering_.tensor_of(node_.output()));
+    tensors.push_back(t_.to);
     const int y = b.buffer("y", isa::Buffer::Role::output, real, count_ * width_);
     VectorCode code(b, core.memory, rows_ * width_ * 4, DType::f32);
     Status status;
@@ -123,33 +136,29 @@ class Rows {
   Result<Register> compute(VectorCode& code, const std::vector<Register>& in) {
     code.set_tile({{n_, width_}, {width_, 1}});
     const Register x = code.tile(in[0], DType::f32);
-    if (node_.is("softmax") || node_.is("log_softmax")) {
+    if (kind_ == RowKind::softmax || kind_ == RowKind::log_softmax) {
       const Register d =
           code.binary(Opcode::sub, x, broadcast(code, reduced(code, Opcode::reduce_max, x)));
       const Register e = code.unary(Opcode::exp, d);
       const Register sum = reduced(code, Opcode::reduce_sum, e);
-      if (node_.is("log_softmax"))
+      if (kind_ == RowKind::log_softmax)
         return code.binary(Opcode::sub, d, broadcast(code, code.unary(Opcode::ln, sum)));
       return code.binary(Opcode::mul, e, broadcast(code, code.unary(Opcode::reciprocal, sum)));
     }
     const double share = 1.0 / static_cast<double>(width_);
     Register d = x;
-    double epsilon = 0;
-    if (const auto* op = node_.as<LayerNorm>()) {
+    if (kind_ == RowKind::layer_norm) {
       const Register mean =
           code.binary(Opcode::mul, reduced(code, Opcode::reduce_sum, x), number(share));
       d = code.binary(Opcode::sub, x, broadcast(code, mean));
-      epsilon = op->epsilon;
-    } else if (const auto* rms = node_.as<RmsNorm>()) {
-      epsilon = rms->epsilon;
     }
     const Register square = code.binary(Opcode::mul, d, d);
     Register scale =
         code.binary(Opcode::mul, reduced(code, Opcode::reduce_sum, square), number(share));
-    scale = code.unary(Opcode::rsqrt, code.binary(Opcode::add, scale, number(epsilon)));
+    scale = code.unary(Opcode::rsqrt, code.binary(Opcode::add, scale, number(epsilon_)));
     Register y = code.binary(Opcode::mul, d, broadcast(code, scale));
     for (size_t i = 1; i < in.size(); ++i) {
-      if (node_.input(static_cast<int>(i)) == nullptr) continue;
+      if (t_.parameters[i - 1] < 0) continue;
       y = code.binary(i == 1 ? Opcode::mul : Opcode::add, y, code.tile(in[i], DType::f32));
     }
     return y;
@@ -157,6 +166,10 @@ class Rows {
 
   Lowering& lowering_;
   const Node& node_;
+  std::string layer_;
+  RowKind kind_;
+  double epsilon_;
+  RowTensors t_;
   int64_t width_, count_, rows_ = 1;
   Expr n_ = 1;  // rows of the tile
 };
@@ -168,19 +181,41 @@ int64_t width_from(const std::vector<int64_t>& dims, int64_t axis) {
 
 }  // namespace
 
+Status lower_softmax(Lowering& lowering, const Node& node, std::string layer, int from, int to,
+                     int64_t count, int64_t width) {
+  return Rows(lowering, node, std::move(layer), RowKind::softmax, 0, {from, to, count, width, {}})
+      .run();
+}
+
 Status lower_rows(Lowering& lowering, const Node& node) {
   const auto dims = dims_of(node.input(0));
   if (!is_float(node.output()->dtype()) || dims.empty()) return unsupported("it is not of reals");
-  int64_t axis = -1;
-  bool one = false;  // over one axis, which must be the last
-  if (const auto* op = node.as<Softmax>()) axis = op->axis, one = true;
-  if (const auto* op = node.as<LogSoftmax>()) axis = op->axis, one = true;
-  if (const auto* op = node.as<LayerNorm>()) axis = op->axis;
-  if (const auto* op = node.as<RmsNorm>()) axis = op->axis;
-  const auto rank = static_cast<int64_t>(dims.size());
-  if (one && axis != -1 && axis != rank - 1) return unsupported("its axis is not the last");
   if (count_of(dims) == 0) return unsupported("it has no elements");
-  return Rows(lowering, node, width_from(dims, axis)).run();
+  int64_t axis = -1;
+  RowKind kind = RowKind::softmax;
+  double epsilon = 0;
+  if (const auto* op = node.as<Softmax>()) axis = op->axis;
+  if (const auto* op = node.as<LogSoftmax>()) axis = op->axis, kind = RowKind::log_softmax;
+  if (const auto* op = node.as<LayerNorm>())
+    axis = op->axis, epsilon = op->epsilon, kind = RowKind::layer_norm;
+  if (const auto* op = node.as<RmsNorm>())
+    axis = op->axis, epsilon = op->epsilon, kind = RowKind::rms_norm;
+  const auto rank = static_cast<int64_t>(dims.size());
+  if (kind <= RowKind::log_softmax && axis != -1 && axis != rank - 1)
+    return unsupported("its axis is not the last");
+  const int64_t width = width_from(dims, axis);
+  RowTensors t{lowering.tensor_of(node.input(0)),
+               lowering.tensor_of(node.output()),
+               count_of(dims) / width,
+               width,
+               {}};
+  for (int i = 1; i < node.input_count(); ++i) {
+    const Value* v = node.input(i);
+    if (v != nullptr && count_of(dims_of(v)) != width)
+      return unsupported("a parameter that is not one row");
+    t.parameters.push_back(v == nullptr ? -1 : lowering.tensor_of(v));
+  }
+  return Rows(lowering, node, layer_of(node), kind, epsilon, std::move(t)).run();
 }
 
 }  // namespace tenon::lower
