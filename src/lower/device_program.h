@@ -51,6 +51,9 @@ struct LowerOptions {
   DType real = DType::f16;  // what real numbers are on the chip: f16 or f32
 };
 
+// The type for a precision as users write it: fp16, force_float16, fp32, …. Error: unsupported.
+Result<DType> device_real(std::string_view precision);
+
 // Lowers a graph whose types are all static, optimised as for any device. The graph must outlive
 // the program. Errors: resource_exhausted where the chip's memory is too small, by layer.
 Result<DeviceProgram> lower_graph(const Graph& graph, const Machine& machine,

@@ -51,6 +51,15 @@ bool is_static_int(const Node& node) {
 }  // namespace
 }  // namespace lower
 
+Result<DType> device_real(std::string_view precision) {
+  if (precision == "fp16" || precision == "float16" || precision == "force_float16")
+    return DType::f16;
+  if (precision == "fp32" || precision == "float32" || precision == "force_float32")
+    return DType::f32;
+  return unsupported(
+      fmt::format("'{}' is no precision of simulated chips; there are fp16 and fp32", precision));
+}
+
 Result<DeviceProgram> lower_graph(const Graph& graph, const Machine& machine,
                                   const LowerOptions& options) {
   lower::Lowering lowering(machine, options.real);

@@ -93,6 +93,19 @@ Result<std::unique_ptr<Graph>> prepare_for_batch(const Graph& graph, int64_t bat
   return bound;
 }
 
+Result<std::unique_ptr<Graph>> prepare_for_inputs(const Graph& graph,
+                                                  std::span<const Tensor> inputs) {
+  auto bound = graph.clone();
+  if (inputs.size() != bound->inputs().size())
+    return invalid_argument(fmt::format("the graph takes {} inputs, {} were given",
+                                        bound->inputs().size(), inputs.size()));
+  for (size_t i = 0; i < inputs.size(); ++i) bound->inputs()[i]->set_type(inputs[i].type());
+  TRY(bound->infer_all());
+  PassContext context;
+  TRY(optimize(*bound, context));
+  return bound;
+}
+
 Result<Prediction> predict(const Graph& graph, const Machine& machine, int64_t batch,
                            const LowerOptions& options) {
   const auto bound = TRY(prepare_for_batch(graph, batch));

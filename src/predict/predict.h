@@ -49,4 +49,8 @@ Result<Prediction> predict(const Graph& graph, const Machine& machine, int64_t b
 // A copy of the graph whose inputs have this first dimension, optimised, all types static.
 Result<std::unique_ptr<Graph>> prepare_for_batch(const Graph& graph, int64_t batch);
 
+// A copy of the graph whose inputs have the types of these tensors, optimised.
+Result<std::unique_ptr<Graph>> prepare_for_inputs(const Graph& graph,
+                                                  std::span<const Tensor> inputs);
+
 }  // namespace tenon

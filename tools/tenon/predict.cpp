@@ -23,13 +23,6 @@ struct PredictArguments : ModelArguments {
   int layers = 10;
 };
 
-Result<LowerOptions> lower_options(const PredictArguments& a) {
-  if (a.precision == "fp16" || a.precision == "force_float16") return LowerOptions{DType::f16};
-  if (a.precision == "fp32" || a.precision == "force_float32") return LowerOptions{DType::f32};
-  return unsupported(
-      fmt::format("'{}' is no precision that is predicted; there are fp16 and fp32", a.precision));
-}
-
 nlohmann::json json_of(const Prediction& p, int layers) {
   nlohmann::json json{{"target", p.target},
                       {"batch", p.batch},
@@ -77,7 +70,7 @@ void print_layers(const Prediction& p, int most) {
 }
 
 Status run(const PredictArguments& a) {
-  const LowerOptions options = TRY(lower_options(a));
+  const LowerOptions options{TRY(device_real(a.precision))};
   const MachineCatalog catalog = TRY(MachineCatalog::load(a.folder));
   std::vector<const Machine*> machines;
   for (const std::string& name : a.targets) machines.push_back(TRY(catalog.find(name)));
