@@ -193,8 +193,8 @@ def m2det(levels=8, scales=6):
         def __init__(self):
             super().__init__()
             layers = list(models.vgg16(weights=None).features)
-            tail = [*layers[23:30], nn.MaxPool2d(2), plain(512, 1024, padding=6, dilation=6), plain(1024, 1024, 1)]
-            self.backbone = Stages([nn.Sequential(*layers[:30]), nn.Sequential(*tail[7:])], (0, 1))
+            tail = [*layers[23:30], nn.MaxPool2d(3, 1, 1), plain(512, 1024, padding=6, dilation=6), plain(1024, 1024, 1)]
+            self.backbone = Stages([nn.Sequential(*layers[:23]), nn.Sequential(*tail)], (0, 1))
             self.low, self.high, self.base = conv(512, 256), conv(1024, 512, 1), conv(768, 128, 1)
             self.first = conv(768, 256, 1)
             self.nets = nn.ModuleList(Hourglass() for _ in range(levels))
@@ -288,8 +288,9 @@ def textsnake():
     return TextSnake()
 
 
-def upernet_swin(width, depths, heads):
+def upernet_swin(width, depths, heads, side=16):
     def make():
+        from torch import nn
         from transformers import SwinConfig, UperNetConfig, UperNetForSemanticSegmentation
 
         backbone = SwinConfig(
@@ -297,7 +298,13 @@ def upernet_swin(width, depths, heads):
             out_features=["stage1", "stage2", "stage3", "stage4"],
         )
         config = UperNetConfig(backbone_config=backbone, num_labels=150, use_auxiliary_head=False, return_dict=False)
-        return UperNetForSemanticSegmentation(config)
+        net = UperNetForSemanticSegmentation(config)
+        for parent in list(net.modules()):
+            for name, child in parent.named_children():
+                if isinstance(child, nn.AdaptiveAvgPool2d):  # pooling of fixed windows, as exports have it
+                    stride = side // child.output_size
+                    setattr(parent, name, nn.AvgPool2d(side - (child.output_size - 1) * stride, stride))
+        return net
 
     return make
 

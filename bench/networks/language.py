@@ -1,4 +1,7 @@
-"""Transformers over tokens: BERT and its relatives, from the transformers package and their published sizes."""
+"""Transformers over tokens: BERT and its relatives, from the transformers package and their published sizes.
+
+RoBERTa and ALBERT compute the same layers as BERT: they are one group, so that none is held out beside another.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +109,7 @@ add("bert_sentiment_s256", ordered(sentiment, "input_ids", "token_type_ids"), to
     Input("token_type_ids", (BATCH, 256), "int64"), group="bert_base", gmacs=22.9)
 for length in (16, 32, 64, 70, 128):
     add(f"roberta_base_s{length}", ordered(roberta, "input_ids"), tokens("input_ids", length, 50265),
-        group="roberta_base")
+        group="bert_base")
 for length in (16, 32, 64, 128):
-    add(f"albert_base_s{length}", ordered(albert, *NAMES), *bert_inputs(length, 30000), group="albert_base")
+    add(f"albert_base_s{length}", ordered(albert, *NAMES), *bert_inputs(length, 30000), group="bert_base")
 add("textcnn", text_cnn, tokens("ids", 32, 4762))

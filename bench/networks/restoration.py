@@ -164,7 +164,7 @@ add("dncnn_481", dncnn, (1, 481, 481), group="dncnn", gmacs=128.6)
 add("adnet_321x481", adnet, (1, 321, 481), group="adnet")
 add("rcan_x2_256", rcan, images(256), group="rcan", small=((BATCH, 3, 32, 32),))
 add("real_esrgan_64", esrgan, images(64), group="real_esrgan", gmacs=73)
-add("cyclegan_256", translator(3, 2, 9, norm="instance"), images(256), group="cyclegan", gmacs=56.9)
+add("cyclegan_256", translator(3, 2, 9, norm="instance"), images(256), group="cyclegan", gmacs=49.6)
 add("pix2pixhd_1024x2048", translator(36, 4, 9, norm="instance"), (36, 1024, 2048), group="pix2pixhd",
     small=((BATCH, 36, 64, 64),))
 add("superpoint_240x320", superpoint, (1, 240, 320), group="superpoint", gmacs=6.55)

@@ -258,7 +258,7 @@ def mspn(stages=2):
     return Mspn()
 
 
-add("mspn_2_256x192", mspn, (3, 256, 192), group="mspn", gmacs=9.6)
+add("mspn_2_256x192", mspn, (3, 256, 192), group="mspn")
 add("conformer_ti", conformer_tiny, images(224), gmacs=5.2)
 add("transpose_r_a3_256x192", transpose_r_a3, (3, 256, 192), group="transpose", gmacs=8.0)
 add("uniformer_s_pose_256x192", uniformer_pose, (3, 256, 192), group="uniformer_pose", gmacs=4.7)
