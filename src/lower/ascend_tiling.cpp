@@ -101,6 +101,8 @@ struct Search {
   void chunks(AscendTiling t) {
     const auto l1 = static_cast<int64_t>(chip.l1) - 4096;
     const auto fits = [&](int64_t a, int64_t b) { return a + b <= l1; };
+    // Problems with a right operand each cannot keep it for the next.
+    const bool one_b = std::ranges::all_of(p.batch, [](const BatchDim& d) { return d.b == 0; });
     for (int64_t units = up(s.k_plane, s.k_unit);; units = up(units, 2)) {
       t.chunk = units * s.k_unit;
       t.keep = AscendTiling::Keep::none;
@@ -112,7 +114,7 @@ struct Search {
         t.keep = AscendTiling::Keep::a, t.a_depth = 1;
         if (fits(whole * a, 2 * b)) consider(t);
         t.keep = AscendTiling::Keep::b, t.a_depth = 2, t.b_depth = 1;
-        if (fits(2 * a, whole * b)) consider(t);
+        if (one_b && fits(2 * a, whole * b)) consider(t);
       }
       if (units == 1) break;
     }
