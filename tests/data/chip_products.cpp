@@ -1,0 +1,105 @@
+// Random convolutions and matrix products through the lowerings of both families of chips: tiles of
+// all kinds of sizes compute what the reference does, without a race.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <random>
+
+#include "ir/interpret.h"
+#include "ir/text.h"
+#include "runner.h"
+
+namespace tenon::data_tests {
+namespace {
+
+class Maker {
+ public:
+  explicit Maker(uint32_t seed) : random_(seed) {}
+
+  std::string graph() { return below(2) == 0 ? conv() : matmul(); }
+
+ private:
+  int64_t below(int64_t n) { return static_cast<int64_t>(random_() % static_cast<uint32_t>(n)); }
+  int64_t size(int64_t most) {
+    return 1 + below(below(2) == 0 ? std::min<int64_t>(most, 20) : most);
+  }
+  std::string random_const(const std::string& shape) {
+    return fmt::format("const random(seed={}) : f32[{}]", below(1000), shape);
+  }
+  std::string activation() {
+    static constexpr std::string_view kNames[] = {"none", "relu", "sigmoid", "silu", "gelu_tanh"};
+    return fmt::format("activation=\"{}\"", kNames[below(5)]);
+  }
+
+  std::string conv() {
+    const int64_t n = 1 + below(2), kh = 1 + below(4), kw = 1 + below(4), sh = 1 + below(2),
+                  sw = 1 + below(3), dh = 1 + below(2), dw = 1 + below(2), pt = below(kh),
+                  pl = below(kw), pb = below(kh), pr = below(kw);
+    const int64_t h = (kh - 1) * dh + size(30), w = (kw - 1) * dw + size(40);
+    const int64_t groups = below(4) == 0 ? 1 + below(3) : 1;
+    const int64_t c = size(70), m = size(100);
+    const int64_t oh = (h + pt + pb - (kh - 1) * dh - 1) / sh + 1,
+                  ow = (w + pl + pr - (kw - 1) * dw - 1) / sw + 1;
+    const bool bias = below(2) == 0, residual = below(4) == 0;
+    std::string text = fmt::format("graph @main (%x: f32[{},{},{},{}]", n, h, w, c * groups);
+    if (residual) text += fmt::format(", %r: f32[{},{},{},{}]", n, oh, ow, m * groups);
+    text += fmt::format(") {{\n%w = {}\n",
+                        random_const(fmt::format("{},{},{},{}", kh, kw, c, m * groups)));
+    if (bias) text += fmt::format("%b = {}\n", random_const(fmt::format("{}", m * groups)));
+    return text + fmt::format(
+                      "%y = conv(%x, %w{}{}) {{strides=[{}, {}], dilations=[{}, {}], pads=[{}, {}, "
+                      "{}, {}], groups={}, {}}}\nreturn (%y)\n}}\n",
+                      bias       ? ", %b"
+                      : residual ? ", _"
+                                 : "",
+                      residual ? ", %r" : "", sh, sw, dh, dw, pt, pl, pb, pr, groups, activation());
+  }
+
+  std::string matmul() {
+    const int64_t batch = 1 + below(3), m = size(200), k = size(300), n = size(300);
+    const bool constant = below(2) == 0, transposed = below(2) == 0, bias = below(2) == 0;
+    const std::string b = transposed ? fmt::format("{},{}", n, k) : fmt::format("{},{}", k, n);
+    std::string text = fmt::format("graph @main (%x: f32[{},{},{}]", batch, m, k);
+    if (!constant) text += fmt::format(", %w: f32[{},{}]", batch, b);
+    text += ") {\n";
+    if (constant) text += fmt::format("%w = {}\n", random_const(b));
+    if (bias) text += fmt::format("%b = {}\n", random_const(fmt::format("{}", n)));
+    return text + fmt::format("%y = matmul(%x, %w{}) {{transpose_b={}, {}}}\nreturn (%y)\n}}\n",
+                              bias ? ", %b" : "", transposed, activation());
+  }
+
+  std::mt19937 random_;
+};
+
+Status check_product(const std::string& text, const std::string& target, DType real,
+                     double tolerance) {
+  const auto graph = TRY(parse_graph(text, "the product"));
+  const auto inputs = TRY(random_inputs(*graph, 1));
+  const auto expected = TRY(interpret(*graph, inputs));
+  const auto actual = TRY(run_on_chip(*graph, inputs, target, real));
+  return expect_close(actual, expected, tolerance, target);
+}
+
+}  // namespace
+
+void run_chip_products(Runner& runner) {
+  struct Target {
+    std::string name;
+    DType real;
+    double tolerance;
+  };
+  const std::vector<Target> targets{{"ascend310p3", DType::f16, 1e-2},
+                                    {"ascend910b3", DType::f32, 1e-5},
+                                    {"mlu370-s4", DType::f32, 1e-5},
+                                    {"mlu370-x4", DType::f16, 1e-2}};
+  for (uint32_t seed = 0; seed < runner.options().random_graphs / 5; ++seed)
+    for (const Target& t : targets)
+      runner.run(fmt::format("product/{} [{}]", seed, t.name), [&]() -> Status {
+        const std::string text = Maker(seed).graph();
+        Status status = check_product(text, t.name, t.real, t.tolerance);
+        if (status.ok()) return status;
+        return std::move(status).error().note("of the graph\n" + text);
+      });
+}
+
+}  // namespace tenon::data_tests
