@@ -16,8 +16,9 @@
 
 namespace tenon {
 
-// Told of every step before it runs.
-using StepObserver = std::function<Status(const DeviceStep&)>;
+// Told of every step when it has run, and of the results of its node where it was the last of it:
+// else none.
+using StepObserver = std::function<Status(const DeviceStep&, std::span<const Tensor>)>;
 
 struct ChipRunOptions {
   ThreadPool* pool = nullptr;  // blocks run on its threads
@@ -42,6 +43,7 @@ class SimulatedGraph {
 
   Status run_kernel(const DeviceStep& step, const ChipRunOptions& options);
   Status run_host(const DeviceStep& step);
+  Status tell(const StepObserver& observer, size_t step);
   std::span<std::byte> place(int tensor);
   // Between the types of the graph and those of the chip.
   Status store(int tensor, const Tensor& value);

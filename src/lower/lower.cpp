@@ -3,11 +3,22 @@
 
 #include <algorithm>
 
+#include "isa/check_program.h"
 #include "lower/lowering.h"
 
 namespace tenon {
 namespace lower {
 namespace {
+
+// Whether a chip can have the value.
+Status check(const Value* v) {
+  const TensorType& type = v->type();
+  if (type.is_list || !isa::is_tile_dtype(Lowering::device_dtype(type.dtype, DType::f32)))
+    return unsupported(fmt::format("chips have no tensors like {}", type.to_string()));
+  if (!type.shape.is_static())
+    return unsupported(fmt::format("the size of {} depends on data", type.to_string()));
+  return {};
+}
 
 // What is done for an op, by its name; what is not here is tried as pointwise.
 Status lower_node(Lowering& lowering, const Node& node) {
@@ -24,12 +35,9 @@ Status lower_node(Lowering& lowering, const Node& node) {
       {"expand", lower_movement},    {"pad", lower_movement},
       {"split", lower_movement},     {"gather", lower_movement},
       {"tile", lower_movement},      {"attention", lower_attention}};
-  for (int i = 0; i < node.output_count(); ++i) {
-    const TensorType& type = node.output(i)->type();
-    if (type.is_list || type.dtype == DType::string || is_complex(type.dtype))
-      return unsupported(fmt::format("chips have no tensors like {}", type.to_string()));
-    if (!type.shape.is_static()) return unsupported("the size of its result depends on data");
-  }
+  for (const Value* v : node.inputs())
+    if (v != nullptr) TRY(check(v));
+  for (int i = 0; i < node.output_count(); ++i) TRY(check(node.output(i)));
   const auto is_empty = [](const Value* v) {
     const auto dims = v == nullptr ? std::vector<int64_t>() : dims_of(v);
     return std::ranges::find(dims, 0) != dims.end();
@@ -68,7 +76,7 @@ Result<DeviceProgram> lower_graph(const Graph& graph, const Machine& machine,
   for (const auto& node : graph.nodes()) {
     if (node->is("const") || lower::is_static_int(*node)) continue;
     const bool is_view = node->def().has(kView) || node->is("identity");
-    if (is_view && node->output()->shape().is_static()) {
+    if (is_view && lower::check(node->output()).ok() && lower::check(node->input(0)).ok()) {
       lowering.alias(node->output(), node->input(0));
       continue;
     }

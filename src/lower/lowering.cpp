@@ -10,12 +10,10 @@ Lowering::Lowering(const Machine& machine, DType real) : machine_(machine), real
   program_.architecture = isa::architecture_of(machine);
 }
 
-DType Lowering::device_dtype(DType dtype) const {
-  if (is_float(dtype)) return real_;
+DType Lowering::device_dtype(DType dtype, DType real) {
+  if (is_float(dtype)) return real;
   switch (dtype) {
     case DType::i64:
-    case DType::u64:
-    case DType::u32:
       return DType::i32;
     default:
       return dtype;

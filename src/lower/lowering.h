@@ -21,7 +21,8 @@ class Lowering {
   // What real numbers are on the chip: f16 or f32.
   DType real() const { return real_; }
   // What a type of the graph is on the chip: reals are real(), wide integers i32.
-  DType device_dtype(DType dtype) const;
+  DType device_dtype(DType dtype) const { return device_dtype(dtype, real_); }
+  static DType device_dtype(DType dtype, DType real);
 
   // The tensor a value is in. Constants become tensors when they are asked for.
   int tensor_of(const Value* value);

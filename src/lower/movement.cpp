@@ -33,8 +33,8 @@ struct Piece {
 class Buffers {
  public:
   Buffers(Lowering& lowering, ProgramBuilder& builder) : lowering_(lowering), builder_(builder) {}
-  int of(const Value* v, isa::Buffer::Role role) {
-    const int tensor = lowering_.tensor_of(v);
+  int of(const Value* v, isa::Buffer::Role role) { return of(lowering_.tensor_of(v), role); }
+  int of(int tensor, isa::Buffer::Role role) {
     const auto found = std::ranges::find(tensors_, tensor);
     if (found != tensors_.end()) return static_cast<int>(found - tensors_.begin());
     const DeviceTensor& t = lowering_.tensor(tensor);
@@ -240,6 +240,48 @@ Status transpose(Lowering& lowering, const Node& node, const Transpose& op) {
   return move(lowering, node, {p});
 }
 
+// Numbers of rows that are known, with those that count from the end counted from the beginning.
+int row_numbers(Lowering& lowering, const Node& node, int64_t rows) {
+  const Tensor* known = node.input(1)->constant();
+  if (known == nullptr) return lowering.tensor_of(node.input(1));
+  const auto make = [numbers = *known, rows]() -> Result<Tensor> {
+    std::vector<int32_t> counted;
+    for (const int64_t i : numbers.to_ints())
+      counted.push_back(static_cast<int32_t>(i < 0 ? i + rows : i));
+    return Tensor::vector(counted);
+  };
+  return lowering.constant(layer_of(node) + ".rows", DType::i32, known->elements(), make);
+}
+
+// The same on the vector unit, of a tile of numbers: those below 0 grow by the number of rows.
+class RowCounter {
+ public:
+  RowCounter(ProgramBuilder& builder, const VectorCore& core, int64_t tile, int64_t rows)
+      : builder_(builder), memory_(core.memory), rows_(rows) {
+    zeros_ = builder.allocate(memory_, tile * 4);
+    below_ = builder.allocate(memory_, tile);
+    added_ = builder.allocate(memory_, tile * 4);
+  }
+  void count(const View& numbers) {
+    const auto tile = [&](int64_t place, DType dtype) {
+      return builder_.local(memory_, place, dtype, numbers.axes);
+    };
+    const View zeros = tile(zeros_, DType::i32), below = tile(below_, DType::boolean),
+               added = tile(added_, DType::i32);
+    builder_.emit(Opcode::fill, {zeros});
+    builder_.emit(Opcode::compare, {below, numbers, zeros},
+                  {static_cast<int64_t>(isa::Relation::less)});
+    builder_.emit(Opcode::convert, {added, below}, {0});
+    builder_.emit(Opcode::muls, {added, added}, {}, static_cast<double>(rows_));
+    builder_.emit(Opcode::add, {numbers, numbers, added});
+  }
+
+ private:
+  ProgramBuilder& builder_;
+  int memory_;
+  int64_t rows_, zeros_ = 0, below_ = 0, added_ = 0;
+};
+
 // Rows of a table, by numbers: whole rows come from memory one by one.
 Status gather(Lowering& lowering, const Node& node, const Gather& op) {
   const auto table = dims_of(node.input(0)), indices = dims_of(node.input(1));
@@ -251,27 +293,40 @@ Status gather(Lowering& lowering, const Node& node, const Gather& op) {
   const DType dtype = lowering.device_dtype(node.output()->dtype());
   const int64_t n = count_of(indices), width = count_of(table) / std::max<int64_t>(table[0], 1);
   if (n == 0 || width == 0) return unsupported("it has no elements");
-  const int64_t most = b.free_bytes(core.memory) / 3 / (width * bytes_of(dtype) + 4);
+  const int64_t most = (b.free_bytes(core.memory) - 4096) / 3 / (width * bytes_of(dtype) + 9);
   if (most < 1)
     return unsupported(fmt::format("a row of {} elements does not fit on a core", width));
   const int64_t rows = std::min(most, (n + a.vector_cores - 1) / a.vector_cores);
   const int64_t tiles = (n + rows - 1) / rows;
   b.set_blocks(std::min(a.vector_cores, tiles));
   const int from = buffers.of(node.input(0), isa::Buffer::Role::input);
-  const int at = buffers.of(node.input(1), isa::Buffer::Role::input);
+  const bool known = node.input(1)->constant() != nullptr;
+  const int at = buffers.of(row_numbers(lowering, node, table[0]), isa::Buffer::Role::input);
   const int to = buffers.of(node.output(), isa::Buffer::Role::output);
-  const Ring numbers = b.ring(core.memory, rows * 4, 2, {core.load});
+  const Ring numbers = known
+                           ? b.ring(core.memory, rows * 4, 2, {core.load})
+                           : b.ring(core.memory, rows * 4, 2, {core.load, core.compute, core.load});
+  RowCounter counter(b, core, rows, table[0]);
   const Ring picked =
       b.ring(core.memory, rows * width * bytes_of(dtype), 2, {core.load, core.store});
   b.loop(turns(b, tiles), [&](const Expr& turn) {
     const Expr first = (b.block() + turn * b.blocks()) * rows;
     const Expr count = min(rows, Expr(n) - first);
     const View index = b.local(core.memory, numbers.place(turn), DType::i32, {{count, 1}});
+    numbers.enter(0, turn);
     b.emit(Opcode::copy, {index, b.global(at, first, {{count, 1}})});
+    numbers.leave(0, turn);
+    if (!known) {
+      numbers.enter(1, turn);
+      counter.count(index);
+      numbers.leave(1, turn);
+      numbers.enter(2, turn);
+    }
     picked.enter(0, turn);
     const std::vector<Axis> axes{{count, width}, {width, 1}};
     b.emit(Opcode::gather, {b.local(core.memory, picked.place(turn), dtype, axes),
                             b.global(from, 0, {{table[0], width}, {width, 1}}), index});
+    if (!known) numbers.leave(2, turn);
     picked.leave(0, turn);
     picked.enter(1, turn);
     b.emit(Opcode::copy, {b.global(to, first * width, axes),

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "isa/check_program.h"
 #include "lower/elementwise.h"
 #include "lower/vector_core.h"
 
@@ -19,8 +20,8 @@ class Pointwise {
     TRY(find_operands());
     for (const Node* n : nodes_) {
       for (int i = 0; i < n->output_count(); ++i)
-        if (n->output(i)->dtype() == DType::string || is_complex(n->output(i)->dtype()))
-          return unsupported("the vector unit has no strings or complex numbers");
+        if (const DType t = n->output(i)->dtype(); !isa::is_tile_dtype(lowering_.device_dtype(t)))
+          return unsupported(fmt::format("the vector unit has no {}", dtype_name(t)));
       work_.widest = std::max(work_.widest, bytes_of(lowering_.device_dtype(n->output()->dtype())));
     }
     work_.widest = std::max(work_.widest, bytes_of(lowering_.real()));

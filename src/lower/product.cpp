@@ -40,6 +40,15 @@ Result<Product> product_of(Lowering& lowering, const Node& node, const Conv& op)
   win.stride = spatial3(op.strides, n, 1);
   win.dilation = spatial3(op.dilations, n, 1);
   win.pad = spatial3(pads, n, 0);
+  // A plane of the result that no plane of the image reaches has no product.
+  for (int64_t d = 0; d < win.out_depth; ++d) {
+    bool reached = false;
+    for (int64_t k = 0; k < win.kernel[0]; ++k) {
+      const int64_t at = d * win.stride[0] + k * win.dilation[0] - win.pad[0];
+      reached |= at >= 0 && at < win.depth;
+    }
+    if (!reached) return unsupported("a plane of its result is made of pads alone");
+  }
   win.channels = w[n];
   p.groups = op.groups;
   p.columns = w[n + 1] / op.groups;

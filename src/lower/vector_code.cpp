@@ -270,7 +270,7 @@ Result<Register> VectorCode::apply_unary(const Node& node, const Register& x) {
   }
   if (op == "logical_not") return compare(Relation::equal, x, number(0));
   if (const auto* c = node.as<Cast>()) {
-    const DType to = is_float(c->to) ? real_ : c->to;
+    const DType to = is_float(c->to) ? real_ : c->to == DType::i64 ? DType::i32 : c->to;
     if (to == DType::boolean) return compare(Relation::not_equal, x, number(0));
     const DType from = x.number ? to : x.view.dtype;
     if (is_int(from) && is_int(to) && from != to && dtype_size(to) <= dtype_size(from))
@@ -316,6 +316,10 @@ Result<Register> VectorCode::apply_binary(const Node& node, const Register& a, c
 }
 
 Result<Register> VectorCode::apply(const Node& node, std::span<const Register> operands) {
+  static constexpr std::string_view kWraps[] = {"add", "sub", "mul", "neg", "square", "abs"};
+  if (const DType t = node.output()->dtype();
+      is_int(t) && dtype_size(t) < 4 && std::ranges::find(kWraps, node.def().name) != std::end(kWraps))
+    return unsupported("the vector unit saturates where whole numbers are to wrap");
   if (operands.size() == 1)
     return apply_unary(node, operands[0].number ? tile(operands[0], real_) : operands[0]);
   if (operands.size() == 2) return apply_binary(node, operands[0], operands[1]);

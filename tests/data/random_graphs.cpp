@@ -71,7 +71,10 @@ Status check_graph(uint32_t seed) {
   TRY(optimize(*graph, context));
   TRY(check_round_trips(*graph));
   TRY(check_idempotent(*graph));
-  return expect_near(TRY(run_on_cpu(*graph, inputs)), expected, "optimised, on the CPU");
+  TRY(expect_near(TRY(run_on_cpu(*graph, inputs)), expected, "optimised, on the CPU"));
+  for (const std::string chip : {"ascend910b3", "mlu370-s4"})
+    TRY(expect_near(TRY(run_on_chip(*graph, inputs, chip, DType::f32)), expected, "on " + chip));
+  return {};
 }
 
 }  // namespace
