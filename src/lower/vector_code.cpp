@@ -318,7 +318,8 @@ Result<Register> VectorCode::apply_binary(const Node& node, const Register& a, c
 Result<Register> VectorCode::apply(const Node& node, std::span<const Register> operands) {
   static constexpr std::string_view kWraps[] = {"add", "sub", "mul", "neg", "square", "abs"};
   if (const DType t = node.output()->dtype();
-      is_int(t) && dtype_size(t) < 4 && std::ranges::find(kWraps, node.def().name) != std::end(kWraps))
+      is_int(t) && dtype_size(t) < 4 &&
+      std::ranges::find(kWraps, node.def().name) != std::end(kWraps))
     return unsupported("the vector unit saturates where whole numbers are to wrap");
   if (operands.size() == 1)
     return apply_unary(node, operands[0].number ? tile(operands[0], real_) : operands[0]);
