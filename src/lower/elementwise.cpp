@@ -18,10 +18,14 @@ class Kernel {
         work_(work),
         core_(lowering.architecture()),
         builder_(lowering.architecture(), layer_of(node), "vector") {
-    space_.dims = work.dims.empty() ? std::vector<int64_t>{1} : work.dims;
-    for (const Elementwise::Operand& o : work.operands)
-      space_.strides.push_back(broadcast_strides(o.dims, space_.dims));
-    space_.strides.push_back(broadcast_strides(space_.dims, space_.dims));
+    space_.dims = work.dims;
+    for (const Elementwise::Operand& o : work.operands) space_.strides.push_back(o.strides);
+    space_.strides.push_back(work.strides);
+    if (work.dims.empty()) {
+      // A scalar is a row of one.
+      space_.dims = {1};
+      for (auto& strides : space_.strides) strides = {1};
+    }
     space_.simplify();
   }
 

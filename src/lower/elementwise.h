@@ -16,13 +16,14 @@ struct Elementwise {
   struct Operand {
     std::string name;
     int tensor;
-    std::vector<int64_t> dims;  // broadcast to those of the results
+    std::vector<int64_t> strides;  // under the dimensions of the results, in elements
   };
   // Results of a tile, from tiles of the operands in their order.
   using Compute =
       std::function<Result<std::vector<Register>>(VectorCode&, std::span<const Register>)>;
 
-  std::vector<int64_t> dims;  // of every result
+  std::vector<int64_t> dims;     // of every result,
+  std::vector<int64_t> strides;  // and its strides
   std::vector<Operand> operands;
   std::vector<int> results;  // tensors
   int64_t widest = 1;        // bytes of the widest element between

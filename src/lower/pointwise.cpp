@@ -5,6 +5,7 @@
 
 #include "isa/check_program.h"
 #include "lower/elementwise.h"
+#include "lower/tiles.h"
 #include "lower/vector_core.h"
 
 namespace tenon::lower {
@@ -17,6 +18,7 @@ class Pointwise {
   Status run() {
     collect();
     work_.dims = dims_of(node_.output());
+    work_.strides = broadcast_strides(work_.dims, work_.dims);
     TRY(find_operands());
     for (const Node* n : nodes_) {
       for (int i = 0; i < n->output_count(); ++i)
@@ -70,7 +72,8 @@ class Pointwise {
         if (dims.size() > work_.dims.size() || count_of(dims) > count_of(work_.dims))
           return unsupported("an operand is larger than the result");
         operands_.push_back(v);
-        work_.operands.push_back({v->name, lowering_.tensor_of(v), dims});
+        work_.operands.push_back(
+            {v->name, lowering_.tensor_of(v), broadcast_strides(dims, work_.dims)});
       }
       for (int i = 0; i < n->output_count(); ++i) made.push_back(n->output(i));
     }

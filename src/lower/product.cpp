@@ -152,17 +152,28 @@ namespace {
 // Where cube and vector unit are cores of their own: the sums go through the memory, and a second
 // kernel makes the result of them.
 Status add_in_two_kernels(Lowering& lowering, const Node& node, const Product& p) {
-  const auto dims = dims_of(node.output());
   Product sums = p;
   sums.bias = sums.residual = -1;
   sums.scale = 1;
   sums.activation = ActivationKind::none;
-  sums.y = lowering.scratch(p.layer + ".sums", lowering.real(), count_of(dims));
+  sums.y = lowering.scratch(p.layer + ".sums", lowering.real(), lowering.tensor(p.y).elements);
+  // Under the batch, rows and columns.
+  const auto strides = [&](int64_t BatchDim::*batch, int64_t row) {
+    std::vector<int64_t> out;
+    for (const BatchDim& d : p.batch) out.push_back(d.*batch);
+    out.push_back(row);
+    out.push_back(1);
+    return out;
+  };
   Elementwise work;
-  work.dims = dims;
-  work.operands.push_back({"sums", sums.y, dims});
-  if (p.bias >= 0) work.operands.push_back({"bias", p.bias, {dims.back()}});
-  if (p.residual >= 0) work.operands.push_back({"residual", p.residual, dims});
+  for (const BatchDim& d : p.batch) work.dims.push_back(d.size);
+  work.dims.push_back(p.rows);
+  work.dims.push_back(p.columns);
+  work.strides = strides(&BatchDim::y, p.y_row);
+  work.operands.push_back({"sums", sums.y, work.strides});
+  if (p.bias >= 0) work.operands.push_back({"bias", p.bias, strides(&BatchDim::bias, 0)});
+  if (p.residual >= 0)
+    work.operands.push_back({"residual", p.residual, strides(&BatchDim::residual, p.residual_row)});
   work.results = {p.y};
   work.widest = bytes_of(lowering.real());
   work.compute = [&p](VectorCode& code,

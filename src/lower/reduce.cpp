@@ -114,7 +114,7 @@ Status lower_reduce(Lowering& lowering, const Node& node) {
   if (!is_float(node.output()->dtype())) return unsupported("it is not of reals");
   const auto dims = dims_of(node.input(0));
   if (count_of(dims) == 0) return unsupported("it has no elements");
-  constexpr double kLargest = 65504;  // of f16
+  constexpr double kLargest = std::numeric_limits<double>::infinity();
   const auto with = [&](const std::vector<int64_t>& axes, const Reduction& r, bool mean) -> Status {
     return emit(lowering, node, TRY(shape_of(dims, axes)), r, mean);
   };
