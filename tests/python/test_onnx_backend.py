@@ -49,6 +49,18 @@ def test_run_node():
     np.testing.assert_array_equal(outputs[0], X * X)
 
 
+def test_slice_takes_scalars_for_vectors_of_one():
+    """As tf2onnx writes them and ONNX Runtime takes them."""
+    scalars = [helper.make_tensor(name, TensorProto.INT64, [], [value])
+               for name, value in (("start", 1), ("end", 9), ("axis", 1), ("step", 2))]
+    graph = helper.make_graph([helper.make_node("Slice", ["x", "start", "end", "axis", "step"], ["y"])], "slice",
+                              [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 6])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])], scalars)
+    x = np.arange(12, dtype=np.float32).reshape(2, 6)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    np.testing.assert_array_equal(onnx_backend.run_model(model, [x])[0], x[:, 1::2])
+
+
 def test_devices():
     assert onnx_backend.supports_device("CPU")
     assert not onnx_backend.supports_device("CUDA")

@@ -15,11 +15,19 @@ Result<Values> slice(RuleContext& c) {
     return one(c.op("slice", operands, {{"axes", TRY(c.get_ints("axes"))}}));
   }
   if (!c.has(1) || !c.has(2)) return invalid_model("the starts or ends are missing");
-  if (c.has(4)) operands.push_back(c.in(4));
+  // Exporters write scalars for vectors of one.
+  const auto vector = [&](int i) -> Result<Value*> {
+    const Shape& shape = c.in(i)->shape();
+    return shape.ranked() && shape.rank() == 0 ? c.reshape(c.in(i), {1}) : c.in(i);
+  };
+  operands[1] = TRY(vector(1));
+  operands[2] = TRY(vector(2));
+  if (c.has(4)) operands.push_back(TRY(vector(4)));
   if (!c.has(3)) return one(c.op("slice", operands));
-  const auto axes = known_ints(c.in(3));
+  Value* along = TRY(vector(3));
+  const auto axes = known_ints(along);
   if (axes && axes->empty()) return Values{c.in(0)};
-  return one(with_attr(c, "slice", operands, "axes", c.in(3), {}, "rank"));
+  return one(with_attr(c, "slice", operands, "axes", along, {}, "rank"));
 }
 
 // Pads and the value were attributes before opset 11.

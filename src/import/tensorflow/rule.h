@@ -58,6 +58,7 @@ std::span<const RuleEntry> nn_rules();
 std::span<const RuleEntry> norm_rules();
 std::span<const RuleEntry> pointwise_rules();
 std::span<const RuleEntry> quant_rules();
+std::span<const RuleEntry> quant_layer_rules();
 std::span<const RuleEntry> ragged_rules();
 std::span<const RuleEntry> random_rules();
 std::span<const RuleEntry> record_rules();

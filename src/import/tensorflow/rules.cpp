@@ -14,12 +14,14 @@ const Table& table() {
   static const Table rules = [] {
     Table t;
     for (const auto& group :
-         {array_rules(),  codec_rules(),   cudnn_rules(),  decompose_rules(),    gradient_rules(),
-          image_rules(),  index_rules(),   layer_rules(),  linalg_rules(),       list_rules(),
-          math_rules(),   nn_rules(),      norm_rules(),   pointwise_rules(),    quant_rules(),
-          ragged_rules(), random_rules(),  record_rules(), recurrent_rules(),    set_rules(),
-          shape_rules(),  signal_rules(),  sparse_rules(), sparse_parts_rules(), special_rules(),
-          string_rules(), uniform_rules(), xla_rules()})
+         {array_rules(),        codec_rules(),     cudnn_rules(),  decompose_rules(),
+          gradient_rules(),     image_rules(),     index_rules(),  layer_rules(),
+          linalg_rules(),       list_rules(),      math_rules(),   nn_rules(),
+          norm_rules(),         pointwise_rules(), quant_rules(),  quant_layer_rules(),
+          ragged_rules(),       random_rules(),    record_rules(), recurrent_rules(),
+          set_rules(),          shape_rules(),     signal_rules(), sparse_rules(),
+          sparse_parts_rules(), special_rules(),   string_rules(), uniform_rules(),
+          xla_rules()})
       for (const RuleEntry& entry : group) t.emplace(entry.op, &entry);
     return t;
   }();
