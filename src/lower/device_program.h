@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -43,8 +44,9 @@ struct DeviceProgram {
   isa::Architecture architecture;
   std::vector<DeviceTensor> tensors;
   std::vector<DeviceStep> steps;
-  std::vector<int> inputs, outputs;  // tensors, as the graph orders them
-  int64_t peak_bytes = 0;            // of the global memory, constants with it
+  std::vector<int> inputs, outputs;                 // tensors, as the graph orders them
+  int64_t peak_bytes = 0;                           // of the global memory, constants with it
+  std::vector<std::shared_ptr<const Tensor>> kept;  // what constants are made of
 };
 
 struct LowerOptions {

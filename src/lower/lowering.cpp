@@ -49,6 +49,11 @@ int Lowering::constant(std::string name, DType dtype, int64_t elements,
   return static_cast<int>(program_.tensors.size()) - 1;
 }
 
+const Tensor* Lowering::keep(std::shared_ptr<const Tensor> tensor) {
+  program_.kept.push_back(std::move(tensor));
+  return program_.kept.back().get();
+}
+
 int Lowering::scratch(std::string name, DType dtype, int64_t elements) {
   program_.tensors.push_back(
       {std::move(name), DeviceTensor::Role::activation, dtype, elements, nullptr, 0});

@@ -34,6 +34,8 @@ class Lowering {
   // A constant of its own, such as packed weights: `make` is called when the data is needed.
   int constant(std::string name, DType dtype, int64_t elements,
                std::function<Result<Tensor>()> make);
+  // Keeps a tensor as long as the program; its constants may be made of it later.
+  const Tensor* keep(std::shared_ptr<const Tensor> tensor);
   int scratch(std::string name, DType dtype, int64_t elements);
 
   // Adds a kernel; operands are the tensors of its buffers.
@@ -68,6 +70,8 @@ Status lower_rows(Lowering& lowering, const Node& node);       // softmax, norms
 Status lower_reduce(Lowering& lowering, const Node& node);
 Status lower_window(Lowering& lowering, const Node& node);  // pools, depthwise conv
 Status lower_attention(Lowering& lowering, const Node& node);
+Status lower_resize(Lowering& lowering, const Node& node);
+Status lower_conv_transpose(Lowering& lowering, const Node& node);
 Status lower_movement(Lowering& lowering, const Node& node);  // transpose, concat, slice, …
 
 }  // namespace tenon::lower

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "lower/lowering.h"
+#include "lower/movement.h"
 #include "lower/tiles.h"
 #include "lower/vector_core.h"
 #include "ops/concat.h"
@@ -20,16 +20,7 @@
 namespace tenon::lower {
 namespace {
 
-// One strided copy: elements of `dims`, from a tensor to the result or a part of it.
-struct Piece {
-  const Value* from;
-  const Value* to;
-  std::vector<int64_t> dims;
-  std::vector<int64_t> from_strides, to_strides;
-  int64_t from_offset = 0, to_offset = 0;
-};
-
-// A value of the chip's memory as a buffer of the program.
+// Tensors as buffers of a program.
 class Buffers {
  public:
   Buffers(Lowering& lowering, ProgramBuilder& builder) : lowering_(lowering), builder_(builder) {}
@@ -72,15 +63,15 @@ std::vector<Axis> packed_like(const std::vector<Axis>& tile, const std::vector<i
   return axes;
 }
 
-// All pieces as one kernel, one after the other on every core. With `fill` the result is this value
-// where no piece writes.
-Status move(Lowering& lowering, const Node& node, const std::vector<Piece>& pieces,
-            std::optional<double> fill = std::nullopt) {
+}  // namespace
+
+Status move_pieces(Lowering& lowering, const Node& node, std::string layer,
+                   const std::vector<Piece>& pieces, std::optional<double> fill) {
   const isa::Architecture& a = lowering.architecture();
   const VectorCore core(a);
-  ProgramBuilder b(a, layer_of(node), "move");
+  ProgramBuilder b(a, std::move(layer), "move");
   Buffers buffers(lowering, b);
-  const DType dtype = lowering.device_dtype(node.output()->dtype());
+  const DType dtype = lowering.tensor(pieces[0].to).dtype;
   int64_t most_tiles = 1;
   std::vector<Space> spaces;
   std::vector<Tiles> tiles;
@@ -105,7 +96,7 @@ Status move(Lowering& lowering, const Node& node, const std::vector<Piece>& piec
   int64_t before = 0;
   if (fill) {
     const int y = buffers.of(pieces[0].to, isa::Buffer::Role::output);
-    const int64_t all = lowering.tensor(lowering.tensor_of(pieces[0].to)).elements;
+    const int64_t all = lowering.tensor(pieces[0].to).elements;
     const int64_t parts = (all + largest - 1) / largest;
     b.loop(turns(b, parts), [&](const Expr& turn) {
       const Expr first = (b.block() + turn * b.blocks()) * largest;
@@ -165,9 +156,22 @@ Status move(Lowering& lowering, const Node& node, const std::vector<Piece>& piec
   return lowering.add(node, b, buffers.take());
 }
 
-Piece whole(const Value* from, const Value* to) {
+namespace {
+
+Status move(Lowering& lowering, const Node& node, const std::vector<Piece>& pieces,
+            std::optional<double> fill = std::nullopt) {
+  return move_pieces(lowering, node, layer_of(node), pieces, fill);
+}
+
+Piece whole(Lowering& lowering, const Value* from, const Value* to) {
   const auto dims = dims_of(from);
-  return {from, to, dims, row_major_strides(dims), row_major_strides(dims), 0, 0};
+  return {lowering.tensor_of(from),
+          lowering.tensor_of(to),
+          dims,
+          row_major_strides(dims),
+          row_major_strides(dims),
+          0,
+          0};
 }
 
 Status concat(Lowering& lowering, const Node& node, int64_t axis) {
@@ -176,7 +180,7 @@ Status concat(Lowering& lowering, const Node& node, int64_t axis) {
   std::vector<Piece> pieces;
   int64_t at = 0;
   for (const Value* v : node.inputs()) {
-    Piece p = whole(v, node.output());
+    Piece p = whole(lowering, v, node.output());
     p.to_strides = y;
     p.to_offset = at * y[a];
     at += p.dims[a];
@@ -191,8 +195,8 @@ Status split(Lowering& lowering, const Node& node, int64_t axis) {
   std::vector<Piece> pieces;
   int64_t at = 0;
   for (int i = 0; i < node.output_count(); ++i) {
-    Piece p = whole(node.output(i), node.output(i));
-    p.from = node.input(0);
+    Piece p = whole(lowering, node.output(i), node.output(i));
+    p.from = lowering.tensor_of(node.input(0));
     p.from_strides = x;
     p.from_offset = at * x[a];
     at += p.dims[a];
@@ -225,15 +229,21 @@ Status view(Lowering& lowering, const Node& node, const Op& op) {
   std::vector<Tensor> outputs{
       Tensor::view(node.output()->dtype(), dims_of(node.output()), nullptr)};
   const StridedView s = TRY(op.strided_view(EvalContext(inputs, outputs)));
-  return move(
-      lowering, node,
-      {{node.input(0), node.output(), s.dims, s.strides, row_major_strides(s.dims), s.offset, 0}});
+  return move(lowering, node,
+              {{lowering.tensor_of(node.input(0)), lowering.tensor_of(node.output()), s.dims,
+                s.strides, row_major_strides(s.dims), s.offset, 0}});
 }
 
 Status transpose(Lowering& lowering, const Node& node, const Transpose& op) {
   const auto x = dims_of(node.input(0));
   const auto strides = row_major_strides(x), y = row_major_strides(dims_of(node.output()));
-  Piece p{node.input(0), node.output(), dims_of(node.output()), {}, y, 0, 0};
+  Piece p{lowering.tensor_of(node.input(0)),
+          lowering.tensor_of(node.output()),
+          dims_of(node.output()),
+          {},
+          y,
+          0,
+          0};
   for (size_t i = 0; i < x.size(); ++i)
     p.from_strides.push_back(
         strides[op.perm.empty() ? x.size() - 1 - i : static_cast<size_t>(op.perm[i])]);
@@ -282,10 +292,44 @@ class RowCounter {
   int64_t rows_, zeros_ = 0, below_ = 0, added_ = 0;
 };
 
+// Slices along an inner axis, by numbers that are constant: runs of them are copied.
+Status gather_constant(Lowering& lowering, const Node& node, const Gather& op) {
+  constexpr int64_t kMostRuns = 64;
+  const Tensor* indices = node.input(1)->constant();
+  if (indices == nullptr) return unsupported("it picks along an inner axis, by numbers not known");
+  const auto x = dims_of(node.input(0));
+  const auto axis =
+      static_cast<size_t>(op.axis < 0 ? op.axis + static_cast<int64_t>(x.size()) : op.axis);
+  const int64_t outer = count_of(std::span(x).first(axis)), size = x[axis],
+                inner = count_of(std::span(x).subspan(axis + 1)), n = indices->elements();
+  const auto at = [&](int64_t i) {
+    const int64_t v = indices->int_at(i);
+    return v < 0 ? v + size : v;
+  };
+  std::vector<Piece> pieces;
+  for (int64_t i = 0; i < n;) {
+    int64_t run = 1;
+    while (i + run < n && at(i + run) == at(i) + run) ++run;
+    if (at(i) < 0 || at(i) + run > size) return unsupported("an index is out of range");
+    pieces.push_back({lowering.tensor_of(node.input(0)),
+                      lowering.tensor_of(node.output()),
+                      {outer, run * inner},
+                      {size * inner, 1},
+                      {n * inner, 1},
+                      at(i) * inner,
+                      i * inner});
+    i += run;
+    if (static_cast<int64_t>(pieces.size()) > kMostRuns)
+      return unsupported("it picks many slices along an inner axis");
+  }
+  return move(lowering, node, pieces);
+}
+
 // Rows of a table, by numbers: whole rows come from memory one by one.
 Status gather(Lowering& lowering, const Node& node, const Gather& op) {
   const auto table = dims_of(node.input(0)), indices = dims_of(node.input(1));
-  if (op.axis != 0 || table.empty()) return unsupported("it picks along an inner axis");
+  if (table.empty() || op.batch_dims != 0) return unsupported("it picks from batches");
+  if (op.axis != 0) return gather_constant(lowering, node, op);
   const isa::Architecture& a = lowering.architecture();
   const VectorCore core(a);
   ProgramBuilder b(a, layer_of(node), "gather");
@@ -345,7 +389,7 @@ Status pad(Lowering& lowering, const Node& node, const Pad& op) {
     if (node.input(2)->constant() == nullptr) return unsupported("its value is no constant");
     value = node.input(2)->constant()->real_at(0);
   }
-  Piece p = whole(node.input(0), node.output());
+  Piece p = whole(lowering, node.input(0), node.output());
   const auto x = dims_of(node.input(0)), y = dims_of(node.output());
   const auto begins = TRY(op.begins(static_cast<int>(x.size()), *amounts));
   p.to_strides = row_major_strides(y);

@@ -138,9 +138,11 @@ class CambriconProduct {
     for (int64_t rows = all_rows();; rows = up(rows, 2)) {
       for (const int64_t columns : {16, 32, 64, 128, 192, 256, 512, 1024}) {
         if (columns >= 2 * p_.columns && columns > 16) break;
-        for (int64_t channels = w_.channels;; channels = up(up(channels, 2), 64) * 64) {
+        for (int64_t channels = w_.channels;; channels = channels > 64
+                                                             ? up(up(channels, 2), 64) * 64
+                                                             : up(up(channels, 2), 16) * 16) {
           consider({rows, columns, channels, 1, 1, 0});
-          if (channels <= 64) break;
+          if (channels <= 16) break;
         }
       }
       if (rows == 1) break;
