@@ -36,16 +36,14 @@ class Kernel {
     const int64_t tile = tiles_.elements(space_);
     VectorCode code(builder_, core_.memory, tile * work_.widest, lowering_.real());
     const TileView first(space_, tiles_, 0);
-    for (size_t i = 0; i < inputs_.size(); ++i)
-      if (inputs_[i].fixed) load(i, first, 0);
+    load(fixed_, first, 0);
     Status status;
     builder_.loop(turns(builder_, tiles_.count), [&](const Expr& turn) {
       const TileView at(space_, tiles_, builder_.block() + turn * builder_.blocks());
       if (Status s = turn_of(code, at, turn); !s.ok()) status = std::move(s);
     });
     TRY(std::move(status));
-    for (const Place& in : inputs_)
-      if (in.fixed) in.ring.leave(1, 0);
+    if (fixed_.bytes > 0) fixed_.ring.leave(1, 0);
     std::vector<int> tensors;
     for (const Elementwise::Operand& o : work_.operands) tensors.push_back(o.tensor);
     for (const int t : work_.results) tensors.push_back(t);
@@ -53,11 +51,21 @@ class Kernel {
   }
 
  private:
+  // Operands whose tiles come together, so that any number of them takes two flags.
+  struct Group {
+    Ring ring;
+    int64_t bytes = 0;
+  };
   // A tensor's buffer and where its tiles are on the core.
-  struct Place {
+  struct Input {
     DType dtype;
     int buffer = -1;
-    bool fixed = false;  // all tiles read the same
+    Group* group = nullptr;
+    int64_t first = 0;  // byte of the group's place
+  };
+  struct Output {
+    DType dtype;
+    int buffer = -1;
     Ring ring;
   };
 
@@ -91,18 +99,25 @@ class Kernel {
 
   void set_places() {
     const TileView first(space_, tiles_, 0);
+    const int64_t align = builder_.architecture().memories[static_cast<size_t>(core_.memory)].align;
     for (size_t i = 0; i < work_.operands.size(); ++i) {
       const Elementwise::Operand& o = work_.operands[i];
-      Place in{dtype_of(o.tensor), -1, first.is_fixed(strides(i)), {}};
+      Input in{dtype_of(o.tensor), -1, first.is_fixed(strides(i)) ? &fixed_ : &moving_, 0};
       in.buffer =
           builder_.buffer(o.name.empty() ? fmt::format("x{}", i) : o.name, isa::Buffer::Role::input,
                           in.dtype, lowering_.tensor(o.tensor).elements);
-      in.ring = builder_.ring(core_.memory, first.stored(strides(i)) * bytes_of(in.dtype),
-                              in.fixed ? 1 : 2, {core_.load, core_.compute});
-      inputs_.push_back(std::move(in));
+      in.first = in.group->bytes;
+      in.group->bytes +=
+          (first.stored(strides(i)) * bytes_of(in.dtype) + align - 1) / align * align;
+      inputs_.push_back(in);
     }
+    // What all tiles read is there once.
+    for (Group* group : {&fixed_, &moving_})
+      if (group->bytes > 0)
+        group->ring = builder_.ring(core_.memory, group->bytes, group == &fixed_ ? 1 : 2,
+                                    {core_.load, core_.compute});
     for (size_t i = 0; i < work_.results.size(); ++i) {
-      Place out{dtype_of(work_.results[i]), -1, false, {}};
+      Output out{dtype_of(work_.results[i]), -1, {}};
       out.buffer = builder_.buffer(fmt::format("y{}", i), isa::Buffer::Role::output, out.dtype,
                                    lowering_.tensor(work_.results[i]).elements);
       out.ring = builder_.ring(core_.memory, tiles_.elements(space_) * bytes_of(out.dtype), 2,
@@ -111,30 +126,35 @@ class Kernel {
     }
   }
 
-  void load(size_t i, const TileView& at, const Expr& turn) {
-    const Place& in = inputs_[i];
-    in.ring.enter(0, turn);
-    builder_.emit(
-        Opcode::copy,
-        {builder_.local(core_.memory, in.ring.place(turn), in.dtype, at.local(strides(i), true)),
-         builder_.global(in.buffer, at.offset(strides(i)), at.global(strides(i), true))});
-    in.ring.leave(0, turn);
-    in.ring.enter(1, turn);
+  View tile_of(size_t i, const Expr& turn, std::vector<Axis> axes) const {
+    const Input& in = inputs_[i];
+    return builder_.local(core_.memory, in.group->ring.place(turn) + in.first, in.dtype,
+                          std::move(axes));
+  }
+
+  void load(const Group& group, const TileView& at, const Expr& turn) {
+    if (group.bytes == 0) return;
+    group.ring.enter(0, turn);
+    for (size_t i = 0; i < inputs_.size(); ++i)
+      if (inputs_[i].group == &group)
+        builder_.emit(Opcode::copy, {tile_of(i, turn, at.local(strides(i), true)),
+                                     builder_.global(inputs_[i].buffer, at.offset(strides(i)),
+                                                     at.global(strides(i), true))});
+    group.ring.leave(0, turn);
+    group.ring.enter(1, turn);
   }
 
   Status turn_of(VectorCode& code, const TileView& at, const Expr& turn) {
     const auto& own = space_.strides.back();
-    for (size_t i = 0; i < inputs_.size(); ++i)
-      if (!inputs_[i].fixed) load(i, at, turn);
+    load(moving_, at, turn);
     code.set_tile(at.local(own, false));
     std::vector<Register> operands;
     for (size_t i = 0; i < inputs_.size(); ++i)
       operands.push_back(
-          {builder_.local(core_.memory, inputs_[i].ring.place(inputs_[i].fixed ? Expr(0) : turn),
-                          inputs_[i].dtype, at.local(strides(i), false)),
+          {tile_of(i, inputs_[i].group == &fixed_ ? Expr(0) : turn, at.local(strides(i), false)),
            std::nullopt, nullptr});
     auto results = TRY(work_.compute(code, operands));
-    const auto tile = [&](const Place& out) {
+    const auto tile = [&](const Output& out) {
       return builder_.local(core_.memory, out.ring.place(turn), out.dtype, at.local(own, false));
     };
     for (size_t i = 0; i < outputs_.size(); ++i) {
@@ -143,9 +163,8 @@ class Kernel {
       outputs_[i].ring.leave(0, turn);
     }
     results.clear();
-    for (const Place& in : inputs_)
-      if (!in.fixed) in.ring.leave(1, turn);
-    for (const Place& out : outputs_) {
+    if (moving_.bytes > 0) moving_.ring.leave(1, turn);
+    for (const Output& out : outputs_) {
       out.ring.enter(1, turn);
       builder_.emit(
           Opcode::copy,
@@ -162,7 +181,9 @@ class Kernel {
   ProgramBuilder builder_;
   Space space_;  // of the operands, then of the results
   Tiles tiles_;
-  std::vector<Place> inputs_, outputs_;
+  Group fixed_, moving_;
+  std::vector<Input> inputs_;
+  std::vector<Output> outputs_;
 };
 
 }  // namespace

@@ -216,11 +216,12 @@ Status view(Lowering& lowering, const Node& node, const Op& op) {
       continue;
     }
     const Tensor* constant = v->constant();
-    if (i > 0 && constant == nullptr && !v->ints())
+    const auto unknown = [](const SymInt& s) { return !s.value; };
+    if (i > 0 && constant == nullptr && (!v->ints() || std::ranges::any_of(*v->ints(), unknown)))
       return unsupported(fmt::format("operand {} is no constant", i));
     if (i > 0 && constant == nullptr) {
       std::vector<int64_t> ints;
-      for (const SymInt& s : *v->ints()) ints.push_back(s.value.value_or(0));
+      for (const SymInt& s : *v->ints()) ints.push_back(*s.value);
       inputs.push_back(Tensor::vector(ints));
     } else {
       inputs.push_back(i > 0 ? *constant : Tensor::view(v->dtype(), dims_of(v), nullptr));

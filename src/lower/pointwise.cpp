@@ -21,9 +21,11 @@ class Pointwise {
     work_.strides = broadcast_strides(work_.dims, work_.dims);
     TRY(find_operands());
     for (const Node* n : nodes_) {
-      for (int i = 0; i < n->output_count(); ++i)
-        if (const DType t = n->output(i)->dtype(); !isa::is_tile_dtype(lowering_.device_dtype(t)))
-          return unsupported(fmt::format("the vector unit has no {}", dtype_name(t)));
+      for (int i = 0; i < n->output_count(); ++i) {
+        const DType t = n->output(i)->dtype();
+        if ((t == DType::i64 && !n->is("cast")) || !isa::is_tile_dtype(lowering_.device_dtype(t)))
+          return unsupported(fmt::format("the vector unit does not compute in {}", dtype_name(t)));
+      }
       work_.widest = std::max(work_.widest, bytes_of(lowering_.device_dtype(n->output()->dtype())));
     }
     work_.widest = std::max(work_.widest, bytes_of(lowering_.real()));
