@@ -99,7 +99,7 @@ GRAPHS = {
                   const("one", "DT_FLOAT", "float_val: 1") + node("block/fill", "Fill", "dims", "one") +
                   node("block/sum", "AddV2", "block/fill", "x"), ["'block/fill' (Fill)", str(HUGE)], []),
     "huge constant": (placeholder("x", dims=(1,)) + const("block/w", "DT_FLOAT", "float_val: 1", (HUGE,)) +
-                      node("block/sum", "AddV2", "block/w", "x"), ["block/w", "limit"], []),
+                      node("block/sum", "AddV2", "block/w", "x"), ["block/w", "larger than a tensor can be"], []),
     "zero stride": (placeholder("x", dims=(1, 8, 8, 1)) + const("w", "DT_FLOAT", "float_val: 1", (3, 3, 1, 1)) +
                     node("block/conv", "Conv2D", "x", "w",
                          attrs='attr { key: "T" value { type: DT_FLOAT } } attr { key: "padding" value { s: "SAME" } } '
