@@ -76,7 +76,11 @@ def main() -> int:
         return 0
     given.output.mkdir(parents=True, exist_ok=True)
     index = given.output / "networks.json"
-    known = json.loads(index.read_text()) if index.exists() else {}
+
+    def read_index() -> dict:
+        return json.loads(index.read_text()) if index.exists() else {}
+
+    known = read_index()
     jobs = [
         (n, batch, str(given.output))
         for n, network in chosen.items()
@@ -94,7 +98,7 @@ def main() -> int:
                 print(made["trace"])
             made.pop("trace", None)
             if "error" not in made:
-                known[made["file"]] = made
+                known = read_index() | {made["file"]: made}  # another build may have written since
                 index.write_text(json.dumps(known, indent=1, sort_keys=True))
     built = {file for file, *_ in jobs}
     for network in chosen.values():

@@ -299,11 +299,10 @@ def upernet_swin(width, depths, heads, side=16):
         )
         config = UperNetConfig(backbone_config=backbone, num_labels=150, use_auxiliary_head=False, return_dict=False)
         net = UperNetForSemanticSegmentation(config)
-        for parent in list(net.modules()):
-            for name, child in parent.named_children():
-                if isinstance(child, nn.AdaptiveAvgPool2d):  # pooling of fixed windows, as exports have it
-                    stride = side // child.output_size
-                    setattr(parent, name, nn.AvgPool2d(side - (child.output_size - 1) * stride, stride))
+        for child in net.modules():
+            if isinstance(child, nn.AdaptiveAvgPool2d):  # pooling of fixed windows, as exports have it
+                stride = side // child.output_size
+                child.forward = nn.AvgPool2d(side - (child.output_size - 1) * stride, stride).forward
         return net
 
     return make
