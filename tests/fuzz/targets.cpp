@@ -14,6 +14,7 @@
 #include "isa/parse_program.h"
 #include "isa/text.h"
 #include "runtime/model.h"
+#include "simulate/run_program.h"
 #include "tensor/npy.h"
 
 namespace tenon::fuzz {
@@ -145,7 +146,16 @@ Status tile(const std::string& bytes, const std::string&) {
   const std::string text = isa::print_program(program, architecture);
   const auto again = isa::parse_program(text, architecture, "printed");
   TENON_CHECK(again.ok() && isa::print_program(*again, architecture) == text);
-  return isa::check_program(program, architecture);
+  TRY(isa::check_program(program, architecture));
+  constexpr int64_t kMostElements = 1 << 20, kMostWork = 1 << 18;
+  std::vector<std::vector<std::byte>> memory;
+  std::vector<simulate::GlobalBuffer> buffers;
+  for (const isa::Buffer& b : program.buffers) {
+    if (b.elements > kMostElements) return resource_exhausted("a large buffer");
+    memory.emplace_back(static_cast<size_t>(b.elements) * dtype_size(b.dtype));
+    buffers.push_back({memory.back()});
+  }
+  return simulate::run_program(program, architecture, buffers, {.max_work = kMostWork});
 }
 
 // The input of a golden test.
@@ -186,7 +196,7 @@ const std::vector<Target> kTargets = {
      {{"tests/passes", ".tn"}, {"tests/ir", ".tn"}},
      tn,
      first_case},
-    {"tile", "a tile program, checked", Form::text, {{"tests/isa", ".tile"}}, tile, first_case},
+    {"tile", "a tile program, checked and run", Form::text, {{"tests/isa", ".tile"}}, tile, first_case},
     {"image",
      "a JPEG, PNG, GIF, BMP or PNM file",
      Form::bytes,
