@@ -131,7 +131,7 @@ TimingModel::TimingModel(const Machine& machine, const isa::Architecture& archit
 int64_t TimingModel::missed(const isa::View& view, int64_t address,
                             std::span<const int64_t> variables) {
   constexpr int64_t kLine = 512;
-  std::array<std::pair<int64_t, int64_t>, 8> axes;  // stride in bytes, size
+  std::array<std::pair<int64_t, int64_t>, 16> axes;  // stride in bytes, size
   const auto size = static_cast<int64_t>(dtype_size(view.dtype));
   size_t n = 0;
   for (const isa::Axis& axis : view.axes) {
@@ -145,7 +145,7 @@ int64_t TimingModel::missed(const isa::View& view, int64_t address,
   size_t inner = 0;
   for (; inner < n && axes[inner].first < run + kLine; ++inner)
     run += (axes[inner].second - 1) * axes[inner].first;
-  std::array<int64_t, 8> at{};
+  std::array<int64_t, 16> at{};
   int64_t missed = 0;
   for (;;) {
     int64_t offset = 0;
