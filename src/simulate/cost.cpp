@@ -12,7 +12,7 @@ using isa::OpcodeClass;
 using isa::View;
 
 Extent extent_of(const View& view, std::span<const int64_t> variables) {
-  constexpr size_t kMost = 16;  // axes of a view
+  constexpr size_t kMost = 16;                          // axes of a view
   std::array<std::pair<int64_t, int64_t>, kMost> axes;  // stride, size
   size_t n = 0;
   Extent e;
