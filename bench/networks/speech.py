@@ -178,7 +178,8 @@ def wenet_chunk(width=256, heads=4, blocks=12, kept=64, classes=4233):
 add("wenet_u2_chunk16", wenet_chunk, Input("chunk", (BATCH, 67, 80)), Input("keys", (BATCH, 12, 4, 64, 128)),
     Input("columns", (BATCH, 12, 256, 7)), group="wenet_u2")
 add("wav2vec2_base_100000", wav2vec2, Input("input", (BATCH, 100000)), group="wav2vec2_base")
-add("hubert_large_580000", hubert, Input("input", (1, 580000)), group="hubert_large", dynamic=False)
+add("hubert_large_580000", hubert, Input("input", (1, 580000)), group="hubert_large", dynamic=False,
+    small=((1, 16000),))
 for frames in (154, 164, 443, 490, 651, 699, 723, 760, 832, 833):
     add(f"waveglow_{frames}", waveglow, Input("mel", (1, 80, frames)), group="waveglow", dynamic=False,
         small=((1, 80, 16),))
