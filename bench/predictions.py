@@ -133,6 +133,7 @@ def main() -> int:
     parser.add_argument("--markdown", type=Path, help="the table, as Markdown")
     parser.add_argument("--chip", action="append", help="only this chip; repeatable")
     parser.add_argument("--precision", action="append", default=None, help="only this precision; repeatable")
+    parser.add_argument("--batch", type=int, action="append", help="only this batch; repeatable")
     parser.add_argument("--filter", default="", help="only networks whose name has this in it")
     parser.add_argument("--timeout", type=float, default=60, help="seconds for one prediction")
     parser.add_argument("--jobs", type=int, default=1)
@@ -146,6 +147,7 @@ def main() -> int:
         wanted = (
             (not args.chip or record["chip"] in args.chip)
             and (not args.precision or record["precision"] in args.precision)
+            and (not args.batch or record["batch"] in args.batch)
             and args.filter in record["network"]
             and (args.networks / record["file"]).exists()
         )

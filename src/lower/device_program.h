@@ -51,10 +51,15 @@ struct DeviceProgram {
 
 struct LowerOptions {
   DType real = DType::f16;  // what real numbers are on the chip: f16 or f32
+  // Where it is known, cores are used as the vendor's software does: whole samples of a batch go to
+  // clusters of cores. 0: every core is used as is best.
+  int64_t batch = 0;
 };
 
-// The type for a precision as users write it: fp16, force_float16, fp32, …. Error: unsupported.
-Result<DType> device_real(std::string_view precision);
+// The type for a precision as users write it: fp16, force_float16, fp32, …. With `timing_only` also
+// int8: programs whose reals are all of one byte, which take the time of a quantised model but do
+// not compute it. Error: unsupported.
+Result<DType> device_real(std::string_view precision, bool timing_only = false);
 
 // Lowers a graph whose types are all static, optimised as for any device. The graph must outlive
 // the program. Errors: resource_exhausted where the chip's memory is too small, by layer.

@@ -60,18 +60,19 @@ bool is_static_int(const Node& node) {
 }  // namespace
 }  // namespace lower
 
-Result<DType> device_real(std::string_view precision) {
+Result<DType> device_real(std::string_view precision, bool timing_only) {
   if (precision == "fp16" || precision == "float16" || precision == "force_float16")
     return DType::f16;
   if (precision == "fp32" || precision == "float32" || precision == "force_float32")
     return DType::f32;
-  return unsupported(
-      fmt::format("'{}' is no precision of simulated chips; there are fp16 and fp32", precision));
+  if (timing_only && (precision == "int8" || precision.starts_with("qint8"))) return DType::i8;
+  return unsupported(fmt::format("'{}' is no precision of simulated chips; there are fp16{} fp32",
+                                 precision, timing_only ? ", int8 and" : " and"));
 }
 
 Result<DeviceProgram> lower_graph(const Graph& graph, const Machine& machine,
                                   const LowerOptions& options) {
-  lower::Lowering lowering(machine, options.real);
+  lower::Lowering lowering(machine, options);
   std::vector<int> inputs, outputs;
   for (const auto& v : graph.inputs()) inputs.push_back(lowering.tensor_of(v.get()));
   for (const auto& node : graph.nodes()) {

@@ -6,8 +6,17 @@
 
 namespace tenon::lower {
 
-Lowering::Lowering(const Machine& machine, DType real) : machine_(machine), real_(real) {
-  program_.architecture = isa::architecture_of(machine);
+Lowering::Lowering(const Machine& machine, const LowerOptions& options)
+    : machine_(machine), real_(options.real) {
+  isa::Architecture& a = program_.architecture;
+  a = isa::architecture_of(machine);
+  const auto* c = std::get_if<CambriconChip>(&machine.chip);
+  if (c == nullptr || options.batch < 1) return;
+  // Rounds of samples over the clusters: 8 over 6 take two rounds, in which 4 are busy.
+  const auto clusters = static_cast<int64_t>(c->clusters);
+  const int64_t rounds = (options.batch + clusters - 1) / clusters;
+  const int64_t busy = (options.batch + rounds - 1) / rounds;
+  a.cores = a.vector_cores = busy * static_cast<int64_t>(c->cores_per_cluster);
 }
 
 DType Lowering::device_dtype(DType dtype, DType real) {

@@ -14,7 +14,7 @@ namespace tenon::lower {
 
 class Lowering {
  public:
-  Lowering(const Machine& machine, DType real);
+  Lowering(const Machine& machine, const LowerOptions& options);
 
   const Machine& machine() const { return machine_; }
   const isa::Architecture& architecture() const { return program_.architecture; }

@@ -109,10 +109,12 @@ Result<std::unique_ptr<Graph>> prepare_for_inputs(const Graph& graph,
 Result<Prediction> predict(const Graph& graph, const Machine& machine, int64_t batch,
                            const LowerOptions& options) {
   const auto bound = TRY(prepare_for_batch(graph, batch));
-  const DeviceProgram program = TRY(lower_graph(*bound, machine, options));
+  LowerOptions of_vendor = options;
+  of_vendor.batch = batch;
+  const DeviceProgram program = TRY(lower_graph(*bound, machine, of_vendor));
   Prediction p;
   p.target = machine.name;
-  p.precision = options.real == DType::f32 ? "fp32" : "fp16";
+  p.precision = options.real == DType::f32 ? "fp32" : options.real == DType::i8 ? "int8" : "fp16";
   p.batch = batch;
   p.peak_bytes = program.peak_bytes;
   p.queues = program.architecture.queues;

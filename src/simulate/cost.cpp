@@ -102,7 +102,8 @@ double slope(const AscendChip& chip, const Instruction& i) {
 double repeats(const View& v, std::span<const int64_t> variables, double width, double block) {
   const Extent e = extent_of(v, variables);
   if (e.elements == 0) return 0;
-  const double size = bytes_of(v);
+  // Vector units have no arithmetic of single bytes: these take lanes of two.
+  const double size = std::max(bytes_of(v), 2.0);
   const double elements = static_cast<double>(e.elements), run = static_cast<double>(e.run);
   // The hardware takes eight blocks a repeat from anywhere; shorter runs leave lanes empty.
   const double blocks = elements / run * up(run * size, block);

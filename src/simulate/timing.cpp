@@ -204,8 +204,10 @@ Result<double> TimingModel::step(Core& core, Shared& shared, const Instruction& 
     const int64_t address =
         shared.addresses[static_cast<size_t>(view->buffer)] + view->offset.at(core.variables);
     const double bytes = static_cast<double>(cost.bytes);
-    const auto missed = static_cast<double>(
-        cache_.is_there() ? this->missed(*view, address, core.variables) : cost.bytes);
+    // Of a table, rows are read here and there.
+    const bool cached = cache_.is_there() && i.op != Opcode::gather;
+    const auto missed =
+        static_cast<double>(cached ? this->missed(*view, address, core.variables) : cost.bytes);
     (cost.writes ? time.written : time.read) += cost.bytes;
     time.missed += static_cast<int64_t>(missed);
     // A core's own rate is that of the cache; memory is shared. A copy's latency delays what waits

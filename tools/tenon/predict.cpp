@@ -70,7 +70,7 @@ void print_layers(const Prediction& p, int most) {
 }
 
 Status run(const PredictArguments& a) {
-  const LowerOptions options{TRY(device_real(a.precision))};
+  const LowerOptions options{TRY(device_real(a.precision, true))};
   const MachineCatalog catalog = TRY(MachineCatalog::load(a.folder));
   std::vector<const Machine*> machines;
   for (const std::string& name : a.targets) machines.push_back(TRY(catalog.find(name)));
@@ -116,7 +116,8 @@ void add_predict(CLI::App& app, Action& action) {
   command->add_option("--batch", a->batches, "sizes of the first dimension, where it is open")
       ->delimiter(',')
       ->check(CLI::PositiveNumber);
-  command->add_option("--precision", a->precision, "fp16 or fp32");
+  command->add_option("--precision", a->precision,
+                      "fp16, fp32 or int8 (as if all products took integers)");
   command->add_option("--layers", a->layers, "how many of the longest layers to list; 0: none")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--targets-dir", a->folder, "folder with machine descriptions of your own")
