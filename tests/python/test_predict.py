@@ -1,0 +1,90 @@
+"""Simulated chips from the command line: predictions, and models that run on them."""
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+from conftest import BUILD, ROOT
+
+TENON = BUILD / "bin/tenon"
+DIGITS = ROOT / "examples/digits/saved_model"
+IMAGES = ROOT / "examples/digits/digits.npy"
+CHIPS = ["ascend310p3", "ascend910b3", "mlu370-s4"]
+
+
+def run(*args):
+    return subprocess.run([TENON, *map(str, args)], capture_output=True, text=True, timeout=300)
+
+
+def predict(*args):
+    done = run("predict", DIGITS, "--json", "--layers", "100", *args)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_prediction_has_what_scripts_read(precision):
+    found = predict("--target", ",".join(CHIPS), "--batch", "1,8", "--precision", precision)
+    assert [(p["target"], p["batch"]) for p in found] == [(c, b) for c in CHIPS for b in (1, 8)]
+    for p in found:
+        assert p["precision"] == precision and p["simulated"] is True
+        assert 0 < p["low_ms"] < p["latency_ms"] < p["high_ms"]
+        assert p["throughput_per_s"] == pytest.approx(p["batch"] / p["latency_ms"] * 1e3)
+        assert p["bytes"] > 0 and p["bound_by"]
+        assert all(0 <= u <= 1 for u in p["utilisation"].values())
+        assert sum(layer["latency_ms"] for layer in p["layers"]) == pytest.approx(p["latency_ms"])
+
+
+def test_a_larger_batch_takes_longer_and_gives_more():
+    small, large = predict("--target", "ascend310p3", "--batch", "1,32")
+    assert large["latency_ms"] > small["latency_ms"]
+    assert large["throughput_per_s"] > small["throughput_per_s"]
+
+
+def test_a_large_matrix_product_is_below_the_peak(tmp_path):
+    text = tmp_path / "product.tn"
+    text.write_text(
+        "graph @main (%x: f32[4096,4096], %w: f32[4096,4096]) {\n"
+        "  %y = matmul(%x, %w) : f32[4096,4096]\n  return (%y)\n}\n"
+    )
+    done = run("predict", text, "--target", "ascend910b3,ascend310p3", "--json")
+    assert done.returncode == 0, done.stderr
+    for p, peak in zip(json.loads(done.stdout), (294.9e12, 69.5e12)):
+        rate = 2 * 4096**3 / (p["latency_ms"] * 1e-3)
+        assert 0.4 * peak < rate < peak, p["target"]
+
+
+def test_an_unknown_chip_names_the_nearest():
+    done = run("predict", DIGITS, "--target", "ascend310p4")
+    assert done.returncode == 1
+    assert "ascend310p3" in done.stderr
+
+
+def test_a_model_too_large_for_the_chip_is_refused_by_layer(tmp_path):
+    text = tmp_path / "large.tn"
+    text.write_text(
+        "graph @main (%x: f32[262144,65536]) {\n  %y = relu(%x) : f32[262144,65536]\n  return (%y)\n}\n"
+    )
+    done = run("predict", text, "--target", "ascend310p3")
+    assert done.returncode != 0
+    assert "bytes" in done.stderr
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+def test_a_model_runs_on_a_simulated_chip(tmp_path, chip):
+    file = tmp_path / "digits.tenon"
+    assert run("compile", DIGITS, "-o", file).returncode == 0
+    images = tmp_path / "images.npy"
+    np.save(images, np.load(IMAGES)[:5])
+    for device in ("cpu", chip):
+        done = run("run", file, "--input", images, "--device", device, "--output-dir", tmp_path / device)
+        assert done.returncode == 0, done.stderr
+    assert "simulated" in done.stdout and "0 nodes on the host" in done.stdout
+    names = sorted(f.name for f in (tmp_path / "cpu").iterdir())
+    assert names == sorted(f.name for f in (tmp_path / chip).iterdir())
+    for name in names:
+        expected, found = (np.load(tmp_path / folder / name) for folder in ("cpu", chip))
+        np.testing.assert_allclose(found, expected, atol=2e-3)
+        assert (found.argmax(-1) == expected.argmax(-1)).all()
+        assert not np.array_equal(found, expected), "the chip computes in f16"
