@@ -5,10 +5,12 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <span>
 
 #include "commands.h"
 #include "compiler/compile.h"
-#include "format/custom_ops.h"
+#include "isa/text.h"
 #include "model_arguments.h"
 #include "progress.h"
 #include "runnable.h"
@@ -19,7 +21,7 @@ namespace {
 struct PredictArguments : ModelArguments {
   std::vector<std::string> targets;
   std::vector<int64_t> batches{1};
-  std::string precision = "fp16", folder;
+  std::string precision = "fp16", folder, programs;
   int layers = 10;
 };
 
@@ -69,6 +71,26 @@ void print_layers(const Prediction& p, int most) {
   }
 }
 
+// The tile programs of a model, one file a kernel, in the order they run.
+Status write_programs(const std::string& folder, const Graph& graph, const Machine& machine,
+                      int64_t batch, LowerOptions options) {
+  const auto bound = TRY(prepare_for_batch(graph, batch));
+  options.batch = batch;
+  const DeviceProgram program = TRY(lower_graph(*bound, machine, options));
+  const auto base = std::filesystem::path(folder) / fmt::format("{}_b{}", machine.name, batch);
+  std::error_code error;
+  std::filesystem::create_directories(base, error);
+  if (error) return io_error(fmt::format("cannot make the folder '{}': {}", base.string(), error.message()));
+  for (size_t i = 0; i < program.steps.size(); ++i) {
+    const DeviceStep& step = program.steps[i];
+    if (!step.program) continue;
+    const std::string file = fmt::format("{:04}_{}.tile", i, step.program->algorithm);
+    const std::string text = isa::print_program(*step.program, program.architecture);
+    TRY(write_file_atomically((base / file).string(), std::as_bytes(std::span(text))));
+  }
+  return {};
+}
+
 Status run(const PredictArguments& a) {
   const LowerOptions options{TRY(device_real(a.precision, true))};
   const MachineCatalog catalog = TRY(MachineCatalog::load(a.folder));
@@ -83,6 +105,8 @@ Status run(const PredictArguments& a) {
   for (const Machine* machine : machines)
     for (const int64_t batch : a.batches) {
       progress->stage(fmt::format("predict {} at batch {}", machine->name, batch));
+      if (!a.programs.empty())
+        TRY(write_programs(a.programs, *model.functions[0].graph, *machine, batch, options));
       all.push_back(TRY(predict(*model.functions[0].graph, *machine, batch, options)));
     }
   progress.reset();
@@ -120,6 +144,8 @@ void add_predict(CLI::App& app, Action& action) {
                       "fp16, fp32 or int8 (as if all products took integers)");
   command->add_option("--layers", a->layers, "how many of the longest layers to list; 0: none")
       ->check(CLI::NonNegativeNumber);
+  command->add_option("--programs", a->programs,
+                      "folder to write every kernel's tile program to, as text");
   command->add_option("--targets-dir", a->folder, "folder with machine descriptions of your own")
       ->check(CLI::ExistingDirectory);
   command->footer(
