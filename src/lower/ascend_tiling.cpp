@@ -63,7 +63,8 @@ struct Estimate {
         static_cast<double>(s.vector_passes) * pieces * chip.vector_start;
     const double store = copies(out, n * size, pieces, chip.ub_to_l2);
     const double cubes = cube(t.m, t.n, t);
-    const double tile = blend({load, mte1, cubes, vector, store});
+    const double tile =
+        blend({load, mte1, cubes, vector, store}) + (t.c_depth == 1 ? std::max(vector, store) : 0);
     // Before and after the queues work side by side, one tile goes through them in turn.
     const double fill = load / chunks + chip.memory_latency + vector + store;
     // What all cores read and write at least, from memory.
@@ -128,11 +129,12 @@ struct Search {
       if (m >= p.rows + 16 && m > 16) break;
       for (const int64_t n : {16, 32, 48, 64, 96, 128, 160, 192, 256, 384, 512}) {
         if (n >= p.columns + 16 && n > 16) break;
-        if (m * n * 4 > half_c) break;
+        if (m * n * 4 > 2 * half_c) break;
         // A tile of 16 columns at least is in UB in several copies.
         if (m * 16 * s.size * s.ub_tiles > static_cast<int64_t>(chip.ub) - 4096) break;
         AscendTiling t;
         t.m = m, t.n = n;
+        t.c_depth = m * n * 4 > half_c ? 1 : 2;
         t.step = std::min(half_a / (m * s.size), half_b / (n * s.size)) / s.c0 * s.c0;
         t.step = std::min(t.step, up(s.k_plane, s.c0) * s.c0);
         if (t.step < s.c0) continue;

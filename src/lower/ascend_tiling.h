@@ -12,7 +12,8 @@ struct AscendTiling {
   int64_t grid_m = 1, grid_n = 1;  // cores by rows and by columns
   enum class Keep : uint8_t { none, a, b } keep = Keep::none;  // what stays in L1 for an inner loop
   int64_t a_depth = 2, b_depth = 2;                            // places in L1
-  double cycles = 0;                                           // estimated
+  int64_t c_depth = 2;  // places in L0C; with 1 sums leave before the next begin
+  double cycles = 0;    // estimated
 
   std::string to_string() const;
 };

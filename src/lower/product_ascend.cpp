@@ -106,7 +106,7 @@ void AscendProduct::set_places() {
   a0_ = builder_.ring(builder_.memory("l0a"), t_.m * t_.step * shape_.size, 2, {q("mte1"), q("m")});
   b0_ = builder_.ring(builder_.memory("l0b"), t_.n * t_.step * shape_.size, 2, {q("mte1"), q("m")});
   const int out = direct_ ? q("v") : q("fix");
-  acc_ = builder_.ring(builder_.memory("l0c"), t_.m * t_.n * 4, 2, {q("m"), out});
+  acc_ = builder_.ring(builder_.memory("l0c"), t_.m * t_.n * 4, t_.c_depth, {q("m"), out});
   if (!direct_) return;
   const int64_t column = t_.m * kN0 * shape_.size;
   if (bias_ >= 0) bias_ring_ = builder_.ring(ub, t_.n * shape_.size, 2, {q("mte2"), q("v")});

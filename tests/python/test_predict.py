@@ -55,6 +55,19 @@ def test_a_large_matrix_product_is_below_the_peak(tmp_path):
         assert 0.4 * peak < rate < peak, p["target"]
 
 
+# Published: pto-isa, README of its GEMM example, A3 with 24 cube cores, f16 products summed in f32.
+@pytest.mark.parametrize(("n", "measured_ms"), [(1536, 0.0388), (3072, 0.2067), (6144, 1.506), (7680, 3.168)])
+def test_matrix_products_take_what_was_published(tmp_path, n, measured_ms):
+    text = tmp_path / "product.tn"
+    text.write_text(
+        f"graph @main (%x: f32[{n},{n}], %w: f32[{n},{n}]) {{\n"
+        f"  %y = matmul(%x, %w) : f32[{n},{n}]\n  return (%y)\n}}\n"
+    )
+    done = run("predict", text, "--target", "ascend910b1", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["latency_ms"] == pytest.approx(measured_ms, rel=0.15)
+
+
 def test_an_unknown_chip_names_the_nearest():
     done = run("predict", DIGITS, "--target", "ascend310p4")
     assert done.returncode == 1

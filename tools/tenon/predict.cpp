@@ -80,7 +80,8 @@ Status write_programs(const std::string& folder, const Graph& graph, const Machi
   const auto base = std::filesystem::path(folder) / fmt::format("{}_b{}", machine.name, batch);
   std::error_code error;
   std::filesystem::create_directories(base, error);
-  if (error) return io_error(fmt::format("cannot make the folder '{}': {}", base.string(), error.message()));
+  if (error)
+    return io_error(fmt::format("cannot make the folder '{}': {}", base.string(), error.message()));
   for (size_t i = 0; i < program.steps.size(); ++i) {
     const DeviceStep& step = program.steps[i];
     if (!step.program) continue;
