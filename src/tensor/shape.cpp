@@ -100,7 +100,7 @@ std::string Shape::to_string() const {
 }
 
 std::string TensorType::to_string() const {
-  if (is_none()) return "none";
+  if (is_none()) return is_list ? "list<none>" : "none";
   std::string text = std::string(dtype_name(dtype)) + shape.to_string();
   return is_list ? "list<" + text + ">" : text;
 }
@@ -124,6 +124,7 @@ Result<TensorType> parse_tensor_type(std::string_view text) {
   if (text.starts_with("list<") && text.ends_with(">")) {
     type.is_list = true;
     text = text.substr(5, text.size() - 6);
+    if (text == "none") return type;
   }
   const size_t open = text.find('[');
   if (open == std::string_view::npos || !text.ends_with("]")) return fail();

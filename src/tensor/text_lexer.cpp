@@ -74,7 +74,7 @@ std::string name_text(std::string_view name) {
 }
 
 std::string type_text(const TensorType& type) {
-  if (type.is_none()) return "none";
+  if (type.is_none()) return type.is_list ? "list<none>" : "none";
   std::string out(dtype_name(type.dtype));
   if (!type.shape.ranked()) {
     out += "[*]";
