@@ -135,6 +135,7 @@ def main() -> int:
     parser.add_argument("--precision", action="append", default=None, help="only this precision; repeatable")
     parser.add_argument("--batch", type=int, action="append", help="only this batch; repeatable")
     parser.add_argument("--filter", default="", help="only networks whose name has this in it")
+    parser.add_argument("--host", type=float, default=1, help="only rows of which the host takes at most this share")
     parser.add_argument("--timeout", type=float, default=60, help="seconds for one prediction")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--worst", type=int, default=0, help="list so many networks with the largest errors")
@@ -160,6 +161,7 @@ def main() -> int:
             results += part
             print(f"\r{i + 1} of {len(groups)} networks", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
+    results = [r for r in results if "error" in r or r["host_ms"] <= args.host * r["predicted_ms"]]
     if args.output:
         args.output.write_text(json.dumps(results, indent=1))
     lines = table(results)
