@@ -73,7 +73,7 @@ Expr Expr::make(Kind kind, Expr a, Expr b) {
       // Numbers to the right, one of them.
       if (x) std::swap(a, b);
       if (a.kind() == Kind::add && a.right().is_number() && b.is_number())
-        return make(Kind::add, a.left(), a.right().value() + b.value());
+        return make(Kind::add, a.left(), apply(Kind::add, a.right().value(), b.value()));
       break;
     case Kind::sub:
       if (y == 0) return a;
