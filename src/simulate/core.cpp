@@ -164,7 +164,8 @@ Result<Operand> Core::resolve(const isa::View& view) {
   bool empty = false;
   for (size_t i = 0; i < view.axes.size(); ++i) {
     o.size[i] = at(view.axes[i].size);
-    o.stride[i] = at(view.axes[i].stride);
+    // An axis of one element takes no step, whatever is written.
+    o.stride[i] = o.size[i] > 1 ? at(view.axes[i].stride) : 0;
     if (o.size[i] < 0) return invalid_model(fmt::format("a size is {}", o.size[i]));
     empty |= o.size[i] == 0;
     const Wide extent = Wide{o.size[i] - 1} * o.stride[i] * o.element;
@@ -204,6 +205,12 @@ Status Core::check_sizes(const Instruction& instruction) const {
 }
 
 Status Core::check_numbers(const Instruction& instruction) const {
+  // Beyond this no chip has a size; below it, products of two do not overflow.
+  constexpr int64_t kMost = int64_t{1} << 30;
+  for (size_t i = 0; i < numbers_.size(); ++i)
+    if (numbers_[i] < -kMost || numbers_[i] > kMost)
+      return invalid_model(
+          fmt::format("{} is out of range: {}", isa::info(instruction.op).numbers[i], numbers_[i]));
   const auto at_least = [&](size_t i, int64_t least) -> Status {
     if (numbers_[i] >= least) return {};
     return invalid_model(fmt::format("{} is to be at least {}, not {}",
