@@ -26,7 +26,7 @@ struct Estimate {
 
   double cube(int64_t m, int64_t n, const AscendTiling& t) const {
     const double start = chip.cube_start * static_cast<double>(s.planes * up(s.k_plane, t.step));
-    const double unit = static_cast<double>(up(m, 16) * up(n, 16) * s.planes * s.k_plane / s.c0);
+    const double unit = static_cast<double>(up(m, 16) * up(n, 16) * s.planes * up(s.k_plane, s.c0));
     const double rate = s.size == 4 ? chip.macs_f16 / std::max(chip.macs_f32, 1.0) / 2 : 1;
     return start + unit * rate;
   }

@@ -164,6 +164,11 @@ class WindowKernel {
     out_ = ring(out, {core_.compute, core_.store});
   }
 
+  // Whether windows meet several planes, or planes that are pads alone.
+  bool deep() const {
+    return w_.kernel[0] > 1 || w_.pad[0] > 0 ||
+           (w_.out_depth - 1) * w_.stride[0] - w_.pad[0] >= w_.depth;
+  }
   // Whether the last windows reach beyond the input.
   bool hangs_over() const {
     const auto over = [&](size_t i, int64_t in, int64_t out) {
@@ -287,18 +292,17 @@ class WindowKernel {
     Register sum = code.temporary(real_);
     code.emit_fill(sum, p_.kind == WindowKind::max ? kLeast : 0);
     const Expr at = plane_ * w_.stride[0] - w_.pad[0];
-    const Expr first = w_.kernel[0] == 1 ? Expr(0) : max(ceil_div(Expr(0) - at, w_.dilation[0]), 0);
+    const Expr first = !deep() ? Expr(0) : max(ceil_div(Expr(0) - at, w_.dilation[0]), 0);
     const Expr count =
-        w_.kernel[0] == 1
-            ? Expr(1)
-            : min(ceil_div(Expr(w_.depth) - at, w_.dilation[0]), w_.kernel[0]) - first;
+        !deep() ? Expr(1)
+                : min(ceil_div(Expr(w_.depth) - at, w_.dilation[0]), w_.kernel[0]) - first;
     const auto one = [&](const Expr& d) {
       const Expr in_turn = turn * w_.kernel[0] + d;
       load_input(at + (first + d) * w_.dilation[0], in_turn);
       accumulate(code, sum, first + d, in_turn, turn);
       in_.leave(padded_ ? 2 : 1, in_turn);
     };
-    if (w_.kernel[0] == 1)
+    if (!deep())
       one(0);
     else
       builder_.loop(count, one);

@@ -152,6 +152,7 @@ Result<TensorTypes> ListMake::infer(const InferContext& context) const {
 }
 Status ListMake::eval(EvalContext& context) const {
   std::vector<Tensor> items;
+  items.reserve(static_cast<size_t>(context.size()));
   for (int i = 0; i < context.size(); ++i) items.push_back(TRY(own(context.in(i))));
   const DType dtype = items.empty() ? element.dtype : items[0].dtype();
   context.out(0) = Tensor::list(dtype, std::move(items));
