@@ -150,14 +150,4 @@ Result<isa::Program> ProgramBuilder::take() {
   return std::move(program_);
 }
 
-std::vector<Axis> dense(const std::vector<Expr>& sizes) {
-  std::vector<Axis> axes(sizes.size());
-  Expr stride = 1;
-  for (size_t i = sizes.size(); i-- > 0;) {
-    axes[i] = {sizes[i], stride};
-    stride = stride * sizes[i];
-  }
-  return axes;
-}
-
 }  // namespace tenon::lower

@@ -94,7 +94,4 @@ class ProgramBuilder {
   std::string error_;
 };
 
-// Row-major axes of these sizes.
-std::vector<Axis> dense(const std::vector<Expr>& sizes);
-
 }  // namespace tenon::lower

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "lower/lowering.h"
 #include "passes/passes.h"
 
 namespace tenon {
@@ -39,8 +40,7 @@ Result<LayerPrediction> time_step(const DeviceProgram& program, const DeviceStep
                                   const Machine& machine, simulate::TimingModel& timing) {
   LayerPrediction layer;
   if (!step.program) {
-    layer.name =
-        step.node->origins.empty() ? std::string(step.node->def().name) : step.node->origins.back();
+    layer.name = lower::layer_of(*step.node);
     layer.algorithm = layer.bound_by = "host";
     layer.reason = step.reason;
     layer.seconds = host_seconds(program, step, host_bandwidth_of(machine));
@@ -67,6 +67,14 @@ Result<LayerPrediction> time_step(const DeviceProgram& program, const DeviceStep
   return layer;
 }
 
+// The graph for the types that its inputs have now.
+Result<std::unique_ptr<Graph>> optimised(std::unique_ptr<Graph> graph) {
+  TRY(graph->infer_all());
+  PassContext context;
+  TRY(optimize(*graph, context));
+  return graph;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Graph>> prepare_for_batch(const Graph& graph, int64_t batch) {
@@ -87,10 +95,7 @@ Result<std::unique_ptr<Graph>> prepare_for_batch(const Graph& graph, int64_t bat
             .at(v->name);
     v->set_type(std::move(type));
   }
-  TRY(bound->infer_all());
-  PassContext context;
-  TRY(optimize(*bound, context));
-  return bound;
+  return optimised(std::move(bound));
 }
 
 Result<std::unique_ptr<Graph>> prepare_for_inputs(const Graph& graph,
@@ -100,10 +105,7 @@ Result<std::unique_ptr<Graph>> prepare_for_inputs(const Graph& graph,
     return invalid_argument(fmt::format("the graph takes {} inputs, {} were given",
                                         bound->inputs().size(), inputs.size()));
   for (size_t i = 0; i < inputs.size(); ++i) bound->inputs()[i]->set_type(inputs[i].type());
-  TRY(bound->infer_all());
-  PassContext context;
-  TRY(optimize(*bound, context));
-  return bound;
+  return optimised(std::move(bound));
 }
 
 Result<Prediction> predict(const Graph& graph, const Machine& machine, int64_t batch,

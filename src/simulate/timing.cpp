@@ -69,7 +69,7 @@ struct TimingModel::Core {
   std::vector<double> free_at;  // per queue: when it takes the next instruction
   std::vector<double> done_at;  // and when all that it took is done
   std::vector<double> busy;
-  std::map<std::array<int64_t, 3>, double> flags;  // when they were raised; negative: lowered
+  std::map<std::array<int64_t, 3>, double> flags;  // those that are raised, and when
   double issue = 0, end = 0;
   bool waits = false;  // at a barrier
   const Instruction* next = nullptr;
@@ -102,10 +102,7 @@ struct TimingModel::Core {
 };
 
 TimingModel::TimingModel(const Machine& machine, const isa::Architecture& architecture)
-    : machine_(machine),
-      architecture_(architecture),
-      costs_(machine, architecture),
-      cache_(0, 512) {
+    : architecture_(architecture), costs_(machine, architecture), cache_(0, 512) {
   if (const auto* a = std::get_if<AscendChip>(&machine.chip)) {
     cache_ = Cache(static_cast<int64_t>(a->l2), static_cast<int64_t>(a->l2_line));
     memory_rate_ = a->memory_bandwidth;

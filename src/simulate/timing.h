@@ -61,7 +61,6 @@ class TimingModel {
 
   void release(std::vector<Core>& cores, Order& order);
 
-  const Machine& machine_;
   const isa::Architecture& architecture_;
   CostModel costs_;
   Cache cache_;

@@ -99,16 +99,14 @@ Status run(const PredictArguments& a) {
   for (const std::string& name : a.targets) machines.push_back(TRY(catalog.find(name)));
   auto progress = std::make_unique<Progress>();
   progress->stage("import");
-  ImportedModel model = TRY(import_model(a.model, TRY(import_options(a))));
-  if (model.functions.empty())
-    return unsupported("the model has nodes without a mapping; `tenon check` lists them");
+  const auto functions = TRY(load_graphs(a.model, TRY(import_options(a))));
   std::vector<Prediction> all;
   for (const Machine* machine : machines)
     for (const int64_t batch : a.batches) {
       progress->stage(fmt::format("predict {} at batch {}", machine->name, batch));
       if (!a.programs.empty())
-        TRY(write_programs(a.programs, *model.functions[0].graph, *machine, batch, options));
-      all.push_back(TRY(predict(*model.functions[0].graph, *machine, batch, options)));
+        TRY(write_programs(a.programs, *functions[0].graph, *machine, batch, options));
+      all.push_back(TRY(predict(*functions[0].graph, *machine, batch, options)));
     }
   progress.reset();
   if (a.json) {
