@@ -35,7 +35,9 @@ Status lower_node(Lowering& lowering, const Node& node) {
       {"expand", lower_movement},    {"pad", lower_movement},
       {"split", lower_movement},     {"gather", lower_movement},
       {"tile", lower_movement},      {"attention", lower_attention},
-      {"resize", lower_resize},      {"conv_transpose", lower_conv_transpose}};
+      {"resize", lower_resize},      {"conv_transpose", lower_conv_transpose},
+      {"lstm", lower_recurrent},     {"gru", lower_recurrent},
+      {"rnn", lower_recurrent}};
   for (const Value* v : node.inputs())
     if (v != nullptr) TRY(check(v));
   for (int i = 0; i < node.output_count(); ++i) TRY(check(node.output(i)));

@@ -188,6 +188,10 @@ Result<double> TimingModel::step(Core& core, Shared& shared, const Instruction& 
           core.issue = std::max(core.issue, core.done_at[k]);
       return 0.0;
     }
+    case Opcode::barrier:
+      for (const double done : core.done_at) core.issue = std::max(core.issue, done);
+      core.waits = true;
+      return core.issue;
     default:
       break;
   }
@@ -233,6 +237,8 @@ void TimingModel::release(std::vector<Core>& cores, Order& order) {
   double latest = 0;
   for (const Core& core : cores)
     if (core.waits) latest = std::max(latest, core.issue);
+  // Each tells the others through the memory, and hears from them.
+  latest += 2 * miss_latency_;
   for (size_t c = 0; c < cores.size(); ++c) {
     if (!cores[c].waits) continue;
     cores[c].waits = false;

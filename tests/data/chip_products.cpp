@@ -1,5 +1,5 @@
-// Random convolutions and matrix products through the lowerings of both families of chips: tiles of
-// all kinds of sizes compute what the reference does, without a race.
+// Random convolutions, matrix products and recurrent layers through the lowerings of both families
+// of chips: tiles of all kinds of sizes compute what the reference does, without a race.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -7,6 +7,8 @@
 
 #include "ir/interpret.h"
 #include "ir/text.h"
+#include "passes/passes.h"
+#include "rewrite/pass.h"
 #include "runner.h"
 
 namespace tenon::data_tests {
@@ -16,7 +18,10 @@ class Maker {
  public:
   explicit Maker(uint32_t seed) : random_(seed) {}
 
-  std::string graph() { return below(2) == 0 ? conv() : matmul(); }
+  std::string graph() {
+    if (below(4) == 0) return recurrent();
+    return below(2) == 0 ? conv() : matmul();
+  }
 
  private:
   int64_t below(int64_t n) { return static_cast<int64_t>(random_() % static_cast<uint32_t>(n)); }
@@ -68,15 +73,52 @@ class Maker {
                               bias ? ", %b" : "", transposed, activation());
   }
 
+  std::string recurrent() {
+    static constexpr std::string_view kDirections[] = {"forward", "reverse", "bidirectional"};
+    static constexpr std::string_view kOps[] = {"lstm", "gru", "rnn"};
+    const int64_t kind = below(3), way = below(3), d = way == 2 ? 2 : 1;
+    const int64_t gates = kind == 0 ? 4 : kind == 1 ? 3 : 1;
+    const int64_t t = 1 + below(6), b = size(40), i = size(60), h = size(200);
+    const bool bias = below(2) == 0, lengths = below(3) == 0, first = below(2) == 0;
+    const std::string state = fmt::format("f32[{},{},{}]", d, b, h);
+    std::string text = fmt::format("graph @main (%x: f32[{},{},{}]", t, b, i);
+    if (first) text += fmt::format(", %h: {}", state);
+    if (first && kind == 0) text += fmt::format(", %c: {}", state);
+    // Small weights, so that states do not saturate.
+    const auto weights = [&](std::string_view name, const std::string& shape) {
+      return fmt::format("%{0}0 = {1}\n%{0} = mul(%{0}0, %small)\n", name, random_const(shape));
+    };
+    text += ") {\n%small = const splat(0.2) : f32[]\n";
+    text += weights("w", fmt::format("{},{},{}", d, i, gates * h));
+    text += weights("r", fmt::format("{},{},{}", d, h, gates * h));
+    if (bias) text += weights("b", fmt::format("{},{}", d, gates * h));
+    if (bias && kind == 1) text += weights("rb", fmt::format("{},{}", d, gates * h));
+    if (lengths) {
+      text += "%n = const dense<[";
+      for (int64_t k = 0; k < b; ++k)
+        text += fmt::format("{}{}", k == 0 ? "" : ", ", k == 0 ? 0 : 1 + below(t));
+      text += fmt::format("]> : i32[{}]\n", b);
+    }
+    text += fmt::format("%y, %last{} = {}(%x, %w, %r, {}, {}{}, {}{}) {{direction=\"{}\"{}{}}}\n",
+                        kind == 0 ? ", %cell" : "", kOps[kind], bias ? "%b" : "_",
+                        kind == 1 ? (bias ? "%rb, " : "_, ") : "", lengths ? "%n" : "_",
+                        first ? "%h" : "_", kind == 0 ? (first ? ", %c" : ", _") : "",
+                        kDirections[way], below(2) == 0 ? ", hold=true" : "",
+                        kind == 1 && below(2) == 0 ? ", linear_before_reset=true" : "");
+    return text + fmt::format("return (%y, %last{})\n}}\n", kind == 0 ? ", %cell" : "");
+  }
+
   std::mt19937 random_;
 };
 
 Status check_product(const std::string& text, const std::string& target, DType real,
                      double tolerance) {
   const auto graph = TRY(parse_graph(text, "the product"));
+  PassContext context;
+  TRY(fold_constants(*graph, context));
   const auto inputs = TRY(random_inputs(*graph, 1));
   const auto expected = TRY(interpret(*graph, inputs));
-  const auto actual = TRY(run_on_chip(*graph, inputs, target, real));
+  const auto actual = TRY(run_on_chip(*graph, inputs, target, real, true));
   return expect_close(actual, expected, tolerance, target);
 }
 

@@ -48,8 +48,9 @@ Status check_round_trips(const Graph& graph);
 // Runs the graph on the CPU device, through the bytes of a .tenon file.
 Result<std::vector<Tensor>> run_on_cpu(const Graph& graph, std::span<const Tensor> inputs);
 // Runs the graph on a simulated chip, through tile programs; reals of the graph are `real` there.
+// With `whole` it is an error that a node is left to the host.
 Result<std::vector<Tensor>> run_on_chip(const Graph& graph, std::span<const Tensor> inputs,
-                                        const std::string& target, DType real);
+                                        const std::string& target, DType real, bool whole = false);
 Status expect_close(std::span<const Tensor> actual, std::span<const Tensor> expected,
                     double tolerance, const std::string& what);
 
