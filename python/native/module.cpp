@@ -71,9 +71,9 @@ auto with_model(nb::handle model, F&& f) {
   return f(borrowed(buffer.bytes()));
 }
 
-// Data, method, preprocess, statistics, samples, config, report.
+// Data, method, preprocess, statistics, samples, config, report, whether integers are forced.
 using Calibration = std::tuple<std::string, std::string, std::string, std::string, int64_t,
-                               std::string, std::string>;
+                               std::string, std::string, bool>;
 
 // (bytes or None, warnings): writes the file where a path is given.
 nb::tuple compile(nb::handle model, const std::string& output, std::string signature,
@@ -97,8 +97,9 @@ nb::tuple compile(nb::handle model, const std::string& output, std::string signa
   verification.always = verify.value_or(false);
   verification.load.custom_ops.libraries = custom_ops;
   if (!verify_inputs.empty()) verification.inputs = value_or_raise(read_npz(verify_inputs));
-  const auto& [data, method, preprocess, statistics, samples, config, report] = calibration;
-  const CalibrationSettings settings{data, method, preprocess, statistics, samples, config, report};
+  const auto& [data, method, preprocess, statistics, samples, config, report, forced] = calibration;
+  const CalibrationSettings settings{data,    method, preprocess, statistics,
+                                     samples, config, report,     forced};
   const auto findings = std::make_shared<CalibrationFindings>();
   const Status calibrated = apply_calibration(settings, verification.load, {}, options, findings);
   if (!calibrated.ok()) raise(calibrated.error());

@@ -69,7 +69,7 @@ def compile(model: Model, output: None = None, *, precision: str = ..., target: 
             verify: Optional[bool] = ..., verify_inputs: Optional[Path] = ...,
             calibration: Optional[Calibration] = ..., calibration_method: str = ...,
             preprocess: str = ..., samples: int = ..., statistics: Optional[Path] = ...,
-            config: Optional[Path] = ..., report: Optional[Path] = ...) -> bytes: ...
+            config: Optional[Path] = ..., report: Optional[Path] = ..., force_precision: bool = ...) -> bytes: ...
 @overload
 def compile(model: Model, output: Path, *, precision: str = ..., target: str = ...,
             input_shapes: Optional[Shapes] = ..., signature: Optional[str] = ...,
@@ -79,7 +79,7 @@ def compile(model: Model, output: Path, *, precision: str = ..., target: str = .
             verify: Optional[bool] = ..., verify_inputs: Optional[Path] = ...,
             calibration: Optional[Calibration] = ..., calibration_method: str = ...,
             preprocess: str = ..., samples: int = ..., statistics: Optional[Path] = ...,
-            config: Optional[Path] = ..., report: Optional[Path] = ...) -> str: ...
+            config: Optional[Path] = ..., report: Optional[Path] = ..., force_precision: bool = ...) -> str: ...
 def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp32",
             target: str = "cpu", input_shapes: Optional[Shapes] = None,
             signature: Optional[str] = None, inputs: Optional[Sequence[str]] = None,
@@ -89,7 +89,7 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
             verify_inputs: Optional[Path] = None, calibration: Optional[Calibration] = None,
             calibration_method: str = "auto", preprocess: str = "", samples: int = 256,
             statistics: Optional[Path] = None, config: Optional[Path] = None,
-            report: Optional[Path] = None) -> Union[bytes, str]:
+            report: Optional[Path] = None, force_precision: bool = False) -> Union[bytes, str]:
     """Compiles a model. Writes `output` and gives its path, or gives the file's bytes without it.
 
     model: a SavedModel folder, .pb, .pbtxt or .onnx; or the bytes of an ONNX model or GraphDef, or
@@ -114,6 +114,7 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
     preprocess: of pictures, such as "resize=256,crop=224,scale=1/255".
     samples: at most so many. statistics: a file in which what was found is kept and looked for.
     config: a TOML file that says which layers become integers. report: an .html or .json file to write.
+    force_precision: integers also in layers where they are predicted to be slower on this CPU.
 
     Raises tenon.Error; nothing is written then. What was left out of the model is a UserWarning.
     """
@@ -127,7 +128,7 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
             _paths(custom_ops), embed_custom_ops, max_loop_iterations or 0,
             True if verify_inputs is not None else verify, _path(verify_inputs),
             (_data(calibration, folder), calibration_method, preprocess, _path(statistics), samples,
-             _path(config), _path(report)))
+             _path(config), _path(report), force_precision))
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return path if output is not None else content

@@ -49,9 +49,11 @@ CpuFeatures detect() {
   if (const long n = sysconf(_SC_LEVEL1_DCACHE_SIZE); n > 0) f.l1d_bytes = static_cast<int>(n);
   if (const long n = sysconf(_SC_LEVEL2_CACHE_SIZE); n > 0) f.l2_bytes = static_cast<int>(n);
   if (const char* limit = std::getenv("TENON_ISA")) {
-    if (std::string_view(limit) == "avx2")
-      f.avx512 = f.avx512_vnni = f.avx512_bf16 = f.avx_vnni = false;
-    if (std::string_view(limit) == "avx2" || std::string_view(limit) == "avx512")
+    const std::string_view name = limit;
+    if (name == "avx2" || name == "avx_vnni") f.avx512 = f.avx512_vnni = f.avx512_bf16 = false;
+    if (name == "avx512f") f.avx512_vnni = f.avx512_bf16 = false;
+    if (name == "avx2" || name == "avx512f") f.avx_vnni = false;
+    if (name == "avx2" || name == "avx_vnni" || name == "avx512f" || name == "avx512")
       f.amx_bf16 = f.amx_int8 = false;
   }
   if ((f.amx_bf16 || f.amx_int8) && !permit_tiles()) f.amx_bf16 = f.amx_int8 = false;

@@ -21,7 +21,8 @@ struct CpuFeatures {
 };
 
 // The features of this processor, limited by the environment variable TENON_ISA
-// (avx2 | avx512), so that a lower path can be tried on a newer machine. Thread-safe.
+// (avx2 | avx_vnni | avx512f, which has no VNNI | avx512, which has no AMX), so that a lower path
+// can be tried on a newer machine. Thread-safe.
 const CpuFeatures& cpu_features();
 
 }  // namespace tenon

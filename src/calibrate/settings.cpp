@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "calibrate/calibrate.h"
 #include "calibrate/choose_methods.h"
+#include "cost/precision_cost.h"
 #include "quant/config.h"
 #include "quant/plan.h"
 
@@ -33,7 +34,7 @@ struct Quantisation {
   CalibrationOptions how;
   quant::Method method = quant::Method::automatic;
   std::optional<quant::Config> config;
-  bool wants_report = false, corrects_biases = true;
+  bool wants_report = false, corrects_biases = true, forced = false;
   std::shared_ptr<CalibrationFindings> findings;
   RefineChoices refine;
 
@@ -52,6 +53,9 @@ struct Quantisation {
     input.options.method = method;
     if (config) TRY(apply_config(*config, function, import, input.options));
     if (!corrects_biases) input.options.bias_correction = false;
+    if (!forced)
+      input.options.keep_float.merge(TRY(cost::slower_in_integers(
+          *function.graph, input.statistics, input.options, cost::level_of(cpu_features()))));
     // Without data of the user's there is nothing that a measurement would say of them.
     auto samples = TRY(some_samples(function, how, how.data.empty() ? 0 : kTrialSamples));
     if (findings != nullptr) findings->statistics[function.key] = input.statistics;
@@ -150,6 +154,7 @@ Status apply_calibration(const CalibrationSettings& s, const runtime::LoadOption
     q.method = *quant::method_of(q.config->method);
   q.wants_report = !s.report.empty();
   q.corrects_biases = !options.disabled.contains("bias-correction");
+  q.forced = s.force_precision;
   q.findings = std::move(findings);
   if (q.wants_report && q.findings == nullptr) return internal_error("a report has nowhere to go");
   q.refine = std::move(refine);

@@ -21,6 +21,8 @@ struct CalibrationSettings {
   int64_t samples = 256;
   std::string config;  // TOML file (quant/config.h)
   std::string report;  // page to write: FILE.html, or .json
+  // Integers also where they are predicted to be slower on this CPU.
+  bool force_precision = false;
 };
 
 // How far the outputs of a function are from those in f32, on some of the calibration data.

@@ -4,6 +4,7 @@
 #include <array>
 #include <map>
 
+#include "check_precision.h"
 #include "commands.h"
 #include "compiler/compile.h"
 #include "model_arguments.h"
@@ -16,6 +17,7 @@ constexpr std::array kFates{Fate::mapped, Fate::folded, Fate::on_cpu, Fate::unsu
 
 struct CheckArguments : ModelArguments {
   bool summary = false;
+  PrecisionQuestion precision;
 };
 
 const char* fate_name(Fate fate) {
@@ -104,12 +106,12 @@ Status check(const CheckArguments& a) {
   const ImportOptions options = TRY(import_options(a));
   auto progress = std::make_unique<Progress>();
   progress->stage("import " + a.model);
-  const ImportedModel model = TRY(import_model(a.model, options));
+  ImportedModel model = TRY(import_model(a.model, options));
   progress.reset();
-  if (a.json)
-    fmt::print("{}\n", to_text(json_of(model)));
-  else
-    print_report(model, a.summary);
+  nlohmann::json json = a.json ? json_of(model) : nlohmann::json();
+  if (!a.json) print_report(model, a.summary || a.precision());
+  if (a.precision()) json["precision"] = TRY(answer(a.precision, model));
+  if (a.json) fmt::print("{}\n", to_text(json));
   const int unsupported_nodes = model.report.count(Fate::unsupported);
   if (unsupported_nodes > 0)
     return unsupported(
@@ -121,6 +123,10 @@ Status check(const CheckArguments& a) {
   return {};
 }
 
+std::string message_of(const Status& status) {
+  return status.ok() ? std::string() : status.error().message;
+}
+
 }  // namespace
 
 void add_check(CLI::App& app, Action& action) {
@@ -128,10 +134,35 @@ void add_check(CLI::App& app, Action& action) {
   auto a = std::make_shared<CheckArguments>();
   add_model_arguments(*command, *a);
   command->add_flag("--summary", a->summary, "counts by type and what needs attention only");
+  command
+      ->add_option("--precision", a->precision.precision,
+                   "int8: whether it is faster than fp32, layer by layer, as predicted")
+      ->check(
+          [](const std::string& text) { return message_of(check_question({.precision = text})); });
+  command
+      ->add_option("--cpu", a->precision.cpu,
+                   "with --precision: avx2, avx-vnni, avx512, avx512-vnni or amx (default: this "
+                   "CPU)")
+      ->check([](const std::string& text) {
+        return message_of(check_question({.precision = "int8", .cpu = text}));
+      });
+  command->add_option("--target", a->precision.target,
+                      "with --precision: cpu, or a chip (`tenon targets list`) by simulation");
+  command
+      ->add_option("--targets-dir", a->precision.folder,
+                   "folder with machine descriptions of your own")
+      ->check(CLI::ExistingDirectory);
+  command->add_option("--batch", a->precision.batch, "with --precision: where it is open")
+      ->check(CLI::PositiveNumber);
   command->footer(
       "Exit status 1 when a node is unsupported.\n\nExample:\n  tenon check "
-      "examples/digits/saved_model");
-  command->callback([a, &action] { action = [a] { return check(*a); }; });
+      "examples/digits/saved_model\n  tenon check examples/digits/saved_model --precision int8");
+  command->callback([a, &action] {
+    action = [a] {
+      a->precision.json = a->json;
+      return check(*a);
+    };
+  });
 }
 
 }  // namespace tenon::tool

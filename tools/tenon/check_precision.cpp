@@ -1,0 +1,160 @@
+#include "check_precision.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "cost/precision_cost.h"
+#include "machine/machine.h"
+#include "passes/passes.h"
+#include "predict/predict.h"
+
+namespace tenon::tool {
+namespace {
+
+using cost::LayerCost;
+using cost::PrecisionCost;
+using cost::StepCost;
+
+struct Row {
+  std::string node, op, reason;
+  double before_us = 0, after_us = 0;
+};
+
+struct Answer {
+  std::string key, machine, before, after;
+  double before_us = 0, after_us = 0;
+  std::vector<Row> rows;
+  nlohmann::json steps;
+};
+
+double gain(double before, double after) {
+  return after > 0 ? before / after : 1;
+}
+
+nlohmann::json json_of(const std::vector<StepCost>& steps) {
+  nlohmann::json json = nlohmann::json::array();
+  for (const StepCost& s : steps)
+    json.push_back({{"op", s.op},
+                    {"name", s.name},
+                    {"layer", s.layer},
+                    {"kind", s.features.kind},
+                    {"features", s.features.values},
+                    {"us", s.ns * 1e-3}});
+  return json;
+}
+
+Result<Answer> of_cpu(const PrecisionQuestion& q, const NamedGraph& function) {
+  const cost::CpuLevel level =
+      q.cpu.empty() ? cost::level_of(cpu_features()) : TRY(cost::parse_level(q.cpu));
+  const auto graph = function.graph->clone();
+  PassContext context;
+  TRY(canonicalize(*graph, context));
+  TRY(quant::prepare(*graph));
+  const PrecisionCost c = TRY(cost::compare_precisions(*graph, cost::assumed_statistics(*graph), {},
+                                                       level, {.batch = q.batch}));
+  Answer a{function.key, std::string(cost::kCpuLevels[static_cast<size_t>(level)].doc), "fp32",
+           "int8"};
+  a.before_us = c.fp32_ns * 1e-3;
+  a.after_us = c.int8_ns * 1e-3;
+  for (const LayerCost& l : c.layers)
+    a.rows.push_back({l.node, l.op, l.reason, l.fp32_ns * 1e-3, l.int8_ns * 1e-3});
+  a.steps = {{"fp32", json_of(c.fp32)}, {"int8", json_of(c.int8)}};
+  return a;
+}
+
+// By simulation: integers against the halves that chips compute in.
+Result<Answer> of_chip(const PrecisionQuestion& q, const NamedGraph& function) {
+  const MachineCatalog catalog = TRY(MachineCatalog::load(q.folder));
+  const Machine* machine = TRY(catalog.find(q.target));
+  const auto time = [&](const char* precision) -> Result<Prediction> {
+    return predict(*function.graph, *machine, q.batch, {TRY(device_real(precision, true))});
+  };
+  const Prediction halves = TRY(time("fp16")), integers = TRY(time("int8"));
+  Answer a{function.key, "the simulated " + machine->name, "fp16", "int8"};
+  a.before_us = halves.seconds * 1e6;
+  a.after_us = integers.seconds * 1e6;
+  std::map<std::string, size_t> rows;
+  for (const LayerPrediction& l : halves.layers) {
+    const auto [it, is_new] = rows.try_emplace(l.name, a.rows.size());
+    if (is_new) a.rows.push_back({l.name, l.algorithm, l.reason});
+    a.rows[it->second].before_us += l.seconds * 1e6;
+  }
+  for (const LayerPrediction& l : integers.layers)
+    if (const auto it = rows.find(l.name); it != rows.end())
+      a.rows[it->second].after_us += l.seconds * 1e6;
+  return a;
+}
+
+const char* verdict(double before, double after) {
+  constexpr double kSame = 0.03;
+  if (std::abs(before - after) <= kSame * before) return "the same";
+  return after < before ? "faster" : "slower";
+}
+
+nlohmann::json json_of(const Answer& a) {
+  nlohmann::json json{{"signature", a.key},
+                      {"machine", a.machine},
+                      {a.before + "_us", a.before_us},
+                      {a.after + "_us", a.after_us},
+                      {"gain", gain(a.before_us, a.after_us)},
+                      {"verdict", verdict(a.before_us, a.after_us)},
+                      {"layers", nlohmann::json::array()},
+                      {"steps", a.steps}};
+  for (const Row& r : a.rows)
+    json["layers"].push_back(
+        {{"name", r.node},
+         {"op", r.op},
+         {"reason", r.reason},
+         {a.before + "_us", r.before_us},
+         {a.after + "_us", r.after_us},
+         {"gain", gain(r.before_us, r.after_us)},
+         {"verdict", r.reason.empty() ? verdict(r.before_us, r.after_us) : a.before.c_str()}});
+  return json;
+}
+
+void print(const Answer& a) {
+  fmt::print("\n{}: {} against {} on {}, one thread, as predicted\n", a.key, a.after, a.before,
+             a.machine);
+  fmt::print("{:>10} {:>10} {:>6}  {:<9} {:<10} {}\n", a.before + " us", a.after + " us", "gain",
+             "", "op", "layer");
+  for (const Row& r : a.rows) {
+    if (!r.reason.empty())
+      fmt::print("{:>10.2f} {:>10} {:>6}  {:<9} {:<10} {}: stays in {}: {}\n", r.before_us, "", "",
+                 "", r.op, r.node, a.before, r.reason);
+    else
+      fmt::print("{:>10.2f} {:>10.2f} {:>6.2f}  {:<9} {:<10} {}\n", r.before_us, r.after_us,
+                 gain(r.before_us, r.after_us), verdict(r.before_us, r.after_us), r.op, r.node);
+  }
+  fmt::print("{:>10.2f} {:>10.2f} {:>6.2f}  {:<9} the whole model, with what lies between\n",
+             a.before_us, a.after_us, gain(a.before_us, a.after_us),
+             verdict(a.before_us, a.after_us));
+}
+
+}  // namespace
+
+Status check_question(const PrecisionQuestion& q) {
+  if (!q()) return {};
+  const std::string precision = TRY(known_precision(q.precision));
+  if (precision != "int8")
+    return unsupported(
+        fmt::format("there is no prediction for precision {}; there is for int8", q.precision));
+  if (!q.cpu.empty()) TRY(cost::parse_level(q.cpu));
+  return {};
+}
+
+Result<nlohmann::json> answer(const PrecisionQuestion& q, ImportedModel& model) {
+  TRY(check_question(q));
+  nlohmann::json json = nlohmann::json::array();
+  for (const ImportedFunction& f : model.functions) {
+    const Answer a = TRY(q.target == "cpu" ? of_cpu(q, f) : of_chip(q, f));
+    if (q.json)
+      json.push_back(json_of(a));
+    else
+      print(a);
+  }
+  return json;
+}
+
+}  // namespace tenon::tool
