@@ -137,9 +137,11 @@ class Kernel {
     group.ring.enter(0, turn);
     for (size_t i = 0; i < inputs_.size(); ++i)
       if (inputs_[i].group == &group)
-        builder_.emit(Opcode::copy, {tile_of(i, turn, at.local(strides(i), true)),
-                                     builder_.global(inputs_[i].buffer, at.offset(strides(i)),
-                                                     at.global(strides(i), true))});
+        builder_.emit(
+            Opcode::copy,
+            {tile_of(i, turn, at.local(strides(i), true)),
+             builder_.global(inputs_[i].buffer, at.offset(strides(i)) + work_.operands[i].offset,
+                             at.global(strides(i), true))});
     group.ring.leave(0, turn);
     group.ring.enter(1, turn);
   }
@@ -166,9 +168,9 @@ class Kernel {
     if (moving_.bytes > 0) moving_.ring.leave(1, turn);
     for (const Output& out : outputs_) {
       out.ring.enter(1, turn);
-      builder_.emit(
-          Opcode::copy,
-          {builder_.global(out.buffer, at.offset(own), at.global(own, false)), tile(out)});
+      builder_.emit(Opcode::copy, {builder_.global(out.buffer, at.offset(own) + work_.offset,
+                                                   at.global(own, false)),
+                                   tile(out)});
       out.ring.leave(1, turn);
     }
     return {};

@@ -17,6 +17,7 @@ struct Elementwise {
     std::string name;
     int tensor;
     std::vector<int64_t> strides;  // under the dimensions of the results, in elements
+    int64_t offset = 0;            // of its first element
   };
   // Results of a tile, from tiles of the operands in their order.
   using Compute =
@@ -24,6 +25,7 @@ struct Elementwise {
 
   std::vector<int64_t> dims;     // of every result,
   std::vector<int64_t> strides;  // and its strides
+  int64_t offset = 0;            // and its first element
   std::vector<Operand> operands;
   std::vector<int> results;  // tensors
   int64_t widest = 1;        // bytes of the widest element between

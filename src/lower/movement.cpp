@@ -11,7 +11,6 @@
 #include "ops/concat.h"
 #include "ops/depth_space.h"
 #include "ops/expand.h"
-#include "ops/gather.h"
 #include "ops/pad.h"
 #include "ops/reverse.h"
 #include "ops/slice.h"
@@ -251,154 +250,94 @@ Status transpose(Lowering& lowering, const Node& node, const Transpose& op) {
   return move(lowering, node, {p});
 }
 
-// Numbers of rows that are known, with those that count from the end counted from the beginning.
-int row_numbers(Lowering& lowering, const Node& node, int64_t rows) {
-  const Tensor* known = node.input(1)->constant();
-  if (known == nullptr) return lowering.tensor_of(node.input(1));
-  const auto make = [numbers = *known, rows]() -> Result<Tensor> {
-    std::vector<int32_t> counted;
-    for (const int64_t i : numbers.to_ints())
-      counted.push_back(static_cast<int32_t>(i < 0 ? i + rows : i));
-    return Tensor::vector(counted);
-  };
-  return lowering.constant(layer_of(node) + ".rows", DType::i32, known->elements(), make);
-}
-
-// The same on the vector unit, of a tile of numbers: those below 0 grow by the number of rows.
-class RowCounter {
- public:
-  RowCounter(ProgramBuilder& builder, const VectorCore& core, int64_t tile, int64_t rows)
-      : builder_(builder), memory_(core.memory), rows_(rows) {
-    zeros_ = builder.allocate(memory_, tile * 4);
-    below_ = builder.allocate(memory_, tile);
-    added_ = builder.allocate(memory_, tile * 4);
-  }
-  void count(const View& numbers) {
-    const auto tile = [&](int64_t place, DType dtype) {
-      return builder_.local(memory_, place, dtype, numbers.axes);
-    };
-    const View zeros = tile(zeros_, DType::i32), below = tile(below_, DType::boolean),
-               added = tile(added_, DType::i32);
-    builder_.emit(Opcode::fill, {zeros});
-    builder_.emit(Opcode::compare, {below, numbers, zeros},
-                  {static_cast<int64_t>(isa::Relation::less)});
-    builder_.emit(Opcode::convert, {added, below}, {0});
-    builder_.emit(Opcode::muls, {added, added}, {}, static_cast<double>(rows_));
-    builder_.emit(Opcode::add, {numbers, numbers, added});
-  }
-
- private:
-  ProgramBuilder& builder_;
-  int memory_;
-  int64_t rows_, zeros_ = 0, below_ = 0, added_ = 0;
+// A run of slices along an axis, as copies see it.
+struct Run {
+  int64_t from, to, count;
 };
 
-// Slices along an inner axis, by numbers that are constant: runs of them are copied.
-Status gather_constant(Lowering& lowering, const Node& node, const Gather& op) {
-  constexpr int64_t kMostRuns = 64;
-  const Tensor* indices = node.input(1)->constant();
-  if (indices == nullptr) return unsupported("it picks along an inner axis, by numbers not known");
-  const auto x = dims_of(node.input(0));
-  const auto axis =
-      static_cast<size_t>(op.axis < 0 ? op.axis + static_cast<int64_t>(x.size()) : op.axis);
-  const int64_t outer = count_of(std::span(x).first(axis)), size = x[axis],
-                inner = count_of(std::span(x).subspan(axis + 1)), n = indices->elements();
-  const auto at = [&](int64_t i) {
-    const int64_t v = indices->int_at(i);
-    return v < 0 ? v + size : v;
-  };
-  std::vector<Piece> pieces;
-  for (int64_t i = 0; i < n;) {
-    int64_t run = 1;
-    while (i + run < n && at(i + run) == at(i) + run) ++run;
-    if (at(i) < 0 || at(i) + run > size) return unsupported("an index is out of range");
-    pieces.push_back({lowering.tensor_of(node.input(0)),
-                      lowering.tensor_of(node.output()),
-                      {outer, run * inner},
-                      {size * inner, 1},
-                      {n * inner, 1},
-                      at(i) * inner,
-                      i * inner});
-    i += run;
-    if (static_cast<int64_t>(pieces.size()) > kMostRuns)
-      return unsupported("it picks many slices along an inner axis");
-  }
-  return move(lowering, node, pieces);
-}
-
-// Rows of a table, by numbers: whole rows come from memory one by one.
-Status gather(Lowering& lowering, const Node& node, const Gather& op) {
-  const auto table = dims_of(node.input(0)), indices = dims_of(node.input(1));
-  if (table.empty() || op.batch_dims != 0) return unsupported("it picks from batches");
-  if (op.axis != 0) return gather_constant(lowering, node, op);
-  const isa::Architecture& a = lowering.architecture();
-  const VectorCore core(a);
-  ProgramBuilder b(a, layer_of(node), "gather");
-  Buffers buffers(lowering, b);
-  const DType dtype = lowering.device_dtype(node.output()->dtype());
-  const int64_t n = count_of(indices), width = count_of(table) / std::max<int64_t>(table[0], 1);
-  if (n == 0 || width == 0) return unsupported("it has no elements");
-  const int64_t most = (b.free_bytes(core.memory) - 4096) / 3 / (width * bytes_of(dtype) + 9);
-  if (most < 1)
-    return unsupported(fmt::format("a row of {} elements does not fit on a core", width));
-  const int64_t rows = std::min(most, (n + a.vector_cores - 1) / a.vector_cores);
-  const int64_t tiles = (n + rows - 1) / rows;
-  b.set_blocks(std::min(a.vector_cores, tiles));
-  const int from = buffers.of(node.input(0), isa::Buffer::Role::input);
-  const bool known = node.input(1)->constant() != nullptr;
-  const int at = buffers.of(row_numbers(lowering, node, table[0]), isa::Buffer::Role::input);
-  const int to = buffers.of(node.output(), isa::Buffer::Role::output);
-  const Ring numbers = known
-                           ? b.ring(core.memory, rows * 4, 2, {core.load})
-                           : b.ring(core.memory, rows * 4, 2, {core.load, core.compute, core.load});
-  RowCounter counter(b, core, rows, table[0]);
-  const Ring picked =
-      b.ring(core.memory, rows * width * bytes_of(dtype), 2, {core.load, core.store});
-  b.loop(turns(b, tiles), [&](const Expr& turn) {
-    const Expr first = (b.block() + turn * b.blocks()) * rows;
-    const Expr count = min(rows, Expr(n) - first);
-    const View index = b.local(core.memory, numbers.place(turn), DType::i32, {{count, 1}});
-    numbers.enter(0, turn);
-    b.emit(Opcode::copy, {index, b.global(at, first, {{count, 1}})});
-    numbers.leave(0, turn);
-    if (!known) {
-      numbers.enter(1, turn);
-      counter.count(index);
-      numbers.leave(1, turn);
-      numbers.enter(2, turn);
+// Pads that repeat elements, axis by axis: runs of slices that lie side by side, else one by one.
+Status repeat_pads(Lowering& lowering, const Node& node, PadMode mode,
+                   const std::vector<int64_t>& begins) {
+  constexpr size_t kMostRuns = 96;
+  auto dims = dims_of(node.input(0));
+  const auto y = dims_of(node.output());
+  std::vector<size_t> axes;
+  for (size_t a = 0; a < dims.size(); ++a)
+    if (dims[a] != y[a] || begins[a] != 0) axes.push_back(a);
+  int from = lowering.tensor_of(node.input(0));
+  if (axes.empty()) return move(lowering, node, {whole(lowering, node.input(0), node.output())});
+  for (size_t k = 0; k < axes.size(); ++k) {
+    const size_t a = axes[k];
+    const int64_t outer = count_of(std::span(dims).first(a)), size = dims[a],
+                  inner = count_of(std::span(dims).subspan(a + 1));
+    std::vector<Run> runs;
+    for (int64_t i = 0; i < y[a]; ++i) {
+      const int64_t source = pad_source(mode, i - begins[a], size);
+      if (!runs.empty() && runs.back().from + runs.back().count == source)
+        ++runs.back().count;
+      else
+        runs.push_back({source, i, 1});
     }
-    picked.enter(0, turn);
-    const std::vector<Axis> axes{{count, width}, {width, 1}};
-    b.emit(Opcode::gather, {b.local(core.memory, picked.place(turn), dtype, axes),
-                            b.global(from, 0, {{table[0], width}, {width, 1}}), index});
-    if (!known) numbers.leave(2, turn);
-    picked.leave(0, turn);
-    picked.enter(1, turn);
-    b.emit(Opcode::copy, {b.global(to, first * width, axes),
-                          b.local(core.memory, picked.place(turn), dtype, axes)});
-    picked.leave(1, turn);
-  });
-  return lowering.add(node, b, buffers.take());
+    if (runs.size() > kMostRuns) return unsupported("it repeats many slices");
+    dims[a] = y[a];
+    const std::string layer =
+        layer_of(node) + (k + 1 == axes.size() ? "" : fmt::format(".axis{}", a));
+    const int to = k + 1 == axes.size()
+                       ? lowering.tensor_of(node.output())
+                       : lowering.scratch(layer, lowering.tensor(from).dtype, count_of(dims));
+    std::vector<Piece> pieces;
+    for (const Run& r : runs)
+      pieces.push_back({from,
+                        to,
+                        {outer, r.count * inner},
+                        {size * inner, 1},
+                        {y[a] * inner, 1},
+                        r.from * inner,
+                        r.to * inner});
+    TRY(move_pieces(lowering, node, layer, pieces));
+    from = to;
+  }
+  return {};
 }
 
 Status pad(Lowering& lowering, const Node& node, const Pad& op) {
   const Tensor* amounts = node.input(1)->constant();
   if (amounts == nullptr) return unsupported("its pads are not known");
-  if (op.mode != PadMode::constant) return unsupported("it repeats what it pads");
+  const auto x = dims_of(node.input(0)), y = dims_of(node.output());
+  const auto begins = TRY(op.begins(static_cast<int>(x.size()), *amounts));
+  if (op.mode != PadMode::constant) return repeat_pads(lowering, node, op.mode, begins);
   double value = 0;
   if (node.input(2) != nullptr) {
     if (node.input(2)->constant() == nullptr) return unsupported("its value is no constant");
     value = node.input(2)->constant()->real_at(0);
   }
   Piece p = whole(lowering, node.input(0), node.output());
-  const auto x = dims_of(node.input(0)), y = dims_of(node.output());
-  const auto begins = TRY(op.begins(static_cast<int>(x.size()), *amounts));
   p.to_strides = row_major_strides(y);
   for (size_t i = 0; i < y.size(); ++i) {
-    if (begins[i] < 0 || begins[i] + x[i] > y[i]) return unsupported("negative pads");
-    p.to_offset += begins[i] * p.to_strides[i];
+    // Negative pads cut off.
+    const int64_t first = std::max<int64_t>(-begins[i], 0), at = std::max<int64_t>(begins[i], 0);
+    p.dims[i] = std::min(x[i] - first, y[i] - at);
+    if (p.dims[i] <= 0) return unsupported("nothing but pads is left");
+    p.from_offset += first * p.from_strides[i];
+    p.to_offset += at * p.to_strides[i];
   }
-  return move(lowering, node, {p}, value);
+  const bool covers = p.dims == y;
+  return move(lowering, node, {p}, covers ? std::nullopt : std::optional(value));
+}
+
+// Between [N, H * b, W * b, C] and [N, H, W, C * b * b], seen from the deep side.
+Status blocks(Lowering& lowering, const Node& node, int64_t b, DepthMode mode, bool to_space) {
+  const auto deep = dims_of(to_space ? node.input(0) : node.output());
+  const int64_t h = deep[1], w = deep[2], d = deep[3], c = d / (b * b);
+  const bool crd = mode == DepthMode::crd;
+  const std::vector<int64_t> dims{deep[0], h, b, w, b, c};
+  const std::vector<int64_t> deep_strides{h * w * d, w * d,       crd ? b : b * c,
+                                          d,         crd ? 1 : c, crd ? b * b : 1};
+  const auto wide_strides = row_major_strides(dims);
+  return move(
+      lowering, node,
+      {{lowering.tensor_of(node.input(0)), lowering.tensor_of(node.output()), dims,
+        to_space ? deep_strides : wide_strides, to_space ? wide_strides : deep_strides, 0, 0}});
 }
 
 }  // namespace
@@ -413,7 +352,10 @@ Status lower_movement(Lowering& lowering, const Node& node) {
   if (const auto* op = node.as<StridedSlice>()) return view(lowering, node, *op);
   if (const auto* op = node.as<Expand>()) return view(lowering, node, *op);
   if (const auto* op = node.as<Tile>()) return view(lowering, node, *op);
-  if (const auto* op = node.as<Gather>()) return gather(lowering, node, *op);
+  if (const auto* op = node.as<DepthToSpace>())
+    return blocks(lowering, node, op->block, op->mode, true);
+  if (const auto* op = node.as<SpaceToDepth>())
+    return blocks(lowering, node, op->block, DepthMode::dcr, false);
   if (const auto* op = node.as<Pad>()) return pad(lowering, node, *op);
   return unsupported(fmt::format("chips have no '{}'", node.def().name));
 }

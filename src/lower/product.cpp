@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "lower/elementwise.h"
+#include "lower/movement.h"
 #include "lower/vector_core.h"
 #include "ops/conv.h"
 #include "ops/matmul.h"
@@ -92,13 +93,29 @@ std::vector<int64_t> batch_strides(const std::vector<int64_t>& dims,
   return strides;
 }
 
+// A tensor of matrices with their rows as columns.
+Result<int> transposed(Lowering& lowering, const Node& node, int from,
+                       const std::vector<int64_t>& dims, std::string layer) {
+  const int64_t rows = dims[dims.size() - 2], columns = dims.back(), n = rows * columns;
+  const int to = lowering.scratch(layer, lowering.real(), count_of(dims));
+  TRY(move_pieces(
+      lowering, node, std::move(layer),
+      {{from, to, {count_of(dims) / n, columns, rows}, {n, 1, columns}, {n, rows, 1}}}));
+  return to;
+}
+
 Result<Product> product_of(Lowering& lowering, const Node& node, const Matmul& op) {
-  const auto a = dims_of(node.input(0)), b = dims_of(node.input(1)), y = dims_of(node.output());
+  auto a = dims_of(node.input(0));
+  const auto b = dims_of(node.input(1)), y = dims_of(node.output());
   if (!is_float(node.output()->dtype())) return unsupported("products of whole numbers");
-  if (op.transpose_a) return unsupported("products of a transposed left operand");
   if (a.size() < 2 || b.size() < 2) return unsupported("products of vectors");
   Product p;
   p.layer = layer_of(node);
+  p.a = lowering.tensor_of(node.input(0));
+  if (op.transpose_a) {
+    p.a = TRY(transposed(lowering, node, p.a, a, p.layer + ".transposed"));
+    std::swap(a[a.size() - 1], a[a.size() - 2]);
+  }
   p.rows = y[y.size() - 2], p.columns = y.back(), p.k = a.back();
   p.a_row = p.k, p.b_row = b.back(), p.y_row = p.residual_row = p.columns;
   p.b_transposed = op.transpose_b;
@@ -113,7 +130,6 @@ Result<Product> product_of(Lowering& lowering, const Node& node, const Matmul& o
   }
   p.scale = op.alpha;
   p.activation = op.activation, p.alpha = op.act_alpha, p.beta = op.act_beta;
-  p.a = lowering.tensor_of(node.input(0));
   if (p.b_constant == nullptr) p.b = lowering.tensor_of(node.input(1));
   p.y = lowering.tensor_of(node.output());
   p.residual = optional_tensor(lowering, node, 3);
@@ -128,7 +144,7 @@ Result<Product> product_of(Lowering& lowering, const Node& node, const Matmul& o
 }  // namespace
 
 Expr batch_offset(const Product& p, const Expr& problem, int64_t BatchDim::*stride) {
-  Expr offset = 0, rest = problem;
+  Expr offset = p.first.*stride, rest = problem;
   for (size_t i = p.batch.size(); i-- > 0;) {
     const BatchDim& d = p.batch[i];
     const Expr index = i == 0 ? rest : rest % d.size;
@@ -170,10 +186,13 @@ Status add_in_two_kernels(Lowering& lowering, const Node& node, const Product& p
   work.dims.push_back(p.rows);
   work.dims.push_back(p.columns);
   work.strides = strides(&BatchDim::y, p.y_row);
-  work.operands.push_back({"sums", sums.y, work.strides});
-  if (p.bias >= 0) work.operands.push_back({"bias", p.bias, strides(&BatchDim::bias, 0)});
+  work.offset = p.first.y;
+  work.operands.push_back({"sums", sums.y, work.strides, p.first.y});
+  if (p.bias >= 0)
+    work.operands.push_back({"bias", p.bias, strides(&BatchDim::bias, 0), p.first.bias});
   if (p.residual >= 0)
-    work.operands.push_back({"residual", p.residual, strides(&BatchDim::residual, p.residual_row)});
+    work.operands.push_back(
+        {"residual", p.residual, strides(&BatchDim::residual, p.residual_row), p.first.residual});
   work.results = {p.y};
   work.widest = bytes_of(lowering.real());
   work.compute = [&p](VectorCode& code,
@@ -203,7 +222,10 @@ Status lower_product(Lowering& lowering, const Node& node) {
     const auto w = dims_of(node.input(1));
     if (conv->groups > 1 && w[w.size() - 2] == 1 && w.back() == conv->groups)
       return lower_window(lowering, node);
-    return add_product(lowering, node, TRY(product_of(lowering, node, *conv)));
+    const Product p = TRY(product_of(lowering, node, *conv));
+    Status status = add_product(lowering, node, p);
+    if (status.ok() || !p.windows || status.error().code != Code::unsupported) return status;
+    return add_wide_conv(lowering, node, p);
   }
   return add_product(lowering, node, TRY(product_of(lowering, node, *node.as<Matmul>())));
 }

@@ -15,6 +15,9 @@ struct Windows {
   int64_t depth = 1, height = 1, width = 1, channels = 1;
   int64_t out_depth = 1, out_height = 1, out_width = 1;
   std::array<int64_t, 3> kernel{1, 1, 1}, stride{1, 1, 1}, dilation{1, 1, 1}, pad{0, 0, 0};
+  int64_t pitch = 0;  // pixels from row to row of the image in memory; 0: its width
+
+  int64_t row_pixels() const { return pitch != 0 ? pitch : width; }
 };
 
 // One dimension that the problems are counted by, with strides in elements.
@@ -27,6 +30,7 @@ struct Product {
   std::string layer;
   int64_t rows = 1, columns = 1, k = 1;
   std::vector<BatchDim> batch;  // outermost first
+  BatchDim first;               // where the first problem's elements begin
   // Strides of rows, in elements.
   int64_t a_row = 0, b_row = 0, y_row = 0, residual_row = 0;
   std::optional<Windows> windows;  // a is read through these; its row stride is that of pixels
@@ -60,5 +64,7 @@ Status lower_product_ascend(Lowering& lowering, const Node& node, const Product&
 Status lower_product_cambricon(Lowering& lowering, const Node& node, const Product& p);
 // The one of the chip's family.
 Status add_product(Lowering& lowering, const Node& node, const Product& p);
+// A convolution that has no tile which fits: by rows, and pieces of rows.
+Status add_wide_conv(Lowering& lowering, const Node& node, const Product& p);
 
 }  // namespace tenon::lower

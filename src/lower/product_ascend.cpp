@@ -192,15 +192,15 @@ void AscendProduct::load_a(const Expr& mi, const Expr& kd, const Expr& c, const 
   const int64_t block = AscendShape::window_rows(w, t_.m) * w.width * c0;
   const Expr h0 = first_image_row(mi), h = image_rows(mi);
   const Expr plane = image_plane(mi) + kd * w.dilation[0] - w.pad[0];
-  const Expr from = base + (plane * w.height + h0) * w.width * p_.a_row + c * per * c0;
+  const int64_t row = w.row_pixels() * p_.a_row;
+  const Expr from = base + (plane * w.height + h0) * row + c * per * c0;
   const Expr channels = min(per * c0, Expr(w.channels) - c * per * c0);
   const auto copy = [&](const Expr& c1, const Expr& first, const Expr& width) {
-    builder_.emit(
-        Opcode::copy,
-        {builder_.local(a1_.memory(), place + first * block * shape_.size, real_,
-                        {{c1, block}, {h, w.width * c0}, {w.width, c0}, {width, 1}}),
-         builder_.global(a_, from + first * c0,
-                         {{c1, c0}, {h, w.width * p_.a_row}, {w.width, p_.a_row}, {width, 1}})});
+    builder_.emit(Opcode::copy,
+                  {builder_.local(a1_.memory(), place + first * block * shape_.size, real_,
+                                  {{c1, block}, {h, w.width * c0}, {w.width, c0}, {width, 1}}),
+                   builder_.global(a_, from + first * c0,
+                                   {{c1, c0}, {h, row}, {w.width, p_.a_row}, {width, 1}})});
   };
   copy(channels / c0, 0, c0);
   if (w.channels % c0 == 0) return;

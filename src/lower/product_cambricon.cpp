@@ -272,15 +272,14 @@ class CambriconProduct {
     const Expr base = batch_offset(p_, problem(), &BatchDim::a), channels = chunk(c);
     const int64_t width = p_.windows ? w_.width : 1;
     const Expr depth = p_.windows ? plane() + kd * w_.dilation[0] - w_.pad[0] : Expr(0);
-    const Expr from =
-        base + (depth * w_.height + in_first()) * (width * p_.a_row) + c * t_.channels;
+    const int64_t row = (p_.windows ? w_.row_pixels() : 1) * p_.a_row;
+    const Expr from = base + (depth * w_.height + in_first()) * row + c * t_.channels;
     in_.enter(0, turn);
     builder_.emit(
         Opcode::copy,
         {builder_.local(core_.memory, in_.place(turn), real_,
                         {{in_count(), width * t_.channels}, {width, t_.channels}, {channels, 1}}),
-         builder_.global(x_, from,
-                         {{in_count(), width * p_.a_row}, {width, p_.a_row}, {channels, 1}})});
+         builder_.global(x_, from, {{in_count(), row}, {width, p_.a_row}, {channels, 1}})});
     in_.leave(0, turn);
     in_.enter(1, turn);
   }

@@ -1,130 +1,240 @@
-// Sums, means and extremes over adjacent axes: chunks of what is reduced come in one by one, and
-// what they give is gathered on the core.
-#include "ops/reduce.h"
+// Sums, means and extremes over axes: chunks of what is reduced come in one by one, and what they
+// give is gathered on the core.
+#include "lower/reduce.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 
-#include "lower/lowering.h"
 #include "lower/vector_code.h"
 #include "lower/vector_core.h"
+#include "ops/reduce.h"
 
 namespace tenon::lower {
 namespace {
 
-// A tensor as [outer, reduced, inner].
-struct Shape3 {
-  int64_t outer = 1, reduced = 1, inner = 1;
+// The kernel of one reduction.
+class Kernel {
+ public:
+  Kernel(Lowering& lowering, const Node& node, const Reduction& r)
+      : lowering_(lowering),
+        node_(node),
+        r_(r),
+        core_(lowering.architecture()),
+        from_(lowering.tensor(r.from).dtype),
+        to_(lowering.tensor(r.to).dtype),
+        by_rows_(r.inner == 1),
+        prepares_(r.centre >= 0 || r.square),
+        b_(lowering.architecture(), r.layer, "reduce") {}
+
+  Status run() {
+    cut();
+    const isa::Architecture& a = lowering_.architecture();
+    const int64_t tiles = parts_ * others_, chunks = (r_.reduced + chunk_ - 1) / chunk_;
+    b_.set_blocks(std::min(a.vector_cores, tiles));
+    std::vector<int> operands{r_.from};
+    using Role = isa::Buffer::Role;
+    x_ = b_.buffer("x", Role::input, from_, r_.outer * r_.reduced * r_.inner);
+    if (r_.centre >= 0) {
+      centre_ = b_.buffer("centre", Role::input, DType::f32, r_.outer * r_.inner);
+      operands.push_back(r_.centre);
+      centres_ = b_.ring(core_.memory, kept_ * 4, 2, {core_.load, core_.compute});
+    }
+    y_ = b_.buffer("y", Role::output, to_, r_.outer * r_.inner);
+    operands.push_back(r_.to);
+    in_ = b_.ring(core_.memory, kept_ * chunk_ * bytes_of(from_), 2, {core_.load, core_.compute});
+    out_ = b_.ring(core_.memory, kept_ * bytes_of(to_), 2, {core_.compute, core_.store});
+    VectorCode code(b_, core_.memory, kept_ * 4, DType::f32);
+    VectorCode wide(b_, core_.memory, kept_ * chunk_ * 4, DType::f32);
+    b_.loop(turns(b_, tiles), [&](const Expr& turn) {
+      const Expr tile = b_.block() + turn * b_.blocks();
+      part_ = tile % parts_ * kept_, other_ = tile / parts_;
+      n_ = kept_all_ % kept_ == 0 ? Expr(kept_) : min(kept_, Expr(kept_all_) - part_);
+      code.set_tile({{n_, 1}, {1, 1}});
+      load_centres(turn);
+      const Register sum = code.temporary(DType::f32);
+      code.emit_fill(sum, identity());
+      b_.loop(chunks, [&](const Expr& c) { chunk(code, wide, sum, c, turn * chunks + c); });
+      if (centre_ >= 0) centres_.leave(1, turn);
+      finish(code, sum, turn);
+    });
+    return lowering_.add(node_, b_, std::move(operands));
+  }
+
+ private:
+  double identity() const {
+    constexpr double kLargest = std::numeric_limits<double>::infinity();
+    if (r_.kind == Reduction::Kind::sum) return 0;
+    return r_.kind == Reduction::Kind::max ? -kLargest : kLargest;
+  }
+  Opcode within() const {
+    if (r_.kind == Reduction::Kind::sum) return Opcode::reduce_sum;
+    return r_.kind == Reduction::Kind::max ? Opcode::reduce_max : Opcode::reduce_min;
+  }
+  Opcode across() const {
+    if (r_.kind == Reduction::Kind::sum) return Opcode::add;
+    return r_.kind == Reduction::Kind::max ? Opcode::max : Opcode::min;
+  }
+
+  // What is kept side by side in a tile: rows where nothing is inside, else a part of the inside.
+  void cut() {
+    const int64_t cores = lowering_.architecture().vector_cores;
+    kept_all_ = by_rows_ ? r_.outer : r_.inner;
+    others_ = by_rows_ ? 1 : r_.outer;
+    const int64_t element = bytes_of(from_) * 4 + (prepares_ ? 12 : 0);
+    const int64_t most = std::min<int64_t>(16384, b_.free_bytes(core_.memory) / element);
+    const int64_t share = std::max<int64_t>(1, kept_all_ * others_ / cores);
+    chunk_ = std::min<int64_t>(
+        r_.reduced,
+        by_rows_ ? most : std::max<int64_t>(1, most / std::min<int64_t>(kept_all_, 512)));
+    kept_ = std::clamp<int64_t>(most / chunk_, 1,
+                                std::min<int64_t>({kept_all_, std::max<int64_t>(share, 16), 2048}));
+    parts_ = (kept_all_ + kept_ - 1) / kept_;
+  }
+
+  void load_centres(const Expr& turn) {
+    if (centre_ < 0) return;
+    centres_.enter(0, turn);
+    b_.emit(Opcode::copy, {b_.local(core_.memory, centres_.place(turn), DType::f32, {{n_, 1}}),
+                           b_.global(centre_, other_ * r_.inner + part_, {{n_, 1}})});
+    centres_.leave(0, turn);
+    centres_.enter(1, turn);
+    centre_tile_.view = b_.local(core_.memory, centres_.place(turn), DType::f32, {});
+  }
+
+  void chunk(VectorCode& code, VectorCode& wide, const Register& sum, const Expr& c,
+             const Expr& at) {
+    const Expr m =
+        r_.reduced % chunk_ == 0 ? Expr(chunk_) : min(chunk_, Expr(r_.reduced) - c * chunk_);
+    in_.enter(0, at);
+    const Expr from = by_rows_ ? part_ * r_.reduced + c * chunk_
+                               : (other_ * r_.reduced + c * chunk_) * r_.inner + part_;
+    // In memory as in the tensor, what lies side by side innermost.
+    const std::vector<Axis> local =
+        by_rows_ ? std::vector<Axis>{{n_, chunk_}, {m, 1}} : std::vector<Axis>{{n_, 1}, {m, kept_}};
+    const std::vector<Axis> global = by_rows_ ? std::vector<Axis>{{n_, r_.reduced}, {m, 1}}
+                                              : std::vector<Axis>{{n_, 1}, {m, r_.inner}};
+    Register x;
+    x.view = b_.local(core_.memory, in_.place(at), from_, local);
+    b_.emit(Opcode::copy, {x.view, b_.global(x_, from, global)});
+    in_.leave(0, at);
+    in_.enter(1, at);
+    if (prepares_) {
+      wide.set_tile(local);
+      x = wide.tile(x, DType::f32);
+      if (centre_ >= 0) {
+        centre_tile_.view.axes = {{n_, 1}, {m, 0}};
+        x = wide.binary(Opcode::sub, x, centre_tile_);
+      }
+      if (r_.square) x = wide.binary(Opcode::mul, x, x);
+    }
+    const Register of_chunk = code.temporary(DType::f32);
+    b_.emit(within(), {of_chunk.view, x.view});
+    in_.leave(1, at);
+    b_.emit(across(), {sum.view, sum.view, of_chunk.view});
+  }
+
+  void finish(VectorCode& code, const Register& sum, const Expr& turn) {
+    Register result = sum;
+    if (r_.scale != 1) result = code.binary(Opcode::mul, result, {{}, r_.scale, nullptr});
+    if (r_.rsqrt_epsilon)
+      result = code.unary(Opcode::rsqrt,
+                          code.binary(Opcode::add, result, {{}, *r_.rsqrt_epsilon, nullptr}));
+    out_.enter(0, turn);
+    code.store(result, b_.local(core_.memory, out_.place(turn), to_, {{n_, 1}, {1, 1}}));
+    out_.leave(0, turn);
+    out_.enter(1, turn);
+    b_.emit(Opcode::copy, {b_.global(y_, other_ * r_.inner + part_, {{n_, 1}}),
+                           b_.local(core_.memory, out_.place(turn), to_, {{n_, 1}})});
+    out_.leave(1, turn);
+  }
+
+  Lowering& lowering_;
+  const Node& node_;
+  const Reduction& r_;
+  VectorCore core_;
+  DType from_, to_;
+  bool by_rows_, prepares_;
+  ProgramBuilder b_;
+  int64_t kept_all_ = 1, others_ = 1, kept_ = 1, chunk_ = 1, parts_ = 1;
+  int x_ = -1, centre_ = -1, y_ = -1;
+  Ring in_, out_, centres_;
+  Register centre_tile_;
+  Expr part_, other_, n_;
 };
 
-Result<Shape3> shape_of(const std::vector<int64_t>& dims, std::vector<int64_t> axes) {
+// Axes that are reduced, in runs of adjacent ones: the last of each run's first and last.
+std::vector<std::pair<size_t, size_t>> runs_of(const std::vector<int64_t>& dims,
+                                               std::vector<int64_t> axes) {
   const auto rank = static_cast<int64_t>(dims.size());
-  if (axes.empty())
-    for (int64_t i = 0; i < rank; ++i) axes.push_back(i);
-  for (int64_t& a : axes) a = a < 0 ? a + rank : a;
-  std::ranges::sort(axes);
-  Shape3 s;
-  size_t at = 0;
-  while (at < dims.size() && (axes.empty() || static_cast<int64_t>(at) != axes[0]))
-    s.outer *= dims[at++];
-  for (const int64_t a : axes) {
-    // Axes of size 1 between do not count.
-    while (static_cast<int64_t>(at) < a && dims[at] == 1) ++at;
-    if (static_cast<int64_t>(at) != a) return unsupported("its axes are not adjacent");
-    s.reduced *= dims[at++];
+  std::vector<bool> reduced(dims.size(), axes.empty());
+  for (const int64_t a : axes) reduced[static_cast<size_t>(a < 0 ? a + rank : a)] = true;
+  // Axes of size 1 go with those around them.
+  for (size_t i = 1; i + 1 < dims.size(); ++i)
+    if (dims[i] == 1) reduced[i] = reduced[i] || reduced[i - 1];
+  std::vector<std::pair<size_t, size_t>> runs;
+  for (size_t i = 0; i < dims.size(); ++i) {
+    if (!reduced[i]) continue;
+    if (!runs.empty() && runs.back().second == i)
+      ++runs.back().second;
+    else
+      runs.emplace_back(i, i + 1);
   }
-  while (at < dims.size()) s.inner *= dims[at++];
-  return s;
+  return runs;
 }
 
-struct Reduction {
-  Opcode within, across;
-  double identity;
-};
-
-Status emit(Lowering& lowering, const Node& node, const Shape3& s, const Reduction& r, bool mean) {
-  const isa::Architecture& a = lowering.architecture();
-  const VectorCore core(a);
-  const DType real = lowering.real();
-  ProgramBuilder b(a, layer_of(node), "reduce");
-  // What is kept side by side in a tile: rows where nothing is inside, else a part of the inside.
-  const bool by_rows = s.inner == 1;
-  const int64_t kept_all = by_rows ? s.outer : s.inner;
-  const int64_t others = by_rows ? 1 : s.outer;
-  const int64_t most = std::min<int64_t>(16384, b.free_bytes(core.memory) / (bytes_of(real) * 4));
-  const int64_t share = std::max<int64_t>(1, kept_all * others / a.vector_cores);
-  int64_t chunk = std::min<int64_t>(
-      s.reduced, by_rows ? most : std::max<int64_t>(1, most / std::min<int64_t>(kept_all, 512)));
-  const int64_t kept = std::clamp<int64_t>(
-      most / chunk, 1, std::min<int64_t>({kept_all, std::max<int64_t>(share, 16), 2048}));
-  const int64_t parts = (kept_all + kept - 1) / kept, tiles = parts * others;
-  const int64_t chunks = (s.reduced + chunk - 1) / chunk;
-  b.set_blocks(std::min(a.vector_cores, tiles));
-  const int x = b.buffer("x", isa::Buffer::Role::input, real, s.outer * s.reduced * s.inner);
-  const int y = b.buffer("y", isa::Buffer::Role::output, real, s.outer * s.inner);
-  const Ring in = b.ring(core.memory, kept * chunk * bytes_of(real), 2, {core.load, core.compute});
-  const Ring out = b.ring(core.memory, kept * bytes_of(real), 2, {core.compute, core.store});
-  VectorCode code(b, core.memory, kept * 4, DType::f32);
-  b.loop(turns(b, tiles), [&](const Expr& turn) {
-    const Expr tile = b.block() + turn * b.blocks();
-    const Expr part = tile % parts * kept, other = tile / parts;
-    const Expr n = kept_all % kept == 0 ? Expr(kept) : min(kept, Expr(kept_all) - part);
-    code.set_tile({{n, 1}, {1, 1}});
-    const Register sum = code.temporary(DType::f32);
-    code.emit_fill(sum, r.identity);
-    b.loop(chunks, [&](const Expr& c) {
-      const Expr at = turn * chunks + c;
-      const Expr m = s.reduced % chunk == 0 ? Expr(chunk) : min(chunk, Expr(s.reduced) - c * chunk);
-      in.enter(0, at);
-      const Expr from =
-          by_rows ? part * s.reduced + c * chunk : (other * s.reduced + c * chunk) * s.inner + part;
-      // In memory as in the tensor, what lies side by side innermost.
-      const std::vector<Axis> local =
-          by_rows ? std::vector<Axis>{{n, chunk}, {m, 1}} : std::vector<Axis>{{n, 1}, {m, kept}};
-      const std::vector<Axis> global = by_rows ? std::vector<Axis>{{n, s.reduced}, {m, 1}}
-                                               : std::vector<Axis>{{n, 1}, {m, s.inner}};
-      b.emit(Opcode::copy,
-             {b.local(core.memory, in.place(at), real, local), b.global(x, from, global)});
-      in.leave(0, at);
-      in.enter(1, at);
-      const Register of_chunk = code.temporary(DType::f32);
-      b.emit(r.within, {of_chunk.view, b.local(core.memory, in.place(at), real, local)});
-      in.leave(1, at);
-      b.emit(r.across, {sum.view, sum.view, of_chunk.view});
-    });
-    Register result = sum;
-    if (mean)
-      result = code.binary(Opcode::mul, sum, {{}, 1.0 / static_cast<double>(s.reduced), nullptr});
-    out.enter(0, turn);
-    code.store(result, b.local(core.memory, out.place(turn), real, {{n, 1}, {1, 1}}));
-    out.leave(0, turn);
-    out.enter(1, turn);
-    b.emit(Opcode::copy, {b.global(y, other * s.inner + part, {{n, 1}}),
-                          b.local(core.memory, out.place(turn), real, {{n, 1}})});
-    out.leave(1, turn);
-  });
-  return lowering.add(node, b,
-                      {lowering.tensor_of(node.input(0)), lowering.tensor_of(node.output())});
+// One kernel per run of axes, the last axes first.
+Status reduce(Lowering& lowering, const Node& node, const std::vector<int64_t>& axes,
+              Reduction::Kind kind, bool mean, bool square) {
+  auto dims = dims_of(node.input(0));
+  auto runs = runs_of(dims, axes);
+  if (runs.empty()) return unsupported("it reduces nothing");
+  int from = lowering.tensor_of(node.input(0));
+  double share = 1;
+  for (const auto& [first, last] : runs)
+    for (size_t i = first; i < last; ++i) share /= static_cast<double>(dims[i]);
+  for (size_t k = runs.size(); k-- > 0;) {
+    const auto [first, last] = runs[k];
+    Reduction r;
+    r.kind = kind;
+    r.layer = layer_of(node) + (k > 0 ? fmt::format(".axis{}", first) : "");
+    r.outer = count_of(std::span(dims).first(first));
+    r.reduced = count_of(std::span(dims).subspan(first, last - first));
+    r.inner = count_of(std::span(dims).subspan(last));
+    r.square = square && k + 1 == runs.size();
+    if (mean && k == 0) r.scale = share;
+    r.from = from;
+    r.to = k == 0 ? lowering.tensor_of(node.output())
+                  : lowering.scratch(r.layer, DType::f32, r.outer * r.inner);
+    TRY(add_reduction(lowering, node, r));
+    from = r.to;
+    dims.erase(dims.begin() + static_cast<int64_t>(first),
+               dims.begin() + static_cast<int64_t>(last));
+  }
+  return {};
 }
 
 }  // namespace
 
+Status add_reduction(Lowering& lowering, const Node& node, const Reduction& r) {
+  return Kernel(lowering, node, r).run();
+}
+
 Status lower_reduce(Lowering& lowering, const Node& node) {
   if (!is_float(node.output()->dtype())) return unsupported("it is not of reals");
-  const auto dims = dims_of(node.input(0));
-  if (count_of(dims) == 0) return unsupported("it has no elements");
-  constexpr double kLargest = std::numeric_limits<double>::infinity();
-  const auto with = [&](const std::vector<int64_t>& axes, const Reduction& r, bool mean) -> Status {
-    return emit(lowering, node, TRY(shape_of(dims, axes)), r, mean);
-  };
-  const Reduction sum{Opcode::reduce_sum, Opcode::add, 0};
-  if (const auto* op = node.as<Reduce<ReduceKind::sum>>()) return with(op->axes, sum, false);
-  if (const auto* op = node.as<Reduce<ReduceKind::mean>>()) return with(op->axes, sum, true);
+  if (count_of(dims_of(node.input(0))) == 0) return unsupported("it has no elements");
+  using Kind = Reduction::Kind;
+  if (const auto* op = node.as<Reduce<ReduceKind::sum>>())
+    return reduce(lowering, node, op->axes, Kind::sum, false, false);
+  if (const auto* op = node.as<Reduce<ReduceKind::mean>>())
+    return reduce(lowering, node, op->axes, Kind::sum, true, false);
+  if (const auto* op = node.as<Reduce<ReduceKind::sum_square>>())
+    return reduce(lowering, node, op->axes, Kind::sum, false, true);
   if (const auto* op = node.as<Reduce<ReduceKind::max>>())
-    return with(op->axes, {Opcode::reduce_max, Opcode::max, -kLargest}, false);
+    return reduce(lowering, node, op->axes, Kind::max, false, false);
   if (const auto* op = node.as<Reduce<ReduceKind::min>>())
-    return with(op->axes, {Opcode::reduce_min, Opcode::min, kLargest}, false);
+    return reduce(lowering, node, op->axes, Kind::min, false, false);
   return unsupported(fmt::format("chips have no '{}'", node.def().name));
 }
 

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "lower/movement.h"
 #include "lower/pack.h"
 #include "lower/product.h"
 
@@ -20,7 +21,13 @@ Status lower_resize(Lowering& lowering, const Node& node) {
   std::vector<size_t> axes;
   for (size_t a = 1; a + 1 < x.size(); ++a)
     if (x[a] != y[a]) axes.push_back(a);
-  if (axes.empty()) return unsupported("it keeps every size");
+  if (axes.empty())
+    return move_pieces(lowering, node, layer_of(node),
+                       {{lowering.tensor_of(node.input(0)),
+                         lowering.tensor_of(node.output()),
+                         {count_of(x)},
+                         {1},
+                         {1}}});
   int from = lowering.tensor_of(node.input(0));
   for (size_t i = 0; i < axes.size(); ++i) {
     const size_t a = axes[i];

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "lower/movement.h"
 #include "lower/vector_code.h"
 #include "lower/vector_core.h"
 #include "ops/norm.h"
@@ -179,6 +180,26 @@ int64_t width_from(const std::vector<int64_t>& dims, int64_t axis) {
   return count_of(std::span(dims).subspan(static_cast<size_t>(std::max<int64_t>(axis, 0))));
 }
 
+// Along another axis than the last: with the axis last, and back.
+Status along_inner(Lowering& lowering, const Node& node, RowKind kind,
+                   const std::vector<int64_t>& dims, int64_t axis) {
+  const auto a = static_cast<size_t>(axis);
+  const int64_t outer = count_of(std::span(dims).first(a)), size = dims[a],
+                inner = count_of(std::span(dims).subspan(a + 1)), all = count_of(dims);
+  const std::string layer = layer_of(node);
+  const int before = lowering.scratch(layer + ".transposed", lowering.real(), all);
+  const int after = lowering.scratch(layer + ".rows", lowering.real(), all);
+  // Under [outer, inner, size].
+  const std::vector<int64_t> sizes{outer, inner, size}, there{size * inner, 1, inner},
+      here{size * inner, size, 1};
+  TRY(move_pieces(lowering, node, layer + ".transposed",
+                  {{lowering.tensor_of(node.input(0)), before, sizes, there, here}}));
+  TRY(Rows(lowering, node, layer + ".rows", kind, 0, {before, after, outer * inner, size, {}})
+          .run());
+  return move_pieces(lowering, node, layer,
+                     {{after, lowering.tensor_of(node.output()), sizes, here, there}});
+}
+
 }  // namespace
 
 Status lower_softmax(Lowering& lowering, const Node& node, std::string layer, int from, int to,
@@ -202,7 +223,7 @@ Status lower_rows(Lowering& lowering, const Node& node) {
     axis = op->axis, epsilon = op->epsilon, kind = RowKind::rms_norm;
   const auto rank = static_cast<int64_t>(dims.size());
   if (kind <= RowKind::log_softmax && axis != -1 && axis != rank - 1)
-    return unsupported("its axis is not the last");
+    return along_inner(lowering, node, kind, dims, axis < 0 ? axis + rank : axis);
   const int64_t width = width_from(dims, axis);
   RowTensors t{lowering.tensor_of(node.input(0)),
                lowering.tensor_of(node.output()),

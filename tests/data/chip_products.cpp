@@ -20,6 +20,7 @@ class Maker {
 
   std::string graph() {
     if (below(4) == 0) return recurrent();
+    if (below(8) == 0) return wide_conv();
     return below(2) == 0 ? conv() : matmul();
   }
 
@@ -60,17 +61,36 @@ class Maker {
                       residual ? ", %r" : "", sh, sw, dh, dw, pt, pl, pb, pr, groups, activation());
   }
 
+  // Rows or kernels that have no room on a core at once.
+  std::string wide_conv() {
+    const bool large_kernel = below(2) == 0;
+    const int64_t h = large_kernel ? 41 + below(10) : 1 + below(3), kh = large_kernel ? 41 : 1,
+                  w = large_kernel ? 60 : 20000 + below(500), kw = large_kernel ? 11 : 1 + below(9);
+    const int64_t c = large_kernel ? 40 : 5, m = 1 + below(20), groups = 1 + below(2),
+                  pad_h = below(2) * (kh / 2), pad_w = below(2) * (kw / 2), stride = 1 + below(3);
+    return fmt::format(
+        "graph @main (%x: f32[1,{},{},{}]) {{\n%w = {}\n%b = {}\n%y = conv(%x, %w, %b) "
+        "{{strides=[1, {}], pads=[{}, {}, {}, {}], groups={}, {}}}\nreturn (%y)\n}}\n",
+        h, w, c * groups, random_const(fmt::format("{},{},{},{}", kh, kw, c, m * groups)),
+        random_const(fmt::format("{}", m * groups)), stride, pad_h, pad_w, pad_h, pad_w, groups,
+        activation());
+  }
+
   std::string matmul() {
     const int64_t batch = 1 + below(3), m = size(200), k = size(300), n = size(300);
-    const bool constant = below(2) == 0, transposed = below(2) == 0, bias = below(2) == 0;
+    const bool constant = below(2) == 0, transposed = below(2) == 0, bias = below(2) == 0,
+               transposed_a = below(4) == 0;
     const std::string b = transposed ? fmt::format("{},{}", n, k) : fmt::format("{},{}", k, n);
-    std::string text = fmt::format("graph @main (%x: f32[{},{},{}]", batch, m, k);
+    std::string text = fmt::format("graph @main (%x: f32[{},{},{}]", batch, transposed_a ? k : m,
+                                   transposed_a ? m : k);
     if (!constant) text += fmt::format(", %w: f32[{},{}]", batch, b);
     text += ") {\n";
     if (constant) text += fmt::format("%w = {}\n", random_const(b));
     if (bias) text += fmt::format("%b = {}\n", random_const(fmt::format("{}", n)));
-    return text + fmt::format("%y = matmul(%x, %w{}) {{transpose_b={}, {}}}\nreturn (%y)\n}}\n",
-                              bias ? ", %b" : "", transposed, activation());
+    return text + fmt::format(
+                      "%y = matmul(%x, %w{}) {{transpose_a={}, transpose_b={}, {}}}\nreturn "
+                      "(%y)\n}}\n",
+                      bias ? ", %b" : "", transposed_a, transposed, activation());
   }
 
   std::string recurrent() {
