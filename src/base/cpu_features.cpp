@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
@@ -80,6 +81,19 @@ std::string CpuFeatures::to_string() const {
   add(amx_int8, "amx_int8");
   add(amx_bf16, "amx_bf16");
   return text;
+}
+
+std::string processor_name() {
+  constexpr unsigned kFirst = 0x80000002, kLast = 0x80000004;
+  std::string name;
+  for (unsigned leaf = kFirst; leaf <= kLast; ++leaf) {
+    unsigned words[4] = {};
+    if (__get_cpuid(leaf, &words[0], &words[1], &words[2], &words[3]) == 0) break;
+    name.append(reinterpret_cast<const char*>(words), sizeof(words));
+  }
+  name.resize(std::min(name.size(), name.find('\0')));
+  while (name.ends_with(' ')) name.pop_back();
+  return name + " (" + cpu_features().to_string() + ")";
 }
 
 }  // namespace tenon

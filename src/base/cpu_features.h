@@ -25,4 +25,7 @@ struct CpuFeatures {
 // can be tried on a newer machine. Thread-safe.
 const CpuFeatures& cpu_features();
 
+// The processor's own name and the features in use: where it is the same, what was measured holds.
+std::string processor_name();
+
 }  // namespace tenon

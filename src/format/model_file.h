@@ -71,6 +71,8 @@ struct FileLibrary {
 
 // The note that says after how many iterations a loop is an error, where the caller does not.
 constexpr std::string_view kMaxLoopIterationsNote = "max_loop_iterations";
+// Notes of this name say which kernels were the fastest on a processor (device/cpu/tuning.h).
+constexpr std::string_view kTuningNote = "tuning";
 
 struct FileModel {
   std::string producer;

@@ -183,11 +183,11 @@ class Runner {
     for (size_t i = 0; i < step.outputs.size(); ++i)
       if (results[i].is_list || (!results[i].is_none() && !results[i].shape.is_static())) return {};
     const cpu::Region region = step.regions.empty() ? cpu::Region() : region_of(step);
-    const cpu::KernelChoice choice =
-        cpu::choose_kernel({*step.op, types, results, constants, machine_.packs,
-                            machine_.pool.threads(), step.regions.empty() ? nullptr : &region});
+    const cpu::KernelChoice choice = cpu::choose_kernel(
+        {*step.op, types, results, constants, machine_.kernels.packs, machine_.kernels.threads,
+         step.regions.empty() ? nullptr : &region, machine_.kernels.tuning});
     if (choice.kernel == nullptr) return {};
-    machine_.packs.fill_pending(machine_.pool);
+    machine_.kernels.packs.fill_pending(machine_.pool);
     for (size_t i = 0; i < step.outputs.size(); ++i)
       if (!results[i].is_none())
         value(step.outputs[i]) = TRY(Tensor::allocate(results[i].dtype, results[i].shape.sizes()));
@@ -205,7 +205,7 @@ class Runner {
     if (plan == nullptr) {
       TensorTypes types;
       for (const Tensor& t : inputs) types.push_back(t.type());
-      plan = TRY(graph.plan(types, machine_.packs, machine_.pool.threads()));
+      plan = TRY(graph.plan(types, machine_.kernels));
     }
     std::vector<Tensor> outputs(graph.file->outputs.size());
     TRY(run_plan(*plan, inputs, outputs, machine_));
@@ -317,7 +317,7 @@ Status RunControl::ask() {
 
 Status run_plan(Plan& plan, std::span<const Tensor> inputs, std::span<Tensor> outputs,
                 const Machine& machine, int64_t* times_ns) {
-  machine.packs.fill_pending(machine.pool);
+  machine.kernels.packs.fill_pending(machine.pool);
   auto execution = plan.take_execution();
   if (execution == nullptr) execution = TRY(make_execution(plan));
   TRY(Runner(plan, *execution, machine).run(inputs, outputs, times_ns));

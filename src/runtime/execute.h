@@ -55,7 +55,7 @@ class RunControl {
 
 struct Machine {
   ThreadPool& pool;
-  cpu::PackStore& packs;
+  cpu::KernelSettings kernels;
   RunControl& control;
 };
 

@@ -61,7 +61,7 @@ Result<std::shared_ptr<Plan>> plan_for(ModelState& state, FunctionState& functio
                                           function.inputs[i].name, types[i].to_string()));
     TRY(check_shape(function.inputs[i], types[i], symbols));
   }
-  return function.graph->plan(types, state.packs, state.pool->threads());
+  return function.graph->plan(types, state.kernels());
 }
 
 // The cached plan for these tensors, or a new one.
@@ -92,6 +92,8 @@ void fill_report(const ModelState& state, const FunctionState& function, const P
       out.kernel = custom->library;
     }
     out.refusals = step.choice.refusals;
+    out.key = step.choice.key;
+    for (const auto& m : step.choice.measured) out.measured.emplace_back(m.name, m.time_ns);
     out.origins = step.step->origins;
     out.at_plan_time = step.kind == StepKind::kNothing;
     TensorTypes inputs;
@@ -231,7 +233,7 @@ Status Function::run_plan_into(Plan& plan, std::span<const Tensor> inputs,
   for (size_t i = 0; i < given.size(); ++i) given[i] = results[i].defined();
   std::vector<int64_t> times(profile == nullptr ? 0 : plan.steps.size());
   RunControl control(*switch_, state_->max_loop_iterations);
-  TRY(run_plan(plan, inputs, results, {*state_->pool, state_->packs, control},
+  TRY(run_plan(plan, inputs, results, {*state_->pool, state_->kernels(), control},
                profile == nullptr ? nullptr : times.data()));
   // What callers get is theirs: no part of the inputs, the model or another output.
   for (size_t i = 0; i < given.size(); ++i) {

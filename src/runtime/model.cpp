@@ -8,6 +8,7 @@
 #include <set>
 #include <thread>
 
+#include "base/cpu_features.h"
 #include "runtime/execute.h"
 #include "runtime/model_state.h"
 #include "runtime/state.h"
@@ -50,6 +51,17 @@ Status add_variables(ModelState& model, FunctionState& function) {
   return {};
 }
 
+// What the caller says, or else what was measured on this processor.
+std::optional<cpu::Tuning> tuning_for(const FileModel& file, const LoadOptions& options) {
+  if (options.tuning) return options.tuning;
+  for (const auto& [key, value] : file.notes) {
+    if (!key.starts_with(kTuningNote)) continue;
+    cpu::Tuning tuning = cpu::tuning_from_note(value);
+    if (tuning.processor == processor_name()) return tuning;
+  }
+  return std::nullopt;
+}
+
 // What the caller says, or else the compiler's note, or else the default.
 Result<int64_t> loop_limit(const FileModel& file, const LoadOptions& options) {
   if (options.max_loop_iterations < 0)
@@ -74,6 +86,7 @@ Result<std::shared_ptr<ModelState>> make_state(FileModel file, const LoadOptions
   auto state = std::make_shared<ModelState>();
   state->file = std::move(file);
   state->max_loop_iterations = TRY(loop_limit(state->file, options));
+  state->tuning = tuning_for(state->file, options);
   for (const FileFunction& f : state->file.functions) {
     FunctionState& function = state->functions.emplace_back();
     function.file = &f;

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "device/cpu/tuning.h"
 #include "format/custom_ops.h"
 #include "tensor/tensor.h"
 
@@ -21,6 +23,8 @@ struct LoadOptions {
   bool verify = true;  // check the weights' checksum
   // Iterations after which a loop is an error; 0: what the file says, or 100 million.
   int64_t max_loop_iterations = 0;
+  // How kernels are chosen, instead of by what the file says was measured on this processor.
+  std::optional<cpu::Tuning> tuning;
   CustomOpOptions custom_ops;  // libraries for the ops that Tenon does not have itself
 };
 
@@ -35,6 +39,9 @@ struct StepReport {
   std::string kernel;                 // "reference" where no faster one applies
   std::vector<std::string> refusals;  // "kernel: reason" for each faster one that does not apply
   std::vector<std::string> origins;   // names in the user's model
+  // Where kernels are chosen by a tuning: the step's key in it, and (name, ns) of those measured.
+  std::string key;
+  std::vector<std::pair<std::string, int64_t>> measured;
   TensorTypes outputs;
   int64_t flops = 0;
   int64_t bytes = 0;    // of operands and results, where their types are known

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -29,8 +30,11 @@ struct ModelState {
   std::vector<PortInfo> variables;
   std::vector<Tensor> initial;
   cpu::PackStore packs;
+  std::optional<cpu::Tuning> tuning;
   std::unique_ptr<ThreadPool> pool;
   int64_t max_loop_iterations = 0;
+
+  cpu::KernelSettings kernels() { return {packs, pool->threads(), tuning ? &*tuning : nullptr}; }
 };
 
 }  // namespace tenon::runtime

@@ -45,8 +45,8 @@ Status check_sizes(std::span<const TensorType> types) {
 
 class Planner {
  public:
-  Planner(GraphState& graph, cpu::PackStore& packs, int threads)
-      : graph_(graph), file_(*graph.file), packs_(packs), threads_(threads) {}
+  Planner(GraphState& graph, const cpu::KernelSettings& settings)
+      : graph_(graph), file_(*graph.file), settings_(settings) {}
 
   Result<std::shared_ptr<Plan>> run(std::span<const TensorType> inputs) {
     plan_->graph = &graph_;
@@ -128,7 +128,8 @@ class Planner {
         value(step.outputs[i]).place = Place::kArena, value(step.outputs[i]).type = results[i];
     }
     if (!on_heap)
-      out.choice = cpu::choose_kernel({*step.op, types, results, constants, packs_, threads_});
+      out.choice = cpu::choose_kernel({*step.op, types, results, constants, settings_.packs,
+                                       settings_.threads, nullptr, settings_.tuning});
     return {};
   }
 
@@ -196,8 +197,8 @@ class Planner {
       return false;
     const cpu::Region region = region_of(step);
     PlanStep& out = plan_->steps[index];
-    out.choice =
-        cpu::choose_kernel({*step.op, types, *results, constants, packs_, threads_, &region});
+    out.choice = cpu::choose_kernel({*step.op, types, *results, constants, settings_.packs,
+                                     settings_.threads, &region, settings_.tuning});
     if (out.choice.kernel == nullptr) return false;
     out.kind = StepKind::kStatic;
     for (size_t i = 0; i < step.outputs.size(); ++i)
@@ -221,7 +222,7 @@ class Planner {
     // Results have types here only where every branch gives the same ones.
     TensorTypes results;
     for (size_t r = loop ? 1 : 0; known && r < step.regions.size(); ++r) {
-      auto plan = graph_.regions[index][r]->plan(types, packs_, threads_);
+      auto plan = graph_.regions[index][r]->plan(types, settings_);
       if (!plan.ok()) {
         known = false;
         break;
@@ -278,8 +279,7 @@ class Planner {
 
   GraphState& graph_;
   const FileGraph& file_;
-  cpu::PackStore& packs_;
-  int threads_;
+  const cpu::KernelSettings& settings_;
   std::shared_ptr<Plan> plan_ = std::make_shared<Plan>();
   std::vector<std::optional<SymInts>> ints_;
 };
@@ -347,7 +347,7 @@ std::shared_ptr<Plan> GraphState::find_plan(std::span<const Tensor> inputs) {
 }
 
 Result<std::shared_ptr<Plan>> GraphState::plan(std::span<const TensorType> inputs,
-                                               cpu::PackStore& packs, int threads) {
+                                               const cpu::KernelSettings& settings) {
   if (inputs.size() != file->inputs.size())
     return invalid_model(fmt::format("sub-graph '{}' takes {} values, {} are given", file->name,
                                      file->inputs.size(), inputs.size()));
@@ -356,7 +356,7 @@ Result<std::shared_ptr<Plan>> GraphState::plan(std::span<const TensorType> input
       }))
     return known;
   // Outside the lock: two callers may plan the same; either plan is good.
-  auto plan = TRY(Planner(*this, packs, threads).run(inputs));
+  auto plan = TRY(Planner(*this, settings).run(inputs));
   const std::lock_guard lock(mutex_);
   ++plans_made_;
   plans_.insert(plans_.begin(), {TensorTypes(inputs.begin(), inputs.end()), plan});

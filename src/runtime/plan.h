@@ -80,8 +80,8 @@ struct GraphState {
   // The plan made before for values of these types, or null. Allocates nothing.
   std::shared_ptr<Plan> find_plan(std::span<const Tensor> inputs);
   // The plan for these types, from the cache or new. Errors: of the ops' inference.
-  Result<std::shared_ptr<Plan>> plan(std::span<const TensorType> inputs, cpu::PackStore& packs,
-                                     int threads);
+  Result<std::shared_ptr<Plan>> plan(std::span<const TensorType> inputs,
+                                     const cpu::KernelSettings& settings);
   // How many have been made, by sub-graphs too.
   int64_t plans_made();
 

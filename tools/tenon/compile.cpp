@@ -16,6 +16,7 @@
 #include "progress.h"
 #include "run_arguments.h"
 #include "tensor/npy.h"
+#include "tune.h"
 #include "verify/verify.h"
 
 namespace tenon::tool {
@@ -28,6 +29,7 @@ struct CompileArguments : ModelArguments {
   std::string verify_inputs;
   int64_t max_loop_iterations = 0;
   CalibrationSettings calibration;
+  TuneArguments tune;
 };
 
 int64_t file_bytes(const std::string& path) {
@@ -139,7 +141,7 @@ Status compile(const CompileArguments& a) {
       a.calibration, verify.load,
       [&](int64_t done, int64_t total) { progress->part("calibrate", done, total); }, options,
       findings));
-  const Compiled compiled = TRY(compile_model(a.model, options));
+  Compiled compiled = TRY(compile_model(a.model, options));
   std::vector<Verification> verifications;
   if (!a.no_verify) {
     progress->stage("verify");
@@ -147,6 +149,15 @@ Status compile(const CompileArguments& a) {
   }
   progress->stage("write " + output);
   TRY(write_model(output, compiled.model));
+  std::vector<Tuned> tuned;
+  if (a.tune.tune) {
+    progress->stage("tune");
+    tuned = TRY(tune_model(
+        output, a.tune, verify.load,
+        [&](int64_t done, int64_t total) { progress->part("tune", done, total); }, compiled.model,
+        compiled.report.warnings));
+    TRY(write_model(output, compiled.model));
+  }
   TRY(write_report(a.calibration, *findings));
   progress.reset();
   const double seconds =
@@ -169,6 +180,14 @@ Status compile(const CompileArguments& a) {
                                    {"rules", firings_of(f)}});
       if (f.quantization) json["functions"].back()["quantization"] = to_json(*f.quantization);
     }
+    for (const Tuned& t : tuned)
+      json["tuned"].push_back({{"signature", t.key},
+                               {"batch", t.batch},
+                               {"threads", t.threads},
+                               {"steps", t.steps},
+                               {"changed", t.changed},
+                               {"before_ms", t.before_ms},
+                               {"after_ms", t.after_ms}});
     for (const FunctionAccuracy& f : findings->functions)
       json["accuracy"].push_back({{"signature", f.key},
                                   {"samples", f.samples},
@@ -193,6 +212,16 @@ Status compile(const CompileArguments& a) {
       fmt::print("{}: verified against the reference, relative L2 {:.2g}\n", v.key, v.relative_l2);
     else
       fmt::print("{}: not verified: {}\n", v.key, v.reason);
+  for (const Tuned& t : tuned)
+    fmt::print(
+        "{}: tuned for batch {} on {}: another kernel in {} of {} steps with a choice, {:.3f} ms "
+        "-> "
+        "{:.3f} ms\n",
+        t.key, t.batch,
+        t.threads == 0   ? "all cores"
+        : t.threads == 1 ? "1 thread"
+                         : fmt::format("{} threads", t.threads),
+        t.changed, t.steps, t.before_ms, t.after_ms);
   fmt::print("{}: {} bytes, {:.2f} s\n", output, file_bytes(output), seconds);
   return {};
 }
@@ -230,6 +259,7 @@ void add_compile(CLI::App& app, Action& action) {
       "put the libraries of --custom-ops that are used into the file; who loads it must "
       "allow their code (--allow-embedded-code)");
   add_max_loop_iterations(*command, a->max_loop_iterations);
+  add_tune(*command, a->tune);
   command->footer(
       "Example:\n  tenon compile examples/digits/saved_model -o digits.tenon\n"
       "  tenon compile examples/digits/saved_model --precision int8 \\\n"

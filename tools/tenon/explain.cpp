@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <map>
 
+#include "base/cpu_features.h"
 #include "commands.h"
 #include "file_arguments.h"
 #include "runnable.h"
@@ -69,7 +70,10 @@ nlohmann::json steps_of(const runtime::PlanReport& report) {
                      {"type", step.outputs.empty() ? "" : step.outputs[0].to_string()},
                      {"flops", step.flops},
                      {"origins", step.origins},
+                     {"measured", nlohmann::json::array()},
                      {"refusals", step.refusals}});
+    for (const auto& [kernel, time_ns] : step.measured)
+      steps.back()["measured"].push_back({{"kernel", kernel}, {"time_ns", time_ns}});
   }
   return steps;
 }
@@ -87,6 +91,12 @@ void print_steps(const nlohmann::json& steps) {
     fmt::print("{:<16} {:<18} {:<22} {:>14}  {}\n", text("op"), text("kernel"), text("type"),
                step["flops"].get<int64_t>(),
                shortened(step["origins"].get<std::vector<std::string>>()));
+    std::string measured;
+    for (const auto& m : step["measured"])
+      measured += fmt::format("{}{} {:.2f} us", measured.empty() ? "" : ", ",
+                              m["kernel"].get<std::string>(),
+                              static_cast<double>(m["time_ns"].get<int64_t>()) * 1e-3);
+    if (!measured.empty()) fmt::print("    measured {}\n", measured);
     for (const auto& refusal : step["refusals"])
       fmt::print("    not {}\n", refusal.get<std::string>());
   }
@@ -105,6 +115,7 @@ Status explain(const ExplainArguments& a) {
   std::string disabled;
   for (const auto& [key, value] : model.notes()) {
     if (key == std::string(kRulesNote) + function.key()) json["rules"] = rules_of(value);
+    if (key == kTuningNote) json["tuned_on"].push_back(value.substr(0, value.find('\n')));
     if (key == "disabled") json["disabled"] = disabled = value;
   }
   if (a.json) {
@@ -114,6 +125,9 @@ Status explain(const ExplainArguments& a) {
   fmt::print("signature {} of {}, batch {}\n", function.key(), a.file, a.batch);
   print_rules(json["rules"]);
   if (!disabled.empty()) fmt::print("switched off: {}\n", disabled);
+  for (const auto& processor : json.value("tuned_on", nlohmann::json::array()))
+    fmt::print("tuned on {}{}\n", processor.get<std::string>(),
+               processor == processor_name() ? "" : ", which this is not: that is not looked at");
   fmt::print("\n");
   print_steps(json["steps"]);
   fmt::print("\narena {} bytes, weights {} bytes, rearranged for kernels {} bytes\n",

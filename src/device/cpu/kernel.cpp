@@ -113,19 +113,48 @@ int64_t PackStore::bytes() const {
   return bytes_;
 }
 
+namespace {
+
+// The candidate of a step by its tuning, among those that apply.
+const KernelCandidate* tuned(const StepInfo& step,
+                             std::span<const KernelCandidate* const> applicable,
+                             KernelChoice& choice) {
+  choice.key = step_key(step);
+  if (step.tuning->take) {
+    for (const KernelCandidate* c : applicable)
+      choice.measured.push_back({std::string(c->name), 0});
+    return applicable[*step.tuning->take < applicable.size() ? *step.tuning->take : 0];
+  }
+  if (const auto found = step.tuning->steps.find(choice.key); found != step.tuning->steps.end())
+    choice.measured = found->second;
+  for (const MeasuredKernel& kernel : choice.measured)
+    for (const KernelCandidate* c : applicable)
+      if (c->name == kernel.name) return c;
+  return applicable[0];
+}
+
+}  // namespace
+
 KernelChoice choose_kernel(const StepInfo& step) {
   KernelChoice choice;
+  std::vector<const KernelCandidate*> applicable;
   for (const KernelCandidate& candidate : kernel_candidates()) {
     if (candidate.op != step.op.def().name) continue;
     std::string reason = candidate.refuses(step);
-    if (reason.empty()) {
-      choice.kernel = candidate.make(step);
-      choice.name = candidate.name;
-      return choice;
-    }
-    choice.refusals.push_back(std::string(candidate.name) + ": " + reason);
+    if (reason.empty())
+      applicable.push_back(&candidate);
+    else if (applicable.empty())
+      choice.refusals.push_back(std::string(candidate.name) + ": " + reason);
+    if (!applicable.empty() && step.tuning == nullptr) break;
   }
-  choice.kernel = make_widened(step, choice.name);
+  if (applicable.empty()) {
+    choice.kernel = make_widened(step, choice.name);
+    return choice;
+  }
+  const KernelCandidate& chosen =
+      step.tuning == nullptr ? *applicable[0] : *tuned(step, applicable, choice);
+  choice.kernel = chosen.make(step);
+  choice.name = chosen.name;
   return choice;
 }
 

@@ -16,6 +16,7 @@
 #include "base/bytes.h"
 #include "base/result.h"
 #include "base/thread_pool.h"
+#include "device/cpu/tuning.h"
 #include "ops/op.h"
 
 namespace tenon::cpu {
@@ -79,6 +80,13 @@ struct Region {
   std::vector<Step> steps;
 };
 
+// What the kernels of a model are chosen with.
+struct KernelSettings {
+  PackStore& packs;
+  int threads = 1;
+  const Tuning* tuning = nullptr;  // null: candidates are taken in their order
+};
+
 // A step with everything known of it when its kernel is chosen. All types are static.
 struct StepInfo {
   const Op& op;
@@ -88,6 +96,7 @@ struct StepInfo {
   PackStore& packs;
   int threads = 1;
   const Region* region = nullptr;  // of `fused`
+  const Tuning* tuning = nullptr;
 
   bool has(size_t i) const { return i < inputs.size() && !inputs[i].is_none(); }
   int64_t in_dim(size_t i, int axis) const { return inputs[i].shape[axis].size(); }
@@ -128,6 +137,9 @@ struct KernelChoice {
   std::unique_ptr<Kernel> kernel;  // null: the reference evaluation
   std::string name = "reference";
   std::vector<std::string> refusals;
+  // Where the step has a tuning: its key, and what was measured; while measuring, all that apply.
+  std::string key;
+  std::vector<MeasuredKernel> measured;
 };
 KernelChoice choose_kernel(const StepInfo& step);
 
