@@ -94,6 +94,11 @@ def model_tests(build, results, word):
                     "--json", results / "models.json", *selection])
 
 
+def chip_tests(build, results, word):
+    selection = ["--filter", word] if word else []
+    return counted([sys.executable, "tests/e2e/chip_models.py", "--build", build, "--budget", "300", *selection])
+
+
 def python_tests(build, results, word):
     report = results / "python.xml"
     report.unlink(missing_ok=True)
@@ -129,13 +134,13 @@ def fuzz_tests(build, results, word):
 
 
 SUITES = {"unit": unit_tests, "data": data_tests, "fuzz": fuzz_tests, "models": model_tests,
-          "python": python_tests}
+          "chips": chip_tests, "python": python_tests}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", default="build", help="the build folder")
-    parser.add_argument("--only", default="unit,data,fuzz,models,python", help="comma-separated suites")
+    parser.add_argument("--only", default="unit,data,fuzz,models,chips,python", help="comma-separated suites")
     parser.add_argument("--without", default="", help="unit tests to leave out, as GoogleTest's patterns: A.*:B.c")
     parser.add_argument("--filter", default="", help="a word that the tests' names must contain")
     arguments = parser.parse_args()

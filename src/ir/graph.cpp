@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "ops/constant.h"
 #include "ops/registry.h"
@@ -109,6 +110,12 @@ Status Graph::infer(Node& node) {
 
 Status Graph::infer_all() {
   for (const auto& node : nodes_) {
+    // What a fused region takes are the node's operands.
+    if (node->is("fused") && !node->regions_.empty()) {
+      const auto& inner = node->regions_[0]->inputs();
+      for (size_t i = 0; i < inner.size() && std::cmp_less(i, node->input_count()); ++i)
+        if (const Value* v = node->input(static_cast<int>(i))) inner[i]->set_type(v->type());
+    }
     for (const auto& region : node->regions_) TRY(region->infer_all());
     if (Status s = infer(*node); !s.ok())
       return std::move(s).error().at(node->origins.empty() ? std::string(node->def().name)

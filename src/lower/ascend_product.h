@@ -16,8 +16,10 @@ class AscendProduct {
       : lowering_(lowering),
         node_(node),
         p_(p),
-        shape_(p, lowering.real()),
-        real_(lowering.real()),
+        shape_(p, p.operand_dtype(lowering.real())),
+        real_(p.operand_dtype(lowering.real())),
+        work_(p.work_dtype(lowering.real())),
+        out_dtype_(lowering.tensor(p.y).dtype),
         builder_(lowering.architecture(), p.layer, p.windows ? "img2col" : "matmul"),
         direct_(!lowering.architecture().queue("fix").has_value()) {}
 
@@ -52,6 +54,9 @@ class AscendProduct {
 
   // Rows that no copy writes are read with their fractals: they hold zeros.
   void clear_places();
+
+  int64_t work_size() const { return static_cast<int64_t>(dtype_size(work_)); }
+  int64_t out_size() const { return static_cast<int64_t>(dtype_size(out_dtype_)); }
 
   // The part of k that chunk c has, in elements with the padding.
   Expr chunk_k(const Expr& c) const { return min(t_.chunk, Expr(shape_.k_plane) - c * t_.chunk); }
@@ -89,7 +94,7 @@ class AscendProduct {
   const Node& node_;
   const Product& p_;
   AscendShape shape_;
-  DType real_;
+  DType real_, work_, out_dtype_;  // of operands, on the vector unit, of the result
   ProgramBuilder builder_;
   bool direct_;  // sums go to the vector unit of the same core
   AscendTiling t_;
@@ -98,7 +103,7 @@ class AscendProduct {
   int64_t a_place_ = 0, b_place_ = 0, b_block_ = 0;
   Expr row_, column_, own_m_, own_n_;
   std::vector<int> operands_;
-  int a_ = -1, b_ = -1, bias_ = -1, residual_ = -1, y_ = -1;
+  int a_ = -1, b_ = -1, bias_ = -1, scale_ = -1, residual_ = -1, y_ = -1;
   Ring a1_, b1_, a0_, b0_, acc_, out_, bias_ring_, residual_ring_;
   std::optional<VectorCode> code_;
 };

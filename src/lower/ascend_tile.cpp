@@ -57,7 +57,7 @@ void AscendProduct::multiply(const Expr& mi, const Expr& ni, const Expr& c, cons
   a0_.enter(1, turn);
   b0_.enter(1, turn);
   builder_.emit(Opcode::mmad,
-                {builder_.local(acc_.memory(), acc_.place(acc_turn), DType::f32,
+                {builder_.local(acc_.memory(), acc_.place(acc_turn), p_.sum_dtype(),
                                 {{n1, t_.m * kN0}, {m1, kN0 * kN0}, {kN0, kN0}, {kN0, 1}}),
                  left, right},
                 {m, k, n, accumulate});
@@ -66,15 +66,22 @@ void AscendProduct::multiply(const Expr& mi, const Expr& ni, const Expr& c, cons
 }
 
 void AscendProduct::finish(const Expr& mi, const Expr& ni, const Expr& turn) {
-  const int64_t size = shape_.size, column = t_.m * kN0;
+  const int64_t size = work_size(), column = t_.m * kN0;
   const int64_t pieces = (t_.n / kN0 + piece_ - 1) / piece_;
   const Expr m = rows(mi), n = columns(ni), problem = mi / tiles_m_;
   const int ub = out_.memory();
-  if (bias_ >= 0) {
+  const bool by_column = bias_ >= 0 || scale_ >= 0;
+  const int64_t scale_at = t_.n * size;  // behind the bias
+  if (by_column) {
     const Expr from = batch_offset(p_, problem, &BatchDim::bias) + ni * t_.n;
     bias_ring_.enter(0, turn);
-    builder_.emit(Opcode::copy, {builder_.local(ub, bias_ring_.place(turn), real_, {{n, 1}}),
-                                 builder_.global(bias_, from, {{n, 1}})});
+    const auto load = [&](int buffer, int64_t at) {
+      if (buffer < 0) return;
+      builder_.emit(Opcode::copy, {builder_.local(ub, bias_ring_.place(turn) + at, work_, {{n, 1}}),
+                                   builder_.global(buffer, from, {{n, 1}})});
+    };
+    load(bias_, 0);
+    load(scale_, scale_at);
     bias_ring_.leave(0, turn);
     bias_ring_.enter(1, turn);
   }
@@ -85,8 +92,10 @@ void AscendProduct::finish(const Expr& mi, const Expr& ni, const Expr& turn) {
     // To or from memory: whole columns of 16, then what is left.
     const auto transfer = [&](int buffer, const Expr& from, int64_t row, const Expr& place,
                               bool load) {
+      const DType dtype = load ? work_ : out_dtype_;
+      const int64_t bytes = load ? size : out_size();
       const auto copy = [&](const Expr& blocks, const Expr& first, const Expr& w) {
-        const View local = builder_.local(ub, place + first * (column * size), real_,
+        const View local = builder_.local(ub, place + first * (column * bytes), dtype,
                                           {{blocks, column}, {m, kN0}, {w, 1}});
         const View global =
             builder_.global(buffer, from + first * kN0, {{blocks, kN0}, {m, row}, {w, 1}});
@@ -111,21 +120,25 @@ void AscendProduct::finish(const Expr& mi, const Expr& ni, const Expr& turn) {
     }
     out_.enter(0, part);
     code_->set_tile(tile);
-    Register sum = code_->temporary(real_);
+    Register sum = code_->temporary(work_);
     builder_.emit(
         Opcode::copy,
         {sum.view, builder_.local(acc_.memory(), acc_.place(turn) + q * (piece_ * column * 4),
-                                  DType::f32, tile)});
-    Register bias, residual;
-    if (bias_ >= 0)
-      bias.view = builder_.local(ub, bias_ring_.place(turn) + q * (piece_ * kN0 * size), real_,
-                                 {{n1, kN0}, {m, 0}, {kN0, 1}});
-    if (residual_ >= 0) residual.view = builder_.local(ub, residual_ring_.place(part), real_, tile);
+                                  p_.sum_dtype(), tile)});
+    Register bias, scale, residual;
+    const auto columns = [&](int64_t at) {
+      return builder_.local(ub, bias_ring_.place(turn) + q * (piece_ * kN0 * size) + at, work_,
+                            {{n1, kN0}, {m, 0}, {kN0, 1}});
+    };
+    if (bias_ >= 0) bias.view = columns(0);
+    if (scale_ >= 0) scale.view = columns(scale_at);
+    if (residual_ >= 0) residual.view = builder_.local(ub, residual_ring_.place(part), work_, tile);
     // Every activation that products have was tried when the tiles were measured.
-    const auto y = finish_product(*code_, p_, sum, bias_ >= 0 ? &bias : nullptr,
-                                  residual_ >= 0 ? &residual : nullptr);
+    const auto y =
+        finish_product(*code_, p_, sum, bias_ >= 0 ? &bias : nullptr,
+                       residual_ >= 0 ? &residual : nullptr, scale_ >= 0 ? &scale : nullptr);
     sum.place.reset();
-    if (y.ok()) code_->store(*y, builder_.local(ub, out_.place(part), real_, tile));
+    if (y.ok()) code_->store(*y, builder_.local(ub, out_.place(part), out_dtype_, tile));
     out_.leave(0, part);
     if (residual_ >= 0) residual_ring_.leave(1, part);
     out_.enter(1, part);
@@ -133,7 +146,7 @@ void AscendProduct::finish(const Expr& mi, const Expr& ni, const Expr& turn) {
              p_.y_row, out_.place(part), false);
     out_.leave(1, part);
   });
-  if (bias_ >= 0) bias_ring_.leave(1, turn);
+  if (by_column) bias_ring_.leave(1, turn);
 }
 
 void AscendProduct::store_sums(const Expr& mi, const Expr& ni, const Expr& turn) {
@@ -145,7 +158,7 @@ void AscendProduct::store_sums(const Expr& mi, const Expr& ni, const Expr& turn)
     builder_.emit(Opcode::copy,
                   {builder_.global(y_, from + first * kN0, {{blocks, kN0}, {m, p_.y_row}, {w, 1}}),
                    builder_.local(acc_.memory(), acc_.place(turn) + first * (column * 4),
-                                  DType::f32, {{blocks, column}, {m, kN0}, {w, 1}})});
+                                  p_.sum_dtype(), {{blocks, column}, {m, kN0}, {w, 1}})});
   };
   copy(n / kN0, 0, kN0);
   if (p_.columns % kN0 != 0)

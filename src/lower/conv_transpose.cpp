@@ -29,84 +29,121 @@ PhaseAxis phase_of(int64_t phase, int64_t stride, int64_t kernel, int64_t pad, i
   return a;
 }
 
-// The kernel's elements of a phase, last first, as a filter [h, w, C, M] of an ordinary
+// What all phases have in common; sizes of three dimensions.
+struct Transposed {
+  std::array<int64_t, 3> in{1, 1, 1}, out{1, 1, 1}, kernel{1, 1, 1}, stride{1, 1, 1}, pad{0, 0, 0};
+  int64_t images = 1, channels = 1, columns = 1, groups = 1;
+};
+using Phase = std::array<PhaseAxis, 3>;
+
+// The kernel's elements of a phase, last first, as a filter [d, h, w, C / groups, M] of an ordinary
 // convolution.
-Tensor phase_filter(const Tensor& w, const PhaseAxis& h, const PhaseAxis& x, int64_t sh, int64_t sw,
-                    int64_t kernel_w, int64_t m, int64_t c) {
-  std::vector<float> values(static_cast<size_t>(h.taps * x.taps * c * m));
-  for (int64_t i = 0; i < h.taps; ++i)
-    for (int64_t j = 0; j < x.taps; ++j) {
-      const int64_t kh = h.first + (h.taps - 1 - i) * sh, kw = x.first + (x.taps - 1 - j) * sw;
-      for (int64_t in = 0; in < c; ++in)
-        for (int64_t out = 0; out < m; ++out)
-          values[static_cast<size_t>(((i * x.taps + j) * c + in) * m + out)] =
-              static_cast<float>(w.real_at(((kh * kernel_w + kw) * m + out) * c + in));
-    }
+Tensor phase_filter(const Tensor& w, const Transposed& t, const Phase& phase) {
+  const int64_t c = t.channels / t.groups, m = t.columns / t.groups;
+  std::vector<float> values;
+  values.reserve(
+      static_cast<size_t>(phase[0].taps * phase[1].taps * phase[2].taps * c * t.columns));
+  const auto source = [&](size_t axis, int64_t tap) {
+    return phase[axis].first + (phase[axis].taps - 1 - tap) * t.stride[axis];
+  };
+  for (int64_t i = 0; i < phase[0].taps; ++i)
+    for (int64_t j = 0; j < phase[1].taps; ++j)
+      for (int64_t k = 0; k < phase[2].taps; ++k) {
+        const int64_t at = (source(0, i) * t.kernel[1] + source(1, j)) * t.kernel[2] + source(2, k);
+        for (int64_t in = 0; in < c; ++in)
+          for (int64_t out = 0; out < t.columns; ++out)
+            values.push_back(
+                static_cast<float>(w.real_at((at * m + out % m) * t.channels + out / m * c + in)));
+      }
   return Tensor::vector(values);
+}
+
+// The product of one phase, without its operands.
+Result<Product> phase_product(const Transposed& t, const Phase& phase) {
+  Product p;
+  Windows w;
+  w.depth = t.in[0], w.height = t.in[1], w.width = t.in[2];
+  w.channels = t.channels / t.groups;
+  w.out_depth = phase[0].out, w.out_height = phase[1].out, w.out_width = phase[2].out;
+  for (size_t i = 0; i < 3; ++i) w.kernel[i] = phase[i].taps, w.pad[i] = phase[i].pad;
+  for (int64_t d = 0; d < w.out_depth; ++d)
+    if (d - w.pad[0] >= w.depth || d + w.kernel[0] - 1 - w.pad[0] < 0)
+      return unsupported("a plane of its result meets no plane of the input");
+  const int64_t plane = w.out_height * w.out_width, m = t.columns / t.groups;
+  p.rows = plane, p.columns = m;
+  p.k = w.kernel[0] * w.kernel[1] * w.kernel[2] * w.channels;
+  p.batch = {{t.images, w.depth * w.height * w.width * t.channels, 0,
+              w.out_depth * plane * t.columns, 0, 0}};
+  if (w.out_depth > 1) p.batch.push_back({w.out_depth, 0, 0, plane * t.columns, 0, 0});
+  p.groups = t.groups;
+  if (t.groups > 1) p.batch.push_back({t.groups, w.channels, 1, m, 0, m});
+  p.a_row = t.channels, p.y_row = t.columns;
+  p.windows = w;
+  return p;
+}
+
+Result<Transposed> transposed_of(const Node& node, const ConvTranspose& op) {
+  const auto x = dims_of(node.input(0)), w = dims_of(node.input(1)), y = dims_of(node.output());
+  const size_t n = w.size() - 2;
+  if (n > 3) return unsupported("transposed convolutions over more than three dimensions");
+  for (const int64_t d : op.dilations)
+    if (d != 1) return unsupported("dilated transposed convolutions");
+  Transposed t;
+  t.images = x[0], t.channels = x.back(), t.columns = y.back(), t.groups = op.groups;
+  for (size_t i = 0; i < n; ++i) {
+    const size_t at = 3 - n + i;
+    t.in[at] = x[i + 1], t.out[at] = y[i + 1], t.kernel[at] = w[i];
+    if (i < op.strides.size()) t.stride[at] = op.strides[i];
+    if (i < op.pads.size()) t.pad[at] = op.pads[i];
+  }
+  return t;
 }
 
 }  // namespace
 
 Status lower_conv_transpose(Lowering& lowering, const Node& node) {
   const auto& op = *node.as<ConvTranspose>();
-  const auto x = dims_of(node.input(0)), y = dims_of(node.output());
-  auto w = dims_of(node.input(1));
   const Tensor* filter = node.input(1)->constant();
   if (filter == nullptr) return unsupported("the filter is no constant");
-  if (op.groups != 1) return unsupported("transposed convolutions in groups");
-  if (w.size() > 4) return unsupported("transposed convolutions over three dimensions");
-  for (const int64_t d : op.dilations)
-    if (d != 1) return unsupported("dilated transposed convolutions");
-  // One dimension is two, the first of size 1.
-  const bool one = w.size() == 3;
-  const auto at = [&](std::span<const int64_t> v, size_t i, int64_t fallback) {
-    if (one) return i == 0 ? fallback : (v.empty() ? fallback : v[0]);
-    return i < v.size() ? v[i] : fallback;
-  };
-  const auto size = [&](const std::vector<int64_t>& d, size_t first, size_t i) {
-    return one ? (i == 0 ? int64_t{1} : d[first]) : d[first + i];
-  };
-  const int64_t m = y.back(), c = x.back(), n = x[0];
-  const int64_t out_h = size(y, 1, 0), out_w = size(y, 1, 1);
-  const int64_t sh = at(op.strides, 0, 1), sw = at(op.strides, 1, 1), kw = size(w, 0, 1);
-  std::vector<Piece> pieces;
+  const Transposed t = TRY(transposed_of(node, op));
+  const int64_t phases = t.stride[0] * t.stride[1] * t.stride[2];
   const int to = lowering.tensor_of(node.output());
-  for (int64_t ph = 0; ph < sh; ++ph)
-    for (int64_t pw = 0; pw < sw; ++pw) {
-      const PhaseAxis h = phase_of(ph, sh, size(w, 0, 0), at(op.pads, 0, 0), out_h);
-      const PhaseAxis v = phase_of(pw, sw, kw, at(op.pads, 1, 0), out_w);
-      if (h.out <= 0 || v.out <= 0) continue;
-      if (h.taps == 0 || v.taps == 0) return unsupported("strides beyond the kernel");
-      // Pads that would cut input away shift the windows instead.
-      if (h.pad < 0 || v.pad < 0) return unsupported("pads beyond the kernel");
-      Product p;
-      p.layer = fmt::format("{}.phase{}", layer_of(node), ph * sw + pw);
-      const auto parts = std::make_shared<Tensor>(phase_filter(*filter, h, v, sh, sw, kw, m, c));
-      p.b_constant = lowering.keep(parts);
-      Windows win;
-      win.height = size(x, 1, 0), win.width = size(x, 1, 1), win.channels = c;
-      win.out_height = h.out, win.out_width = v.out;
-      win.kernel = {1, h.taps, v.taps};
-      win.pad = {0, h.pad, v.pad};
-      p.rows = h.out * v.out, p.columns = m, p.k = h.taps * v.taps * c;
-      p.batch = {{n, win.height * win.width * c, 0, p.rows * m, 0, 0}};
-      p.a_row = c, p.y_row = m;
-      p.windows = win;
-      p.a = lowering.tensor_of(node.input(0));
-      if (node.input(2) != nullptr) p.bias = lowering.tensor_of(node.input(2));
-      p.activation = op.activation, p.alpha = op.alpha, p.beta = op.beta;
-      const bool whole = sh == 1 && sw == 1;
-      p.y = whole ? to : lowering.scratch(p.layer, lowering.real(), n * p.rows * m);
-      TRY(add_product(lowering, node, p));
-      pieces.push_back({p.y,
-                        to,
-                        {n, h.out, v.out, m},
-                        row_major_strides(std::vector<int64_t>{n, h.out, v.out, m}),
-                        {out_h * out_w * m, sh * out_w * m, sw * m, 1},
-                        0,
-                        (ph * out_w + pw) * m});
+  std::vector<Piece> pieces;
+  for (int64_t number = 0; number < phases; ++number) {
+    const std::array<int64_t, 3> at{number / (t.stride[1] * t.stride[2]),
+                                    number / t.stride[2] % t.stride[1], number % t.stride[2]};
+    Phase phase;
+    bool empty = false;
+    for (size_t i = 0; i < 3; ++i) {
+      phase[i] = phase_of(at[i], t.stride[i], t.kernel[i], t.pad[i], t.out[i]);
+      empty |= phase[i].out <= 0;
     }
-  if (sh == 1 && sw == 1) return {};
+    if (empty) continue;
+    for (const PhaseAxis& axis : phase) {
+      if (axis.taps == 0) return unsupported("strides beyond the kernel");
+      // Pads that would cut input away shift the windows instead.
+      if (axis.pad < 0) return unsupported("pads beyond the kernel");
+    }
+    Product p = TRY(phase_product(t, phase));
+    p.layer = fmt::format("{}.phase{}", layer_of(node), number);
+    p.b_constant = lowering.keep(std::make_shared<const Tensor>(phase_filter(*filter, t, phase)));
+    p.a = lowering.tensor_of(node.input(0));
+    if (node.input(2) != nullptr) p.bias = lowering.tensor_of(node.input(2));
+    p.activation = op.activation, p.alpha = op.alpha, p.beta = op.beta;
+    const std::vector<int64_t> dims{t.images, phase[0].out, phase[1].out, phase[2].out, t.columns};
+    p.y = phases == 1 ? to : lowering.scratch(p.layer, lowering.real(), count_of(dims));
+    TRY(add_product(lowering, node, p));
+    const int64_t row = t.out[2] * t.columns, plane = t.out[1] * row;
+    pieces.push_back(
+        {p.y,
+         to,
+         dims,
+         row_major_strides(dims),
+         {t.out[0] * plane, t.stride[0] * plane, t.stride[1] * row, t.stride[2] * t.columns, 1},
+         0,
+         at[0] * plane + at[1] * row + at[2] * t.columns});
+  }
+  if (phases == 1) return {};
   return move_pieces(lowering, node, layer_of(node) + ".interleave", pieces);
 }
 

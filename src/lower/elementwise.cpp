@@ -35,6 +35,7 @@ class Kernel {
     set_places();
     const int64_t tile = tiles_.elements(space_);
     VectorCode code(builder_, core_.memory, tile * work_.widest, lowering_.real());
+    if (work_.widest >= 4) code.set_wide_slots();
     const TileView first(space_, tiles_, 0);
     load(fixed_, first, 0);
     Status status;
@@ -76,6 +77,7 @@ class Kernel {
   Result<int64_t> count_slots() const {
     ProgramBuilder scratch(lowering_.architecture(), "", "");
     VectorCode code(scratch, core_.memory, 32, lowering_.real());
+    if (work_.widest >= 4) code.set_wide_slots();
     std::vector<Register> operands;
     for (const Elementwise::Operand& o : work_.operands)
       operands.push_back(

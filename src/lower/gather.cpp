@@ -281,6 +281,30 @@ Status lower_gather_nd(Lowering& lowering, const Node& node) {
   return gather_rows(lowering, node, g);
 }
 
+Status lower_byte_lookup(Lowering& lowering, const Node& node) {
+  constexpr int64_t kBytes = 256;
+  RowGather g;
+  g.layer = layer_of(node);
+  g.table = lowering.tensor_of(node.input(1)), g.to = lowering.tensor_of(node.output());
+  g.rows = kBytes, g.count = count_of(dims_of(node.input(0)));
+  g.numbers = lowering.scratch(g.layer + ".numbers", DType::i32, g.count);
+  g.counted = true;
+  const double lowest = node.input(0)->dtype() == DType::i8 ? kBytes / 2 : 0;
+  Elementwise work;
+  work.dims = {g.count};
+  work.strides = {1};
+  work.operands = {{"x", lowering.tensor_of(node.input(0)), {1}, 0}};
+  work.results = {g.numbers};
+  work.widest = 4;
+  work.compute = [lowest](VectorCode& code,
+                          std::span<const Register> in) -> Result<std::vector<Register>> {
+    const Register x = code.tile(in[0], DType::i32);
+    return std::vector{code.binary(Opcode::add, x, {{}, lowest, nullptr})};
+  };
+  TRY(lower_elementwise(lowering, node, work));
+  return gather_rows(lowering, node, g);
+}
+
 Status lower_gather_elements(Lowering& lowering, const Node& node) {
   const auto x = dims_of(node.input(0)), y = dims_of(node.output());
   const int64_t axis = node.as<GatherElements>()->axis;

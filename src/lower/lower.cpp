@@ -49,6 +49,9 @@ Status lower_node(Lowering& lowering, const Node& node) {
       {"arg_min", lower_selection},
       {"top_k", lower_selection},
       {"one_hot", lower_selection},
+      {"quantized_conv", lower_quantized},
+      {"quantized_matmul", lower_quantized},
+      {"byte_lookup", lower_byte_lookup},
       {"gather", lower_gather},
       {"gather_nd", lower_gather_nd},
       {"gather_elements", lower_gather_elements},
@@ -99,7 +102,14 @@ Result<DType> device_real(std::string_view precision, bool timing_only) {
 
 Result<DeviceProgram> lower_graph(const Graph& graph, const Machine& machine,
                                   const LowerOptions& options) {
-  lower::Lowering lowering(machine, options);
+  // Where a model says what is bytes, it says what is not, too.
+  LowerOptions of_model = options;
+  const auto is_quantized = [](const auto& node) {
+    return node->is("quantized_conv") || node->is("quantized_matmul");
+  };
+  if (options.real == DType::i8 && std::ranges::any_of(graph.nodes(), is_quantized))
+    of_model.real = DType::f16;
+  lower::Lowering lowering(machine, of_model);
   std::vector<int> inputs, outputs;
   for (const auto& v : graph.inputs()) inputs.push_back(lowering.tensor_of(v.get()));
   for (const auto& node : graph.nodes()) {

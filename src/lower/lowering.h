@@ -76,6 +76,8 @@ Status lower_conv_transpose(Lowering& lowering, const Node& node);
 Status lower_movement(Lowering& lowering, const Node& node);  // transpose, concat, slice, …
 Status lower_gather(Lowering& lowering, const Node& node);
 Status lower_gather_nd(Lowering& lowering, const Node& node);
+Status lower_byte_lookup(Lowering& lowering, const Node& node);
+Status lower_quantized(Lowering& lowering, const Node& node);  // products of bytes
 Status lower_gather_elements(Lowering& lowering, const Node& node);
 Status lower_image_norm(Lowering& lowering, const Node& node);  // instance and group norms
 Status lower_selection(Lowering& lowering, const Node& node);   // arg_max, top_k, one_hot

@@ -24,6 +24,11 @@ Result<Tensor> filled(DType to, std::vector<int64_t> dims, const F& fill) {
     case DType::f32:
       with(static_cast<float*>(nullptr));
       break;
+    case DType::i8: {
+      auto* data = t.mutable_data<int8_t>();
+      fill([data](int64_t i, double x) { data[i] = static_cast<int8_t>(x); });
+      break;
+    }
     case DType::i32: {
       auto* data = t.mutable_data<int32_t>();
       fill([data](int64_t i, double x) { data[i] = static_cast<int32_t>(x); });

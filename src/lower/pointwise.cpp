@@ -7,9 +7,20 @@
 #include "lower/elementwise.h"
 #include "lower/tiles.h"
 #include "lower/vector_core.h"
+#include "ops/quantize.h"
 
 namespace tenon::lower {
 namespace {
+
+bool is_quantising(const Node& node) {
+  return node.is("quantize_linear") || node.is("dequantize_linear");
+}
+
+// What is computed in f32 whatever the reals are.
+bool is_wide(const Node& node) {
+  static constexpr std::string_view kNames[] = {"sigmoid", "tanh", "silu", "mish"};
+  return is_quantising(node) || std::ranges::find(kNames, node.def().name) != std::end(kNames);
+}
 
 class Pointwise {
  public:
@@ -21,6 +32,7 @@ class Pointwise {
     work_.strides = broadcast_strides(work_.dims, work_.dims);
     TRY(find_operands());
     for (const Node* n : nodes_) {
+      TRY(check_scales(*n));
       for (int i = 0; i < n->output_count(); ++i) {
         const DType t = n->output(i)->dtype();
         if ((t == DType::i64 && !n->is("cast")) || !isa::is_tile_dtype(lowering_.device_dtype(t)))
@@ -29,6 +41,8 @@ class Pointwise {
       work_.widest = std::max(work_.widest, bytes_of(lowering_.device_dtype(n->output()->dtype())));
     }
     work_.widest = std::max(work_.widest, bytes_of(lowering_.real()));
+    if (std::ranges::any_of(nodes_, [](const Node* n) { return is_wide(*n); }))
+      work_.widest = std::max<int64_t>(work_.widest, 4);
     for (size_t i = 0; i < results_.size(); ++i)
       work_.results.push_back(lowering_.tensor_of(node_.output(static_cast<int>(i))));
     work_.compute = [this](VectorCode& code, std::span<const Register> operands) {
@@ -50,6 +64,21 @@ class Pointwise {
     for (const Value* v : region.outputs()) results_.push_back(v);
     for (size_t i = 0; i < region.inputs().size(); ++i)
       outer_[region.inputs()[i].get()] = node_.input(static_cast<int>(i));
+  }
+
+  // Scales and zeros go along the last axis, or are one for all.
+  static Status check_scales(const Node& n) {
+    if (!is_quantising(n)) return {};
+    const auto dims = dims_of(n.input(0));
+    for (int i = 1; i < n.input_count(); ++i) {
+      if (n.input(i) == nullptr || count_of(dims_of(n.input(i))) == 1) continue;
+      int64_t axis =
+          n.is("quantize_linear") ? n.as<QuantizeLinear>()->axis : n.as<DequantizeLinear>()->axis;
+      if (axis < 0) axis += static_cast<int64_t>(dims.size());
+      if (axis + 1 != static_cast<int64_t>(dims.size()))
+        return unsupported("its scales are along an inner axis");
+    }
+    return {};
   }
 
   // What a value inside a region is outside.
@@ -135,7 +164,7 @@ class Pointwise {
 Status lower_pointwise(Lowering& lowering, const Node& node) {
   if (node.output_count() != 1 && !node.is("fused"))
     return unsupported(fmt::format("chips have no '{}'", node.def().name));
-  if (!node.is("fused") && !node.def().has(kPointwise))
+  if (!node.is("fused") && !node.def().has(kPointwise) && !is_quantising(node))
     return unsupported(fmt::format("chips have no '{}'", node.def().name));
   return Pointwise(lowering, node).run();
 }

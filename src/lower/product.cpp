@@ -23,14 +23,13 @@ std::array<int64_t, 3> spatial3(std::span<const int64_t> values, size_t n, int64
   return out;
 }
 
-Result<Product> product_of(Lowering& lowering, const Node& node, const Conv& op) {
-  const auto x = dims_of(node.input(0)), w = dims_of(node.input(1)), y = dims_of(node.output());
+}  // namespace
+
+Result<Product> conv_product(const Conv& op, const ConvShapes& shapes) {
+  const auto& [x, w, y] = shapes;
   const size_t n = w.size() - 2;
   if (n > 3) return unsupported("convolutions over more than three dimensions");
   Product p;
-  p.layer = layer_of(node);
-  p.b_constant = node.input(1)->constant();
-  if (p.b_constant == nullptr) return unsupported("the filter is no constant");
   const auto pads = effective_pads(op, std::span(w).first(n), std::span(x).subspan(1));
   Windows win;
   const auto in = spatial3(std::span(x).subspan(1), n, 1);
@@ -72,6 +71,17 @@ Result<Product> product_of(Lowering& lowering, const Node& node, const Conv& op)
     p.windows = win;
   }
   if (p.groups > 1) p.batch.push_back({p.groups, win.channels, 1, p.columns, p.columns, p.columns});
+  return p;
+}
+
+namespace {
+
+Result<Product> product_of(Lowering& lowering, const Node& node, const Conv& op) {
+  if (node.input(1)->constant() == nullptr) return unsupported("the filter is no constant");
+  Product p = TRY(
+      conv_product(op, {dims_of(node.input(0)), dims_of(node.input(1)), dims_of(node.output())}));
+  p.layer = layer_of(node);
+  p.b_constant = node.input(1)->constant();
   p.activation = op.activation, p.alpha = op.alpha, p.beta = op.beta;
   p.a = lowering.tensor_of(node.input(0));
   p.y = lowering.tensor_of(node.output());
@@ -155,12 +165,18 @@ Expr batch_offset(const Product& p, const Expr& problem, int64_t BatchDim::*stri
 }
 
 Result<Register> finish_product(VectorCode& code, const Product& p, const Register& sum,
-                                const Register* bias, const Register* residual) {
+                                const Register* bias, const Register* residual,
+                                const Register* column_scale) {
   Register y = sum;
+  if (column_scale != nullptr) y = code.binary(Opcode::mul, y, *column_scale);
   if (p.scale != 1) y = code.binary(Opcode::mul, y, {{}, p.scale, nullptr});
   if (bias != nullptr) y = code.binary(Opcode::add, y, *bias);
   if (residual != nullptr) y = code.binary(Opcode::add, y, *residual);
-  return code.activate(p.activation, p.alpha, p.beta, y);
+  y = TRY(code.activate(p.activation, p.alpha, p.beta, y));
+  if (!p.zero) return y;
+  y = code.round(y);
+  return *p.zero == 0 ? y
+                      : code.binary(Opcode::add, y, {{}, static_cast<double>(*p.zero), nullptr});
 }
 
 namespace {
@@ -169,10 +185,12 @@ namespace {
 // kernel makes the result of them.
 Status add_in_two_kernels(Lowering& lowering, const Node& node, const Product& p) {
   Product sums = p;
-  sums.bias = sums.residual = -1;
+  sums.bias = sums.residual = sums.column_scale = -1;
+  sums.zero.reset();
   sums.scale = 1;
   sums.activation = ActivationKind::none;
-  sums.y = lowering.scratch(p.layer + ".sums", lowering.real(), lowering.tensor(p.y).elements);
+  sums.y = lowering.scratch(p.layer + ".sums", p.is_exact() ? DType::i32 : lowering.real(),
+                            lowering.tensor(p.y).elements);
   // Under the batch, rows and columns.
   const auto strides = [&](int64_t BatchDim::*batch, int64_t row) {
     std::vector<int64_t> out;
@@ -193,13 +211,17 @@ Status add_in_two_kernels(Lowering& lowering, const Node& node, const Product& p
   if (p.residual >= 0)
     work.operands.push_back(
         {"residual", p.residual, strides(&BatchDim::residual, p.residual_row), p.first.residual});
+  if (p.column_scale >= 0)
+    work.operands.push_back({"scale", p.column_scale, strides(&BatchDim::bias, 0), p.first.bias});
   work.results = {p.y};
-  work.widest = bytes_of(lowering.real());
+  work.widest = p.is_exact() ? 4 : bytes_of(lowering.real());
   work.compute = [&p](VectorCode& code,
                       std::span<const Register> in) -> Result<std::vector<Register>> {
     const Register* bias = p.bias >= 0 ? &in[1] : nullptr;
-    const Register* residual = p.residual >= 0 ? &in.back() : nullptr;
-    return std::vector{TRY(finish_product(code, p, in[0], bias, residual))};
+    const Register* residual = p.residual >= 0 ? &in[p.bias >= 0 ? 2 : 1] : nullptr;
+    const Register* scale = p.column_scale >= 0 ? &in.back() : nullptr;
+    const Register sum = p.is_exact() ? code.tile(in[0], p.work_dtype(DType::f32)) : in[0];
+    return std::vector{TRY(finish_product(code, p, sum, bias, residual, scale))};
   };
   TRY(lower_product_ascend(lowering, node, sums));
   return lower_elementwise(lowering, node, work);
@@ -210,9 +232,7 @@ Status add_in_two_kernels(Lowering& lowering, const Node& node, const Product& p
 Status add_product(Lowering& lowering, const Node& node, const Product& p) {
   const auto* ascend = std::get_if<AscendChip>(&lowering.machine().chip);
   if (ascend == nullptr) return lower_product_cambricon(lowering, node, p);
-  const bool is_plain =
-      p.bias < 0 && p.residual < 0 && p.scale == 1 && p.activation == ActivationKind::none;
-  if (ascend->coupling == VectorCoupling::split && !is_plain)
+  if (ascend->coupling == VectorCoupling::split && !p.is_plain())
     return add_in_two_kernels(lowering, node, p);
   return lower_product_ascend(lowering, node, p);
 }

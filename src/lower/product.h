@@ -7,6 +7,7 @@
 
 #include "lower/lowering.h"
 #include "ops/activation.h"
+#include "ops/conv.h"
 
 namespace tenon::lower {
 
@@ -41,6 +42,25 @@ struct Product {
   double scale = 1;
   ActivationKind activation = ActivationKind::none;
   double alpha = 0, beta = 0;
+  // Products of bytes, whose sums are exact: sum * column_scale + bias in f32 (both as `bias`
+  // goes), and with `zero` rounded to even, plus zero, saturated. Without column_scale all is in
+  // i32.
+  DType operands = DType::none;  // of a and b; none: reals
+  int column_scale = -1;
+  std::optional<int64_t> zero;
+
+  bool is_exact() const { return operands == DType::i8 || operands == DType::u8; }
+  DType operand_dtype(DType real) const { return operands == DType::none ? real : operands; }
+  DType sum_dtype() const { return is_exact() ? DType::i32 : DType::f32; }
+  // What the vector unit finishes tiles in.
+  DType work_dtype(DType real) const {
+    if (!is_exact()) return operand_dtype(real);
+    return column_scale >= 0 ? DType::f32 : DType::i32;
+  }
+  bool is_plain() const {
+    return bias < 0 && residual < 0 && scale == 1 && activation == ActivationKind::none &&
+           column_scale < 0 && !zero;
+  }
 
   int64_t problems() const {
     int64_t n = 1;
@@ -58,10 +78,16 @@ Expr batch_offset(const Product& p, const Expr& problem, int64_t BatchDim::*stri
 class VectorCode;
 struct Register;
 Result<Register> finish_product(VectorCode& code, const Product& p, const Register& sum,
-                                const Register* bias, const Register* residual);
+                                const Register* bias, const Register* residual,
+                                const Register* column_scale = nullptr);
 
 Status lower_product_ascend(Lowering& lowering, const Node& node, const Product& p);
 Status lower_product_cambricon(Lowering& lowering, const Node& node, const Product& p);
+// Rows, columns, windows and batch of a convolution; tensors and what comes after are left open.
+struct ConvShapes {
+  std::vector<int64_t> x, w, y;
+};
+Result<Product> conv_product(const Conv& op, const ConvShapes& shapes);
 // The one of the chip's family.
 Status add_product(Lowering& lowering, const Node& node, const Product& p);
 // A convolution that has no tile which fits: by rows, and pieces of rows.

@@ -13,6 +13,7 @@ Status AscendProduct::run() {
   const auto& chip = std::get<AscendChip>(lowering_.machine().chip);
   if (real_ == DType::f32 && chip.macs_f32 == 0)
     return unsupported("the chip has no products of f32");
+  if (p_.is_exact() && chip.macs_i8 == 0) return unsupported("the chip has no products of bytes");
   measure_epilogue();
   t_ = TRY(tile_ascend(p_, shape_, chip));
   set_sizes();
@@ -26,15 +27,18 @@ Status AscendProduct::run() {
 void AscendProduct::measure_epilogue() {
   ProgramBuilder scratch(lowering_.architecture(), "", "");
   const int ub = scratch.memory("ub");
-  VectorCode code(scratch, ub, 32, real_);
-  Register sum{scratch.local(ub, 0, real_, {}), {}, nullptr}, other = sum;
-  const auto done = finish_product(code, p_, sum, p_.bias >= 0 ? &other : nullptr,
-                                   p_.residual >= 0 ? &other : nullptr);
+  VectorCode code(scratch, ub, 32, work_);
+  Register sum{scratch.local(ub, 0, work_, {}), {}, nullptr}, other = sum;
+  const auto done =
+      finish_product(code, p_, sum, p_.bias >= 0 ? &other : nullptr,
+                     p_.residual >= 0 ? &other : nullptr, p_.column_scale >= 0 ? &other : nullptr);
   (void)done;
   temporaries_ = code.slots();
   auto program = scratch.take();
   shape_.vector_passes = 1 + (program.ok() ? static_cast<int64_t>(program->body.size()) : 0);
-  shape_.ub_tiles = 3 + temporaries_ + (p_.residual >= 0 ? 2 : 0);
+  // In sizes of operands.
+  shape_.ub_tiles = (3 + temporaries_ + (p_.residual >= 0 ? 2 : 0)) *
+                    std::max<int64_t>(1, work_size() / shape_.size);
 }
 
 void AscendProduct::set_sizes() {
@@ -92,6 +96,7 @@ void AscendProduct::set_buffers() {
     b_ = add_buffer("w", Role::input, p_.b);
   }
   if (p_.bias >= 0) bias_ = add_buffer("bias", Role::constant, p_.bias);
+  if (p_.column_scale >= 0) scale_ = add_buffer("scale", Role::constant, p_.column_scale);
   if (p_.residual >= 0) residual_ = add_buffer("residual", Role::input, p_.residual);
   y_ = add_buffer("y", Role::output, p_.y);
 }
@@ -109,16 +114,20 @@ void AscendProduct::set_places() {
   acc_ = builder_.ring(builder_.memory("l0c"), t_.m * t_.n * 4, t_.c_depth, {q("m"), out});
   if (!direct_) return;
   const int64_t column = t_.m * kN0 * shape_.size;
-  if (bias_ >= 0) bias_ring_ = builder_.ring(ub, t_.n * shape_.size, 2, {q("mte2"), q("v")});
+  if (bias_ >= 0 || scale_ >= 0)
+    bias_ring_ =
+        builder_.ring(ub, t_.n * work_size() * (scale_ >= 0 ? 2 : 1), 2, {q("mte2"), q("v")});
   piece_ = std::min(t_.n / kN0,
                     std::max<int64_t>(1, builder_.free_bytes(ub) / (column * shape_.ub_tiles)));
-  out_ = builder_.ring(ub, column * piece_, 2, {q("v"), q("mte3")});
-  if (residual_ >= 0) residual_ring_ = builder_.ring(ub, column * piece_, 2, {q("mte2"), q("v")});
+  const int64_t tile = t_.m * kN0 * piece_;
+  out_ = builder_.ring(ub, tile * out_size(), 2, {q("v"), q("mte3")});
+  if (residual_ >= 0)
+    residual_ring_ = builder_.ring(ub, tile * work_size(), 2, {q("mte2"), q("v")});
 }
 
 void AscendProduct::build() {
-  code_.emplace(builder_, direct_ ? builder_.memory("ub") : 0, t_.m * kN0 * shape_.size * piece_,
-                real_);
+  code_.emplace(builder_, direct_ ? builder_.memory("ub") : 0, t_.m * kN0 * work_size() * piece_,
+                work_);
   clear_places();
   const bool n_outer = t_.keep == AscendTiling::Keep::b;
   const auto tile = [&](const Expr& j, const Expr& l) {
@@ -141,19 +150,21 @@ void AscendProduct::build() {
 }
 
 void AscendProduct::clear_places() {
-  const auto clear = [&](const Ring& ring, int64_t depth, int64_t elements) {
+  const auto clear_as = [&](DType dtype, const Ring& ring, int64_t depth) {
+    const int64_t elements = ring.bytes() / static_cast<int64_t>(dtype_size(dtype));
     for (int64_t i = 0; i < depth; ++i)
       builder_.emit(Opcode::fill,
-                    {builder_.local(ring.memory(), ring.place(i), real_, {{elements, 1}})});
+                    {builder_.local(ring.memory(), ring.place(i), dtype, {{elements, 1}})});
   };
-  if (direct_ && p_.columns % kN0 != 0 && (bias_ >= 0 || residual_ >= 0)) {
-    if (bias_ >= 0) clear(bias_ring_, 2, bias_ring_.bytes() / shape_.size);
-    if (residual_ >= 0) clear(residual_ring_, 2, residual_ring_.bytes() / shape_.size);
+  const auto clear = [&](const Ring& ring, int64_t depth) { clear_as(real_, ring, depth); };
+  if (direct_ && p_.columns % kN0 != 0 && (bias_ >= 0 || scale_ >= 0 || residual_ >= 0)) {
+    if (bias_ >= 0 || scale_ >= 0) clear_as(work_, bias_ring_, 2);
+    if (residual_ >= 0) clear_as(work_, residual_ring_, 2);
     builder_.sync(builder_.queue("v"));
   }
-  if (!p_.windows && p_.rows % kN0 != 0) clear(a1_, t_.a_depth, a1_.bytes() / shape_.size);
+  if (!p_.windows && p_.rows % kN0 != 0) clear(a1_, t_.a_depth);
   if (p_.b_constant == nullptr && (p_.columns % kN0 != 0 || p_.k % shape_.c0 != 0))
-    clear(b1_, t_.b_depth, b1_.bytes() / shape_.size);
+    clear(b1_, t_.b_depth);
 }
 
 void AscendProduct::load_rows(int buffer, const Expr& from, int64_t row_stride, const Expr& count,

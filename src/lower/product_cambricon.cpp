@@ -31,8 +31,11 @@ class CambriconProduct {
         node_(node),
         p_(p),
         chip_(std::get<CambriconChip>(lowering.machine().chip)),
-        real_(lowering.real()),
+        real_(p.operand_dtype(lowering.real())),
+        work_(p.work_dtype(lowering.real())),
+        out_dtype_(lowering.tensor(p.y).dtype),
         size_(bytes_of(real_)),
+        work_size_(bytes_of(work_)),
         core_(lowering.architecture()),
         builder_(lowering.architecture(), p.layer, p.windows ? "conv" : "matmul") {
     if (p.windows) {
@@ -72,10 +75,11 @@ class CambriconProduct {
 
   void measure() {
     ProgramBuilder scratch(lowering_.architecture(), "", "");
-    VectorCode code(scratch, core_.memory, 128, real_);
-    Register sum = code.temporary(real_), other = sum;
+    VectorCode code(scratch, core_.memory, 128, work_);
+    Register sum = code.temporary(work_), other = sum;
     (void)finish_product(code, p_, sum, p_.bias >= 0 ? &other : nullptr,
-                         p_.residual >= 0 ? &other : nullptr);
+                         p_.residual >= 0 ? &other : nullptr,
+                         p_.column_scale >= 0 ? &other : nullptr);
     temporaries_ = code.slots();
     auto program = scratch.take();
     passes_ = 1 + (program.ok() ? static_cast<int64_t>(program->body.size()) : 0);
@@ -85,7 +89,9 @@ class CambriconProduct {
     const int64_t planes = w_.kernel[0];
     const int64_t tm = up(all_rows(), t.rows) * p_.problems(), tn = up(p_.columns, t.columns);
     const auto tiles = static_cast<double>(up(tm, t.grid_m) * up(tn, t.grid_n));
-    const double macs = real_ == DType::f32 ? chip_.macs_f32 : chip_.macs_f16;
+    const double macs = real_ == DType::f32 ? chip_.macs_f32
+                        : size_ == 1        ? chip_.macs_i8
+                                            : chip_.macs_f16;
     const auto pixels = static_cast<double>(t.rows * row_pixels());
     const double compute = pixels *
                            static_cast<double>(up(std::min(t.columns, p_.columns), 64) * 64 *
@@ -125,8 +131,8 @@ class CambriconProduct {
     const auto consider = [&](CambriconTiling t) {
       const int64_t out = t.rows * row_pixels() * t.columns;
       const int64_t bytes = 2 * in_elements(t.rows, t.channels) * size_ + out * 4 +
-                            out * size_ * (2 + temporaries_ + (p_.residual >= 0 ? 2 : 0)) +
-                            2 * t.columns * size_;
+                            out * work_size_ * (2 + temporaries_ + (p_.residual >= 0 ? 2 : 0)) +
+                            4 * t.columns * work_size_;
       if (bytes > nram || 2 * t.columns * taps() * t.channels * size_ > wram) return;
       const int64_t tn = up(p_.columns, t.columns), tm = up(all_rows(), t.rows) * p_.problems();
       for (int64_t gn = 1; gn <= std::min(a.cores, tn); ++gn) {
@@ -176,6 +182,7 @@ class CambriconProduct {
       filter_ = add("w", Role::input, p_.b);
     }
     if (p_.bias >= 0) bias_ = add("bias", Role::constant, p_.bias);
+    if (p_.column_scale >= 0) scale_ = add("scale", Role::constant, p_.column_scale);
     if (p_.residual >= 0) residual_ = add("residual", Role::input, p_.residual);
     y_ = add("y", Role::output, p_.y);
     const int wram = builder_.memory("wram");
@@ -185,11 +192,13 @@ class CambriconProduct {
                              {core_.load, core_.compute});
     const int64_t out = t_.rows * row_pixels() * t_.columns;
     sum_ = builder_.allocate(core_.memory, out * 4);
-    out_ = builder_.ring(core_.memory, out * size_, 2, {core_.compute, core_.store});
-    if (bias_ >= 0)
-      bias_ring_ = builder_.ring(core_.memory, t_.columns * size_, 2, {core_.load, core_.compute});
+    out_ = builder_.ring(core_.memory, out * bytes_of(out_dtype_), 2, {core_.compute, core_.store});
+    scale_at_ = (t_.columns * work_size_ + 127) / 128 * 128;
+    if (bias_ >= 0 || scale_ >= 0)
+      bias_ring_ = builder_.ring(core_.memory, 2 * scale_at_, 2, {core_.load, core_.compute});
     if (residual_ >= 0)
-      residual_ring_ = builder_.ring(core_.memory, out * size_, 2, {core_.load, core_.compute});
+      residual_ring_ =
+          builder_.ring(core_.memory, out * work_size_, 2, {core_.load, core_.compute});
   }
 
   void build() {
@@ -200,7 +209,8 @@ class CambriconProduct {
     const Expr row = builder_.block() / t_.grid_n, column = builder_.block() % t_.grid_n;
     const Expr own_m = (Expr(all + t_.grid_m - 1) - row) / t_.grid_m;
     const Expr own_n = (Expr(tiles_n + t_.grid_n - 1) - column) / t_.grid_n;
-    VectorCode code(builder_, core_.memory, t_.rows * row_pixels() * t_.columns * size_, real_);
+    VectorCode code(builder_, core_.memory, t_.rows * row_pixels() * t_.columns * work_size_,
+                    work_);
     // Groups and batches of matrices have filters of their own.
     const bool shared = std::ranges::all_of(p_.batch, [](const BatchDim& d) { return d.b == 0; });
     kept_ = keeps(t_) && shared;
@@ -286,7 +296,7 @@ class CambriconProduct {
 
   void convolve(const Expr& c, const Expr& in_turn, const Expr& w_turn, const Expr& accumulate) {
     const Expr channels = chunk(c);
-    const View sum = builder_.local(core_.memory, sum_, DType::f32, sum_axes());
+    const View sum = builder_.local(core_.memory, sum_, p_.sum_dtype(), sum_axes());
     const int64_t width = p_.windows ? w_.width : 1;
     const View filter = builder_.local(weights_.memory(), weights_.place(w_turn), real_,
                                        {{n_, taps() * t_.channels},
@@ -343,21 +353,28 @@ class CambriconProduct {
       return builder_.global(buffer, from,
                              {{rows_, row_pixels() * row}, {row_pixels(), row}, {n_, 1}});
     };
-    Register bias, residual;
-    if (bias_ >= 0) {
+    Register bias, scale, residual;
+    const bool by_column = bias_ >= 0 || scale_ >= 0;
+    if (by_column) {
       bias_ring_.enter(0, turn);
       const Expr from = batch_offset(p_, problem(), &BatchDim::bias) + n_index_ * t_.columns;
-      builder_.emit(Opcode::copy,
-                    {builder_.local(core_.memory, bias_ring_.place(turn), real_, {{n_, 1}}),
-                     builder_.global(bias_, from, {{n_, 1}})});
+      const auto load = [&](int buffer, int64_t at, Register& r) {
+        if (buffer < 0) return;
+        const auto place = [&](std::vector<Axis> columns) {
+          return builder_.local(core_.memory, bias_ring_.place(turn) + at, work_,
+                                std::move(columns));
+        };
+        builder_.emit(Opcode::copy, {place({{n_, 1}}), builder_.global(buffer, from, {{n_, 1}})});
+        r.view = place({{rows_, 0}, {row_pixels(), 0}, {n_, 1}});
+      };
+      load(bias_, 0, bias);
+      load(scale_, scale_at_, scale);
       bias_ring_.leave(0, turn);
       bias_ring_.enter(1, turn);
-      bias.view = builder_.local(core_.memory, bias_ring_.place(turn), real_,
-                                 {{rows_, 0}, {row_pixels(), 0}, {n_, 1}});
     }
     if (residual_ >= 0) {
       residual_ring_.enter(0, turn);
-      residual.view = builder_.local(core_.memory, residual_ring_.place(turn), real_, axes);
+      residual.view = builder_.local(core_.memory, residual_ring_.place(turn), work_, axes);
       builder_.emit(
           Opcode::copy,
           {residual.view,
@@ -367,16 +384,17 @@ class CambriconProduct {
     }
     code.set_tile(axes);
     Register sum;
-    sum.view = builder_.local(core_.memory, sum_, DType::f32, axes);
-    sum = code.tile(sum, real_);
-    const auto y = finish_product(code, p_, sum, bias_ >= 0 ? &bias : nullptr,
-                                  residual_ >= 0 ? &residual : nullptr);
+    sum.view = builder_.local(core_.memory, sum_, p_.sum_dtype(), axes);
+    sum = code.tile(sum, work_);
+    const auto y =
+        finish_product(code, p_, sum, bias_ >= 0 ? &bias : nullptr,
+                       residual_ >= 0 ? &residual : nullptr, scale_ >= 0 ? &scale : nullptr);
     sum.place.reset();
     out_.enter(0, turn);
-    const View out = builder_.local(core_.memory, out_.place(turn), real_, axes);
+    const View out = builder_.local(core_.memory, out_.place(turn), out_dtype_, axes);
     if (y.ok()) code.store(*y, out);
     out_.leave(0, turn);
-    if (bias_ >= 0) bias_ring_.leave(1, turn);
+    if (by_column) bias_ring_.leave(1, turn);
     if (residual_ >= 0) residual_ring_.leave(1, turn);
     out_.enter(1, turn);
     builder_.emit(Opcode::copy,
@@ -388,16 +406,17 @@ class CambriconProduct {
   const Node& node_;
   const Product& p_;
   const CambriconChip& chip_;
-  DType real_;
-  int64_t size_;
+  DType real_, work_, out_dtype_;  // of operands, on the vector unit, of the result
+  int64_t size_, work_size_;
   VectorCore core_;
   ProgramBuilder builder_;
   Windows w_;
   CambriconTiling t_;
-  int64_t temporaries_ = 0, passes_ = 1, part_ = 0, sum_ = 0, tiles_m_ = 1, chunks_ = 1;
+  int64_t temporaries_ = 0, passes_ = 1, part_ = 0, sum_ = 0, scale_at_ = 0, tiles_m_ = 1,
+          chunks_ = 1;
   bool kept_ = false;
   std::vector<int> operands_;
-  int x_ = -1, filter_ = -1, bias_ = -1, residual_ = -1, y_ = -1;
+  int x_ = -1, filter_ = -1, bias_ = -1, scale_ = -1, residual_ = -1, y_ = -1;
   Ring in_, weights_, out_, bias_ring_, residual_ring_;
   Expr n_index_, n_, m_index_, first_, rows_;
 };

@@ -67,6 +67,10 @@ Register VectorCode::convert(const Register& x, DType to, Rounding rounding) {
   return y;
 }
 
+Register VectorCode::round(const Register& x) {
+  return convert(x, DType::i32, Rounding::even);
+}
+
 Register VectorCode::binary(Opcode op, const Register& a, const Register& b) {
   if (a.number && b.number) return binary(op, tile(a, real_), b);
   const auto scalar = [&](Opcode with, const Register& x, double s) {
@@ -132,14 +136,25 @@ void VectorCode::store(const Register& x, const View& to) {
     builder_.emit(Opcode::convert, {to, x.view}, {static_cast<int64_t>(Rounding::truncate)});
 }
 
+// Of values in f16, where there is room for it: their functions are made of intermediate values
+// that f16 has not, such as e to the power of 12 or 1 + 1e-4.
+Register VectorCode::in_f32(const Register& x, Register (VectorCode::*f)(const Register&)) {
+  const Register y = (this->*f)(tile(x, DType::f32));
+  return tile(y, x.view.dtype);
+}
+
 Register VectorCode::sigmoid(const Register& x) {
   if (has(Opcode::sigmoid)) return unary(Opcode::sigmoid, x);
-  const Register e = unary(Opcode::exp, binary(Opcode::mul, x, number(-1)));
-  return unary(Opcode::reciprocal, binary(Opcode::add, e, number(1)));
+  if (x.view.dtype == DType::f16 && has_wide_slots_) return in_f32(x, &VectorCode::sigmoid);
+  // e^min(x, 0) / (1 + e^-|x|): nothing overflows, and what is small stays exact.
+  const Register e = unary(Opcode::exp, binary(Opcode::mul, unary(Opcode::abs, x), number(-1)));
+  const Register r = unary(Opcode::reciprocal, binary(Opcode::add, e, number(1)));
+  return binary(Opcode::mul, r, unary(Opcode::exp, binary(Opcode::min, x, number(0))));
 }
 
 Register VectorCode::tanh(const Register& x) {
   if (has(Opcode::tanh)) return unary(Opcode::tanh, x);
+  if (x.view.dtype == DType::f16 && has_wide_slots_) return in_f32(x, &VectorCode::tanh);
   // 1 - 2 / (e^2x + 1), which no large x makes a quotient of infinities.
   const Register e = unary(Opcode::exp, binary(Opcode::mul, x, number(2)));
   const Register r = unary(Opcode::reciprocal, binary(Opcode::add, e, number(1)));
@@ -221,6 +236,10 @@ Result<Register> VectorCode::activate(ActivationKind kind, double alpha, double 
       return binary(Opcode::add, binary(Opcode::mul, x, number(alpha)), number(beta));
     case A::softplus:
       return softplus(x);
+    case A::softsign:
+      return binary(Opcode::div, x, binary(Opcode::add, unary(Opcode::abs, x), number(1)));
+    case A::scaled_tanh:
+      return binary(Opcode::mul, tanh(binary(Opcode::mul, x, number(beta))), number(alpha));
     default:
       return unsupported("the vector unit has no such activation");
   }
@@ -315,6 +334,22 @@ Result<Register> VectorCode::apply_binary(const Node& node, const Register& a, c
   return unsupported(fmt::format("the vector unit has no '{}'", op));
 }
 
+// Between numbers and their bytes, in f32: tiles have room for it.
+Result<Register> VectorCode::quantise(const Node& node, std::span<const Register> operands) {
+  const auto real = [&](const Register& r) { return r.number ? r : tile(r, DType::f32); };
+  const Register zero = operands.size() > 2 ? operands[2] : number(0);
+  const bool has_zero = !zero.number || *zero.number != 0;
+  if (node.is("dequantize_linear")) {
+    Register x = tile(operands[0], DType::f32);
+    if (has_zero) x = binary(Opcode::sub, x, real(zero));
+    return binary(Opcode::mul, x, real(operands[1]));
+  }
+  const Register x = tile(operands[0], DType::f32);
+  Register q = round(binary(Opcode::div, x, real(operands[1])));
+  if (has_zero) q = binary(Opcode::add, q, zero.number ? zero : tile(zero, DType::i32));
+  return tile(q, node.output()->dtype());
+}
+
 Result<Register> VectorCode::apply(const Node& node, std::span<const Register> operands) {
   static constexpr std::string_view kWraps[] = {"add", "sub", "mul", "neg", "square", "abs"};
   if (const DType t = node.output()->dtype();
@@ -323,7 +358,9 @@ Result<Register> VectorCode::apply(const Node& node, std::span<const Register> o
     return unsupported("the vector unit saturates where whole numbers are to wrap");
   if (operands.size() == 1)
     return apply_unary(node, operands[0].number ? tile(operands[0], real_) : operands[0]);
-  if (operands.size() == 2) return apply_binary(node, operands[0], operands[1]);
+  if (operands.size() == 2 && !node.is("dequantize_linear") && !node.is("quantize_linear"))
+    return apply_binary(node, operands[0], operands[1]);
+  if (node.is("dequantize_linear") || node.is("quantize_linear")) return quantise(node, operands);
   if (node.is("select") && operands.size() == 3)
     return select(operands[0], operands[1], operands[2]);
   return unsupported(fmt::format("the vector unit has no '{}'", node.def().name));

@@ -25,6 +25,9 @@ class VectorCode {
   // Tiles have these sizes, temporaries `slot_bytes`, and reals are computed in `real`.
   VectorCode(ProgramBuilder& builder, int memory, int64_t slot_bytes, DType real);
 
+  // Says that temporaries have room for f32, whatever real() is.
+  void set_wide_slots() { has_wide_slots_ = true; }
+
   // The axes of temporary tiles from now on.
   void set_tile(std::vector<Axis> axes) { axes_ = std::move(axes); }
   DType real() const { return real_; }
@@ -40,6 +43,9 @@ class VectorCode {
   // x as a tile of this type.
   Register tile(const Register& x, DType dtype);
 
+  // x as whole numbers in i32, to even.
+  Register round(const Register& x);
+
   Register unary(Opcode op, const Register& x);
   Register binary(Opcode op, const Register& a, const Register& b);
   Register compare(isa::Relation relation, const Register& a, const Register& b);
@@ -54,11 +60,13 @@ class VectorCode {
 
  private:
   Register number(double x) const { return {{}, x, nullptr}; }
+  Register in_f32(const Register& x, Register (VectorCode::*f)(const Register&));
   Register gelu(const Register& x, bool approximate);
   Register erf_of_magnitude(const Register& magnitude);
   Register softplus(const Register& x);
   Result<Register> apply_unary(const Node& node, const Register& x);
   Result<Register> apply_binary(const Node& node, const Register& a, const Register& b);
+  Result<Register> quantise(const Node& node, std::span<const Register> operands);
   Register convert(const Register& x, DType to, isa::Rounding rounding);
   bool has(Opcode op) const;
 
@@ -66,6 +74,7 @@ class VectorCode {
   int memory_;
   int64_t slot_bytes_;
   DType real_;
+  bool has_wide_slots_ = false;
   std::vector<Axis> axes_;
   // Places of temporaries and whether each is free; shared with the registers.
   struct Slot {

@@ -27,6 +27,8 @@ struct Window {
   bool count_pads = true;  // averages: what is outside counts as zeros
   const Tensor* filter = nullptr;
   Product finish;  // bias, residual, activation
+  // Of rows that have no room at once, pieces: where they begin, and the pixels of whole rows.
+  int64_t first_in = 0, first_out = 0, out_pitch = 0;
 };
 
 // A tile: output rows of one plane, some channels.
@@ -44,7 +46,7 @@ class WindowKernel {
         p_(window),
         w_(window.w),
         core_(lowering.architecture()),
-        real_(lowering.real()),
+        real_(lowering.device_dtype(node.output()->dtype())),
         builder_(lowering.architecture(), layer_of(node),
                  window.kind == WindowKind::depthwise ? "depthwise" : "window") {}
 
@@ -212,11 +214,15 @@ class WindowKernel {
   }
   // Where the tile is in a tensor like the result.
   std::vector<Axis> result_axes() const {
-    return {{n_rows_, w_.out_width * w_.channels}, {w_.out_width, w_.channels}, {n_channels_, 1}};
+    return {{n_rows_, out_row()}, {w_.out_width, w_.channels}, {n_channels_, 1}};
   }
   Expr result_offset() const {
     const Expr plane = image_ * w_.out_depth + plane_;
-    return (plane * w_.out_height + row_) * (w_.out_width * w_.channels) + channel_;
+    return (plane * w_.out_height + row_) * out_row() + p_.first_out * w_.channels + channel_;
+  }
+  // Elements of a row of the result.
+  int64_t out_row() const {
+    return (p_.out_pitch != 0 ? p_.out_pitch : w_.out_width) * w_.channels;
   }
 
   void load_input(const Expr& depth, const Expr& turn) {
@@ -233,15 +239,16 @@ class WindowKernel {
     const Expr needed = (n_rows_ - 1) * w_.stride[1] + ((w_.kernel[1] - 1) * w_.dilation[1] + 1);
     const Expr rows = max(min(first + needed, w_.height) - from, 0);
     const int64_t columns = std::min(w_.width, t_.in_width - w_.pad[2]);
-    const Expr at = ((image_ * w_.depth + depth) * w_.height + from) * (w_.width * w_.channels);
+    const int64_t row = w_.row_pixels() * w_.channels;
+    const Expr at =
+        ((image_ * w_.depth + depth) * w_.height + from) * row + p_.first_in * w_.channels;
     builder_.emit(
         Opcode::copy,
         {local(in_, turn,
                {{rows, t_.in_width * t_.channels}, {columns, t_.channels}, {n_channels_, 1}},
                skipped * (t_.in_width * t_.channels) + w_.pad[2] * t_.channels),
-         builder_.global(
-             x_, at + channel_,
-             {{rows, w_.width * w_.channels}, {columns, w_.channels}, {n_channels_, 1}})});
+         builder_.global(x_, at + channel_,
+                         {{rows, row}, {columns, w_.channels}, {n_channels_, 1}})});
     in_.leave(load, turn);
     in_.enter(load + 1, turn);
   }
@@ -404,19 +411,50 @@ Result<Window> window_of(const Node& node, const Op& op, std::span<const int64_t
   return p;
 }
 
+// Output pixels [first, first + count) of every row.
+Result<Window> piece_of(const Window& whole, int64_t first, int64_t count) {
+  Window p = whole;
+  Windows& w = p.w;
+  const int64_t begin = first * w.stride[2] - w.pad[2];
+  const int64_t reach = (count - 1) * w.stride[2] + (w.kernel[2] - 1) * w.dilation[2] + 1;
+  const int64_t from = std::max<int64_t>(begin, 0), to = std::min(begin + reach, w.width);
+  if (to <= from) return unsupported("a part of its result is made of pads alone");
+  p.first_in = from, p.first_out = first, p.out_pitch = w.out_width;
+  w.pitch = w.width, w.width = to - from, w.pad[2] = from - begin;
+  w.out_width = count;
+  return p;
+}
+
+// Rows that have no room on a core are done in pieces, each a kernel.
+Status add_window(Lowering& lowering, const Node& node, const Window& p) {
+  Status status = WindowKernel(lowering, node, p).run();
+  for (int64_t size = (p.w.out_width + 1) / 2;
+       !status.ok() && status.error().code == Code::unsupported; size = (size + 1) / 2) {
+    for (int64_t first = 0; first < p.w.out_width; first += size) {
+      const Window piece = TRY(piece_of(p, first, std::min(size, p.w.out_width - first)));
+      status = WindowKernel(lowering, node, piece).run();
+      // The first is as large as any.
+      if (!status.ok()) break;
+    }
+    if (size == 1) break;
+  }
+  return status;
+}
+
 }  // namespace
 
 Status lower_window(Lowering& lowering, const Node& node) {
-  if (!is_float(node.output()->dtype())) return unsupported("it is not of reals");
+  if (!is_float(node.output()->dtype()) && !node.is("max_pool"))
+    return unsupported("it is not of reals");
   if (const auto* op = node.as<MaxPool>())
-    return WindowKernel(lowering, node, TRY(window_of(node, *op, op->kernel))).run();
+    return add_window(lowering, node, TRY(window_of(node, *op, op->kernel)));
   if (const auto* op = node.as<AvgPool>()) {
     Window p = TRY(window_of(node, *op, op->kernel));
     p.kind = WindowKind::average;
     p.count_pads = op->count_include_pad;
     if (op->count_include_pad && op->ceil_mode)
       return unsupported("averages that count pads, rounded up");
-    return WindowKernel(lowering, node, p).run();
+    return add_window(lowering, node, p);
   }
   const auto& op = *node.as<Conv>();
   const auto w = dims_of(node.input(1));
@@ -427,7 +465,7 @@ Status lower_window(Lowering& lowering, const Node& node) {
   p.finish.activation = op.activation, p.finish.alpha = op.alpha, p.finish.beta = op.beta;
   if (node.input(2) != nullptr) p.finish.bias = lowering.tensor_of(node.input(2));
   if (node.input(3) != nullptr) p.finish.residual = lowering.tensor_of(node.input(3));
-  return WindowKernel(lowering, node, p).run();
+  return add_window(lowering, node, p);
 }
 
 }  // namespace tenon::lower

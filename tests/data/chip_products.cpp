@@ -21,6 +21,7 @@ class Maker {
   std::string graph() {
     if (below(4) == 0) return recurrent();
     if (below(8) == 0) return wide_conv();
+    if (below(5) == 0) return quantized();
     return below(2) == 0 ? conv() : matmul();
   }
 
@@ -74,6 +75,28 @@ class Maker {
         h, w, c * groups, random_const(fmt::format("{},{},{},{}", kh, kw, c, m * groups)),
         random_const(fmt::format("{}", m * groups)), stride, pad_h, pad_w, pad_h, pad_w, groups,
         activation());
+  }
+
+  // Products of bytes, with zero points and borders of them.
+  std::string quantized() {
+    static constexpr std::string_view kActivations[] = {"none", "relu"};
+    const int64_t k = 1 + below(3), c = size(70), m = size(60), h = k + size(20), w = k + size(30),
+                  groups = below(3) == 0 ? 1 + below(8) : 1, pad = below(k);
+    const bool is_signed = below(2) == 0, in_bytes = below(4) != 0;
+    const std::string_view byte = is_signed ? "i8" : "u8";
+    std::string text = fmt::format("graph @main (%x: {}[2,{},{},{}]) {{\n", byte, h, w, c * groups);
+    text += fmt::format("%w = const random(seed={}) : i8[{},{},{},{}]\n", below(1000), k, k, c,
+                        m * groups);
+    text += fmt::format("%xz = const splat({}) : {}[]\n", below(2) * below(100), byte);
+    text += fmt::format("%s = {}\n%b = {}\n", random_const(fmt::format("{}", m * groups)),
+                        random_const(fmt::format("{}", m * groups)));
+    text += fmt::format("%ys = const splat({}) : f32[]\n%yz = const splat({}) : {}[]\n",
+                        50 + 3 * c * k, below(100), byte);
+    return text + fmt::format(
+                      "%y = quantized_conv(%x, %w, %xz, _, %s, %b{}) {{strides=[{}, 1], pads=[{}, "
+                      "{}, {}, 0], groups={}, activation=\"{}\"}}\nreturn (%y)\n}}\n",
+                      in_bytes ? ", %ys, %yz" : "", 1 + below(2), pad, pad, pad, groups,
+                      kActivations[below(2)]);
   }
 
   std::string matmul() {

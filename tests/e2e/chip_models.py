@@ -1,0 +1,159 @@
+"""Runs the models of ../shared/models on simulated chips and compares with their reference outputs.
+
+    chip_models.py [--build DIR] [--filter WORD] [--jobs N] [--timeout S] [--budget S] [--all] [--bless]
+
+Every case that models_table.py passes runs on one chip of each family, in fp16 and, where the chip has it, in
+fp32. In fp32 an output passes as it does there, within 1e-3; in fp16 when the relative L2 error is at most 3e-2
+and integers are equal. known_chips.toml lists what does not pass, each with its reason; a listed case that passes
+is a failure. Cases that the time budget leaves no time for are counted as not run. Nothing runs on silicon.
+"""
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+import models_table
+from cases import ROOT, SHARED, Part, Skip, formula_cases, onnx_cases, reference_cases
+from models_table import Mismatch, Row, Tool, compare, judge, run_sample
+
+CHIPS = (("ascend310p3", "fp16"), ("ascend910b3", "fp32"), ("mlu370-s4", "fp16"), ("mlu370-s4", "fp32"))
+HALF_ERROR, SINGLE_ERROR = 3e-2, 1e-3
+KNOWN = Path(__file__).resolve().parent / "known_chips.toml"
+
+
+def compare_half(name, ours, theirs):
+    """The relative L2 error of an output computed in fp16."""
+    if isinstance(theirs, Part):
+        ours, theirs = ours.reshape(-1)[::theirs.step], theirs.values
+    theirs = np.asarray(theirs)
+    if theirs.dtype.kind != "f":
+        return compare(name, ours, theirs)
+    if ours.shape != theirs.shape:
+        raise Mismatch(f"{name}: shape {list(ours.shape)}, expected {list(theirs.shape)}")
+    a, b = ours.astype(np.float64), theirs.astype(np.float64)
+    finite = np.isfinite(b)
+    if not np.isfinite(a[finite]).all():
+        raise Mismatch(f"{name}: infinities or NaN where there are numbers")
+    error = float(np.linalg.norm((a - b)[finite]) / max(np.linalg.norm(b[finite]), 1e-6))
+    if error > HALF_ERROR:
+        raise Mismatch(f"{name}: relative L2 {error:.1e}")
+    return error
+
+
+def run_on(tool, case, compiled, target, precision, folder):
+    """The worst error over a case's samples on one chip."""
+    def on_chip(command, *arguments):
+        return tool(command, *arguments, "--device", target, "--precision", precision)
+
+    worst, right, total = 0.0, 0, 0
+    for sample in case.samples():
+        outputs = run_sample(on_chip, compiled, sample, folder)
+        for key, theirs in sample.outputs.items():
+            if case.label_agreement is not None:
+                right, total = right + int(outputs[key].argmax() == theirs.argmax()), total + 1
+            else:
+                compare_chip = compare_half if precision == "fp16" else compare
+                worst = max(worst, compare_chip(key, outputs[key], theirs))
+        if case.label_agreement is not None and total == 10:
+            break  # ten pictures say enough, and simulation takes its time
+    if total and right < case.label_agreement * total - 1:
+        raise Mismatch(f"{right} of {total} labels right")
+    return worst
+
+
+def run_case(case, program, timeout):
+    """A row per chip and precision; the file is compiled once."""
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="tenon-chips-") as name:
+        folder = Path(name)
+        compiled = folder / "model.tenon"
+        try:
+            Tool(program, timeout)("compile", case.model, "-o", compiled, *case.options)
+        except Mismatch as mismatch:
+            return [Row(case.name, "failed", None, str(mismatch), time.monotonic() - start)]
+        rows = []
+        for target, precision in CHIPS:
+            work = folder / f"{target}-{precision}"
+            work.mkdir()
+            start = time.monotonic()
+            row = Row(f"{case.name} [{target} {precision}]", "passed")
+            try:
+                row.error = run_on(Tool(program, timeout), case, compiled, target, precision, work)
+            except Mismatch as mismatch:
+                row.status, row.reason = "failed", str(mismatch)
+            row.seconds = time.monotonic() - start
+            rows.append(row)
+        return rows
+
+
+def bless(rows, known):
+    passed = {row.name for row in rows if row.status == "passed"}
+    kept = {name: reason for name, reason in known.items() if name not in passed}
+    for row in rows:
+        if row.status == "failed":
+            kept.setdefault(row.name, row.reason)
+    opening = KNOWN.read_text().split("[known]")[0]
+    lines = [f"{json.dumps(name)} = {json.dumps(reason, ensure_ascii=False)}\n" for name, reason in sorted(kept.items())]
+    KNOWN.write_text(opening + "[known]\n" + "".join(lines))
+    print(f"known_chips.toml: {len(kept)} cases")
+
+
+def cases_of(word):
+    """What the CPU passes; the models that no shared folder gives are skipped by name."""
+    if not SHARED.is_dir():
+        return [Skip("shared models", "../shared/models is not here")]
+    fails_on_cpu = tomllib.loads(models_table.KNOWN.read_text())["known"]
+    everything = [*onnx_cases(), *formula_cases(), *reference_cases()]
+    return [case for case in everything if word in case.name and case.name not in fails_on_cpu]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", type=Path, default=ROOT / "build")
+    parser.add_argument("--filter", default="", help="a word that the cases' names must contain")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--timeout", type=float, default=180, help="seconds for a case on one chip")
+    parser.add_argument("--budget", type=float, default=600, help="seconds after which no case begins")
+    parser.add_argument("--all", action="store_true", help="print the passing cases too")
+    parser.add_argument("--bless", action="store_true", help="bring known_chips.toml up to date")
+    arguments = parser.parse_args()
+    program = (arguments.build / "bin/tenon").resolve()
+    if not program.exists():
+        sys.exit(f"{program} is not there; run scripts/build")
+    models_table.TOLERANCE = SINGLE_ERROR
+    known = tomllib.loads(KNOWN.read_text())["known"]
+    end = time.monotonic() + arguments.budget
+
+    def rows_of(case):
+        if isinstance(case, Skip):
+            return [Row(case.name, "skipped", None, case.reason)]
+        if time.monotonic() > end:
+            return [Row(case.name, "not run", None, "the time budget is spent")]
+        rows = run_case(case, program, arguments.timeout)
+        return rows if arguments.bless else [judge(row, known) for row in rows]
+
+    rows = []
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for some in pool.map(rows_of, cases_of(arguments.filter)):
+            rows += some
+            for row in some:
+                if arguments.all or row.status == "failed":
+                    print(row, flush=True)
+    if arguments.bless:
+        bless(rows, known)
+    counts = {status: sum(row.status == status for row in rows)
+              for status in ("passed", "failed", "skipped", "known", "not run")}
+    print(f"{counts['known']} known not to pass are among the skipped; {counts['not run']} models not run for want of time")
+    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped'] + counts['known']} skipped")
+    return 1 if counts["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
