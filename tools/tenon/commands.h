@@ -26,6 +26,7 @@ void add_explain(CLI::App& app, Action& action);
 void add_diff(CLI::App& app, Action& action);
 void add_targets(CLI::App& app, Action& action);
 void add_predict(CLI::App& app, Action& action);
+void add_emit(CLI::App& app, Action& action);
 void add_new_op(CLI::App& app, Action& action);
 void add_import(CLI::App& app, Action& action);
 void add_opt(CLI::App& app, Action& action);

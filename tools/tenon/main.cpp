@@ -48,6 +48,7 @@ int main(int argc, char** argv) {
   tenon::tool::add_diff(app, action);
   tenon::tool::add_targets(app, action);
   tenon::tool::add_predict(app, action);
+  tenon::tool::add_emit(app, action);
   tenon::tool::add_new_op(app, action);
   tenon::tool::add_import(app, action);
   tenon::tool::add_opt(app, action);

@@ -1,0 +1,659 @@
+// The part of Ascend C that the kernels of this folder use, with its meaning on a host: so that any
+// C++17 compiler can build and run them. Blocks run on threads, each with memories of its own; a
+// block does what it is given in order, and a wait for a flag that nobody has set ends the program.
+// Not the vendor's header, and it does not say how long anything takes.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "half.h"
+#include "tenon_target.h"
+
+#define TENON_HOST_SHIM 1
+#define __global__
+#define __aicore__
+#define __cube__
+#define __vector__
+#define __gm__
+using GM_ADDR = uint8_t*;
+
+namespace shim {
+
+[[noreturn]] inline void fail(const char* what) {
+  std::fprintf(stderr, "host shim: %s\n", what);
+  std::exit(1);
+}
+
+// All blocks of a kernel meet here.
+class Meeting {
+ public:
+  explicit Meeting(int blocks) : blocks_(blocks) {}
+  void wait() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const int turn = turn_;
+    if (++arrived_ == blocks_) {
+      arrived_ = 0;
+      ++turn_;
+      all_.notify_all();
+    } else {
+      all_.wait(lock, [&] { return turn_ != turn; });
+    }
+  }
+
+ private:
+  const int blocks_;
+  int arrived_ = 0, turn_ = 0;
+  std::mutex mutex_;
+  std::condition_variable all_;
+};
+
+struct Core {
+  int block = 0, blocks = 1;
+  Meeting* meeting = nullptr;
+  std::vector<std::unique_ptr<uint8_t[]>> memories;
+  std::map<std::pair<int, int>, int> flags;
+};
+inline thread_local Core* core = nullptr;
+
+template <typename... Parameters>
+struct Launch {
+  int blocks;
+  void (*kernel)(Parameters...);
+  template <typename... Arguments>
+  void operator()(Arguments... arguments) const {
+    Meeting meeting(blocks);
+    std::vector<std::thread> threads;
+    for (int b = 0; b < blocks; ++b)
+      threads.emplace_back([&, b] {
+        Core own;
+        own.block = b;
+        own.blocks = blocks;
+        own.meeting = &meeting;
+        core = &own;
+        kernel(arguments...);
+        for (const auto& flag : own.flags)
+          if (flag.second != 0) fail("a flag is left over at the end of a kernel");
+        core = nullptr;
+      });
+    for (std::thread& t : threads) t.join();
+  }
+};
+template <typename... Parameters>
+Launch<Parameters...> Launcher(int blocks, void (*kernel)(Parameters...)) {
+  return {blocks, kernel};
+}
+
+}  // namespace shim
+
+namespace AscendC {
+
+using event_t = int32_t;
+constexpr event_t EVENT_ID0 = 0;
+enum class TPosition { A1, A2, B2, CO1, VECCALC };
+enum class HardEvent {
+  MTE2_MTE1,
+  MTE1_MTE2,
+  MTE1_M,
+  M_MTE1,
+  MTE2_V,
+  V_MTE2,
+  MTE3_V,
+  V_MTE3,
+  M_V,
+  V_M,
+  MTE3_MTE1,
+  MTE1_MTE3,
+  MTE1_V,
+  MTE2_M,
+  M_MTE2,
+  V_MTE1,
+  M_FIX,
+  FIX_M,
+  MTE3_MTE2,
+  MTE2_MTE3,
+  S_V,
+  V_S,
+  MTE2_S,
+  S_MTE2,
+  MTE3_S,
+  S_MTE3,
+  MTE2_FIX,
+  FIX_MTE2,
+  FIX_S,
+  M_S,
+  FIX_MTE3,
+  MTE3_FIX,
+  MTE1_FIX,
+  FIX_MTE1
+};
+enum pipe_t { PIPE_S, PIPE_V, PIPE_M, PIPE_MTE1, PIPE_MTE2, PIPE_MTE3, PIPE_FIX, PIPE_ALL };
+enum class RoundMode { CAST_NONE, CAST_RINT, CAST_FLOOR, CAST_CEIL, CAST_ROUND, CAST_TRUNC };
+enum class CMPMODE { LT, GT, EQ, LE, GE, NE };
+enum class ReduceOrder { ORDER_ONLY_VALUE };
+enum class BlockMode { BLOCK_MODE_NORMAL, BLOCK_MODE_MATRIX, BLOCK_MODE_VECTOR };
+enum class QuantMode_t { NoQuant, F322F16, F322BF16 };
+struct FixpipeConfig {};
+constexpr FixpipeConfig CFG_ROW_MAJOR{};
+
+inline int64_t GetBlockIdx() {
+  return shim::core->block;
+}
+inline int64_t GetBlockNum() {
+  return shim::core->blocks;
+}
+template <pipe_t>
+void PipeBarrier() {}
+inline void SyncAll() {
+  shim::core->meeting->wait();
+}
+
+template <HardEvent kEvent>
+void SetFlag(event_t id) {
+  if (++shim::core->flags[{static_cast<int>(kEvent), id}] > 1) shim::fail("a flag is set twice");
+}
+template <HardEvent kEvent>
+void WaitFlag(event_t id) {
+  if (--shim::core->flags[{static_cast<int>(kEvent), id}] < 0)
+    shim::fail("a kernel waits for a flag that is not set");
+}
+
+// ---- Tensors: every access is within the tensor
+// ---------------------------------------------------
+
+template <typename T>
+class LocalTensor {
+ public:
+  LocalTensor() = default;
+  LocalTensor(T* data, int64_t size) : data_(data), size_(size) {}
+  LocalTensor operator[](int64_t offset) const {
+    if (offset < 0 || offset > size_) shim::fail("an offset is beyond its tensor");
+    return {data_ + offset, size_ - offset};
+  }
+  T GetValue(int64_t i) const { return *at(i, 1); }
+  void SetValue(int64_t i, T value) const { *at(i, 1) = value; }
+  T* GetPhyAddr() const { return data_; }
+  // The shim's own: `count` elements from `i` on.
+  T* at(int64_t i, int64_t count) const {
+    if (i < 0 || count < 0 || i + count > size_) shim::fail("an access is beyond its tensor");
+    return data_ + i;
+  }
+
+ private:
+  T* data_ = nullptr;
+  int64_t size_ = 0;
+};
+
+template <typename T>
+class GlobalTensor {
+ public:
+  void SetGlobalBuffer(T* data) { data_ = data; }
+  GlobalTensor operator[](int64_t offset) const {
+    GlobalTensor t;
+    t.data_ = data_ + offset;
+    return t;
+  }
+  T GetValue(int64_t i) const { return data_[i]; }
+  void SetValue(int64_t i, T value) const { data_[i] = value; }
+  T* at(int64_t i) const { return data_ + i; }
+
+ private:
+  T* data_ = nullptr;
+};
+
+template <TPosition kPosition>
+class TBuf {
+ public:
+  template <typename T>
+  LocalTensor<T> GetWithOffset(int64_t size, int64_t offset) const {
+    if (offset + size * static_cast<int64_t>(sizeof(T)) > bytes_)
+      shim::fail("a place is too large");
+    return {reinterpret_cast<T*>(data_ + offset), size};
+  }
+  uint8_t* data_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+class TPipe {
+ public:
+  template <TPosition kPosition>
+  void InitBuffer(TBuf<kPosition>& buffer, int64_t bytes) {
+    constexpr int64_t kMost = kPosition == TPosition::A1    ? TENON_L1_BYTES
+                              : kPosition == TPosition::A2  ? TENON_L0A_BYTES
+                              : kPosition == TPosition::B2  ? TENON_L0B_BYTES
+                              : kPosition == TPosition::CO1 ? TENON_L0C_BYTES
+                                                            : TENON_UB_BYTES;
+    if (bytes > kMost) shim::fail("a core has less memory than the kernel takes");
+    const int64_t room = (bytes + 63) / 32 * 32;
+    shim::core->memories.emplace_back(new uint8_t[static_cast<size_t>(room + 32)]);
+    uint8_t* data = shim::core->memories.back().get();
+    data += (32 - reinterpret_cast<uintptr_t>(data) % 32) % 32;
+    std::fill(data, data + room, uint8_t{0xff});  // NaN: what nobody wrote shows
+    buffer.data_ = data;
+    buffer.bytes_ = bytes;
+  }
+};
+
+// ---- The vector unit: n elements, one beside the other
+// --------------------------------------------
+
+namespace detail {
+
+template <typename T>
+constexpr bool is_real = std::is_same<T, float>::value || std::is_same<T, half>::value ||
+                         std::is_same<T, bfloat16_t>::value;
+template <typename T>
+using Wide = typename std::conditional<is_real<T>, float, int64_t>::type;
+
+template <typename T, typename W>
+T narrow(W x) {
+  if constexpr (is_real<T>) {
+    return static_cast<T>(static_cast<float>(x));
+  } else {
+    const W most = static_cast<W>(std::numeric_limits<T>::max());
+    const W least = static_cast<W>(std::numeric_limits<T>::min());
+    if (x != x) return T{0};
+    return x >= most    ? std::numeric_limits<T>::max()
+           : x <= least ? std::numeric_limits<T>::min()
+                        : static_cast<T>(x);
+  }
+}
+
+template <typename T>
+void aligned(const LocalTensor<T>& t) {
+  if (reinterpret_cast<uintptr_t>(t.GetPhyAddr()) % 32 != 0)
+    shim::fail("an operand of the vector unit is not at a block of 32 bytes");
+}
+
+template <typename T, typename F>
+void unary(const LocalTensor<T>& d, const LocalTensor<T>& a, int64_t n, F f) {
+  aligned(d), aligned(a);
+  T* to = d.at(0, n);
+  const T* x = a.at(0, n);
+  for (int64_t i = 0; i < n; ++i) to[i] = narrow<T>(f(static_cast<Wide<T>>(x[i])));
+}
+template <typename T, typename F>
+void binary(const LocalTensor<T>& d, const LocalTensor<T>& a, const LocalTensor<T>& b, int64_t n,
+            F f) {
+  aligned(d), aligned(a), aligned(b);
+  T* to = d.at(0, n);
+  const T *x = a.at(0, n), *y = b.at(0, n);
+  for (int64_t i = 0; i < n; ++i)
+    to[i] = narrow<T>(f(static_cast<Wide<T>>(x[i]), static_cast<Wide<T>>(y[i])));
+}
+template <typename S, typename F>
+void reduce(const LocalTensor<S>& d, const LocalTensor<S>& a, int64_t mask, int64_t repeats,
+            int64_t to_stride, int64_t from_stride, F f) {
+  aligned(a);
+  for (int64_t r = 0; r < repeats; ++r) {
+    const S* x = a.at(r * from_stride * (32 / static_cast<int64_t>(sizeof(S))), mask);
+    float lanes[8];
+    float result = static_cast<float>(x[0]);
+    if (mask >= 8) {  // lanes first, as the vector unit does
+      for (int64_t l = 0; l < 8; ++l) lanes[l] = static_cast<float>(x[l]);
+      for (int64_t i = 8; i < mask; ++i) lanes[i % 8] = f(lanes[i % 8], static_cast<float>(x[i]));
+      for (int64_t half_lanes = 4; half_lanes > 0; half_lanes /= 2)
+        for (int64_t l = 0; l < half_lanes; ++l) lanes[l] = f(lanes[l], lanes[l + half_lanes]);
+      result = lanes[0];
+    } else {
+      for (int64_t i = 1; i < mask; ++i) result = f(result, static_cast<float>(x[i]));
+    }
+    *d.at(r * to_stride, 1) = static_cast<S>(result);
+  }
+}
+
+inline float rounded(float x, RoundMode mode) {
+  switch (mode) {
+    case RoundMode::CAST_FLOOR:
+      return std::floor(x);
+    case RoundMode::CAST_CEIL:
+      return std::ceil(x);
+    case RoundMode::CAST_TRUNC:
+      return std::trunc(x);
+    case RoundMode::CAST_ROUND:
+      return std::round(x);
+    default:
+      return std::nearbyint(x);
+  }
+}
+
+}  // namespace detail
+
+#define SHIM_UNARY(Name, expression)                                       \
+  template <typename T>                                                    \
+  void Name(const LocalTensor<T>& d, const LocalTensor<T>& a, int64_t n) { \
+    detail::unary(d, a, n, [](auto x) { return expression; });             \
+  }
+SHIM_UNARY(Exp, std::exp(x))
+SHIM_UNARY(Ln, std::log(x))
+SHIM_UNARY(Sqrt, std::sqrt(x))
+SHIM_UNARY(Rsqrt, 1 / std::sqrt(x))
+SHIM_UNARY(Reciprocal, 1 / x)
+SHIM_UNARY(Abs, std::abs(x))
+SHIM_UNARY(Relu, x > 0 || x != x ? x : decltype(x){0})
+
+#define SHIM_BINARY(Name, expression)                                                  \
+  template <typename T>                                                                \
+  void Name(const LocalTensor<T>& d, const LocalTensor<T>& a, const LocalTensor<T>& b, \
+            int64_t n) {                                                               \
+    detail::binary(d, a, b, n, [](auto x, auto y) { return expression; });             \
+  }
+#define SHIM_SCALAR(Name, expression)                                                \
+  template <typename T>                                                              \
+  void Name(const LocalTensor<T>& d, const LocalTensor<T>& a, T scalar, int64_t n) { \
+    const auto y = static_cast<detail::Wide<T>>(scalar);                             \
+    detail::unary(d, a, n, [y](auto x) { return expression; });                      \
+  }
+SHIM_BINARY(Add, x + y)
+SHIM_BINARY(Sub, x - y)
+SHIM_BINARY(Mul, x* y)
+SHIM_BINARY(Div, x / y)
+SHIM_BINARY(Max, x > y || x != x ? x : y)
+SHIM_BINARY(Min, x < y || x != x ? x : y)
+SHIM_SCALAR(Adds, x + y)
+SHIM_SCALAR(Muls, x* y)
+SHIM_SCALAR(Maxs, x > y || x != x ? x : y)
+SHIM_SCALAR(Mins, x < y || x != x ? x : y)
+
+template <typename T>
+void Duplicate(const LocalTensor<T>& d, T value, int64_t n) {
+  detail::aligned(d);
+  std::fill_n(d.at(0, n), n, value);
+}
+template <typename D, typename S>
+void Cast(const LocalTensor<D>& d, const LocalTensor<S>& a, RoundMode mode, int64_t n) {
+  detail::aligned(d), detail::aligned(a);
+  D* to = d.at(0, n);
+  const S* from = a.at(0, n);
+  for (int64_t i = 0; i < n; ++i) {
+    if constexpr (detail::is_real<S> && !detail::is_real<D>)
+      to[i] = detail::narrow<D>(detail::rounded(static_cast<float>(from[i]), mode));
+    else
+      to[i] = detail::narrow<D>(static_cast<detail::Wide<S>>(from[i]));
+  }
+}
+template <typename T>
+void WholeReduceSum(const LocalTensor<T>& d, const LocalTensor<T>& a, int32_t mask, int32_t repeats,
+                    int32_t dstStride, int32_t, int32_t srcStride) {
+  detail::reduce(d, a, mask, repeats, dstStride, srcStride, [](float x, float y) { return x + y; });
+}
+template <typename T>
+void WholeReduceMax(const LocalTensor<T>& d, const LocalTensor<T>& a, int32_t mask, int32_t repeats,
+                    int32_t dstStride, int32_t, int32_t srcStride, ReduceOrder) {
+  detail::reduce(d, a, mask, repeats, dstStride, srcStride,
+                 [](float x, float y) { return x > y || x != x ? x : y; });
+}
+template <typename T>
+void WholeReduceMin(const LocalTensor<T>& d, const LocalTensor<T>& a, int32_t mask, int32_t repeats,
+                    int32_t dstStride, int32_t, int32_t srcStride, ReduceOrder) {
+  detail::reduce(d, a, mask, repeats, dstStride, srcStride,
+                 [](float x, float y) { return x < y || x != x ? x : y; });
+}
+
+// ---- Movement
+// -------------------------------------------------------------------------------------
+
+struct DataCopyParams {
+  uint16_t blockCount, blockLen, srcStride, dstStride;  // lengths in blocks of 32 bytes
+  DataCopyParams(int64_t count, int64_t length, int64_t src, int64_t dst)
+      : blockCount(static_cast<uint16_t>(count)),
+        blockLen(static_cast<uint16_t>(length)),
+        srcStride(static_cast<uint16_t>(src)),
+        dstStride(static_cast<uint16_t>(dst)) {}
+};
+struct DataCopyEnhancedParams {
+  BlockMode blockMode = BlockMode::BLOCK_MODE_NORMAL;
+};
+struct DataCopyExtParams {
+  uint16_t blockCount;
+  uint32_t blockLen;             // bytes
+  int64_t srcStride, dstStride;  // gaps: bytes in the global memory, blocks in a core's
+  DataCopyExtParams(int64_t count, int64_t length, int64_t src, int64_t dst, uint32_t)
+      : blockCount(static_cast<uint16_t>(count)),
+        blockLen(static_cast<uint32_t>(length)),
+        srcStride(src),
+        dstStride(dst) {}
+};
+template <typename T>
+struct DataCopyPadExtParams {
+  DataCopyPadExtParams(bool, uint8_t, uint8_t, T) {}
+};
+struct Nd2NzParams {
+  int64_t ndNum, nValue, dValue, srcNdMatrixStride, srcDValue, dstNzC0Stride, dstNzNStride,
+      dstNzMatrixStride;
+  Nd2NzParams(int64_t nd, int64_t n, int64_t d, int64_t matrix, int64_t src, int64_t c0,
+              int64_t row, int64_t to)
+      : ndNum(nd),
+        nValue(n),
+        dValue(d),
+        srcNdMatrixStride(matrix),
+        srcDValue(src),
+        dstNzC0Stride(c0),
+        dstNzNStride(row),
+        dstNzMatrixStride(to) {}
+};
+template <typename T>
+struct InitConstValueParams {
+  InitConstValueParams(uint16_t times, uint16_t blocks, uint16_t gap, T v)
+      : repeatTimes(times), blockNum(blocks), dstGap(gap), initValue(v) {}
+  uint16_t repeatTimes, blockNum, dstGap;
+  T initValue;
+};
+
+namespace detail {
+template <typename T>
+constexpr int64_t row = 32 / static_cast<int64_t>(sizeof(T));
+template <typename T>
+void whole_blocks(int64_t n) {
+  if (n * static_cast<int64_t>(sizeof(T)) % 32 != 0)
+    shim::fail("DataCopy moves whole blocks of 32 bytes");
+}
+}  // namespace detail
+
+template <typename T>
+void DataCopy(const LocalTensor<T>& d, const GlobalTensor<T>& s, int64_t n) {
+  detail::whole_blocks<T>(n), detail::aligned(d);
+  std::copy_n(s.at(0), n, d.at(0, n));
+}
+template <typename T>
+void DataCopy(const GlobalTensor<T>& d, const LocalTensor<T>& s, int64_t n) {
+  detail::whole_blocks<T>(n), detail::aligned(s);
+  std::copy_n(s.at(0, n), n, d.at(0));
+}
+template <typename T>
+void DataCopy(const LocalTensor<T>& d, const LocalTensor<T>& s, int64_t n) {
+  detail::whole_blocks<T>(n), detail::aligned(d), detail::aligned(s);
+  std::copy_n(s.at(0, n), n, d.at(0, n));
+}
+template <typename T>
+void DataCopy(const LocalTensor<T>& d, const GlobalTensor<T>& s, const Nd2NzParams& p) {
+  for (int64_t r = 0; r < p.nValue; ++r)
+    for (int64_t c = 0; c < (p.dValue + detail::row<T> - 1) / detail::row<T> * detail::row<T>;
+         ++c) {
+      const int64_t to = c / detail::row<T> * p.dstNzC0Stride * detail::row<T> +
+                         r * p.dstNzNStride * detail::row<T> + c % detail::row<T>;
+      d.SetValue(to, c < p.dValue ? s.GetValue(r * p.srcDValue + c) : static_cast<T>(0));
+    }
+}
+// From L0C to UB: whole fractals, or rows of them.
+template <typename D, typename S>
+void DataCopy(const LocalTensor<D>& d, const LocalTensor<S>& s, const DataCopyParams& p,
+              const DataCopyEnhancedParams& mode) {
+  if (mode.blockMode == BlockMode::BLOCK_MODE_NORMAL) shim::fail("only matrices leave L0C");
+  const int64_t unit = mode.blockMode == BlockMode::BLOCK_MODE_MATRIX ? 256 : 16;
+  const int64_t n = int64_t{p.blockCount} * p.blockLen * unit;
+  D* to = d.at(0, n);
+  const S* from = s.at(0, n);
+  for (int64_t i = 0; i < n; ++i) to[i] = detail::narrow<D>(static_cast<detail::Wide<S>>(from[i]));
+}
+template <typename T>
+void DataCopyPad(const LocalTensor<T>& d, const GlobalTensor<T>& s, const DataCopyExtParams& p,
+                 const DataCopyPadExtParams<T>&) {
+  detail::aligned(d);
+  const int64_t n = p.blockLen / sizeof(T), blocks = (p.blockLen + 31) / 32;
+  for (int64_t r = 0; r < p.blockCount; ++r) {
+    const int64_t from = r * (n + p.srcStride / static_cast<int64_t>(sizeof(T)));
+    std::copy_n(s.at(from), n, d.at(r * (blocks + p.dstStride) * detail::row<T>, n));
+  }
+}
+template <typename T>
+void DataCopyPad(const GlobalTensor<T>& d, const LocalTensor<T>& s, const DataCopyExtParams& p) {
+  detail::aligned(s);
+  const int64_t n = p.blockLen / sizeof(T), blocks = (p.blockLen + 31) / 32;
+  for (int64_t r = 0; r < p.blockCount; ++r) {
+    const int64_t to = r * (n + p.dstStride / static_cast<int64_t>(sizeof(T)));
+    std::copy_n(s.at(r * (blocks + p.srcStride) * detail::row<T>, n), n, d.at(to));
+  }
+}
+template <typename T>
+void InitConstValue(const LocalTensor<T>& d, const InitConstValueParams<T>& p) {
+  const int64_t n = int64_t{p.repeatTimes} * p.blockNum * detail::row<T>;
+  std::fill_n(d.at(0, n), n, p.initValue);
+}
+
+// ---- The cube
+// -------------------------------------------------------------------------------------
+
+struct LoadData2DParams {
+  int64_t startIndex, repeatTimes, srcStride, dstGap;
+  bool ifTranspose;
+  LoadData2DParams(int64_t start, int64_t times, int64_t src, int64_t, int64_t gap, bool turned,
+                   int)
+      : startIndex(start), repeatTimes(times), srcStride(src), dstGap(gap), ifTranspose(turned) {}
+};
+template <typename T>
+struct LoadData3DParamsV2 {
+  int64_t pads[4], h, w, channels, k, m, firstK, firstM, strideW, strideH, kernelW, kernelH,
+      dilationW, dilationH;
+  LoadData3DParamsV2(const uint8_t padList[4], int64_t l1H, int64_t l1W, int64_t channelSize,
+                     int64_t kExtension, int64_t mExtension, int64_t kStartPt, int64_t mStartPt,
+                     int64_t strideW_, int64_t strideH_, int64_t filterW, int64_t filterH,
+                     int64_t dilationFilterW, int64_t dilationFilterH, bool, bool, T)
+      : h(l1H),
+        w(l1W),
+        channels(channelSize),
+        k(kExtension),
+        m(mExtension),
+        firstK(kStartPt),
+        firstM(mStartPt),
+        strideW(strideW_),
+        strideH(strideH_),
+        kernelW(filterW),
+        kernelH(filterH),
+        dilationW(dilationFilterW),
+        dilationH(dilationFilterH) {
+    for (int i = 0; i < 4; ++i) pads[i] = padList[i];
+  }
+};
+struct MmadParams {
+  int64_t m = 0, n = 0, k = 0;
+  bool cmatrixInitVal = true;
+};
+struct FixpipeParamsV220 {
+  int64_t nSize = 0, mSize = 0, srcStride = 0, dstStride = 0;
+  bool reluEn = false;
+  QuantMode_t quantPre = QuantMode_t::NoQuant;
+};
+
+template <typename T>
+void LoadData(const LocalTensor<T>& d, const LocalTensor<T>& s, const LoadData2DParams& p) {
+  constexpr int64_t c0 = detail::row<T>, fractal = 16 * c0;
+  for (int64_t i = 0; i < p.repeatTimes; ++i) {
+    const T* from = s.at((p.startIndex + i * p.srcStride) * fractal, fractal);
+    T* to = d.at(i * (p.dstGap + 1) * fractal, fractal);
+    for (int64_t e = 0; e < fractal; ++e)
+      to[e] = p.ifTranspose ? from[e % c0 * 16 + e / c0] : from[e];
+  }
+}
+template <typename T>
+void LoadData(const LocalTensor<T>& d, const LocalTensor<T>& s, const LoadData3DParamsV2<T>& p) {
+  constexpr int64_t c0 = detail::row<T>;
+  const int64_t out_w =
+      (p.w + p.pads[0] + p.pads[1] - (p.kernelW - 1) * p.dilationW - 1) / p.strideW + 1;
+  const int64_t taps = p.kernelH * p.kernelW, k1 = (p.k + c0 - 1) / c0;
+  for (int64_t r = 0; r < p.m; ++r) {
+    const int64_t oy = (p.firstM + r) / out_w, ox = (p.firstM + r) % out_w;
+    for (int64_t block = 0; block < k1; ++block) {
+      T* to = d.at((r / 16 * k1 + block) * 16 * c0 + r % 16 * c0, c0);
+      const int64_t column = p.firstK / c0 + block, tap = column % taps, c1 = column / taps;
+      const int64_t y = oy * p.strideH + tap / p.kernelW * p.dilationH - p.pads[2];
+      const int64_t x = ox * p.strideW + tap % p.kernelW * p.dilationW - p.pads[0];
+      const bool inside = c1 * c0 < p.channels && y >= 0 && y < p.h && x >= 0 && x < p.w;
+      if (inside)
+        std::copy_n(s.at(((c1 * p.h + y) * p.w + x) * c0, c0), c0, to);
+      else
+        std::fill_n(to, c0, static_cast<T>(0));
+    }
+  }
+}
+
+// Products are summed in float, those of bytes in integers.
+template <typename C, typename T>
+void Mmad(const LocalTensor<C>& acc, const LocalTensor<T>& a, const LocalTensor<T>& b,
+          const MmadParams& p) {
+  using Sum = typename std::conditional<detail::is_real<T>, float, int64_t>::type;
+  constexpr int64_t c0 = detail::row<T>;
+  const int64_t m1 = (p.m + 15) / 16, k1 = (p.k + c0 - 1) / c0, n1 = (p.n + 15) / 16;
+  const T *left = a.at(0, m1 * k1 * 16 * c0), *right = b.at(0, k1 * n1 * 16 * c0);
+  std::vector<Sum> columns(static_cast<size_t>(p.k * 16)), row(static_cast<size_t>(p.k));
+  const auto wide = [](T x) {
+    if constexpr (std::is_same<T, half>::value)
+      return shim::half_table()[x.bits];
+    else
+      return static_cast<Sum>(x);
+  };
+  for (int64_t j = 0; j < n1; ++j) {
+    for (int64_t l = 0; l < p.k; ++l)
+      for (int64_t c = 0; c < 16; ++c)
+        columns[static_cast<size_t>(l * 16 + c)] =
+            wide(right[(l / c0 * n1 + j) * 16 * c0 + c * c0 + l % c0]);
+    for (int64_t i = 0; i < p.m; ++i) {
+      C* to = acc.at(((j * m1 + i / 16) * 16 + i % 16) * 16, 16);
+      for (int64_t l = 0; l < p.k; ++l)
+        row[static_cast<size_t>(l)] =
+            wide(left[(i / 16 * k1 + l / c0) * 16 * c0 + i % 16 * c0 + l % c0]);
+      Sum sums[16];
+      for (int64_t c = 0; c < 16; ++c)
+        sums[c] = p.cmatrixInitVal ? Sum{0} : static_cast<Sum>(to[c]);
+      for (int64_t l = 0; l < p.k; ++l) {
+        const Sum x = row[static_cast<size_t>(l)];
+        const Sum* y = &columns[static_cast<size_t>(l * 16)];
+        for (int64_t c = 0; c < 16; ++c) sums[c] += x * y[c];
+      }
+      for (int64_t c = 0; c < 16; ++c) to[c] = detail::narrow<C>(sums[c]);
+    }
+  }
+}
+
+// [n1, m, 16] as rows of a matrix.
+template <typename D, typename C, const FixpipeConfig& kConfig>
+void Fixpipe(const GlobalTensor<D>& d, const LocalTensor<C>& s, const FixpipeParamsV220& p) {
+  for (int64_t r = 0; r < p.mSize; ++r)
+    for (int64_t c = 0; c < p.nSize; ++c) {
+      const C x = s.GetValue(c / 16 * p.srcStride * 16 + r * 16 + c % 16);
+      d.SetValue(r * p.dstStride + c, detail::narrow<D>(static_cast<detail::Wide<C>>(x)));
+    }
+}
+
+}  // namespace AscendC
+
+namespace shim {
+
+// A fractal whose columns lie one beside the other in L1.
+template <typename T>
+void LoadTurned(const AscendC::LocalTensor<T>& d, const AscendC::LocalTensor<T>& s, int64_t rows,
+                int64_t columns) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < columns; ++c) d.SetValue(r * columns + c, s.GetValue(r + c * 16));
+}
+
+}  // namespace shim
