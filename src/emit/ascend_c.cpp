@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "emit/ascend_writer.h"
+
 namespace tenon::emit {
 namespace {
 
@@ -11,35 +13,6 @@ using isa::Opcode;
 using isa::OpcodeClass;
 using isa::View;
 
-// What the vector unit's instructions are called; tile:: has the same names for rows that are not
-// contiguous or not aligned (tenon_tiles.h).
-constexpr std::pair<Opcode, std::string_view> kVector[] = {{Opcode::exp, "Exp"},
-                                                           {Opcode::ln, "Ln"},
-                                                           {Opcode::sqrt, "Sqrt"},
-                                                           {Opcode::rsqrt, "Rsqrt"},
-                                                           {Opcode::abs, "Abs"},
-                                                           {Opcode::reciprocal, "Reciprocal"},
-                                                           {Opcode::relu, "Relu"},
-                                                           {Opcode::add, "Add"},
-                                                           {Opcode::sub, "Sub"},
-                                                           {Opcode::mul, "Mul"},
-                                                           {Opcode::div, "Div"},
-                                                           {Opcode::max, "Max"},
-                                                           {Opcode::min, "Min"},
-                                                           {Opcode::adds, "Adds"},
-                                                           {Opcode::muls, "Muls"},
-                                                           {Opcode::maxs, "Maxs"},
-                                                           {Opcode::mins, "Mins"},
-                                                           {Opcode::fill, "Duplicate"},
-                                                           {Opcode::convert, "Cast"},
-                                                           {Opcode::reduce_sum, "ReduceSum"},
-                                                           {Opcode::reduce_max, "ReduceMax"},
-                                                           {Opcode::reduce_min, "ReduceMin"}};
-constexpr std::string_view kRounding[] = {"CAST_RINT", "CAST_FLOOR", "CAST_CEIL", "CAST_TRUNC",
-                                          "CAST_ROUND"};
-constexpr std::string_view kRelation[] = {"LT", "LE", "EQ", "NE", "GE", "GT"};
-constexpr int64_t kBlock = 32;  // bytes that the vector unit and DMA work in
-
 std::string upper(std::string_view text) {
   std::string out(text);
   for (char& c : out)
@@ -47,69 +20,7 @@ std::string upper(std::string_view text) {
   return out;
 }
 
-std::string_view vector_name(Opcode op) {
-  const auto found = std::ranges::find(kVector, op, [](const auto& e) { return e.first; });
-  return found == std::end(kVector) ? "" : found->second;
-}
-
-// Whether the vector unit's own function takes operands of the types; else the scalar unit does it.
-bool has_vector_form(const Instruction& i) {
-  const DType to = i.views[0].dtype, from = i.views.back().dtype;
-  if (i.op == Opcode::copy && to == from) return true;
-  if (i.op == Opcode::fill) return dtype_size(to) == 2 || dtype_size(to) == 4;
-  if (i.op == Opcode::convert || i.op == Opcode::copy) {
-    constexpr std::pair<DType, DType> kCasts[] = {
-        {DType::f32, DType::f16}, {DType::f16, DType::f32}, {DType::i32, DType::f32},
-        {DType::f32, DType::i32}, {DType::f16, DType::i8},  {DType::f16, DType::u8},
-        {DType::i8, DType::f16},  {DType::u8, DType::f16},  {DType::f32, DType::bf16},
-        {DType::bf16, DType::f32}};
-    return std::ranges::find(kCasts, std::pair{to, from}) != std::end(kCasts);
-  }
-  return to == DType::f16 || to == DType::f32;
-}
-
-class AscendWriter : public KernelWriter {
- public:
-  using KernelWriter::KernelWriter;
-
- protected:
-  std::string place_name(const Place& place) const override {
-    return camel_lower(place.name) + camel_case(memory_name(place.memory));
-  }
-  std::string place_bytes_name(int memory) const override {
-    return std::string(memory_name(memory)) + "Bytes";
-  }
-  void open_function(const Kernel& kernel) override;
-  void close_function(const Kernel& kernel) override;
-  Status instruction(const Instruction& i) override;
-
- private:
-  static std::string camel_lower(const std::string& name) {
-    std::string out = camel_case(name);
-    if (!out.empty() && out[0] >= 'A' && out[0] <= 'Z') out[0] = static_cast<char>(out[0] + 32);
-    return out;
-  }
-  std::string tensor_name(const View& view) const;
-  // "xUb[slot * 24 + r * 24]".
-  std::string operand(const View& view, const Nest& nest, size_t operand,
-                      const std::vector<std::string>& variables) const;
-  std::string whole(const View& view) const { return operand(view, {}, 0, {}); }
-
-  Status order(const Instruction& i);
-  Status move(const Instruction& i);
-  Status copy(const Instruction& i);
-  Status rows(const Instruction& i, std::string_view call);
-  Status fractals(const Instruction& i);
-  Status results(const Instruction& i);
-  Status gather(const Instruction& i);
-  Status img2col(const Instruction& i);
-  Status multiply(const Instruction& i);
-  Status vector(const Instruction& i);
-  Status reduce(const Instruction& i);
-  bool is_aligned(const View& view, const Nest& nest, size_t operand, size_t axes) const;
-  std::string vector_call(const Instruction& i, const std::vector<std::string>& operands,
-                          const std::string& n, bool plain) const;
-};
+}  // namespace
 
 std::string AscendWriter::tensor_name(const View& view) const {
   if (view.memory == 0) return base(view) + "Gm";
@@ -267,7 +178,7 @@ Status AscendWriter::rows(const Instruction& i, std::string_view call) {
       rank == 0 || (nest.stride[0].back() == Expr(1) && nest.stride[1].back() == Expr(1));
   const auto bytes = static_cast<int64_t>(dtype_size(i.views[0].dtype));
   const bool is_local_global = call == "Store" || call == "Load";
-  if (rank == 1 && dense && is_local_global && is_multiple(nest.size[0] * bytes, kBlock) &&
+  if (rank == 1 && dense && is_local_global && is_multiple(nest.size[0] * bytes, kAscendBlock) &&
       is_positive(nest.size[0])) {
     line("DataCopy({}, {}, {});", operand(i.views[0], nest, 0, {}),
          operand(i.views[1], nest, 1, {}), text(nest.size[0]));
@@ -290,7 +201,7 @@ Status AscendWriter::rows(const Instruction& i, std::string_view call) {
 Status AscendWriter::fractals(const Instruction& i) {
   const auto& dst = i.views[0].axes;
   const auto& src = i.views[1].axes;
-  const auto c0 = kBlock / static_cast<int64_t>(dtype_size(i.views[0].dtype));
+  const auto c0 = kAscendBlock / static_cast<int64_t>(dtype_size(i.views[0].dtype));
   const auto inner = [&](const std::vector<isa::Axis>& a, const Expr& row, const Expr& column) {
     return a.size() == 4 && a[2].size == Expr(16) && a[3].size == Expr(c0) && a[2].stride == row &&
            a[3].stride == column;
@@ -358,7 +269,7 @@ Status AscendWriter::gather(const Instruction& i) {
 Status AscendWriter::img2col(const Instruction& i) {
   const auto& dst = i.views[0].axes;
   const auto& src = i.views[1].axes;
-  const auto c0 = kBlock / static_cast<int64_t>(dtype_size(i.views[0].dtype));
+  const auto c0 = kAscendBlock / static_cast<int64_t>(dtype_size(i.views[0].dtype));
   const auto is = [](const isa::Axis& a, const Expr& size, const Expr& stride) {
     return a.size == size && a.stride == stride;
   };
@@ -379,7 +290,7 @@ Status AscendWriter::img2col(const Instruction& i) {
 
 Status AscendWriter::multiply(const Instruction& i) {
   const auto &acc = i.views[0].axes, &a = i.views[1].axes, &b = i.views[2].axes;
-  const auto c0 = kBlock / static_cast<int64_t>(dtype_size(i.views[1].dtype));
+  const auto c0 = kAscendBlock / static_cast<int64_t>(dtype_size(i.views[1].dtype));
   const auto is = [](const std::vector<isa::Axis>& x, int64_t columns) {
     return x[2].size == Expr(16) && x[3].size == Expr(columns) && x[2].stride == Expr(columns) &&
            x[3].stride == Expr(1);
@@ -396,104 +307,6 @@ Status AscendWriter::multiply(const Instruction& i) {
                                : text(accumulate) + " != 0");
   return {};
 }
-
-// Whether every row along the axes that loops go over begins at a block.
-bool AscendWriter::is_aligned(const View& view, const Nest& nest, size_t operand,
-                              size_t axes) const {
-  const auto bytes = static_cast<int64_t>(dtype_size(view.dtype));
-  for (size_t k = 0; k < axes; ++k)
-    if (!is_multiple(nest.stride[operand][k] * bytes, kBlock)) return false;
-  return true;
-}
-
-std::string AscendWriter::vector_call(const Instruction& i, const std::vector<std::string>& o,
-                                      const std::string& n, bool plain) const {
-  const std::string_view name = vector_name(i.op);
-  const std::string scope = plain ? "" : "tile::";
-  switch (isa::info(i.op).kind) {
-    case OpcodeClass::move:
-      if (i.op == Opcode::fill)
-        return fmt::format("{}{}({}, {}, {});", scope, name, o[0],
-                           scalar_text(i.scalar, i.views[0].dtype), n);
-      if (i.views[0].dtype == i.views[1].dtype)
-        return fmt::format("{}({}, {}, {});", plain ? "DataCopy" : "tile::Copy", o[0], o[1], n);
-      return fmt::format("{}Cast({}, {}, RoundMode::CAST_RINT, {});", scope, o[0], o[1], n);
-    case OpcodeClass::unary:
-      if (i.op != Opcode::convert) break;
-      if (i.views[0].dtype == DType::boolean)
-        return fmt::format("tile::ToBool({}, {}, {});", o[0], o[1], n);
-      return fmt::format("{}Cast({}, {}, RoundMode::{}, {});", scope, o[0], o[1],
-                         is_float(i.views[0].dtype)
-                             ? dtype_size(i.views[0].dtype) > dtype_size(i.views[1].dtype)
-                                   ? "CAST_NONE"
-                                   : "CAST_RINT"
-                             : kRounding[static_cast<size_t>(i.numbers[0].value())],
-                         n);
-    case OpcodeClass::scalar:
-      return fmt::format("{}{}({}, {}, {}, {});", scope, name, o[0], o[1],
-                         scalar_text(i.scalar, i.views[0].dtype), n);
-    case OpcodeClass::compare:
-      return fmt::format("tile::Compare<CMPMODE::{}>({}, {}, {}, {});",
-                         kRelation[static_cast<size_t>(i.numbers[0].value())], o[0], o[1], o[2], n);
-    case OpcodeClass::select:
-      return fmt::format("tile::Select({}, {}, {}, {}, {});", o[0], o[1], o[2], o[3], n);
-    default:
-      break;
-  }
-  if (name.empty()) return {};
-  std::string list;
-  for (const std::string& operand : o) list += operand + ", ";
-  return fmt::format("{}{}({}{});", scope, name, list, n);
-}
-
-Status AscendWriter::vector(const Instruction& i) {
-  const Nest nest(i.views);
-  const size_t outer = nest.rank() == 0 ? 0 : nest.rank() - 1;
-  bool plain = nest.rank() > 0 && has_vector_form(i);
-  for (size_t v = 0; v < i.views.size(); ++v)
-    plain = plain && nest.stride[v].back() == Expr(1) && is_aligned(i.views[v], nest, v, outer);
-  // Copies within UB are of whole blocks.
-  if (i.op == Opcode::copy && nest.rank() > 0)
-    plain =
-        plain &&
-        is_multiple(nest.size.back() * static_cast<int64_t>(dtype_size(i.views[0].dtype)), kBlock);
-  const auto variables = open_axes(nest, outer);
-  std::vector<std::string> operands;
-  for (size_t v = 0; v < i.views.size(); ++v) {
-    std::string o = operand(i.views[v], nest, v, variables);
-    if (nest.rank() > 0 && nest.stride[v].back() == Expr(0))
-      o = fmt::format("tile::Same({})", o);
-    else if (nest.rank() > 0 && nest.stride[v].back() != Expr(1))
-      o = fmt::format("tile::Every({}, {})", o, text(nest.stride[v].back()));
-    operands.push_back(std::move(o));
-  }
-  const std::string call =
-      vector_call(i, operands, nest.rank() == 0 ? "1" : text(nest.size.back()), plain);
-  if (call.empty()) return no_form(i, "the emitter has no Ascend C for this instruction");
-  add(call);
-  close_axes(outer);
-  return {};
-}
-
-// Row by row: one result a row.
-Status AscendWriter::reduce(const Instruction& i) {
-  const std::string_view name = vector_name(i.op);
-  const Nest nest(i.views, 1);
-  // The sizes are the result's; the row's is the operand's.
-  const Expr& n = i.views[1].axes.back().size;
-  const size_t inner = std::min<size_t>(nest.rank(), 2);
-  const bool has_rows = inner == 2;
-  const auto variables = open_axes(nest, nest.rank() - inner);
-  const size_t row = nest.rank() - inner;
-  line("tile::{}({}, {}, {}, {}, {}, {}, {});", name, operand(i.views[0], nest, 0, variables),
-       has_rows ? text(nest.stride[0][row]) : "0", operand(i.views[1], nest, 1, variables),
-       has_rows ? text(nest.stride[1][row]) : "0", text(i.views[1].axes.back().stride),
-       has_rows ? text(nest.size[row]) : "1", text(n));
-  close_axes(nest.rank() - inner);
-  return {};
-}
-
-}  // namespace
 
 Result<Kernel> ascend_c_kernel(const isa::Program& program, const isa::Architecture& architecture,
                                std::string name) {

@@ -35,11 +35,6 @@ std::vector<std::string> identifiers(const isa::Program& program, Names& names) 
   return out;
 }
 
-bool is_order(const Statement& s, Opcode op) {
-  const auto* i = std::get_if<Instruction>(&s);
-  return i != nullptr && i->op == op;
-}
-
 }  // namespace
 
 std::string_view type_name(DType dtype) {
@@ -194,10 +189,10 @@ void KernelWriter::comment(const std::vector<Statement>& body, size_t first, boo
   const auto& start = std::get<Instruction>(body[first]);
   const OpcodeClass kind = isa::info(start.op).kind;
   if (kind == OpcodeClass::order) {
-    const bool after = first > 0 && std::holds_alternative<Instruction>(body[first - 1]) &&
-                       isa::info(std::get<Instruction>(body[first - 1]).op).kind == kind;
-    if (!top || after) return;
+    const bool after = first > 0 && !std::holds_alternative<Loop>(body[first - 1]);
+    if (!top || after || architecture_.family != AscendChip::family) return;
     if (first == 0 && start.op == Opcode::set_flag) add("// All places are free at first.");
+    if (first > 0 && start.op == Opcode::wait_flag) add("// Until all is done.");
     return;
   }
   if (start.queue == last_queue_) return;
@@ -227,9 +222,6 @@ Status KernelWriter::write_body(const std::vector<Statement>& body, bool top) {
       continue;
     }
     comment(body, k, top);
-    if (top && k > 0 && is_order(body[k], Opcode::wait_flag) &&
-        std::holds_alternative<Loop>(body[k - 1]))
-      add("// Until all is done.");
     TRY(instruction(std::get<Instruction>(body[k])));
   }
   return {};

@@ -70,6 +70,7 @@ Places::Places(const isa::Program& program, const isa::Program& shown,
       const auto op = isa::parse_opcode(std::string_view(p.name).substr(1));
       p.name = role_of(*op, architecture.memories[static_cast<size_t>(p.memory)].name);
     }
+    if (p.name.empty()) p.name = "values";
     if (!p.dtypes.empty()) p.name = names[p.memory].unique(p.name);
   }
 }
