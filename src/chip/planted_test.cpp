@@ -40,12 +40,28 @@ void for_each_body(Instructions& body, const Edit& edit) {
   edit(body);
 }
 
+// A chip, what convolutions are computed by, and flags that the order of other instructions makes
+// needless for this one.
+struct Way {
+  std::string target, algorithm;
+  std::set<std::string> needless;
+};
+const Way kWays[] = {
+    {"ascend310", "img2col", {}},
+    // The vector unit (3) has finished a tile before it begins the next but one, and
+    // the filter is there before the first tile.
+    {"ascend310", "winograd_f2", {"4 -> 3", "0 -> 1", "1 -> 0", "1 -> 4", "3 -> 2"}},
+    {"mlu370-s4", "conv", {}},
+    {"mlu370-s4", "winograd_f2", {}}};
+
 class Planted {
  public:
-  explicit Planted(const std::string& target, std::string_view text = kConv)
+  explicit Planted(const Way& way, std::string_view text = kConv)
       : graph_(parse_graph(text, "planted").value()),
         catalog_(MachineCatalog::load().value()),
-        program_(lower_graph(*graph_, **catalog_.find(target), {.real = DType::f16}).value()) {
+        program_(lower_graph(*graph_, **catalog_.find(way.target),
+                             {.real = DType::f16, .algorithm = way.algorithm})
+                     .value()) {
     Tensor x = Tensor::zeros(DType::f32, graph_->inputs()[0]->shape().sizes()).value();
     for (int64_t i = 0; i < x.elements(); ++i)
       x.mutable_data<float>()[i] = static_cast<float>(i * 37 % 101) / 50 - 1;
@@ -54,6 +70,7 @@ class Planted {
   }
 
   const isa::Architecture& architecture() const { return program_.architecture; }
+  const std::string& algorithm() const { return program_.steps[0].program->algorithm; }
   Instructions& body() { return program_.steps[0].program->body; }
 
   // What is wrong with the program after the edit; empty: nothing.
@@ -78,7 +95,7 @@ class Planted {
 
 TEST(Planted, WithoutBarriersTheStepsOfARecurrentLayerRace) {
   for (const std::string target : {"ascend310p3", "mlu370-s4"}) {
-    Planted planted(target, kLstm);
+    Planted planted({target, "", {}}, kLstm);
     ASSERT_EQ(planted.trouble([](Instructions&) {}), "");
     const std::string trouble = planted.trouble([](Instructions& body) {
       std::erase_if(body, [](const isa::Statement& s) {
@@ -91,8 +108,10 @@ TEST(Planted, WithoutBarriersTheStepsOfARecurrentLayerRace) {
 }
 
 TEST(Planted, WithoutAnyPairOfFlagsThereIsARace) {
-  for (const std::string target : {"ascend310", "mlu370-s4"}) {
-    Planted planted(target);
+  for (const Way& way : kWays) {
+    const std::string target = way.target + " " + way.algorithm;
+    Planted planted(way);
+    ASSERT_EQ(planted.algorithm(), way.algorithm);
     ASSERT_EQ(planted.trouble([](Instructions&) {}), "");
     // What identifies flags: their queues.
     const auto key = [](const isa::Instruction& i) {
@@ -106,7 +125,8 @@ TEST(Planted, WithoutAnyPairOfFlagsThereIsARace) {
           if (isa::info(i->op).kind == isa::OpcodeClass::order) kinds.insert(key(*i));
     });
     EXPECT_GE(kinds.size(), 2U) << target;
-    for (const std::string& kind : kinds)
+    for (const std::string& kind : kinds) {
+      if (way.needless.contains(kind)) continue;
       EXPECT_NE(planted.trouble([&](Instructions& body) {
         std::erase_if(body, [&](const isa::Statement& s) {
           const auto* i = std::get_if<isa::Instruction>(&s);
@@ -116,12 +136,15 @@ TEST(Planted, WithoutAnyPairOfFlagsThereIsARace) {
       }),
                 "")
           << target << " without flags " << kind;
+    }
   }
 }
 
 TEST(Planted, AWrongStrideOrOffsetIsSeen) {
-  for (const std::string target : {"ascend310", "mlu370-s4"}) {
-    Planted planted(target);
+  for (const Way& way : kWays) {
+    const std::string target = way.target + " " + way.algorithm;
+    Planted planted(way);
+    ASSERT_EQ(planted.algorithm(), way.algorithm);
     // Of each view of each copy and product, the outermost stride.
     int count = 0;
     for_each_body(planted.body(),

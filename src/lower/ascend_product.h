@@ -20,7 +20,10 @@ class AscendProduct {
         real_(p.operand_dtype(lowering.real())),
         work_(p.work_dtype(lowering.real())),
         out_dtype_(lowering.tensor(p.y).dtype),
-        builder_(lowering.architecture(), p.layer, p.windows ? "img2col" : "matmul"),
+        builder_(lowering.architecture(), p.layer,
+                 !p.algorithm.empty() ? p.algorithm
+                 : p.windows          ? "img2col"
+                                      : "matmul"),
         direct_(!lowering.architecture().queue("fix").has_value()) {}
 
   Status run();

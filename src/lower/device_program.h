@@ -30,14 +30,28 @@ struct DeviceTensor {
   int64_t bytes() const { return elements * static_cast<int64_t>(dtype_size(dtype)); }
 };
 
+// A way to compute a node that was not taken.
+struct Alternative {
+  std::string algorithm;
+  std::string tiling;  // in words
+  std::string reason;  // why it is not possible; empty where it is slower
+  double seconds = 0;  // as simulated, of all its kernels; 0 where it is not possible
+};
+
 // One kernel, or a node that the host computes.
 struct DeviceStep {
   std::optional<isa::Program> program;
   std::vector<int> operands;  // tensors: of a kernel's buffers, or what the host reads, then writes
   size_t reads = 0;           // of the host's operands, how many are read
   const Node* node = nullptr;
-  std::string reason;  // why the host
-  std::string tiling;  // how a kernel is cut, in words
+  std::string reason;           // why the host
+  std::string tiling;           // how a kernel is cut, in words
+  std::vector<int64_t> memory;  // bytes of each memory that a core uses
+  // Of the first kernel of a node that there are several ways to compute: the others, how long all
+  // of its kernels take, and what would make it faster (LowerOptions::advise).
+  std::vector<Alternative> rejected;
+  double seconds = 0;
+  std::vector<std::string> advice;
 };
 
 struct DeviceProgram {
@@ -54,6 +68,10 @@ struct LowerOptions {
   // Where it is known, cores are used as the vendor's software does: whole samples of a batch go to
   // clusters of cores. 0: every core is used as is best.
   int64_t batch = 0;
+  // What products are to be computed by where it is possible, whether it is fast or not: "img2col",
+  // "winograd_f2", …; empty: as is fastest.
+  std::string algorithm;
+  bool advise = false;  // also find out what other sizes would gain
 };
 
 // The type for a precision as users write it: fp16, force_float16, fp32, …. With `timing_only` also

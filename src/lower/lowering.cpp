@@ -7,7 +7,7 @@
 namespace tenon::lower {
 
 Lowering::Lowering(const Machine& machine, const LowerOptions& options)
-    : machine_(machine), real_(options.real) {
+    : machine_(machine), options_(options), real_(options.real) {
   isa::Architecture& a = program_.architecture;
   a = isa::architecture_of(machine);
   const auto* c = std::get_if<CambriconChip>(&machine.chip);
@@ -72,6 +72,7 @@ int Lowering::scratch(std::string name, DType dtype, int64_t elements) {
 Status Lowering::add(const Node& node, ProgramBuilder& builder, std::vector<int> operands,
                      std::string tiling) {
   DeviceStep step;
+  step.memory = builder.used();
   step.program = TRY(builder.take());
   step.program->origins = node.origins;
   step.operands = std::move(operands);
@@ -79,6 +80,41 @@ Status Lowering::add(const Node& node, ProgramBuilder& builder, std::vector<int>
   step.node = &node;
   program_.steps.push_back(std::move(step));
   return {};
+}
+
+Result<Lowering::Draft> Lowering::draft(const std::function<Status()>& lower) {
+  Draft draft;
+  draft.first_tensor = program_.tensors.size();
+  const auto first_step = static_cast<std::ptrdiff_t>(program_.steps.size());
+  Status status = lower();
+  const auto steps = program_.steps.begin() + first_step;
+  const auto made = program_.tensors.begin() + static_cast<std::ptrdiff_t>(draft.first_tensor);
+  draft.steps.assign(std::move_iterator(steps), std::move_iterator(program_.steps.end()));
+  program_.steps.erase(steps, program_.steps.end());
+  draft.tensors.assign(std::move_iterator(made), std::move_iterator(program_.tensors.end()));
+  program_.tensors.erase(made, program_.tensors.end());
+  std::erase_if(tensors_, [&](const auto& entry) {
+    if (static_cast<size_t>(entry.second) < draft.first_tensor) return false;
+    draft.values.push_back(entry);
+    return true;
+  });
+  TRY(std::move(status));
+  return draft;
+}
+
+void Lowering::accept(Draft draft) {
+  for (DeviceTensor& t : draft.tensors) program_.tensors.push_back(std::move(t));
+  for (DeviceStep& s : draft.steps) program_.steps.push_back(std::move(s));
+  for (const auto& [value, tensor] : draft.values) tensors_.emplace(value, tensor);
+}
+
+Choice* Lowering::choice(const std::string& problem) {
+  const auto found = choices_.find(problem);
+  return found == choices_.end() ? nullptr : &found->second;
+}
+
+Choice* Lowering::remember(const std::string& problem, Choice choice) {
+  return &choices_.insert_or_assign(problem, std::move(choice)).first->second;
 }
 
 void Lowering::add_host(const Node& node, std::string reason) {

@@ -12,11 +12,28 @@
 
 namespace tenon::lower {
 
+// Which of several ways is the fastest for a problem, and the others (choose.h).
+struct Choice {
+  size_t candidate = 0;
+  std::vector<Alternative> rejected;
+  double seconds = 0;
+  std::vector<std::string> advice;
+};
+
 class Lowering {
  public:
+  // What a lowering added, taken out again: its kernels, the tensors it made, and for which values.
+  struct Draft {
+    size_t first_tensor = 0;
+    std::vector<DeviceStep> steps;
+    std::vector<DeviceTensor> tensors;
+    std::vector<std::pair<const Value*, int>> values;
+  };
+
   Lowering(const Machine& machine, const LowerOptions& options);
 
   const Machine& machine() const { return machine_; }
+  const LowerOptions& options() const { return options_; }
   const isa::Architecture& architecture() const { return program_.architecture; }
   // What real numbers are on the chip: f16 or f32.
   DType real() const { return real_; }
@@ -44,13 +61,25 @@ class Lowering {
   // The node is computed by the host, because …
   void add_host(const Node& node, std::string reason);
 
+  // What `lower` would add. Accepted before anything else is added, it is as if it had been added.
+  Result<Draft> draft(const std::function<Status()>& lower);
+  void accept(Draft draft);
+  size_t steps() const { return program_.steps.size(); }
+  DeviceStep& step(size_t index) { return program_.steps[index]; }
+
+  // What was chosen for a problem; null where none was.
+  Choice* choice(const std::string& problem);
+  Choice* remember(const std::string& problem, Choice choice);
+
   DeviceProgram take() { return std::move(program_); }
 
  private:
   const Machine& machine_;
+  LowerOptions options_;
   DType real_;
   DeviceProgram program_;
   std::unordered_map<const Value*, int> tensors_;
+  std::unordered_map<std::string, Choice> choices_;
 };
 
 // The name of a node's layer in the user's model.

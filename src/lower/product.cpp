@@ -3,9 +3,11 @@
 
 #include <fmt/format.h>
 
+#include "lower/choose.h"
 #include "lower/elementwise.h"
 #include "lower/movement.h"
 #include "lower/vector_core.h"
+#include "lower/winograd.h"
 #include "ops/conv.h"
 #include "ops/matmul.h"
 
@@ -229,12 +231,84 @@ Status add_in_two_kernels(Lowering& lowering, const Node& node, const Product& p
 
 }  // namespace
 
-Status add_product(Lowering& lowering, const Node& node, const Product& p) {
+Status lower_plain(Lowering& lowering, const Node& node, const Product& p) {
   const auto* ascend = std::get_if<AscendChip>(&lowering.machine().chip);
   if (ascend == nullptr) return lower_product_cambricon(lowering, node, p);
   if (ascend->coupling == VectorCoupling::split && !p.is_plain())
     return add_in_two_kernels(lowering, node, p);
   return lower_product_ascend(lowering, node, p);
+}
+
+namespace {
+
+// What the time of a product depends on.
+std::string problem_of(const Product& p) {
+  std::string text =
+      fmt::format("{} {} {} rows {} {} {} {} {} {} {} {} {}", p.rows, p.columns, p.k, p.a_row,
+                  p.b_row, p.y_row, p.residual_row, p.groups, static_cast<int>(p.activation),
+                  p.bias >= 0, p.residual >= 0, p.scale);
+  for (const BatchDim& d : p.batch)
+    text += fmt::format(" batch {} {} {} {} {} {}", d.size, d.a, d.b, d.y, d.residual, d.bias);
+  text += fmt::format(" {} {} {}", dtype_name(p.operands), p.column_scale >= 0, !!p.zero);
+  text += fmt::format(" from {} {} {} {}", p.first.a, p.first.b, p.first.y, p.first.residual);
+  if (const auto& w = p.windows) {
+    text += fmt::format(" of {} {} {} {} {} to {} {} {}", w->depth, w->height, w->width, w->pitch,
+                        w->channels, w->out_depth, w->out_height, w->out_width);
+    for (size_t i = 0; i < 3; ++i)
+      text += fmt::format(" by {} {} {} {}", w->kernel[i], w->stride[i], w->dilation[i], w->pad[i]);
+  }
+  return text;
+}
+
+// A convolution whose result is padded to whole tiles of Winograd's algorithm.
+struct Padded {
+  std::string sizes;
+  int64_t m;
+  Product product;
+};
+
+std::vector<Padded> padded_products(const Product& p) {
+  std::vector<Padded> out;
+  const Windows& w = *p.windows;
+  if (p.batch.size() != 1) return out;
+  for (const int64_t m : {2, 4}) {
+    const int64_t height = (w.out_height + m - 1) / m * m, width = (w.out_width + m - 1) / m * m;
+    if (height == w.out_height && width == w.out_width) continue;
+    Padded& v = out.emplace_back(Padded{
+        fmt::format("padded from {}x{} to {}x{}, it", w.out_height, w.out_width, height, width), m,
+        p});
+    Windows& to = *v.product.windows;
+    to.height += height - w.out_height, to.width += width - w.out_width;
+    to.out_height = height, to.out_width = width;
+    v.product.rows = height * width;
+    BatchDim& images = v.product.batch[0];
+    images.a = to.depth * to.height * to.width * p.a_row;
+    images.y = images.residual = to.out_depth * v.product.rows * p.y_row;
+  }
+  return out;
+}
+
+}  // namespace
+
+Status add_product(Lowering& lowering, const Node& node, const Product& p) {
+  if (!p.windows) return lower_plain(lowering, node, p);
+  const bool ascend = std::holds_alternative<AscendChip>(lowering.machine().chip);
+  std::vector<Candidate> candidates;
+  candidates.push_back(
+      {ascend ? "img2col" : "conv", [&] { return lower_plain(lowering, node, p); }});
+  if (ascend)
+    candidates.push_back({"packed_rows", [&] { return lower_packed_rows(lowering, node, p); }});
+  const auto candidate_of = [&](const Product& product, int64_t m) -> Candidate {
+    return {fmt::format("winograd_f{}", m), [&lowering, &node, &product, ascend, m] {
+              return ascend ? lower_winograd_ascend(lowering, node, product, m)
+                            : lower_winograd_cambricon(lowering, node, product, m);
+            }};
+  };
+  for (const int64_t m : {2, 4}) candidates.push_back(candidate_of(p, m));
+  const auto padded = lowering.options().advise ? padded_products(p) : std::vector<Padded>();
+  std::vector<Variant> variants;
+  for (const Padded& v : padded) variants.push_back({v.sizes, candidate_of(v.product, v.m)});
+  return lower_fastest(lowering, problem_of(p), candidates, variants);
 }
 
 Status lower_product(Lowering& lowering, const Node& node) {

@@ -29,13 +29,17 @@ struct BatchDim {
 
 struct Product {
   std::string layer;
+  std::string algorithm;  // what its kernels call it; empty: as they are
   int64_t rows = 1, columns = 1, k = 1;
   std::vector<BatchDim> batch;  // outermost first
   BatchDim first;               // where the first problem's elements begin
   // Strides of rows, in elements.
   int64_t a_row = 0, b_row = 0, y_row = 0, residual_row = 0;
   std::optional<Windows> windows;  // a is read through these; its row stride is that of pixels
-  bool b_transposed = false;       // b is stored [columns, k]
+  int64_t a_first = 0;             // where the first image begins in a, and
+  int64_t a_line =
+      0;  // how far its rows are apart where they do not follow each other, in elements
+  bool b_transposed = false;  // b is stored [columns, k]
   const Tensor* b_constant = nullptr;
   int64_t groups = 1;  // of a constant filter: the innermost batch dimension counts them
   int a = -1, b = -1, y = -1, bias = -1, residual = -1;  // tensors; -1: none
@@ -88,7 +92,11 @@ struct ConvShapes {
   std::vector<int64_t> x, w, y;
 };
 Result<Product> conv_product(const Conv& op, const ConvShapes& shapes);
-// The one of the chip's family.
+// Ascend, few channels: rows of windows as channels (packed_rows.cpp).
+Status lower_packed_rows(Lowering& lowering, const Node& node, const Product& p);
+// The one of the chip's family, without choice.
+Status lower_plain(Lowering& lowering, const Node& node, const Product& p);
+// The fastest way.
 Status add_product(Lowering& lowering, const Node& node, const Product& p);
 // A convolution that has no tile which fits: by rows, and pieces of rows.
 Status add_wide_conv(Lowering& lowering, const Node& node, const Product& p);

@@ -54,6 +54,8 @@ class ProgramBuilder {
   int memory(std::string_view name) const { return *architecture_.memory(name); }
   int queue(std::string_view name) const { return *architecture_.queue(name); }
   int64_t free_bytes(int memory) const;
+  // Bytes in use, by memory.
+  const std::vector<int64_t>& used() const { return used_; }
 
   int buffer(std::string name, isa::Buffer::Role role, DType dtype, int64_t elements);
   Expr block() const { return Expr::variable(0); }

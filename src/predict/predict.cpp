@@ -50,6 +50,10 @@ Result<LayerPrediction> time_step(const DeviceProgram& program, const DeviceStep
   layer.name = step.program->name;
   layer.algorithm = step.program->algorithm;
   layer.tiling = step.tiling;
+  layer.rejected = step.rejected;
+  layer.node_seconds = step.seconds;
+  layer.advice = step.advice;
+  layer.memory = step.memory;
   std::vector<int64_t> addresses;
   for (const int t : step.operands)
     addresses.push_back(program.tensors[static_cast<size_t>(t)].address);
@@ -120,6 +124,8 @@ Result<Prediction> predict(const Graph& graph, const Machine& machine, int64_t b
   p.batch = batch;
   p.peak_bytes = program.peak_bytes;
   p.queues = program.architecture.queues;
+  for (const isa::Memory& m : program.architecture.memories)
+    p.memories.emplace_back(m.name, m.bytes);
   p.utilisation.assign(p.queues.size(), 0);
   simulate::TimingModel timing(machine, program.architecture);
   std::map<std::string, double> bound_by;

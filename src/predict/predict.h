@@ -12,10 +12,14 @@ namespace tenon {
 
 // One kernel, or a node left to the host.
 struct LayerPrediction {
-  std::string name;       // in the user's model
-  std::string algorithm;  // of the kernel; "host"
-  std::string reason;     // why the host
-  std::string tiling;     // of the kernel, in words
+  std::string name;                   // in the user's model
+  std::string algorithm;              // of the kernel; "host"
+  std::string reason;                 // why the host
+  std::string tiling;                 // of the kernel, in words
+  std::vector<Alternative> rejected;  // the other ways to compute the node, where this is its first
+  double node_seconds = 0;            // kernel, and the time of all kernels of the node,
+  std::vector<std::string> advice;    // as DeviceStep has them
+  std::vector<int64_t> memory;        // bytes that a core uses, per memory
   double seconds = 0;
   double operations = 0;
   int64_t bytes = 0;         // of the global memory
@@ -34,7 +38,8 @@ struct Prediction {
   int64_t peak_bytes = 0;
   std::string bound_by;
   std::vector<std::string> queues;
-  std::vector<double> utilisation;  // per queue
+  std::vector<std::pair<std::string, int64_t>> memories;  // of the chip, and their bytes
+  std::vector<double> utilisation;                        // per queue
   std::vector<LayerPrediction> layers;
 
   double throughput() const { return seconds > 0 ? static_cast<double>(batch) / seconds : 0; }

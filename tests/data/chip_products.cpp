@@ -25,7 +25,6 @@ class Maker {
     return below(2) == 0 ? conv() : matmul();
   }
 
- private:
   int64_t below(int64_t n) { return static_cast<int64_t>(random_() % static_cast<uint32_t>(n)); }
   int64_t size(int64_t most) {
     return 1 + below(below(2) == 0 ? std::min<int64_t>(most, 20) : most);
@@ -36,6 +35,44 @@ class Maker {
   std::string activation() {
     static constexpr std::string_view kNames[] = {"none", "relu", "sigmoid", "silu", "gelu_tanh"};
     return fmt::format("activation=\"{}\"", kNames[below(5)]);
+  }
+
+  // One that Winograd's algorithm may compute with tiles of m by m results.
+  std::string aligned_conv(int64_t m) {
+    const int64_t n = 1 + below(3), c = size(150), columns = size(150), oh = m * size(9),
+                  ow = m * size(15), pt = below(3), pl = below(3), pb = below(2), pr = below(2);
+    return conv_of({n, oh + 2 - pt - pb, ow + 2 - pl - pr, c}, {3, 3, columns}, {oh, ow},
+                   fmt::format("pads=[{}, {}, {}, {}]", pt, pl, pb, pr));
+  }
+
+  // One of few channels.
+  std::string narrow_conv() {
+    const int64_t n = 1 + below(2), c = 1 + below(7), columns = size(60), kh = 1 + below(7),
+                  kw = 2 + below(6), sh = 1 + below(3), sw = 1 + below(3), pt = below(kh),
+                  pl = below(kw), pb = below(kh), pr = below(kw), oh = size(20), ow = size(30);
+    const int64_t h = (oh - 1) * sh + kh - pt - pb, w = (ow - 1) * sw + kw - pl - pr;
+    if (h < 1 || w < 1) return narrow_conv();
+    return conv_of({n, h, w, c}, {kh, kw, columns}, {oh, ow},
+                   fmt::format("pads=[{}, {}, {}, {}], strides=[{}, {}]", pt, pl, pb, pr, sh, sw));
+  }
+
+ private:
+  // With a kernel of this height, width and columns, and a result of this size.
+  std::string conv_of(const std::vector<int64_t>& x, std::array<int64_t, 3> kernel,
+                      std::array<int64_t, 2> out, const std::string& attributes) {
+    const int64_t columns = kernel[2];
+    const bool bias = below(2) == 0, residual = below(4) == 0;
+    std::string text = fmt::format("graph @main (%x: f32[{}]", fmt::join(x, ","));
+    if (residual) text += fmt::format(", %r: f32[{},{},{},{}]", x[0], out[0], out[1], columns);
+    text +=
+        fmt::format(") {{\n%w = {}\n",
+                    random_const(fmt::format("{},{},{},{}", kernel[0], kernel[1], x[3], columns)));
+    if (bias) text += fmt::format("%b = {}\n", random_const(fmt::format("{}", columns)));
+    return text + fmt::format("%y = conv(%x, %w{}{}) {{{}, {}}}\nreturn (%y)\n}}\n",
+                              bias       ? ", %b"
+                              : residual ? ", _"
+                                         : "",
+                              residual ? ", %r" : "", attributes, activation());
   }
 
   std::string conv() {
@@ -154,37 +191,55 @@ class Maker {
   std::mt19937 random_;
 };
 
-Status check_product(const std::string& text, const std::string& target, DType real,
-                     double tolerance) {
+struct Target {
+  std::string name;
+  DType real;
+  double tolerance;
+};
+
+Status check_product(const std::string& text, const Target& target, const std::string& algorithm) {
   const auto graph = TRY(parse_graph(text, "the product"));
   PassContext context;
   TRY(fold_constants(*graph, context));
   const auto inputs = TRY(random_inputs(*graph, 1));
   const auto expected = TRY(interpret(*graph, inputs));
-  const auto actual = TRY(run_on_chip(*graph, inputs, target, real, true));
-  return expect_close(actual, expected, tolerance, target);
+  const auto actual = TRY(run_on_chip(*graph, inputs, target.name,
+                                      {.real = target.real, .algorithm = algorithm}, true));
+  return expect_close(actual, expected, target.tolerance, target.name);
 }
 
 }  // namespace
 
 void run_chip_products(Runner& runner) {
-  struct Target {
-    std::string name;
-    DType real;
-    double tolerance;
-  };
   const std::vector<Target> targets{{"ascend310p3", DType::f16, 1e-2},
                                     {"ascend910b3", DType::f32, 1e-5},
                                     {"mlu370-s4", DType::f32, 1e-5},
                                     {"mlu370-x4", DType::f16, 1e-2}};
+  const auto check = [&](const std::string& name, const std::string& text, const Target& target,
+                         const std::string& algorithm) {
+    runner.run(name, [&]() -> Status {
+      Status status = check_product(text, target, algorithm);
+      if (status.ok()) return status;
+      return std::move(status).error().note("of the graph\n" + text);
+    });
+  };
   for (uint32_t seed = 0; seed < runner.options().random_graphs / 5; ++seed)
     for (const Target& t : targets)
-      runner.run(fmt::format("product/{} [{}]", seed, t.name), [&]() -> Status {
-        const std::string text = Maker(seed).graph();
-        Status status = check_product(text, t.name, t.real, t.tolerance);
-        if (status.ok()) return status;
-        return std::move(status).error().note("of the graph\n" + text);
-      });
+      check(fmt::format("product/{} [{}]", seed, t.name), Maker(seed).graph(), t, "");
+  for (uint32_t seed = 0; seed < runner.options().random_graphs / 10; ++seed)
+    for (const Target& t : targets)
+      if (t.name.starts_with("ascend"))
+        check(fmt::format("product/packed_rows/{} [{}]", seed, t.name), Maker(seed).narrow_conv(),
+              t, "packed_rows");
+  for (uint32_t seed = 0; seed < runner.options().random_graphs / 10; ++seed)
+    for (const int64_t m : {2, 4})
+      for (const Target& t : targets) {
+        // Transformed inputs of F(4x4) do not fit into f16.
+        if (m == 4 && t.real == DType::f16) continue;
+        const std::string algorithm = fmt::format("winograd_f{}", m);
+        check(fmt::format("product/{}/{} [{}]", algorithm, seed, t.name),
+              Maker(seed).aligned_conv(m), t, algorithm);
+      }
 }
 
 }  // namespace tenon::data_tests

@@ -178,7 +178,7 @@ struct Device {
 std::vector<Device> devices() {
   const auto chip = [](const std::string& target, DType real) {
     return [target, real](const Graph& graph, std::span<const Tensor> inputs) {
-      return run_on_chip(graph, inputs, target, real);
+      return run_on_chip(graph, inputs, target, {.real = real});
     };
   };
   return {{"cpu", 0, run_on_cpu},

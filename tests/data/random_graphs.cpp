@@ -73,7 +73,8 @@ Status check_graph(uint32_t seed) {
   TRY(check_idempotent(*graph));
   TRY(expect_near(TRY(run_on_cpu(*graph, inputs)), expected, "optimised, on the CPU"));
   for (const std::string chip : {"ascend910b3", "mlu370-s4"})
-    TRY(expect_near(TRY(run_on_chip(*graph, inputs, chip, DType::f32)), expected, "on " + chip));
+    TRY(expect_near(TRY(run_on_chip(*graph, inputs, chip, {.real = DType::f32})), expected,
+                    "on " + chip));
   return {};
 }
 

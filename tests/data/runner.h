@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 #include "ir/named_graph.h"
+#include "lower/device_program.h"
 #include "tensor/compare.h"
 
 namespace tenon::data_tests {
@@ -47,10 +48,11 @@ Result<std::vector<Tensor>> random_inputs(const Graph& graph, uint32_t seed);
 Status check_round_trips(const Graph& graph);
 // Runs the graph on the CPU device, through the bytes of a .tenon file.
 Result<std::vector<Tensor>> run_on_cpu(const Graph& graph, std::span<const Tensor> inputs);
-// Runs the graph on a simulated chip, through tile programs; reals of the graph are `real` there.
-// With `whole` it is an error that a node is left to the host.
+// Runs the graph on a simulated chip, through tile programs. Where an algorithm is asked for, some
+// kernel must be of it; with `whole` it is an error that a node is left to the host.
 Result<std::vector<Tensor>> run_on_chip(const Graph& graph, std::span<const Tensor> inputs,
-                                        const std::string& target, DType real, bool whole = false);
+                                        const std::string& target, const LowerOptions& options,
+                                        bool whole = false);
 Status expect_close(std::span<const Tensor> actual, std::span<const Tensor> expected,
                     double tolerance, const std::string& what);
 

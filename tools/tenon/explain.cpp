@@ -7,6 +7,7 @@
 
 #include "base/cpu_features.h"
 #include "commands.h"
+#include "explain_chip.h"
 #include "file_arguments.h"
 #include "runnable.h"
 
@@ -16,6 +17,7 @@ namespace {
 struct ExplainArguments : FileArguments {
   int64_t batch = 1;
   std::vector<std::string> inputs;
+  ChipExplainArguments chip;  // what only a chip needs
 };
 
 // Lines of "rule TAB nodes TAB bytes TAB place" by rule.
@@ -103,6 +105,15 @@ void print_steps(const nlohmann::json& steps) {
 }
 
 Status explain(const ExplainArguments& a) {
+  if (!a.chip.target.empty()) {
+    ChipExplainArguments chip = a.chip;
+    chip.model = a.file;
+    chip.signature = a.signature;
+    chip.custom_ops = a.custom_ops;
+    chip.json = a.json;
+    chip.batch = a.batch;
+    return explain_for_chip(chip);
+  }
   const auto model = TRY(runtime::Model::load(a.file, load_options(a, a.threads)));
   const auto function = TRY(model.function(a.signature));
   const auto inputs = TRY(read_inputs(function.inputs(), a.inputs, a.batch));
@@ -146,7 +157,19 @@ void add_explain(CLI::App& app, Action& action) {
       ->check(CLI::PositiveNumber);
   command->add_option("--input", a->inputs, "NAME=FILE.npy: for the shapes of this data")
       ->allow_extra_args(false);
-  command->footer("Example:\n  tenon explain digits.tenon");
+  command->add_option("--target", a->chip.target,
+                      "a chip, see `tenon targets list`: how it would compute each layer, by "
+                      "simulation; FILE may be any model then");
+  command->add_option("--precision", a->chip.precision, "on the chip: fp16, fp32 or int8");
+  command->add_option("--layer", a->chip.layers,
+                      "on the chip: only layers whose name is like this");
+  add_input_shapes(*command, a->chip.shapes);
+  command
+      ->add_option("--targets-dir", a->chip.folder, "folder with machine descriptions of your own")
+      ->check(CLI::ExistingDirectory);
+  command->footer(
+      "Example:\n  tenon explain digits.tenon\n"
+      "  tenon explain model.onnx --target ascend310p3 --layer '*conv1*'");
   command->callback([a, &action] { action = [a] { return explain(*a); }; });
 }
 

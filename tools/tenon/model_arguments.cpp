@@ -31,11 +31,9 @@ Result<std::pair<std::string, std::vector<int64_t>>> parse_shape(const std::stri
 
 }  // namespace
 
-void add_model_arguments(CLI::App& command, ModelArguments& a) {
-  command.add_option("MODEL", a.model, "SavedModel folder, .pb, .pbtxt, .onnx or .tn")->required();
-  command.add_option("--signature", a.signature, "only this signature (default: all)");
+void add_input_shapes(CLI::App& command, std::vector<std::string>& shapes) {
   command
-      .add_option("--input-shape", a.shapes,
+      .add_option("--input-shape", shapes,
                   "NAME:1,224,224,3, or the sizes alone for a model with one input; repeatable; -1 "
                   "keeps a dimension open")
       ->allow_extra_args(false)
@@ -43,6 +41,12 @@ void add_model_arguments(CLI::App& command, ModelArguments& a) {
         const auto shape = parse_shape(text);
         return shape.ok() ? std::string() : shape.error().message;
       });
+}
+
+void add_model_arguments(CLI::App& command, ModelArguments& a) {
+  command.add_option("MODEL", a.model, "SavedModel folder, .pb, .pbtxt, .onnx or .tn")->required();
+  command.add_option("--signature", a.signature, "only this signature (default: all)");
+  add_input_shapes(command, a.shapes);
   command
       .add_option("--inputs", a.inputs,
                   "a,b: cut a GraphDef or ONNX graph there; x and x:0 are the same")

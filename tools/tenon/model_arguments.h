@@ -16,6 +16,7 @@ struct ModelArguments {
   bool json = false;
 };
 
+void add_input_shapes(CLI::App& command, std::vector<std::string>& shapes);
 void add_model_arguments(CLI::App& command, ModelArguments& a);
 void add_calibration(CLI::App& command, CalibrationSettings& settings);
 // Error: invalid_argument for an --input-shape that is none.

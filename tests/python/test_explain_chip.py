@@ -1,0 +1,108 @@
+"""`tenon explain --target`: the algorithm of each layer on a simulated chip, the others, and why not."""
+
+import json
+import re
+import subprocess
+
+import pytest
+from conftest import BUILD, ROOT
+
+TENON = BUILD / "bin/tenon"
+DIGITS = ROOT / "examples/digits/saved_model"
+
+
+def run(*args):
+    return subprocess.run([TENON, "explain", *map(str, args)], capture_output=True, text=True, timeout=300)
+
+
+def explain(*args):
+    done = run(*args, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def conv(tmp_path):
+    """A model of one convolution with a kernel of 3 by 3 whose result is as wide as asked for."""
+
+    def make(size, channels=256, stride=1):
+        text = tmp_path / f"conv_{size}_{channels}_{stride}.tn"
+        text.write_text(
+            f"graph @main (%x: f32[1,{size},{size},{channels}]) {{\n"
+            f"  %w = const random(seed=1) : f32[3,3,{channels},{channels}]\n"
+            f"  %y = conv(%x, %w) {{pads=[1, 1, 1, 1], strides=[{stride}, {stride}], activation=\"relu\"}}\n"
+            "  return (%y)\n}\n"
+        )
+        return text
+
+    return make
+
+
+def rejected(layer):
+    return {other["algorithm"]: other for other in layer["rejected"]}
+
+
+def test_the_fastest_way_is_taken_and_the_others_are_listed(conv):
+    found = explain(conv(56), "--target", "mlu370-s4", "--precision", "fp32")
+    assert found["simulated"] is True
+    [layer] = found["layers"]
+    assert layer["algorithm"].startswith("winograd") and layer["tiling"]
+    others = rejected(layer)
+    assert layer["latency_ms"] < others["conv"]["latency_ms"]
+    assert all(0 < m["bytes"] <= m["of"] for name, m in layer["memory"].items() if name in ("nram", "wram"))
+    assert found["latency_ms"] == pytest.approx(layer["latency_ms"])
+
+
+def test_why_an_algorithm_is_not_possible_is_said(conv):
+    [layer] = explain(conv(56, 64, stride=2), "--target", "ascend310p3")["layers"]
+    assert layer["algorithm"] == "img2col"
+    assert "stride is 2x2" in rejected(layer)["winograd_f2"]["reason"]
+    [layer] = explain(conv(56), "--target", "ascend310p3")["layers"]
+    assert "f16" in rejected(layer)["winograd_f4"]["reason"]
+
+
+def test_an_unaligned_size_is_said_with_what_padding_gains(conv):
+    model = conv(57)
+    [layer] = explain(model, "--target", "mlu370-s4", "--precision", "fp32")["layers"]
+    assert layer["algorithm"] == "conv"
+    assert "57, is not a multiple of 2" in rejected(layer)["winograd_f2"]["reason"]
+    [gain] = [a for a in layer["advice"] if "padded from 57x57 to 58x58" in a and "a gain of" in a]
+    # What the padded layer takes.
+    [padded] = explain(conv(58), "--target", "mlu370-s4", "--precision", "fp32")["layers"]
+    assert padded["algorithm"] == "winograd_f2"
+    found = float(re.search(r"([\d.]+) ms, a gain of", gain)[1])
+    assert found == pytest.approx(padded["latency_ms"], rel=0.02)
+    percent = float(re.search(r"a gain of (\d+) %", gain)[1])
+    assert percent == pytest.approx(100 * (layer["latency_ms"] / found - 1), abs=2)
+    assert gain in run(model, "--target", "mlu370-s4", "--precision", "fp32").stdout
+
+
+def test_what_the_host_does_is_said(tmp_path):
+    text = tmp_path / "sort.tn"
+    text.write_text(
+        "graph @main (%x: f32[8,64]) {\n  %y = relu(%x)\n  %z = cumsum(%y) {axis=1}\n  return (%z)\n}\n"
+    )
+    found = explain(text, "--target", "ascend310")
+    if found["host"]:
+        assert found["host"][0]["reason"]
+    else:
+        assert len(found["layers"]) >= 2
+
+
+def test_layers_are_picked_by_name():
+    everything = explain(DIGITS, "--target", "ascend310p3", "--batch", "4")
+    name = everything["layers"][0]["name"]
+    some = explain(DIGITS, "--target", "ascend310p3", "--batch", "4", "--layer", name)
+    assert [layer["name"] for layer in some["layers"]] == [x["name"] for x in everything["layers"] if x["name"] == name]
+    done = run(DIGITS, "--target", "ascend310p3", "--layer", "nothing like it")
+    assert done.returncode == 1 and "nothing like it" in done.stderr
+
+
+def test_an_unknown_chip_names_the_nearest():
+    done = run(DIGITS, "--target", "ascend310p4")
+    assert done.returncode == 1
+    assert "ascend310p3" in done.stderr
+
+
+def test_the_text_says_that_it_is_simulated():
+    assert "Simulated: nothing here ran on a chip." in run(DIGITS, "--target", "mlu370-s4").stdout

@@ -1,0 +1,18 @@
+// `tenon explain --target`: how a chip would compute each layer, and why not another way.
+#pragma once
+
+#include <string>
+
+#include "model_arguments.h"
+
+namespace tenon::tool {
+
+struct ChipExplainArguments : ModelArguments {
+  std::string target, precision = "fp16", layers = "*", folder;
+  int64_t batch = 1;
+};
+
+// Everything it prints is simulated.
+Status explain_for_chip(const ChipExplainArguments& a);
+
+}  // namespace tenon::tool
