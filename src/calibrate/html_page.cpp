@@ -69,7 +69,8 @@ std::string histogram(const quant::TensorStatistics& s, const quant::TensorChoic
 std::string layers_table(const LayerReport& report) {
   std::string html =
       "<h3>Layers</h3><p>Share: of what is lost at the outputs where each layer alone is of "
-      "integers. The other numbers compare the layer's result in the whole model with "
+      "integers, its weights as they came. The other numbers compare the layer's result in the "
+      "whole model with "
       "fp32.</p><table><tr><th>layer</th><th>op</th><th>share</th><th></th><th>cosine</th><th>SQNR"
       "</th><th>relative L2</th><th>max abs</th></tr>";
   for (const LayerAccuracy& l : report.layers) {
@@ -121,8 +122,8 @@ std::string html_page(const std::vector<LayerReport>& reports, const quant::Stat
         escaped(r.key), r.samples, r.outputs.cosine, r.outputs.sqnr_db, r.outputs.max_abs,
         100 * r.outputs.same_top1);
     for (const TechniqueGain& g : r.gains)
-      html += fmt::format("<p>{}: relative L2 {:.4g}, without it {:.4g}.</p>", escaped(g.name),
-                          g.with, g.without);
+      html += fmt::format("<p>{}{}: relative L2 {:.4g}, without it {:.4g}.</p>", escaped(g.name),
+                          g.used ? "" : " (not used)", g.with, g.without);
     html += layers_table(r);
     if (const auto it = statistics.find(r.key); it != statistics.end())
       html += tensors_table(r, it->second);

@@ -67,9 +67,9 @@ Status measure_shares(const Trial& trial, const quant::FunctionStatistics& stati
 
 }  // namespace
 
-Result<LayerReport> report_layers(const NamedGraph& function, const Trial& trial,
-                                  const quant::FunctionStatistics& statistics,
-                                  const quant::QuantizeOptions& options) {
+Result<LayerReport> report_layers(const Quantised& chosen, const Quantised& plain) {
+  const auto& [trial, statistics, options] = chosen;
+  const NamedGraph& function = trial.function();
   LayerReport report;
   report.key = function.key;
   report.samples = trial.samples();
@@ -81,7 +81,7 @@ Result<LayerReport> report_layers(const NamedGraph& function, const Trial& trial
     if (const auto it = accuracy.find(choice.name); it != accuracy.end()) layer.result = it->second;
     report.layers.push_back(std::move(layer));
   }
-  TRY(measure_shares(trial, statistics, options, report.layers));
+  TRY(measure_shares(plain.trial, plain.statistics, plain.options, report.layers));
   std::ranges::stable_sort(report.layers, [](const LayerAccuracy& a, const LayerAccuracy& b) {
     return a.integer != b.integer ? a.integer : a.share > b.share;
   });

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "calibrate/techniques.h"
 #include "calibrate/trial.h"
 
 namespace tenon {
@@ -21,12 +22,6 @@ struct LayerAccuracy {
   double alone_relative_l2 = 0;  // at the outputs, this layer alone being integers
 };
 
-// What a technique does for the outputs.
-struct TechniqueGain {
-  std::string name;
-  double without = 0, with = 0;  // relative L2 at the outputs
-};
-
 struct LayerReport {
   std::string key;
   size_t samples = 0;
@@ -36,10 +31,16 @@ struct LayerReport {
   quant::QuantizeReport choices;
 };
 
-// Shares are measured where a run for each layer is affordable.
-Result<LayerReport> report_layers(const NamedGraph& function, const Trial& trial,
-                                  const quant::FunctionStatistics& statistics,
-                                  const quant::QuantizeOptions& options);
+// A way to quantise, with the trial to measure it.
+struct Quantised {
+  const Trial& trial;
+  const quant::FunctionStatistics& statistics;
+  const quant::QuantizeOptions& options;
+};
+
+// Shares are measured where a run for each layer is affordable, in `plain`, which has the weights
+// as they came: they say which layers are hard, whatever was done about it.
+Result<LayerReport> report_layers(const Quantised& chosen, const Quantised& plain);
 
 // One page that needs no other file: the outputs, a bar for each layer, and the histogram of each
 // tensor with the range that was chosen.

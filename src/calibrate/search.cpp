@@ -6,11 +6,28 @@
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
+#include "calibrate/metric_script.h"
+#include "cost/precision_cost.h"
+#include "quant/plan.h"
 
 namespace tenon {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+double drop_of(const Accuracy& a, Metric metric) {
+  switch (metric) {
+    case Metric::top1:
+      return 1 - a.same_top1;
+    case Metric::cosine:
+      return 1 - a.cosine;
+    case Metric::mse:
+      return a.relative_l2 * a.relative_l2;
+    case Metric::script:
+      break;
+  }
+  return 0;
+}
 
 // Runs assignments, each once: also those of an earlier search.
 class Assignments {
@@ -20,6 +37,10 @@ class Assignments {
       : trial_(trial), statistics_(statistics), options_(options), search_(search) {}
 
   Status open(const std::string& identity) {
+    if (search_.metric == Metric::script) {
+      script_ = TRY(MetricScript::open(search_.script));
+      score_ = TRY(script_->score(trial_, trial_.expected()));
+    }
     state_ = {{"format", "tenon search 1"}, {"of", identity}, {"trials", Json::object()}};
     if (search_.state_file.empty()) return {};
     const auto text = read_text_file(search_.state_file);
@@ -48,7 +69,7 @@ class Assignments {
       return it->get<double>();
     quant::QuantizeOptions options = options_;
     for (const std::string& name : kept) options.keep_float[name] = kReason;
-    const double drop = drop_of(TRY(trial_.run(statistics_, options)), search_.metric);
+    const double drop = TRY(measure(options));
     ++run_;
     trials[key] = drop;
     if (!search_.state_file.empty()) {
@@ -62,13 +83,43 @@ class Assignments {
   static constexpr std::string_view kReason = "the search found that it costs too much accuracy";
 
  private:
+  Result<double> measure(const quant::QuantizeOptions& options) const {
+    if (script_)
+      return score_ - TRY(script_->score(trial_, TRY(trial_.outputs(statistics_, options))));
+    return drop_of(TRY(trial_.run(statistics_, options)), search_.metric);
+  }
+
   const Trial& trial_;
   const quant::FunctionStatistics& statistics_;
   const quant::QuantizeOptions& options_;
   const SearchOptions& search_;
   Json state_;
   int64_t run_ = 0;
+  std::optional<MetricScript> script_;
+  double score_ = 0;  // in fp32
 };
+
+// What each layer costs in fp32 instead of in integers.
+Result<std::map<std::string, double>> prices_of(const Trial& trial,
+                                                const quant::FunctionStatistics& statistics,
+                                                const quant::QuantizeOptions& options,
+                                                Objective objective) {
+  std::map<std::string, double> prices;
+  const Graph& graph = *trial.function().graph;
+  for (const quant::NamedValue& v : quant::observed_values(graph)) {
+    prices[v.name] = 1;
+    const Node* node = v.value->producer();
+    if (objective == Objective::size && node != nullptr && quant::is_product(*node) &&
+        node->input(1)->constant() != nullptr)
+      prices[v.name] = 3 * static_cast<double>(node->input(1)->constant()->elements());
+  }
+  if (objective != Objective::latency) return prices;
+  const auto cost =
+      TRY(cost::compare_precisions(graph, statistics, options, cost::level_of(cpu_features())));
+  for (const cost::LayerCost& layer : cost.layers)
+    prices[layer.name] = std::max(0.0, layer.fp32_ns - layer.int8_ns) / 1e3;
+  return prices;
+}
 
 std::vector<std::string> first(const std::vector<std::string>& names, size_t n) {
   return {names.begin(), names.begin() + static_cast<std::ptrdiff_t>(n)};
@@ -80,20 +131,17 @@ Result<Metric> parse_metric(const std::string& text) {
   if (text == "top1") return Metric::top1;
   if (text == "cosine") return Metric::cosine;
   if (text == "mse") return Metric::mse;
-  return invalid_argument(
-      fmt::format("there is no metric '{}'; there are: top1, cosine, mse", text));
+  if (const auto script = MetricScript::open(text); script.ok()) return Metric::script;
+  return invalid_argument(fmt::format(
+      "there is no metric '{}'; there are: top1, cosine, mse, and scripts that exist", text));
 }
 
-double drop_of(const Accuracy& a, Metric metric) {
-  switch (metric) {
-    case Metric::top1:
-      return 1 - a.same_top1;
-    case Metric::cosine:
-      return 1 - a.cosine;
-    case Metric::mse:
-      return a.relative_l2 * a.relative_l2;
-  }
-  return 0;
+Result<Objective> parse_objective(const std::string& text) {
+  if (text == "layers") return Objective::layers;
+  if (text == "latency") return Objective::latency;
+  if (text == "size") return Objective::size;
+  return invalid_argument(
+      fmt::format("there is no objective '{}'; there are: layers, latency, size", text));
 }
 
 Result<SearchResult> search_assignment(const Trial& trial,
@@ -105,8 +153,10 @@ Result<SearchResult> search_assignment(const Trial& trial,
   for (const quant::LayerChoice& layer : choices.layers)
     if (layer.integer) names.push_back(layer.name);
   Assignments assignments(trial, statistics, options, search);
-  TRY(assignments.open(fmt::format("{} {} {} {}", statistics.graph, statistics.data,
-                                   static_cast<int>(search.metric), trial.samples())));
+  TRY(assignments.open(fmt::format("{} {} {}{} {}", statistics.graph, statistics.data,
+                                   static_cast<int>(search.metric), search.script,
+                                   trial.samples())));
+  const auto prices = TRY(prices_of(trial, statistics, options, search.objective));
   SearchResult result;
   result.layers = std::ssize(names);
   std::vector<std::string> best;
@@ -119,7 +169,10 @@ Result<SearchResult> search_assignment(const Trial& trial,
     result.feasible = feasible;
     result.kept = best;
     result.trials = assignments.run();
-    for (const std::string& name : best) options.keep_float[name] = Assignments::kReason;
+    for (const std::string& name : best) {
+      options.keep_float[name] = Assignments::kReason;
+      result.price += prices.at(name);
+    }
     return result;
   };
   result.drop_all_integers = TRY(assignments.drop({}));
@@ -133,7 +186,13 @@ Result<SearchResult> search_assignment(const Trial& trial,
                          [&](const std::string& other) { return other != name; });
     costs.emplace_back(TRY(assignments.drop(others)), name);
   }
-  std::ranges::stable_sort(costs, [](const auto& a, const auto& b) { return a.first > b.first; });
+  // A layer that is all but free in fp32 is not worth more than so much.
+  double sum = 0;
+  for (const std::string& name : names) sum += prices.at(name);
+  const double least = std::max(1e-3 * sum, 1e-12);
+  const auto worth = [&](const auto& c) { return c.first / std::max(prices.at(c.second), least); };
+  std::ranges::stable_sort(costs,
+                           [&](const auto& a, const auto& b) { return worth(a) > worth(b); });
   std::vector<std::string> order;
   order.reserve(costs.size());
   for (const auto& [cost, name] : costs) order.push_back(name);
@@ -153,9 +212,13 @@ Result<SearchResult> search_assignment(const Trial& trial,
     }
   }
   // Those of them that are not needed after all.
-  for (size_t i = best.size(); i-- > 0;) {
+  std::vector<std::string> candidates(best.rbegin(), best.rend());
+  std::ranges::stable_sort(candidates, [&](const std::string& a, const std::string& b) {
+    return prices.at(a) > prices.at(b);
+  });
+  for (const std::string& candidate : candidates) {
     std::vector<std::string> fewer = best;
-    fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
+    std::erase(fewer, candidate);
     if (const double drop = TRY(assignments.drop(fewer)); drop <= search.max_drop)
       TRY(improve(fewer, drop));
   }

@@ -8,14 +8,20 @@
 
 namespace tenon {
 
-enum class Metric : uint8_t { top1, cosine, mse };
+enum class Metric : uint8_t { top1, cosine, mse, script };
 // "top1": rows whose largest element is another one than in fp32; "cosine": 1 less the cosine of
-// the outputs; "mse": the squared relative L2. Error: invalid_argument listing them.
+// the outputs; "mse": the squared relative L2; what names a file is a script (metric_script.h).
+// Error: invalid_argument listing them.
 Result<Metric> parse_metric(const std::string& text);
-double drop_of(const Accuracy& accuracy, Metric metric);
+
+// What layers in fp32 are to be few of, or cheap in.
+enum class Objective : uint8_t { layers, latency, size };
+Result<Objective> parse_objective(const std::string& text);
 
 struct SearchOptions {
   Metric metric = Metric::top1;
+  std::string script;  // its path
+  Objective objective = Objective::layers;
   double max_drop = 0.005;
   // Every trial is kept there, so that a search that was interrupted goes on. May be empty.
   std::string state_file;
@@ -30,10 +36,11 @@ struct SearchResult {
   std::vector<std::string> kept;  // in fp32, the most harmful first
   int64_t layers = 0;             // that could be integers
   int64_t trials = 0;             // that were run now
+  double price = 0;               // of what is kept, by the objective: layers, microseconds, bytes
 };
 
-// Adds the layers to keep to the options. By the error that each layer causes alone: as many of the
-// worst as are needed, less those that turn out not to be.
+// Adds the layers to keep to the options. By the error that each layer causes alone, over its
+// price: as many of the worst as are needed, less those that turn out not to be, the dearest first.
 Result<SearchResult> search_assignment(const Trial& trial,
                                        const quant::FunctionStatistics& statistics,
                                        const SearchOptions& search,

@@ -34,7 +34,8 @@ struct Quantisation {
   CalibrationOptions how;
   quant::Method method = quant::Method::automatic;
   std::optional<quant::Config> config;
-  bool wants_report = false, corrects_biases = true, forced = false;
+  bool wants_report = false, forced = false;
+  DisabledNames disabled;
   std::shared_ptr<CalibrationFindings> findings;
   RefineChoices refine;
 
@@ -49,31 +50,60 @@ struct Quantisation {
     }
     Calibration calibration = TRY(calibrate(function, how));
     warnings.insert(warnings.end(), calibration.warnings.begin(), calibration.warnings.end());
-    QuantizationInput input{std::move(calibration.statistics), {}};
+    QuantizationInput input{std::move(calibration.statistics), {}, {}};
     input.options.method = method;
     if (config) TRY(apply_config(*config, function, import, input.options));
-    if (!corrects_biases) input.options.bias_correction = false;
+    if (disabled.contains("bias-correction")) input.options.bias_correction = false;
     if (!forced)
       input.options.keep_float.merge(TRY(cost::slower_in_integers(
           *function.graph, input.statistics, input.options, cost::level_of(cpu_features()))));
     // Without data of the user's there is nothing that a measurement would say of them.
-    auto samples = TRY(some_samples(function, how, how.data.empty() ? 0 : kTrialSamples));
+    auto samples = TRY(some_samples(function, how,
+                                    how.data.empty() ? 0
+                                    : refine         ? how.samples
+                                                     : kTrialSamples));
     if (findings != nullptr) findings->statistics[function.key] = input.statistics;
     if (samples.empty()) {
       if (wants_report || refine)
         return invalid_argument("a report and a search need data: give --calibration");
       return input;
     }
-    const Trial trial = TRY(Trial::make(function, std::move(samples), how.load));
-    if (method == quant::Method::automatic)
-      TRY(choose_methods(trial, input.statistics, input.options));
-    if (refine) TRY(refine(function, trial, input.statistics, input.options));
-    if (findings == nullptr) return input;
-    findings->functions.push_back(
-        {function.key, trial.samples(), TRY(trial.run(input.statistics, input.options))});
-    if (wants_report)
-      findings->layers.push_back(
-          TRY(report_layers(function, trial, input.statistics, input.options)));
+    const Trial plain = TRY(Trial::make(function, samples, how.load));
+    const quant::FunctionStatistics as_it_came = input.statistics;
+    const quant::QuantizeOptions at_first = input.options;
+    std::vector<TechniqueGain> gains;
+    // A search looks for the layers that are hard as they are; ranges are not fitted to outputs
+    // that these spoil.
+    std::unique_ptr<RescaledFunction> rescaled;
+    if (!refine)
+      rescaled =
+          TRY(rescale_function(plain, input.statistics, input.options, how, disabled, gains));
+    std::optional<Trial> other;
+    if (rescaled) {
+      other = TRY(Trial::make(rescaled->function, std::move(samples), how.load));
+      input.statistics = std::move(rescaled->statistics);
+      if (findings != nullptr) findings->statistics[function.key] = input.statistics;
+    }
+    const Trial& trial = other ? *other : plain;
+    if (refine) {
+      TRY(refine(function, trial, input.statistics, input.options));
+    } else {
+      if (method == quant::Method::automatic)
+        TRY(choose_methods(trial, input.statistics, input.options));
+      TRY(choose_rounding(trial, input.statistics, how, disabled, input.options, gains));
+    }
+    if (findings != nullptr) {
+      findings->functions.push_back(
+          {function.key, trial.samples(), TRY(trial.run(input.statistics, input.options)), gains});
+      if (wants_report) {
+        const Quantised chosen{trial, input.statistics, input.options};
+        const Quantised hard{plain, as_it_came, at_first};
+        findings->layers.push_back(TRY(report_layers(chosen, rescaled ? hard : chosen)));
+        auto& all = findings->layers.back().gains;
+        all.insert(all.begin(), gains.begin(), gains.end());
+      }
+    }
+    if (rescaled) input.graph = std::move(rescaled->function.graph);
     return input;
   }
 };
@@ -89,8 +119,10 @@ nlohmann::ordered_json to_json(const LayerReport& r) {
   };
   Json json{{"signature", r.key}, {"samples", r.samples}, {"outputs", accuracy(r.outputs)}};
   for (const TechniqueGain& g : r.gains)
-    json["techniques"].push_back(
-        {{"name", g.name}, {"relative_l2_without", g.without}, {"relative_l2_with", g.with}});
+    json["techniques"].push_back({{"name", g.name},
+                                  {"used", g.used},
+                                  {"relative_l2_without", g.without},
+                                  {"relative_l2_with", g.with}});
   for (const LayerAccuracy& l : r.layers) {
     Json layer = accuracy(l.result);
     layer["name"] = l.node;
@@ -153,7 +185,7 @@ Status apply_calibration(const CalibrationSettings& s, const runtime::LoadOption
   if (q.config && !q.config->method.empty() && s.method == "auto")
     q.method = *quant::method_of(q.config->method);
   q.wants_report = !s.report.empty();
-  q.corrects_biases = !options.disabled.contains("bias-correction");
+  q.disabled = options.disabled;
   q.forced = s.force_precision;
   q.findings = std::move(findings);
   if (q.wants_report && q.findings == nullptr) return internal_error("a report has nowhere to go");
@@ -162,16 +194,17 @@ Status apply_calibration(const CalibrationSettings& s, const runtime::LoadOption
   return {};
 }
 
+std::string report_json(const CalibrationFindings& findings) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const LayerReport& r : findings.layers) json.push_back(to_json(r));
+  return json.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
 Status write_report(const CalibrationSettings& s, const CalibrationFindings& findings) {
   if (s.report.empty()) return {};
-  std::string text;
-  if (s.report.ends_with(".html")) {
-    text = html_page(findings.layers, findings.statistics, "Quantisation");
-  } else {
-    nlohmann::ordered_json json = nlohmann::ordered_json::array();
-    for (const LayerReport& r : findings.layers) json.push_back(to_json(r));
-    text = json.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
-  }
+  const std::string text = s.report.ends_with(".html")
+                               ? html_page(findings.layers, findings.statistics, "Quantisation")
+                               : report_json(findings) + "\n";
   return write_file_atomically(s.report, as_bytes(text));
 }
 

@@ -30,6 +30,7 @@ struct FunctionAccuracy {
   std::string key;
   size_t samples = 0;
   Accuracy accuracy;
+  std::vector<TechniqueGain> gains;
 };
 
 // What was measured while quantising.
@@ -53,6 +54,8 @@ Status apply_calibration(const CalibrationSettings& settings, const runtime::Loa
                          CompileOptions& options,
                          std::shared_ptr<CalibrationFindings> findings = {},
                          RefineChoices refine = {});
+// The layers as JSON.
+std::string report_json(const CalibrationFindings& findings);
 // Writes the report that the settings ask for; nothing where they do not.
 Status write_report(const CalibrationSettings& settings, const CalibrationFindings& findings);
 

@@ -59,25 +59,41 @@ Result<Trial> Trial::make(const NamedGraph& function, std::vector<Sample> sample
   return trial;
 }
 
-Result<std::vector<std::vector<Tensor>>> Trial::outputs_of(const Graph& graph) const {
+Result<Outputs> Trial::outputs_of(const Graph& graph) const {
   const auto optimized = graph.clone();
   PassContext context;
   TRY(optimize(*optimized, context));
   const auto loaded = TRY(load_graph(*optimized, load_));
-  std::vector<std::vector<Tensor>> outputs;
+  Outputs outputs;
   for (size_t i = 0; i < samples_.size(); ++i) outputs.push_back(TRY(loaded.run(inputs(i), {})));
   return outputs;
 }
 
 std::vector<Tensor> Trial::inputs(size_t sample) const {
-  std::vector<Tensor> inputs = samples_[sample].inputs;
+  return with_variables(samples_[sample].inputs);
+}
+
+std::vector<Tensor> Trial::with_variables(std::vector<Tensor> inputs) const {
   inputs.insert(inputs.end(), variables_.begin(), variables_.end());
   return inputs;
 }
 
 Result<Accuracy> Trial::run(const quant::FunctionStatistics& statistics,
                             const quant::QuantizeOptions& options) const {
+  return run_other(*function_, statistics, options);
+}
+
+Result<Outputs> Trial::outputs(const quant::FunctionStatistics& statistics,
+                               const quant::QuantizeOptions& options) const {
   const auto graph = function_->graph->clone();
+  TRY(quant::quantize(*graph, statistics, options));
+  return outputs_of(*graph);
+}
+
+Result<Accuracy> Trial::run_other(const NamedGraph& function,
+                                  const quant::FunctionStatistics& statistics,
+                                  const quant::QuantizeOptions& options) const {
+  const auto graph = function.graph->clone();
   TRY(quant::quantize(*graph, statistics, options));
   const auto outputs = TRY(outputs_of(*graph));
   AccuracyMeter meter;

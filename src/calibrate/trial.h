@@ -29,15 +29,21 @@ class AccuracyMeter {
   int64_t rows_ = 0, same_ = 0;
 };
 
+// Of each sample, in the order of the graph.
+using Outputs = std::vector<std::vector<Tensor>>;
+
 class Trial {
  public:
   // `function` is prepared (quant::prepare). Runs it in f32 for what to compare with.
   static Result<Trial> make(const NamedGraph& function, std::vector<Sample> samples,
                             const runtime::LoadOptions& load);
   size_t samples() const { return samples_.size(); }
+  const std::vector<Sample>& all_samples() const { return samples_; }
+  const Outputs& expected() const { return expected_; }
   const NamedGraph& function() const { return *function_; }
   // What the graph takes for a sample: its inputs, then what the variables begin with.
   std::vector<Tensor> inputs(size_t sample) const;
+  std::vector<Tensor> with_variables(std::vector<Tensor> inputs) const;
   const runtime::LoadOptions& load() const { return load_; }
   // Seconds that the reference would take for the samples, roughly.
   double estimated_cost() const { return estimated_cost_; }
@@ -45,14 +51,21 @@ class Trial {
   // All outputs that are real, of the model quantised so.
   Result<Accuracy> run(const quant::FunctionStatistics& statistics,
                        const quant::QuantizeOptions& options) const;
+  // What it gives then.
+  Result<Outputs> outputs(const quant::FunctionStatistics& statistics,
+                          const quant::QuantizeOptions& options) const;
+  // The same of a function that computes what this one does, against this one in f32.
+  Result<Accuracy> run_other(const NamedGraph& function,
+                             const quant::FunctionStatistics& statistics,
+                             const quant::QuantizeOptions& options) const;
 
  private:
-  Result<std::vector<std::vector<Tensor>>> outputs_of(const Graph& graph) const;
+  Result<Outputs> outputs_of(const Graph& graph) const;
 
   const NamedGraph* function_ = nullptr;
   std::vector<Sample> samples_;
   std::vector<Tensor> variables_;
-  std::vector<std::vector<Tensor>> expected_;
+  Outputs expected_;
   runtime::LoadOptions load_;
   double estimated_cost_ = 0;
 };

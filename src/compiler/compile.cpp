@@ -106,12 +106,23 @@ Status quantize(ImportedFunction& function, PassContext& context, const CompileO
   if (!options.calibrate) return internal_error("int8 needs a way to calibrate");
   if (options.progress) options.progress("calibrate " + function.key);
   QuantizationInput input = TRY(options.calibrate(function, all.import, all.warnings));
+  if (input.graph) function.graph = std::move(input.graph);
   if (options.progress) options.progress("quantise " + function.key);
   if (options.disabled.contains("bias-correction")) input.options.bias_correction = false;
   report.quantization = TRY(quant::quantize(*function.graph, input.statistics, input.options));
   const auto& made = *report.quantization;
   all.warnings.insert(all.warnings.end(), made.warnings.begin(), made.warnings.end());
   return {};
+}
+
+// How the range of each tensor was chosen, for reports on the file: a line for each.
+std::string range_methods(const CompileReport& report) {
+  std::string text;
+  for (const FunctionReport& f : report.functions)
+    if (f.quantization)
+      for (const quant::TensorChoice& t : f.quantization->tensors)
+        text += fmt::format("{} {}\n", quant::method_name(t.range.method), t.name);
+  return text;
 }
 
 Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& options) {
@@ -159,6 +170,8 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
   if (options.max_loop_iterations > 0)
     compiled.model.notes.emplace_back(kMaxLoopIterationsNote,
                                       std::to_string(options.max_loop_iterations));
+  if (std::string methods = range_methods(compiled.report); !methods.empty())
+    compiled.model.notes.emplace_back("range_methods", std::move(methods));
   TRY(add_custom_ops(compiled.model, options));
   compiled.model.notes.insert(compiled.model.notes.end(), rule_notes.begin(), rule_notes.end());
   return compiled;

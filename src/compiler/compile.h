@@ -18,6 +18,8 @@ namespace tenon {
 struct QuantizationInput {
   quant::FunctionStatistics statistics;
   quant::QuantizeOptions options;
+  // The function's graph with other weights, of which the statistics are; null: as it is.
+  std::unique_ptr<Graph> graph;
 };
 // Finds it for a function whose graph is prepared (quant::prepare), of a model imported so; appends
 // what the user should know.

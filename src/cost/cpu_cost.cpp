@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "ops/conv.h"
 #include "ops/matmul.h"
@@ -29,9 +30,7 @@ double elements(const Value* v) {
 }
 
 double round_up(double v, double step) {
-  return static_cast<double>((static_cast<int64_t>(v) + static_cast<int64_t>(step) - 1) /
-                             static_cast<int64_t>(step)) *
-         step;
+  return std::ceil(v / step) * step;
 }
 
 std::string dtype_kind(DType t) {

@@ -13,8 +13,8 @@ namespace {
 // Writes the integers into the graph as the plan has them.
 class Emitter {
  public:
-  Emitter(Graph& graph, Plan plan, RealValues* reals)
-      : graph_(graph), plan_(std::move(plan)), reals_(reals) {}
+  Emitter(Graph& graph, Plan plan, const QuantizeOptions& options, RealValues* reals)
+      : graph_(graph), plan_(std::move(plan)), options_(options), reals_(reals) {}
 
   Result<QuantizeReport> run() {
     Node* first = plan_.order.empty() ? nullptr : plan_.order.front();
@@ -72,8 +72,11 @@ class Emitter {
   Status emit_weights(Node& node) {
     const auto* matmul = node.as<Matmul>();
     const Tensor& w = *node.input(1)->constant();
-    const QuantizedWeights q =
+    QuantizedWeights q =
         TRY(quantize_weights(w, matmul != nullptr && matmul->transpose_b ? 0 : w.rank() - 1));
+    if (const auto rounded = options_.rounded.find(plan_.names[node.output()]);
+        rounded != options_.rounded.end() && rounded->second.dims() == w.dims())
+      q.integers = rounded->second;
     Builder b(graph_, &node);
     const auto means = plan_.input_means.find(&node);
     if (means != plan_.input_means.end() && node.input(2) != nullptr)
@@ -144,6 +147,7 @@ class Emitter {
 
   Graph& graph_;
   Plan plan_;
+  const QuantizeOptions& options_;
   RealValues* reals_;
   std::unordered_map<const Value*, Value*> integers_;
 };
@@ -166,7 +170,7 @@ std::optional<QuantParams> read_params(const Value* scale, const Value* zero) {
 Result<QuantizeReport> quantize(Graph& graph, const FunctionStatistics& statistics,
                                 const QuantizeOptions& options, RealValues* reals) {
   Plan plan = TRY(make_plan(graph, statistics, options));
-  return Emitter(graph, std::move(plan), reals).run();
+  return Emitter(graph, std::move(plan), options, reals).run();
 }
 
 std::optional<QuantParams> params_of_value(const Value& value) {

@@ -34,6 +34,8 @@ struct QuantizeOptions {
   std::map<std::string, std::string> keep_float;
   // Biases make up for what the rounding of weights adds to the mean of each output channel.
   bool bias_correction = true;
+  // Integers of weights that are not each rounded to the nearest, by the name of the result.
+  std::map<std::string, Tensor> rounded;
 };
 
 // What can be switched off by name beside rules and passes.
@@ -43,6 +45,9 @@ struct Technique {
 };
 inline constexpr Technique kTechniques[] = {
     {"bias-correction", "biases make up for the mean error that rounded weights cause"},
+    {"cross-layer-equalisation", "channels between products are brought to like sizes"},
+    {"smooth-quant", "channels behind normalisations are brought to like sizes"},
+    {"adaptive-rounding", "weights are rounded for the least error of a layer's results"},
 };
 
 // What became of a convolution or matrix product.

@@ -45,10 +45,6 @@ Tensor real_of(const Value& value, const Tensor& integers) {
   return *std::move(real);
 }
 
-const Tensor& value_of(const Layer& layer) {
-  return layer.real.defined() ? layer.real : layer.results[0];
-}
-
 // The layer a recorded name stands for: a node of the user's model that became several is what the
 // last of them gives.
 class LayerNames {
@@ -72,31 +68,42 @@ class LayerNames {
 
 }  // namespace
 
+const Tensor& value_of(const Layer& layer) {
+  return layer.real.defined() ? layer.real : layer.results[0];
+}
+
 Result<Layers> layers_by_reference(const Graph& graph, std::span<const Tensor> inputs) {
   Layers layers;
   TRY(interpret(graph, inputs, [&](const Node& node, std::span<const Tensor> results) {
     if (is_layer(node))
-      layers.push_back(
-          {node.origins, {results.begin(), results.end()}, real_of(*node.output(), results[0])});
+      layers.push_back({std::string(node.def().name),
+                        node.origins,
+                        {results.begin(), results.end()},
+                        real_of(*node.output(), results[0])});
   }));
   return layers;
 }
 
-Result<Layers> layers_by_runtime(const Graph& graph, std::span<const Tensor> inputs,
-                                 const runtime::LoadOptions& options) {
-  const auto copy = graph.clone();
+Result<LayerProbe> LayerProbe::make(const Graph& graph, const runtime::LoadOptions& options) {
+  LayerProbe probe;
+  probe.graph_ = graph.clone();
   std::vector<Value*> values;
-  for (const auto& node : copy->nodes())
+  for (const auto& node : probe.graph_->nodes())
     for (int i = 0; is_layer(*node) && i < node->output_count(); ++i)
       values.push_back(node->output(i));
-  copy->set_outputs(values);
-  const auto loaded = TRY(load_graph(*copy, options));
-  const auto results = TRY(loaded.run(inputs, {}));
+  probe.graph_->set_outputs(values);
+  probe.function_ = TRY(load_graph(*probe.graph_, options));
+  return probe;
+}
+
+Result<Layers> LayerProbe::run(std::span<const Tensor> inputs) const {
+  const auto results = TRY(function_->run(inputs, {}));
   Layers layers;
   size_t next = 0;
-  for (const auto& node : copy->nodes()) {
+  for (const auto& node : graph_->nodes()) {
     if (!is_layer(*node)) continue;
     Layer& layer = layers.emplace_back();
+    layer.op = node->def().name;
     layer.origins = node->origins;
     for (int i = 0; i < node->output_count(); ++i) layer.results.push_back(results[next++]);
     layer.real = real_of(*node->output(), layer.results[0]);
@@ -104,26 +111,50 @@ Result<Layers> layers_by_runtime(const Graph& graph, std::span<const Tensor> inp
   return layers;
 }
 
-std::vector<LayerDifference> compare_layers(const Layers& actual, const Layers& expected) {
-  std::multimap<std::string_view, const Layer*> by_origin;
-  for (const Layer& layer : expected)
-    for (const std::string& origin : layer.origins) by_origin.emplace(origin, &layer);
-  std::vector<LayerDifference> differences;
-  for (const Layer& layer : actual) {
-    std::optional<LayerDifference> nearest;
+std::vector<std::optional<quant::QuantParams>> LayerProbe::params() const {
+  std::vector<std::optional<quant::QuantParams>> all;
+  for (const auto& node : graph_->nodes())
+    if (is_layer(*node)) all.push_back(quant::params_of_value(*node->output()));
+  return all;
+}
+
+Result<Layers> layers_by_runtime(const Graph& graph, std::span<const Tensor> inputs,
+                                 const runtime::LoadOptions& options) {
+  return TRY(LayerProbe::make(graph, options)).run(inputs);
+}
+
+std::vector<LayerPair> pair_layers(const Layers& actual, const Layers& expected, bool by_last) {
+  std::multimap<std::string_view, size_t> by_origin;
+  for (size_t i = 0; i < expected.size(); ++i)
+    for (const std::string& origin : expected[i].origins) by_origin.emplace(origin, i);
+  std::vector<LayerPair> pairs;
+  for (size_t a = 0; a < actual.size(); ++a) {
+    const Layer& layer = actual[a];
+    std::optional<LayerPair> nearest;
+    double least = 0;
     // From the last, whose result it is.
-    for (size_t k = layer.origins.size(); k-- > 0;) {
+    for (size_t k = layer.origins.size(); k-- > 0 && !(by_last && nearest);) {
       const std::string& origin = layer.origins[k];
       const auto [first, last] = by_origin.equal_range(origin);
       for (auto it = first; it != last; ++it) {
-        if (value_of(*it->second).type() != value_of(layer).type()) continue;
-        const Difference d = compare(value_of(layer), value_of(*it->second));
-        if (!nearest || d.relative_l2 < nearest->difference.relative_l2)
-          nearest = LayerDifference{origin, d};
+        const Tensor& other = value_of(expected[it->second]);
+        if (other.type() != value_of(layer).type()) continue;
+        const double distance = compare(value_of(layer), other).relative_l2;
+        if (nearest && distance >= least) continue;
+        nearest = LayerPair{origin, a, it->second};
+        least = distance;
       }
     }
-    if (nearest) differences.push_back(std::move(*nearest));
+    if (nearest) pairs.push_back(*std::move(nearest));
   }
+  return pairs;
+}
+
+std::vector<LayerDifference> compare_layers(const Layers& actual, const Layers& expected) {
+  std::vector<LayerDifference> differences;
+  for (const LayerPair& pair : pair_layers(actual, expected, false))
+    differences.push_back(
+        {pair.name, compare(value_of(actual[pair.actual]), value_of(expected[pair.expected]))});
   return differences;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "format/model_file.h"
 #include "ir/graph.h"
+#include "quant/ranges.h"
 #include "runtime/model.h"
 #include "tensor/compare.h"
 
@@ -18,6 +20,7 @@ namespace tenon {
 // The result of one node of a graph. A fused node stands for several of the user's model, in the
 // model's order: its result is that of the last.
 struct Layer {
+  std::string op;
   std::vector<std::string> origins;
   std::vector<Tensor> results;
   Tensor real;  // where the first result is of quantised integers: the reals they stand for
@@ -30,6 +33,32 @@ Result<Layers> layers_by_reference(const Graph& graph, std::span<const Tensor> i
 // and order are those of the graph; memory is laid out differently.
 Result<Layers> layers_by_runtime(const Graph& graph, std::span<const Tensor> inputs,
                                  const runtime::LoadOptions& options = {});
+
+// The layers of a graph by the runtime, for any number of runs.
+class LayerProbe {
+ public:
+  static Result<LayerProbe> make(const Graph& graph, const runtime::LoadOptions& options);
+  Result<Layers> run(std::span<const Tensor> inputs) const;
+  // What the integers of each layer's first result stand for.
+  std::vector<std::optional<quant::QuantParams>> params() const;
+
+ private:
+  std::unique_ptr<Graph> graph_;
+  std::optional<runtime::Function> function_;
+};
+
+// The reals of a layer's first result.
+const Tensor& value_of(const Layer& layer);
+
+// A layer and its counterpart, by place.
+struct LayerPair {
+  std::string name;  // in the user's model
+  size_t actual, expected;
+};
+// Layers of `actual` that have a counterpart of the same type in `expected`, in order. Of several
+// counterparts the nearest counts; `by_last`: among those of the last node a layer stands for that
+// has any, however far they are.
+std::vector<LayerPair> pair_layers(const Layers& actual, const Layers& expected, bool by_last);
 
 struct LayerDifference {
   std::string name;  // in the user's model

@@ -12,6 +12,7 @@
 #include "calibrate/settings.h"
 #include "commands.h"
 #include "format/model_file.h"
+#include "layer_table.h"
 #include "model_arguments.h"
 #include "progress.h"
 #include "run_arguments.h"
@@ -21,6 +22,8 @@
 
 namespace tenon::tool {
 namespace {
+
+constexpr size_t kLayersShown = 5;
 
 struct CompileArguments : ModelArguments {
   std::string output, target = "cpu", precision = "fp32";
@@ -63,6 +66,16 @@ nlohmann::json to_json(const quant::QuantizeReport& q) {
   return {{"layers", layers}, {"tensors", tensors}};
 }
 
+nlohmann::json to_json(const std::vector<TechniqueGain>& gains) {
+  nlohmann::json json = nlohmann::json::array();
+  for (const TechniqueGain& g : gains)
+    json.push_back({{"name", g.name},
+                    {"used", g.used},
+                    {"relative_l2_without", g.without},
+                    {"relative_l2_with", g.with}});
+  return json;
+}
+
 void print_function(const FunctionReport& f) {
   fmt::print("{}: {} nodes -> {} nodes\n", f.key, f.nodes_imported, f.nodes_compiled);
   if (!f.quantization) return;
@@ -71,18 +84,6 @@ void print_function(const FunctionReport& f) {
              std::ranges::count_if(layers, [](const auto& l) { return l.integer; }), layers.size());
   for (const auto& l : layers)
     if (!l.integer) fmt::print("  {} ({}) stays in fp32: {}\n", l.node, l.op, l.reason);
-}
-
-// The layers that cost most.
-void print_layers(const LayerReport& report) {
-  constexpr size_t kShown = 5;
-  size_t shown = 0;
-  for (const LayerAccuracy& l : report.layers)
-    if (l.integer && l.share >= 0 && ++shown <= kShown)
-      fmt::print("  {:5.1f} % of the loss by {} ({}): SQNR {:.1f} dB, cosine {:.5f}\n",
-                 100 * l.share, l.node, l.op, l.result.sqnr_db, l.result.cosine);
-  for (const TechniqueGain& g : report.gains)
-    fmt::print("  {}: relative L2 {:.4g}, without it {:.4g}\n", g.name, g.with, g.without);
 }
 
 // MODEL.tenon beside the model; a folder such as . goes by its real name.
@@ -195,7 +196,8 @@ Status compile(const CompileArguments& a) {
                                   {"sqnr_db", f.accuracy.sqnr_db},
                                   {"relative_l2", f.accuracy.relative_l2},
                                   {"max_abs", f.accuracy.max_abs},
-                                  {"same_top1", f.accuracy.same_top1}});
+                                  {"same_top1", f.accuracy.same_top1},
+                                  {"techniques", to_json(f.gains)}});
     fmt::print("{}\n", to_text(json));
     return {};
   }
@@ -206,7 +208,9 @@ Status compile(const CompileArguments& a) {
     fmt::print(
         "{}: against fp32 on {} samples: cosine {:.5f}, SQNR {:.1f} dB, same top-1 {:.1f} %\n",
         f.key, f.samples, f.accuracy.cosine, f.accuracy.sqnr_db, 100 * f.accuracy.same_top1);
-  for (const LayerReport& report : findings->layers) print_layers(report);
+  if (findings->layers.empty())
+    for (const FunctionAccuracy& f : findings->functions) print_layers({.gains = f.gains}, 0);
+  for (const LayerReport& report : findings->layers) print_layers(report, kLayersShown);
   for (const Verification& v : verifications)
     if (v.verified)
       fmt::print("{}: verified against the reference, relative L2 {:.2g}\n", v.key, v.relative_l2);

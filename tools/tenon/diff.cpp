@@ -3,9 +3,14 @@
 
 #include <map>
 
+#include "calibrate/calibrate.h"
+#include "calibrate/layer_diff.h"
+#include "calibrate/settings.h"
 #include "commands.h"
+#include "format/model_file.h"
 #include "ir/hash.h"
 #include "ir/text.h"
+#include "layer_table.h"
 #include "progress.h"
 #include "run_arguments.h"
 #include "runnable.h"
@@ -17,6 +22,7 @@ namespace {
 struct DiffArguments : RunLimits {
   std::string a, b, signature;
   std::vector<std::string> inputs;
+  CalibrationSettings data;  // what of it says where samples are from, and the report
   double tolerance = 1e-4;
   int64_t batch = 1;
   uint32_t seed = 1;
@@ -120,7 +126,44 @@ Status diff_recorded(const DiffArguments& args) {
                                args.json, options);
 }
 
+// Layer by layer on the user's data, with a report.
+Status diff_on_data(const DiffArguments& args) {
+  if (!args.layers) return invalid_argument("--data and --report go with --layers");
+  if (args.data.data.empty()) return invalid_argument("a report needs data: give --data");
+  const runtime::LoadOptions options = load_options(args);
+  auto progress = std::make_unique<Progress>();
+  progress->stage("load");
+  const NamedGraph a = TRY(load_graph(args.a, args.signature, options));
+  const NamedGraph b = TRY(load_graph(args.b, args.signature, options));
+  if (a.graph->inputs().size() != b.graph->inputs().size())
+    return invalid_model(
+        fmt::format("{} inputs against {}", a.graph->inputs().size(), b.graph->inputs().size()));
+  CalibrationOptions data;
+  data.data = args.data.data;
+  data.preprocess = TRY(parse_preprocess(args.data.preprocess));
+  const auto samples = TRY(some_samples(b, data, args.data.samples));
+  std::map<std::string, quant::Method> methods;
+  if (args.a.ends_with(".tenon"))
+    for (const auto& [key, value] : TRY(read_model_file(args.a)).notes)
+      if (key == kRangeMethodsNote) methods = parse_range_methods(value);
+  progress->stage("run layer by layer");
+  CalibrationFindings findings;
+  findings.layers.push_back(
+      TRY(diff_layers(a, b, samples, options, methods, findings.statistics[a.key])));
+  progress.reset();
+  TRY(write_report(args.data, findings));
+  const LayerReport& report = findings.layers.front();
+  if (args.json)
+    fmt::print("{}\n", report_json(findings));
+  else
+    print_layer_table(report);
+  if (report.outputs.relative_l2 <= args.tolerance) return {};
+  return invalid_model(fmt::format("the outputs differ by {:.3g} (relative L2), more than {:.3g}",
+                                   report.outputs.relative_l2, args.tolerance));
+}
+
 Status diff_values(const DiffArguments& args) {
+  if (!args.data.data.empty() || !args.data.report.empty()) return diff_on_data(args);
   if (args.b.ends_with(".npz")) return diff_recorded(args);
   const Engine engine = args.reference ? Engine::kReference : Engine::kRuntime;
   auto progress = std::make_unique<Progress>();
@@ -171,12 +214,25 @@ void add_diff(CLI::App& app, Action& action) {
   command->add_option("--tolerance", a->tolerance, "relative L2 that is no difference");
   command->add_flag("--structure", a->structure, "compare the graphs, not what they compute");
   command->add_flag("--layers", a->layers, "compare layers of the same name, too");
+  command->add_option("--data", a->data.data,
+                      "with --layers: samples to compare on, as of tenon compile --calibration");
+  command->add_option("--preprocess", a->data.preprocess, "of pictures, as of tenon compile");
+  a->data.samples = 32;
+  command->add_option("--samples", a->data.samples, "of the data, at most (default: 32)")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--report", a->data.report, "with --data: FILE.html or FILE.json with all of it")
+      ->check([](const std::string& file) {
+        const Status status = check_calibration({.report = file});
+        return status.ok() ? std::string() : status.error().message;
+      });
   command->add_flag("--reference", a->reference, "run both by the reference of each op");
   add_run_limits(*command, *a);
   command->add_flag("--json", a->json, "machine-readable output");
   command->footer(
       "Example:\n  tenon diff digits.tenon examples/digits/saved_model\n"
       "  tenon diff --structure before.tenon after.tenon\n"
+      "  tenon diff --layers int8.tenon fp32.tenon --data x.npy --report layers.html\n"
       "  tenon diff model.tenon recorded.npz --input x=x.npy");
   command->callback([a, &action] {
     action = [a] { return a->structure ? diff_structure(*a) : diff_values(*a); };

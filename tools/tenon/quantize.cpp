@@ -14,7 +14,8 @@ namespace tenon::tool {
 namespace {
 
 struct QuantizeArguments : ModelArguments {
-  std::string output, config_output, state, max_drop = "0.5%", metric = "top1";
+  std::string output, config_output, state, max_drop = "0.5%", metric = "top1",
+                                            objective = "layers";
   CalibrationSettings calibration;
 };
 
@@ -42,7 +43,11 @@ Status quantize(const QuantizeArguments& a) {
   load.custom_ops.libraries = a.custom_ops;
   SearchOptions search;
   search.metric = TRY(parse_metric(a.metric));
+  if (search.metric == Metric::script) search.script = a.metric;
+  search.objective = TRY(parse_objective(a.objective));
   search.max_drop = TRY(parse_drop(a.max_drop));
+  const std::string output = a.output.empty() ? a.model + ".tenon" : a.output;
+  const std::string config_file = a.config_output.empty() ? output + ".toml" : a.config_output;
   auto progress = std::make_unique<Progress>();
   std::vector<Found> found;
   std::vector<std::string> kept;  // of all functions
@@ -54,11 +59,10 @@ Status quantize(const QuantizeArguments& a) {
     own.state_file = a.state.empty() || found.empty() ? a.state : a.state + "." + function.key;
     // The best so far can be used at any time.
     own.improved = [&](const std::vector<std::string>& names, double) -> Status {
-      if (a.config_output.empty()) return {};
       std::vector<std::string> all = kept;
       all.insert(all.end(), names.begin(), names.end());
       const std::string text = config_of(all);
-      return write_file_atomically(a.config_output, as_bytes(text));
+      return write_file_atomically(config_file, as_bytes(text));
     };
     found.push_back({function.key, TRY(search_assignment(trial, statistics, own, chosen))});
     for (const std::string& name : found.back().result.kept)
@@ -71,20 +75,23 @@ Status quantize(const QuantizeArguments& a) {
       [&](int64_t done, int64_t total) { progress->part("calibrate", done, total); }, options,
       findings, refine));
   const Compiled compiled = TRY(compile_model(a.model, options));
-  const std::string output = a.output.empty() ? a.model + ".tenon" : a.output;
   TRY(write_model(output, compiled.model));
   TRY(write_report(a.calibration, *findings));
   progress.reset();
   nlohmann::json json{{"output", output}, {"functions", nlohmann::json::array()}};
   bool feasible = true;
+  double closest = 0;
   for (const Found& f : found) {
     feasible &= f.result.feasible;
+    closest = std::max(closest, f.result.drop);
     json["functions"].push_back({{"signature", f.key},
                                  {"feasible", f.result.feasible},
                                  {"drop", f.result.drop},
                                  {"drop_all_integers", f.result.drop_all_integers},
                                  {"layers", f.result.layers},
                                  {"trials", f.result.trials},
+                                 {"objective", a.objective},
+                                 {"price", f.result.price},
                                  {"fp32", f.result.kept}});
     if (a.json) continue;
     fmt::print(
@@ -96,8 +103,8 @@ Status quantize(const QuantizeArguments& a) {
   if (a.json) fmt::print("{}\n", to_text(json));
   if (feasible) return {};
   return invalid_model(
-      fmt::format("infeasible: no assignment keeps {} within {}; the closest is in '{}'", a.metric,
-                  a.max_drop, output));
+      fmt::format("infeasible: no assignment keeps {} within {}; the closest is {:.4g}, in '{}'",
+                  a.metric, a.max_drop, closest, output));
 }
 
 template <typename T>
@@ -120,12 +127,19 @@ void add_quantize(CLI::App& app, Action& action) {
   command
       ->add_option(
           "--metric", a->metric,
-          "against fp32: top1 (rows with another largest element), cosine (1 - cosine) or mse "
-          "(squared relative L2)")
+          "against fp32: top1 (rows with another largest element), cosine (1 - cosine), mse "
+          "(squared relative L2), or a script that prints a score (docs/quantization.md)")
       ->check([](const std::string& text) { return message_of(parse_metric(text)); });
+  command
+      ->add_option("--objective", a->objective,
+                   "what fp32 layers are to be few of, or cheap in: layers, latency (as predicted "
+                   "for this CPU) or size")
+      ->check([](const std::string& text) { return message_of(parse_objective(text)); });
   command->add_option("-o,--output", a->output, "file to write (default: MODEL.tenon)");
-  command->add_option("--write-config", a->config_output,
-                      "TOML file with the best assignment so far, for tenon compile --config");
+  command->add_option(
+      "--write-config", a->config_output,
+      "TOML file with the best assignment so far, for tenon compile --config (default: "
+      "OUTPUT.toml)");
   command->add_option("--state", a->state,
                       "file with what was tried: a search that was interrupted goes on there");
   command->footer(

@@ -1,0 +1,150 @@
+#include "calibrate/techniques.h"
+
+#include <algorithm>
+
+#include "ops/matmul.h"
+#include "quant/plan.h"
+#include "quant/rescale.h"
+#include "quant/rounding.h"
+#include "verify/load_graph.h"
+
+namespace tenon {
+namespace {
+
+// What is gained by less than this part may be chance.
+constexpr double kGain = 0.02;
+
+NamedGraph copy_of(const NamedGraph& function) {
+  return {function.key, function.graph->clone(), function.input_names, function.output_names,
+          function.state};
+}
+
+// A product whose weights are to be rounded, and what goes into it.
+struct Rounded {
+  std::string name;
+  const Node* product;
+  quant::Correlations correlations;
+  size_t input;  // among the outputs of the probe, or of the function's inputs
+  bool is_function_input;
+};
+
+class Rounder {
+ public:
+  Rounder(const Trial& trial, const quant::QuantizeOptions& options)
+      : trial_(trial), options_(options), graph_(trial.function().graph->clone()) {}
+
+  Status observe(const CalibrationOptions& how) {
+    find_products();
+    if (products_.empty()) return {};
+    graph_->set_outputs(observed_);
+    const auto loaded = TRY(load_graph(*graph_, trial_.load()));
+    const auto samples = TRY(some_samples(trial_.function(), how, kSamples));
+    const int64_t windows =
+        std::max<int64_t>(1, kWindows / std::max<int64_t>(1, std::ssize(samples)));
+    for (const Sample& sample : samples) {
+      const auto inputs = trial_.with_variables(sample.inputs);
+      const auto results = TRY(loaded.run(inputs, {}));
+      for (Rounded& r : products_)
+        TRY(r.correlations.add(r.is_function_input ? inputs[r.input] : results[r.input], windows));
+    }
+    return {};
+  }
+
+  Result<std::map<std::string, Tensor>> round() const {
+    std::map<std::string, Tensor> rounded;
+    for (const Rounded& r : products_) {
+      if (r.correlations.empty()) continue;
+      const Tensor& w = *r.product->input(1)->constant();
+      const auto* matmul = r.product->as<Matmul>();
+      const int64_t axis = matmul != nullptr && matmul->transpose_b ? 0 : w.rank() - 1;
+      rounded[r.name] =
+          TRY(r.correlations.round(w, TRY(quant::quantize_weights(w, axis)))).integers;
+    }
+    return rounded;
+  }
+
+ private:
+  static constexpr int64_t kSamples = 256, kWindows = 2048;
+  // Multiplications for all layers: the later ones of a large model are rounded to the nearest.
+  static constexpr double kMostWork = 1e10;
+
+  void find_products() {
+    double work = 0;
+    for (const quant::NamedValue& v : quant::observed_values(*graph_)) {
+      const Node* node = v.value->producer();
+      if (node == nullptr || !quant::is_product(*node) || options_.keep_float.contains(v.name) ||
+          !quant::Correlations::is_affordable(*node))
+        continue;
+      const Tensor& w = *node->input(1)->constant();
+      const auto* matmul = node->as<Matmul>();
+      const auto columns =
+          static_cast<double>(w.dim(matmul != nullptr && matmul->transpose_b ? 0 : w.rank() - 1));
+      const double terms = static_cast<double>(w.elements()) / columns;
+      const double own = (static_cast<double>(kWindows) + columns) * terms * terms;
+      if (work + own > kMostWork) continue;
+      work += own;
+      Value* x = node->input(0);
+      const bool is_input = x->producer() == nullptr;
+      const auto index = is_input ? static_cast<size_t>(x->index()) : observed_.size();
+      if (!is_input) observed_.push_back(x);
+      products_.push_back({v.name, node, quant::Correlations(*node), index, is_input});
+    }
+  }
+
+  const Trial& trial_;
+  const quant::QuantizeOptions& options_;
+  std::unique_ptr<Graph> graph_;
+  std::vector<Value*> observed_;
+  std::vector<Rounded> products_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<RescaledFunction>> rescale_function(
+    const Trial& trial, const quant::FunctionStatistics& statistics,
+    const quant::QuantizeOptions& options, const CalibrationOptions& how,
+    const DisabledNames& disabled, std::vector<TechniqueGain>& gains) {
+  std::unique_ptr<RescaledFunction> best;
+  double least = TRY(trial.run(statistics, options)).relative_l2;
+  CalibrationOptions again = how;
+  again.statistics_file.clear();  // it is of the model as it came
+  for (const auto& [kind, name] :
+       {std::pair(quant::Rescaling::between_products, "cross-layer-equalisation"),
+        std::pair(quant::Rescaling::behind_norms, "smooth-quant")}) {
+    if (disabled.contains(name)) continue;
+    auto candidate = std::make_unique<RescaledFunction>();
+    candidate->function = copy_of(best ? best->function : trial.function());
+    const auto changed = TRY(quant::rescale_channels(*candidate->function.graph,
+                                                     best ? best->statistics : statistics, kind));
+    if (changed.empty()) continue;
+    candidate->statistics = TRY(calibrate(candidate->function, again)).statistics;
+    const double error =
+        TRY(trial.run_other(candidate->function, candidate->statistics, options)).relative_l2;
+    const bool better = error < least * (1 - kGain);
+    gains.push_back({name, least, error, better});
+    if (!better) continue;
+    least = error;
+    best = std::move(candidate);
+  }
+  return best;
+}
+
+Status choose_rounding(const Trial& trial, const quant::FunctionStatistics& statistics,
+                       const CalibrationOptions& how, const DisabledNames& disabled,
+                       quant::QuantizeOptions& options, std::vector<TechniqueGain>& gains) {
+  constexpr std::string_view kName = "adaptive-rounding";
+  if (disabled.contains(kName)) return {};
+  Rounder rounder(trial, options);
+  TRY(rounder.observe(how));
+  quant::QuantizeOptions rounded = options;
+  rounded.rounded = TRY(rounder.round());
+  if (rounded.rounded.empty()) return {};
+  const double without = TRY(trial.run(statistics, options)).relative_l2;
+  const double with = TRY(trial.run(statistics, rounded)).relative_l2;
+  const bool better = with < without * (1 - kGain);
+  gains.push_back({std::string(kName), without, with, better});
+  if (better) options = std::move(rounded);
+  return {};
+}
+
+}  // namespace tenon

@@ -1,0 +1,42 @@
+// Techniques against what integers lose, each used where it makes the outputs on calibration data
+// better.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "calibrate/calibrate.h"
+#include "calibrate/trial.h"
+
+namespace tenon {
+
+// What a technique does for the outputs.
+struct TechniqueGain {
+  std::string name;
+  double without = 0, with = 0;  // relative L2 at the outputs
+  bool used = true;
+};
+
+using DisabledNames = std::set<std::string, std::less<>>;
+
+// A function with other weights that computes the same, and what it holds on the data.
+struct RescaledFunction {
+  NamedGraph function;
+  quant::FunctionStatistics statistics;
+};
+
+// The function with channels rescaled (quant/rescale.h), as far as that helps; null where it does
+// not. `trial` is of the function.
+Result<std::unique_ptr<RescaledFunction>> rescale_function(
+    const Trial& trial, const quant::FunctionStatistics& statistics,
+    const quant::QuantizeOptions& options, const CalibrationOptions& how,
+    const DisabledNames& disabled, std::vector<TechniqueGain>& gains);
+
+// Chooses how weights are rounded (quant/rounding.h), where that helps.
+Status choose_rounding(const Trial& trial, const quant::FunctionStatistics& statistics,
+                       const CalibrationOptions& how, const DisabledNames& disabled,
+                       quant::QuantizeOptions& options, std::vector<TechniqueGain>& gains);
+
+}  // namespace tenon

@@ -1,0 +1,25 @@
+// Channels of tensors brought to like sizes, by factors that products before and behind them take
+// into their weights: the function in real numbers stays the same, integers lose less.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "ir/graph.h"
+#include "quant/statistics.h"
+
+namespace tenon::quant {
+
+enum class Rescaling : uint8_t {
+  between_products,  // cross-layer equalisation: a product's channels, read by products
+  behind_norms       // SmoothQuant: what a normalisation scales, read by matrix products
+};
+
+// Changes the weights in a graph that is prepared and whose statistics these are; they do not hold
+// any more then. The names of the tensors whose channels were rescaled; empty: nothing was done.
+Result<std::vector<std::string>> rescale_channels(Graph& graph,
+                                                  const FunctionStatistics& statistics,
+                                                  Rescaling kind);
+
+}  // namespace tenon::quant

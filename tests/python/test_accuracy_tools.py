@@ -1,0 +1,211 @@
+"""Techniques against what integers lose, layer-by-layer reports on files, and the search with measures of the user's own."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tenon
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from test_quantization import DIGITS, GRAPH, command, compile_graph, first_output, planted, samples  # noqa: E402
+
+# Scripts are run by python3: the one with NumPy.
+PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+
+@pytest.fixture
+def graph(tmp_path):
+    file = tmp_path / "graph.tn"
+    file.write_text(GRAPH)
+    return file
+
+
+@pytest.fixture
+def bad_layer(tmp_path):
+    """A graph whose layer 2 reads a channel a thousand times as large as the others, and data."""
+    file = tmp_path / "planted.tn"
+    file.write_text(planted(2))
+    np.save(tmp_path / "x.npy", np.random.default_rng(2).normal(size=(64, 16)).astype(np.float32))
+    return file
+
+
+def techniques(done):
+    return {t["name"]: t for t in json.loads(done.stdout)["accuracy"][0]["techniques"]}
+
+
+def loss(file, graph, seed=9):
+    x = np.random.default_rng(seed).normal(size=(200, 16)).astype(np.float32)
+    got, exact = first_output(file, x), first_output(tenon.compile(graph), x)
+    return np.linalg.norm(got - exact) / np.linalg.norm(exact)
+
+
+def test_channels_are_brought_to_like_sizes(bad_layer, tmp_path):
+    data = tmp_path / "x.npy"
+    used = techniques(compile_graph(bad_layer, data))["cross-layer-equalisation"]
+    assert used["used"] and used["relative_l2_with"] < 0.2 * used["relative_l2_without"]
+    better = loss(tmp_path / "m.tenon", bad_layer)
+    done = compile_graph(bad_layer, data, "--disable", "cross-layer-equalisation")
+    assert "cross-layer-equalisation" not in techniques(done)
+    assert better < 0.3 * loss(tmp_path / "m.tenon", bad_layer)
+    # The report still says which layer is hard.
+    compile_graph(bad_layer, data, "--report", tmp_path / "r.json")
+    assert json.loads((tmp_path / "r.json").read_text())[0]["layers"][0]["name"] == "layer2/MatMul"
+
+
+def test_channels_behind_norms(tmp_path):
+    gamma = [1.0] * 16
+    gamma[5] = 500.0
+    graph = tmp_path / "norm.tn"
+    graph.write_text(f"""graph @main (%x "x": f32[?n,16]) {{
+  %g = const dense<{gamma}> : f32[16]
+  %b = const dense<{[0.0] * 16}> : f32[16]
+  %n = layer_norm(%x, %g, %b) from "norm"
+  %r = const random(seed=1, min=-1, max=1) : f32[16,16]
+  %s = const dense<{[[1 / v] for v in gamma]}> : f32[16,1]
+  %w = mul(%r, %s)
+  %a = matmul(%n, %w) from "query/MatMul"
+  return (%a "y")
+}}
+""")
+    np.save(tmp_path / "x.npy", np.random.default_rng(2).normal(size=(64, 16)).astype(np.float32))
+    used = techniques(compile_graph(graph, tmp_path / "x.npy"))["smooth-quant"]
+    assert used["used"] and used["relative_l2_with"] < 0.2 * used["relative_l2_without"]
+    assert "smooth-quant" not in techniques(compile_graph(graph, tmp_path / "x.npy", "--disable", "smooth-quant"))
+
+
+def test_weights_are_rounded_for_the_result(tmp_path):
+    # Inputs that go together: what one weight loses another can make up for.
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(256, 4)) @ rng.normal(size=(4, 48)) + 0.05 * rng.normal(size=(256, 48))).astype(np.float32)
+    np.save(tmp_path / "x.npy", x[:200])
+    graph = tmp_path / "g.tn"
+    graph.write_text("""graph @main (%x "x": f32[?n,48]) {
+  %w = const random(seed=8, min=-1, max=1) : f32[48,8]
+  %y = matmul(%x, %w) from "dense/MatMul"
+  return (%y "y")
+}
+""")
+    exact = first_output(tenon.compile(graph), x[200:])
+    lost = {}
+    for name in ("", "adaptive-rounding"):
+        done = compile_graph(graph, tmp_path / "x.npy", *(["--disable", name] if name else []))
+        assert ("adaptive-rounding" in techniques(done)) == (not name)
+        lost[name] = np.linalg.norm(first_output(tmp_path / "m.tenon", x[200:]) - exact)
+    assert lost[""] < lost["adaptive-rounding"]
+
+
+@pytest.mark.parametrize("bad", range(1, 5))
+def test_files_are_compared_layer_by_layer_on_data(tmp_path, bad):
+    graph, x = tmp_path / "planted.tn", tmp_path / "x.npy"
+    graph.write_text(planted(bad))
+    np.save(x, np.random.default_rng(bad).normal(size=(64, 16)).astype(np.float32))
+    compile_graph(graph, x, "--disable", "cross-layer-equalisation", "--calibration-method", "minmax")
+    command("compile", graph, "-o", tmp_path / "exact.tenon")
+    page = tmp_path / "layers.html"
+    done = command("diff", "--layers", tmp_path / "m.tenon", tmp_path / "exact.tenon", "--data", x, "--report", page, "--json",
+                   "--tolerance", "10")
+    report = json.loads(done.stdout)[0]
+    first = report["layers"][0]
+    assert first["name"].startswith(f"layer{bad}/") and first["share"] > 0.5
+    assert sum(layer["share"] or 0 for layer in report["layers"]) == pytest.approx(1)
+    for key in ("cosine", "sqnr_db", "relative_l2", "max_abs"):
+        assert np.isfinite(first[key])
+    assert report["samples"] == 32 and {t["method"] for t in report["tensors"]} == {"minmax"}
+    assert all(0 <= t["saturation"] <= 1 and t["low"] <= 0 <= t["high"] for t in report["tensors"])
+    assert page.read_text().startswith("<!DOCTYPE html>") and "<svg" in page.read_text()
+    text = command("diff", "--layers", tmp_path / "m.tenon", tmp_path / "exact.tenon", "--data", x, "--tolerance", "10").stdout
+    assert text.splitlines()[1].endswith(first["name"] + " (quantized_matmul)")
+    assert "(minmax)" in text and "outputs on 32 samples" in text
+
+
+def test_mistakes_in_comparing_files(graph, tmp_path):
+    np.save(tmp_path / "x.npy", samples())
+    compile_graph(graph, tmp_path / "x.npy")
+    m = tmp_path / "m.tenon"
+    assert "go with --layers" in command("diff", m, graph, "--data", tmp_path / "x.npy", status=1).stderr
+    assert "give --data" in command("diff", "--layers", m, graph, "--report", tmp_path / "r.html", status=1).stderr
+    assert "missing.npy" in command("diff", "--layers", m, graph, "--data", tmp_path / "missing.npy", status=1).stderr
+    assert "the outputs differ" in command("diff", "--layers", m, graph, "--data", tmp_path / "x.npy", "--tolerance", "1e-9", status=1).stderr
+
+
+SCRIPT = """import sys, pathlib, numpy as np
+folder = pathlib.Path(sys.argv[1])
+y, x = np.load(folder / "outputs" / "y.npy"), np.load(folder / "inputs" / "x.npy")
+places = (folder / "samples.txt").read_text().splitlines()
+assert len(y) == len(x) == len(places) == 64 and "x.npy, sample 0" in places[0]
+exact = pathlib.Path(__file__).with_suffix(".npy")
+if not exact.exists():
+    np.save(exact, y)
+print("some words first")
+print(1 - np.linalg.norm(y - np.load(exact)) / np.linalg.norm(np.load(exact)))
+"""
+
+
+@pytest.mark.parametrize("objective", ["layers", "latency", "size"])
+def test_a_search_by_a_script(bad_layer, tmp_path, objective):
+    script = tmp_path / "score.py"
+    script.write_text(SCRIPT)
+    done = command("quantize", bad_layer, "--calibration", tmp_path / "x.npy", "--metric", script, "--max-drop", "0.05",
+                   "--objective", objective, "-o", tmp_path / "found.tenon", "--json", PATH=PATH)
+    found = json.loads(done.stdout)["functions"][0]
+    assert found["feasible"] and found["drop"] <= 0.05 < found["drop_all_integers"]
+    assert "layer2/Relu" in found["fp32"] and found["price"] >= 0
+    # The best assignment is kept though nobody named a file.
+    config = tmp_path / "found.tenon.toml"
+    assert all(f'name = "{name}"' in config.read_text() for name in found["fp32"])
+
+
+@pytest.mark.parametrize("text, words", [
+    ("raise SystemExit('no labels')", ["score.py' failed (exit status 1)", "no labels"]),
+    ("import nothing_like_it", ["failed", "nothing_like_it"]),
+    ("print('well')", ["is no number: 'well'"]),
+    ("print('nan')", ["is no number: 'nan'"]),
+    ("", ["is no number: ''"]),
+    ("import os; os.kill(os.getpid(), 9)", ["failed (signal 9)"]),
+])
+def test_a_script_that_fails_is_one_clear_error(bad_layer, tmp_path, text, words):
+    script = tmp_path / "score.py"
+    script.write_text(text)
+    error = command("quantize", bad_layer, "--calibration", tmp_path / "x.npy", "--metric", script, "-o", tmp_path / "m.tenon", status=1).stderr
+    for word in words:
+        assert word in error
+    assert not (tmp_path / "m.tenon").exists()
+
+
+def test_what_cannot_be_reached_is_said_with_what_is_closest(bad_layer, tmp_path):
+    script = tmp_path / "score.py"
+    script.write_text("import itertools, pathlib\nn = pathlib.Path(__file__).with_suffix('.n')\n"
+                      "k = int(n.read_text()) if n.exists() else 0\nn.write_text(str(k + 1))\nprint(-k)")
+    done = command("quantize", bad_layer, "--calibration", tmp_path / "x.npy", "--metric", script, "--max-drop", "0.001", "-o",
+                   tmp_path / "m.tenon", status=1)
+    assert "infeasible" in done.stderr and "the closest is" in done.stderr and (tmp_path / "m.tenon").exists()
+    assert "there are: layers, latency, size" in command("quantize", bad_layer, "--objective", "beauty", status=2).stderr
+    assert "scripts that exist" in command("quantize", bad_layer, "--metric", "missing.py", status=2).stderr
+
+
+def test_a_batch_and_a_length_that_stay_open(tmp_path):
+    graph = tmp_path / "g.tn"
+    graph.write_text("""graph @main (%x "x": f32[?n,?t,8]) {
+  %w = const random(seed=8, min=-1, max=1) : f32[3,8,16]
+  %c = conv(%x, %w) {pads=[1, 1], activation="relu"} from "conv/Conv1D"
+  %v = const random(seed=9, min=-1, max=1) : f32[16,4]
+  %y = matmul(%c, %v) from "dense/MatMul"
+  return (%y "y")
+}
+""")
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for i, length in enumerate((5, 9, 12) * 10):  # samples of several lengths
+        np.save(folder / f"{i}.npy", rng.normal(size=(1, length, 8)).astype(np.float32))
+    compile_graph(graph, folder, "--force-precision")
+    runner, exact = tenon.Runner(tmp_path / "m.tenon"), tenon.Runner(tenon.compile(graph))
+    for n, t in ((1, 3), (2, 7), (5, 12), (3, 40)):
+        x = rng.normal(size=(n, t, 8)).astype(np.float32)
+        got, expected = (next(iter(r.run(x).values())) for r in (runner, exact))
+        assert got.shape == (n, t, 4)
+        assert np.linalg.norm(got - expected) < 0.1 * np.linalg.norm(expected)
+        np.testing.assert_array_equal(next(iter(runner.run(x[:1]).values())), got[:1])
