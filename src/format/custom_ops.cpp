@@ -46,8 +46,9 @@ std::vector<CustomOpUse> custom_ops_of(const FileModel& model) {
   // Nothing in it fails.
   (void)for_each_custom(model, [&](const Custom& custom, const FileStep& step) -> Status {
     if (std::ranges::find(uses, custom.op, &CustomOpUse::op) == uses.end())
-      uses.push_back(
-          {custom.op, custom.library, step.origins.empty() ? std::string() : step.origins[0]});
+      uses.push_back({custom.op, custom.library,
+                      step.origins.empty() ? std::string() : step.origins[0],
+                      !custom.source.empty()});
     return {};
   });
   return uses;
@@ -57,13 +58,13 @@ Status bind_custom_ops(FileModel& model, const CustomOpOptions& options) {
   CustomLibraries libraries;
   // What a decomposition says is in the file already.
   for (const std::string& path : options.libraries)
-    if (!path.ends_with(".tn")) libraries.all.push_back(TRY(CustomLibrary::load(path)));
+    if (!path.ends_with(".tn")) TRY(libraries.add(path));
   std::vector<CustomOpUse> open = custom_ops_of(model);
   if (open.empty()) return {};
   if (options.allow_embedded_code)
     for (const FileLibrary& library : model.libraries)
       libraries.all.push_back(TRY(CustomLibrary::load(library.bytes.bytes, library.name)));
-  std::erase_if(open, [&](const CustomOpUse& use) { return libraries.find(use.op) != nullptr; });
+  std::erase_if(open, [&](const CustomOpUse& use) { return use.carried || libraries.has(use.op); });
   if (!open.empty()) return missing(model, open);
   return for_each_custom(model, [&](Custom& custom, const FileStep& step) -> Status {
     Status status = bind(custom, libraries);

@@ -12,9 +12,9 @@ namespace tenon {
 
 // Foreign code that loading a file may run.
 struct CustomOpOptions {
-  std::vector<std::string>
-      libraries;  // paths of shared libraries; decompositions (.tn) are passed over
-  bool allow_embedded_code = false;  // also those that the file itself carries
+  std::vector<std::string> libraries;  // paths of shared libraries and kernel files; decompositions
+                                       // (.tn) are passed over
+  bool allow_embedded_code = false;    // also those that the file itself carries
 };
 
 // Binds every custom op of the file to the library that has it. Errors: a library that cannot be
@@ -25,6 +25,7 @@ Status bind_custom_ops(FileModel& model, const CustomOpOptions& options);
 // A custom op of a file, with one of the nodes it is at.
 struct CustomOpUse {
   std::string op, library, node;
+  bool carried = false;  // the file has its kernel as text
 };
 // Each op once.
 std::vector<CustomOpUse> custom_ops_of(const FileModel& model);

@@ -86,7 +86,7 @@ Result<std::shared_ptr<const CustomOps>> CustomOps::load(std::span<const std::st
   auto ops = std::make_shared<CustomOps>();
   // Libraries first: a decomposition may use their ops.
   for (const std::string& path : paths)
-    if (!path.ends_with(".tn")) ops->libraries_.all.push_back(TRY(CustomLibrary::load(path)));
+    if (!path.ends_with(".tn")) TRY(ops->libraries_.add(path));
   for (const std::string& path : paths) {
     if (!path.ends_with(".tn")) continue;
     const std::string text = TRY(read_text_file(path));
@@ -101,7 +101,11 @@ Result<std::shared_ptr<const CustomOps>> CustomOps::load(std::span<const std::st
 }
 
 bool CustomOps::has(std::string_view op) const {
-  return decompositions_.contains(op) || libraries_.find(op) != nullptr;
+  return decompositions_.contains(op) || libraries_.has(op);
+}
+
+bool CustomOps::is_kernel(std::string_view op) const {
+  return !decompositions_.contains(op) && libraries_.kernel(op) != nullptr;
 }
 
 Result<std::vector<Value*>> CustomOps::apply(Builder& builder, const std::string& op,
@@ -111,11 +115,10 @@ Result<std::vector<Value*>> CustomOps::apply(Builder& builder, const std::string
     const NamedGraph& graph = found->second;
     return inline_graph(builder, *graph.graph, TRY(arguments_of(builder, graph, operands, attrs)));
   }
-  const auto library = libraries_.find(op);
-  if (library == nullptr) return not_found(fmt::format("there is no custom op '{}'", op));
+  if (!libraries_.has(op)) return not_found(fmt::format("there is no custom op '{}'", op));
   Custom custom;
   custom.op = op;
-  custom.library = library->name();
+  if (const auto library = libraries_.find(op)) custom.library = library->name();
   custom.results = results;
   for (const CustomAttr& attr : attrs) custom.attributes.push_back(TRY(encode_custom_attr(attr)));
   TRY(bind(custom, libraries_));
@@ -128,8 +131,9 @@ Result<std::vector<Value*>> CustomOps::apply(Builder& builder, const std::string
 
 std::string ways_out(std::string_view op) {
   return fmt::format(
-      "op '{0}' has no mapping; `tenon new-op {0}` writes a C++ file for it, or say in a .tn file "
-      "what it computes, and give either with --custom-ops; or cut the model before it with "
+      "op '{0}' has no mapping; `tenon new-op {0}` writes a C++ file or a kernel for it, or say in "
+      "a .tn file "
+      "what it computes, and give it with --custom-ops; or cut the model before it with "
       "--outputs",
       op);
 }

@@ -203,8 +203,10 @@ class GraphParser {
         operands.push_back(TRY(operand(scope)));
       }
       if (lexer_.take('{')) TRY(attributes(*op));
-      if (auto* custom = op->as<Custom>(); custom != nullptr && libraries_ != nullptr)
-        if (Status s = tenon::bind(*custom, *libraries_); !s.ok())
+      if (auto* custom = op->as<Custom>(); custom != nullptr)
+        if (Status s =
+                tenon::bind(*custom, libraries_ == nullptr ? CustomLibraries() : *libraries_);
+            !s.ok())
           return lexer_.fail_at(begin, s.error().message);
       if (lexer_.take_word("with")) {
         TRY(lexer_.expect('{'));

@@ -65,6 +65,7 @@ Status lower_node(Lowering& lowering, const Node& node) {
       {"tile", lower_movement},
       {"depth_to_space", lower_movement},
       {"space_to_depth", lower_movement},
+      {"custom", lower_custom},
   };
   for (const Value* v : node.inputs())
     if (v != nullptr) TRY(check(v));

@@ -71,15 +71,21 @@ int Lowering::scratch(std::string name, DType dtype, int64_t elements) {
 
 Status Lowering::add(const Node& node, ProgramBuilder& builder, std::vector<int> operands,
                      std::string tiling) {
+  std::vector<int64_t> memory = builder.used();
+  add(node, TRY(builder.take()), std::move(memory), std::move(operands), std::move(tiling));
+  return {};
+}
+
+void Lowering::add(const Node& node, isa::Program program, std::vector<int64_t> memory,
+                   std::vector<int> operands, std::string tiling) {
   DeviceStep step;
-  step.memory = builder.used();
-  step.program = TRY(builder.take());
+  step.memory = std::move(memory);
+  step.program = std::move(program);
   step.program->origins = node.origins;
   step.operands = std::move(operands);
   step.tiling = std::move(tiling);
   step.node = &node;
   program_.steps.push_back(std::move(step));
-  return {};
 }
 
 Result<Lowering::Draft> Lowering::draft(const std::function<Status()>& lower) {

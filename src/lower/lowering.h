@@ -58,6 +58,9 @@ class Lowering {
   // Adds a kernel; operands are the tensors of its buffers.
   Status add(const Node& node, ProgramBuilder& builder, std::vector<int> operands,
              std::string tiling = {});
+  // `memory` is how many bytes of each memory of a core it uses.
+  void add(const Node& node, isa::Program program, std::vector<int64_t> memory,
+           std::vector<int> operands, std::string tiling = {});
   // The node is computed by the host, because …
   void add_host(const Node& node, std::string reason);
 
@@ -110,5 +113,6 @@ Status lower_quantized(Lowering& lowering, const Node& node);  // products of by
 Status lower_gather_elements(Lowering& lowering, const Node& node);
 Status lower_image_norm(Lowering& lowering, const Node& node);  // instance and group norms
 Status lower_selection(Lowering& lowering, const Node& node);   // arg_max, top_k, one_hot
+Status lower_custom(Lowering& lowering, const Node& node);      // kernels of the user's own
 
 }  // namespace tenon::lower

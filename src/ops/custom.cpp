@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "ops/custom_call.h"
+#include "ops/custom_kernel.h"
 #include "ops/registry.h"
 
 namespace tenon {
@@ -17,11 +18,13 @@ Error not_loaded(const Custom& c) {
 }  // namespace
 
 Result<TensorTypes> Custom::infer(const InferContext& context) const {
+  if (kernel != nullptr) return kernel->infer(context);
   if (bound == nullptr) return not_loaded(*this);
   return bound->infer(context, results);
 }
 
 Status Custom::eval(EvalContext& context) const {
+  if (kernel != nullptr) return kernel->eval(context);
   if (bound == nullptr) return not_loaded(*this);
   return bound->eval(context);
 }

@@ -8,6 +8,7 @@
 
 #include "base/crash_guard.h"
 #include "ops/custom_call.h"
+#include "ops/custom_kernel.h"
 
 namespace tenon {
 namespace {
@@ -157,11 +158,46 @@ std::shared_ptr<const CustomLibrary> CustomLibraries::find(std::string_view op,
   return found;
 }
 
+bool is_kernel_file(std::string_view path) {
+  return path.ends_with(".mlu");
+}
+
+Status CustomLibraries::add(const std::string& path) {
+  if (!is_kernel_file(path)) {
+    all.push_back(TRY(CustomLibrary::load(path)));
+    return {};
+  }
+  const auto file = TRY(MappedFile::open(path));
+  auto made = TRY(
+      bang::parse_kernel(std::string(as_text(file->bytes())), path.substr(path.rfind('/') + 1)));
+  if (kernel(made->signature.op) != nullptr)
+    return invalid_argument(fmt::format("there are two kernels of op '{}'", made->signature.op))
+        .at(path);
+  kernels.push_back(std::move(made));
+  return {};
+}
+
+std::shared_ptr<const bang::Kernel> CustomLibraries::kernel(std::string_view op) const {
+  for (const auto& kernel : kernels)
+    if (kernel->signature.op == op) return kernel;
+  return nullptr;
+}
+
 Status bind(Custom& op, const CustomLibraries& libraries) {
-  auto library = libraries.find(op.op, op.library);
-  if (library == nullptr) return {};
-  const tenon_custom_op& found = *library->find(op.op);
-  op.bound = TRY(BoundCustomOp::make(std::move(library), found, op.attributes));
+  auto kernel = libraries.kernel(op.op);
+  auto library = kernel == nullptr ? libraries.find(op.op, op.library) : nullptr;
+  if (library != nullptr) {
+    const tenon_custom_op& found = *library->find(op.op);
+    op.bound = TRY(BoundCustomOp::make(std::move(library), found, op.attributes));
+    op.kernel = nullptr;
+    return {};
+  }
+  if (kernel == nullptr && !op.source.empty())
+    kernel = TRY(bang::parse_kernel(op.source, op.library));
+  if (kernel == nullptr) return {};
+  op.library = kernel->source.file;
+  op.source = kernel->source.text;
+  op.kernel = TRY(CustomKernel::make(std::move(kernel), op.attributes));
   return {};
 }
 

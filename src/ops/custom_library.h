@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bang/kernel.h"
 #include "ops/custom.h"
 #include "tenon/custom_op.h"
 
@@ -43,17 +44,29 @@ class CustomLibrary {
   std::vector<std::string> names_;  // of ops_, with domain
 };
 
-// The libraries that were given, in order.
+// Whether it is a kernel file, by its name.
+bool is_kernel_file(std::string_view path);
+
+// The libraries and kernel files that were given, in order.
 struct CustomLibraries {
   std::vector<std::shared_ptr<const CustomLibrary>> all;
+  std::vector<std::shared_ptr<const bang::Kernel>> kernels;
+
+  // Loads and adds one. Errors: those of CustomLibrary::load and bang::parse_kernel; two kernels of
+  // one op.
+  Status add(const std::string& path);
+  bool has(std::string_view op) const { return kernel(op) != nullptr || find(op) != nullptr; }
+  // Null when there is none.
+  std::shared_ptr<const bang::Kernel> kernel(std::string_view op) const;
 
   // The library that has the op, `preferred` first; null when none has.
   std::shared_ptr<const CustomLibrary> find(std::string_view op,
                                             std::string_view preferred = {}) const;
 };
 
-// Binds the op to the library that has it. Nothing happens where none has. Error: an attribute that
-// cannot be read.
+// Binds the op to the kernel or library that has it, else to the kernel that it carries. Nothing
+// happens where there is none. Errors: an attribute that cannot be read, those of
+// bang::parse_kernel.
 Status bind(Custom& op, const CustomLibraries& libraries);
 
 // "Name", or "domain::Name".

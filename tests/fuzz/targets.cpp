@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "bang/evaluate.h"
 #include "base/check.h"
 #include "base/hash.h"
 #include "compiler/compile.h"
@@ -13,6 +14,7 @@
 #include "isa/check_program.h"
 #include "isa/parse_program.h"
 #include "isa/text.h"
+#include "lower/custom_kernel.h"
 #include "runtime/model.h"
 #include "simulate/run_program.h"
 #include "tensor/npy.h"
@@ -158,6 +160,36 @@ Status tile(const std::string& bytes, const std::string&) {
   return simulate::run_program(program, architecture, buffers, {.max_work = kMostWork});
 }
 
+// A kernel file, evaluated and lowered for small operands.
+Status kernel(const std::string& bytes, const std::string&) {
+  static const MachineCatalog catalog = MachineCatalog::load().value();
+  const auto kernel = TRY(bang::parse_kernel(bytes, "fuzz.mlu"));
+  TensorTypes types;
+  std::vector<Tensor> inputs, outputs;
+  for (const auto& input : kernel->signature.inputs) {
+    const DType dtype = input.dtype == DType::none ? DType::f32 : input.dtype;
+    std::vector<int64_t> dims(input.dims.size(), 8);
+    inputs.push_back(TRY(Tensor::zeros(dtype, dims)));
+    types.push_back(inputs.back().type());
+  }
+  const bang::Sizes sizes = TRY(bang::apply_shape_rule(*kernel, types, {}));
+  if (!bang::is_complete(*kernel, sizes)) return unsupported("a size is open");
+  for (const TensorType& type : sizes.outputs) {
+    const std::vector<int64_t> dims = type.shape.sizes();
+    if (TRY(checked_elements(dims, 4)) > (1 << 20)) return resource_exhausted("a large output");
+    outputs.push_back(TRY(Tensor::zeros(type.dtype, dims)));
+  }
+  constexpr int64_t kMostSteps = 20'000;
+  const Status evaluated = bang::evaluate(*kernel, sizes, inputs, outputs, {kMostSteps});
+  const isa::Architecture chip = isa::architecture_of(*TRY(catalog.find("mlu370-s4")));
+  lower::KernelCompiler compiler(*kernel, sizes, DType::f32, chip, 6);
+  isa::Program program = TRY(compiler.run("fuzz"));
+  for (isa::Buffer& b : program.buffers) b.elements = 64;
+  if (Status s = isa::check_program(program, chip); !s.ok())
+    return compiler.refused(program, std::move(s).error());
+  return evaluated;
+}
+
 // The input of a golden test.
 std::string first_case(const std::string& path) {
   const auto text = read_text_file(path);
@@ -202,6 +234,11 @@ const std::vector<Target> kTargets = {
      {{"tests/isa", ".tile"}},
      tile,
      first_case},
+    {"kernel",
+     "a kernel file, evaluated and lowered",
+     Form::text,
+     {{"tests/kernels", ".mlu"}, {"examples", ".mlu"}},
+     kernel},
     {"image",
      "a JPEG, PNG, GIF, BMP or PNM file",
      Form::bytes,

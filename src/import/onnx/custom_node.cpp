@@ -109,8 +109,9 @@ Status GraphImporter::import_custom_node(Scope& scope, const NodeProto& node) {
   const bool foreign = std::ranges::any_of(*results, [](const Value* v) {
     return v->producer() != nullptr && v->producer()->is("custom");
   });
-  note(scope.prefix, node, foreign ? Fate::on_cpu : Fate::mapped,
-       foreign ? "a custom op, which runs on the CPU" : "");
+  const bool kernel = custom_ops_->is_kernel(custom_op_name(node.domain, node.op));
+  note(scope.prefix, node, foreign && !kernel ? Fate::on_cpu : Fate::mapped,
+       foreign && !kernel ? "a custom op, which runs on the CPU" : "");
   return bind_outputs(scope, node, *results);
 }
 

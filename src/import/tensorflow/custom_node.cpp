@@ -137,8 +137,9 @@ Result<Operands> GraphImporter::import_custom_node(Frame& frame, const NodeDef& 
   const bool foreign = std::ranges::any_of(*values, [](const Value* v) {
     return v->producer() != nullptr && v->producer()->is("custom");
   });
-  note(frame, node, foreign ? Fate::on_cpu : Fate::mapped,
-       foreign ? "a custom op, which runs on the CPU" : "");
+  const bool kernel = custom_ops_->is_kernel(std::string(node.op));
+  note(frame, node, foreign && !kernel ? Fate::on_cpu : Fate::mapped,
+       foreign && !kernel ? "a custom op, which runs on the CPU" : "");
   Operands results;
   for (Value* value : *values) results.push_back(Operand::of(value));
   return results;
