@@ -116,7 +116,8 @@ Result<Expr> Parser::converted(Expr e, Type to, uint32_t at) const {
     real.real = static_cast<double>(e.integer);
     return real;
   }
-  return make(Expr::Kind::convert, to, e.at, list(std::move(e)));
+  const uint32_t begin = e.at;
+  return make(Expr::Kind::convert, to, begin, list(std::move(e)));
 }
 
 Result<Expr> Parser::combine(const Token& sign, Op op, Expr a, Expr b) const {
@@ -125,7 +126,8 @@ Result<Expr> Parser::combine(const Token& sign, Op op, Expr a, Expr b) const {
       (op == Op::add || op == Op::sub)) {
     const Type type = a.type;
     if (op == Op::sub) b = TRY(combine(sign, Op::sub, integer(0, at), std::move(b)));
-    return make(Expr::Kind::advance, type, a.at, list(std::move(a), std::move(b)));
+    const uint32_t begin = a.at;
+    return make(Expr::Kind::advance, type, begin, list(std::move(a), std::move(b)));
   }
   if (a.type.kind == Type::Kind::integer && b.type.kind == Type::Kind::pointer && op == Op::add)
     return combine(sign, op, std::move(b), std::move(a));

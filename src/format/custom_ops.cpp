@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "ops/custom_kernel.h"
+
 namespace tenon {
 namespace {
 
@@ -66,8 +68,21 @@ Status bind_custom_ops(FileModel& model, const CustomOpOptions& options) {
       libraries.all.push_back(TRY(CustomLibrary::load(library.bytes.bytes, library.name)));
   std::erase_if(open, [&](const CustomOpUse& use) { return use.carried || libraries.has(use.op); });
   if (!open.empty()) return missing(model, open);
+  // Kernels that the file carries, each read once.
+  std::vector<std::shared_ptr<const bang::Kernel>> carried;
+  const auto bind_carried = [&](Custom& custom) -> Status {
+    if (custom.source.empty() || libraries.has(custom.op)) return bind(custom, libraries);
+    auto known = std::ranges::find(
+        carried, custom.source, [](const auto& k) -> const std::string& { return k->source.text; });
+    if (known == carried.end()) {
+      carried.push_back(TRY(bang::parse_kernel(custom.source, custom.library)));
+      known = carried.end() - 1;
+    }
+    custom.kernel = TRY(CustomKernel::make(*known, custom.attributes));
+    return {};
+  };
   return for_each_custom(model, [&](Custom& custom, const FileStep& step) -> Status {
-    Status status = bind(custom, libraries);
+    Status status = bind_carried(custom);
     if (status.ok()) return status;
     return std::move(status).error().at(
         fmt::format("node '{}' (custom)", step.origins.empty() ? "" : step.origins[0]));

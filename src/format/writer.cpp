@@ -129,7 +129,7 @@ class Encoder {
           else if constexpr (std::is_same_v<T, double>)
             f = x;
           else if constexpr (std::is_same_v<T, std::string>)
-            s = builder.CreateString(x);
+            s = builder.CreateSharedString(x);
           else if constexpr (std::is_same_v<T, std::vector<int64_t>>)
             ints = builder.CreateVector(x);
           else if constexpr (std::is_same_v<T, std::vector<double>>)

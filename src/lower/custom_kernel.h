@@ -100,6 +100,9 @@ class KernelCompiler {
 
   // Scalars (custom_kernel_value.cpp).
   Value value(const bang::Expr& e);
+  Value unary(const bang::Expr& e);
+  Value conditional(const bang::Expr& e);
+  Value extreme(const bang::Expr& e);
   Value binary(const bang::Expr& e);
   Value real_binary(const bang::Expr& e, const Value& a, const Value& b);
   isa::Expr integer_binary(const bang::Expr& e, const isa::Expr& a, const isa::Expr& b);

@@ -243,6 +243,80 @@ void KernelCompiler::store(const bang::Expr& target, const Value& v) {
   if (route != nullptr && route->queue != compute) sync(route->queue);
 }
 
+KernelCompiler::Value KernelCompiler::unary(const bang::Expr& e) {
+  Value v = value(e.args[0]);
+  if (v.lost || failed()) return v;
+  if (e.type.kind == bang::Type::Kind::real) {
+    if (v.real) {
+      const View to = slot(v.real->dtype, e.at);
+      emit(Opcode::muls, {to, *v.real}, e.at, {}, -1);
+      v.real = to;
+    }
+    v.number = -v.number;
+  } else if (e.op == Op::negate) {
+    v.integer = Expr(0) - v.integer;
+  } else if (e.op == Op::invert) {
+    v.integer =
+        Expr(1) - (v.integer.is_number() ? Expr(v.integer.value() != 0)
+                                         : min(Expr(1), max(v.integer, Expr(0) - v.integer)));
+  } else {
+    v.integer = Expr(-1) - v.integer;
+  }
+  return v;
+}
+
+KernelCompiler::Value KernelCompiler::conditional(const bang::Expr& e) {
+  Value v;
+  const Expr condition = integer(e.args[0]);
+  if (condition.is_number()) return value(e.args[condition.value() != 0 ? 1 : 2]);
+  const Value a = value(e.args[1]), b = value(e.args[2]);
+  if (failed()) return v;
+  // a < b ? a : b and the like are minima and maxima.
+  const bang::Expr& c = e.args[0];
+  if (c.kind == Kind::binary && e.type.kind == bang::Type::Kind::integer &&
+      (c.op == Op::less || c.op == Op::less_equal || c.op == Op::greater ||
+       c.op == Op::greater_equal)) {
+    const Expr x = integer(c.args[0]), y = integer(c.args[1]);
+    const bool less = c.op == Op::less || c.op == Op::less_equal;
+    if (x == a.integer && y == b.integer)
+      v.integer = less ? min(x, y) : max(x, y);
+    else if (x == b.integer && y == a.integer)
+      v.integer = less ? max(x, y) : min(x, y);
+    else
+      v.integer = condition * a.integer + (Expr(1) - condition) * b.integer;
+    v.lost = a.lost || b.lost;
+    return v;
+  }
+  if (e.type.kind == bang::Type::Kind::real || a.object != b.object) {
+    fail(e.at,
+         "the two sides differ in more than an integer, and which of them depends on the task "
+         "or a loop; write an if");
+    return v;
+  }
+  v = a;
+  v.lost = a.lost || b.lost;
+  v.integer = condition * a.integer + (Expr(1) - condition) * b.integer;
+  return v;
+}
+
+KernelCompiler::Value KernelCompiler::extreme(const bang::Expr& e) {
+  Value v;
+  const Value a = value(e.args[0]), b = value(e.args[1]);
+  if (failed()) return v;
+  if (e.type.kind == bang::Type::Kind::integer) {
+    v.integer = e.kind == Kind::min ? min(a.integer, b.integer) : max(a.integer, b.integer);
+    v.lost = a.lost || b.lost;
+  } else if (a.real || b.real) {
+    const View to = slot(DType::f32, e.at), x = element(a, DType::f32, e.at),
+               y = element(b, DType::f32, e.at);
+    emit(e.kind == Kind::min ? Opcode::min : Opcode::max, {to, x, y}, e.at);
+    v.real = to;
+  } else {
+    v.number = e.kind == Kind::min ? std::fmin(a.number, b.number) : std::fmax(a.number, b.number);
+  }
+  return v;
+}
+
 KernelCompiler::Value KernelCompiler::value(const bang::Expr& e) {
   Value v;
   if (failed()) return v;
@@ -263,61 +337,12 @@ KernelCompiler::Value KernelCompiler::value(const bang::Expr& e) {
       return v;
     case Kind::special:
       return special(static_cast<bang::Special>(e.index));
-    case Kind::unary: {
-      v = value(e.args[0]);
-      if (v.lost) return v;
-      if (e.type.kind == bang::Type::Kind::real) {
-        if (v.real) {
-          const View to = slot(v.real->dtype, e.at);
-          emit(Opcode::muls, {to, *v.real}, e.at, {}, -1);
-          v.real = to;
-        }
-        v.number = -v.number;
-      } else if (e.op == Op::negate) {
-        v.integer = Expr(0) - v.integer;
-      } else if (e.op == Op::invert) {
-        v.integer =
-            Expr(1) - (v.integer.is_number() ? Expr(v.integer.value() != 0)
-                                             : min(Expr(1), max(v.integer, Expr(0) - v.integer)));
-      } else {
-        v.integer = Expr(-1) - v.integer;
-      }
-      return v;
-    }
+    case Kind::unary:
+      return unary(e);
     case Kind::binary:
       return binary(e);
-    case Kind::conditional: {
-      const Expr condition = integer(e.args[0]);
-      if (condition.is_number()) return value(e.args[condition.value() != 0 ? 1 : 2]);
-      const Value a = value(e.args[1]), b = value(e.args[2]);
-      if (failed()) return v;
-      // a < b ? a : b and the like are minima and maxima.
-      const bang::Expr& c = e.args[0];
-      if (c.kind == Kind::binary && e.type.kind == bang::Type::Kind::integer &&
-          (c.op == Op::less || c.op == Op::less_equal || c.op == Op::greater ||
-           c.op == Op::greater_equal)) {
-        const Expr x = integer(c.args[0]), y = integer(c.args[1]);
-        const bool less = c.op == Op::less || c.op == Op::less_equal;
-        if (x == a.integer && y == b.integer)
-          v.integer = less ? min(x, y) : max(x, y);
-        else if (x == b.integer && y == a.integer)
-          v.integer = less ? max(x, y) : min(x, y);
-        else
-          v.integer = condition * a.integer + (Expr(1) - condition) * b.integer;
-        v.lost = a.lost || b.lost;
-        return v;
-      }
-      if (e.type.kind == bang::Type::Kind::real || a.object != b.object) {
-        fail(e.at,
-             "the two sides differ in more than an integer, and which of them depends on the task "
-             "or a loop; write an if");
-        return v;
-      }
-      v = a;
-      v.lost = a.lost || b.lost;
-      v.integer = condition * a.integer + (Expr(1) - condition) * b.integer;
-      return v;
-    }
+    case Kind::conditional:
+      return conditional(e);
     case Kind::convert:
       v = value(e.args[0]);
       if (e.type.kind == bang::Type::Kind::real &&
@@ -342,23 +367,8 @@ KernelCompiler::Value KernelCompiler::value(const bang::Expr& e) {
     case Kind::load:
       return load(e);
     case Kind::min:
-    case Kind::max: {
-      const Value a = value(e.args[0]), b = value(e.args[1]);
-      if (failed()) return v;
-      if (e.type.kind == bang::Type::Kind::integer) {
-        v.integer = e.kind == Kind::min ? min(a.integer, b.integer) : max(a.integer, b.integer);
-        v.lost = a.lost || b.lost;
-      } else if (a.real || b.real) {
-        const View to = slot(DType::f32, e.at), x = element(a, DType::f32, e.at),
-                   y = element(b, DType::f32, e.at);
-        emit(e.kind == Kind::min ? Opcode::min : Opcode::max, {to, x, y}, e.at);
-        v.real = to;
-      } else {
-        v.number =
-            e.kind == Kind::min ? std::fmin(a.number, b.number) : std::fmax(a.number, b.number);
-      }
-      return v;
-    }
+    case Kind::max:
+      return extreme(e);
     case Kind::call: {
       Frame arguments;
       for (const bang::Expr& arg : e.args) arguments.push_back(value(arg));

@@ -63,7 +63,13 @@ Status CustomKernel::eval(EvalContext& context) const {
     std::memset(context.out(i).mutable_raw(), 0xff, context.out(i).byte_size());
     outputs.push_back(context.out(i));
   }
-  return bang::evaluate(*kernel_, found, inputs, outputs);
+  Status status = bang::evaluate(*kernel_, found, inputs, outputs);
+  if (status.ok()) return status;
+  // The place of an error is the node; the kernel's line is part of what is wrong.
+  Error error = std::move(status).error();
+  error.message = fmt::format("{}: {}", error.where, error.message);
+  error.where.clear();
+  return error;
 }
 
 }  // namespace tenon

@@ -169,6 +169,7 @@ Status kernel(const std::string& bytes, const std::string&) {
   for (const auto& input : kernel->signature.inputs) {
     const DType dtype = input.dtype == DType::none ? DType::f32 : input.dtype;
     std::vector<int64_t> dims(input.dims.size(), 8);
+    if (TRY(checked_elements(dims, 4)) > (1 << 20)) return resource_exhausted("a large input");
     inputs.push_back(TRY(Tensor::zeros(dtype, dims)));
     types.push_back(inputs.back().type());
   }

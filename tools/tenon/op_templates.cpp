@@ -129,7 +129,7 @@ def reference({{ARGUMENTS}}):
 def tenon(*arguments):
     done = subprocess.run([TENON, *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 def check(shape, device, precision, tolerance, on_chip={{ON_CHIP}}):

@@ -99,7 +99,7 @@ Status run(const PredictArguments& a) {
   for (const std::string& name : a.targets) machines.push_back(TRY(catalog.find(name)));
   auto progress = std::make_unique<Progress>();
   progress->stage("import");
-  const auto functions = TRY(load_graphs(a.model, TRY(import_options(a))));
+  const auto functions = TRY(load_graphs(a.model, TRY(import_options(a)), {a.custom_ops, false}));
   std::vector<Prediction> all;
   for (const Machine* machine : machines)
     for (const int64_t batch : a.batches) {
