@@ -6,6 +6,21 @@
 
 namespace tenon::bang {
 
+// Not inline: there are many places where they would be.
+Expr::Expr() = default;
+Expr::~Expr() = default;
+Expr::Expr(const Expr& other) = default;
+Expr::Expr(Expr&& other) noexcept = default;
+Expr& Expr::operator=(const Expr& other) = default;
+Expr& Expr::operator=(Expr&& other) noexcept = default;
+
+Statement::Statement() = default;
+Statement::~Statement() = default;
+Statement::Statement(const Statement& other) = default;
+Statement::Statement(Statement&& other) noexcept = default;
+Statement& Statement::operator=(const Statement& other) = default;
+Statement& Statement::operator=(Statement&& other) noexcept = default;
+
 std::optional<int64_t> apply(Op op, int64_t a, int64_t b) {
   const auto wrap = [](uint64_t x) { return static_cast<int64_t>(x); };
   const auto x = static_cast<uint64_t>(a), y = static_cast<uint64_t>(b);

@@ -80,6 +80,13 @@ struct Expr {
   double real = 0;
   const Function* function = nullptr;
   std::vector<Expr> args;
+
+  Expr();
+  ~Expr();
+  Expr(const Expr& other);
+  Expr(Expr&& other) noexcept;
+  Expr& operator=(const Expr& other);
+  Expr& operator=(Expr&& other) noexcept;
 };
 
 // What a task knows of its place.
@@ -106,6 +113,13 @@ struct Statement {
   std::vector<Expr> args;        // of a builtin
   std::vector<Statement> body;   // of a branch where the condition holds; of a loop, a block
   std::vector<Statement> other;  // of a branch where not; of a loop what is done after its body
+
+  Statement();
+  ~Statement();
+  Statement(const Statement& other);
+  Statement(Statement&& other) noexcept;
+  Statement& operator=(const Statement& other);
+  Statement& operator=(Statement&& other) noexcept;
 };
 
 struct Variable {
