@@ -95,7 +95,9 @@ void run_case(const Case& c, const Call& run, const std::string& chip, DType rea
   graph.set_outputs(results);
   const MachineCatalog catalog = MachineCatalog::load().value();
   const Machine& machine = **catalog.find(chip);
-  const auto program = lower_graph(graph, machine, {real});
+  LowerOptions options;
+  options.real = real;
+  const auto program = lower_graph(graph, machine, options);
   ASSERT_TRUE(program.ok()) << program.error().to_string();
   std::string reasons;
   for (const DeviceStep& step : program->steps) reasons += step.program ? "" : step.reason;
