@@ -286,6 +286,7 @@ Status repeat_pads(Lowering& lowering, const Node& node, PadMode mode,
                        ? lowering.tensor_of(node.output())
                        : lowering.scratch(layer, lowering.tensor(from).dtype, count_of(dims));
     std::vector<Piece> pieces;
+    pieces.reserve(runs.size());
     for (const Run& r : runs)
       pieces.push_back({from,
                         to,

@@ -69,12 +69,13 @@ class Pointwise {
   // Scales and zeros go along the last axis, or are one for all.
   static Status check_scales(const Node& n) {
     if (!is_quantising(n)) return {};
+    int64_t axis = -1;
+    if (const auto* op = n.as<QuantizeLinear>()) axis = op->axis;
+    if (const auto* op = n.as<DequantizeLinear>()) axis = op->axis;
     const auto dims = dims_of(n.input(0));
+    if (axis < 0) axis += static_cast<int64_t>(dims.size());
     for (int i = 1; i < n.input_count(); ++i) {
       if (n.input(i) == nullptr || count_of(dims_of(n.input(i))) == 1) continue;
-      int64_t axis =
-          n.is("quantize_linear") ? n.as<QuantizeLinear>()->axis : n.as<DequantizeLinear>()->axis;
-      if (axis < 0) axis += static_cast<int64_t>(dims.size());
       if (axis + 1 != static_cast<int64_t>(dims.size()))
         return unsupported("its scales are along an inner axis");
     }

@@ -185,7 +185,8 @@ double estimate(const Machine& machine, const RecurrentLayer& l, DType real,
   const double vector = static_cast<double>(t.rows) * width * own * 40 / lanes;
   constexpr double kTurn = 2000;  // cycles that the way of a state through the memory takes
   const double step = kTurn + std::max(product, t.resident ? 0 : stream) + vector + own * 500;
-  const auto jobs = static_cast<double>(l.directions * t.row_tiles / t.groups);
+  const int64_t turns = l.directions * t.row_tiles / t.groups;
+  const auto jobs = static_cast<double>(turns);
   return jobs * (static_cast<double>(l.steps) * step + stream) / clock;
 }
 

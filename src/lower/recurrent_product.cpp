@@ -201,7 +201,7 @@ class AscendStep : public Step {
     through_.leave(0, turn);
     through_.enter(1, turn);
     sums_.enter(0, turn);
-    const View in_ub = b_.local(sums_.memory(), sums_.place(turn), DType::f32, tile);
+    View in_ub = b_.local(sums_.memory(), sums_.place(turn), DType::f32, tile);
     b_.emit(Opcode::copy, {in_ub, b_.global(c_.sums, at, tile)});
     through_.leave(1, turn);
     sums_.leave(0, turn);
