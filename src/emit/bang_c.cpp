@@ -62,14 +62,21 @@ void add_queues(const std::vector<Statement>& body, std::set<int>& queues) {
       queues.insert(i.queue);
 }
 
-int64_t barriers_in(const std::vector<Statement>& body, bool nested) {
-  int64_t count = 0;
-  for (const Statement& s : body)
-    if (const auto* loop = std::get_if<Loop>(&s))
-      count += nested ? barriers_in(loop->body, true) : 0;
-    else
-      count += std::get<Instruction>(s).op == Opcode::barrier ? 1 : 0;
-  return count;
+bool has_barrier(const std::vector<Statement>& body) {
+  return std::ranges::any_of(body, [](const Statement& s) {
+    const auto* loop = std::get_if<Loop>(&s);
+    return loop != nullptr ? has_barrier(loop->body)
+                           : std::get<Instruction>(s).op == Opcode::barrier;
+  });
+}
+
+// Whether tasks that have nothing to do know how often the others meet.
+bool has_known_barriers(const std::vector<Statement>& body) {
+  return std::ranges::all_of(body, [](const Statement& s) {
+    const auto* loop = std::get_if<Loop>(&s);
+    return loop == nullptr || !has_barrier(loop->body) ||
+           (loop->count.is_number() && has_known_barriers(loop->body));
+  });
 }
 
 class BangWriter : public KernelWriter {
@@ -110,6 +117,19 @@ class BangWriter : public KernelWriter {
   }
 
   Status order(const Instruction& i);
+  // The meetings alone, for tasks that have nothing else to do.
+  void meet(const std::vector<Statement>& body) {
+    for (const Statement& s : body) {
+      if (const auto* loop = std::get_if<Loop>(&s)) {
+        if (!has_barrier(loop->body)) continue;
+        line("for (int32_t i{0} = 0; i{0} < {1}; ++i{0}) {{", loop->variable, text(loop->count));
+        meet(loop->body);
+        close_axes(1);
+      } else if (std::get<Instruction>(s).op == Opcode::barrier) {
+        add("__sync_all();");
+      }
+    }
+  }
   void wait(std::string_view queue, int index);
   Status copy(const Instruction& i);
   Status gather(const Instruction& i);
@@ -159,10 +179,10 @@ void BangWriter::open_function(const Kernel& kernel) {
     }
   }
   add("const int32_t block = taskId;");
-  if (const int64_t meetings = barriers_in(program_.body, false); meetings > 0) {
+  if (has_barrier(program_.body)) {
     add("if (block >= tiling.blocks) {");
     add("// Clusters have four cores, and all of them meet.");
-    for (int64_t k = 0; k < meetings; ++k) add("__sync_all();");
+    meet(program_.body);
     add("return;");
     close_axes(1);
   }
@@ -175,7 +195,7 @@ void BangWriter::close_function(const Kernel& kernel) {
     parameters += fmt::format("uint8_t* {}, ", buffers_[i]);
     arguments += fmt::format("({}*){}, ", type_name(program_.buffers[i].dtype), buffers_[i]);
   }
-  const bool meets = barriers_in(program_.body, true) > 0;
+  const bool meets = has_barrier(program_.body);
   add("");
   line("void launch_{}({}cnrtQueue_t queue) {{", kernel.name, parameters);
   line("const {} tiling;", kernel.tiling);
@@ -223,8 +243,8 @@ Status BangWriter::order(const Instruction& i) {
       wait(queue_name(i.numbers[0]), static_cast<int>(i.numbers[0].value()));
       return {};
     case Opcode::barrier:
-      if (barriers_in(program_.body, false) != barriers_in(program_.body, true))
-        return no_form(i, "blocks that meet within a loop have no BANG C here");
+      if (!has_known_barriers(program_.body))
+        return no_form(i, "blocks that meet as often as data or the block say have no BANG C here");
       add("__sync_all();");
       busy_.clear();
       return {};
