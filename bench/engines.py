@@ -42,8 +42,9 @@ class OpenVino:
         model = core.read_model(str(source))
         by_name = {self.key(port, inputs): port for port in model.inputs}
         model.reshape({port: list(inputs[name].shape) for name, port in by_name.items()})
+        precision = "bf16" if os.environ.get("BENCH_PRECISION") == "bf16" else "f32"
         compiled = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads,
-                                                     "INFERENCE_PRECISION_HINT": "f32"})
+                                                     "INFERENCE_PRECISION_HINT": precision})
         self.request = compiled.create_infer_request()
         self.inputs = {compiled.inputs[model.inputs.index(port)]: inputs[name] for name, port in by_name.items()}
         self.outputs = [min(port.get_names(), key=len).split(":")[0] for port in compiled.outputs]

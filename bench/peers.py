@@ -1,7 +1,7 @@
 """Measures Tenon, ONNX Runtime, OpenVINO, LiteRT and TensorFlow side by side on the models of make_models.py.
 
     .venv-dev/bin/python bench/peers.py FOLDER [NAME…] [--engines tenon,ort,openvino,litert,tensorflow]
-        [--threads 1,2] [--batch 1] [--rounds 9] [--seconds 0.3] [--cold 2] [--json F] [--csv F] [--markdown F]
+        [--threads 1,2] [--batch 1] [--precision bf16] [--rounds 9] [--seconds 0.3] [--cold 2] [--json F] [--csv F] [--markdown F]
 
 Each engine is one process that keeps its model loaded. Rounds are interleaved: every engine runs for --seconds,
 in turn, --rounds times. `ms` is the median of the rounds' medians, `best` the fastest run of all. `ratio` is
@@ -11,6 +11,7 @@ result, interpreter and imports included, median of 1 + --cold processes; Tenon'
 without Python. `load` is from the import of the engine to a model ready to run, `first` the first run. `peak` is
 the process's largest resident memory. `error` is against TensorFlow's outputs in io.npz, over max(1, largest value).
 
+--precision is what Tenon compiles for; with bf16 OpenVINO computes in it, too (compare with --engines tenon,openvino).
 Tenon runs with .venv/bin/python and the package in build/python; the peers with this interpreter. The model
 folder is only read: Tenon's files go to --tenon-folder, by default a temporary one.
 """
@@ -77,11 +78,11 @@ class Worker:
         return peak
 
 
-def compile_tenon(folder, file, build):
+def compile_tenon(folder, file, build, precision):
     """Seconds and bytes."""
     start = time.monotonic()
     result = subprocess.run([build / "bin/tenon", "compile", folder / "saved_model", "--signature", "serving_default",
-                             "-o", file], capture_output=True, text=True)
+                             "--precision", precision, "-o", file], capture_output=True, text=True)
     if result.returncode:
         lines = result.stderr.strip().splitlines() or [f"status {result.returncode}"]
         raise RuntimeError(" ".join(lines[:2])[:160])
@@ -126,7 +127,7 @@ def start(engine, folder, batch, threads, compiled, arguments):
     source, facts = source_of(engine, folder, arguments.tenon_folder), {}
     if engine == "tenon":
         if folder.name not in compiled:
-            compiled[folder.name] = compile_tenon(folder, source, arguments.build)
+            compiled[folder.name] = compile_tenon(folder, source, arguments.build, arguments.precision)
         facts |= compiled[folder.name]
     if reason := missing_source(source):
         raise RuntimeError(reason)
@@ -230,6 +231,7 @@ def parse_arguments():
     parser.add_argument("--engines", type=lambda text: text.split(","), default=list(ENGINES))
     parser.add_argument("--threads", type=numbers, default=[1, 2])
     parser.add_argument("--batch", type=numbers, default=[1])
+    parser.add_argument("--precision", default="fp32", help="as of tenon compile; one that needs no data")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=0.3, help="of each engine in each round")
     parser.add_argument("--cold", type=int, default=2, help="more cold starts than the one of the measured process")
@@ -245,6 +247,7 @@ def parse_arguments():
     if unknown := set(arguments.names) - set(known):
         parser.error(f"no model {', '.join(unknown)} in {arguments.folder}; there are {', '.join(known)}")
     arguments.names = arguments.names or known
+    os.environ["BENCH_PRECISION"] = arguments.precision
     return arguments
 
 

@@ -107,13 +107,18 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
     it where that takes less than about a second. verify_inputs: an .npz archive with the inputs to
     do it on, by name, instead of made-up ones.
 
-    With precision "int8" products are of 8-bit integers, whose ranges come from data:
+    precision: fp32; fp16 or bf16 (weights of 16 bits, products in bf16); int8, int8_fp16 or int8_bf16 (products of integers,
+    the rest as named); int8_dynamic (integers by the range of each input); int8_weights or int4_weights (of matrix products); or
+    what other compilers call them, such as "qint8_mixed_float16". See docs/quantization.md.
+    config: a TOML file that says what single layers are.
+
+    With precision "int8" the ranges of integers come from data:
     calibration: a path as of `tenon compile --calibration`, an array of samples for a model with one
     input, or {input: array of samples}; None: made-up numbers, and a warning.
     calibration_method: auto, minmax, moving-average, percentile, entropy, mse or aciq.
     preprocess: of pictures, such as "resize=256,crop=224,scale=1/255".
     samples: at most so many. statistics: a file in which what was found is kept and looked for.
-    config: a TOML file that says which layers become integers. report: an .html or .json file to write.
+    report: an .html or .json file to write.
     force_precision: integers also in layers where they are predicted to be slower on this CPU.
 
     Raises tenon.Error; nothing is written then. What was left out of the model is a UserWarning.

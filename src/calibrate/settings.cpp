@@ -17,15 +17,19 @@ namespace {
 
 constexpr int64_t kTrialSamples = 32;
 
-// Layers that the config keeps in fp32, by name.
-Status apply_config(const quant::Config& config, const NamedGraph& function,
-                    const ImportReport& import, quant::QuantizeOptions& options) {
-  std::map<std::string, std::string> source_ops;
-  for (const NodeReport& node : import.nodes) source_ops[node.name] = node.op;
-  const auto kept = TRY(quant::kept_by(config, *function.graph, source_ops));
+// Layers that are not of integers by the config, by name.
+Status apply_config(const quant::Config& config, quant::LayerPrecision otherwise,
+                    const NamedGraph& function, const ImportReport& import,
+                    quant::QuantizeOptions& options) {
+  const auto decisions =
+      TRY(quant::decide_layers(config, otherwise, *function.graph, source_ops_of(import)));
   for (const quant::NamedValue& v : quant::observed_values(*function.graph))
-    if (const auto it = kept.find(v.value); it != kept.end())
-      options.keep_float[v.name] = it->second;
+    if (const auto it = decisions.find(v.value->producer());
+        it != decisions.end() && it->second.precision != quant::LayerPrecision::int8)
+      options.keep_float[v.name] =
+          it->second.reason.empty()
+              ? fmt::format("the precision is {}", quant::name_of(it->second.precision))
+              : it->second.reason;
   options.bias_correction = config.bias_correction;
   return {};
 }
@@ -34,6 +38,7 @@ struct Quantisation {
   CalibrationOptions how;
   quant::Method method = quant::Method::automatic;
   std::optional<quant::Config> config;
+  quant::LayerPrecision otherwise = quant::LayerPrecision::int8;
   bool wants_report = false, forced = false;
   DisabledNames disabled;
   std::shared_ptr<CalibrationFindings> findings;
@@ -52,7 +57,7 @@ struct Quantisation {
     warnings.insert(warnings.end(), calibration.warnings.begin(), calibration.warnings.end());
     QuantizationInput input{std::move(calibration.statistics), {}, {}};
     input.options.method = method;
-    if (config) TRY(apply_config(*config, function, import, input.options));
+    if (config) TRY(apply_config(*config, otherwise, function, import, input.options));
     if (disabled.contains("bias-correction")) input.options.bias_correction = false;
     if (!forced)
       input.options.keep_float.merge(TRY(cost::slower_in_integers(
@@ -166,9 +171,10 @@ Status apply_calibration(const CalibrationSettings& s, const runtime::LoadOption
                          std::function<void(int64_t, int64_t)> progress, CompileOptions& options,
                          std::shared_ptr<CalibrationFindings> findings, RefineChoices refine) {
   TRY(check_calibration(s));
-  const std::string precision = TRY(known_precision(options.precision));
-  if (precision != "int8") {
-    if (!s.data.empty() || !s.statistics.empty() || !s.config.empty() || !s.report.empty())
+  const quant::Precision precision = TRY(quant::parse_precision(options.precision));
+  if (!s.config.empty()) options.config = TRY(quant::read_config(s.config));
+  if (!needs_calibration(options, precision)) {
+    if (!s.data.empty() || !s.statistics.empty() || !s.report.empty())
       return invalid_argument(fmt::format(
           "calibration has no effect with precision {}; give --precision int8", options.precision));
     return {};
@@ -181,7 +187,8 @@ Status apply_calibration(const CalibrationSettings& s, const runtime::LoadOption
   q.how.load = load;
   q.how.progress = std::move(progress);
   q.method = *quant::method_of(s.method);
-  if (!s.config.empty()) q.config = TRY(quant::read_config(s.config));
+  q.config = options.config;
+  q.otherwise = precision.products;
   if (q.config && !q.config->method.empty() && s.method == "auto")
     q.method = *quant::method_of(q.config->method);
   q.wants_report = !s.report.empty();

@@ -125,9 +125,32 @@ std::string range_methods(const CompileReport& report) {
   return text;
 }
 
+// Weights of fewer bits, and products in bf16, as the options have it.
+Result<std::vector<quant::NarrowedLayer>> narrow(Graph& graph, const CompileOptions& options,
+                                                 const quant::Precision& precision,
+                                                 const ImportReport& import) {
+  // What was to be of integers and could not be, is of what the rest is.
+  const bool integers = precision.products == quant::LayerPrecision::int8;
+  quant::LayerPrecision otherwise = integers ? precision.rest : precision.products;
+  quant::LayerDecisions decisions;
+  if (otherwise == quant::LayerPrecision::int8_dynamic ||
+      (options.config && quant::mentions(*options.config, quant::LayerPrecision::int8_dynamic)))
+    TRY(quant::prepare(graph));
+  if (options.config) {
+    decisions = TRY(
+        quant::decide_layers(*options.config, otherwise, graph, source_ops_of(import), !integers));
+    for (auto& [node, decision] : decisions)
+      if (decision.precision == quant::LayerPrecision::int8) decision = {precision.rest, {}};
+    if (options.config->precision && options.config->precision != quant::LayerPrecision::int8)
+      otherwise = *options.config->precision;
+  }
+  return quant::narrow(graph, otherwise, decisions);
+}
+
 Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& options) {
   Compiled compiled;
-  const std::string precision = TRY(known_precision(options.precision));
+  const quant::Precision precision = TRY(quant::parse_precision(options.precision));
+  const bool integers = needs_calibration(options, precision);
   std::vector<std::pair<std::string, std::string>> rule_notes;
   compiled.report.import = std::move(imported.report);
   compiled.report.warnings = std::move(imported.warnings);
@@ -140,10 +163,15 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
     if (options.keep_imported) compiled.imported.push_back(function.graph->clone());
     PassContext context;
     context.disabled = options.disabled;
-    if (precision == "int8") TRY(quantize(function, context, options, compiled.report, report));
-    if (options.optimize || precision == "int8")
-      if (Status s = optimize(*function.graph, context); !s.ok())
-        return write_reproducer(std::move(s).error(), context);
+    if (integers) TRY(quantize(function, context, options, compiled.report, report));
+    const bool narrows = options.config || precision != quant::Precision();
+    if (options.optimize || narrows) {
+      Status s = canonicalize(*function.graph, context);
+      if (s.ok() && narrows)
+        report.narrowed = TRY(narrow(*function.graph, options, precision, compiled.report.import));
+      if (s.ok()) s = finish(*function.graph, context);
+      if (!s.ok()) return write_reproducer(std::move(s).error(), context);
+    }
     report.nodes_compiled = function.graph->node_count();
     report.firings = std::move(context.firings);
     rule_notes.emplace_back("rules." + function.key, firings_note(report.firings));
@@ -157,12 +185,9 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
       compiled.model.functions.back().state.push_back(
           {std::move(s.name), std::move(s.initial), s.is_written});
   }
-  if (precision == "int8" && options.precision.find("16") != std::string::npos)
-    compiled.report.warnings.push_back(fmt::format(
-        "precision {}: what is not of 8-bit integers is computed in fp32", options.precision));
   compiled.model.producer = "tenon 0.1.0";
   compiled.model.notes = {{"source.format", compiled.report.import.format},
-                          {"precision", precision},
+                          {"precision", precision.to_string()},
                           {"target", options.target}};
   std::string disabled;
   for (const std::string& name : options.disabled) disabled += (disabled.empty() ? "" : " ") + name;
@@ -214,26 +239,24 @@ Result<ImportedModel> with_known_names(Result<ImportedModel> model, const Import
 
 }  // namespace
 
-Result<std::string> known_precision(std::string_view precision) {
-  for (const std::string_view name : {"fp32", "float32", "force_float32"})
-    if (precision == name) return std::string("fp32");
-  // The vendors' names also say what the rest of the network is computed in; here that is fp32.
-  for (const std::string_view name :
-       {"int8", "qint8", "int8_fp32", "int8_fp16", "int8_bf16", "qint8_mixed_float32",
-        "qint8_mixed_float16", "qint8_mixed_bfloat16"})
-    if (precision == name) return std::string("int8");
-  return unsupported(
-      fmt::format("precision '{}' is not there; this version compiles: fp32, int8{}", precision,
-                  precision.find("16") == std::string_view::npos
-                      ? ""
-                      : "; 16-bit precisions are not there yet, fp32 loses nothing against them"));
+bool needs_calibration(const CompileOptions& options, const quant::Precision& precision) {
+  return (options.config && quant::mentions(*options.config, quant::LayerPrecision::int8)) ||
+         (precision.products == quant::LayerPrecision::int8 &&
+          (!options.config || !options.config->precision ||
+           *options.config->precision == quant::LayerPrecision::int8));
+}
+
+std::map<std::string, std::string> source_ops_of(const ImportReport& import) {
+  std::map<std::string, std::string> ops;
+  for (const NodeReport& node : import.nodes) ops[node.name] = node.op;
+  return ops;
 }
 
 Status check_options(const CompileOptions& options) {
   if (options.target != "cpu")
     return unsupported(
         fmt::format("target '{}' is not there; this version compiles for: cpu", options.target));
-  TRY(known_precision(options.precision));
+  TRY(quant::parse_precision(options.precision));
   std::vector<std::string> names;
   for (const Pass& p : all_passes()) names.emplace_back(p.name);
   for (const Rule& r : all_rules()) names.emplace_back(r.name);

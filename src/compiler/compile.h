@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -9,6 +10,9 @@
 
 #include "format/model_file.h"
 #include "import/importer.h"
+#include "quant/config.h"
+#include "quant/narrow.h"
+#include "quant/precision.h"
 #include "quant/quantize.h"
 #include "rewrite/pass.h"
 
@@ -29,7 +33,8 @@ using CalibrateFunction = std::function<Result<QuantizationInput>(
 struct CompileOptions {
   ImportOptions import;
   std::string target = "cpu";
-  std::string precision = "fp32";  // one of those known_precision() takes
+  std::string precision = "fp32";       // one of those quant::parse_precision() takes
+  std::optional<quant::Config> config;  // what single layers are, where that differs
   CalibrateFunction calibrate;  // needed where the precision is of integers (calibrate/calibrate.h)
   std::set<std::string, std::less<>> disabled;  // rules and passes switched off, by name
   bool optimize = true;
@@ -50,6 +55,8 @@ struct FunctionReport {
   std::vector<Firing> firings;
   // Where the precision is of integers: how each product and tensor was quantised.
   std::optional<quant::QuantizeReport> quantization;
+  // Where weights are of fewer bits or products in bf16: what became of each layer.
+  std::vector<quant::NarrowedLayer> narrowed;
 };
 
 struct CompileReport {
@@ -74,9 +81,10 @@ Result<ImportedModel> import_text(std::string_view text, std::string_view file,
 // An ONNX or GraphDef file held in memory.
 Result<ImportedModel> import_model(Blob blob, const ImportOptions& options);
 
-// "fp32" or "int8" for what the user may write for it, those of other tools among them. Error:
-// unsupported, saying what there is and what comes nearest.
-Result<std::string> known_precision(std::string_view precision);
+// Whether products are to be of integers by ranges, which CompileOptions::calibrate has to find.
+bool needs_calibration(const CompileOptions& options, const quant::Precision& precision);
+// The ops of the nodes of the user's model, by their names.
+std::map<std::string, std::string> source_ops_of(const ImportReport& import);
 
 // The error compile_model would give for the target, the precision and the rules switched off.
 Status check_options(const CompileOptions& options);

@@ -12,8 +12,12 @@ Result<TensorTypes> Conv::infer(const InferContext& context) const {
   const Shape& x = context.shape(0);
   const Shape& w = context.shape(1);
   TensorType out = context.type(0);
-  if (!is_float(context.dtype(0)) || context.dtype(0) != context.dtype(1))
-    return invalid_argument("conv needs input and filter of one floating-point type");
+  if (!nn::takes_weights(context.dtype(0), context.dtype(1)))
+    return invalid_argument(
+        fmt::format("conv needs input and filter of one floating-point type, or a filter of 16 "
+                    "bits with an input of f32, not {} and {}",
+                    context.type(0).to_string(), context.type(1).to_string()));
+  out.dtype = TRY(nn::product_type(out.dtype, result, name));
   if (!is_fusable(activation)) return invalid_argument("conv cannot apply this activation");
   if (!w.ranked()) return TensorTypes{{out.dtype, Shape::unranked()}};
   if (w.rank() < 3) return invalid_argument("conv needs a filter [spatial…, C/groups, M]");
@@ -78,11 +82,11 @@ Status Conv::eval(EvalContext& context) const {
   for (int i = 0; i < spatial; ++i) taps *= w.dim(i), pixels *= y.dim(i + 1);
   const auto around = effective_pads(*this, std::span(w.dims()).first(static_cast<size_t>(spatial)),
                                      std::span(x.dims()).subspan(1));
+  const std::vector<double> filter = nn::reals(w);
+  std::vector<double> values(static_cast<size_t>(y.elements()));
   visit_float(x.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::type;
     const T* px = x.data<T>();
-    const T* pw = w.data<T>();
-    T* py = y.mutable_data<T>();
     std::vector<double> sums(static_cast<size_t>(m));
     for (int64_t n = 0; n < y.dim(0); ++n)
       for (int64_t p = 0; p < pixels; ++p) {
@@ -104,10 +108,9 @@ Status Conv::eval(EvalContext& context) const {
           for (int64_t g = 0; g < groups; ++g)
             for (int64_t ic = 0; ic < cg; ++ic) {
               const double v = static_cast<double>(static_cast<Arithmetic<T>>(row[g * cg + ic]));
-              const T* weights = pw + (t * cg + ic) * m + g * mg;
+              const double* weights = filter.data() + (t * cg + ic) * m + g * mg;
               for (int64_t oc = 0; oc < mg; ++oc)
-                sums[static_cast<size_t>(g * mg + oc)] +=
-                    v * static_cast<double>(static_cast<Arithmetic<T>>(weights[oc]));
+                sums[static_cast<size_t>(g * mg + oc)] += v * weights[oc];
             }
         }
         const int64_t base = (n * pixels + p) * m;
@@ -115,10 +118,11 @@ Status Conv::eval(EvalContext& context) const {
           double v = sums[static_cast<size_t>(oc)];
           if (context.has(2)) v += context.in(2).real_at(oc);
           if (context.has(3)) v += context.in(3).real_at(base + oc);
-          py[base + oc] = T(static_cast<Arithmetic<T>>(activate(activation, alpha, beta, v)));
+          values[static_cast<size_t>(base + oc)] = activate(activation, alpha, beta, v);
         }
       }
   });
+  nn::store_reals(y, values);
   return {};
 }
 

@@ -19,13 +19,14 @@ struct Conv {
   double alpha = 0;
   double beta = 0;
   AutoPad auto_pad = AutoPad::none;
+  DType result = DType::none;
 
   static const OpDef def;
   static constexpr std::string_view name = "conv";
   static constexpr std::string_view doc =
       "Convolution, channels last: x [N, spatial…, C], filter [spatial…, C/groups, M], optional "
       "bias [M], optional residual [N, spatial…, M]; y = activation(conv(x, filter) + bias + "
-      "residual).";
+      "residual). A filter of f16 or bf16 may come with x of f32.";
   static constexpr Arity inputs{2, 4};
   static constexpr auto fields() {
     return std::tuple{
@@ -36,7 +37,8 @@ struct Conv {
         Field{5, "activation", &Conv::activation, "applied to the result"},
         Field{6, "alpha", &Conv::alpha, "first parameter of the activation"},
         Field{7, "beta", &Conv::beta, "second parameter of the activation"},
-        Field{8, "auto_pad", &Conv::auto_pad, "pads by the size of the input; then no pads"}};
+        Field{8, "auto_pad", &Conv::auto_pad, "pads by the size of the input; then no pads"},
+        Field{9, "result", &Conv::result, "type of the result: f32 of 16-bit x; none: as x"}};
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;

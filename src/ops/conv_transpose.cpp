@@ -8,7 +8,9 @@ namespace tenon {
 
 Result<TensorTypes> ConvTranspose::infer(const InferContext& context) const {
   TRY(nn::expect_float(context, name));
-  TRY(nn::expect_same_dtype(context, name, {1, 2}));
+  if (!nn::takes_weights(context.dtype(0), context.dtype(1)))
+    TRY(nn::expect_same_dtype(context, name, {1}));
+  TRY(nn::expect_same_dtype(context, name, {2}));
   const Shape& x = context.shape(0);
   const Shape& w = context.shape(1);
   TensorType out = context.type(0);

@@ -81,11 +81,11 @@ Result<TensorTypes> Matmul::infer(const InferContext& context) const {
   const DType a_type = context.dtype(0), b_type = context.dtype(1);
   const bool bytes = is_byte(a_type) && is_byte(b_type);
   if (context.type(0).is_list || context.type(1).is_list ||
-      !(bytes || (a_type == b_type && is_number(a_type))))
+      !(bytes || (a_type == b_type && is_number(a_type)) || nn::takes_weights(a_type, b_type)))
     return invalid_argument(
         fmt::format("matmul needs two matrices of one number type, not {} and {}",
                     context.type(0).to_string(), context.type(1).to_string()));
-  const DType type = bytes ? DType::i32 : a_type;
+  const DType type = TRY(nn::product_type(bytes ? DType::i32 : a_type, result, name));
   if (!is_float(type) && (alpha != 1 || activation != ActivationKind::none))
     return invalid_argument(
         "matmul of integers or complex numbers takes no alpha and no activation");

@@ -60,6 +60,22 @@ inline void store_reals(Tensor& t, const std::vector<double>& values) {
   });
 }
 
+// Whether weights of type `w` can be multiplied by `x`: they are of its type, or of 16 bits and
+// stand for the f32 numbers that they are.
+inline bool takes_weights(DType x, DType w) {
+  return is_float(x) && (x == w || (x == DType::f32 && is_float(w) && dtype_size(w) == 2));
+}
+
+// The type of a product's result: `wanted`, or that of x where it is none. Error: one that only
+// products of 16-bit numbers have is wanted of others.
+inline Result<DType> product_type(DType x, DType wanted, std::string_view op) {
+  if (wanted == DType::none || wanted == x) return x;
+  if (wanted == DType::f32 && is_float(x) && dtype_size(x) == 2) return wanted;
+  return invalid_argument(fmt::format("{}: the result of {} is of that type{}, not {}", op,
+                                      dtype_name(x), dtype_size(x) == 2 ? " or f32" : "",
+                                      dtype_name(wanted)));
+}
+
 // Operand 0 is a float tensor.
 inline Status expect_float(const InferContext& context, std::string_view op) {
   if (context.type(0).is_list || !is_float(context.dtype(0)))

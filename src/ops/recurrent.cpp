@@ -32,7 +32,9 @@ Status expect_shape(const InferContext& context, const Operands& o, int i,
 Result<TensorTypes> infer_layer(const InferContext& context, const Operands& o,
                                 Direction direction) {
   TRY(nn::expect_float(context, o.op));
-  TRY(nn::expect_same_dtype(context, o.op, {1, 2}));
+  for (const int i : {1, 2})
+    if (!nn::takes_weights(context.dtype(0), context.dtype(i)))
+      TRY(nn::expect_same_dtype(context, o.op, {i}));
   for (const int i : {o.b, o.rb, o.h0, o.c0, o.p})
     if (i >= 0) TRY(nn::expect_same_dtype(context, o.op, {i}));
   for (const int i : {0, 1, 2}) TRY(nn::expect_rank(context, o.op, i, 3));

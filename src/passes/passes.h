@@ -51,7 +51,9 @@ std::span<const Pass> all_passes();
 
 // All passes but the final ones, until nothing changes: the graph consists of single ops.
 Status canonicalize(Graph& graph, PassContext& context);
-// Runs the pipeline: canonicalize(), then the final passes once.
+// The final passes, once.
+Status finish(Graph& graph, PassContext& context);
+// Runs the pipeline: canonicalize(), then finish().
 Status optimize(Graph& graph, PassContext& context);
 
 }  // namespace tenon

@@ -108,6 +108,10 @@ Status canonicalize(Graph& graph, PassContext& context) {
 
 Status optimize(Graph& graph, PassContext& context) {
   TRY(canonicalize(graph, context));
+  return finish(graph, context);
+}
+
+Status finish(Graph& graph, PassContext& context) {
   for (const Pass* pass = first_final_pass(); pass != std::end(kPasses); ++pass)
     TRY(run_enabled(graph, *pass, context));
   graph.stage = "canonical";

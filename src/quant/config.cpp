@@ -13,12 +13,14 @@
 
 #include "base/bytes.h"
 #include "base/nearest.h"
+#include "ops/conv_transpose.h"
+#include "ops/gather.h"
+#include "ops/quantized_product.h"
+#include "ops/recurrent.h"
 #include "quant/plan.h"
 
 namespace tenon::quant {
 namespace {
-
-constexpr std::string_view kPrecisions[] = {"int8", "fp32"};
 
 bool matches(const std::string& pattern, const std::string& text) {
   return ::fnmatch(pattern.c_str(), text.c_str(), 0) == 0;
@@ -57,12 +59,15 @@ class Table {
     else
       fail(*node, fmt::format("'{}' must be true or false", key));
   }
-  void read_precision(std::string_view key, std::string& out) {
-    read(key, out);
+  void read_precision(std::string_view key, std::optional<LayerPrecision>& out) {
+    std::string text;
+    read(key, text);
     const auto* node = table_.get(key);
-    if (node != nullptr && std::ranges::find(kPrecisions, out) == std::end(kPrecisions))
-      fail(*node,
-           fmt::format("'{}' is '{}'; there are: {}", key, out, fmt::join(kPrecisions, ", ")));
+    if (node == nullptr || !status_.ok()) return;
+    if (const auto precision = parse_layer_precision(text); precision.ok())
+      out = *precision;
+    else
+      fail(*node, precision.error().message);
   }
   const toml::array* array(std::string_view key) {
     known_.emplace_back(key);
@@ -123,7 +128,8 @@ std::vector<std::string> candidates(const LayerRule& rule, std::span<const Node*
       else if (const auto it = source_ops.find(origin); it != source_ops.end())
         names.insert(it->second);
     }
-  if (rule.name.empty() && rule.layer.empty()) names.insert({"conv", "matmul"});
+  if (rule.name.empty() && rule.layer.empty())
+    for (const Node* node : products) names.emplace(node->def().name);
   return {names.begin(), names.end()};
 }
 
@@ -140,8 +146,10 @@ std::unordered_set<const Node*> ends_of(const Graph& graph, bool first) {
     for (int i = 0; i < node->output_count(); ++i) (first ? to : from).push_back(node->output(i));
     const bool behind =
         std::ranges::any_of(from, [&](const Value* v) { return reached.contains(v); });
-    if (is_product(*node) && !behind) ends.insert(node);
-    if (behind || is_product(*node)) reached.insert(to.begin(), to.end());
+    // A table that is looked up in is no layer that others come before or behind.
+    const bool is_end = is_layer(*node) && !node->is(Gather::name);
+    if (is_end && !behind) ends.insert(node);
+    if (behind || is_end) reached.insert(to.begin(), to.end());
   }
   return ends;
 }
@@ -183,11 +191,13 @@ Result<Config> parse_config(std::string_view text, const std::string& file) {
     t.read("name", rule.name);
     t.read("layer", rule.layer);
     t.read("op", rule.op);
-    t.read_precision("precision", rule.precision);
+    std::optional<LayerPrecision> precision;
+    t.read_precision("precision", precision);
     if (rule.name.empty() && rule.layer.empty() && rule.op.empty())
       t.fail(entry, "a [[layer]] needs a name, a layer or an op");
-    if (rule.precision.empty()) t.fail(entry, "a [[layer]] needs a precision");
+    if (entry.get("precision") == nullptr) t.fail(entry, "a [[layer]] needs a precision");
     TRY(t.finish());
+    rule.precision = *precision;
     config.rules.push_back(std::move(rule));
   }
   return config;
@@ -197,33 +207,49 @@ Result<Config> read_config(const std::string& path) {
   return parse_config(TRY(read_text_file(path)), path);
 }
 
-Result<std::map<const Value*, std::string>> kept_by(
-    const Config& config, const Graph& graph,
-    const std::map<std::string, std::string>& source_ops) {
+bool is_layer(const Node& node) {
+  if (is_product(node) || node.is(QuantizedConv::name) || node.is(QuantizedMatmul::name))
+    return true;
+  return node.is(ConvTranspose::name) || node.is(Lstm::name) || node.is(Gru::name) ||
+         node.is(Rnn::name) || (node.is(Gather::name) && node.input(0)->constant() != nullptr);
+}
+
+bool mentions(const Config& config, LayerPrecision precision) {
+  return config.precision == precision || config.first_layer == precision ||
+         config.last_layer == precision ||
+         std::ranges::any_of(config.rules,
+                             [&](const LayerRule& r) { return r.precision == precision; });
+}
+
+Result<LayerDecisions> decide_layers(const Config& config, LayerPrecision otherwise,
+                                     const Graph& graph,
+                                     const std::map<std::string, std::string>& source_ops,
+                                     bool all_rules_match) {
   std::vector<const Node*> products;
   for (const auto& node : graph.nodes())
-    if (is_product(*node)) products.push_back(node.get());
+    if (is_layer(*node)) products.push_back(node.get());
   std::map<const Value*, std::string> names;
   for (NamedValue& v : observed_values(graph)) names[v.value] = std::move(v.name);
   const auto first = ends_of(graph, true), last = ends_of(graph, false);
   std::vector<bool> used(config.rules.size());
-  std::map<const Value*, std::string> kept;
+  LayerDecisions decisions;
   for (const Node* node : products) {
-    std::string precision = config.precision, why = "precision = \"fp32\"";
-    const auto by = [&](const std::string& p, std::string reason) {
-      if (p.empty()) return;
-      precision = p;
-      why = std::move(reason);
+    LayerDecision& decision = decisions[node];
+    decision.precision = otherwise;
+    const auto by = [&](std::optional<LayerPrecision> p, const std::string& key) {
+      if (p) decision = {*p, fmt::format("{} = \"{}\" in {}", key, name_of(*p), config.file)};
     };
-    if (first.contains(node)) by(config.first_layer, "first_layer = \"fp32\"");
-    if (last.contains(node)) by(config.last_layer, "last_layer = \"fp32\"");
+    by(config.precision, "precision");
+    if (first.contains(node)) by(config.first_layer, "first_layer");
+    if (last.contains(node)) by(config.last_layer, "last_layer");
     for (size_t i = 0; i < config.rules.size(); ++i) {
-      if (!rule_matches(config.rules[i], *node, names[node->output()], source_ops)) continue;
+      const LayerRule& rule = config.rules[i];
+      if (!rule_matches(rule, *node, names[node->output()], source_ops)) continue;
       used[i] = true;
-      by(config.rules[i].precision, config.rules[i].to_string());
+      decision = {rule.precision, fmt::format("{} in {}", rule.to_string(), config.file), true};
     }
-    if (precision == "fp32") kept[node->output()] = fmt::format("{} in {}", why, config.file);
   }
+  if (!all_rules_match) return decisions;
   for (size_t i = 0; i < used.size(); ++i) {
     if (used[i]) continue;
     const LayerRule& rule = config.rules[i];
@@ -240,11 +266,12 @@ Result<std::map<const Value*, std::string>> kept_by(
                          shown < std::ssize(near_names) ? ", …" : "");
     }
     return Error(Code::not_found,
-                 fmt::format("[[layer]] with {} matches no convolution or matrix product{}{}",
+                 fmt::format("[[layer]] with {} matches no convolution, matrix product or other "
+                             "layer with weights{}{}",
                              rule.to_string(), near, list),
                  fmt::format("{}:{}", config.file, rule.line));
   }
-  return kept;
+  return decisions;
 }
 
 }  // namespace tenon::quant

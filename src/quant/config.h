@@ -1,12 +1,14 @@
-// Which layers become integers, as the user writes it in a TOML file (docs/quantization.md).
+// Which precision layers get, as the user writes it in a TOML file (docs/quantization.md).
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "ir/graph.h"
+#include "quant/precision.h"
 
 namespace tenon::quant {
 
@@ -15,7 +17,7 @@ struct LayerRule {
   std::string name;   // glob over the names of nodes of the user's model
   std::string layer;  // glob over one part of such a name between slashes
   std::string op;     // glob over the op, as in the user's model or as Tenon calls it
-  std::string precision;
+  LayerPrecision precision = LayerPrecision::fp32;
   int64_t line = 0;
 
   std::string to_string() const;
@@ -23,9 +25,9 @@ struct LayerRule {
 
 struct Config {
   std::string file;
-  std::string precision = "int8";  // of what no rule speaks of
-  std::string method;              // of choosing ranges; empty: not said
-  std::string first_layer, last_layer;
+  std::optional<LayerPrecision> precision;  // of what no rule speaks of; none: not said
+  std::string method;                       // of choosing ranges; empty: not said
+  std::optional<LayerPrecision> first_layer, last_layer;
   bool bias_correction = true;
   std::vector<LayerRule> rules;  // later ones win
 };
@@ -34,10 +36,23 @@ struct Config {
 Result<Config> parse_config(std::string_view text, const std::string& file);
 Result<Config> read_config(const std::string& path);
 
-// Why each product that is to stay in f32 stays so, by the value it computes. `source_ops` are the
-// ops of the nodes of the user's model. Error: not_found for a rule that matches nothing, with the
-// nearest names.
-Result<std::map<const Value*, std::string>> kept_by(
-    const Config& config, const Graph& graph, const std::map<std::string, std::string>& source_ops);
+// What the config, if any, says of a layer.
+struct LayerDecision {
+  LayerPrecision precision = LayerPrecision::fp32;
+  std::string reason;     // the key or rule and its file; empty: none speaks of the layer
+  bool is_named = false;  // by a rule
+};
+// Whether a config can speak of a node: it has weights that can be of several precisions.
+bool is_layer(const Node& node);
+using LayerDecisions = std::map<const Node*, LayerDecision>;
+// Of every layer of the graph: by the config, else `otherwise`. `source_ops` are the ops of the
+// nodes of the user's model. Error: not_found for a rule that matches nothing, with the nearest
+// names; not where `all_rules_match` is false.
+Result<LayerDecisions> decide_layers(const Config& config, LayerPrecision otherwise,
+                                     const Graph& graph,
+                                     const std::map<std::string, std::string>& source_ops,
+                                     bool all_rules_match = true);
+// Whether a layer may be of this precision.
+bool mentions(const Config& config, LayerPrecision precision);
 
 }  // namespace tenon::quant

@@ -10,7 +10,6 @@
 #include "quant/weights.h"
 
 namespace tenon::quant {
-namespace {
 
 std::string product_refusal(const Node& node) {
   const Value* x = node.input(0);
@@ -29,6 +28,8 @@ std::string product_refusal(const Node& node) {
   }
   return node.as<Conv>()->activation > ActivationKind::clip ? "its activation" : "";
 }
+
+namespace {
 
 // Values that must have the same parameters.
 class Groups {

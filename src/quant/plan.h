@@ -41,6 +41,8 @@ struct Plan {
 };
 
 bool is_product(const Node& node);
+// Why a product of a graph after prepare() cannot be of integers; empty where it can.
+std::string product_refusal(const Node& node);
 
 // Errors as those of quantize().
 Result<Plan> make_plan(const Graph& graph, const FunctionStatistics& statistics,

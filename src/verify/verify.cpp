@@ -268,9 +268,11 @@ Result<std::vector<Verification>> verify_compiled(const Compiled& compiled,
   std::optional<runtime::Model> model;
   for (size_t i = 0; i < compiled.model.functions.size() && i < compiled.imported.size(); ++i) {
     const FileFunction& function = compiled.model.functions[i];
-    // Integers are to be what the compiled graph says: what they lost is not the runtime's doing.
+    // Fewer bits are to be what the compiled graph says: what they lost is not the runtime's doing.
     std::unique_ptr<Graph> quantized;
-    if (compiled.report.functions[i].quantization) quantized = TRY(decode_graph(function.graph));
+    const FunctionReport& report = compiled.report.functions[i];
+    if (report.quantization || !report.narrowed.empty())
+      quantized = TRY(decode_graph(function.graph));
     const Graph& expected = quantized ? *quantized : *compiled.imported[i];
     if (std::string reason = too_expensive(expected, options); !reason.empty()) {
       results.push_back({function.key, false, std::move(reason), 0});

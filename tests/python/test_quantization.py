@@ -334,7 +334,7 @@ def test_a_config_speaks_of_the_ops_of_the_users_model(tmp_path, images):
     ('[[layer]]\nname = "x"', ["needs a precision"]),
     ('[[layer]]\nprecision = "fp32"', ["needs a name, a layer or an op"]),
     ('\nprecison = "int8"', ["config.toml:2", "did you mean 'precision'"]),
-    ('precision = "int4"', ["there are: int8, fp32"]),
+    ('precision = "int4"', ["no precision 'int4'", "there are: fp32, fp16"]),
     ("bias_correction = 1", ["true or false"]),
     ('method = "best"', ["no method 'best'"]),
     ("layer = 3", ["must be tables"]),

@@ -139,11 +139,13 @@ void add_options(CLI::App& app, Arguments& a) {
   app.add_option("--input_model,--input_graph_def", a.input_model, "frozen GraphDef or ONNX file");
   app.add_option("--output_model", a.output_model, "file to write")->required();
   app.add_option("--precision", a.precision,
-                 "fp32 (force_float32) or int8 (qint8_mixed_float32, qint8_mixed_float16)");
+                 "force_float32 (fp32), force_float16, bf16, int8, qint8_mixed_float32, "
+                 "qint8_mixed_float16, or another name that tenon compile takes");
   app.add_option("--calibration,--calibration_data_path", a.calibration.data,
                  "for int8: .npy, .npz, .tfrecord file, or a folder of them or of pictures");
   app.add_option("--calibration_method", a.calibration.method, "as of tenon compile");
   app.add_option("--calibration_samples", a.calibration.samples, "at most (default: 256)");
+  app.add_option("--config", a.calibration.config, "precisions of single layers, a TOML file");
   app.add_option("--preprocess", a.calibration.preprocess, "of pictures, as of tenon compile");
   app.add_option("--input_shapes", a.shapes, "[1,224,224,3], or NAME:[1,224,224,3] for each input");
   app.add_option("--input_names", a.input_names, "inputs of a GraphDef or ONNX graph")

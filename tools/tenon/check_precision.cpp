@@ -136,8 +136,8 @@ void print(const Answer& a) {
 
 Status check_question(const PrecisionQuestion& q) {
   if (!q()) return {};
-  const std::string precision = TRY(known_precision(q.precision));
-  if (precision != "int8")
+  const quant::Precision precision = TRY(quant::parse_precision(q.precision));
+  if (precision.products != quant::LayerPrecision::int8)
     return unsupported(
         fmt::format("there is no prediction for precision {}; there is for int8", q.precision));
   if (!q.cpu.empty()) TRY(cost::parse_level(q.cpu));

@@ -76,8 +76,22 @@ nlohmann::json to_json(const std::vector<TechniqueGain>& gains) {
   return json;
 }
 
+// How many layers have weights of which precision, and how many multiply in it.
+void print_narrowed(const FunctionReport& f) {
+  std::map<std::string_view, std::pair<int, int>> counts;
+  for (const auto& l : f.narrowed) {
+    auto& [stored, multiplied] = counts[quant::name_of(l.precision)];
+    ++stored;
+    multiplied += l.multiplies_narrow;
+  }
+  for (const auto& [precision, count] : counts)
+    fmt::print("{}: {} weights of {} layers, {} of which multiply in it\n", f.key, precision,
+               count.first, count.second);
+}
+
 void print_function(const FunctionReport& f) {
   fmt::print("{}: {} nodes -> {} nodes\n", f.key, f.nodes_imported, f.nodes_compiled);
+  print_narrowed(f);
   if (!f.quantization) return;
   const auto& layers = f.quantization->layers;
   fmt::print("{}: int8: {} of {} convolutions and matrix products\n", f.key,
@@ -180,6 +194,12 @@ Status compile(const CompileArguments& a) {
                                    {"nodes_compiled", f.nodes_compiled},
                                    {"rules", firings_of(f)}});
       if (f.quantization) json["functions"].back()["quantization"] = to_json(*f.quantization);
+      for (const auto& l : f.narrowed)
+        json["functions"].back()["narrowed"].push_back({{"name", l.name},
+                                                        {"op", l.op},
+                                                        {"precision", quant::name_of(l.precision)},
+                                                        {"multiplies_narrow", l.multiplies_narrow},
+                                                        {"reason", l.reason}});
     }
     for (const Tuned& t : tuned)
       json["tuned"].push_back({{"signature", t.key},
@@ -243,7 +263,8 @@ void add_compile(CLI::App& app, Action& action) {
   });
   command
       ->add_option("--precision", a->precision,
-                   "fp32, or int8: products of 8-bit integers (docs/quantization.md)")
+                   "fp32, fp16, bf16, int8 (products of 8-bit integers), int8_fp16, int8_bf16, or "
+                   "the names of other compilers for them (docs/quantization.md)")
       ->check([](const std::string& precision) { return refusal({.precision = precision}); });
   add_calibration(*command, a->calibration);
   command

@@ -1,6 +1,9 @@
 // The groups of kernel candidates, one file each.
 #pragma once
 
+#include <algorithm>
+#include <initializer_list>
+#include <memory>
 #include <optional>
 
 #include "device/cpu/kernel.h"
@@ -15,6 +18,8 @@ std::span<const KernelCandidate> conv_candidates();
 std::span<const KernelCandidate> conv_transpose_candidates();
 std::span<const KernelCandidate> depth_space_candidates();
 std::span<const KernelCandidate> matmul_candidates();
+std::span<const KernelCandidate> matmul_nbits_candidates();
+std::span<const KernelCandidate> pair_candidates();
 std::span<const KernelCandidate> pointwise_candidates();
 std::span<const KernelCandidate> pool_candidates();
 std::span<const KernelCandidate> resize_candidates();
@@ -29,6 +34,8 @@ std::span<const KernelCandidate> indexing_candidates();
 std::span<const KernelCandidate> quantize_candidates();
 std::span<const KernelCandidate> quantized_product_candidates();
 
+// The choice among the candidates alone; none of them may apply.
+KernelChoice choose_candidate(const StepInfo& step);
 // For a step in 16-bit floats: the f32 kernel for it between conversions, and its name; or null.
 std::unique_ptr<Kernel> make_widened(const StepInfo& s, std::string& name);
 
@@ -47,13 +54,30 @@ std::optional<BinaryOp> binary_kernel(std::string_view op);
 // The activation an op with parameters stands for; kNone for another op.
 Activation activation_of(const Op& op);
 
-// Whether every operand that is there, and every result, is f32.
-inline bool all_f32(const StepInfo& s) {
-  for (const TensorType& t : s.inputs)
-    if (!t.is_none() && t.dtype != DType::f32) return false;
+// Whether every operand that is there, and every result, is f32; the constant operands `weights`
+// may be of 16 bits.
+inline bool all_f32(const StepInfo& s, std::initializer_list<size_t> weights = {}) {
+  for (size_t i = 0; i < s.inputs.size(); ++i) {
+    const DType t = s.inputs[i].dtype;
+    if (s.inputs[i].is_none() || t == DType::f32) continue;
+    if (std::ranges::find(weights, i) == weights.end() || s.constants[i] == nullptr ||
+        (t != DType::f16 && t != DType::bf16))
+      return false;
+  }
   for (const TensorType& t : s.outputs)
     if (!t.is_none() && t.dtype != DType::f32) return false;
   return true;
 }
+
+// The f32 numbers of a constant that may be of 16 bits, while it is packed.
+class WideWeights {
+ public:
+  explicit WideWeights(const Tensor& weights);
+  const float* data() const { return data_; }
+
+ private:
+  std::unique_ptr<float[]> widened_;
+  const float* data_ = nullptr;
+};
 
 }  // namespace tenon::cpu

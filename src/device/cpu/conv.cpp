@@ -1,16 +1,14 @@
 // conv on the convolution kernels: filters packed once per model, or per run where not constant.
-#include "ops/conv.h"
+#include "device/cpu/conv.h"
 
 #include "device/cpu/candidates.h"
 #include "device/cpu/kernels/conv.h"
 #include "device/cpu/kernels/slots.h"
 #include "device/cpu/window.h"
+#include "ops/conv.h"
 
 namespace tenon::cpu {
-namespace {
-
-std::string refuses_common(const StepInfo& s) {
-  if (!all_f32(s)) return "only f32";
+std::string refuses_conv(const StepInfo& s) {
   const Shape& y = s.outputs[0].shape;
   if (y.rank() - 2 > kMaxSpatial) return "more than three spatial dimensions";
   if (s.has(2) && *s.inputs[2].shape.elements() != s.out_dim(0, y.rank() - 1))
@@ -19,8 +17,7 @@ std::string refuses_common(const StepInfo& s) {
   return {};
 }
 
-// Sizes and attributes, which are all that methods look at.
-ConvParams params_of(const StepInfo& s) {
+ConvParams conv_params(const StepInfo& s) {
   const Conv& op = *s.op.as<Conv>();
   const Shape& x = s.inputs[0].shape;
   const Shape& w = s.inputs[1].shape;
@@ -38,23 +35,25 @@ ConvParams params_of(const StepInfo& s) {
   return p;
 }
 
+namespace {
+
 const ConvMethod& method(size_t index) {
   return conv_methods()[index];
 }
 
 class ConvKernel final : public Kernel {
  public:
-  ConvKernel(const StepInfo& s, const ConvMethod& chosen) : chosen_(chosen), p_(params_of(s)) {
+  ConvKernel(const StepInfo& s, const ConvMethod& chosen) : chosen_(chosen), p_(conv_params(s)) {
     scratch_ = chosen.scratch_bytes(p_, s.threads, kernels());
     if (s.constants[1] == nullptr) {
       filter_bytes_ = slots_bytes(chosen.filter_floats(p_), 1);
       return;
     }
-    const float* filter = s.constants[1]->data<float>();
     const std::string kind = std::string(chosen.layout) + "/" + std::to_string(p_.groups);
-    packed_ =
-        s.packs.get(*s.constants[1], kind, chosen.filter_floats(p_),
-                    [&chosen, p = p_, filter](float* out) { chosen.pack_filter(p, filter, out); });
+    packed_ = s.packs.get(*s.constants[1], kind, chosen.filter_floats(p_),
+                          [&chosen, p = p_, filter = *s.constants[1]](float* out) {
+                            chosen.pack_filter(p, WideWeights(filter).data(), out);
+                          });
     p_.filter = packed_.get();
   }
   int64_t scratch_bytes() const override { return filter_bytes_ + scratch_; }
@@ -83,8 +82,9 @@ class ConvKernel final : public Kernel {
 
 template <size_t kIndex>
 std::string refuses(const StepInfo& s) {
-  if (std::string reason = refuses_common(s); !reason.empty()) return reason;
-  const char* reason = method(kIndex).refusal(params_of(s));
+  if (!all_f32(s, {1})) return "only f32";
+  if (std::string reason = refuses_conv(s); !reason.empty()) return reason;
+  const char* reason = method(kIndex).refusal(conv_params(s));
   return reason == nullptr ? "" : reason;
 }
 

@@ -27,7 +27,7 @@ ConvTransposeParams params_of(const StepInfo& s) {
 }
 
 std::string refuses(const StepInfo& s) {
-  if (!all_f32(s)) return "only f32";
+  if (!all_f32(s, {1})) return "only f32";
   if (s.inputs[0].shape.rank() - 2 > kMaxSpatial) return "more than three spatial dimensions";
   if (s.constants[1] == nullptr) return "the filter is not constant";
   if (ConvTransposePlan::phases(params_of(s)) > ConvTransposePlan::kMaxPhases)
@@ -39,7 +39,6 @@ class ConvTransposeKernel final : public Kernel {
  public:
   explicit ConvTransposeKernel(const StepInfo& s)
       : plan_(params_of(s)), scratch_(plan_.scratch_bytes(s.threads)) {
-    const float* filter = s.constants[1]->data<float>();
     // What decides the taps of the phases.
     const ConvTransposeParams p = params_of(s);
     std::string kind = "phases/" + std::to_string(p.groups);
@@ -48,7 +47,9 @@ class ConvTransposeKernel final : public Kernel {
            {p.stride[d], p.dilation[d], p.pad_begin[d], std::min(p.stride[d], p.out[d])})
         kind += "," + std::to_string(v);
     packed_ = s.packs.get(*s.constants[1], kind, plan_.filter_floats(),
-                          [plan = plan_, filter](float* out) { plan.pack_filter(filter, out); });
+                          [plan = plan_, filter = *s.constants[1]](float* out) {
+                            plan.pack_filter(WideWeights(filter).data(), out);
+                          });
   }
   int64_t scratch_bytes() const override { return scratch_; }
   Status run(const RunContext& c) const override {

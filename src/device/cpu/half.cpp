@@ -4,6 +4,10 @@
 
 #include "device/cpu/candidates.h"
 #include "ops/cast.h"
+#include "ops/conv.h"
+#include "ops/conv_transpose.h"
+#include "ops/matmul.h"
+#include "ops/recurrent.h"
 
 namespace tenon::cpu {
 namespace {
@@ -18,24 +22,55 @@ void widen(const Tensor& x, float* y) {
   else
     convert(x.data<BFloat16>(), y, x.elements());
 }
-void round_to(const float* x, Tensor& y) {
-  if (y.dtype() == DType::f16)
-    convert(x, y.mutable_data<Half>(), y.elements());
-  else
-    convert(x, y.mutable_data<BFloat16>(), y.elements());
+// Calls f(first, count) for parts of n elements, on the pool's threads.
+template <typename F>
+void in_parts(ThreadPool& pool, int64_t n, const F& f) {
+  constexpr int64_t kPart = 32 << 10;
+  pool.parallel_for((n + kPart - 1) / kPart, [&](int64_t part) {
+    const int64_t first = part * kPart;
+    f(first, std::min(kPart, n - first));
+  });
+}
+void widen(const Tensor& x, float* y, ThreadPool& pool) {
+  in_parts(pool, x.elements(), [&](int64_t first, int64_t count) {
+    if (x.dtype() == DType::f16)
+      convert(x.data<Half>() + first, y + first, count);
+    else
+      convert(x.data<BFloat16>() + first, y + first, count);
+  });
+}
+void round_to(const float* x, Tensor& y, ThreadPool& pool) {
+  in_parts(pool, y.elements(), [&](int64_t first, int64_t count) {
+    if (y.dtype() == DType::f16)
+      convert(x + first, y.mutable_data<Half>() + first, count);
+    else
+      convert(x + first, y.mutable_data<BFloat16>() + first, count);
+  });
+}
+
+// Whether the kernels of an op take 16-bit constants as weights (see all_f32).
+bool packs_weights(const Op& op) {
+  const std::string_view name = op.def().name;
+  return name == Conv::name || name == ConvTranspose::name || name == Matmul::name ||
+         name == Lstm::name || name == Gru::name || name == Rnn::name;
 }
 
 class WidenedKernel final : public Kernel {
  public:
-  // Null where there is no kernel for f32 either.
+  // Null where there is no kernel for f32 either. A kernel that packs 16-bit constants itself is
+  // preferred to widened copies of them.
   static std::unique_ptr<Kernel> make(const StepInfo& s, std::string& name) {
+    auto kernel = packs_weights(s.op) ? make(s, name, false) : nullptr;
+    return kernel != nullptr ? std::move(kernel) : make(s, name, true);
+  }
+  static std::unique_ptr<Kernel> make(const StepInfo& s, std::string& name, bool constants_too) {
     auto kernel = std::unique_ptr<WidenedKernel>(new WidenedKernel);
     TensorTypes inputs(s.inputs.begin(), s.inputs.end()),
         outputs(s.outputs.begin(), s.outputs.end());
     std::vector<Tensor> widened(inputs.size());
     std::vector<const Tensor*> constants(s.constants.begin(), s.constants.end());
     for (size_t i = 0; i < inputs.size(); ++i) {
-      if (!is_half(inputs[i].dtype)) continue;
+      if (!is_half(inputs[i].dtype) || (s.constants[i] != nullptr && !constants_too)) continue;
       inputs[i].dtype = DType::f32;
       if (s.constants[i] == nullptr) continue;
       const Tensor& half = *s.constants[i];
@@ -47,13 +82,15 @@ class WidenedKernel final : public Kernel {
     for (TensorType& t : outputs)
       if (is_half(t.dtype)) t.dtype = DType::f32;
     KernelChoice choice =
-        choose_kernel({s.op, inputs, outputs, constants, s.packs, s.threads, nullptr, s.tuning});
+        choose_candidate({s.op, inputs, outputs, constants, s.packs, s.threads, nullptr, s.tuning});
     if (choice.kernel == nullptr) return nullptr;
     name = choice.name + " in f32";
     kernel->scratch_ = round_up(choice.kernel->scratch_bytes());
     kernel->inner_ = std::move(choice.kernel);
     for (size_t i = 0; i < inputs.size(); ++i)
-      kernel->inputs_.push_back(kernel->place(s.inputs[i], std::move(widened[i])));
+      kernel->inputs_.push_back(inputs[i].dtype == s.inputs[i].dtype
+                                    ? Operand()
+                                    : kernel->place(s.inputs[i], std::move(widened[i])));
     for (const TensorType& t : s.outputs) kernel->outputs_.push_back(kernel->place(t, {}));
     return kernel;
   }
@@ -70,7 +107,7 @@ class WidenedKernel final : public Kernel {
       if (operand.constant.defined()) {
         in[i] = &operand.constant;
       } else if (operand.offset >= 0) {
-        widen(*c.inputs[i], floats(operand));
+        widen(*c.inputs[i], floats(operand), c.pool);
         views[i] = Tensor::view(DType::f32, c.inputs[i]->dims(), floats(operand));
         in[i] = &views[i];
       }
@@ -83,7 +120,7 @@ class WidenedKernel final : public Kernel {
     }
     TRY(inner_->run({in, out, c.pool, c.scratch}));
     for (size_t i = 0; i < out.size(); ++i)
-      if (outputs_[i].offset >= 0) round_to(floats(outputs_[i]), *c.outputs[i]);
+      if (outputs_[i].offset >= 0) round_to(floats(outputs_[i]), *c.outputs[i], c.pool);
     return {};
   }
 
@@ -107,6 +144,16 @@ class WidenedKernel final : public Kernel {
 };
 
 }  // namespace
+
+WideWeights::WideWeights(const Tensor& weights) {
+  if (!is_half(weights.dtype())) {
+    data_ = weights.data<float>();
+    return;
+  }
+  widened_ = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(weights.elements()));
+  widen(weights, widened_.get());
+  data_ = widened_.get();
+}
 
 std::unique_ptr<Kernel> make_widened(const StepInfo& s, std::string& name) {
   bool any = false;

@@ -135,7 +135,7 @@ const KernelCandidate* tuned(const StepInfo& step,
 
 }  // namespace
 
-KernelChoice choose_kernel(const StepInfo& step) {
+KernelChoice choose_candidate(const StepInfo& step) {
   KernelChoice choice;
   std::vector<const KernelCandidate*> applicable;
   for (const KernelCandidate& candidate : kernel_candidates()) {
@@ -147,14 +147,17 @@ KernelChoice choose_kernel(const StepInfo& step) {
       choice.refusals.push_back(std::string(candidate.name) + ": " + reason);
     if (!applicable.empty() && step.tuning == nullptr) break;
   }
-  if (applicable.empty()) {
-    choice.kernel = make_widened(step, choice.name);
-    return choice;
-  }
+  if (applicable.empty()) return choice;
   const KernelCandidate& chosen =
       step.tuning == nullptr ? *applicable[0] : *tuned(step, applicable, choice);
   choice.kernel = chosen.make(step);
   choice.name = chosen.name;
+  return choice;
+}
+
+KernelChoice choose_kernel(const StepInfo& step) {
+  KernelChoice choice = choose_candidate(step);
+  if (choice.kernel == nullptr) choice.kernel = make_widened(step, choice.name);
   return choice;
 }
 

@@ -10,8 +10,8 @@
 namespace tenon::cpu {
 namespace {
 
-std::string refuses_common(const StepInfo& s) {
-  if (!all_f32(s)) return "only f32";
+std::string refuses_common(const StepInfo& s, std::initializer_list<size_t> weights = {}) {
+  if (!all_f32(s, weights)) return "only f32";
   const Shape& y = s.outputs[0].shape;
   if (s.has(2) && (s.inputs[2].shape.rank() != 1 || s.in_dim(2, 0) != s.out_dim(0, y.rank() - 1)))
     return "the bias is not one value per column";
@@ -32,13 +32,13 @@ class PackedMatmul final : public Kernel {
     p_.lda = p_.k;
     p_.ldc = p_.ld_residual = p_.n;
     p_.activation = to_kernel(op.activation, op.act_alpha, op.act_beta);
-    const float* weights = s.constants[1]->data<float>();
     const auto [k, n, transposed] = std::tuple{p_.k, p_.n, op.transpose_b};
     const float alpha = static_cast<float>(op.alpha);
-    packed_ = s.packs.get(
-        *s.constants[1], layout_of(transposed, alpha), packed_b_floats(k, n), [=](float* out) {
-          pack_b_scaled(k, n, weights, transposed ? k : n, transposed, alpha, out);
-        });
+    packed_ = s.packs.get(*s.constants[1], layout_of(transposed, alpha), packed_b_floats(k, n),
+                          [=, weights = *s.constants[1]](float* out) {
+                            pack_b_scaled(k, n, WideWeights(weights).data(), transposed ? k : n,
+                                          transposed, alpha, out);
+                          });
     p_.b = packed_.get();
     scratch_ = gemm_scratch_bytes(p_, s.threads);
   }
@@ -64,7 +64,7 @@ class PackedMatmul final : public Kernel {
 
 std::string packed_refuses(const StepInfo& s) {
   const Matmul& op = *s.op.as<Matmul>();
-  if (std::string reason = refuses_common(s); !reason.empty()) return reason;
+  if (std::string reason = refuses_common(s, {1}); !reason.empty()) return reason;
   if (s.constants[1] == nullptr) return "the right side is not constant";
   if (s.inputs[1].shape.rank() != 2) return "the right side is batched";
   if (op.transpose_a) return "the left side is transposed";

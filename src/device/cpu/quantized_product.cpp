@@ -99,7 +99,7 @@ class ProductKernel final : public Kernel {
       for (int i = 0; i < y.rank() - 2; ++i) batches_ *= y[i].size();
     }
     if (p_.is_depthwise()) {
-      pack_pairs(s);
+      pack_depthwise(s);
       return;
     }
     form_ = p_.weight_form();
@@ -128,7 +128,7 @@ class ProductKernel final : public Kernel {
       p.weights = packed_.get();
       if (p.is_depthwise()) {
         p.weights = weights;
-        p.pairs = reinterpret_cast<const int16_t*>(packed_.get());
+        p.depthwise = reinterpret_cast<const int8_t*>(packed_.get());
       }
       if (packed_bytes_ > 0) {
         pack_int8(form_, weights + i * form_.k * form_.columns, scratch);
@@ -144,23 +144,21 @@ class ProductKernel final : public Kernel {
   }
 
  private:
-  // The filter of a depthwise convolution holds its zero points: prepared where they are 0.
-  void pack_pairs(const StepInfo& s) {
+  // Prepared where there are no zero points of the filter.
+  void pack_depthwise(const StepInfo& s) {
     const Tensor* weights = s.constants[kWeights];
-    if (weights == nullptr) return;
+    const int64_t bytes = int8_depthwise_bytes(p_);
+    if (weights == nullptr || bytes == 0) return;
     if (s.has(kWeightsZero)) {
       const Tensor* zero = s.constants[kWeightsZero];
       if (zero == nullptr) return;
       for (int64_t i = 0; i < zero->elements(); ++i)
         if (zero->int_at(i) != 0) return;
     }
-    static constexpr uint8_t kZero = 0;
     Int8Params p = p_;
     p.weights = weights->raw();
-    p.weights_zero = &kZero;
-    p.weights_zeros = 1;
-    packed_ = s.packs.get(*weights, "int8_pairs", (int8_pairs_bytes(p) + 3) / 4,
-                          [p](float* out) { pack_int8_pairs(p, reinterpret_cast<int16_t*>(out)); });
+    packed_ = s.packs.get(*weights, "int8_depthwise", (bytes + 3) / 4,
+                          [p](float* out) { pack_int8_depthwise(p, out); });
   }
 
   Int8Params p_;

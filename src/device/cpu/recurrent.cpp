@@ -67,11 +67,13 @@ std::string refuses(const StepInfo& s) {
     if (static_cast<int>(i) == info.at.lengths) {
       if (s.has(i) && t != DType::i32 && t != DType::i64 && t != DType::boolean)
         return "only i32 and i64 lengths, or a mask";
-    } else if (s.has(i) && t != DType::f32) {
+    } else if (s.has(i) && t != DType::f32 && i != 1 && i != 2) {
       return "only f32";
     }
   }
   if (s.constants[1] == nullptr || s.constants[2] == nullptr) return "the weights are not constant";
+  for (const size_t i : {size_t{1}, size_t{2}})
+    if (s.inputs[i].dtype != DType::f32 && dtype_size(s.inputs[i].dtype) != 2) return "only f32";
   return {};
 }
 
@@ -142,10 +144,10 @@ class RecurrentKernel final : public Kernel {
   const float* pack(const StepInfo& s, const Tensor& t, int d, int64_t k, int64_t first,
                     int64_t n) {
     const int64_t ld = columns_;
-    const float* m = t.data<float>() + d * k * ld + first;
-    packs_.push_back(s.packs.get(t, fmt::format("panels of columns {}+{} of {}", first, n, d),
-                                 packed_b_floats(k, n),
-                                 [=](float* out) { pack_b(k, n, m, ld, false, out); }));
+    const int64_t begin = d * k * ld + first;
+    packs_.push_back(s.packs.get(
+        t, fmt::format("panels of columns {}+{} of {}", first, n, d), packed_b_floats(k, n),
+        [=](float* out) { pack_b(k, n, WideWeights(t).data() + begin, ld, false, out); }));
     return packs_.back().get();
   }
   static const float* operand(const RunContext& c, int i, int64_t offset) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "device/cpu/kernels/int8_epilogue.h"
 #include "device/cpu/kernels/slots.h"
 #include "device/cpu/kernels/windows.h"
 
@@ -11,8 +12,7 @@ namespace tenon::cpu {
 namespace {
 
 constexpr int64_t kPanel = 16;
-// Arrays per column are padded to this, the widest tile.
-constexpr int64_t kColumnUnit = 32;
+constexpr int64_t kColumnUnit = kInt8ColumnUnit;
 // Rows are gathered in blocks of a multiple of the tile's rows or this, about this many bytes.
 constexpr int64_t kRowUnit = 12;
 constexpr int64_t kGatheredBytes = 96 << 10;
@@ -29,19 +29,11 @@ int64_t k_groups(int64_t k) {
 int64_t columns_of(const Int8Params& p) {
   return p.out_channels / p.groups;
 }
-int64_t result_bytes(Int8Result result) {
-  return result == Int8Result::kI32 || result == Int8Result::kF32 ? 4 : 1;
-}
 int64_t panel_bytes(const Int8Weights& w) {
   return round_up(w.columns, kPanel) * k_groups(w.k) * 4;
 }
 int64_t group_bytes(const Int8Weights& w) {
   return panel_bytes(w) + round_up(w.columns, kPanel) * 4;
-}
-
-// Wraps, as the sums themselves do.
-int32_t wrapped(int64_t v) {
-  return static_cast<int32_t>(static_cast<uint32_t>(static_cast<uint64_t>(v)));
 }
 
 struct Plan {
@@ -81,80 +73,55 @@ Plan plan_of(const Int8Params& p, int threads, const Int8Table& table) {
                     (plan.in_place ? 0 : round_to_lines(plan.row_block * plan.padded_k));
   if (p.is_depthwise()) {
     plan.padded_columns = round_up(p.out_channels, kColumnUnit);
-    plan.slot_bytes = round_to_lines((volume(p.kernel) + 1) * static_cast<int64_t>(sizeof(void*)));
+    plan.slot_bytes = 0;
   }
   return plan;
 }
 
-// The vectors of the epilogue, each of padded_columns elements.
-struct Vectors {
-  int32_t* column_add;
-  int32_t* weights_zero;
-  float* scale;
-  float* bias;
-  bool any_zero = false;
-};
-
-int32_t weights_zero_at(const Int8Params& p, int64_t channel) {
-  if (p.weights_zero == nullptr) return p.weights_signed ? 0 : -128;
-  const int64_t i = p.weights_zeros == 1 ? 0 : channel;
-  return p.weights_signed ? static_cast<const int8_t*>(p.weights_zero)[i]
-                          : static_cast<const uint8_t*>(p.weights_zero)[i] - 128;
+// y[i] = x[i] / by; `single`: x is one value for all.
+void divide(const float* x, bool single, float by, int64_t n, float* y) {
+  if (single)
+    std::fill_n(y, n, x[0] / by);
+  else
+    for (int64_t i = 0; i < n; ++i) y[i] = x[i] / by;
 }
 
-int32_t shifted_x_zero(const Int8Params& p) {
-  return p.x_zero + (p.x_signed ? 128 : 0);
-}
-
-Vectors prepare(const Int8Params& p, const Plan& plan, const Int8Weights& form, void* scratch) {
-  Vectors v{};
+Int8Vectors prepare(const Int8Params& p, const Plan& plan, const Int8Weights& form, void* scratch) {
+  Int8Vectors v{};
   const int64_t n = plan.padded_columns;
   v.column_add = static_cast<int32_t*>(scratch);
   v.weights_zero = v.column_add + n;
   v.scale = reinterpret_cast<float*>(v.weights_zero + n);
   v.bias = v.scale + n;
   std::memset(scratch, 0, static_cast<size_t>(16 * n));
-  const int64_t x_zero = shifted_x_zero(p);
-  const int64_t padded = n / p.groups;
+  const int64_t x_zero = int8_x_zero(p);
   const bool depthwise = p.is_depthwise();
-  for (int64_t g = 0; g < p.groups; ++g) {
-    const auto* sums =
-        depthwise ? nullptr
-                  : reinterpret_cast<const int32_t*>(static_cast<const char*>(p.weights) +
-                                                     g * group_bytes(form) + panel_bytes(form));
-    for (int64_t j = 0; j < plan.columns; ++j) {
-      const int64_t channel = g * plan.columns + j;
-      const int64_t at = depthwise ? channel : g * padded + j;
-      if (!depthwise) {
-        const int64_t zero = weights_zero_at(p, channel);
-        v.weights_zero[at] = static_cast<int32_t>(zero);
+  const int64_t groups = depthwise ? 1 : p.groups;
+  const int64_t columns = depthwise ? p.out_channels : plan.columns;
+  for (int64_t g = 0; g < groups; ++g) {
+    const int64_t at = g * (n / groups), channel = g * columns;
+    if (!depthwise) {
+      const auto* sums = reinterpret_cast<const int32_t*>(
+          static_cast<const char*>(p.weights) + g * group_bytes(form) + panel_bytes(form));
+      const bool single = p.weights_zero == nullptr || p.weights_zeros == 1;
+      for (int64_t j = 0; j < columns; j = single ? columns : j + 1) {
+        const int64_t zero = int8_weights_zero(p, channel + j), end = single ? columns : j + 1;
         v.any_zero |= zero != 0;
-        v.column_add[at] = wrapped(plan.k * x_zero * zero - x_zero * sums[j]);
+        std::fill(v.weights_zero + at + j, v.weights_zero + at + end, static_cast<int32_t>(zero));
+        // Wraps, as the sums themselves do.
+        const auto first = static_cast<uint32_t>(plan.k * x_zero * zero);
+        const auto factor = static_cast<uint32_t>(x_zero);
+        for (int64_t i = j; i < end; ++i)
+          v.column_add[at + i] =
+              static_cast<int32_t>(first - factor * static_cast<uint32_t>(sums[i]));
       }
-      if (p.scale == nullptr) continue;
-      v.scale[at] = p.scale[p.scales == 1 ? 0 : channel] / p.y_scale;
-      v.bias[at] = p.bias == nullptr ? 0.0f : p.bias[channel] / p.y_scale;
     }
+    if (p.scale == nullptr) continue;
+    divide(p.scales == 1 ? p.scale : p.scale + channel, p.scales == 1, p.y_scale, columns,
+           v.scale + at);
+    if (p.bias != nullptr) divide(p.bias + channel, false, p.y_scale, columns, v.bias + at);
   }
   return v;
-}
-
-Int8Epilogue epilogue_of(const Int8Params& p, const Vectors& v, int64_t column) {
-  Int8Epilogue e{v.column_add + column,
-                 v.any_zero ? v.weights_zero + column : nullptr,
-                 v.scale + column,
-                 v.bias + column,
-                 p.low,
-                 p.high,
-                 p.y_zero,
-                 p.result};
-  if (p.result == Int8Result::kU8 || p.result == Int8Result::kI8) {
-    const float least = p.result == Int8Result::kU8 ? 0.0f : -128.0f;
-    const auto zero = static_cast<float>(p.y_zero);
-    e.low = std::max(p.low / p.y_scale, least - zero);
-    e.high = std::max(std::min(p.high / p.y_scale, least + 255.0f - zero), e.low);
-  }
-  return e;
 }
 
 // The coordinates of an output pixel, counted through all images.
@@ -182,7 +149,7 @@ uint8_t* filled(uint8_t* to, uint8_t fill, int64_t count) {
   return to + count;
 }
 uint8_t* copied(uint8_t* to, const uint8_t* from, int64_t count) {
-  std::memcpy(to, from, static_cast<size_t>(count));
+  copy_few(to, from, count);
   return to + count;
 }
 
@@ -220,12 +187,12 @@ void gather(const Int8Params& p, const Plan& plan, int64_t group, const Pixel& p
   filled(row + plan.k, 0, plan.padded_k - plan.k);
 }
 
-void run_gemm(const Int8Params& p, const Plan& plan, const Vectors& vectors, ThreadPool& pool,
+void run_gemm(const Int8Params& p, const Plan& plan, const Int8Vectors& vectors, ThreadPool& pool,
               char* slots, const Int8Table& table) {
   const Int8Weights form = p.weight_form();
   const auto fill = static_cast<uint8_t>(p.x_zero);
   const int64_t blocks = plan.row_blocks * plan.column_blocks;
-  const int64_t size = result_bytes(p.result);
+  const int64_t size = int8_result_bytes(p.result);
   parallel_with_slots(pool, p.groups * blocks, [&](int64_t task, int64_t slot) {
     const int64_t group = task / blocks, block = task % blocks;
     const int64_t column = block % plan.column_blocks * plan.column_block;
@@ -256,61 +223,39 @@ void run_gemm(const Int8Params& p, const Plan& plan, const Vectors& vectors, Thr
     }
     b.b = static_cast<const int8_t*>(p.weights) + group * group_bytes(form) +
           column / kPanel * kPanel * plan.padded_k;
-    b.epilogue = epilogue_of(p, vectors, group * (plan.padded_columns / p.groups) + column);
+    b.epilogue = int8_epilogue(p, vectors, group * (plan.padded_columns / p.groups) + column);
     b.y_row_bytes = p.out_channels * size;
     b.y = static_cast<char*>(p.y) + row * b.y_row_bytes + (group * plan.columns + column) * size;
     table.gemm_block(b);
   });
 }
 
-void run_depthwise(const Int8Params& p, const Plan& plan, const Vectors& vectors, ThreadPool& pool,
-                   char* scratch, const Int8Table& table) {
-  const int16_t* filter = p.pairs;
-  if (filter == nullptr) {
-    pack_int8_pairs(p, reinterpret_cast<int16_t*>(scratch));
-    filter = reinterpret_cast<const int16_t*>(scratch);
-    scratch += round_to_lines(int8_pairs_bytes(p));
-  }
-  std::memset(scratch, static_cast<uint8_t>(p.x_zero), static_cast<size_t>(p.in_channels));
-  const auto* const outside = reinterpret_cast<const uint8_t*>(scratch);
-  char* const slots = scratch + round_to_lines(p.in_channels);
-  const WindowDim depth = window_dim(p, 0), height = window_dim(p, 1), width = window_dim(p, 2);
-  const int64_t taps = volume(p.kernel), size = result_bytes(p.result) * p.out_channels;
-  parallel_with_slots(pool, p.batch * p.out[0] * p.out[1], [&](int64_t task, int64_t slot) {
-    auto** const x = reinterpret_cast<const uint8_t**>(slots + slot * plan.slot_bytes);
-    const int64_t oh = task % height.out, od = task / height.out % depth.out;
-    const int64_t n = task / height.out / depth.out;
-    Int8DepthwisePixel pixel;
-    pixel.channels = p.out_channels;
-    pixel.pairs = ceil_div(taps, 2);
-    pixel.x = x;
-    pixel.flip = p.x_signed ? 0x80 : 0;
-    pixel.x_zero = static_cast<int16_t>(shifted_x_zero(p));
-    pixel.filter = filter;
-    pixel.epilogue = epilogue_of(p, vectors, 0);
-    x[taps] = outside;  // the partner of an odd last tap, whose weights are 0
-    for (int64_t ow = 0; ow < width.out; ++ow) {
-      int64_t tap = 0;
-      for (int64_t kd = 0; kd < depth.kernel; ++kd)
-        for (int64_t kh = 0; kh < height.kernel; ++kh) {
-          const int64_t id = depth.start(od) + kd * depth.dilation;
-          const int64_t ih = height.start(oh) + kh * height.dilation;
-          const bool inside = id >= 0 && id < depth.in && ih >= 0 && ih < height.in;
-          const int64_t row = ((n * depth.in + id) * height.in + ih) * width.in;
-          for (int64_t kw = 0; kw < width.kernel; ++kw, ++tap) {
-            const int64_t iw = width.start(ow) + kw * width.dilation;
-            x[tap] = inside && iw >= 0 && iw < width.in
-                         ? static_cast<const uint8_t*>(p.x) + (row + iw) * p.in_channels
-                         : outside;
-          }
-        }
-      pixel.y = static_cast<char*>(p.y) + (task * width.out + ow) * size;
-      table.depthwise_pixel(pixel);
-    }
-  });
+}  // namespace
+
+int32_t int8_weights_zero(const Int8Params& p, int64_t channel) {
+  if (p.weights_zero == nullptr) return p.weights_signed ? 0 : -128;
+  const int64_t i = p.weights_zeros == 1 ? 0 : channel;
+  return p.weights_signed ? static_cast<const int8_t*>(p.weights_zero)[i]
+                          : static_cast<const uint8_t*>(p.weights_zero)[i] - 128;
 }
 
-}  // namespace
+Int8Epilogue int8_epilogue(const Int8Params& p, const Int8Vectors& v, int64_t column) {
+  Int8Epilogue e{v.column_add + column,
+                 v.any_zero ? v.weights_zero + column : nullptr,
+                 v.scale + column,
+                 v.bias + column,
+                 p.low,
+                 p.high,
+                 p.y_zero,
+                 p.result};
+  if (p.result == Int8Result::kU8 || p.result == Int8Result::kI8) {
+    const float least = p.result == Int8Result::kU8 ? 0.0f : -128.0f;
+    const auto zero = static_cast<float>(p.y_zero);
+    e.low = std::max(p.low / p.y_scale, least - zero);
+    e.high = std::max(std::min(p.high / p.y_scale, least + 255.0f - zero), e.low);
+  }
+  return e;
+}
 
 Int8Weights Int8Params::weight_form() const {
   return {volume(kernel) * (in_channels / groups), columns_of(*this), groups, weights_signed};
@@ -338,44 +283,19 @@ void pack_int8(const Int8Weights& w, const void* weights, void* packed) {
   }
 }
 
-void pack_int8_pairs(const Int8Params& p, int16_t* out) {
-  const int64_t taps = volume(p.kernel), channels = p.out_channels;
-  for (int64_t block = 0; block < channels; block += 16)
-    for (int64_t t = 0; t < taps; t += 2)
-      for (int half = 0; half < 2; ++half)
-        for (int i = 0; i < 8; ++i)
-          for (int64_t u = t; u < t + 2; ++u) {
-            const int64_t c = block + half * 4 + i % 4 + i / 4 * 8;
-            int32_t w = 0;
-            if (c < channels && u < taps) {
-              const int64_t at = u * channels + c;
-              w = p.weights_signed ? static_cast<const int8_t*>(p.weights)[at]
-                                   : static_cast<const uint8_t*>(p.weights)[at] - 128;
-              w -= weights_zero_at(p, c);
-            }
-            *out++ = static_cast<int16_t>(w);
-          }
-}
-
-int64_t int8_pairs_bytes(const Int8Params& p) {
-  return round_up(p.out_channels, 16) * ceil_div(volume(p.kernel), 2) * 4;
-}
-
 int64_t int8_scratch_bytes(const Int8Params& p, int threads, const Int8Table& table) {
   const Plan plan = plan_of(p, threads, table);
-  int64_t bytes = round_to_lines(16 * plan.padded_columns) + threads * plan.slot_bytes;
-  if (p.is_depthwise())
-    bytes += round_to_lines(int8_pairs_bytes(p)) + round_to_lines(p.in_channels);
-  return bytes;
+  const int64_t bytes = round_to_lines(16 * plan.padded_columns) + threads * plan.slot_bytes;
+  return p.is_depthwise() ? bytes + int8_depthwise_scratch_bytes(p, threads) : bytes;
 }
 
 void int8_product(const Int8Params& p, ThreadPool& pool, void* scratch, const Int8Table& table) {
   const Plan plan = plan_of(p, pool.threads(), table);
   if (plan.pixels <= 0 || p.out_channels <= 0) return;
-  const Vectors vectors = prepare(p, plan, p.weight_form(), scratch);
+  const Int8Vectors vectors = prepare(p, plan, p.weight_form(), scratch);
   char* const rest = static_cast<char*>(scratch) + round_to_lines(16 * plan.padded_columns);
   if (p.is_depthwise())
-    run_depthwise(p, plan, vectors, pool, rest, table);
+    run_int8_depthwise(p, vectors, pool, rest, table);
   else
     run_gemm(p, plan, vectors, pool, rest, table);
 }

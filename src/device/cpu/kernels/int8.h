@@ -57,6 +57,20 @@ struct Int8DepthwisePixel {
   char* y = nullptr;
 };
 
+// A row of a depthwise convolution as one vector of n results, pixel by pixel: tap t of result i is
+// x[t][i], whole vectors are read. The filter is [blocks][groups][64][4], a block for 64 results,
+// over and over; the 64 sums of a block, and so the vectors of the epilogue, are in the order that
+// interleaving the bytes of four taps within 16 channels gives.
+struct Int8DepthwiseRow {
+  int64_t n = 0;
+  int64_t blocks = 0;
+  int64_t groups = 0;  // of four taps
+  const uint8_t* const* x = nullptr;
+  const int8_t* filter = nullptr;
+  Int8Epilogue epilogue;
+  char* y = nullptr;
+};
+
 // The inner loops of one instruction set.
 struct Int8Table {
   const char* name = "";  // "avx2", "avx_vnni", "avx512", "avx512_vnni", "amx"
@@ -65,6 +79,7 @@ struct Int8Table {
   int macs_per_instruction = 0;
   void (*gemm_block)(const Int8Block& block) = nullptr;
   void (*depthwise_pixel)(const Int8DepthwisePixel& pixel) = nullptr;
+  void (*depthwise_row)(const Int8DepthwiseRow& row) = nullptr;
 };
 
 // The best one for this processor, and all that it can run. All read one packing: a panel's group
@@ -105,7 +120,7 @@ struct Int8Params {
   const void* x = nullptr;
   int32_t x_zero = 0;
   const void* weights = nullptr;       // packed; of depthwise raw [taps, channels]
-  const int16_t* pairs = nullptr;      // of depthwise: its weights prepared, or null
+  const int8_t* depthwise = nullptr;   // of depthwise: pack_int8_depthwise(), or null
   const void* weights_zero = nullptr;  // i8 or u8 as the weights: one, or one per channel
   int64_t weights_zeros = 0;
   const float* scale = nullptr;  // one, or one per channel
@@ -121,10 +136,11 @@ struct Int8Params {
   }
 };
 
-// The filter of a depthwise convolution, raw in p.weights, as Int8DepthwisePixel wants it, zero
-// points taken off. Without it (p.pairs) int8_product makes it each time.
-int64_t int8_pairs_bytes(const Int8Params& p);
-void pack_int8_pairs(const Int8Params& p, int16_t* out);
+// The filter of a depthwise convolution, raw in p.weights and without zero points, for rows at a
+// time (p.depthwise). 0 bytes: there is no such form of it. Without it int8_product goes pixel by
+// pixel.
+int64_t int8_depthwise_bytes(const Int8Params& p);
+void pack_int8_depthwise(const Int8Params& p, void* packed);
 
 int64_t int8_scratch_bytes(const Int8Params& p, int threads,
                            const Int8Table& table = int8_kernels());

@@ -107,10 +107,21 @@ void check(Int8Params p, bool extremes, size_t zero_count) {
   pack_int8(form, w.data(), packed.data());
   p.weights = p.is_depthwise() ? static_cast<const void*>(w.data()) : packed.data();
 
+  // Rows at a time, and pixel by pixel.
+  std::vector<const int8_t*> filters{nullptr};
+  std::vector<int8_t> rows;
+  if (p.is_depthwise() && p.weights_signed && zero_count == 0) {
+    rows.resize(static_cast<size_t>(int8_depthwise_bytes(p)));
+    ASSERT_FALSE(rows.empty());
+    pack_int8_depthwise(p, rows.data());
+    filters.push_back(rows.data());
+  }
   for (const Int8Result result :
        {Int8Result::kI32, Int8Result::kF32, Int8Result::kU8, Int8Result::kI8})
     for (const int threads : {1, 3})
-      for (const Int8Table* table : all_tables()) {
+      for (size_t run = 0; run < all_tables().size() * filters.size(); ++run) {
+        const Int8Table* table = all_tables()[run / filters.size()];
+        p.depthwise = filters[run % filters.size()];
         p.result = result;
         const bool real = result != Int8Result::kI32, byte = real && result != Int8Result::kF32;
         p.low = result == Int8Result::kU8 ? -kInfinity : -20;
@@ -211,6 +222,16 @@ TEST(Int8, Depthwise) {
   for (const int64_t channels : {2, 16, 21, 64}) {
     check_signs(window(7, 3, 1, channels, channels, channels));
     check_signs(window(8, 5, 2, channels, channels, channels));
+  }
+  for (const int64_t channels : {8, 24, 72, 160}) {
+    check(window(45, 3, 1, channels, channels, channels), false, 0);
+    check(window(45, 3, 2, channels, channels, channels), true, 0);
+    Int8Params dilated = window(13, 3, channels == 8 ? 2 : 1, channels, channels, channels);
+    dilated.dilation[1] = dilated.dilation[2] = 2;
+    check(dilated, false, 0);
+    Int8Params cropped = window(13, 3, channels == 8 ? 2 : 1, channels, channels, channels);
+    cropped.pad_begin[1] = cropped.pad_begin[2] = -1;
+    check(cropped, false, 0);
   }
 }
 

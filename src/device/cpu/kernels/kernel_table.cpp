@@ -9,6 +9,10 @@ const KernelTable& kernel_table();
 }
 namespace avx512 {
 const KernelTable& kernel_table();
+const KernelTable& pair_table();
+}  // namespace avx512
+namespace bf16_amx {
+const KernelTable& pair_table();
 }
 
 namespace {
@@ -32,6 +36,12 @@ const Supported& supported() {
 
 const KernelTable& kernels() {
   return *supported().tables[supported().count - 1];
+}
+
+const KernelTable* pair_kernels() {
+  const CpuFeatures& f = cpu_features();
+  if (f.avx512 && f.amx_bf16) return &bf16_amx::pair_table();
+  return f.avx512_bf16 ? &avx512::pair_table() : nullptr;
 }
 
 std::span<const KernelTable* const> supported_kernel_tables() {

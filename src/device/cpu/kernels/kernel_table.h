@@ -62,6 +62,10 @@ struct KernelTable {
 // The table for this processor, chosen once from cpu_features(). Thread-safe.
 const KernelTable& kernels();
 
+// The same, whose products are of pairs of bf16 in the place of floats (pairs.h); null where the
+// processor has no instruction for that.
+const KernelTable* pair_kernels();
+
 // Every table this processor can run, for tests and benchmarks.
 std::span<const KernelTable* const> supported_kernel_tables();
 

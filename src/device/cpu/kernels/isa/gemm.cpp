@@ -1,4 +1,5 @@
-// The GEMM micro kernels: a tile of C in registers, rows of A broadcast, panels of B streamed.
+// The GEMM micro kernels: a tile of C in registers, rows of A broadcast, panels of B streamed. With
+// TENON_PAIRS what is multiplied are pairs of bf16 in the place of floats (kernels/pairs.h).
 #include "device/cpu/kernels/blocks.h"
 #include "device/cpu/kernels/isa/isa.h"
 #include "device/cpu/kernels/isa/simd.h"
@@ -12,6 +13,12 @@ constexpr int kRows = TENON_LANES == 8 ? 6 : 12;
 constexpr int kVectors = 2;
 constexpr int kColumns = kVectors * kLanes;
 constexpr int kStep = kPanelColumns;
+// Where masks are cheap, pairs do without a copy of the code for whole vectors.
+#if defined(TENON_PAIRS) && defined(__AVX512F__)
+constexpr bool kMasks = true;
+#else
+constexpr bool kMasks = false;
+#endif
 static_assert(kColumns % kPanelColumns == 0);
 static_assert(kPanelColumns % kLanes == 0);
 
@@ -25,6 +32,32 @@ struct Tile {
   int64_t ahead;          // floats from a row of B to the one to fetch; 0 for none
 };
 
+#if defined(TENON_PAIRS)
+TENON_INLINE Floats broadcast(const float* p) {
+  int32_t pair;
+  __builtin_memcpy(&pair, p, sizeof pair);
+  return from_bits(splat_int(pair));
+}
+// sum += a.low * b.low + a.high * b.high
+TENON_INLINE void add_product(Floats& sum, Floats a, Floats b) {
+#if defined(__AVX512F__)
+  __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+#else
+  const auto high = [](Floats v) { return from_bits(bits(v) & splat_int(INT32_MIN >> 15)); };
+  const auto low = [](Floats v) { return from_bits(bits(v) << 16); };
+  sum += low(a) * low(b);
+  sum += high(a) * high(b);
+#endif
+}
+#else
+TENON_INLINE Floats broadcast(const float* p) {
+  return splat(*p);
+}
+TENON_INLINE void add_product(Floats& sum, Floats a, Floats b) {
+  accumulate(sum, a, b);
+}
+#endif
+
 // Adds one step of k to the accumulators.
 template <int kM, int kN>
 TENON_INLINE void step(const float* const (&a)[kM], int64_t k, const float* b, int64_t second,
@@ -34,9 +67,9 @@ TENON_INLINE void step(const float* const (&a)[kM], int64_t k, const float* b, i
   if constexpr (kN == 2) b1 = load(b + second);
 #pragma GCC unroll 16
   for (int r = 0; r < kM; ++r) {
-    const Floats x = splat(a[r][k]);
-    accumulate(acc[r][0], x, b0);
-    if constexpr (kN == 2) accumulate(acc[r][1], x, b1);
+    const Floats x = broadcast(a[r] + k);
+    add_product(acc[r][0], x, b0);
+    if constexpr (kN == 2) add_product(acc[r][1], x, b1);
   }
 }
 
@@ -91,7 +124,8 @@ void run_tile(const GemmBlock& block, const Tile& tile, int64_t row, int64_t col
   float* c = block.c + row * block.ldc + column;
   const float* add = block.add != nullptr ? block.add + row * block.ld_add + column : nullptr;
   const float* bias = block.bias != nullptr ? block.bias + column : nullptr;
-  if (columns == kN * kLanes) {
+  // Whole vectors need no masks.
+  if (!kMasks && columns == kN * kLanes) {
 #pragma GCC unroll 2
     for (int v = 0; v < kN; ++v) {
       const Floats offset = bias != nullptr ? load(bias + v * kLanes) : Floats{};
@@ -113,7 +147,7 @@ void run_tile(const GemmBlock& block, const Tile& tile, int64_t row, int64_t col
       Floats x = acc[r][v] + offset;
       if (add != nullptr) x += load_part(add + r * block.ld_add + v * kLanes, lanes);
       x = clip(x, low, high);
-      if (lanes == kLanes)
+      if (!kMasks && lanes == kLanes)
         store(c + r * block.ldc + v * kLanes, x);
       else
         store_part(c + r * block.ldc + v * kLanes, x, lanes);
@@ -170,10 +204,24 @@ void gemm_block(const GemmBlock& block) {
 
 }  // namespace
 
+#if defined(TENON_PAIRS)
+const KernelTable& pair_table() {
+  static constinit KernelTable table;
+  static const bool filled = [] {
+    table = kernel_table();
+    table.name = TENON_PAIRS;
+    table.gemm_block = gemm_block;
+    return true;
+  }();
+  (void)filled;
+  return table;
+}
+#else
 void fill_gemm(KernelTable& table) {
   table.tile_rows = kRows;
   table.tile_columns = kColumns;
   table.gemm_block = gemm_block;
 }
+#endif
 
 }  // namespace tenon::cpu::TENON_ISA

@@ -24,6 +24,10 @@ using MakeIndices = typename IndicesUpTo<kCount>::Type;
 
 void activate(const Activation& activation, const float* x, float* y, size_t n);
 
+const KernelTable& kernel_table();
+// The same with products of pairs.
+const KernelTable& pair_table();
+
 void fill_gemm(KernelTable& table);
 void fill_elementwise(KernelTable& table);
 void fill_rows(KernelTable& table);

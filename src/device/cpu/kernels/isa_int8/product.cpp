@@ -4,6 +4,7 @@
 
 #include "device/cpu/kernels/int8.h"
 #if defined(TENON_TILES)
+#define TENON_TILE_NAMESPACE TENON_INT8
 #include "device/cpu/kernels/isa_int8/tiles.h"
 #endif
 
@@ -403,11 +404,123 @@ void depthwise_pixel(const Int8DepthwisePixel& p) {
   }
 }
 
+#if defined(__AVX512BW__)
+TENON_INLINE Ints low_bytes(Ints a, Ints b) {
+  return _mm512_unpacklo_epi8(a, b);
+}
+TENON_INLINE Ints high_bytes(Ints a, Ints b) {
+  return _mm512_unpackhi_epi8(a, b);
+}
+TENON_INLINE Ints low_words(Ints a, Ints b) {
+  return _mm512_unpacklo_epi16(a, b);
+}
+TENON_INLINE Ints high_words(Ints a, Ints b) {
+  return _mm512_unpackhi_epi16(a, b);
+}
+TENON_INLINE Ints packed_bytes(const Ints (&v)[4], bool is_signed) {
+  const Ints low = _mm512_packs_epi32(v[0], v[1]), high = _mm512_packs_epi32(v[2], v[3]);
+  return is_signed ? _mm512_packs_epi16(low, high) : _mm512_packus_epi16(low, high);
+}
+TENON_INLINE void store_all(void* y, Ints v) {
+  _mm512_storeu_si512(y, v);
+}
+#else
+TENON_INLINE Ints low_bytes(Ints a, Ints b) {
+  return _mm256_unpacklo_epi8(a, b);
+}
+TENON_INLINE Ints high_bytes(Ints a, Ints b) {
+  return _mm256_unpackhi_epi8(a, b);
+}
+TENON_INLINE Ints low_words(Ints a, Ints b) {
+  return _mm256_unpacklo_epi16(a, b);
+}
+TENON_INLINE Ints high_words(Ints a, Ints b) {
+  return _mm256_unpackhi_epi16(a, b);
+}
+TENON_INLINE Ints packed_bytes(const Ints (&v)[4], bool is_signed) {
+  const Ints low = _mm256_packs_epi32(v[0], v[1]), high = _mm256_packs_epi32(v[2], v[3]);
+  return is_signed ? _mm256_packs_epi16(low, high) : _mm256_packus_epi16(low, high);
+}
+TENON_INLINE void store_all(void* y, Ints v) {
+  _mm256_storeu_si256(static_cast<__m256i*>(y), v);
+}
+#endif
+
+// sum += the products of four bytes each.
+TENON_INLINE void add_dot(Ints& sum, Ints x, Ints w) {
+  if constexpr (kVnni)
+    dot(sum, x, w);
+  else
+    sum =
+        add(sum, add(madd(even_unsigned(x), even_signed(w)), madd(odd_unsigned(x), odd_signed(w))));
+}
+
+constexpr int kRowBytes = 4 * kLanes;  // results of a step
+
+// Finishes the sums of results [at, at + count); `position` is that of sums[0] in the epilogue.
+TENON_INLINE void finish_row(const Int8DepthwiseRow& p, Ints (&sums)[4], int64_t position,
+                             int64_t at, int count) {
+  const Int8Epilogue& e = p.epilogue;
+  const bool real = e.result != Int8Result::kI32;
+  const bool bytes = e.result == Int8Result::kU8 || e.result == Int8Result::kI8;
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const int64_t i = position + 16 * j;
+    sums[j] = add(sums[j], load(e.column_add + i));
+    if (!real) continue;
+    const Floats v = clip(fma(to_real(sums[j]), load_real(e.scale + i), load_real(e.bias + i)),
+                          splat_real(e.low), splat_real(e.high));
+    sums[j] = bytes ? add(to_int(v), splat(e.zero)) : bits(v);
+  }
+  if (bytes) {
+    const Ints packed = packed_bytes(sums, e.result == Int8Result::kI8);
+    if (count == kRowBytes) {
+      store_all(p.y + at, packed);
+      return;
+    }
+    alignas(64) char part[kRowBytes];
+    store_all(part, packed);
+    __builtin_memcpy(p.y + at, part, static_cast<size_t>(count));
+    return;
+  }
+  alignas(64) int32_t given[4][kLanes], natural[kRowBytes];
+  for (int j = 0; j < 4; ++j) store_all(given[j], sums[j]);
+  for (int j = 0; j < 4; ++j)
+    for (int lane = 0; lane < kLanes / 4; ++lane)
+      __builtin_memcpy(natural + 16 * lane + 4 * j, given[j] + 4 * lane, 16);
+  __builtin_memcpy(p.y + 4 * at, natural, static_cast<size_t>(4 * count));
+}
+
+void depthwise_row(const Int8DepthwiseRow& p) {
+  for (int64_t block = 0; block < p.blocks; ++block)
+    for (int64_t at = 64 * block; at < p.n; at += 64 * p.blocks)
+      for (int part = 0; part < 64 / kRowBytes && at + part * kRowBytes < p.n; ++part) {
+        const int64_t first = at + part * kRowBytes;
+        const int8_t* filter = p.filter + block * p.groups * 256 + part * kRowBytes;
+        Ints sums[4] = {splat(0), splat(0), splat(0), splat(0)};
+        for (int64_t g = 0; g < p.groups; ++g, filter += 256) {
+          const uint8_t* const* x = p.x + 4 * g;
+          const Ints a = load(x[0] + first), b = load(x[1] + first);
+          const Ints c = load(x[2] + first), d = load(x[3] + first);
+          const Ints low = low_bytes(a, b), high = high_bytes(a, b);
+          const Ints low2 = low_bytes(c, d), high2 = high_bytes(c, d);
+          add_dot(sums[0], low_words(low, low2), load(filter));
+          add_dot(sums[1], high_words(low, low2), load(filter + 64));
+          add_dot(sums[2], low_words(high, high2), load(filter + 128));
+          add_dot(sums[3], high_words(high, high2), load(filter + 192));
+        }
+        const int64_t left = p.n - first;
+        finish_row(p, sums, 64 * block + part * kLanes, first,
+                   static_cast<int>(left < kRowBytes ? left : kRowBytes));
+      }
+}
+
 }  // namespace
 
 const Int8Table& int8_table() {
-  static constexpr Int8Table table{TENON_INT8_NAME,          kBlockRows, kColumns,
-                                   (kVnni ? 4 : 2) * kLanes, gemm_block, depthwise_pixel};
+  static constexpr Int8Table table{
+      TENON_INT8_NAME, kBlockRows,      kColumns,     (kVnni ? 4 : 2) * kLanes,
+      gemm_block,      depthwise_pixel, depthwise_row};
   return table;
 }
 

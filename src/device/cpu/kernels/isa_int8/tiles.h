@@ -1,11 +1,12 @@
 // The tile registers of AMX: eight of 16 rows by 64 bytes. With TENON_TILES_IN_MEMORY arrays behave
-// as they do, so that what is built on them is tested on machines without AMX. Source: Intel's
-// instruction set manual, LDTILECFG, TILELOADD, TDPBUSD, TILESTORED.
+// as they do, so that what is built on them is tested on machines without AMX; TENON_TILE_NAMESPACE
+// is that of the includer. Source: Intel's instruction set manual, LDTILECFG, TILELOADD, TDPBUSD,
+// TDPBF16PS, TILESTORED.
 #pragma once
 
 #include <cstdint>
 
-namespace tenon::cpu::TENON_INT8 {
+namespace tenon::cpu::TENON_TILE_NAMESPACE {
 namespace {
 
 constexpr int kTileRows = 16;
@@ -51,6 +52,26 @@ inline void multiply_tiles() {
       __builtin_memcpy(&tiles.bytes[kSum][r][4 * c], &sum, 4);
     }
 }
+// Pairs of bf16, sums of floats.
+template <int kSum, int kA, int kB>
+inline void multiply_pair_tiles() {
+  const auto real = [](const uint8_t* p) {
+    uint16_t half;
+    __builtin_memcpy(&half, p, 2);
+    const uint32_t bits = static_cast<uint32_t>(half) << 16;
+    float v;
+    __builtin_memcpy(&v, &bits, 4);
+    return v;
+  };
+  for (int r = 0; r < tiles.rows[kSum]; ++r)
+    for (int c = 0; c < 16; ++c) {
+      float sum;
+      __builtin_memcpy(&sum, &tiles.bytes[kSum][r][4 * c], 4);
+      for (int k = 0; k < 32; ++k)
+        sum += real(&tiles.bytes[kA][r][2 * k]) * real(&tiles.bytes[kB][k / 2][4 * c + k % 2 * 2]);
+      __builtin_memcpy(&tiles.bytes[kSum][r][4 * c], &sum, 4);
+    }
+}
 #else
 inline void configure_tiles(int top, int bottom) {
   struct alignas(64) {
@@ -82,7 +103,11 @@ template <int kSum, int kA, int kB>
 inline void multiply_tiles() {
   __asm__ volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSum), "i"(kA), "i"(kB));
 }
+template <int kSum, int kA, int kB>
+inline void multiply_pair_tiles() {
+  __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSum), "i"(kA), "i"(kB));
+}
 #endif
 
 }  // namespace
-}  // namespace tenon::cpu::TENON_INT8
+}  // namespace tenon::cpu::TENON_TILE_NAMESPACE

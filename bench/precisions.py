@@ -1,0 +1,80 @@
+"""Accuracy and size of Tenon's precisions: top-1 on the networks of quantization.py, cosine against fp32 on those of make_models.py.
+Writes docs/precision_accuracy.md.
+
+    .venv-dev/bin/python bench/precisions.py [--models FOLDER] [--bench FOLDER] [--output FILE]
+
+The precisions are those that need no data but int8, which is calibrated as in quantization.py.
+"""
+import argparse
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import numpy as np
+
+from quantization import ROOT, TENON, digits_example, mnist, tenon, trained
+
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8_dynamic", "int8_weights", "int4_weights")
+NETWORKS = ("mobilenetv2", "efficientnetb0", "resnet50", "bert_4x256", "bert_base", "lstm", "gru", "mlp")
+
+
+def outputs_of(model, io, precision, folder):
+    """What the model gives for the inputs in io.npz, and the bytes of its file."""
+    file = folder / "model.tenon"
+    subprocess.run([TENON, "compile", model, "--signature", "serving_default", "--precision", precision, "--no-verify", "-o", file],
+                   check=True, capture_output=True)
+    command = [TENON, "run", file, "--output-dir", folder / "out"]
+    for index, name in enumerate(key for key in io if key.startswith("in:")):
+        np.save(folder / f"{index}.npy", io[name])
+        command += ["--input", f"{name[3:]}={folder}/{index}.npy"]
+    subprocess.run(command, check=True, capture_output=True)
+    arrays = [np.load(path).astype(np.float64).ravel() for path in sorted((folder / "out").glob("*.npy"))]
+    return np.concatenate(arrays), file.stat().st_size
+
+
+def cosine(a, b):
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def top1_rows(models, folder):
+    for case in [digits_example(), *trained(folder), *mnist(models)]:
+        results = [tenon(case, folder, *(() if p == "fp32" else ("--precision", p))) for p in PRECISIONS]
+        yield f"| {case.name} | {len(case.labels)} | " + " | ".join(f"{top1:.2%}" for top1, _ in results) + " |"
+
+
+def cosine_rows(bench, folder):
+    for name in NETWORKS:
+        if not (bench / name / "io.npz").exists():
+            continue
+        with np.load(bench / name / "io.npz") as io:
+            results = {p: outputs_of(bench / name / "saved_model", io, p, folder) for p in PRECISIONS if p != "int8"}
+        whole, size = results.pop("fp32")
+        cells = [f"{cosine(y, whole):.6f}, {bytes_ / size:.1%}" for y, bytes_ in results.values()]
+        yield f"| {name} | {size:,} | " + " | ".join(cells) + " |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, default=ROOT / "../shared/models")
+    parser.add_argument("--bench", type=Path, default=ROOT / "../bench-models", help="what make_models.py wrote")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs/precision_accuracy.md")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        top1, cosines = [], []
+        for rows, made in ((cosines, cosine_rows(arguments.bench, Path(name))), (top1, top1_rows(arguments.models, Path(name)))):
+            for row in made:
+                rows.append(row)
+                print(row, flush=True)
+    others = [p for p in PRECISIONS if p not in ("fp32", "int8")]
+    arguments.output.write_text("\n".join([
+        "# Accuracy of precisions", "", "Made by `bench/precisions.py`.", "", "Top-1 on test data:", "",
+        "| network | test samples | " + " | ".join(PRECISIONS) + " |", "|---|" + "---|" * (len(PRECISIONS) + 1), *top1, "",
+        "Cosine of all outputs with those in fp32, and the size of the file against fp32 (random weights where the network was not "
+        "trained, which are harder than trained ones):", "",
+        "| network | fp32 file | " + " | ".join(others) + " |", "|---|" + "---|" * (len(others) + 1), *cosines, ""]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+#include "device/cpu/kernels/pairs.h"
+
+#include <array>
+
+#include "base/cpu_features.h"
+#include "device/cpu/kernels/conv.h"
+#include "device/cpu/kernels/gemm.h"
+#include "device/cpu/kernels/half.h"
+#include "device/cpu/kernels/pack.h"
+#include "device/cpu/kernels/test_support.h"
+
+namespace tenon::cpu {
+namespace wide16 {
+const KernelTable& pair_table();
+}
+namespace avx512 {
+const KernelTable& pair_table();
+}
+namespace bf16_tiles_in_memory {
+const KernelTable& pair_table();
+}
+namespace {
+
+// All that the processor has, the same sources doing what the instruction does by hand, and those
+// for AMX with tiles in memory.
+std::vector<const KernelTable*> pair_tables() {
+  std::vector<const KernelTable*> tables{&wide16::pair_table()};
+  if (cpu_features().avx512_bf16) tables.push_back(&avx512::pair_table());
+  if (cpu_features().avx512) tables.push_back(&bf16_tiles_in_memory::pair_table());
+  if (pair_kernels() != nullptr) tables.push_back(pair_kernels());
+  return tables;
+}
+
+std::vector<BFloat16> random_pairs(int64_t n) {
+  std::vector<BFloat16> values;
+  for (const float v : random_floats(n)) values.emplace_back(v);
+  return values;
+}
+
+void check(int64_t m, int64_t n, int64_t k, bool transposed, const KernelTable& table) {
+  const auto a = random_pairs(m * k), b = random_pairs(k * n);
+  const auto bias = random_floats(n);
+  std::vector<float> packed(static_cast<size_t>(packed_b_floats(k / 2, n)));
+  pack_pairs(k, n, b.data(), transposed ? k : n, transposed, packed.data());
+  GuardedFloats out(m * n);
+  std::vector<double> expected(static_cast<size_t>(m * n));
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < n; ++j) {
+      double sum = bias[static_cast<size_t>(j)];
+      for (int64_t q = 0; q < k; ++q)
+        sum += static_cast<double>(static_cast<float>(a[static_cast<size_t>(i * k + q)])) *
+               static_cast<double>(
+                   static_cast<float>(b[static_cast<size_t>(transposed ? j * k + q : q * n + j)]));
+      expected[static_cast<size_t>(i * n + j)] = sum;
+    }
+  GemmParams p;
+  p.m = m, p.n = n, p.k = k / 2;
+  p.a = as_pairs(a.data()), p.lda = k / 2;
+  p.b = packed.data();
+  p.c = out.data(), p.ldc = n;
+  p.bias = bias.data();
+  ThreadPool pool(2);
+  Scratch scratch(gemm_scratch_bytes(p, 2));
+  gemm(p, pool, scratch.get(), table);
+  expect_near(out, expected, 2e-6 * std::sqrt(static_cast<double>(k) + 1) + 1e-6,
+              std::string(table.name) + " " + std::to_string(m) + "x" + std::to_string(n) + "x" +
+                  std::to_string(k));
+}
+
+TEST(Pairs, MatchNaiveOverShapes) {
+  for (const KernelTable* table : pair_tables())
+    for (const int64_t m : {1, 2, 3, 7, 12, 13, 30})
+      for (const int64_t n : {1, 15, 16, 17, 32, 50})
+        for (const int64_t k : {2, 6, 64, 130, 4100})
+          if (m * n * k < 400'000) check(m, n, k, (m + n) % 2 == 0, *table);
+}
+
+// Windows by pieces, whose rows the tiles gather.
+TEST(Pairs, Convolutions) {
+  constexpr size_t kStrip = 3, kIndirect = 5;
+  for (const KernelTable* table : pair_tables())
+    for (const auto& [channels, out, groups, kernel, which] :
+         {std::array<int64_t, 5>{16, 20, 1, 3, kIndirect},
+          {64, 40, 1, 3, kIndirect},
+          {24, 36, 2, 3, kIndirect},
+          {4, 33, 1, 5, kStrip},
+          {40, 17, 1, 1, kIndirect}}) {
+      ConvParams p;
+      p.batch = 2;
+      for (const int d : {1, 2}) {
+        p.in[d] = 7 + d, p.kernel[d] = kernel, p.pad_begin[d] = kernel / 2;
+        p.out[d] = p.in[d];
+      }
+      p.groups = groups;
+      p.in_channels = p.x_pixel_stride = channels / 2;
+      p.out_channels = p.y_pixel_stride = out;
+      const auto x = random_pairs(2 * p.in[1] * p.in[2] * channels);
+      const auto w = random_pairs(kernel * kernel * channels / groups * out);
+      const ConvMethod& method = conv_methods()[static_cast<size_t>(which)];
+      ASSERT_EQ(method.refusal(p), nullptr);
+      std::vector<float> packed(static_cast<size_t>(method.filter_floats(p)));
+      pack_conv_pairs(kernel * kernel, channels / groups, out, groups, w.data(), packed.data());
+      const int64_t pixels = 2 * p.out[1] * p.out[2];
+      GuardedFloats y(pixels * out);
+      std::vector<double> expected(static_cast<size_t>(pixels * out));
+      for (int64_t i = 0; i < pixels * out; ++i) {
+        const int64_t o = i % out, ow = i / out % p.out[2], oh = i / out / p.out[2] % p.out[1];
+        const int64_t n = i / out / p.out[2] / p.out[1], g = o / (out / groups);
+        double sum = 0;
+        for (int64_t kh = 0; kh < kernel; ++kh)
+          for (int64_t kw = 0; kw < kernel; ++kw)
+            for (int64_t c = 0; c < channels / groups; ++c) {
+              const int64_t ih = oh + kh - kernel / 2, iw = ow + kw - kernel / 2;
+              if (ih < 0 || ih >= p.in[1] || iw < 0 || iw >= p.in[2]) continue;
+              const auto at = static_cast<size_t>(((n * p.in[1] + ih) * p.in[2] + iw) * channels +
+                                                  g * (channels / groups) + c);
+              const auto wt =
+                  static_cast<size_t>(((kh * kernel + kw) * (channels / groups) + c) * out + o);
+              sum += static_cast<double>(static_cast<float>(x[at])) *
+                     static_cast<double>(static_cast<float>(w[wt]));
+            }
+        expected[static_cast<size_t>(i)] = sum;
+      }
+      p.x = as_pairs(x.data()), p.filter = packed.data(), p.y = y.data();
+      ThreadPool pool(2);
+      Scratch scratch(method.scratch_bytes(p, 2, *table));
+      method.run(p, pool, scratch.get(), *table);
+      expect_near(y, expected, 1e-4, std::string(table->name) + " " + std::to_string(channels));
+    }
+}
+
+TEST(Pairs, HalvesThatLookLikeOddFloatsStayAsTheyAre) {
+  // Pairs whose bits are a denormal float and a signalling NaN: only the low half counts here.
+  const std::vector<BFloat16> b{BFloat16(3.0f), BFloat16(0.0f)};
+  std::vector<float> packed(16);
+  pack_pairs(2, 1, b.data(), 1, false, packed.data());
+  const std::vector<BFloat16> a{BFloat16(2.0f), BFloat16(0.0f)};
+  for (const KernelTable* table : pair_tables()) {
+    float y = 0;
+    GemmParams p;
+    p.m = p.n = p.k = p.lda = p.ldc = 1;
+    p.a = as_pairs(a.data()), p.b = packed.data(), p.c = &y;
+    ThreadPool pool(1);
+    gemm(p, pool, nullptr, *table);
+    EXPECT_EQ(y, 6.0f) << table->name;
+  }
+}
+
+TEST(Pairs, RoundingIsToNearestEven) {
+  std::vector<float> x{1.0f,      1.00390625f, 1.01171875f, -1.00390625f, 1e-40f,   3.4e38f,
+                       INFINITY,  -INFINITY,   NAN,         0.0f,         -0.0f,    65504.0f,
+                       3.389e38f, 1.5f,        2.7182817f,  -3.1415927f,  1.0e-38f, 7.0f};
+  for (const float v : random_floats(200, -1e6f, 1e6f)) x.push_back(v);
+  std::vector<BFloat16> y(x.size());
+  convert(x.data(), y.data(), static_cast<int64_t>(x.size()));
+  std::vector<float> back(x.size());
+  convert(y.data(), back.data(), static_cast<int64_t>(x.size()));
+  for (size_t i = 0; i < x.size(); ++i) {
+    const BFloat16 expected(x[i]);
+    EXPECT_EQ(y[i].bits, expected.bits) << x[i];
+    if (!std::isnan(x[i])) {
+      EXPECT_EQ(back[i], static_cast<float>(expected)) << x[i];
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tenon::cpu

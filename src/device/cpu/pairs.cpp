@@ -1,0 +1,155 @@
+// conv and matmul of bf16 with f32 results, on processors that multiply pairs of bf16. Elsewhere
+// the operands are widened (half.cpp).
+#include "device/cpu/kernels/pairs.h"
+
+#include <fmt/format.h>
+
+#include "device/cpu/candidates.h"
+#include "device/cpu/conv.h"
+#include "device/cpu/kernels/conv.h"
+#include "device/cpu/kernels/gemm.h"
+#include "device/cpu/kernels/pack.h"
+#include "ops/conv.h"
+#include "ops/matmul.h"
+
+namespace tenon::cpu {
+namespace {
+
+std::string refuses_pairs(const StepInfo& s) {
+  if (s.inputs[0].dtype != DType::bf16 || s.inputs[1].dtype != DType::bf16)
+    return "only bf16 by bf16";
+  if (pair_kernels() == nullptr) return "the processor has no products of bf16";
+  if (s.outputs[0].dtype != DType::f32) return "only f32 results";
+  for (const size_t i : {size_t{2}, size_t{3}})
+    if (s.has(i) && s.inputs[i].dtype != DType::f32) return "bias and residual must be f32";
+  if (s.constants[1] == nullptr) return "the weights are not constant";
+  return {};
+}
+
+const float* pairs_of(const RunContext& c, size_t i) {
+  return as_pairs(c.inputs[i]->data<BFloat16>());
+}
+
+class PairMatmul final : public Kernel {
+ public:
+  explicit PairMatmul(const StepInfo& s) {
+    const Matmul& op = *s.op.as<Matmul>();
+    const Shape& b = s.inputs[1].shape;
+    const Shape& y = s.outputs[0].shape;
+    const int64_t k = b[op.transpose_b ? 1 : 0].size();
+    p_.k = k / 2;
+    p_.n = b[op.transpose_b ? 0 : 1].size();
+    p_.m = p_.n == 0 ? 0 : *y.elements() / p_.n;
+    p_.lda = p_.k;
+    p_.ldc = p_.ld_residual = p_.n;
+    p_.activation = to_kernel(op.activation, op.act_alpha, op.act_beta);
+    const auto [n, transposed] = std::pair{p_.n, op.transpose_b};
+    packed_ =
+        s.packs.get(*s.constants[1], transposed ? "pairs of the transpose" : "pairs",
+                    packed_b_floats(p_.k, n), [=, w = *s.constants[1]](float* out) {
+                      pack_pairs(k, n, w.data<BFloat16>(), transposed ? k : n, transposed, out);
+                    });
+    p_.b = packed_.get();
+    scratch_ = gemm_scratch_bytes(p_, s.threads);
+  }
+  int64_t scratch_bytes() const override { return scratch_; }
+  Status run(const RunContext& c) const override {
+    GemmParams p = p_;
+    p.a = pairs_of(c, 0);
+    p.bias = c.in(2);
+    p.residual = c.in(3);
+    p.c = c.out(0);
+    gemm(p, c.pool, c.scratch, *pair_kernels());
+    return {};
+  }
+
+ private:
+  GemmParams p_;
+  PackStore::Packed packed_;
+  int64_t scratch_ = 0;
+};
+
+std::string matmul_refuses(const StepInfo& s) {
+  if (std::string reason = refuses_pairs(s); !reason.empty()) return reason;
+  const Matmul& op = *s.op.as<Matmul>();
+  const Shape& b = s.inputs[1].shape;
+  const Shape& y = s.outputs[0].shape;
+  if (b.rank() != 2) return "the right side is batched";
+  if (op.transpose_a) return "the left side is transposed";
+  if (op.alpha != 1) return "the product is scaled";
+  if (b[op.transpose_b ? 1 : 0].size() % 2 != 0) return "the inner dimension is odd";
+  if (s.has(2) && (s.inputs[2].shape.rank() != 1 || s.in_dim(2, 0) != s.out_dim(0, y.rank() - 1)))
+    return "the bias is not one value per column";
+  if (s.has(3) && s.inputs[3].shape != y) return "the residual is broadcast";
+  return {};
+}
+
+ConvParams params_of_pairs(const StepInfo& s) {
+  ConvParams p = conv_params(s);
+  p.in_channels /= 2;
+  p.x_pixel_stride /= 2;
+  return p;
+}
+
+class PairConv final : public Kernel {
+ public:
+  PairConv(const StepInfo& s, const ConvMethod& method) : method_(method), p_(params_of_pairs(s)) {
+    scratch_ = method.scratch_bytes(p_, s.threads, *pair_kernels());
+    packed_ = s.packs.get(*s.constants[1], fmt::format("pairs/{}", p_.groups),
+                          method.filter_floats(p_), [p = p_, w = *s.constants[1]](float* out) {
+                            pack_conv_pairs(p.kernel[0] * p.kernel[1] * p.kernel[2],
+                                            2 * p.in_channels / p.groups, p.out_channels, p.groups,
+                                            w.data<BFloat16>(), out);
+                          });
+    p_.filter = packed_.get();
+  }
+  int64_t scratch_bytes() const override { return scratch_; }
+  Status run(const RunContext& c) const override {
+    ConvParams p = p_;
+    p.x = pairs_of(c, 0);
+    p.bias = c.in(2);
+    p.residual = c.in(3);
+    p.y = c.out(0);
+    method_.run(p, c.pool, c.scratch, *pair_kernels());
+    return {};
+  }
+
+ private:
+  const ConvMethod& method_;
+  ConvParams p_;
+  PackStore::Packed packed_;
+  int64_t scratch_ = 0;
+};
+
+// Those whose filters are plain panels.
+constexpr size_t kMethods[] = {1, 3, 5};
+
+template <size_t kMethod>
+std::string conv_refuses(const StepInfo& s) {
+  if (std::string reason = refuses_pairs(s); !reason.empty()) return reason;
+  if (std::string reason = refuses_conv(s); !reason.empty()) return reason;
+  if (s.in_dim(1, s.inputs[1].shape.rank() - 2) % 2 != 0)
+    return "the number of input channels is odd";
+  const char* reason = conv_methods()[kMethod].refusal(params_of_pairs(s));
+  return reason == nullptr ? "" : reason;
+}
+template <size_t kMethod>
+std::unique_ptr<Kernel> make_conv(const StepInfo& s) {
+  return std::make_unique<PairConv>(s, conv_methods()[kMethod]);
+}
+
+constexpr KernelCandidate kCandidates[] = {
+    {Matmul::name, "gemm_bf16", matmul_refuses,
+     [](const StepInfo& s) -> std::unique_ptr<Kernel> { return std::make_unique<PairMatmul>(s); }},
+    {Conv::name, "gemm_bf16", conv_refuses<kMethods[0]>, make_conv<kMethods[0]>},
+    {Conv::name, "gemm_strip_bf16", conv_refuses<kMethods[1]>, make_conv<kMethods[1]>},
+    {Conv::name, "gemm_indirect_bf16", conv_refuses<kMethods[2]>, make_conv<kMethods[2]>},
+};
+
+}  // namespace
+
+std::span<const KernelCandidate> pair_candidates() {
+  return kCandidates;
+}
+
+}  // namespace tenon::cpu

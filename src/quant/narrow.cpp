@@ -1,0 +1,291 @@
+#include "quant/narrow.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <unordered_map>
+
+#include "base/half.h"
+#include "ops/cast.h"
+#include "ops/conv.h"
+#include "ops/gather.h"
+#include "ops/matmul.h"
+#include "ops/matmul_nbits.h"
+#include "ops/quantized_product.h"
+#include "ops/recurrent.h"
+#include "quant/nbits.h"
+#include "quant/plan.h"
+#include "quant/weights.h"
+
+namespace tenon::quant {
+namespace {
+
+constexpr float kMaxHalf = 65504;
+
+DType dtype_of_weights(LayerPrecision p) {
+  return p == LayerPrecision::fp16   ? DType::f16
+         : p == LayerPrecision::bf16 ? DType::bf16
+                                     : DType::f32;
+}
+
+Result<Tensor> rounded(const Tensor& t, DType dtype) {
+  Tensor y = TRY(Tensor::allocate(dtype, t.dims()));
+  const auto x = t.span<float>();
+  if (dtype == DType::f16)
+    std::ranges::transform(x, y.mutable_data<Half>(), [](float v) { return Half(v); });
+  else
+    std::ranges::transform(x, y.mutable_data<BFloat16>(), [](float v) { return BFloat16(v); });
+  return y;
+}
+
+// The operands of a layer that are weights.
+std::vector<int> weights_of(const Node& node) {
+  if (node.is(Gather::name)) return {0};
+  if (node.is(Lstm::name) || node.is(Gru::name) || node.is(Rnn::name)) return {1, 2};
+  return {1};
+}
+
+// Where Winograd's algorithm in f32 was measured to be faster than bf16: 3x3 over many pixels.
+bool winograd_is_faster(const Node& node) {
+  constexpr int64_t kPixels = 400, kChannels = 32;
+  const auto* conv = node.as<Conv>();
+  const Shape &w = node.input(1)->shape(), &y = node.output()->shape();
+  const auto is_one = [](int64_t v) { return v == 1; };
+  if (w.rank() != 4 || !y.ranked() || w[0] != Dim(3) || w[1] != Dim(3) || conv->groups != 1 ||
+      !std::ranges::all_of(conv->strides, is_one) || !std::ranges::all_of(conv->dilations, is_one))
+    return false;
+  return w[2].size() >= kChannels && w[3].size() >= kChannels && y[1].known() && y[2].known() &&
+         y[1].size() * y[2].size() >= kPixels;
+}
+
+// Why a layer cannot multiply in bf16, or, unless `is_wanted`, had better not; empty where it does.
+std::string bf16_refusal(const Node& node, bool is_wanted) {
+  if (const auto* conv = node.as<Conv>()) {
+    const Shape& w = node.input(1)->shape();
+    if (w[w.rank() - 2].size() % 2 != 0)
+      return conv->groups > 1 ? "one channel is multiplied at a time"
+                              : "the number of input channels is odd";
+    return !is_wanted && winograd_is_faster(node) ? "Winograd's algorithm in f32 is faster" : "";
+  }
+  if (node.as<Matmul>() == nullptr) return "there is no product in bf16 for it";
+  const Tensor& w = *node.input(1)->constant();
+  if (w.rank() != 2) return "the weights are batched";
+  if (w.dim(node.as<Matmul>()->transpose_b ? 1 : 0) % 2 != 0)
+    return "the number of rows of the weights is odd";
+  return {};
+}
+
+class Narrower {
+ public:
+  Narrower(Graph& graph, LayerPrecision otherwise, const LayerDecisions& decisions,
+           std::vector<NarrowedLayer>& report)
+      : graph_(graph), otherwise_(otherwise), decisions_(decisions), report_(report) {}
+
+  Status run() {
+    std::vector<Node*> order;
+    for (const auto& node : graph_.nodes()) order.push_back(node.get());
+    for (Node* node : order) {
+      for (const auto& region : node->regions())
+        TRY(Narrower(*region, otherwise_, decisions_, report_).run());
+      if (!is_layer(*node)) continue;
+      const auto it = decisions_.find(node);
+      const LayerDecision decision =
+          it == decisions_.end() ? LayerDecision{otherwise_, {}} : it->second;
+      TRY(narrow(*node, decision));
+    }
+    remove_unread(order);
+    return {};
+  }
+
+ private:
+  Status narrow(Node& node, const LayerDecision& decision) {
+    if (decision.precision == LayerPrecision::int8_dynamic) return make_dynamic(node);
+    if (decision.precision == LayerPrecision::int8_weights ||
+        decision.precision == LayerPrecision::int4_weights)
+      return make_nbits(node, decision.precision);
+    const DType dtype = dtype_of_weights(decision.precision);
+    if (dtype == DType::f32 || node.output()->type().is_list) return {};
+    for (const int i : weights_of(node)) {
+      const Tensor* w = node.input(i) == nullptr ? nullptr : node.input(i)->constant();
+      if (w == nullptr || w->dtype() != DType::f32) return {};
+    }
+    NarrowedLayer layer = named(node, decision.precision);
+    if (dtype == DType::f16 && !fits_half(node)) {
+      layer.precision = LayerPrecision::fp32;
+      layer.reason = "a weight is beyond the range of fp16";
+      report_.push_back(std::move(layer));
+      return {};
+    }
+    for (const int i : weights_of(node)) node.set_input(i, TRY(narrowed(node.input(i), dtype)));
+    if (dtype == DType::bf16) {
+      layer.reason = bf16_refusal(node, decision.is_named);
+      layer.multiplies_narrow = layer.reason.empty();
+    }
+    if (layer.multiplies_narrow) TRY(multiply_narrow(node));
+    if (node.is(Gather::name)) TRY(widen_result(node));
+    report_.push_back(std::move(layer));
+    return {};
+  }
+
+  static NarrowedLayer named(const Node& node, LayerPrecision precision) {
+    return {node.origins.empty() ? std::string(node.def().name) : node.origins.front(),
+            std::string(node.def().name),
+            precision,
+            false,
+            {}};
+  }
+
+  // x becomes u8 by its own range, whenever it is computed.
+  Status make_dynamic(Node& node) {
+    if (!is_product(node) || node.input(1)->constant() == nullptr) return {};
+    NarrowedLayer layer = named(node, LayerPrecision::int8_dynamic);
+    layer.reason = product_refusal(node);
+    if (!layer.reason.empty()) {
+      layer.precision = LayerPrecision::fp32;
+      report_.push_back(std::move(layer));
+      return {};
+    }
+    const auto* conv = node.as<Conv>();
+    const auto* matmul = node.as<Matmul>();
+    const Tensor& w = *node.input(1)->constant();
+    const bool transposed = matmul != nullptr && matmul->transpose_b;
+    const Tensor weights = transposed ? TRY(transposed_weights(w)) : w;
+    const QuantizedWeights q = TRY(quantize_weights(weights, weights.rank() - 1));
+    Value* x = node.input(0);
+    Node*& bytes = bytes_[x];
+    Builder builder(graph_, &node);
+    if (bytes == nullptr) {
+      if (x->producer() != nullptr) builder.set_origins(x->producer()->origins);
+      bytes = TRY(builder.node("dynamic_quantize_linear", {x}));
+    }
+    builder.set_origins(node.origins);
+    std::unique_ptr<Op> op;
+    if (conv != nullptr)
+      op = make_op(QuantizedConv{conv->strides, conv->pads, conv->dilations, conv->groups,
+                                 conv->activation, conv->alpha, conv->beta, conv->auto_pad});
+    else
+      op = make_op(QuantizedMatmul{matmul->activation, matmul->act_alpha, matmul->act_beta});
+    Value* scale = TRY(builder.op("mul", {bytes->output(1), builder.constant(q.scales)}));
+    Node* product =
+        TRY(builder.add(std::move(op), {bytes->output(0), builder.constant(q.integers),
+                                        bytes->output(2), nullptr, scale, node.input(2)}));
+    graph_.replace_all_uses(node.output(), product->output());
+    layer.multiplies_narrow = true;
+    report_.push_back(std::move(layer));
+    return {};
+  }
+
+  // Few bits where the product is one of a matrix of weights; other layers get fp16.
+  Status make_nbits(Node& node, LayerPrecision precision) {
+    const auto* matmul = node.as<Matmul>();
+    const Tensor* w = matmul == nullptr ? nullptr : node.input(1)->constant();
+    const Value* bias = node.input(2);
+    if (w == nullptr || w->rank() != 2 || w->dtype() != DType::f32 || w->elements() == 0 ||
+        matmul->transpose_a || node.output()->dtype() != DType::f32 ||
+        (bias != nullptr && (!bias->shape().ranked() || bias->shape().rank() != 1)) ||
+        !std::ranges::all_of(w->span<float>(), [](float v) { return std::isfinite(v); }))
+      return narrow(node, {LayerPrecision::fp16, {}});
+    NarrowedLayer layer = named(node, precision);
+    const Tensor weights = matmul->transpose_b ? TRY(transposed_weights(*w)) : *w;
+    int bits = precision == LayerPrecision::int4_weights ? 4 : 8;
+    if (bits == 4 && weights.dim(0) % kNbitsGroup != 0) {
+      bits = 8;
+      layer.precision = LayerPrecision::int8_weights;
+      layer.reason = fmt::format("its {} rows are no multiple of {}", weights.dim(0), kNbitsGroup);
+    }
+    const NbitsWeights q = TRY(nbits_weights(weights, bits, matmul->alpha));
+    Builder builder(graph_, &node);
+    builder.set_origins(node.origins);
+    Value* y =
+        TRY(builder.op(MatmulNbits{bits, matmul->activation, matmul->act_alpha, matmul->act_beta},
+                       {node.input(0), builder.constant(q.integers), builder.constant(q.scales),
+                        node.input(2), node.input(3)}));
+    graph_.replace_all_uses(node.output(), y);
+    report_.push_back(std::move(layer));
+    return {};
+  }
+
+  static bool fits_half(const Node& node) {
+    return std::ranges::all_of(weights_of(node), [&](int i) {
+      return std::ranges::all_of(node.input(i)->constant()->span<float>(), [](float v) {
+        return !std::isfinite(v) || std::abs(v) <= kMaxHalf;
+      });
+    });
+  }
+
+  Result<Value*> narrowed(Value* weights, DType dtype) {
+    Value*& known = weights_[{weights, dtype}];
+    if (known != nullptr) return known;
+    Builder builder(graph_, weights->producer());
+    builder.set_origins(weights->producer()->origins);
+    known = builder.constant(TRY(rounded(*weights->constant(), dtype)));
+    return known;
+  }
+
+  // x is rounded once for all layers that read it.
+  Status multiply_narrow(Node& node) {
+    Value* x = node.input(0);
+    Value*& cast = casts_[x];
+    if (cast == nullptr) {
+      Builder builder(graph_, &node);
+      if (x->producer() != nullptr) builder.set_origins(x->producer()->origins);
+      cast = TRY(builder.op("cast", {x}, {{"to", DType::bf16}}));
+    }
+    auto op = node.op().clone();
+    TRY(set_attr(*op, "result", DType::f32));
+    std::vector<Value*> operands = node.inputs();
+    operands[0] = cast;
+    Builder builder(graph_, &node);
+    builder.set_origins(node.origins);
+    Node* product = TRY(builder.add(std::move(op), std::move(operands)));
+    graph_.replace_all_uses(node.output(), product->output());
+    return {};
+  }
+
+  Status widen_result(Node& node) {
+    Builder builder(graph_, &node);
+    builder.set_origins(node.origins);
+    Node* looked_up = TRY(builder.add(node.op().clone(), node.inputs()));
+    Value* wide = TRY(builder.op("cast", {looked_up->output()}, {{"to", DType::f32}}));
+    graph_.replace_all_uses(node.output(), wide);
+    return {};
+  }
+
+  void remove_unread(const std::vector<Node*>& order) {
+    for (auto it = order.rbegin(); it != order.rend(); ++it) {
+      const auto unread = [&](int i) {
+        const Value* v = (*it)->output(i);
+        return v->uses().empty() && !graph_.is_output(v);
+      };
+      bool dead = (*it)->is("const") || is_layer(**it);
+      for (int i = 0; i < (*it)->output_count(); ++i) dead = dead && unread(i);
+      if (dead) graph_.erase(*it);
+    }
+  }
+
+  struct PairHash {
+    size_t operator()(const std::pair<const Value*, DType>& p) const {
+      return std::hash<const Value*>()(p.first) * 31 + static_cast<size_t>(p.second);
+    }
+  };
+
+  Graph& graph_;
+  LayerPrecision otherwise_;
+  const LayerDecisions& decisions_;
+  std::vector<NarrowedLayer>& report_;
+  std::unordered_map<std::pair<const Value*, DType>, Value*, PairHash> weights_;
+  std::unordered_map<const Value*, Value*> casts_;
+  std::unordered_map<const Value*, Node*> bytes_;
+};
+
+}  // namespace
+
+Result<std::vector<NarrowedLayer>> narrow(Graph& graph, LayerPrecision otherwise,
+                                          const LayerDecisions& decisions) {
+  std::vector<NarrowedLayer> report;
+  TRY(Narrower(graph, otherwise, decisions, report).run());
+  return report;
+}
+
+}  // namespace tenon::quant

@@ -1,0 +1,33 @@
+// Weights of fewer bits, and products in bf16: what of a graph needs no ranges of its tensors.
+// After canonicalize(), whose rules want to see f32.
+//
+// A product in bf16 multiplies numbers rounded to bf16 (to nearest, ties to even), whose products
+// are exact in f32, and adds them in f32; bias, residual and activation are of f32. That is a cast
+// in front of it, made once for all who read a tensor. Weights of f16, or of bf16 where a product
+// is not worth it, stand for the f32 numbers that they are: the arithmetic is that of f32.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ir/graph.h"
+#include "quant/config.h"
+
+namespace tenon::quant {
+
+// What became of a layer.
+struct NarrowedLayer {
+  std::string name;  // in the user's model
+  std::string op;
+  LayerPrecision precision = LayerPrecision::fp32;  // of the weights
+  bool multiplies_narrow = false;                   // in that precision, too
+  std::string reason;                               // why not
+};
+
+// Makes every layer what is decided of it, and others, also in sub-graphs, `otherwise`; layers that
+// are of integers already stay so. One that a rule names
+// multiplies in its precision also where that is not expected to be faster.
+Result<std::vector<NarrowedLayer>> narrow(Graph& graph, LayerPrecision otherwise,
+                                          const LayerDecisions& decisions);
+
+}  // namespace tenon::quant
