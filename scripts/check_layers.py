@@ -33,8 +33,11 @@ class Layers:
         return {name, PUBLIC}.union(*(self.reach[other] for other in allowed))
 
     def owner(self, path):
-        """The component (src/X/…) or outside folder that a path belongs to."""
-        return path.parts[1] if path.parts[0] == "src" else path.parts[0]
+        """The component (src/X/…, or src/X/Y/… where that has a line) or outside folder of a path."""
+        if path.parts[0] != "src":
+            return path.parts[0]
+        inner = "/".join(path.parts[1:3])
+        return inner if inner in self.components else path.parts[1]
 
 
 def includes(path):

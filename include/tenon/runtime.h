@@ -59,6 +59,15 @@ typedef struct tenon_memory {
   int64_t packed_bytes; /* weights rearranged at load */
 } tenon_memory;
 
+/* What a function handle is of, and where it runs. */
+typedef struct tenon_function_options {
+  size_t struct_size;
+  const char* key;       /* null: "serving_default", or the first */
+  const char* device;    /* null: "cpu"; or the name of one that tenon_device_name lists */
+  const char* precision; /* of real numbers on another device: "fp16", "fp32"; null: its choice */
+  const tenon_state* state; /* the variables; null: a set of its own */
+} tenon_function_options;
+
 /* The version the library has; call with TENON_ABI_VERSION before anything else. */
 TENON_API uint32_t tenon_abi_version(void) TENON_NOEXCEPT;
 TENON_API tenon_error* tenon_check_abi(uint32_t version) TENON_NOEXCEPT;
@@ -87,7 +96,25 @@ TENON_API const char* tenon_model_function_key(const tenon_model* model,
 /* The function of this key; null: "serving_default", or the first. It keeps the model alive. */
 TENON_API tenon_error* tenon_model_function(const tenon_model* model, const char* key,
                                             tenon_function** function) TENON_NOEXCEPT;
+/* The same on a device. Devices but the CPU are plug-ins (device.h), found beside this library and
+ * in TENON_DEVICE_PATH; they are loaded when one is asked for. */
+TENON_API tenon_error* tenon_model_function_on(const tenon_model* model,
+                                               const tenon_function_options* options,
+                                               tenon_function** function) TENON_NOEXCEPT;
+/* The names of the devices there are, the CPU first; null beyond the last. Loads the plug-ins. */
+TENON_API const char* tenon_device_name(size_t index) TENON_NOEXCEPT;
 TENON_API void tenon_function_free(tenon_function* function) TENON_NOEXCEPT;
+/* The device it runs on. */
+TENON_API const char* tenon_function_device(const tenon_function* function) TENON_NOEXCEPT;
+/* What the device counted so far (device.h), such as the time it took: predicted where the device
+ * is simulated. There are none on the CPU. Names live as long as the handle. */
+TENON_API size_t tenon_function_counter_count(const tenon_function* function) TENON_NOEXCEPT;
+TENON_API tenon_error* tenon_function_counter(const tenon_function* function, size_t index,
+                                              tenon_counter* counter) TENON_NOEXCEPT;
+/* What the device has to say: what is computed by the host and why, what was compiled at load. Null
+ * beyond the last; valid as long as the handle. There may be more after a run. */
+TENON_API const char* tenon_function_notice(const tenon_function* function,
+                                            size_t index) TENON_NOEXCEPT;
 TENON_API size_t tenon_function_input_count(const tenon_function* function) TENON_NOEXCEPT;
 TENON_API size_t tenon_function_output_count(const tenon_function* function) TENON_NOEXCEPT;
 TENON_API tenon_error* tenon_function_input(const tenon_function* function, size_t index,

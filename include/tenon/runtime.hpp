@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "tenon/runtime.h"
@@ -128,6 +129,25 @@ class Function {
     check(tenon_function_state(function_.get(), &state));
     return State(state);
   }
+  // What the device counted; what it has to say.
+  std::vector<std::pair<std::string, double>> counters() const {
+    std::vector<std::pair<std::string, double>> all;
+    const size_t count = tenon_function_counter_count(function_.get());
+    for (size_t i = 0; i < count; ++i) {
+      tenon_counter c{};
+      c.struct_size = sizeof c;
+      check(tenon_function_counter(function_.get(), i, &c));
+      all.emplace_back(c.name, c.value);
+    }
+    return all;
+  }
+  std::vector<std::string> notices() const {
+    std::vector<std::string> all;
+    while (const char* text = tenon_function_notice(function_.get(), all.size()))
+      all.emplace_back(text);
+    return all;
+  }
+  std::string device() const { return tenon_function_device(function_.get()); }
   size_t inputs() const { return tenon_function_input_count(function_.get()); }
   size_t outputs() const { return tenon_function_output_count(function_.get()); }
 
@@ -156,6 +176,18 @@ class Model {
   Function function(const char* key = nullptr) const {
     tenon_function* function = nullptr;
     check(tenon_model_function(model_.get(), key, &function));
+    return Function(function);
+  }
+  // On a device: "cpu", or what tenon_device_name lists. `precision` is that of real numbers there.
+  Function function_on(const std::string& device, const char* key = nullptr,
+                       const char* precision = nullptr) const {
+    tenon_function_options options{};
+    options.struct_size = sizeof options;
+    options.key = key;
+    options.device = device.c_str();
+    options.precision = precision;
+    tenon_function* function = nullptr;
+    check(tenon_model_function_on(model_.get(), &options, &function));
     return Function(function);
   }
   // With the variables of another function.

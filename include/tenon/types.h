@@ -64,6 +64,14 @@ typedef struct tenon_tensor {
   size_t byte_size; /* of data */
 } tenon_tensor;
 
+/* Something a device counts. */
+typedef struct tenon_counter {
+  size_t struct_size;
+  const char* name;
+  const char* unit; /* "", "bytes", "seconds", "cycles" */
+  double value;
+} tenon_counter;
+
 #ifdef __cplusplus
 }
 #endif

@@ -11,8 +11,10 @@
 #include <optional>
 
 #include "calibrate/settings.h"
+#include "chip/deploy.h"
 #include "compiler/compile.h"
 #include "convert.h"
+#include "device/plugin/plugin.h"
 #include "import/custom_ops.h"
 #include "runtime/state.h"
 #include "tensor/npy.h"
@@ -78,7 +80,8 @@ using Calibration = std::tuple<std::string, std::string, std::string, std::strin
 // (bytes or None, warnings): writes the file where a path is given.
 nb::tuple compile(nb::handle model, const std::string& output, std::string signature,
                   std::vector<std::string> inputs, std::vector<std::string> outputs, Shapes shapes,
-                  const std::string& target, const std::string& precision,
+                  const std::vector<std::string>& targets, const std::vector<int64_t>& batches,
+                  const std::string& chip_precision, const std::string& precision,
                   const std::vector<std::string>& disabled, bool optimize,
                   const std::vector<std::string>& custom_ops, bool embed_custom_ops,
                   int64_t max_loop_iterations, std::optional<bool> verify,
@@ -88,7 +91,6 @@ nb::tuple compile(nb::handle model, const std::string& output, std::string signa
                                   std::move(shapes), custom_ops);
   options.embed_custom_ops = embed_custom_ops;
   options.max_loop_iterations = max_loop_iterations;
-  options.target = target;
   options.precision = precision;
   options.disabled.insert(disabled.begin(), disabled.end());
   options.optimize = optimize;
@@ -108,9 +110,21 @@ nb::tuple compile(nb::handle model, const std::string& output, std::string signa
     std::vector<std::string> warnings;
   };
   const Made made = value_or_raise(with_model(model, [&](auto&& source) -> Result<Made> {
+    const MachineCatalog catalog = TRY(MachineCatalog::load());
+    const auto chips = TRY(chips_named(catalog, targets));
+    for (const int64_t batch : batches)
+      if (batch < 1) return invalid_argument("batches are 1 or more");
     Compiled compiled = TRY(compile_model(source, options));
     if (options.keep_imported) TRY(verify_compiled(compiled, verification));
     TRY(write_report(settings, *findings));
+    for (const ChipReport& r :
+         TRY(add_chip_programs(compiled.model, chips, batches, chip_precision)))
+      if (!r.missing.empty())
+        compiled.report.warnings.push_back("no program for " + r.target + ", signature '" +
+                                           r.function +
+                                           "', is in the file, one is made when it "
+                                           "is run: " +
+                                           r.missing);
     Made result{{}, std::move(compiled.report.warnings)};
     if (output.empty())
       result.bytes = TRY(encode_model(compiled.model));
@@ -198,11 +212,30 @@ bool signal_raised() {
 }
 
 runtime::Function function_of(const runtime::Model& model, const std::string& key,
-                              const State* state) {
-  runtime::Function function =
-      value_or_raise(model.function(key, state == nullptr ? nullptr : state->values));
+                              const State* state, const std::string& device,
+                              const std::string& precision) {
+  runtime::Function function = value_or_raise([&] {
+    nb::gil_scoped_release released;
+    return model.function(key, state == nullptr ? nullptr : state->values, {device, precision});
+  }());
   function.set_interrupt_check(signal_raised);
   return function;
+}
+
+std::vector<std::pair<std::string, double>> counters(const runtime::Function& function) {
+  std::vector<std::pair<std::string, double>> all;
+  for (const device::Counter& c : value_or_raise(function.counters()))
+    all.emplace_back(c.name, c.value);
+  return all;
+}
+
+// (name, title, family, simulated).
+std::vector<std::tuple<std::string, std::string, std::string, bool>> devices() {
+  std::vector<std::tuple<std::string, std::string, std::string, bool>> all;
+  all.emplace_back("cpu", "CPU of this machine", "cpu", false);
+  for (const device::Description& d : device::installed().devices)
+    all.emplace_back(d.name, d.title, d.family, (d.flags & TENON_DEVICE_SIMULATED) != 0);
+  return all;
 }
 
 // Inputs and output buffers in the order of the function's ports; gives every output in order.
@@ -265,13 +298,15 @@ NB_MODULE(_native, m) {
     }
   });
   m.def("compile", &py::compile, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
-        nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
-        nb::arg().none(), nb::arg(), nb::arg());
+        nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+        nb::arg(), nb::arg().none(), nb::arg(), nb::arg());
   m.def("check", &py::check);
+  m.def("devices", &py::devices);
   m.def("load", &py::load);
   nb::class_<Model>(m, "Model")
       .def("functions", &Model::functions)
-      .def("function", &py::function_of, nb::arg("key"), nb::arg("state").none())
+      .def("function", &py::function_of, nb::arg("key"), nb::arg("state").none(), nb::arg("device"),
+           nb::arg("precision"))
       .def("plans_made", &Model::plans_made)
       .def("notes", &Model::notes)
       .def("producer", &Model::producer);
@@ -281,7 +316,10 @@ NB_MODULE(_native, m) {
       .def("outputs", [](const Function& f) { return py::ports(f.outputs()); })
       .def("state", [](const Function& f) { return State{f.state()}; })
       .def("run", &py::run)
-      .def("cancel", &Function::cancel);
+      .def("cancel", &Function::cancel)
+      .def("device", &Function::device)
+      .def("counters", &py::counters)
+      .def("notices", &Function::notices);
   nb::class_<State>(m, "State")
       .def("variables", [](const State& s) { return py::ports(s.values->variables()); })
       .def("get",

@@ -7,7 +7,8 @@
 """
 from tenon._compiler import CheckedNode, CheckReport, check, compile
 from tenon._error import Error
-from tenon._runner import Port, Runner, State
+from tenon._runner import Device, Port, Runner, State, devices
 
 __version__ = "0.1.0"
-__all__ = ["CheckReport", "CheckedNode", "Error", "Port", "Runner", "State", "check", "compile"]
+__all__ = ["CheckReport", "CheckedNode", "Device", "Error", "Port", "Runner", "State", "check", "compile",
+           "devices"]

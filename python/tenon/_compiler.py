@@ -61,7 +61,8 @@ class CheckReport:
 
 
 @overload
-def compile(model: Model, output: None = None, *, precision: str = ..., target: str = ...,
+def compile(model: Model, output: None = None, *, precision: str = ..., target: Union[str, Sequence[str]] = ...,
+            batches: Sequence[int] = ..., chip_precision: str = ...,
             input_shapes: Optional[Shapes] = ..., signature: Optional[str] = ...,
             inputs: Optional[Sequence[str]] = ..., outputs: Optional[Sequence[str]] = ...,
             disable: Iterable[str] = ..., optimize: bool = ..., custom_ops: Paths = ...,
@@ -71,7 +72,8 @@ def compile(model: Model, output: None = None, *, precision: str = ..., target: 
             preprocess: str = ..., samples: int = ..., statistics: Optional[Path] = ...,
             config: Optional[Path] = ..., report: Optional[Path] = ..., force_precision: bool = ...) -> bytes: ...
 @overload
-def compile(model: Model, output: Path, *, precision: str = ..., target: str = ...,
+def compile(model: Model, output: Path, *, precision: str = ..., target: Union[str, Sequence[str]] = ...,
+            batches: Sequence[int] = ..., chip_precision: str = ...,
             input_shapes: Optional[Shapes] = ..., signature: Optional[str] = ...,
             inputs: Optional[Sequence[str]] = ..., outputs: Optional[Sequence[str]] = ...,
             disable: Iterable[str] = ..., optimize: bool = ..., custom_ops: Paths = ...,
@@ -81,7 +83,8 @@ def compile(model: Model, output: Path, *, precision: str = ..., target: str = .
             preprocess: str = ..., samples: int = ..., statistics: Optional[Path] = ...,
             config: Optional[Path] = ..., report: Optional[Path] = ..., force_precision: bool = ...) -> str: ...
 def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp32",
-            target: str = "cpu", input_shapes: Optional[Shapes] = None,
+            target: Union[str, Sequence[str]] = "cpu", batches: Sequence[int] = (1,),
+            chip_precision: str = "fp16", input_shapes: Optional[Shapes] = None,
             signature: Optional[str] = None, inputs: Optional[Sequence[str]] = None,
             outputs: Optional[Sequence[str]] = None, disable: Iterable[str] = (),
             optimize: bool = True, custom_ops: Paths = (), embed_custom_ops: bool = False,
@@ -96,6 +99,9 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
     the protobuf message itself.
     input_shapes: {name: shape}, or one shape for a model with one input; None or -1 keeps a
     dimension open.
+    target: "cpu", chips or families of chips, as a list or separated by commas: programs for them go
+    into the file beside the portable graph. batches: sizes of the first dimension they are made for,
+    where it is open; chip_precision: of real numbers there, "fp16" or "fp32".
     signature: only this one of a SavedModel (default: all).
     inputs, outputs: where to cut a GraphDef or ONNX graph.
     disable: names of rules to switch off.
@@ -129,7 +135,7 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
     with tempfile.TemporaryDirectory(prefix="tenon_") as folder:
         content, notes = _native.compile(
             _source(model), path, signature or "", _names(inputs), _names(outputs),
-            _shapes(input_shapes), target, precision, _names(disable), optimize,
+            _shapes(input_shapes), _names(target), list(batches), chip_precision, precision, _names(disable), optimize,
             _paths(custom_ops), embed_custom_ops, max_loop_iterations or 0,
             True if verify_inputs is not None else verify, _path(verify_inputs),
             (_data(calibration, folder), calibration_method, preprocess, _path(statistics), samples,

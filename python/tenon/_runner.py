@@ -22,6 +22,21 @@ class Port:
     is_list: bool = False
 
 
+@dataclass(frozen=True)
+class Device:
+    """What models can be run on; `simulated` devices compute the result and predict the time."""
+
+    name: str
+    title: str
+    family: str
+    simulated: bool
+
+
+def devices() -> tuple[Device, ...]:
+    """The devices there are: the CPU, and those of plug-ins (in TENON_DEVICE_PATH, too)."""
+    return tuple(Device(*device) for device in _native.devices())
+
+
 class State(Mapping[str, Any]):
     """What the variables of a model hold that keep their values between runs: {name: array}.
 
@@ -79,6 +94,11 @@ class Runner:
     model's custom ops; `allow_embedded_code` runs those that the file itself carries: for files you
     trust.
 
+    `device` is "cpu" or the name of one that tenon.devices() lists; the programs that the file has for it
+    are used, or made of its graph. `precision` is that of real numbers there ("fp16", "fp32"; default:
+    that of the file's programs, or fp16). `counters` and `notices` then say what the device counted and
+    left to the host; times of simulated devices are predicted.
+
     Where the model assigns variables, the runner keeps them between runs, in `state`; such runs follow
     one another. Every runner begins with the initial values, and has values of its own but for those
     that with_signature() makes.
@@ -86,11 +106,9 @@ class Runner:
 
     def __init__(self, model: Union[str, "os.PathLike[str]", bytes, bytearray, memoryview], *,
                  threads: Optional[int] = None, signature: Optional[str] = None,
-                 device: str = "cpu", verify: bool = True,
+                 device: str = "cpu", precision: Optional[str] = None, verify: bool = True,
                  max_loop_iterations: Optional[int] = None, custom_ops: Paths = (),
                  allow_embedded_code: bool = False) -> None:
-        if device.lower() not in ("cpu", "cpu:0"):
-            raise Error(f"there is no device '{device}'; this version runs on: cpu", "unsupported")
         if threads is not None and threads < 1:
             raise Error(f"{threads} threads were asked for; give 1 or more", "invalid_argument")
         if max_loop_iterations is not None and max_loop_iterations < 1:
@@ -99,11 +117,13 @@ class Runner:
         source = model if isinstance(model, (bytes, bytearray, memoryview)) else os.fspath(model)
         native = _native.load(source, threads or 0, verify, max_loop_iterations or 0,
                               _paths(custom_ops), allow_embedded_code)
-        self._open(native, signature or "", None)
+        self._open(native, signature or "", None, (device, precision or ""))
 
-    def _open(self, model: "_native.Model", signature: str, state: Optional[State]) -> None:
+    def _open(self, model: "_native.Model", signature: str, state: Optional[State],
+              device: tuple[str, str]) -> None:
         self._model = model
-        self._function = model.function(signature, state and state._native)
+        self._device = device
+        self._function = model.function(signature, state and state._native, *device)
         self.state: State = State(self._function.state())
         self.signature: str = self._function.key()
         self.inputs: tuple[Port, ...] = tuple(Port(*port) for port in self._function.inputs())
@@ -120,12 +140,29 @@ class Runner:
     def with_signature(self, signature: str) -> "Runner":
         """A runner of another signature of the file, with the same weights and the same state."""
         runner = Runner.__new__(Runner)
-        runner._open(self._model, signature, self.state)
+        runner._open(self._model, signature, self.state, self._device)
         return runner
 
     def reset_state(self) -> None:
         """Gives the variables their initial values: the next run is a first one."""
         self.state.reset()
+
+    @property
+    def device(self) -> str:
+        """The name of the device it runs on."""
+        return self._function.device()
+
+    @property
+    def counters(self) -> dict[str, float]:
+        """What the device counted since the runner was made: executions, launches, host_nodes, bytes_in,
+        bytes_out, memory_bytes, seconds, last_seconds, and others of its own. Seconds of a simulated
+        device are predicted. Empty on the CPU."""
+        return dict(self._function.counters())
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the device has to say: nodes left to the host and why, what was compiled at load."""
+        return tuple(self._function.notices())
 
     @property
     def metadata(self) -> dict[str, str]:

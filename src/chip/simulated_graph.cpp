@@ -41,6 +41,12 @@ std::string layer_name(const Node& node) {
   return node.origins.empty() ? std::string(node.def().name) : node.origins[0];
 }
 
+Status check(const ChipRunOptions& options) {
+  if (options.interrupted && options.interrupted())
+    return Error(Code::cancelled, "the run was cancelled");
+  return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<SimulatedGraph>> SimulatedGraph::load(const Graph& graph,
@@ -146,11 +152,14 @@ Status SimulatedGraph::run_kernel(const DeviceStep& step, const ChipRunOptions& 
   std::vector<simulate::GlobalBuffer> buffers;
   for (const int tensor : step.operands) buffers.push_back({place(tensor)});
   return simulate::run_program(*step.program, program_.architecture, buffers,
-                               {.pool = options.pool, .check_order = options.check_order});
+                               {.pool = options.pool,
+                                .check_order = options.check_order,
+                                .max_work = options.max_work,
+                                .peaks = options.peaks});
 }
 
 // The step's operands are the node's inputs and outputs that chips have tensors of, in order.
-Status SimulatedGraph::run_host(const DeviceStep& step) {
+Status SimulatedGraph::run_host(const DeviceStep& step, const ChipRunOptions& options) {
   const Node& node = *step.node;
   std::vector<Tensor> inputs;
   size_t next = 0;
@@ -159,7 +168,10 @@ Status SimulatedGraph::run_host(const DeviceStep& step) {
     const int tensor = on_chip ? step.operands[next++] : -1;
     inputs.push_back(v == nullptr ? Tensor() : on_chip ? TRY(value_of(v, tensor)) : on_host_[v]);
   }
-  const auto results = interpret_node(node, inputs, {});
+  InterpretOptions interpret;
+  if (options.max_loop_iterations > 0) interpret.max_loop_iterations = options.max_loop_iterations;
+  if (options.interrupted) interpret.check = [&] { return check(options); };
+  const auto results = interpret_node(node, inputs, interpret);
   if (!results.ok())
     return Error(results.error()).note(fmt::format("on the host, for '{}'", layer_name(node)));
   for (int i = 0; i < node.output_count(); ++i) {
@@ -209,7 +221,8 @@ Result<std::vector<Tensor>> SimulatedGraph::run(std::span<const Tensor> inputs,
   }
   for (size_t i = 0; i < program_.steps.size(); ++i) {
     const DeviceStep& step = program_.steps[i];
-    TRY(step.program ? run_kernel(step, options) : run_host(step));
+    TRY(check(options));
+    TRY(step.program ? run_kernel(step, options) : run_host(step, options));
     if (options.observer) TRY(tell(options.observer, i));
   }
   std::vector<Tensor> outputs;

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <span>
 #include <unordered_map>
@@ -24,6 +25,13 @@ struct ChipRunOptions {
   ThreadPool* pool = nullptr;  // blocks run on its threads
   bool check_order = true;     // find races and reads of what nobody wrote
   StepObserver observer;       // an error ends the run; may be empty
+  // Asked before each step, and within loops on the host: true ends the run. May be empty.
+  std::function<bool()> interrupted;
+  // Where given, per memory of a core the first byte behind all that was touched; it grows.
+  std::vector<int64_t>* peaks = nullptr;
+  // Elements that a kernel may touch: programs of others may loop for ever.
+  int64_t max_work = std::numeric_limits<int64_t>::max();
+  int64_t max_loop_iterations = 0;  // of loops on the host; 0: the interpreter's limit
 };
 
 class SimulatedGraph {
@@ -42,7 +50,7 @@ class SimulatedGraph {
       : graph_(graph), program_(program) {}
 
   Status run_kernel(const DeviceStep& step, const ChipRunOptions& options);
-  Status run_host(const DeviceStep& step);
+  Status run_host(const DeviceStep& step, const ChipRunOptions& options);
   Status tell(const StepObserver& observer, size_t step);
   std::span<std::byte> place(int tensor);
   // Between the types of the graph and those of the chip.

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "encode/encode.h"
 #include "format/model_file.h"
 #include "import/importer.h"
 #include "quant/config.h"
@@ -96,13 +97,5 @@ Result<Compiled> compile_model(Blob blob, const CompileOptions& options);
 // so in the error. Other errors stay as they are.
 Error write_reproducer(Error error, const PassContext& context,
                        const std::string& path = "repro.tn");
-
-// The graph as the file holds it. The graph is left without names it had not.
-FileGraph encode_graph(const Graph& graph);
-// The graph a file holds, as encode_graph was given it; its stage is not in the file. Constants are
-// views into the file. Errors: invalid_model where the file contradicts its ops.
-Result<std::unique_ptr<Graph>> decode_graph(const FileGraph& file);
-// Every function of a file.
-Result<std::vector<NamedGraph>> decode_model(const FileModel& model);
 
 }  // namespace tenon

@@ -21,6 +21,8 @@ Status for_each_custom(const FileGraph& graph, F&& f) {
 template <typename F>
 Status for_each_custom(const FileModel& model, F&& f) {
   for (const FileFunction& function : model.functions) TRY(for_each_custom(function.graph, f));
+  for (const FileDeviceSection& section : model.device_sections)
+    for (const FileDeviceProgram& p : section.programs) TRY(for_each_custom(p.graph, f));
   return {};
 }
 

@@ -13,7 +13,7 @@
 namespace tenon {
 
 constexpr uint16_t kFormatMajor = 1;  // a reader refuses files of a newer major version
-constexpr uint16_t kFormatMinor = 1;  // and reads any minor one
+constexpr uint16_t kFormatMinor = 2;  // and reads any minor one
 
 struct FileValue {
   TensorType type;
@@ -69,6 +69,51 @@ struct FileLibrary {
   Blob bytes;
 };
 
+// How a constant of a chip is made of a weight (lower/recipe.h).
+struct FileRecipe {
+  std::string kind;  // "stored": the weight is what the chip wants
+  Tensor source;
+  std::vector<int64_t> numbers;
+};
+
+// What a lowered graph is (lower/device_program.h), as plain data.
+struct FileDeviceTensor {
+  std::string name;
+  uint8_t role = 0;
+  DType dtype = DType::f16;
+  int64_t elements = 0;
+  int64_t address = 0;
+  std::unique_ptr<FileRecipe> recipe;  // of constants
+};
+
+struct FileDeviceStep {
+  std::string code;  // the tile program as text; empty: the host computes the node
+  std::vector<int> operands;
+  uint32_t reads = 0;
+  int node = -1;  // a step of the graph
+  std::string reason, tiling;
+};
+
+// A function lowered for a chip and sizes of its inputs.
+struct FileDeviceProgram {
+  std::string function;   // its key
+  std::string precision;  // of real numbers: "fp16", "fp32"
+  int64_t batch = 0;      // that cores were chosen for
+  TensorTypes inputs;     // static
+  FileGraph graph;        // as it was lowered
+  std::vector<FileDeviceTensor> tensors;
+  std::vector<FileDeviceStep> steps;
+  std::vector<int> input_tensors, output_tensors;
+  int64_t peak_bytes = 0;
+};
+
+struct FileDeviceSection {
+  std::string target;    // the chip
+  uint64_t machine = 0;  // hash of its description: programs made for another one are not used
+  std::vector<FileDeviceProgram> programs;
+  Bytes bytes;  // behind the name, where it was read from a file
+};
+
 // The note that says after how many iterations a loop is an error, where the caller does not.
 constexpr std::string_view kMaxLoopIterationsNote = "max_loop_iterations";
 // Notes of this name say which kernels were the fastest on a processor (device/cpu/tuning.h).
@@ -79,6 +124,9 @@ struct FileModel {
   std::vector<FileFunction> functions;
   std::vector<std::pair<std::string, std::string>> notes;
   std::vector<FileLibrary> libraries;
+  // Programs for chips, one section each. Those that are read have only their target and bytes:
+  // read_device_section gives the rest. Sections without programs are not written.
+  std::vector<FileDeviceSection> device_sections;
 };
 
 // Deterministic: equal models give equal bytes. Weights are written as they lie, each content once.
@@ -93,6 +141,10 @@ struct ReadOptions {
 // invalid_model (what and where), unsupported (a newer format: what it needs).
 Result<FileModel> read_model(Blob file, const ReadOptions& options = {});
 Result<FileModel> read_model_file(const std::string& path, const ReadOptions& options = {});
+
+// The programs of one chip in a file; `section` is FileDeviceSection::bytes of what read_model
+// gave. Everything but the tile programs themselves is checked. Errors: invalid_model.
+Result<FileDeviceSection> read_device_section(Blob file, const std::string& target, Bytes section);
 
 // The outer layer of a file, for `tenon inspect`.
 struct FileSection {

@@ -93,6 +93,17 @@ class Encoder {
     builder.Finish(fbs::CreateModel(builder, producer, names_v, functions_v, blobs_v, notes_v));
   }
 
+  // A section of its own; it names ops and blobs of the model, so it comes first.
+  std::string section(const FileDeviceSection& section) {
+    std::vector<Offset<fbs::DeviceProgram>> programs;
+    for (const FileDeviceProgram& p : section.programs) programs.push_back(program(p));
+    builder.Finish(
+        fbs::CreateDeviceSection(builder, section.machine, builder.CreateVector(programs)));
+    std::string bytes(reinterpret_cast<const char*>(builder.GetBufferPointer()), builder.GetSize());
+    builder.Clear();
+    return bytes;
+  }
+
   FlatBufferBuilder builder;
   BlobTable blobs;
 
@@ -177,6 +188,36 @@ class Encoder {
                             builder.CreateVector(constants), builder.CreateVector(steps));
   }
 
+  Offset<fbs::DeviceTensor> device_tensor(const FileDeviceTensor& t) {
+    Offset<fbs::Recipe> recipe;
+    if (t.recipe != nullptr) {
+      const int blob = blobs.add(t.recipe->source);
+      recipe =
+          fbs::CreateRecipe(builder, builder.CreateSharedString(t.recipe->kind), blob,
+                            type(t.recipe->source.type()), builder.CreateVector(t.recipe->numbers));
+    }
+    return fbs::CreateDeviceTensor(builder, builder.CreateSharedString(t.name), t.role,
+                                   static_cast<uint8_t>(t.dtype), t.elements, t.address, recipe);
+  }
+
+  Offset<fbs::DeviceProgram> program(const FileDeviceProgram& p) {
+    std::vector<Offset<fbs::Type>> inputs;
+    for (const TensorType& t : p.inputs) inputs.push_back(type(t));
+    std::vector<Offset<fbs::DeviceTensor>> tensors;
+    for (const FileDeviceTensor& t : p.tensors) tensors.push_back(device_tensor(t));
+    std::vector<Offset<fbs::DeviceStep>> steps;
+    for (const FileDeviceStep& s : p.steps)
+      steps.push_back(fbs::CreateDeviceStep(
+          builder, builder.CreateSharedString(s.code), builder.CreateVector(s.operands), s.reads,
+          s.node, builder.CreateSharedString(s.reason), builder.CreateSharedString(s.tiling)));
+    const auto lowered = graph(p.graph);
+    return fbs::CreateDeviceProgram(
+        builder, builder.CreateString(p.function), builder.CreateString(p.precision), p.batch,
+        builder.CreateVector(inputs), lowered, builder.CreateVector(tensors),
+        builder.CreateVector(steps), builder.CreateVector(p.input_tensors),
+        builder.CreateVector(p.output_tensors), p.peak_bytes);
+  }
+
   uint16_t op_index(std::string_view name) {
     const auto it = std::find(op_names_.begin(), op_names_.end(), name);
     if (it != op_names_.end()) return static_cast<uint16_t>(it - op_names_.begin());
@@ -191,7 +232,7 @@ class Encoder {
 struct Layout {
   Encoder encoder;
   std::vector<std::byte> head;
-  std::vector<std::unique_ptr<std::string>> library_heads;
+  std::vector<std::unique_ptr<std::string>> named;  // sections, or their names
   std::vector<Bytes> parts;
 };
 
@@ -202,28 +243,41 @@ void pad(std::vector<Bytes>& parts, uint64_t size) {
   if (rest != 0) parts.push_back(Bytes(kPadding, container::kAlignment - rest));
 }
 
-// A section after the last one. It may be skipped: the library can also be given from outside.
-void add_library(const FileLibrary& library, Layout& layout,
-                 std::vector<container::Section>& sections, std::vector<Bytes>& tail) {
+// u64 length of a name, and the name.
+std::string head_of(std::string_view name) {
   std::string head(sizeof(uint64_t), '\0');
-  const uint64_t length = library.name.size();
+  const uint64_t length = name.size();
   std::memcpy(head.data(), &length, sizeof length);
-  layout.library_heads.push_back(std::make_unique<std::string>(head + library.name));
-  const Bytes name = as_bytes(*layout.library_heads.back());
+  return head.append(name);
+}
+
+// A section after the last one: its name and the rest. It may be skipped: libraries can also be
+// given from outside, programs be made anew.
+void add_named(container::Kind kind, std::string head, Bytes rest, Layout& layout,
+               std::vector<container::Section>& sections, std::vector<Bytes>& tail) {
+  layout.named.push_back(std::make_unique<std::string>(std::move(head)));
+  const Bytes name = as_bytes(*layout.named.back());
   StreamHash64 hash;
   hash.add(name);
-  hash.add(library.bytes.bytes);
+  hash.add(rest);
   const container::Section& last = sections.back();
   const uint64_t end = (last.offset + last.size + container::kAlignment - 1) /
                        container::kAlignment * container::kAlignment;
-  sections.push_back(
-      {container::kCustomOps, 0, end, name.size() + library.bytes.bytes.size(), hash.digest()});
+  sections.push_back({kind, 0, end, name.size() + rest.size(), hash.digest()});
   tail.push_back(name);
-  tail.push_back(library.bytes.bytes);
+  tail.push_back(rest);
   pad(tail, sections.back().size);
 }
 
 void lay_out(const FileModel& model, Layout& layout) {
+  std::vector<std::string> programs;  // per section that has some
+  for (const FileDeviceSection& s : model.device_sections) {
+    if (s.programs.empty()) continue;
+    std::string head = head_of(s.target);
+    head.resize((head.size() + container::kAlignment - 1) / container::kAlignment *
+                container::kAlignment);
+    programs.push_back(head + layout.encoder.section(s));
+  }
   layout.encoder.model(model);
   const Bytes metadata(
       reinterpret_cast<const std::byte*>(layout.encoder.builder.GetBufferPointer()),
@@ -237,7 +291,7 @@ void lay_out(const FileModel& model, Layout& layout) {
   std::memcpy(header.magic, container::kMagic, sizeof header.magic);
   header.major = kFormatMajor;
   header.minor = kFormatMinor;
-  header.section_count = static_cast<uint32_t>(2 + model.libraries.size());
+  header.section_count = static_cast<uint32_t>(2 + model.libraries.size() + programs.size());
   const auto aligned = [](uint64_t n) {
     return (n + container::kAlignment - 1) / container::kAlignment * container::kAlignment;
   };
@@ -254,7 +308,11 @@ void lay_out(const FileModel& model, Layout& layout) {
   }
   sections[1].hash = hash.digest();
   std::vector<Bytes> tail;
-  for (const FileLibrary& library : model.libraries) add_library(library, layout, sections, tail);
+  for (const FileLibrary& library : model.libraries)
+    add_named(container::kCustomOps, head_of(library.name), library.bytes.bytes, layout, sections,
+              tail);
+  for (std::string& section : programs)
+    add_named(container::kDevice, std::move(section), {}, layout, sections, tail);
   layout.head.resize(head_size);
   std::memcpy(layout.head.data(), &header, sizeof header);
   std::memcpy(layout.head.data() + sizeof header, sections.data(), head_size - sizeof header);

@@ -17,6 +17,9 @@ namespace tenon {
 
 class Graph;
 class Node;
+namespace lower {
+struct Recipe;
+}
 
 struct DeviceTensor {
   enum class Role : uint8_t { input, output, constant, activation };
@@ -24,8 +27,9 @@ struct DeviceTensor {
   Role role = Role::activation;
   DType dtype = DType::f16;
   int64_t elements = 0;
-  std::function<Result<Tensor>()> make;  // of constants: their data as the chip has them
-  int64_t address = 0;                   // in the global memory, in bytes
+  std::function<Result<Tensor>()> make;         // of constants: their data as the chip has them
+  std::shared_ptr<const lower::Recipe> recipe;  // how that is made of a weight, where it is known
+  int64_t address = 0;                          // in the global memory, in bytes
 
   int64_t bytes() const { return elements * static_cast<int64_t>(dtype_size(dtype)); }
 };

@@ -2,21 +2,32 @@
 
 #include <fmt/format.h>
 
-#include "lower/pack.h"
-
 namespace tenon::lower {
+namespace {
+
+void set_recipe(DeviceTensor& tensor, Recipe recipe) {
+  const auto shared = std::make_shared<const Recipe>(std::move(recipe));
+  tensor.recipe = shared;
+  tensor.make = [shared, dtype = tensor.dtype] { return make_constant(*shared, dtype); };
+}
+
+}  // namespace
+
+isa::Architecture architecture_for(const Machine& machine, int64_t batch) {
+  isa::Architecture a = isa::architecture_of(machine);
+  const auto* c = std::get_if<CambriconChip>(&machine.chip);
+  if (c == nullptr || batch < 1) return a;
+  // Rounds of samples over the clusters: 8 over 6 take two rounds, in which 4 are busy.
+  const auto clusters = static_cast<int64_t>(c->clusters);
+  const int64_t rounds = (batch - 1) / clusters + 1;
+  const int64_t busy = (batch - 1) / rounds + 1;
+  a.cores = a.vector_cores = busy * static_cast<int64_t>(c->cores_per_cluster);
+  return a;
+}
 
 Lowering::Lowering(const Machine& machine, const LowerOptions& options)
     : machine_(machine), options_(options), real_(options.real) {
-  isa::Architecture& a = program_.architecture;
-  a = isa::architecture_of(machine);
-  const auto* c = std::get_if<CambriconChip>(&machine.chip);
-  if (c == nullptr || options.batch < 1) return;
-  // Rounds of samples over the clusters: 8 over 6 take two rounds, in which 4 are busy.
-  const auto clusters = static_cast<int64_t>(c->clusters);
-  const int64_t rounds = (options.batch + clusters - 1) / clusters;
-  const int64_t busy = (options.batch + rounds - 1) / rounds;
-  a.cores = a.vector_cores = busy * static_cast<int64_t>(c->cores_per_cluster);
+  program_.architecture = architecture_for(machine, options.batch);
 }
 
 DType Lowering::device_dtype(DType dtype, DType real) {
@@ -37,7 +48,7 @@ int Lowering::tensor_of(const Value* value) {
   t.elements = count_of(dims_of(value));
   if (const Tensor* data = value->constant()) {
     t.role = DeviceTensor::Role::constant;
-    t.make = [data, dtype = t.dtype]() -> Result<Tensor> { return converted(*data, dtype); };
+    set_recipe(t, {.source = *data});
   } else if (value->producer() == nullptr) {
     t.role = DeviceTensor::Role::input;
   }
@@ -53,8 +64,15 @@ void Lowering::alias(const Value* value, const Value* of) {
 
 int Lowering::constant(std::string name, DType dtype, int64_t elements,
                        std::function<Result<Tensor>()> make) {
-  program_.tensors.push_back(
-      {std::move(name), DeviceTensor::Role::constant, dtype, elements, std::move(make), 0});
+  program_.tensors.push_back({std::move(name), DeviceTensor::Role::constant, dtype, elements,
+                              std::move(make), nullptr, 0});
+  return static_cast<int>(program_.tensors.size()) - 1;
+}
+
+int Lowering::constant(std::string name, DType dtype, int64_t elements, Recipe recipe) {
+  DeviceTensor t{std::move(name), DeviceTensor::Role::constant, dtype, elements};
+  set_recipe(t, std::move(recipe));
+  program_.tensors.push_back(std::move(t));
   return static_cast<int>(program_.tensors.size()) - 1;
 }
 
@@ -64,8 +82,7 @@ const Tensor* Lowering::keep(std::shared_ptr<const Tensor> tensor) {
 }
 
 int Lowering::scratch(std::string name, DType dtype, int64_t elements) {
-  program_.tensors.push_back(
-      {std::move(name), DeviceTensor::Role::activation, dtype, elements, nullptr, 0});
+  program_.tensors.push_back({std::move(name), DeviceTensor::Role::activation, dtype, elements});
   return static_cast<int>(program_.tensors.size()) - 1;
 }
 

@@ -9,6 +9,7 @@
 #include "ir/graph.h"
 #include "lower/device_program.h"
 #include "lower/program_builder.h"
+#include "lower/recipe.h"
 
 namespace tenon::lower {
 
@@ -51,6 +52,8 @@ class Lowering {
   // A constant of its own, such as packed weights: `make` is called when the data is needed.
   int constant(std::string name, DType dtype, int64_t elements,
                std::function<Result<Tensor>()> make);
+  // One that is made of a weight: a file of the program holds the weight alone.
+  int constant(std::string name, DType dtype, int64_t elements, Recipe recipe);
   // Keeps a tensor as long as the program; its constants may be made of it later.
   const Tensor* keep(std::shared_ptr<const Tensor> tensor);
   int scratch(std::string name, DType dtype, int64_t elements);
@@ -85,6 +88,8 @@ class Lowering {
   std::unordered_map<std::string, Choice> choices_;
 };
 
+// The chip as it is used for a batch (LowerOptions::batch).
+isa::Architecture architecture_for(const Machine& machine, int64_t batch);
 // The name of a node's layer in the user's model.
 std::string layer_of(const Node& node);
 // Sizes of a value whose shape is static.

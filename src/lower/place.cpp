@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
+#include <span>
 
 #include "lower/lowering.h"
 
@@ -70,12 +72,23 @@ Status place_tensors(DeviceProgram& program) {
   program.peak_bytes = place_activations(program, std::move(lives), base);
   const int64_t memory = program.architecture.memories[0].bytes;
   if (program.peak_bytes <= memory) return {};
-  std::vector<const DeviceTensor*> largest;
-  for (const DeviceTensor& t : program.tensors) largest.push_back(&t);
-  std::ranges::sort(largest, std::ranges::greater{}, &DeviceTensor::bytes);
+  std::vector<size_t> largest(program.tensors.size());
+  std::iota(largest.begin(), largest.end(), size_t{0});
+  std::ranges::stable_sort(largest, std::ranges::greater{},
+                           [&](size_t t) { return program.tensors[t].bytes(); });
   std::string list;
-  for (size_t i = 0; i < std::min<size_t>(5, largest.size()); ++i)
-    list += fmt::format("\n  {} bytes: {}", largest[i]->bytes(), largest[i]->name);
+  for (const size_t t : std::span(largest).first(std::min<size_t>(5, largest.size()))) {
+    // The layer that has to do with it first.
+    const auto step = std::ranges::find_if(program.steps, [&](const DeviceStep& s) {
+      return std::ranges::find(s.operands, static_cast<int>(t)) != s.operands.end();
+    });
+    const DeviceTensor& tensor = program.tensors[t];
+    list += fmt::format("\n  {} bytes: {}{}", tensor.bytes(), tensor.name,
+                        step == program.steps.end() || step->node == nullptr
+                            ? ""
+                            : fmt::format("{}at layer '{}'", tensor.name.empty() ? "" : ", ",
+                                          layer_of(*step->node)));
+  }
   return resource_exhausted(
       fmt::format("the model needs {} bytes of the chip's {}; the largest tensors:{}\n  a smaller "
                   "batch or a lower precision takes less",

@@ -88,9 +88,7 @@ void AscendProduct::set_buffers() {
     const int64_t parts = p_.groups * shape_.planes;
     const int tensor = lowering_.constant(
         p_.layer + ".weights", real_, parts * b_block_,
-        [w = *p_.b_constant, f, groups = p_.groups, planes = shape_.planes, real = real_] {
-          return pack_parts(w, f, groups, planes, real, pack_fractals);
-        });
+        Recipe{Recipe::Kind::fractals, *p_.b_constant, f, p_.groups, shape_.planes});
     b_ = add_buffer("w", Role::constant, tensor);
   } else {
     b_ = add_buffer("w", Role::input, p_.b);

@@ -174,9 +174,7 @@ class CambriconProduct {
       part_ = p_.columns * taps() * w_.channels;
       const int tensor = lowering_.constant(
           p_.layer + ".weights", real_, part_ * p_.groups * w_.kernel[0],
-          [w = *p_.b_constant, f, groups = p_.groups, planes = w_.kernel[0], real = real_] {
-            return pack_parts(w, f, groups, planes, real, pack_rows);
-          });
+          Recipe{Recipe::Kind::rows, *p_.b_constant, f, p_.groups, w_.kernel[0]});
       filter_ = add("w", Role::constant, tensor);
     } else {
       filter_ = add("w", Role::input, p_.b);

@@ -147,9 +147,8 @@ class WindowKernel {
                   : ring(t_.in_elements(), {core_.load, core_.compute});
     if (p_.filter != nullptr) {
       const int64_t taps = w_.kernel[0] * w_.kernel[1] * w_.kernel[2];
-      const int tensor = lowering_.constant(
-          layer_of(node_) + ".weights", real_, taps * w_.channels,
-          [filter = *p_.filter, real = real_] { return converted(filter, real); });
+      const int tensor = lowering_.constant(layer_of(node_) + ".weights", real_, taps * w_.channels,
+                                            Recipe{.source = *p_.filter});
       filter_ = add("w", Role::constant, tensor);
       filter_ring_ = ring(taps * t_.channels, {core_.load, core_.compute});
     }

@@ -1,38 +1,28 @@
 #include "ops/custom_library.h"
 
 #include <dlfcn.h>
-#include <elf.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/crash_guard.h"
+#include "base/elf.h"
 #include "ops/custom_call.h"
 #include "ops/custom_kernel.h"
 
 namespace tenon {
 namespace {
 
-constexpr std::string_view kElf =
-    "\x7f"
-    "ELF";
 constexpr const char* kSymbol = "tenon_custom_ops";
 constexpr uint32_t kMaxOps = 10'000;
 
-// Before the loader maps it: what is cut off would be a crash there.
 Status check_elf(Bytes bytes) {
-  if (as_text(bytes).starts_with(kElf)) {
-    if (bytes.size() < sizeof(Elf64_Ehdr)) return invalid_argument("the library is cut off");
-    const auto header = load_le<Elf64_Ehdr>(bytes.data());
-    const uint64_t tables = uint64_t{header.e_shnum} * header.e_shentsize;
-    const bool is_64_bit = header.e_ident[EI_CLASS] == ELFCLASS64;
-    if (is_64_bit && (header.e_shoff > bytes.size() || tables > bytes.size() - header.e_shoff))
-      return invalid_argument("the library is cut off");
-    return {};
-  }
-  return invalid_argument(
-      "this is no shared library; build one from what `tenon new-op NAME` writes, or give a "
-      "decomposition as text in a file that ends in .tn");
+  if (!is_elf(bytes))
+    return invalid_argument(
+        "this is no shared library; build one from what `tenon new-op NAME` writes, or give a "
+        "decomposition as text in a file that ends in .tn");
+  if (is_elf_cut_off(bytes)) return invalid_argument("the library is cut off");
+  return {};
 }
 
 // The last error of dlopen and dlsym.

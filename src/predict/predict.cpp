@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "isa/footprint.h"
 #include "lower/lowering.h"
 #include "passes/passes.h"
 
@@ -14,11 +15,7 @@ namespace {
 // What the host takes for a node: its operands cross twice, and it computes at a modest rate.
 double host_seconds(const DeviceProgram& program, const DeviceStep& step, double bandwidth) {
   constexpr double kStart = 20e-6, kFlops = 10e9, kBytes = 5e9;
-  double bytes = 0;
-  for (const int t : step.operands) {
-    const DeviceTensor& tensor = program.tensors[static_cast<size_t>(t)];
-    if (tensor.role != DeviceTensor::Role::constant) bytes += static_cast<double>(tensor.bytes());
-  }
+  const auto bytes = static_cast<double>(crossing_bytes(program, step));
   TensorTypes in, out;
   for (const Value* v : step.node->inputs()) in.push_back(v == nullptr ? TensorType{} : v->type());
   for (int i = 0; i < step.node->output_count(); ++i) out.push_back(step.node->output(i)->type());
@@ -62,6 +59,11 @@ Result<LayerPrediction> time_step(const DeviceProgram& program, const DeviceStep
   layer.seconds = time->seconds + launch_of(machine);
   layer.operations = time->operations;
   layer.bytes = time->missed;
+  layer.moved = layer.reread = time->read + time->written;
+  for (const isa::Buffer& b : step.program->buffers)
+    layer.reread -= b.elements * static_cast<int64_t>(dtype_size(b.dtype));
+  layer.reread = std::max<int64_t>(layer.reread, 0);
+  layer.on_chip = isa::footprint(*step.program, program.architecture);
   layer.busy = time->busy;
   const auto most = std::ranges::max_element(layer.busy);
   layer.bound_by = program.architecture.queues[static_cast<size_t>(most - layer.busy.begin())];
@@ -80,6 +82,15 @@ Result<std::unique_ptr<Graph>> optimised(std::unique_ptr<Graph> graph) {
 }
 
 }  // namespace
+
+int64_t crossing_bytes(const DeviceProgram& program, const DeviceStep& step) {
+  int64_t bytes = 0;
+  for (const int t : step.operands) {
+    const DeviceTensor& tensor = program.tensors[static_cast<size_t>(t)];
+    if (tensor.role != DeviceTensor::Role::constant) bytes += tensor.bytes();
+  }
+  return bytes;
+}
 
 Result<std::unique_ptr<Graph>> prepare_for_batch(const Graph& graph, int64_t batch) {
   auto bound = graph.clone();
@@ -117,15 +128,20 @@ Result<Prediction> predict(const Graph& graph, const Machine& machine, int64_t b
   const auto bound = TRY(prepare_for_batch(graph, batch));
   LowerOptions of_vendor = options;
   of_vendor.batch = batch;
-  const DeviceProgram program = TRY(lower_graph(*bound, machine, of_vendor));
-  Prediction p;
-  p.target = machine.name;
+  Prediction p = TRY(predict_program(TRY(lower_graph(*bound, machine, of_vendor)), machine));
   p.precision = options.real == DType::f32 ? "fp32" : options.real == DType::i8 ? "int8" : "fp16";
   p.batch = batch;
+  return p;
+}
+
+Result<Prediction> predict_program(const DeviceProgram& program, const Machine& machine) {
+  Prediction p;
+  p.target = machine.name;
   p.peak_bytes = program.peak_bytes;
   p.queues = program.architecture.queues;
   for (const isa::Memory& m : program.architecture.memories)
     p.memories.emplace_back(m.name, m.bytes);
+  p.on_chip.assign(p.memories.size(), 0);
   p.utilisation.assign(p.queues.size(), 0);
   simulate::TimingModel timing(machine, program.architecture);
   std::map<std::string, double> bound_by;
@@ -134,6 +150,10 @@ Result<Prediction> predict(const Graph& graph, const Machine& machine, int64_t b
     p.seconds += layer.seconds;
     p.operations += layer.operations;
     p.bytes += layer.bytes;
+    p.moved += layer.moved;
+    p.reread += layer.reread;
+    for (size_t m = 0; m < layer.on_chip.size(); ++m)
+      p.on_chip[m] = std::max(p.on_chip[m], layer.on_chip[m]);
     bound_by[layer.bound_by] += layer.seconds;
     for (size_t q = 0; q < layer.busy.size(); ++q) p.utilisation[q] += layer.busy[q];
     p.layers.push_back(std::move(layer));

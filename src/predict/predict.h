@@ -22,9 +22,12 @@ struct LayerPrediction {
   std::vector<int64_t> memory;        // bytes that a core uses, per memory
   double seconds = 0;
   double operations = 0;
-  int64_t bytes = 0;         // of the global memory
-  std::string bound_by;      // "m", "mte2", …: the queue that was busiest; "memory"; "host"
-  std::vector<double> busy;  // seconds per queue
+  int64_t bytes = 0;   // of the global memory
+  int64_t moved = 0;   // between cores and global memory, what its cache held among it
+  int64_t reread = 0;  // of those, beyond each operand once: what did not fit on the cores
+  std::vector<int64_t> on_chip;  // bytes of each memory of a core, at most (isa/footprint.h)
+  std::string bound_by;          // "m", "mte2", …: the queue that was busiest; "memory"; "host"
+  std::vector<double> busy;      // seconds per queue
 };
 
 // Everything is simulated; nothing ran on a chip.
@@ -36,6 +39,8 @@ struct Prediction {
   double operations = 0;
   int64_t bytes = 0;
   int64_t peak_bytes = 0;
+  int64_t moved = 0, reread = 0;
+  std::vector<int64_t> on_chip;  // bytes of each memory of a core, at most
   std::string bound_by;
   std::vector<std::string> queues;
   std::vector<std::pair<std::string, int64_t>> memories;  // of the chip, and their bytes
@@ -50,6 +55,12 @@ struct Prediction {
 // has another batch; resource_exhausted where the chip is too small.
 Result<Prediction> predict(const Graph& graph, const Machine& machine, int64_t batch,
                            const LowerOptions& options);
+
+// Of a program that is lowered already; `target`, `seconds` and what is of its layers are filled.
+Result<Prediction> predict_program(const DeviceProgram& program, const Machine& machine);
+
+// Bytes that a node left to the host takes from and to the chip. Constants are on both sides.
+int64_t crossing_bytes(const DeviceProgram& program, const DeviceStep& step);
 
 // A copy of the graph whose inputs have this first dimension, optimised, all types static.
 Result<std::unique_ptr<Graph>> prepare_for_batch(const Graph& graph, int64_t batch);

@@ -1,62 +1,20 @@
 // The C interface (include/tenon/runtime.h) over the C++ core. Nothing throws past this file.
+#include "runtime/c_api.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstring>
-#include <exception>
 #include <limits>
-#include <new>
 
-#include "runtime/model.h"
-#include "runtime/state.h"
-#include "tenon/runtime.h"
 #include "tensor/narrow.h"
 
 using namespace tenon;
-
-struct tenon_error {
-  Error error;
-};
-struct tenon_model {
-  runtime::Model model;
-  std::vector<std::string> keys;
-};
-struct tenon_function {
-  struct Port {
-    runtime::PortInfo info;
-    std::vector<int64_t> dims;
-  };
-  runtime::Function function;
-  std::vector<Port> inputs, outputs;
-};
-struct tenon_result {
-  std::vector<Tensor> tensors;
-  std::vector<std::vector<tenon_string>> strings;
-};
-struct tenon_state {
-  std::shared_ptr<runtime::State> state;
-  std::vector<tenon_function::Port> variables;
-};
+using runtime::guarded;
+using runtime::hand_out;
+using runtime::out_of_memory;
 
 namespace {
-
-// Given out where there is no memory for an error of its own; never freed.
-tenon_error& out_of_memory() {
-  static tenon_error error{resource_exhausted("out of memory")};
-  return error;
-}
-
-template <typename F>
-tenon_error* guarded(F&& body) noexcept {
-  try {
-    Status status = body();
-    return status.ok() ? nullptr : new tenon_error{std::move(status).error()};
-  } catch (const std::bad_alloc&) {
-    return &out_of_memory();
-  } catch (const std::exception& e) {
-    return new (std::nothrow) tenon_error{internal_error(e.what())};
-  }
-}
 
 Result<Tensor> tensor_of(const tenon_tensor& t, std::string_view what, bool with_data) {
   const auto wrong = [&](std::string text) {
@@ -156,13 +114,6 @@ tenon_result* result_of(std::vector<Tensor> tensors) {
   return made.release();
 }
 
-Status hand_out(Result<runtime::Function> function, tenon_function** out) {
-  if (!function.ok()) return std::move(function).error();
-  auto inputs = ports_of(function->inputs()), outputs = ports_of(function->outputs());
-  *out = new tenon_function{std::move(*function), std::move(inputs), std::move(outputs)};
-  return {};
-}
-
 Status run(const tenon_function& f, const tenon_tensor* inputs, size_t input_count,
            const tenon_tensor* outputs, size_t output_count, tenon_result** result) {
   const auto operands = TRY(inputs_of(f, inputs, input_count, true));
@@ -182,6 +133,13 @@ Status run(const tenon_function& f, const tenon_tensor* inputs, size_t input_cou
 }
 
 }  // namespace
+
+Status runtime::hand_out(Result<Function> function, tenon_function** out) {
+  if (!function.ok()) return std::move(function).error();
+  auto inputs = ports_of(function->inputs()), outputs = ports_of(function->outputs());
+  *out = new tenon_function{std::move(*function), std::move(inputs), std::move(outputs)};
+  return {};
+}
 
 extern "C" {
 

@@ -2,7 +2,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
+#include "device/plugin/plugin.h"
 #include "runtime/execute.h"
 #include "runtime/model.h"
 #include "runtime/model_state.h"
@@ -47,8 +49,8 @@ std::string names_of(std::span<const PortInfo> ports) {
   return names.empty() ? "none" : names;
 }
 
-Result<std::shared_ptr<Plan>> plan_for(ModelState& state, FunctionState& function,
-                                       std::span<const TensorType> types) {
+// Number, types and sizes of what a run is given.
+Status check_inputs(const FunctionState& function, std::span<const TensorType> types) {
   if (types.size() != function.inputs.size())
     return invalid_argument(fmt::format(
         "function '{}' takes {} inputs ({}), {} were given", function.file->key,
@@ -61,6 +63,12 @@ Result<std::shared_ptr<Plan>> plan_for(ModelState& state, FunctionState& functio
                                           function.inputs[i].name, types[i].to_string()));
     TRY(check_shape(function.inputs[i], types[i], symbols));
   }
+  return {};
+}
+
+Result<std::shared_ptr<Plan>> plan_for(ModelState& state, FunctionState& function,
+                                       std::span<const TensorType> types) {
+  TRY(check_inputs(function, types));
   return function.graph->plan(types, state.kernels());
 }
 
@@ -169,6 +177,7 @@ Status Function::run_into(std::span<const Tensor> inputs, std::span<Tensor> resu
     return invalid_argument(fmt::format("function '{}' has {} outputs, {} were given",
                                         function.file->key, function.output_count(),
                                         results.size()));
+  if (program_ != nullptr) return run_on_device(inputs, results);
   if (!function.reads.empty()) return run_with_state(inputs, results, profile);
   const auto plan = TRY(plan_of(*state_, this->function(), inputs));
   return run_plan_into(*plan, inputs, results, profile);
@@ -250,6 +259,55 @@ Status Function::run_plan_into(Plan& plan, std::span<const Tensor> inputs,
       results[i] = TRY(results[i].clone());
   }
   if (profile != nullptr) fill_report(*state_, function, plan, times, *profile);
+  return {};
+}
+
+const std::string& Function::device() const {
+  static const std::string kCpu = "cpu";
+  return program_ == nullptr ? kCpu : program_->device().name;
+}
+Result<std::vector<device::Counter>> Function::counters() const {
+  if (program_ == nullptr) return std::vector<device::Counter>();
+  return program_->counters();
+}
+std::vector<std::string> Function::notices() const {
+  return program_ == nullptr ? std::vector<std::string>() : program_->notices();
+}
+
+Status Function::run_on_device(std::span<const Tensor> inputs, std::span<Tensor> results) const {
+  const FunctionState& function = this->function();
+  State& state = *variables_;
+  std::unique_lock lock(state.mutex_, std::defer_lock);
+  if (!function.reads.empty()) lock.lock();
+  std::vector<Tensor> all(inputs.begin(), inputs.end());
+  for (const size_t variable : function.reads) all.push_back(state.slots_[variable].value);
+  TensorTypes types;
+  for (const Tensor& t : all) types.push_back(t.type());
+  TRY(check_inputs(function, types));
+  RunControl control(*switch_, state_->max_loop_iterations);
+  std::vector<Tensor> given = TRY(program_->run(all, [&control] { return !control.check().ok(); }));
+  if (given.size() != function.outputs.size())
+    return internal_error(fmt::format("device '{}' gave {} results of {}", device(), given.size(),
+                                      function.outputs.size()));
+  for (size_t i = 0; i < given.size(); ++i) {
+    if (!is_compatible(function.outputs[i].type, given[i].type()))
+      return internal_error(fmt::format(
+          "device '{}' gave {} for output '{}', which is {}", device(), given[i].type().to_string(),
+          function.outputs[i].name, function.outputs[i].type.to_string()));
+    if (i >= results.size() || !results[i].defined()) continue;
+    if (results[i].type() != given[i].type())
+      return invalid_argument(fmt::format("the buffer for output '{}' must be {}, got {}",
+                                          function.outputs[i].name, given[i].type().to_string(),
+                                          results[i].type().to_string()));
+    if (given[i].dtype() == DType::string)
+      std::ranges::copy(given[i].span<std::string>(), results[i].mutable_data<std::string>());
+    else if (given[i].byte_size() > 0)
+      std::memcpy(results[i].mutable_raw(), given[i].raw(), given[i].byte_size());
+  }
+  for (size_t i = 0; i < function.writes.size(); ++i)
+    state.slots_[function.writes[i]] = {std::move(given[results.size() + i]), {}, true};
+  for (size_t i = 0; i < results.size(); ++i)
+    if (!results[i].defined()) results[i] = std::move(given[i]);
   return {};
 }
 

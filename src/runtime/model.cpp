@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/cpu_features.h"
+#include "device/plugin/plugin.h"
 #include "runtime/execute.h"
 #include "runtime/model_state.h"
 #include "runtime/state.h"
@@ -76,7 +77,8 @@ Result<int64_t> loop_limit(const FileModel& file, const LoadOptions& options) {
   return RunControl::kDefaultMaxLoopIterations;
 }
 
-Result<std::shared_ptr<ModelState>> make_state(FileModel file, const LoadOptions& options) {
+Result<std::shared_ptr<ModelState>> make_state(FileModel file, Blob bytes,
+                                               const LoadOptions& options) {
   if (file.functions.empty())
     return invalid_model("the model has no functions; compile it again and name a signature");
   if (options.threads < 0 || options.threads > 1024)
@@ -84,6 +86,8 @@ Result<std::shared_ptr<ModelState>> make_state(FileModel file, const LoadOptions
         fmt::format("{} threads were asked for; give 0 (one per core) to 1024", options.threads));
   TRY(bind_custom_ops(file, options.custom_ops));
   auto state = std::make_shared<ModelState>();
+  state->bytes = std::move(bytes);
+  state->options = options;
   state->file = std::move(file);
   state->max_loop_iterations = TRY(loop_limit(state->file, options));
   state->tuning = tuning_for(state->file, options);
@@ -110,13 +114,32 @@ Result<std::shared_ptr<ModelState>> make_state(FileModel file, const LoadOptions
   return state;
 }
 
+// The function on a device that is a plug-in.
+Result<std::shared_ptr<device::LoadedProgram>> load_program(const ModelState& model,
+                                                            const std::string& key,
+                                                            const DeviceChoice& choice) {
+  const device::Description& device = *TRY(device::find_device(choice.name));
+  device::Load load;
+  load.model = model.bytes;
+  for (const FileDeviceSection& section : model.file.device_sections)
+    if (section.target == device.name) load.section = section.bytes;
+  load.function = key;
+  load.precision = choice.precision;
+  load.verify_weights = false;  // done, where it was asked for
+  load.max_loop_iterations = model.options.max_loop_iterations;
+  load.custom_ops = model.options.custom_ops.libraries;
+  load.allow_embedded_code = model.options.custom_ops.allow_embedded_code;
+  return device::LoadedProgram::load(device, model.options.threads, load);
+}
+
 }  // namespace
 
 Result<Model> Model::load(const std::string& path, LoadOptions options) {
   const auto mapping = TRY(MappedFile::open(path));
-  auto file = read_model({mapping->bytes(), mapping}, {.verify_weights = options.verify});
+  const Blob bytes{mapping->bytes(), mapping};
+  auto file = read_model(bytes, {.verify_weights = options.verify});
   if (!file.ok()) return std::move(file).error().at(path);
-  auto state = make_state(std::move(*file), options);
+  auto state = make_state(std::move(*file), bytes, options);
   if (!state.ok()) return std::move(state).error().at(path);
   (*state)->packs.release_pages_of(mapping->bytes());
   return Model(std::move(*state));
@@ -130,8 +153,8 @@ Result<Model> Model::load(Blob bytes, LoadOptions options) {
     std::memcpy(copy.get(), bytes.bytes.data(), bytes.bytes.size());
     bytes = {{copy.get(), bytes.bytes.size()}, copy};
   }
-  auto file = TRY(read_model(std::move(bytes), {.verify_weights = options.verify}));
-  return Model(TRY(make_state(std::move(file), options)));
+  auto file = TRY(read_model(bytes, {.verify_weights = options.verify}));
+  return Model(TRY(make_state(std::move(file), std::move(bytes), options)));
 }
 
 std::vector<std::string> Model::functions() const {
@@ -140,15 +163,24 @@ std::vector<std::string> Model::functions() const {
   return keys;
 }
 
-Result<Function> Model::function(std::string_view key, std::shared_ptr<State> state) const {
+Result<Function> Model::function(std::string_view key, std::shared_ptr<State> state,
+                                 const DeviceChoice& device) const {
   const auto& all = state_->functions;
+  const auto index = TRY(find(key));
   if (state == nullptr) state = std::make_shared<State>(state_->variables, state_->initial);
   if (state->variables().size() != state_->variables.size())
     return invalid_argument("the state is that of another model");
+  Function function(state_, static_cast<int>(index), std::move(state));
+  if (!device::is_cpu(device.name))
+    function.program_ = TRY(load_program(*state_, all[index].file->key, device));
+  return function;
+}
+
+Result<size_t> Model::find(std::string_view key) const {
   const std::string_view wanted = key.empty() ? "serving_default" : key;
-  for (size_t i = 0; i < all.size(); ++i)
-    if (all[i].file->key == wanted) return Function(state_, static_cast<int>(i), std::move(state));
-  if (key.empty()) return Function(state_, 0, std::move(state));
+  for (size_t i = 0; i < state_->functions.size(); ++i)
+    if (state_->functions[i].file->key == wanted) return i;
+  if (key.empty()) return size_t{0};
   return not_found(
       fmt::format("the model has no function '{}'; it has: {}", key, fmt::join(functions(), ", ")));
 }

@@ -12,9 +12,14 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "device/abi/backend.h"
 #include "device/cpu/tuning.h"
 #include "format/custom_ops.h"
 #include "tensor/tensor.h"
+
+namespace tenon::device {
+class LoadedProgram;
+}
 
 namespace tenon::runtime {
 
@@ -62,6 +67,12 @@ struct RunOptions {
   PlanReport* profile = nullptr;  // filled, with times
 };
 
+// Where a function runs. Devices but the CPU are plug-ins (device/plugin/plugin.h).
+struct DeviceChoice {
+  std::string name = "cpu";
+  std::string precision;  // of real numbers there; empty: what the device does by itself
+};
+
 class Function;
 class State;
 struct ModelState;
@@ -78,8 +89,10 @@ class Model {
 
   std::vector<std::string> functions() const;
   // The function of this key; empty: "serving_default", or the first one. Its variables are those
-  // of `state`, or of a new set. Error: not_found, which lists the keys there are.
-  Result<Function> function(std::string_view key = {}, std::shared_ptr<State> state = {}) const;
+  // of `state`, or of a new set. Errors: not_found, which lists the keys there are; unsupported,
+  // which lists the devices; those of the device.
+  Result<Function> function(std::string_view key = {}, std::shared_ptr<State> state = {},
+                            const DeviceChoice& device = {}) const;
   // Free notes the compiler left.
   const std::vector<std::pair<std::string, std::string>>& notes() const;
   const std::string& producer() const;
@@ -88,6 +101,7 @@ class Model {
   int64_t plans_made() const;
 
  private:
+  Result<size_t> find(std::string_view key) const;
   explicit Model(std::shared_ptr<ModelState> state) : state_(std::move(state)) {}
   std::shared_ptr<ModelState> state_;
 };
@@ -120,6 +134,12 @@ class Function {
   // The variables that runs read and write; never null.
   const std::shared_ptr<State>& state() const { return variables_; }
 
+  // The device's name; "cpu".
+  const std::string& device() const;
+  // What the device counted and has to say (tenon/device.h); nothing on the CPU.
+  Result<std::vector<device::Counter>> counters() const;
+  std::vector<std::string> notices() const;
+
   // Ends the runs of this handle and of its copies that are under way: between two steps each gives
   // the error `cancelled`. Later runs are not affected. Any thread may call it.
   void cancel() const;
@@ -135,11 +155,13 @@ class Function {
                        PlanReport* profile) const;
   Status run_with_state(std::span<const Tensor> inputs, std::span<Tensor> outputs,
                         PlanReport* profile) const;
+  Status run_on_device(std::span<const Tensor> inputs, std::span<Tensor> outputs) const;
 
   std::shared_ptr<ModelState> state_;
   int index_;
   std::shared_ptr<State> variables_;
   std::shared_ptr<RunSwitch> switch_;
+  std::shared_ptr<device::LoadedProgram> program_;  // null: the CPU
 };
 
 }  // namespace tenon::runtime

@@ -25,6 +25,8 @@ struct FunctionState {
 };
 
 struct ModelState {
+  Blob bytes;  // of the file
+  LoadOptions options;
   FileModel file;
   std::vector<FunctionState> functions;
   std::vector<PortInfo> variables;

@@ -23,7 +23,8 @@ Core::Core(const isa::Program& program, const isa::Architecture& architecture, G
       options_(options),
       variables_(static_cast<size_t>(program.variables)),
       memories_(architecture.memories.size()),
-      order_(static_cast<int>(architecture.queues.size()), architecture.flag_ids) {
+      order_(static_cast<int>(architecture.queues.size()), architecture.flag_ids),
+      peaks_(architecture.memories.size()) {
   variables_[0] = block;
   frames_.push_back({&program.body, 0, nullptr, 1});
 }
@@ -93,6 +94,8 @@ Status Core::execute(const Instruction& instruction) {
   access_ = order_.issue(instruction.queue, instruction);
   noted_ = false;
   for (const Operand& o : operands_) {
+    int64_t& peak = peaks_[static_cast<size_t>(o.memory)];
+    if (o.memory != 0) peak = std::max(peak, o.end());
     // Reductions and products write less than they read.
     const int64_t elements = o.elements();
     if (elements > options_.max_work - work_)

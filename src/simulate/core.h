@@ -25,6 +25,8 @@ class Core {
   Status advance();
   bool is_done() const { return frames_.empty(); }
   BlockNotes& notes() { return notes_; }
+  // Per memory, the first byte behind what was touched.
+  std::span<const int64_t> peaks() const { return peaks_; }
   const isa::Instruction& instruction(Access access) const { return order_.instruction(access); }
   // The error as one of this instruction, in this block.
   Error error_at(const isa::Instruction& instruction, Error error, bool with_loops = true) const;
@@ -77,6 +79,7 @@ class Core {
   BlockNotes notes_;
   bool at_barrier_ = false;
   int64_t work_ = 0;
+  std::vector<int64_t> peaks_;
   // Of the instruction that runs.
   Access access_;
   std::vector<Operand> operands_;

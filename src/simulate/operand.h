@@ -28,6 +28,16 @@ struct Operand {
     for (int i = 0; i < rank; ++i) n *= size[static_cast<size_t>(i)];
     return n;
   }
+  // The first byte behind it in its memory; 0 where there are no elements.
+  int64_t end() const {
+    int64_t at = offset + element;
+    for (int i = 0; i < rank; ++i) {
+      const auto k = static_cast<size_t>(i);
+      if (size[k] <= 0) return 0;
+      if (stride[k] > 0) at += (size[k] - 1) * stride[k] * element;
+    }
+    return at;
+  }
   // The part of one axis from `from` on that has `count` elements.
   Operand part(int axis, int64_t from, int64_t count) const {
     Operand o = *this;

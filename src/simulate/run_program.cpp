@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "isa/text.h"
 #include "simulate/core.h"
 
@@ -48,6 +50,16 @@ Status compare_blocks(const isa::Program& program, const isa::Architecture& arch
       false);
 }
 
+void note_peaks(const Cores& cores, const RunOptions& options) {
+  if (options.peaks == nullptr) return;
+  for (const auto& core : cores) {
+    const auto peaks = core->peaks();
+    if (options.peaks->size() < peaks.size()) options.peaks->resize(peaks.size());
+    for (size_t i = 0; i < peaks.size(); ++i)
+      (*options.peaks)[i] = std::max((*options.peaks)[i], peaks[i]);
+  }
+}
+
 }  // namespace
 
 Status run_program(const isa::Program& program, const isa::Architecture& architecture,
@@ -72,7 +84,10 @@ Status run_program(const isa::Program& program, const isa::Architecture& archite
     for (Status& result : results) TRY(std::move(result));
     if (options.check_order) TRY(compare_blocks(program, architecture, cores));
     const auto done = std::ranges::count_if(cores, [](const auto& c) { return c->is_done(); });
-    if (done == program.blocks) return {};
+    if (done == program.blocks) {
+      note_peaks(cores, options);
+      return {};
+    }
     if (done > 0)
       return invalid_model(
           fmt::format("deadlock: {} of {} blocks of '{}' ended while the others wait at a barrier",

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <limits>
 #include <span>
+#include <vector>
 
 #include "base/result.h"
 #include "base/thread_pool.h"
@@ -30,6 +31,8 @@ struct RunOptions {
   // Elements that all instructions of a block may touch together: programs of others may loop for
   // ever.
   int64_t max_work = std::numeric_limits<int64_t>::max();
+  // Where given, per memory of a core the first byte behind all that any block touched; it grows.
+  std::vector<int64_t>* peaks = nullptr;
 };
 
 // Runs all blocks. The program must have passed check_program; `buffers` are its buffers in order:

@@ -7,6 +7,9 @@
 #include "bang/evaluate.h"
 #include "base/check.h"
 #include "base/hash.h"
+#include "chip/deploy.h"
+#include "chip/program_file.h"
+#include "chip/simulated_graph.h"
 #include "compiler/compile.h"
 #include "format/container.h"
 #include "image/image.h"
@@ -117,6 +120,49 @@ Status load_and_plan(const std::string& bytes) {
 Status tenon_file(const std::string& bytes, const std::string&) {
   try {
     return load_and_plan(bytes);
+  } catch (const std::bad_alloc&) {
+    return resource_exhausted("out of memory");
+  }
+}
+
+// A file with programs for a chip of each family.
+std::string compiled_for_chips(const std::string& path) {
+  static const MachineCatalog catalog = MachineCatalog::load().value();
+  auto model = compile_model(path, {});
+  if (!model.ok()) return {};
+  const Machine* const chips[] = {*catalog.find("ascend310p3"), *catalog.find("mlu370-s4")};
+  const int64_t batch = 2;
+  if (!add_chip_programs(model->model, chips, {&batch, 1}, "fp16").ok()) return {};
+  const auto bytes = encode_model(model->model);
+  return bytes.ok() ? std::string(as_text(*bytes)) : std::string();
+}
+
+// Reads, verifies and runs every program on zeros.
+Status device_section(const std::string& bytes, const std::string&) {
+  static const MachineCatalog catalog = MachineCatalog::load().value();
+  constexpr int64_t kMostBytes = 1 << 24, kMostWork = 1 << 18;
+  std::string fixed = bytes;
+  fix_checksums(fixed);
+  try {
+    const Blob file = blob_of(fixed);
+    const FileModel model = TRY(read_model(file));
+    for (const FileDeviceSection& s : model.device_sections) {
+      const auto machine = catalog.find(s.target);
+      if (!machine.ok()) continue;
+      const FileDeviceSection section = TRY(read_device_section(file, s.target, s.bytes));
+      for (const FileDeviceProgram& p : section.programs) {
+        const StoredProgram stored = TRY(decode_program(p, **machine));
+        if (stored.program.peak_bytes > kMostBytes) continue;
+        const auto simulated = TRY(SimulatedGraph::load(*stored.graph, stored.program));
+        std::vector<Tensor> inputs;
+        for (const TensorType& t : p.inputs) {
+          if (t.is_list || !t.shape.is_static()) return unsupported("an input of open size");
+          inputs.push_back(TRY(Tensor::zeros(t.dtype, t.shape.sizes())));
+        }
+        TRY(simulated->run(inputs, {.max_work = kMostWork, .max_loop_iterations = 100}));
+      }
+    }
+    return {};
   } catch (const std::bad_alloc&) {
     return resource_exhausted("out of memory");
   }
@@ -252,6 +298,14 @@ const std::vector<Target> kTargets = {
      {{"tests/fixtures/tf", "/model.pb"}, {"tests/fixtures/onnx", ".onnx"}},
      tenon_file,
      compiled},
+    {"device_section",
+     "a .tenon file with programs for chips and valid checksums, read and run",
+     Form::bytes,
+     {{"tests/fixtures/onnx/activations", ".onnx"},
+      {"tests/fixtures/onnx/cnn_opset20", ".onnx"},
+      {"tests/fixtures/onnx/conv_1d_3d", ".onnx"}},
+     device_section,
+     compiled_for_chips},
 };
 
 }  // namespace

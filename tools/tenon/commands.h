@@ -25,6 +25,8 @@ void add_inspect(CLI::App& app, Action& action);
 void add_explain(CLI::App& app, Action& action);
 void add_diff(CLI::App& app, Action& action);
 void add_targets(CLI::App& app, Action& action);
+void add_device_test(CLI::App& app, Action& action);
+void add_devices(CLI::App& app, Action& action);
 void add_predict(CLI::App& app, Action& action);
 void add_emit(CLI::App& app, Action& action);
 void add_new_op(CLI::App& app, Action& action);

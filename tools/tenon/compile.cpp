@@ -10,6 +10,8 @@
 #include <map>
 
 #include "calibrate/settings.h"
+#include "chip/deploy.h"
+#include "chip_report.h"
 #include "commands.h"
 #include "format/model_file.h"
 #include "layer_table.h"
@@ -26,7 +28,9 @@ namespace {
 constexpr size_t kLayersShown = 5;
 
 struct CompileArguments : ModelArguments {
-  std::string output, target = "cpu", precision = "fp32";
+  std::string output, precision = "fp32", chip_precision = "fp16";
+  std::vector<std::string> targets{"cpu"};
+  std::vector<int64_t> batches{1};
   std::vector<std::string> disabled;
   bool embed_custom_ops = false, verify = false, no_verify = false;
   std::string verify_inputs;
@@ -136,7 +140,6 @@ Status compile(const CompileArguments& a) {
   const auto begin = std::chrono::steady_clock::now();
   CompileOptions options;
   options.import = TRY(import_options(a));
-  options.target = a.target;
   options.precision = a.precision;
   options.disabled.insert(a.disabled.begin(), a.disabled.end());
   options.embed_custom_ops = a.embed_custom_ops;
@@ -156,12 +159,16 @@ Status compile(const CompileArguments& a) {
       a.calibration, verify.load,
       [&](int64_t done, int64_t total) { progress->part("calibrate", done, total); }, options,
       findings));
+  const MachineCatalog catalog = TRY(MachineCatalog::load());
+  const auto chips = TRY(chips_named(catalog, a.targets));
   Compiled compiled = TRY(compile_model(a.model, options));
   std::vector<Verification> verifications;
   if (!a.no_verify) {
     progress->stage("verify");
     verifications = TRY(verify_compiled(compiled, verify));
   }
+  if (!chips.empty()) progress->stage(fmt::format("lower for {} chips", chips.size()));
+  const auto reports = TRY(add_chip_programs(compiled.model, chips, a.batches, a.chip_precision));
   progress->stage("write " + output);
   TRY(write_model(output, compiled.model));
   std::vector<Tuned> tuned;
@@ -209,6 +216,7 @@ Status compile(const CompileArguments& a) {
                                {"changed", t.changed},
                                {"before_ms", t.before_ms},
                                {"after_ms", t.after_ms}});
+    json["targets"] = chips_to_json(reports);
     for (const FunctionAccuracy& f : findings->functions)
       json["accuracy"].push_back({{"signature", f.key},
                                   {"samples", f.samples},
@@ -246,6 +254,7 @@ Status compile(const CompileArguments& a) {
         : t.threads == 1 ? "1 thread"
                          : fmt::format("{} threads", t.threads),
         t.changed, t.steps, t.before_ms, t.after_ms);
+  print_reports(reports);
   fmt::print("{}: {} bytes, {:.2f} s\n", output, file_bytes(output), seconds);
   return {};
 }
@@ -258,9 +267,30 @@ void add_compile(CLI::App& app, Action& action) {
   add_model_arguments(*command, *a);
   command->add_option("-o,--output", a->output, "file to write (default: MODEL.tenon)")
       ->check(no_folder);
-  command->add_option("--target", a->target, "cpu")->check([](const std::string& target) {
-    return refusal({.target = target});
-  });
+  command
+      ->add_option("--target", a->targets,
+                   "cpu, chips or families of chips (`tenon targets list`), separated by commas: "
+                   "programs for them go into the file beside the portable graph")
+      ->delimiter(',')
+      ->check([](const std::string& target) {
+        const auto catalog = MachineCatalog::load();
+        const auto chips = catalog.ok() ? chips_named(*catalog, std::span(&target, 1))
+                                        : Result<std::vector<const Machine*>>(catalog.error());
+        return chips.ok() ? std::string() : chips.error().message;
+      });
+  command
+      ->add_option("--batch", a->batches,
+                   "sizes of the first dimension that chips' programs are made for, where it is "
+                   "open (default: 1); others are made when they are run")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--chip-precision", a->chip_precision,
+                   "of real numbers on chips: fp16 (default) or fp32")
+      ->check([](const std::string& precision) {
+        const auto real = device_real(precision);
+        return real.ok() ? std::string() : real.error().message;
+      });
   command
       ->add_option("--precision", a->precision,
                    "fp32, fp16, bf16, int8 (products of 8-bit integers), int8_fp16, int8_bf16, or "
@@ -288,7 +318,9 @@ void add_compile(CLI::App& app, Action& action) {
   command->footer(
       "Example:\n  tenon compile examples/digits/saved_model -o digits.tenon\n"
       "  tenon compile examples/digits/saved_model --precision int8 \\\n"
-      "    --calibration examples/digits/digits.npy -o digits_int8.tenon");
+      "    --calibration examples/digits/digits.npy -o digits_int8.tenon\n"
+      "  tenon compile examples/digits/saved_model --target cpu,ascend310p3,mlu370-s4 \\\n"
+      "    --batch 1,8 -o digits_chips.tenon");
   command->callback([a, &action] { action = [a] { return compile(*a); }; });
 }
 

@@ -10,14 +10,15 @@
 #include "commands.h"
 #include "file_arguments.h"
 #include "format/model_file.h"
+#include "inspect_chips.h"
 
 namespace tenon::tool {
 namespace {
 
 struct InspectArguments {
-  std::string file, signature;
+  std::string file, signature, target;
   size_t largest = 10;
-  bool json = false;
+  bool json = false, memory = false;
 };
 
 struct Weight {
@@ -168,6 +169,7 @@ void print_text(const nlohmann::json& json) {
     for (const auto& [op, n] : f["ops"].items()) fmt::print(" {}×{}", n.get<int>(), op);
     fmt::print("\n");
   }
+  print_chips(json["targets"]);
 }
 
 Status inspect(const InspectArguments& a) {
@@ -175,7 +177,10 @@ Status inspect(const InspectArguments& a) {
   auto read = read_layout(file->bytes());
   if (!read.ok()) return std::move(read).error().at(a.file);
   const FileLayout layout = std::move(*read);
-  const FileModel model = TRY(read_model_file(a.file));
+  const Blob blob{file->bytes(), file};
+  auto opened = read_model(blob);
+  if (!opened.ok()) return std::move(opened).error().at(a.file);
+  const FileModel model = std::move(*opened);
   nlohmann::json json{{"file", a.file},
                       {"file_bytes", file->bytes().size()},
                       {"format", fmt::format("{}.{}", layout.major, layout.minor)},
@@ -202,6 +207,9 @@ Status inspect(const InspectArguments& a) {
   }
   if (json["functions"].empty() && !model.functions.empty())
     return not_found(fmt::format("there is no signature '{}'; there are:{}", a.signature, keys));
+  auto chips = chips_json(blob, model, a.target, a.memory);
+  if (!chips.ok()) return std::move(chips).error().at(a.file);
+  json["targets"] = std::move(*chips);
   json["weights"] = weights_json(std::move(weights), a.largest);
   if (a.json)
     fmt::print("{}\n", to_text(json));
@@ -218,8 +226,13 @@ void add_inspect(CLI::App& app, Action& action) {
   command->add_option("FILE", a->file, ".tenon file")->required();
   command->add_option("--signature", a->signature, "only this signature (default: all)");
   command->add_option("--largest", a->largest, "how many of the largest weights to list");
+  command->add_option("--target", a->target, "of the programs for chips, only those for this one");
+  command->add_flag("--memory", a->memory,
+                    "what each layer takes of a chip's memories and moves (simulated)");
   command->add_flag("--json", a->json, "machine-readable output");
-  command->footer("Example:\n  tenon inspect digits.tenon");
+  command->footer(
+      "Example:\n  tenon inspect digits.tenon\n"
+      "  tenon inspect digits.tenon --memory --target ascend310p3");
   command->callback([a, &action] { action = [a] { return inspect(*a); }; });
 }
 

@@ -47,6 +47,8 @@ int main(int argc, char** argv) {
   tenon::tool::add_explain(app, action);
   tenon::tool::add_diff(app, action);
   tenon::tool::add_targets(app, action);
+  tenon::tool::add_devices(app, action);
+  tenon::tool::add_device_test(app, action);
   tenon::tool::add_predict(app, action);
   tenon::tool::add_emit(app, action);
   tenon::tool::add_new_op(app, action);

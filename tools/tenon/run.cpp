@@ -5,12 +5,10 @@
 #include <filesystem>
 #include <limits>
 #include <optional>
-#include <thread>
 
-#include "chip/simulated_graph.h"
 #include "commands.h"
+#include "device/plugin/plugin.h"
 #include "file_arguments.h"
-#include "predict/predict.h"
 #include "progress.h"
 #include "runnable.h"
 #include "tensor/npy.h"
@@ -20,7 +18,7 @@ namespace tenon::tool {
 namespace {
 
 struct RunArguments : FileArguments {
-  std::string output_dir, compare, state_in, state_out, device = "cpu", precision = "fp16";
+  std::string output_dir, compare, state_in, state_out, device = "cpu", precision;
   std::vector<std::string> inputs;
   double tolerance = 1e-4;
   bool reference = false;
@@ -94,55 +92,33 @@ Status compare_with_reference(const RunArguments& a, const Runnable& runnable,
   return report_differences(differences, a.tolerance, a.json);
 }
 
-// What was left to the host, and why: as a whole, then node by node.
-void print_host_steps(const Machine& machine, const DeviceProgram& program) {
-  std::vector<const DeviceStep*> host;
-  for (const DeviceStep& step : program.steps)
-    if (!step.program) host.push_back(&step);
-  fmt::print("simulated {}: {} kernels; {} nodes on the host\n", machine.title,
-             program.steps.size() - host.size(), host.size());
-  for (const DeviceStep* step : host) {
-    int64_t bytes = 0;
-    for (const int t : step->operands) bytes += program.tensors[static_cast<size_t>(t)].bytes();
-    fmt::print("  host: {} ({}), {} bytes cross: {}\n",
-               step->node->origins.empty() ? "" : step->node->origins.back(),
-               step->node->def().name, bytes, step->reason);
-  }
-}
-
-// The model on a simulated chip: its graph is compiled for it when the sizes of the inputs are
-// known.
-Result<Runnable> on_device(const RunArguments& a, const runtime::LoadOptions& options) {
-  const MachineCatalog catalog = TRY(MachineCatalog::load());
-  const Machine& machine = *TRY(catalog.find(a.device));
-  const LowerOptions lower{TRY(device_real(a.precision))};
-  Runnable runnable = TRY(open_runnable(a.file, a.signature, Engine::kReference, options));
-  if (!runnable.state->variables().empty())
-    return unsupported("models that assign variables do not run on simulated chips");
-  const bool quiet = a.json;
-  const int threads =
-      a.threads > 0 ? a.threads : static_cast<int>(std::thread::hardware_concurrency());
-  runnable.run = [graph = runnable.graph, machine, lower, quiet,
-                  threads](std::span<const Tensor> inputs) -> Result<std::vector<Tensor>> {
-    const auto bound = TRY(prepare_for_inputs(*graph, inputs));
-    const DeviceProgram program = TRY(lower_graph(*bound, machine, lower));
-    if (!quiet) print_host_steps(machine, program);
-    const auto simulated = TRY(SimulatedGraph::load(*bound, program));
-    ThreadPool pool(threads);
-    return simulated->run(inputs, {.pool = &pool});
-  };
-  return runnable;
+// What the device has to say of the run.
+Status describe_device(const runtime::Function& function, bool as_text, nlohmann::json& json) {
+  if (function.device() == "cpu") return {};
+  const device::Description& device = *TRY(device::find_device(function.device()));
+  const bool simulated = (device.flags & TENON_DEVICE_SIMULATED) != 0;
+  const std::vector<std::string> notices = function.notices();
+  json["device"] = device.name;
+  json["simulated"] = simulated;
+  json["notices"] = notices;
+  for (const device::Counter& c : TRY(function.counters())) json["counters"][c.name] = c.value;
+  if (!as_text) return {};
+  for (const std::string& notice : notices) fmt::print("{}\n", notice);
+  fmt::print("{}: {:.4f} ms{}\n", device.title, json["counters"].value("last_seconds", 0.0) * 1e3,
+             simulated ? ", predicted: simulated, nothing ran on a chip" : "");
+  return {};
 }
 
 Status run(const RunArguments& a) {
   auto progress = std::make_unique<Progress>();
   progress->stage("load " + a.file);
-  const bool file_only = !a.reference && a.compare.empty();
+  const runtime::DeviceChoice device{a.device, a.precision};
+  const bool file_only = !a.reference && a.compare.empty() && device::is_cpu(a.device);
   const runtime::LoadOptions options = load_options(a, a.threads);
   const Engine engine = a.reference ? Engine::kReference : Engine::kRuntime;
-  const Runnable runnable = a.device != "cpu" ? TRY(on_device(a, options))
-                            : file_only       ? TRY(open_file(a.file, a.signature, options))
-                                        : TRY(open_runnable(a.file, a.signature, engine, options));
+  const Runnable runnable = file_only
+                                ? TRY(open_file(a.file, a.signature, options))
+                                : TRY(open_runnable(a.file, a.signature, engine, options, device));
   if (a.inputs.empty() && a.compare.empty() && !runnable.inputs.empty())
     return invalid_argument(
         fmt::format("no --input was given; there are: {}", listed(runnable.inputs)));
@@ -159,6 +135,8 @@ Status run(const RunArguments& a) {
   const double ms = milliseconds_since(begin);
   progress.reset();
   TRY(write_state(runnable, a.state_out));
+  nlohmann::json json{{"signature", runnable.key}, {"run_ms", ms}};
+  if (runnable.function != nullptr) TRY(describe_device(*runnable.function, !a.json, json));
   if (!a.compare.empty()) return compare_with_reference(a, runnable, inputs, outputs);
   if (!a.output_dir.empty()) {
     std::error_code error;
@@ -167,8 +145,7 @@ Status run(const RunArguments& a) {
       return io_error(
           fmt::format("cannot make the folder '{}': {}", a.output_dir, error.message()));
   }
-  nlohmann::json json{
-      {"signature", runnable.key}, {"run_ms", ms}, {"outputs", nlohmann::json::object()}};
+  json["outputs"] = nlohmann::json::object();
   const std::vector<std::string> files = file_names(runnable.outputs);
   for (size_t i = 0; i < outputs.size(); ++i) {
     const std::string& name = runnable.outputs[i].name;
@@ -202,11 +179,14 @@ void add_run(CLI::App& app, Action& action) {
                       "(default: their initial values)");
   command->add_option("--state-out", a->state_out,
                       "write those values there after the run, one NAME.npy each; made if missing");
-  command->add_option("--device", a->device,
-                      "cpu, or a chip to simulate (`tenon targets list`): the file's graph is "
-                      "compiled for it now");
-  command->add_option("--precision", a->precision,
-                      "of real numbers on a simulated chip: fp16 or fp32");
+  command->add_option(
+      "--device", a->device,
+      "cpu, or one of `tenon devices`: by the programs of the file, or compiled from "
+      "its graph now");
+  command->add_option(
+      "--precision", a->precision,
+      "of real numbers on another device than the CPU: fp16 or fp32 (default: that of "
+      "the file's programs, or fp16)");
   command->add_flag("--reference", a->reference,
                     "interpret the file, or a model, with the reference of each op");
   command

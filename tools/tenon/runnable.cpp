@@ -18,13 +18,15 @@
 namespace tenon::tool {
 namespace {
 
-Result<Runnable> with_runtime(runtime::Model model, const std::string& signature) {
-  const auto function = TRY(model.function(signature));
+Result<Runnable> with_runtime(runtime::Model model, const std::string& signature,
+                              const runtime::DeviceChoice& device) {
+  const auto function = TRY(model.function(signature, nullptr, device));
   Runnable runnable;
   runnable.key = function.key();
   runnable.inputs.assign(function.inputs().begin(), function.inputs().end());
   runnable.outputs.assign(function.outputs().begin(), function.outputs().end());
   runnable.state = function.state();
+  runnable.function = std::make_shared<const runtime::Function>(function);
   runnable.run = [function](std::span<const Tensor> inputs) { return function.run(inputs, {}); };
   return runnable;
 }
@@ -99,12 +101,14 @@ Result<NamedGraph> load_graph(const std::string& path, const std::string& signat
 }
 
 Result<Runnable> open_file(const std::string& path, const std::string& signature,
-                           const runtime::LoadOptions& options) {
-  return with_runtime(TRY(runtime::Model::load(path, options)), signature);
+                           const runtime::LoadOptions& options,
+                           const runtime::DeviceChoice& device) {
+  return with_runtime(TRY(runtime::Model::load(path, options)), signature, device);
 }
 
 Result<Runnable> open_runnable(const std::string& path, const std::string& signature, Engine engine,
-                               const runtime::LoadOptions& options) {
+                               const runtime::LoadOptions& options,
+                               const runtime::DeviceChoice& device) {
   if (engine == Engine::kReference) {
     NamedGraph named = TRY(load_graph(path, signature, options));
     Runnable runnable;
@@ -139,12 +143,12 @@ Result<Runnable> open_runnable(const std::string& path, const std::string& signa
     };
     return runnable;
   }
-  if (is_compiled(path)) return open_file(path, signature, options);
+  if (is_compiled(path)) return open_file(path, signature, options, device);
   CompileOptions compile;
   compile.import = TRY(import_options(options));
   const Compiled compiled = TRY(compile_model(path, compile));
   auto bytes = std::make_shared<std::vector<std::byte>>(TRY(encode_model(compiled.model)));
-  return with_runtime(TRY(runtime::Model::load(Blob{*bytes, bytes}, options)), signature);
+  return with_runtime(TRY(runtime::Model::load(Blob{*bytes, bytes}, options)), signature, device);
 }
 
 Result<std::vector<Tensor>> read_inputs(std::span<const runtime::PortInfo> ports,

@@ -26,17 +26,20 @@ struct Runnable {
   std::function<Result<std::vector<Tensor>>(std::span<const Tensor>)> run;
   std::shared_ptr<const Graph> graph;     // what the reference interprets; null for the runtime
   std::shared_ptr<runtime::State> state;  // the variables that runs read and write
+  std::shared_ptr<const runtime::Function> function;  // of the runtime; null for the reference
 };
 
 // "images f32[?batch,8,8,1], mask bool[?]", for errors.
 std::string listed(std::span<const runtime::PortInfo> ports);
 
-// A .tenon file in the runtime.
+// A .tenon file in the runtime, on a device.
 Result<Runnable> open_file(const std::string& path, const std::string& signature,
-                           const runtime::LoadOptions& options);
+                           const runtime::LoadOptions& options,
+                           const runtime::DeviceChoice& device = {});
 // A model given to the runtime is compiled in memory first.
 Result<Runnable> open_runnable(const std::string& path, const std::string& signature, Engine engine,
-                               const runtime::LoadOptions& options = {});
+                               const runtime::LoadOptions& options = {},
+                               const runtime::DeviceChoice& device = {});
 
 // Tensors in the order of the inputs from NAME=FILE.npy (or FILE.npy for the only input), where
 // `x:0` is also `x`; the elements of a list in the order given. From the seed where none are given.

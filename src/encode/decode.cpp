@@ -1,6 +1,6 @@
 #include <fmt/format.h>
 
-#include "compiler/compile.h"
+#include "encode/encode.h"
 #include "ops/constant.h"
 
 namespace tenon {

@@ -1,6 +1,7 @@
+#include "encode/encode.h"
+
 #include <unordered_map>
 
-#include "compiler/compile.h"
 #include "ops/constant.h"
 
 namespace tenon {

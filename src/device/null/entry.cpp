@@ -1,0 +1,6 @@
+// libtenon_device_null.so.
+#include "device/null/null_device.h"
+
+const tenon_device_api* tenon_device_plugin(uint32_t) noexcept {
+  return tenon::device::make_api("null 0.1.0", tenon::device::null_backend);
+}

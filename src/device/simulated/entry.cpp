@@ -1,0 +1,6 @@
+// libtenon_device_simulated.so.
+#include "device/simulated/simulated_device.h"
+
+const tenon_device_api* tenon_device_plugin(uint32_t) noexcept {
+  return tenon::device::make_api("simulated 0.1.0", tenon::device::simulated_backend);
+}
