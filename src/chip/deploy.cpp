@@ -35,9 +35,7 @@ Result<FileDeviceProgram> program_for(const Graph& graph, const Machine& machine
     if (options.batch == 0 && input->type().shape.rank() > 0)
       options.batch = std::max<int64_t>(input->type().shape[0].size_or(1), 1);
   const DeviceProgram program = TRY(lower_graph(*bound, machine, options));
-  report.prediction = TRY(predict_program(program, machine));
-  report.prediction.precision = options.real == DType::f32 ? "fp32" : "fp16";
-  report.prediction.batch = std::max<int64_t>(options.batch, 1);
+  report.prediction = TRY(predict(program, machine, options));
   for (size_t i = 0; i < program.steps.size(); ++i) {
     const DeviceStep& step = program.steps[i];
     if (step.program)

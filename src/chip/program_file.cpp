@@ -164,7 +164,7 @@ Result<StoredProgram> decode_program(const FileDeviceProgram& file, const Machin
   StoredProgram out;
   out.graph = TRY(decode_graph(file.graph));
   DeviceProgram& program = out.program;
-  program.architecture = lower::architecture_for(machine, file.batch);
+  program.architecture = isa::architecture_of(machine);
   program.inputs = file.input_tensors;
   program.outputs = file.output_tensors;
   program.peak_bytes = file.peak_bytes;

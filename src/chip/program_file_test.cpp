@@ -81,7 +81,8 @@ TEST(ProgramFile, ComputesWhatTheLoweredGraphDoes) {
       EXPECT_TRUE(bitwise_equal(y[0], z[0])) << s.target;
       EXPECT_TRUE(compare(y[0], interpret(*original, {&x, 1}).value()[0]).within(1e-2));
       // What was predicted of the memories is what was touched.
-      const Prediction prediction = predict_program(stored.program, machine(s.target)).value();
+      const Prediction prediction = 
+          predict(stored.program, machine(s.target), {.batch = p.batch}).value();
       EXPECT_EQ(prediction.on_chip, peaks) << s.target;
     }
   }

@@ -120,6 +120,7 @@ Result<DeviceProgram> lower_graph(const Graph& graph, const Machine& machine,
       lowering.alias(node->output(), node->input(0));
       continue;
     }
+    lowering.use_cores_for(*node);
     Status status = lower::lower_node(lowering, *node);
     if (status.ok()) continue;
     if (status.error().code == Code::internal) return std::move(status).error();

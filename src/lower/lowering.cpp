@@ -27,7 +27,30 @@ isa::Architecture architecture_for(const Machine& machine, int64_t batch) {
 
 Lowering::Lowering(const Machine& machine, const LowerOptions& options)
     : machine_(machine), options_(options), real_(options.real) {
-  program_.architecture = architecture_for(machine, options.batch);
+  program_.architecture = isa::architecture_of(machine);
+}
+
+void Lowering::use_cores_for(const Node& node) {
+  isa::Architecture& a = program_.architecture;
+  a = architecture_for(machine_, options_.batch);
+  const auto* c = std::get_if<CambriconChip>(&machine_.chip);
+  if (c == nullptr || options_.batch < 1) return;
+  // A layer that would take a cluster long has its samples shared between clusters.
+  TensorTypes in, out;
+  for (const Value* v : node.inputs()) in.push_back(v == nullptr ? TensorType{} : v->type());
+  for (int i = 0; i < node.output_count(); ++i) out.push_back(node.output(i)->type());
+  const double macs = real_ == DType::f32  ? c->macs_f32
+                      : real_ == DType::i8 ? c->macs_i8
+                                           : c->macs_f16;
+  const double rate = 2 * macs * c->cores_per_cluster * c->clock;
+  const double busy = static_cast<double>(a.cores) / c->cores_per_cluster;
+  const double work = static_cast<double>(node.op().flops(in, out)) / busy;
+  if (work > c->split_time * rate) a = isa::architecture_of(machine_);
+}
+
+DeviceProgram Lowering::take() {
+  program_.architecture = isa::architecture_of(machine_);
+  return std::move(program_);
 }
 
 DType Lowering::device_dtype(DType dtype, DType real) {

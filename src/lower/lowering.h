@@ -54,6 +54,8 @@ class Lowering {
                std::function<Result<Tensor>()> make);
   // One that is made of a weight: a file of the program holds the weight alone.
   int constant(std::string name, DType dtype, int64_t elements, Recipe recipe);
+  // Uses as many cores for the node as the vendor's software would (LowerOptions::batch).
+  void use_cores_for(const Node& node);
   // Keeps a tensor as long as the program; its constants may be made of it later.
   const Tensor* keep(std::shared_ptr<const Tensor> tensor);
   int scratch(std::string name, DType dtype, int64_t elements);
@@ -77,7 +79,8 @@ class Lowering {
   Choice* choice(const std::string& problem);
   Choice* remember(const std::string& problem, Choice choice);
 
-  DeviceProgram take() { return std::move(program_); }
+  // The program, whose architecture is the whole chip's.
+  DeviceProgram take();
 
  private:
   const Machine& machine_;

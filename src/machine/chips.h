@@ -43,8 +43,10 @@ struct AscendChip {
   double l1_to_l0a, l1_to_l0b, l1_to_ub, l0c_to_ub, ub_to_l2, ub_to_ddr, ub_to_l1;
   double memory_bandwidth, l2_line, l2_latency, memory_latency;
   double fractal, block, full_burst, unaligned_rate, copy_start;
+  double product_rate, vector_rate, move_rate, port_rate, memory_rate;
   double event_ids;
   double launch, host_bandwidth, power;
+  double low_f16, high_f16, low_f32, high_f32, low_i8, high_i8;
   VectorCoupling coupling = VectorCoupling::fused;
 
   static std::span<const NumberField<AscendChip>> fields();
@@ -63,7 +65,9 @@ struct CambriconChip {
   double memory_bandwidth, cluster_bandwidth, io_bytes, move_bytes;
   double transaction, align, wram_align, local_tables;
   double independent_queues;
+  double product_rate, product_rate_f16, vector_rate, memory_rate, split_time;
   double memory_latency, copy_start, barrier, launch, host_bandwidth, power;
+  double low_f16, high_f16, low_f32, high_f32, low_i8, high_i8;
 
   static std::span<const NumberField<CambriconChip>> fields();
 };

@@ -12,15 +12,17 @@
 namespace tenon {
 namespace {
 
+constexpr double kHostStart = 20e-6;  // seconds to hand a node to the host
+
 // What the host takes for a node: its operands cross twice, and it computes at a modest rate.
 double host_seconds(const DeviceProgram& program, const DeviceStep& step, double bandwidth) {
-  constexpr double kStart = 20e-6, kFlops = 10e9, kBytes = 5e9;
+  constexpr double kFlops = 10e9, kBytes = 5e9;
   const auto bytes = static_cast<double>(crossing_bytes(program, step));
   TensorTypes in, out;
   for (const Value* v : step.node->inputs()) in.push_back(v == nullptr ? TensorType{} : v->type());
   for (int i = 0; i < step.node->output_count(); ++i) out.push_back(step.node->output(i)->type());
   const auto flops = static_cast<double>(std::max<int64_t>(step.node->op().flops(in, out), 0));
-  return kStart + bytes / bandwidth + bytes / kBytes + flops / kFlops;
+  return kHostStart + bytes / bandwidth + bytes / kBytes + flops / kFlops;
 }
 
 double launch_of(const Machine& machine) {
@@ -31,6 +33,17 @@ double host_bandwidth_of(const Machine& machine) {
 }
 double memory_bandwidth_of(const Machine& machine) {
   return std::visit([](const auto& chip) { return chip.memory_bandwidth; }, machine.chip);
+}
+
+// Where the truth is expected, in units of the prediction.
+std::pair<double, double> band_of(const Machine& machine, DType real) {
+  return std::visit(
+      [&](const auto& c) {
+        if (real == DType::i8) return std::pair<double, double>{c.low_i8, c.high_i8};
+        return real == DType::f32 ? std::pair<double, double>{c.low_f32, c.high_f32}
+                                  : std::pair<double, double>{c.low_f16, c.high_f16};
+      },
+      machine.chip);
 }
 
 Result<LayerPrediction> time_step(const DeviceProgram& program, const DeviceStep& step,
@@ -65,6 +78,7 @@ Result<LayerPrediction> time_step(const DeviceProgram& program, const DeviceStep
   layer.reread = std::max<int64_t>(layer.reread, 0);
   layer.on_chip = isa::footprint(*step.program, program.architecture);
   layer.busy = time->busy;
+  layer.causes = time->causes;
   const auto most = std::ranges::max_element(layer.busy);
   layer.bound_by = program.architecture.queues[static_cast<size_t>(most - layer.busy.begin())];
   const double memory = static_cast<double>(time->missed) / memory_bandwidth_of(machine);
@@ -124,27 +138,30 @@ Result<std::unique_ptr<Graph>> prepare_for_inputs(const Graph& graph,
 }
 
 Result<Prediction> predict(const Graph& graph, const Machine& machine, int64_t batch,
-                           const LowerOptions& options) {
+                           LowerOptions options) {
   const auto bound = TRY(prepare_for_batch(graph, batch));
-  LowerOptions of_vendor = options;
-  of_vendor.batch = batch;
-  Prediction p = TRY(predict_program(TRY(lower_graph(*bound, machine, of_vendor)), machine));
-  p.precision = options.real == DType::f32 ? "fp32" : options.real == DType::i8 ? "int8" : "fp16";
-  p.batch = batch;
-  return p;
+  options.batch = batch;
+  return predict(TRY(lower_graph(*bound, machine, options)), machine, options);
 }
 
-Result<Prediction> predict_program(const DeviceProgram& program, const Machine& machine) {
+Result<Prediction> predict(const DeviceProgram& program, const Machine& machine,
+                           const LowerOptions& options) {
   Prediction p;
   p.target = machine.name;
+  p.precision = options.real == DType::f32 ? "fp32" : options.real == DType::i8 ? "int8" : "fp16";
+  p.batch = options.batch;
   p.peak_bytes = program.peak_bytes;
+  p.cache_bytes =
+      static_cast<int64_t>(std::visit([](const auto& chip) { return chip.l2; }, machine.chip));
   p.queues = program.architecture.queues;
   for (const isa::Memory& m : program.architecture.memories)
     p.memories.emplace_back(m.name, m.bytes);
   p.on_chip.assign(p.memories.size(), 0);
   p.utilisation.assign(p.queues.size(), 0);
-  simulate::TimingModel timing(machine, program.architecture);
+  simulate::TimingModel timing(machine, lower::architecture_for(machine, options.batch));
   std::map<std::string, double> bound_by;
+  simulate::Causes causes{};
+  double launch = 0, host_start = 0, host = 0;
   for (const DeviceStep& step : program.steps) {
     LayerPrediction layer = TRY(time_step(program, step, machine, timing));
     p.seconds += layer.seconds;
@@ -156,16 +173,25 @@ Result<Prediction> predict_program(const DeviceProgram& program, const Machine& 
       p.on_chip[m] = std::max(p.on_chip[m], layer.on_chip[m]);
     bound_by[layer.bound_by] += layer.seconds;
     for (size_t q = 0; q < layer.busy.size(); ++q) p.utilisation[q] += layer.busy[q];
+    for (size_t c = 0; c < causes.size(); ++c) causes[c] += layer.causes[c];
+    (step.program ? launch : host_start) += step.program ? launch_of(machine) : kHostStart;
+    int64_t working = 0;
+    for (const int t : step.operands) working += program.tensors[static_cast<size_t>(t)].bytes();
+    if (step.program) p.working_bytes = std::max(p.working_bytes, working);
+    if (step.program && working > p.cache_bytes) ++p.beyond_cache;
+    if (!step.program) host += layer.seconds - kHostStart;
     p.layers.push_back(std::move(layer));
   }
   for (double& u : p.utilisation) u /= std::max(p.seconds, 1e-12);
+  for (size_t c = 0; c < causes.size(); ++c)
+    p.spent.emplace_back(simulate::kCauseNames[c], causes[c]);
+  p.spent.insert(p.spent.end(), {{"launch", launch}, {"host_start", host_start}, {"host", host}});
   if (!bound_by.empty())
     p.bound_by =
         std::ranges::max_element(bound_by, {}, [](const auto& e) { return e.second; })->first;
-  // Where 80 % of the published measurements are beside their predictions (docs/predictions.md).
-  constexpr double kLow = 0.45, kHigh = 1.75;
-  p.low = p.seconds * kLow;
-  p.high = p.seconds * kHigh;
+  const auto [low, high] = band_of(machine, options.real);
+  p.low = p.seconds * low;
+  p.high = p.seconds * high;
   return p;
 }
 

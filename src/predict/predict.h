@@ -28,6 +28,7 @@ struct LayerPrediction {
   std::vector<int64_t> on_chip;  // bytes of each memory of a core, at most (isa/footprint.h)
   std::string bound_by;          // "m", "mte2", …: the queue that was busiest; "memory"; "host"
   std::vector<double> busy;      // seconds per queue
+  simulate::Causes causes{};     // of the longest way through the kernel
 };
 
 // Everything is simulated; nothing ran on a chip.
@@ -41,28 +42,35 @@ struct Prediction {
   int64_t peak_bytes = 0;
   int64_t moved = 0, reread = 0;
   std::vector<int64_t> on_chip;  // bytes of each memory of a core, at most
+  int64_t cache_bytes = 0;    // of the chip's L2; 0: it has none
+  int64_t working_bytes = 0;  // of the tensors of the kernel that works on most
+  int64_t beyond_cache = 0;   // kernels whose tensors are more than the cache holds
   std::string bound_by;
   std::vector<std::string> queues;
   std::vector<std::pair<std::string, int64_t>> memories;  // of the chip, and their bytes
   std::vector<double> utilisation;                        // per queue
   std::vector<LayerPrediction> layers;
+  // What the seconds went to: simulate::kCauseNames, "launch", "host_start", "host".
+  std::vector<std::pair<std::string_view, double>> spent;
 
   double throughput() const { return seconds > 0 ? static_cast<double>(batch) / seconds : 0; }
 };
 
-// Of a graph as it was imported, for one batch. Where the model leaves sizes open, `batch` is the
-// first dimension of its inputs. Errors: invalid_argument where other sizes are open or the model
-// has another batch; resource_exhausted where the chip is too small.
+// Of a graph as it was imported, for one batch: prepared, lowered, timed. Errors: those of
+// prepare_for_batch; resource_exhausted where the chip is too small.
 Result<Prediction> predict(const Graph& graph, const Machine& machine, int64_t batch,
-                           const LowerOptions& options);
+                           LowerOptions options);
 
-// Of a program that is lowered already; `target`, `seconds` and what is of its layers are filled.
-Result<Prediction> predict_program(const DeviceProgram& program, const Machine& machine);
+// Of a program that was lowered for this machine with these options.
+Result<Prediction> predict(const DeviceProgram& program, const Machine& machine,
+                           const LowerOptions& options);
 
 // Bytes that a node left to the host takes from and to the chip. Constants are on both sides.
 int64_t crossing_bytes(const DeviceProgram& program, const DeviceStep& step);
 
-// A copy of the graph whose inputs have this first dimension, optimised, all types static.
+// A copy of a graph as it was imported, optimised, all types static; where the model leaves sizes
+// open, `batch` is the first dimension of its inputs. Errors: invalid_argument where other sizes
+// are open.
 Result<std::unique_ptr<Graph>> prepare_for_batch(const Graph& graph, int64_t batch);
 
 // A copy of the graph whose inputs have the types of these tensors, optimised.

@@ -51,20 +51,20 @@ void through_memory(const View& v, std::span<const int64_t> variables, int64_t t
 }
 
 // What a product on the cube counts: whole fractals.
-double cube(const AscendChip& chip, const Instruction& i, std::span<const int64_t> v,
-            double& operations) {
+void cube(const AscendChip& chip, const Instruction& i, std::span<const int64_t> v, Cost& cost) {
   const double m = static_cast<double>(i.numbers[0].at(v)),
                k = static_cast<double>(i.numbers[1].at(v)),
                n = static_cast<double>(i.numbers[2].at(v));
-  if (m <= 0 || k <= 0 || n <= 0) return 0;
-  operations = 2 * m * k * n;
+  if (m <= 0 || k <= 0 || n <= 0) return;
+  cost.operations = 2 * m * k * n;
   const DType dtype = i.views[1].dtype;
   const double macs = dtype == DType::i8 || dtype == DType::u8 ? chip.macs_i8
                       : dtype == DType::f32                    ? chip.macs_f32
                                                                : chip.macs_f16;
   const double k0 = 32 / bytes_of(i.views[1]);
   const double fractals = up(m, 16) * up(n, 16) * up(k, k0);
-  return (chip.cube_start + fractals * 256 * k0 / std::max(macs, 1.0)) / chip.cube_clock;
+  cost.start = chip.cube_start / chip.cube_clock;
+  cost.seconds = fractals * 256 * k0 / std::max(macs, 1.0) / chip.product_rate / chip.cube_clock;
 }
 
 double slope(const AscendChip& chip, const Instruction& i) {
@@ -110,17 +110,19 @@ double repeats(const View& v, std::span<const int64_t> variables, double width, 
   return std::max(up(blocks * block, width), 1.0);
 }
 
-double vector_ascend(const AscendChip& chip, const Instruction& i, std::span<const int64_t> v) {
+void vector_ascend(const AscendChip& chip, const Instruction& i, std::span<const int64_t> v,
+                   Cost& cost) {
   const bool reduces = isa::info(i.op).kind == OpcodeClass::reduce;
   double n = 0;
   for (const View& view : i.views) n = std::max(n, repeats(view, v, chip.vector_bytes, chip.block));
-  if (n == 0) return 0;
+  if (n == 0) return;
   double per = slope(chip, i);
   // Reducing across rows is adding them: only within a repeat it takes more.
   if (reduces && !i.views[1].axes.empty() && i.views[1].axes.back().stride.at(v) != 1)
     per = chip.slope_binary;
   const double instructions = up(n, chip.vector_repeats);
-  return (chip.vector_start + instructions + per * n) / chip.vector_clock;
+  cost.start = chip.vector_start / chip.vector_clock;
+  cost.seconds = (instructions + per * n) / chip.vector_rate / chip.vector_clock;
 }
 
 double factor(const CambriconChip& chip, const Instruction& i) {
@@ -140,25 +142,27 @@ double factor(const CambriconChip& chip, const Instruction& i) {
   }
 }
 
-double vector_cambricon(const CambriconChip& chip, const Instruction& i,
-                        std::span<const int64_t> v) {
+void vector_cambricon(const CambriconChip& chip, const Instruction& i, std::span<const int64_t> v,
+                      Cost& cost) {
   double n = 0;
   for (const View& view : i.views)
     n = std::max(n, repeats(view, v, chip.vector_bytes, chip.vector_bytes));
-  return n == 0 ? 0 : (chip.compute_start + factor(chip, i) * n) / chip.clock;
+  if (n == 0) return;
+  cost.start = chip.compute_start / chip.clock;
+  cost.seconds = factor(chip, i) * n / chip.vector_rate / chip.clock;
 }
 
 // A convolution in NRAM and WRAM: output channels in whole rounds of the local tables.
-double conv_cambricon(const CambriconChip& chip, const Instruction& i, std::span<const int64_t> v,
-                      double& operations) {
+void conv_cambricon(const CambriconChip& chip, const Instruction& i, std::span<const int64_t> v,
+                    Cost& cost) {
   const auto size = [&](const View& view, size_t axis) {
     return static_cast<double>(view.axes[axis].size.at(v));
   };
   const View &y = i.views[0], &w = i.views[2];
   const double pixels = size(y, 0) * size(y, 1), columns = size(w, 0),
                taps = size(w, 1) * size(w, 2), channels = size(w, 3);
-  if (pixels <= 0 || columns <= 0 || channels <= 0) return 0;
-  operations = 2 * pixels * columns * taps * channels;
+  if (pixels <= 0 || columns <= 0 || channels <= 0) return;
+  cost.operations = 2 * pixels * columns * taps * channels;
   const DType dtype = i.views[1].dtype;
   const double macs = dtype == DType::i8 || dtype == DType::u8 ? chip.macs_i8
                       : dtype == DType::f32                    ? chip.macs_f32
@@ -168,7 +172,9 @@ double conv_cambricon(const CambriconChip& chip, const Instruction& i, std::span
   const double rounds = up(columns, chip.local_tables);
   const double depth =
       up(channels * bytes_of(w) * taps, chip.wram_align) * chip.wram_align / bytes_of(w);
-  return (chip.compute_start + pixels * rounds * depth / per_table) / chip.clock;
+  cost.start = chip.compute_start / chip.clock;
+  const double share = bytes_of(w) >= 2 ? chip.product_rate_f16 : chip.product_rate;
+  cost.seconds = pixels * rounds * depth / per_table / share / chip.clock;
 }
 
 }  // namespace
@@ -183,13 +189,17 @@ Cost CostModel::of(const Instruction& i, std::span<const int64_t> v) const {
   const bool vector =
       kind != OpcodeClass::product && (route == nullptr || route->bytes_per_cycle == 0);
   if (kind == OpcodeClass::product) {
-    cost.seconds = ascend != nullptr ? cube(*ascend, i, v, cost.operations)
-                                     : conv_cambricon(*cambricon, i, v, cost.operations);
+    if (ascend != nullptr)
+      cube(*ascend, i, v, cost);
+    else
+      conv_cambricon(*cambricon, i, v, cost);
     return cost;
   }
   if (vector) {
-    cost.seconds =
-        ascend != nullptr ? vector_ascend(*ascend, i, v) : vector_cambricon(*cambricon, i, v);
+    if (ascend != nullptr)
+      vector_ascend(*ascend, i, v, cost);
+    else
+      vector_cambricon(*cambricon, i, v, cost);
     return cost;
   }
   for (const View& view : i.views) {
@@ -205,7 +215,9 @@ Cost CostModel::of(const Instruction& i, std::span<const int64_t> v) const {
   const View& to = i.views[0];
   const double moved = static_cast<double>(extent_of(to, v).elements) * bytes_of(to);
   if (i.op == Opcode::gather) cost.bytes = static_cast<int64_t>(moved);
-  if (cost.bytes == 0) cost.seconds = moved / (route->bytes_per_cycle * architecture_.clock);
+  if (cost.bytes == 0)
+    cost.seconds = moved / (route->bytes_per_cycle * architecture_.clock) /
+                   (ascend != nullptr ? ascend->move_rate : 1);
   return cost;
 }
 

@@ -8,7 +8,8 @@
 namespace tenon::simulate {
 
 struct Cost {
-  double seconds = 0;     // of the queue, the global memory apart
+  double start = 0;       // seconds of the queue before anything moves or is computed
+  double seconds = 0;     // and then, the global memory apart
   int64_t bytes = 0;      // moved to or from the global memory, whole transactions
   bool writes = false;    // to the global memory
   double efficiency = 1;  // of the global memory at this length of runs

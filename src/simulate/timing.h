@@ -1,45 +1,27 @@
 // The time that tile programs take on a chip, by simulation of events: cores issue to queues,
 // queues work in order, flags let them wait for each other, and the global memory and its cache are
-// shared. No data is touched. Every figure it gives is simulated.
+// shared. Long loops are followed until they are steady; the rest is extrapolated. No data is
+// touched. Every figure it gives is simulated.
 #pragma once
 
-#include <algorithm>
-#include <list>
 #include <queue>
-#include <unordered_map>
+#include <vector>
 
 #include "base/result.h"
+#include "simulate/cache.h"
 #include "simulate/cost.h"
+#include "simulate/moment.h"
 
 namespace tenon::simulate {
 
 // What a kernel took.
 struct KernelTime {
   double seconds = 0;
+  Causes causes{};                // of the longest way through it; their sum is `seconds`
   std::vector<double> busy;       // per queue, the mean over the cores
   int64_t read = 0, written = 0;  // bytes of the global memory, moved by the cores
   int64_t missed = 0;             // of those, what the cache did not hold
   double operations = 0;          // of products
-};
-
-// A cache of the chip between its cores and memory: lines within chunks; of chunks the least
-// recently used goes.
-class Cache {
- public:
-  Cache(int64_t bytes, int64_t line) : most_(bytes / kChunk), line_(std::max(line, kChunk / 64)) {}
-  // Bytes of the lines of [address, address + bytes) that are not there; they are then.
-  int64_t miss(int64_t address, int64_t bytes);
-  bool is_there() const { return most_ > 0; }
-
- private:
-  static constexpr int64_t kChunk = 16 * 1024;
-  struct Chunk {
-    std::list<int64_t>::iterator place;  // in the order of use
-    uint64_t lines = 0;                  // that are there
-  };
-  int64_t most_, line_;
-  std::list<int64_t> order_;
-  std::unordered_map<int64_t, Chunk> held_;
 };
 
 class TimingModel {
@@ -56,16 +38,24 @@ class TimingModel {
   using Entry = std::pair<double, size_t>;
   using Order = std::priority_queue<Entry, std::vector<Entry>, std::greater<>>;
   struct Shared;
-  int64_t missed(const isa::View& view, int64_t address, std::span<const int64_t> variables);
-  Result<double> step(Core& core, Shared& shared, const isa::Instruction& i, KernelTime& time);
-
+  // What memory moves as a view is read or written through a cache.
+  int64_t moved(const isa::View& view, int64_t address, std::span<const int64_t> variables,
+                bool writes);
+  Status order(Core& core, const isa::Instruction& i);
+  // Whether memory had to move something for it.
+  bool transfer(Core& core, Shared& shared, const isa::Instruction& i, const Cost& cost,
+                Moment& end);
+  bool is_part_of_last(Core& core, const isa::Instruction& i) const;
+  Result<double> step(Core& core, Shared& shared, const isa::Instruction& i);
   void release(std::vector<Core>& cores, Order& order);
+  Result<KernelTime> collect(const std::vector<Core>& cores) const;
 
   const isa::Architecture& architecture_;
   CostModel costs_;
   Cache cache_;
   double memory_rate_, cluster_rate_;   // bytes/s, shared; cluster: 0 where there is none
   double core_rate_, core_write_rate_;  // of one core
+  double near_rate_;  // bytes/s of a core from and to a cluster's shared memory
   double hit_latency_, miss_latency_, copy_start_;
   int64_t cores_per_cluster_ = 1;
 };

@@ -1,7 +1,9 @@
 """Simulated chips from the command line: predictions, and models that run on them."""
 
 import json
+import re
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -34,12 +36,24 @@ def test_a_prediction_has_what_scripts_read(precision):
         assert p["bytes"] > 0 and p["bound_by"]
         assert all(0 <= u <= 1 for u in p["utilisation"].values())
         assert sum(layer["latency_ms"] for layer in p["layers"]) == pytest.approx(p["latency_ms"])
+        assert sum(p["spent_ms"].values()) == pytest.approx(p["latency_ms"])
 
 
 def test_a_larger_batch_takes_longer_and_gives_more():
     small, large = predict("--target", "ascend310p3", "--batch", "1,32")
     assert large["latency_ms"] > small["latency_ms"]
     assert large["throughput_per_s"] > small["throughput_per_s"]
+
+
+def test_a_page_shows_where_throughput_bends(tmp_path):
+    model, page = tmp_path / "yolo.tn", tmp_path / "yolo.html"
+    subprocess.run([sys.executable, ROOT / "examples/batch_size/make.py", model], check=True)
+    done = run("predict", model, "--target", "ascend910a", "--batch", "8,32", "--html", page, "--layers", "0")
+    assert done.returncode == 0, done.stderr
+    html = page.read_text()
+    assert "the working set leaves L2 (32 MiB)" in done.stdout and "the working set leaves L2 (32 MiB)" in html
+    assert html.count("<circle") == 2 and "Simulated" in html
+    assert not re.search(r"(src|href)=|https?://", html), "the page loads nothing"
 
 
 def test_a_large_matrix_product_is_below_the_peak(tmp_path):

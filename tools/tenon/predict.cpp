@@ -11,7 +11,9 @@
 #include "commands.h"
 #include "compiler/compile.h"
 #include "isa/text.h"
+#include "lower/lowering.h"
 #include "model_arguments.h"
+#include "predict/sweep.h"
 #include "progress.h"
 #include "runnable.h"
 
@@ -21,7 +23,7 @@ namespace {
 struct PredictArguments : ModelArguments {
   std::vector<std::string> targets;
   std::vector<int64_t> batches{1};
-  std::string precision = "fp16", folder, programs;
+  std::string precision = "fp16", folder, programs, html;
   int layers = 10;
 };
 
@@ -36,9 +38,14 @@ nlohmann::json json_of(const Prediction& p, int layers) {
                       {"low_ms", p.low * 1e3},
                       {"high_ms", p.high * 1e3},
                       {"peak_bytes", p.peak_bytes},
+                      {"cache_bytes", p.cache_bytes},
+                      {"working_bytes", p.working_bytes},
+                      {"kernels_beyond_cache", p.beyond_cache},
                       {"operations", p.operations},
                       {"simulated", true},
-                      {"utilisation", nlohmann::json::object()}};
+                      {"utilisation", nlohmann::json::object()},
+                      {"spent_ms", nlohmann::json::object()}};
+  for (const auto& [cause, seconds] : p.spent) json["spent_ms"][cause] = seconds * 1e3;
   for (size_t q = 0; q < p.queues.size(); ++q) json["utilisation"][p.queues[q]] = p.utilisation[q];
   if (layers == 0) return json;
   json["layers"] = nlohmann::json::array();
@@ -72,12 +79,9 @@ void print_layers(const Prediction& p, int most) {
 }
 
 // The tile programs of a model, one file a kernel, in the order they run.
-Status write_programs(const std::string& folder, const Graph& graph, const Machine& machine,
-                      int64_t batch, LowerOptions options) {
-  const auto bound = TRY(prepare_for_batch(graph, batch));
-  options.batch = batch;
-  const DeviceProgram program = TRY(lower_graph(*bound, machine, options));
-  const auto base = std::filesystem::path(folder) / fmt::format("{}_b{}", machine.name, batch);
+Status write_programs(const std::string& folder, const DeviceProgram& program, int64_t batch) {
+  const auto base =
+      std::filesystem::path(folder) / fmt::format("{}_b{}", program.architecture.name, batch);
   std::error_code error;
   std::filesystem::create_directories(base, error);
   if (error)
@@ -93,22 +97,30 @@ Status write_programs(const std::string& folder, const Graph& graph, const Machi
 }
 
 Status run(const PredictArguments& a) {
-  const LowerOptions options{TRY(device_real(a.precision, true))};
+  LowerOptions options{TRY(device_real(a.precision, true))};
   const MachineCatalog catalog = TRY(MachineCatalog::load(a.folder));
   std::vector<const Machine*> machines;
   for (const std::string& name : a.targets) machines.push_back(TRY(catalog.find(name)));
   auto progress = std::make_unique<Progress>();
   progress->stage("import");
   const auto functions = TRY(load_graphs(a.model, TRY(import_options(a)), {a.custom_ops, false}));
-  std::vector<Prediction> all;
-  for (const Machine* machine : machines)
-    for (const int64_t batch : a.batches) {
-      progress->stage(fmt::format("predict {} at batch {}", machine->name, batch));
-      if (!a.programs.empty())
-        TRY(write_programs(a.programs, *functions[0].graph, *machine, batch, options));
-      all.push_back(TRY(predict(*functions[0].graph, *machine, batch, options)));
+  std::vector<Prediction> all(machines.size() * a.batches.size());
+  for (size_t b = 0; b < a.batches.size(); ++b) {
+    options.batch = a.batches[b];
+    progress->stage(fmt::format("optimize for batch {}", options.batch));
+    const auto bound = TRY(prepare_for_batch(*functions[0].graph, options.batch));
+    for (size_t m = 0; m < machines.size(); ++m) {
+      progress->stage(fmt::format("predict {} at batch {}", machines[m]->name, options.batch));
+      const DeviceProgram program = TRY(lower_graph(*bound, *machines[m], options));
+      if (!a.programs.empty()) TRY(write_programs(a.programs, program, options.batch));
+      all[m * a.batches.size() + b] = TRY(predict(program, *machines[m], options));
     }
+  }
   progress.reset();
+  if (!a.html.empty()) {
+    const std::string page = sweep_page(std::filesystem::path(a.model).filename().string(), all);
+    TRY(write_file_atomically(a.html, std::as_bytes(std::span(page))));
+  }
   if (a.json) {
     nlohmann::json json = nlohmann::json::array();
     for (const Prediction& p : all) json.push_back(json_of(p, a.layers));
@@ -121,6 +133,8 @@ Status run(const PredictArguments& a) {
     fmt::print("{:<14} {:>5} {:>5} {:>12.4f} {:>12.1f} {:>10.2f} {:<9} {:.4f} to {:.4f}\n",
                p.target, p.batch, p.precision, p.seconds * 1e3, p.throughput(),
                static_cast<double>(p.bytes) / 1e6, p.bound_by, p.low * 1e3, p.high * 1e3);
+  for (const auto& sweep : sweeps_of(all))
+    for (const std::string& said : explain_sweep(sweep)) fmt::print("{}\n", said);
   if (a.layers > 0)
     for (const Prediction& p : all) print_layers(p, a.layers);
   fmt::print("\nSimulated: nothing here ran on a chip.\n");
@@ -145,6 +159,8 @@ void add_predict(CLI::App& app, Action& action) {
       ->check(CLI::NonNegativeNumber);
   command->add_option("--programs", a->programs,
                       "folder to write every kernel's tile program to, as text");
+  command->add_option("--html", a->html,
+                      "file for a page with throughput over batch, and why it bends");
   command->add_option("--targets-dir", a->folder, "folder with machine descriptions of your own")
       ->check(CLI::ExistingDirectory);
   command->footer(

@@ -138,7 +138,7 @@ Result<std::shared_ptr<SimulatedProgram::Plan>> SimulatedProgram::make_plan(
     plan->program = TRY(lower_graph(*plan->graph, machine_, options));
   }
   plan->simulated = TRY(SimulatedGraph::load(*plan->graph, plan->program));
-  plan->prediction = TRY(predict_program(plan->program, machine_));
+  plan->prediction = TRY(predict(plan->program, machine_, options));
   for (const DeviceStep& step : plan->program.steps)
     ++(step.program ? plan->kernels : plan->host_nodes);
   describe(*plan);
@@ -187,7 +187,7 @@ Result<std::vector<Tensor>> SimulatedProgram::execute(std::span<const Tensor> in
 
 std::vector<Counter> SimulatedProgram::counters() {
   const std::lock_guard lock(mutex_);
-  const isa::Architecture architecture = lower::architecture_for(machine_, 0);
+  const isa::Architecture architecture = isa::architecture_of(machine_);
   std::vector<Counter> all{{"executions", "", executions_},
                            {"launches", "", launches_},
                            {"host_nodes", "", host_nodes_},
