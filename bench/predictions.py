@@ -8,7 +8,13 @@
 Every prediction is simulated; nothing ran on a chip. Prints for every chip how far predictions are from the
 published latency (|predicted / measured - 1|): the median, the 90th percentile, the rank correlation of networks,
 how often the best batch is right or one step off, and the ratio of throughputs at batch 8 and 1. Networks are
-counted once: the median over networks of the median over their rows. `--markdown FILE` writes the table.
+counted once: the median over networks of the median over their rows.
+
+    bench/fit_machine.py --predictions build/predictions.json --chip ascend310p3 --json build/ascend310p3.json
+    bench/predictions.py --rows build/networks/rows.json --from build/predictions.json \\
+        --held-out build/ascend310p3.json --docs docs/predictions.md
+
+writes the page; what it says the model lacks is kept as it was written by hand.
 """
 
 from __future__ import annotations
@@ -23,42 +29,60 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+sys.path[0] = str(Path(__file__).resolve().parent)
+import predictions_report as report  # noqa: E402
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def predict(tenon: Path, networks: Path, records: list[dict], timeout: float) -> list[dict]:
-    """Predictions for the records of one network on one chip in one precision; those that failed say why."""
+def predict(tenon: Path, networks: Path, records: list[dict], timeout: float, folder: Path | None = None) -> list[dict]:
+    """Predictions for records that differ in the chip alone; those that failed say why."""
     first = records[0]
+    chips = sorted({r["chip"] for r in records})
+    command = [tenon, "predict", networks / first["file"], "--target", ",".join(chips), "--json", "--layers", "0"]
+    command += ["--precision", first["precision"], "--batch", str(first["batch"])]
+    for name, shape in (first["inputs"] or {}).items():
+        command += ["--input-shape", f"{name}:{','.join(map(str, shape))}"]
+    if folder:
+        command += ["--targets-dir", folder]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+        if run.returncode != 0:
+            error = run.stderr.strip().splitlines()[0] if run.stderr.strip() else "failed"
+            return [{**r, "error": error} for r in records]
+        found = {p["target"]: p for p in json.loads(run.stdout)}
+    except subprocess.TimeoutExpired:
+        return [{**r, "error": f"more than {timeout:g} s"} for r in records]
+    keys = ("bound_by", "operations", "bytes", "spent_ms")
     done = []
     for record in records:
-        command = [tenon, "predict", networks / first["file"], "--target", first["chip"], "--json", "--layers", "100000"]
-        command += ["--precision", first["precision"], "--batch", str(record["batch"])]
-        for name, shape in (record["inputs"] or {}).items():
-            command += ["--input-shape", f"{name}:{','.join(map(str, shape))}"]
-        try:
-            run = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-        except subprocess.TimeoutExpired:
-            done.append({**record, "error": f"more than {timeout:g} s"})
-            continue
-        if run.returncode != 0:
-            done.append({**record, "error": run.stderr.strip().splitlines()[0] if run.stderr.strip() else "failed"})
-            continue
-        found = json.loads(run.stdout)[0]
-        host = sum(layer["latency_ms"] for layer in found["layers"] if layer["algorithm"] == "host")
-        done.append(
-            {
-                **record,
-                "predicted_ms": found["latency_ms"],
-                "bound_by": found["bound_by"],
-                "host_ms": host,
-                "operations": found["operations"],
-            }
-        )
+        p = found[record["chip"]]
+        host = p["spent_ms"]["host"] + p["spent_ms"]["host_start"]
+        done.append({**record, "predicted_ms": p["latency_ms"], "host_ms": host, **{k: p[k] for k in keys}})
     return done
+
+
+def predict_all(
+    tenon: Path, networks: Path, records: list[dict], timeout: float, jobs: int, folder: Path | None = None
+) -> list[dict]:
+    groups = defaultdict(list)
+    for r in records:
+        groups[r["file"], r["precision"], r["batch"], json.dumps(r["inputs"])].append(r)
+    results = []
+    with ThreadPoolExecutor(jobs) as pool:
+        for i, part in enumerate(pool.map(lambda rs: predict(tenon, networks, rs, timeout, folder), groups.values())):
+            results += part
+            if sys.stderr.isatty():
+                print(f"\r{i + 1} of {len(groups)} predictions", end="", file=sys.stderr, flush=True)
+    return results
 
 
 def ratio(record: dict) -> float:
     return record["predicted_ms"] / record["latency_ms"]
+
+
+def host_share(record: dict) -> float:
+    return record["host_ms"] / record["predicted_ms"]
 
 
 def quantile(values: list[float], q: float) -> float:
@@ -109,6 +133,10 @@ def summary(records: list[dict]) -> dict:
     }
 
 
+def percent(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.0%}"
+
+
 def table(results: list[dict]) -> list[str]:
     lines = [
         "| chip | precision | networks | rows | median error | p90 | bias | tau | best batch | b8/b1 |",
@@ -119,18 +147,39 @@ def table(results: list[dict]) -> list[str]:
         s = summary([r for r in results if "predicted_ms" in r and (r["chip"], r["precision"]) == (chip, precision)])
         lines.append(
             f"| {chip} | {precision} | {s['networks']} | {s['rows']} | {s['median_error']:.0%} | {s['p90_error']:.0%} | "
-            f"{s['bias']:.2f} | {s['tau']:.2f} | {s['best_batch']:.0%} | {s['b8_over_b1']:.0%} |"
+            f"{s['bias']:.2f} | {s['tau']:.2f} | {percent(s['best_batch'])} | {percent(s['b8_over_b1'])} |"
         )
     return lines
+
+
+def write_docs(path: Path, results: list[dict], failed: list[dict], held_out: list[Path], left: list[dict]) -> None:
+    held = [r for file in held_out for r in json.loads(file.read_text())]
+    sections = [
+        ("All networks, with the numbers they were predicted with", table(results)),
+        ("The same, where the host takes at most a fifth", table([r for r in results if host_share(r) <= 0.2])),
+    ]
+    for title, key in (("Fitted to all networks", "fitted_ms"), ("Held-out networks", "held_out_ms")):
+        sections.append((title, table([{**r, "predicted_ms": r[key]} for r in held])))
+    sections.append(("Held-out rows by effect", report.by_effect(held, lambda r: r["held_out_ms"] / r["latency_ms"])))
+    sections.append(("Residuals by network", report.by_network(results, ratio)))
+    sections.append(("Rows that are not mapped", report.unmapped(left)))
+    if failed:
+        lines = sorted({f"* {r['network']} on {r['chip']}: {r['error']}" for r in failed})
+        sections.append(("Networks without a prediction", lines))
+    before = path.read_text() if path.exists() else ""
+    mark = "## What the model lacks"
+    report.write(path, sections, mark + before.split(mark, 1)[1] if mark in before else "")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tenon", type=Path, default=ROOT / "build/bin/tenon")
-    parser.add_argument("--networks", type=Path, required=True, help="folder of bench/networks/build.py")
+    parser.add_argument("--networks", type=Path, help="folder of bench/networks/build.py")
     parser.add_argument("--rows", type=Path, required=True, help="file of bench/networks/rows.py")
     parser.add_argument("--output", type=Path, help="every prediction, as JSON")
-    parser.add_argument("--markdown", type=Path, help="the table, as Markdown")
+    parser.add_argument("--from", dest="made", type=Path, help="predictions that --output wrote, instead of new ones")
+    parser.add_argument("--held-out", type=Path, action="append", default=[], help="file of fit_machine.py --json")
+    parser.add_argument("--docs", type=Path, help="the page to write, with all tables")
     parser.add_argument("--chip", action="append", help="only this chip; repeatable")
     parser.add_argument("--precision", action="append", default=None, help="only this precision; repeatable")
     parser.add_argument("--batch", type=int, action="append", help="only this batch; repeatable")
@@ -143,24 +192,19 @@ def main() -> int:
 
     loaded = json.loads(args.rows.read_text())
     records = loaded if isinstance(loaded, list) else loaded["rows"]
-    groups = defaultdict(list)
-    for record in records:
-        wanted = (
-            (not args.chip or record["chip"] in args.chip)
-            and (not args.precision or record["precision"] in args.precision)
-            and (not args.batch or record["batch"] in args.batch)
-            and args.filter in record["network"]
-            and (args.networks / record["file"]).exists()
-        )
-        if wanted:
-            groups[record["chip"], record["network"], record["precision"]].append(record)
-    with ThreadPoolExecutor(args.jobs) as pool:
-        made = pool.map(lambda rs: predict(args.tenon, args.networks, rs, args.timeout), groups.values())
-        results = []
-        for i, part in enumerate(made):
-            results += part
-            print(f"\r{i + 1} of {len(groups)} networks", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+    wanted = [
+        r
+        for r in records
+        if (not args.chip or r["chip"] in args.chip)
+        and (not args.precision or r["precision"] in args.precision)
+        and (not args.batch or r["batch"] in args.batch)
+        and args.filter in r["network"]
+        and (args.made or (args.networks / r["file"]).exists())
+    ]
+    if args.made:
+        results = json.loads(args.made.read_text())
+    else:
+        results = predict_all(args.tenon, args.networks, wanted, args.timeout, args.jobs)
     results = [r for r in results if "error" in r or r["host_ms"] <= args.host * r["predicted_ms"]]
     if args.output:
         args.output.write_text(json.dumps(results, indent=1))
@@ -179,8 +223,8 @@ def main() -> int:
                 factors = ", ".join(f"b{r['batch']} {ratio(r):.2f}" for r in sorted(rs, key=lambda r: r["batch"])[:8])
                 host = statistics.median(r["host_ms"] / r["predicted_ms"] for r in rs)
                 print(f"  {error:6.0%} {group}: {factors}; host {host:.0%}")
-    if args.markdown:
-        args.markdown.write_text("\n".join(lines) + "\n")
+    if args.docs:
+        write_docs(args.docs, [r for r in results if "error" not in r], failed, args.held_out, loaded["unmapped"])
     return 0
 
 

@@ -1,0 +1,114 @@
+"""docs/predictions.md: what predictions are made of, and how far from published measurements they are."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from pathlib import Path
+
+HOW = """# Predictions
+
+`tenon predict MODEL --target ascend310p3,mlu370-s4 --batch 1,8` says how long a model takes on chips that are not there; with
+`--html FILE` as a page with throughput over batch. Everything it prints is simulated: nothing here ran on a chip. This page is
+written by `bench/predictions.py --docs`.
+
+## How
+
+1. The model is optimised for the batch and lowered to tile programs (`src/lower`), the same that `tenon run --device` executes on real
+   bytes. What a chip cannot do is left to the host, listed with the reason.
+2. `simulate/timing.h` runs the programs without data: every core issues to its queues, queues work in order, flags make them wait for
+   each other; the global memory (and on Cambricon each cluster's share of it) serves one request after the other. The cache of the
+   chip holds lines of whole chunks, the least recently used goes, and what was written reaches memory only then. So throughput bends
+   where the working set leaves the cache, small channels fill fractals with zeros, and depthwise convolutions are bound by the vector
+   unit, without a rule for any of it. Loops of hundreds of turns are followed until they are steady and then extrapolated.
+3. What an instruction costs (`simulate/cost.h`) is made of the chip's numbers (`tenon targets show NAME`): units' rates and start-up,
+   copies' rates, latency and start-up, whole fractals and whole transactions. Each kernel adds the chip's `launch`.
+4. On Cambricon chips whole samples of a batch go to clusters, as measured throughput shows the vendor's software does: 8 samples on 6
+   clusters take two rounds, of which 4 clusters are busy. A layer that would take one cluster longer than `split_time` is shared
+   between all. The clusters' memories stand for a cache: what cores share is read once, and what a kernel leaves to the next stays
+   there if it fits, as the vendor's fused kernels have it. Convolutions write their sums in the type that is asked for.
+5. Time is counted by its cause along the longest way through every kernel (`spent_ms` in `--json`: products, vector unit, memory,
+   starts, latency, launches, host, …). Each cause is in proportion to one number of the machine, so numbers that nobody publishes can
+   be fitted to measurements: `bench/fit_machine.py`, also to your own.
+
+int8 is predicted as if every product took integers and tensors were one byte; the vector unit works in lanes of two bytes.
+
+## How it was checked
+
+Networks are built with random weights by `bench/networks`; `bench/networks/rows.py` says which published measurement is about which.
+An error is |predicted / measured - 1| of the latency of one batch on one chip, host transfers not included: the median over a
+network's rows, then over networks. Bias is predicted over measured; tau is the rank correlation of rows; best batch is right or one
+step off (sweeps of three sizes or more); b8/b1 is the error of the ratio of throughputs. Held out: each network is predicted with numbers
+fitted to the other four fifths of the networks (k-fold by network, never by row). The numbers of `targets/` that were fitted have
+`source = "fitted"`; no network, layer or row has a number of its own.
+
+`low_ms` and `high_ms` are the band of the held-out residuals: one measurement of ten is below, one above (`low_f16`, `high_f16`, … in
+`targets/`). Large matrix products on the 910B are held within 15 % of what is published (`tests/python/test_predict.py`).
+
+The tables below were made on 27 November 2026: MLU370-S4 with all batches, the Ascend chips with batches 1 and 8 and not fitted again
+since; both before the choice of convolution algorithms (Winograd) was in. They are made anew by the commands at the head of
+`bench/predictions.py` and `bench/fit_machine.py`, and change with every change of the lowering.
+"""
+
+
+def by_network(records: list[dict], ratio) -> list[str]:
+    groups = defaultdict(list)
+    for r in records:
+        groups[r["chip"], r["group"]].append(r)
+    lines = ["| chip | network | error | predicted / measured | most of the time |", "|---|---|---|---|---|"]
+    rows = []
+    for (chip, group), rs in groups.items():
+        error = statistics.median(abs(ratio(r) - 1) for r in rs)
+        factors = ", ".join(f"{r['precision']} b{r['batch']} {ratio(r):.2f}"
+                            for r in sorted(rs, key=lambda r: (r["precision"], r["batch"]))[:9])
+        rows.append((chip, -error, f"| {chip} | {group} | {error:.0%} | {factors} | {causes(rs)} |"))
+    return lines + [line for *_, line in sorted(rows)]
+
+
+def causes(records: list[dict]) -> str:
+    spent = Counter()
+    for r in records:
+        for cause, ms in r["spent_ms"].items():
+            spent[cause] += ms / r["predicted_ms"] / len(records)
+    return ", ".join(f"{cause} {share:.0%}" for cause, share in spent.most_common(3))
+
+
+def by_effect(records: list[dict], ratio) -> list[str]:
+    """Where predictions are too short or too long: by what most of the time goes to, and by batch."""
+    lines = ["| chip | rows where | rows | median error | bias |", "|---|---|---|---|---|"]
+
+    def line(chip: str, what: str, rs: list[dict]) -> None:
+        if len(rs) >= 3:
+            errors = [abs(ratio(r) - 1) for r in rs]
+            bias = statistics.median(ratio(r) for r in rs)
+            lines.append(f"| {chip} | {what} | {len(rs)} | {statistics.median(errors):.0%} | {bias:.2f} |")
+
+    for chip in sorted({r["chip"] for r in records}):
+        of = [r for r in records if r["chip"] == chip]
+        most = defaultdict(list)
+        for r in of:
+            most[max(r["spent_ms"], key=r["spent_ms"].get)].append(r)
+        for cause, rs in sorted(most.items(), key=lambda e: -len(e[1])):
+            line(chip, f"most is {cause}", rs)
+        for batch in sorted({r["batch"] for r in of}):
+            line(chip, f"batch {batch}", [r for r in of if r["batch"] == batch])
+    return lines
+
+
+def unmapped(left: list[dict]) -> list[str]:
+    reasons = defaultdict(Counter)
+    for row in left:
+        reasons[row["reason"]][row["model"]] += 1
+    lines = ["| rows | reason | models |", "|---|---|---|"]
+    for reason, models in sorted(reasons.items(), key=lambda e: -sum(e[1].values())):
+        names = ", ".join(sorted(models)[:8]) + (", …" if len(models) > 8 else "")
+        lines.append(f"| {sum(models.values())} | {reason} | {names} |")
+    return lines
+
+
+def write(path: Path, sections: list[tuple[str, list[str]]], lacks: str) -> None:
+    """The page: HOW, the sections with their tables, what the model lacks (kept as it is written by hand)."""
+    text = HOW
+    for title, lines in sections:
+        text += f"\n## {title}\n\n" + "\n".join(lines) + "\n"
+    path.write_text(text + "\n" + lacks)
