@@ -55,7 +55,7 @@ class TimingModel {
   Cache cache_;
   double memory_rate_, cluster_rate_;   // bytes/s, shared; cluster: 0 where there is none
   double core_rate_, core_write_rate_;  // of one core
-  double near_rate_;  // bytes/s of a core from and to a cluster's shared memory
+  double near_rate_;                    // bytes/s of a core from and to a cluster's shared memory
   double hit_latency_, miss_latency_, copy_start_;
   int64_t cores_per_cluster_ = 1;
 };
