@@ -149,7 +149,7 @@ Result<Prediction> predict(const DeviceProgram& program, const Machine& machine,
   Prediction p;
   p.target = machine.name;
   p.precision = options.real == DType::f32 ? "fp32" : options.real == DType::i8 ? "int8" : "fp16";
-  p.batch = options.batch;
+  p.batch = std::max<int64_t>(options.batch, 1);
   p.peak_bytes = program.peak_bytes;
   p.cache_bytes =
       static_cast<int64_t>(std::visit([](const auto& chip) { return chip.l2; }, machine.chip));
@@ -158,7 +158,8 @@ Result<Prediction> predict(const DeviceProgram& program, const Machine& machine,
     p.memories.emplace_back(m.name, m.bytes);
   p.on_chip.assign(p.memories.size(), 0);
   p.utilisation.assign(p.queues.size(), 0);
-  simulate::TimingModel timing(machine, lower::architecture_for(machine, options.batch));
+  const isa::Architecture used = lower::architecture_for(machine, options.batch);
+  simulate::TimingModel timing(machine, used);
   std::map<std::string, double> bound_by;
   simulate::Causes causes{};
   double launch = 0, host_start = 0, host = 0;
