@@ -42,9 +42,9 @@ struct Prediction {
   int64_t peak_bytes = 0;
   int64_t moved = 0, reread = 0;
   std::vector<int64_t> on_chip;  // bytes of each memory of a core, at most
-  int64_t cache_bytes = 0;    // of the chip's L2; 0: it has none
-  int64_t working_bytes = 0;  // of the tensors of the kernel that works on most
-  int64_t beyond_cache = 0;   // kernels whose tensors are more than the cache holds
+  int64_t cache_bytes = 0;       // of the chip's L2; 0: it has none
+  int64_t working_bytes = 0;     // of the tensors of the kernel that works on most
+  int64_t beyond_cache = 0;      // kernels whose tensors are more than the cache holds
   std::string bound_by;
   std::vector<std::string> queues;
   std::vector<std::pair<std::string, int64_t>> memories;  // of the chip, and their bytes

@@ -18,7 +18,8 @@ nlohmann::json memory_json(const std::vector<std::pair<std::string, int64_t>>& m
 // What each layer takes of the memories, and moves.
 Result<nlohmann::json> layers_json(const FileDeviceProgram& file, const Machine& machine) {
   const StoredProgram stored = TRY(decode_program(file, machine));
-  const Prediction p = TRY(predict(stored.program, machine, {TRY(device_real(file.precision)), file.batch}));
+  const Prediction p =
+      TRY(predict(stored.program, machine, {TRY(device_real(file.precision)), file.batch}));
   nlohmann::json json{
       {"peak_bytes", p.peak_bytes}, {"on_chip_bytes", memory_json(p.memories, p.on_chip)},
       {"ddr_bytes", p.bytes},       {"moved_bytes", p.moved},
