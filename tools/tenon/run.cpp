@@ -9,6 +9,7 @@
 #include "commands.h"
 #include "device/plugin/plugin.h"
 #include "file_arguments.h"
+#include "lower/device_program.h"
 #include "progress.h"
 #include "runnable.h"
 #include "tensor/npy.h"
@@ -20,7 +21,7 @@ namespace {
 struct RunArguments : FileArguments {
   std::string output_dir, compare, state_in, state_out, device = "cpu", precision;
   std::vector<std::string> inputs;
-  double tolerance = 1e-4;
+  std::optional<double> tolerance;
   bool reference = false;
 };
 
@@ -79,6 +80,13 @@ Status give_out(const RunArguments& a, const std::string& name, const std::strin
   return {};
 }
 
+// Chips compute in halves where nothing else is said.
+double tolerance_of(const RunArguments& a) {
+  const auto real = device_real(a.precision.empty() ? "fp16" : a.precision);
+  const bool halves = !device::is_cpu(a.device) && real.ok() && *real == DType::f16;
+  return a.tolerance.value_or(halves ? 1e-2 : 1e-4);
+}
+
 // Runs the same inputs through the reference and shows how far its outputs are.
 Status compare_with_reference(const RunArguments& a, const Runnable& runnable,
                               std::span<const Tensor> inputs, std::span<const Tensor> outputs) {
@@ -89,7 +97,7 @@ Status compare_with_reference(const RunArguments& a, const Runnable& runnable,
   std::vector<OutputDifference> differences;
   for (size_t i = 0; i < outputs.size() && i < expected.size(); ++i)
     differences.push_back({runnable.outputs[i].name, compare(outputs[i], expected[i])});
-  return report_differences(differences, a.tolerance, a.json);
+  return report_differences(differences, tolerance_of(a), a.json);
 }
 
 // What the device has to say of the run.
@@ -124,7 +132,7 @@ Status run(const RunArguments& a) {
         fmt::format("no --input was given; there are: {}", listed(runnable.inputs)));
   if (a.compare.ends_with(".npz")) {
     progress.reset();
-    return compare_with_recorded(a.file, a.signature, runnable, a.inputs, a.compare, a.tolerance,
+    return compare_with_recorded(a.file, a.signature, runnable, a.inputs, a.compare, tolerance_of(a),
                                  a.json, options);
   }
   const auto inputs = TRY(read_inputs(runnable.inputs, a.inputs));
@@ -200,7 +208,7 @@ void add_run(CLI::App& app, Action& action) {
                    ? std::string()
                    : fmt::format("'{}' is neither 'reference' nor an .npz archive", what);
       });
-  command->add_option("--tolerance", a->tolerance, "relative L2 that --compare allows");
+  command->add_option("--tolerance", a->tolerance, "relative L2 that --compare allows (default: 1e-4, on chips in fp16 1e-2)");
   command->footer(
       "Example:\n  tenon run digits.tenon --input images=digits.npy --output-dir out\n"
       "  tenon run digits.tenon --compare reference\n"
