@@ -154,8 +154,8 @@ TEST(ProgramFile, DamageNamesTheLayerAndTheInstruction) {
 TEST(ProgramFile, RecipesReadWhatIsThere) {
   using lower::recipe_of;
   const Tensor w = Tensor::zeros(DType::f32, std::vector<int64_t>{3, 3, 8, 4}).value();
-  // kernel, channels, columns, transposed, k0, n0, groups, planes.
-  std::vector<int64_t> good{3, 3, 8, 4, 0, 16, 16, 1, 1};
+  // kernel, channels, columns, transposed, k0, n0, groups, planes, winograd.
+  std::vector<int64_t> good{3, 3, 8, 4, 0, 16, 16, 1, 1, 0};
   const int64_t elements = 9 * 256;
   ASSERT_TRUE(recipe_of("fractals", w, good, elements).ok());
   EXPECT_FALSE(recipe_of("fractals", w, good, elements + 1).ok());
@@ -167,6 +167,15 @@ TEST(ProgramFile, RecipesReadWhatIsThere) {
       EXPECT_FALSE(recipe_of("fractals", w, numbers, elements).ok()) << i << " " << bad;
     }
   EXPECT_FALSE(recipe_of("convert", w, {}, 7).ok());
+  // Sixteen positions of F(2x2).
+  const std::vector<int64_t> winograd{1, 1, 8, 4, 0, 16, 16, 1, 16, 2};
+  ASSERT_TRUE(recipe_of("fractals", w, winograd, 16 * 256).ok());
+  EXPECT_EQ(lower::make_constant(recipe_of("fractals", w, winograd, 16 * 256).value(), DType::f16)
+                .value()
+                .elements(),
+            16 * 256);
+  EXPECT_TRUE(recipe_of("convert", w, std::vector<int64_t>{4}, 36 * 32).ok());
+  EXPECT_FALSE(recipe_of("convert", w, std::vector<int64_t>{3}, 25 * 32).ok());
 }
 
 }  // namespace

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "lower/winograd.h"
+
 namespace tenon::lower {
 namespace {
 
@@ -24,7 +26,9 @@ int64_t product(std::initializer_list<int64_t> factors) {
 
 }  // namespace
 
-Result<Tensor> make_constant(const Recipe& r, DType to) {
+Result<Tensor> make_constant(const Recipe& recipe, DType to) {
+  Recipe r = recipe;
+  if (r.winograd != 0) r.source = TRY(winograd_filter(r.source, r.winograd));
   switch (r.kind) {
     case Recipe::Kind::fractals:
       return pack_parts(r.source, r.shape, r.groups, r.planes, to, pack_fractals);
@@ -41,10 +45,11 @@ std::string_view kind_name(Recipe::Kind kind) {
 }
 
 std::vector<int64_t> numbers_of(const Recipe& r) {
-  if (r.kind == Recipe::Kind::convert) return {};
+  if (r.kind == Recipe::Kind::convert)
+    return r.winograd == 0 ? std::vector<int64_t>() : std::vector<int64_t>{r.winograd};
   const FractalShape& s = r.shape;
   return {s.kernel_h, s.kernel_w, s.channels, s.columns, s.transposed ? 1 : 0,
-          s.k0,       s.n0,       r.groups,   r.planes};
+          s.k0,       s.n0,       r.groups,   r.planes,  r.winograd};
 }
 
 Result<Recipe> recipe_of(std::string_view kind, Tensor source, std::span<const int64_t> numbers,
@@ -59,12 +64,22 @@ Result<Recipe> recipe_of(std::string_view kind, Tensor source, std::span<const i
     return damaged();
   Recipe r;
   r.kind = static_cast<Recipe::Kind>(found - kNames.begin());
-  if (r.kind == Recipe::Kind::convert) {
-    if (!numbers.empty() || source.elements() != elements) return damaged();
+  const bool convert = r.kind == Recipe::Kind::convert;
+  if (numbers.size() != 10 && !(convert && numbers.size() <= 1)) return damaged();
+  int64_t available = source.elements();
+  r.winograd = numbers.empty() ? 0 : numbers.back();
+  if (r.winograd != 0) {
+    if ((r.winograd != 2 && r.winograd != 4) || source.rank() != 4 || source.dim(0) != 3 ||
+        source.dim(1) != 3)
+      return damaged();
+    const int64_t reach = winograd_reach(r.winograd);
+    available = product({reach, reach, source.dim(2), source.dim(3)});
+  }
+  if (convert) {
+    if (available != elements) return damaged();
     r.source = std::move(source);
     return r;
   }
-  if (numbers.size() != 9) return damaged();
   for (const int64_t n : numbers)
     if (n < 0 || n > kLargest) return damaged();
   FractalShape& s = r.shape;
@@ -75,8 +90,7 @@ Result<Recipe> recipe_of(std::string_view kind, Tensor source, std::span<const i
     return damaged();
   // What is read is just what there is; a transposed matrix has one position and one part.
   if (s.transposed && product({s.kernel_h, s.kernel_w, r.groups, r.planes}) != 1) return damaged();
-  if (product({s.kernel_h, s.kernel_w, s.channels, s.columns, r.groups, r.planes}) !=
-      source.elements())
+  if (product({s.kernel_h, s.kernel_w, s.channels, s.columns, r.groups, r.planes}) != available)
     return damaged();
   const int64_t parts = product({r.groups, r.planes});
   const bool fractals = r.kind == Recipe::Kind::fractals;

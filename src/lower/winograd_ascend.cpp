@@ -339,9 +339,7 @@ Status lower_winograd_ascend(Lowering& lowering, const Node& node, const Product
   q.a = transformed, q.y = sums;
   q.b = lowering.constant(fmt::format("{}.winograd{}", p.layer, m), real,
                           positions * w.channels * p.columns,
-                          [filter = *p.b_constant, m, real]() -> Result<Tensor> {
-                            return converted(TRY(winograd_filter(filter, m)), real);
-                          });
+                          Recipe{.source = *p.b_constant, .winograd = m});
   TRY(lower_product_ascend(lowering, node, q));
   return OutputTransform(lowering, node, p, m).run(sums);
 }

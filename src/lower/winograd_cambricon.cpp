@@ -188,9 +188,7 @@ class CambriconWinograd {
     f.channels = w_.channels, f.columns = p_.columns;
     const int tensor = lowering_.constant(
         fmt::format("{}.winograd{}", p_.layer, m_), real_, positions_ * w_.channels * p_.columns,
-        [w = *p_.b_constant, f, m = m_, n = positions_, real = real_]() -> Result<Tensor> {
-          return pack_parts(TRY(winograd_filter(w, m)), f, 1, n, real, pack_rows);
-        });
+        Recipe{Recipe::Kind::rows, *p_.b_constant, f, 1, positions_, m_});
     filter_ = add("w", Role::constant, tensor);
     if (p_.bias >= 0) bias_ = add("bias", Role::constant, p_.bias);
     if (p_.residual >= 0) residual_ = add("residual", Role::input, p_.residual);
