@@ -1,0 +1,75 @@
+// Times of small programs: causes that add up, long loops that are extrapolated, caches that keep
+// what is written.
+#include "simulate/timing.h"
+
+#include <numeric>
+
+#include "simulate/simulate_test.h"
+
+namespace tenon::simulate {
+namespace {
+
+const Machine& machine(const std::string& name) {
+  static const MachineCatalog catalog = MachineCatalog::load().value();
+  return **catalog.find(name);
+}
+
+// Copies and relu of so many tiles in two places, by loops as they are given.
+std::string pipeline(const std::string& loops, const std::string& ends, const std::string& turn) {
+  const std::string at = "(" + turn + ")", place = at + " % 2";
+  return "x: input f16 [1048576]\ny: output f16 [1048576]\n"
+         "set_flag v -> mte2 #0\nset_flag v -> mte2 #1\n"
+         "set_flag mte3 -> v #0\nset_flag mte3 -> v #1\n" +
+         loops + "wait_flag v -> mte2 #" + place + "\nmte2: copy ub[" + place +
+         " * 2048] f16 (1024:1) <- gm x[(block * 512 + " + at +
+         ") * 1024] f16 (1024:1)\nset_flag mte2 -> v #" + place + "\nwait_flag mte2 -> v #" +
+         place + "\nwait_flag mte3 -> v #" + place + "\nv: relu ub[8192 + " + place +
+         " * 2048] f16 (1024:1) <- ub[" + place + " * 2048] f16 (1024:1)\nset_flag v -> mte2 #" +
+         place + "\nset_flag v -> mte3 #" + place + "\nwait_flag v -> mte3 #" + place +
+         "\nmte3: copy gm y[(block * 512 + " + at + ") * 1024] f16 (1024:1) <- ub[8192 + " + place +
+         " * 2048] f16 (1024:1)\nset_flag mte3 -> v #" + place + "\n" + ends +
+         "wait_flag v -> mte2 #0\nwait_flag v -> mte2 #1\n"
+         "wait_flag mte3 -> v #0\nwait_flag mte3 -> v #1\n";
+}
+
+KernelTime time_of(const std::string& body) {
+  const auto program = isa::parse_program(
+      "program t target=ascend310p3 blocks=2 {\n" + body + "}\n", chip("ascend310p3"), "test");
+  EXPECT_TRUE(program.ok()) << program.error().to_string();
+  TimingModel timing(machine("ascend310p3"), chip("ascend310p3"));
+  const std::array<int64_t, 2> addresses{0, 4 << 20};
+  auto time = timing.run(*program, addresses);
+  EXPECT_TRUE(time.ok()) << time.error().to_string();
+  return *time;
+}
+
+TEST(Timing, CausesAddUpToTheTime) {
+  const KernelTime t = time_of(pipeline("for i0 in 8 {\n", "}\n", "i0"));
+  EXPECT_GT(t.seconds, 0);
+  EXPECT_NEAR(std::accumulate(t.causes.begin(), t.causes.end(), 0.0), t.seconds, 1e-12);
+  EXPECT_GT(
+      t.causes[static_cast<size_t>(Cause::memory)] + t.causes[static_cast<size_t>(Cause::port)], 0);
+}
+
+TEST(Timing, ALongLoopTakesWhatShortOnesOfTheSameTurnsTake) {
+  const KernelTime exact =
+      time_of(pipeline("for i0 in 8 {\nfor i1 in 64 {\n", "}\n}\n", "i0 * 64 + i1"));
+  const KernelTime skipped = time_of(pipeline("for i0 in 512 {\n", "}\n", "i0"));
+  EXPECT_NEAR(skipped.seconds / exact.seconds, 1, 0.01);
+  EXPECT_NEAR(static_cast<double>(skipped.read), static_cast<double>(exact.read), 1);
+  EXPECT_NEAR(static_cast<double>(skipped.missed) / static_cast<double>(exact.missed), 1, 0.01);
+  EXPECT_NEAR(std::accumulate(skipped.causes.begin(), skipped.causes.end(), 0.0), skipped.seconds,
+              1e-12);
+}
+
+TEST(Cache, WhatIsWrittenReachesMemoryWhenItHasToGo) {
+  Cache cache(64 * 1024);
+  EXPECT_EQ(cache.access(0, 32768, true), 0);
+  EXPECT_EQ(cache.access(0, 32768, false), 0) << "it is there";
+  EXPECT_EQ(cache.access(1 << 20, 32768, false), 32768);
+  EXPECT_EQ(cache.access(2 << 20, 32768, false), 65536) << "what was written goes";
+  EXPECT_EQ(cache.access(3 << 20, 32768, false), 32768) << "what was read goes for nothing";
+}
+
+}  // namespace
+}  // namespace tenon::simulate
