@@ -12,7 +12,9 @@ namespace {
 // The kernels one after the other, over tensors that nothing has read before.
 Result<double> seconds_of(const Lowering& lowering, const Lowering::Draft& draft) {
   constexpr int64_t kAlign = 512;
-  simulate::TimingModel timing(lowering.machine(), lowering.architecture());
+  // As the whole program will be timed.
+  const isa::Architecture used = architecture_for(lowering.machine(), lowering.options().batch);
+  simulate::TimingModel timing(lowering.machine(), used);
   const double launch =
       std::visit([](const auto& chip) { return chip.launch; }, lowering.machine().chip);
   std::unordered_map<int, int64_t> places;

@@ -25,10 +25,10 @@ def explain(*args):
 def conv(tmp_path):
     """A model of one convolution with a kernel of 3 by 3 whose result is as wide as asked for."""
 
-    def make(size, channels=256, stride=1):
-        text = tmp_path / f"conv_{size}_{channels}_{stride}.tn"
+    def make(size, channels=256, stride=1, batch=6):
+        text = tmp_path / f"conv_{size}_{channels}_{stride}_{batch}.tn"
         text.write_text(
-            f"graph @main (%x: f32[1,{size},{size},{channels}]) {{\n"
+            f"graph @main (%x: f32[{batch},{size},{size},{channels}]) {{\n"
             f"  %w = const random(seed=1) : f32[3,3,{channels},{channels}]\n"
             f"  %y = conv(%x, %w) {{pads=[1, 1, 1, 1], strides=[{stride}, {stride}], activation=\"relu\"}}\n"
             "  return (%y)\n}\n"

@@ -80,7 +80,8 @@ def test_several_shapes(command, fixtures, tmp_path):
     (["--output_model=m", "--input_model=missing.pb"], 1, "missing.pb"),
     (["--output_model=m", "--input_model=x.pb", "--input_shapes=[1,b]"], 2, "'b'"),
     (["--output_model=m", "--input_model=x.pb", "--input_shapes=[1,2"], 2, "form"),
-    (["--output_model=m", "--input_model=x.pb", "--precision=force_float16"], 2, "force_float16"),
+    (["--output_model=m", "--input_model=x.pb", "--precision=force_float17"], 2, "force_float16"),
+    (["--output_model=m", "--input_model=missing.pb", "--precision=force_float16"], 1, "missing.pb"),
     (["--output_model=m", "--input_model=missing.pb", "--mlu_arch=mtp_372", "--dev_id=0"], 1, "no effect"),
     (["--help"], 0, "Example"),
 ])

@@ -125,7 +125,7 @@ def test_help_has_an_example(command):
     (["compile", "m.onnx", "--no-such-flag"], "--no-such-flag"),
     (["compile", "m.onnx", "--disable", "fuse-bia"], "did you mean 'fuse-bias'"),
     (["compile", "m.onnx", "--input-shape", "x:1,b"], "NAME:1,224,224,3"),
-    (["compile", "m.onnx", "--precision", "int3"], "this version compiles: fp32"),
+    (["compile", "m.onnx", "--precision", "int3"], "did you mean 'int8'"),
     (["compile", "m.onnx", "--target", "toaster"], "cpu"),
     (["compile", "m.onnx", "-o", "/"], "is a folder"),
     (["run", "m.tenon", "--threads", "0"], "threads"),

@@ -132,8 +132,8 @@ Status run(const RunArguments& a) {
         fmt::format("no --input was given; there are: {}", listed(runnable.inputs)));
   if (a.compare.ends_with(".npz")) {
     progress.reset();
-    return compare_with_recorded(a.file, a.signature, runnable, a.inputs, a.compare, tolerance_of(a),
-                                 a.json, options);
+    return compare_with_recorded(a.file, a.signature, runnable, a.inputs, a.compare,
+                                 tolerance_of(a), a.json, options);
   }
   const auto inputs = TRY(read_inputs(runnable.inputs, a.inputs));
   TRY(read_state(runnable, a.state_in));
@@ -208,7 +208,8 @@ void add_run(CLI::App& app, Action& action) {
                    ? std::string()
                    : fmt::format("'{}' is neither 'reference' nor an .npz archive", what);
       });
-  command->add_option("--tolerance", a->tolerance, "relative L2 that --compare allows (default: 1e-4, on chips in fp16 1e-2)");
+  command->add_option("--tolerance", a->tolerance,
+                      "relative L2 that --compare allows (default: 1e-4, on chips in fp16 1e-2)");
   command->footer(
       "Example:\n  tenon run digits.tenon --input images=digits.npy --output-dir out\n"
       "  tenon run digits.tenon --compare reference\n"
