@@ -62,6 +62,7 @@ NUMBERS = {
     },
 }
 NUMBERS["ascend"]["product_start"] = NUMBERS["ascend"]["vector_start"]
+NUMBERS["cambricon"]["cluster"] = NUMBERS["cambricon"]["memory"]  # a cluster's share of the bandwidth
 NUMBERS["cambricon"]["product_start"] = NUMBERS["cambricon"]["vector_start"]
 
 
