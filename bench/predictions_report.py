@@ -45,9 +45,10 @@ fitted to the other four fifths of the networks (k-fold by network, never by row
 `low_ms` and `high_ms` are the band of the held-out residuals: one measurement of ten is below, one above (`low_f16`, `high_f16`, … in
 `targets/`). Large matrix products on the 910B are held within 15 % of what is published (`tests/python/test_predict.py`).
 
-The tables below were made on 27 November 2026: MLU370-S4 with all batches, the Ascend chips with batches 1 and 8 and not fitted again
-since; both before the choice of convolution algorithms (Winograd) was in. They are made anew by the commands at the head of
-`bench/predictions.py` and `bench/fit_machine.py`, and change with every change of the lowering.
+The tables below were made on 27 November 2026. MLU370-S4: all batches, with the numbers that are fitted now, simulated again with them.
+Ascend 310 and 310P3: batches 1 and 8, numbers not fitted, and by the timing model before blocks of the cache, fused multiply-add and the
+choice of convolution algorithms were in; they are to be made anew. Held-out figures are read off the planes that `bench/fit_machine.py`
+fits by, which are a lower bound of what a simulation gives; those of the first table are simulations.
 """
 
 
