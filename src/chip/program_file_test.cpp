@@ -93,7 +93,8 @@ TEST(ProgramFile, WeightsAreThereOnce) {
   const auto graph = parse_graph(kNet, "net").value();
   plain.functions.push_back({"f", encode_graph(*graph), {"x"}, {"y"}, {}});
   const auto weights = [](const Blob& file) {
-    for (const FileSection& s : read_layout(file.bytes).value().sections)
+    const FileLayout layout = read_layout(file.bytes).value();
+    for (const FileSection& s : layout.sections)
       if (section_name(s.kind) == "weights") return s.size;
     return uint64_t{0};
   };

@@ -7,8 +7,11 @@
 #include "device/plugin/plugin.h"
 #include "runtime/c_api.h"
 
-using namespace tenon;
-using runtime::guarded;
+using tenon::invalid_argument;
+using tenon::Status;
+using tenon::runtime::guarded;
+namespace device = tenon::device;
+namespace runtime = tenon::runtime;
 
 extern "C" {
 

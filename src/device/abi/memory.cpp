@@ -96,7 +96,7 @@ tenon_device_error* copy_out(const tenon_buffer* buffer, uint64_t offset, void* 
 tenon_device_error* stream_create(tenon_device* device, tenon_stream** stream) noexcept {
   return guarded([&]() -> Status {
     if (device == nullptr || stream == nullptr) return invalid_argument("device or stream is null");
-    *stream = new tenon_stream{device};
+    *stream = std::make_unique<tenon_stream>(tenon_stream{device}).release();
     return {};
   });
 }
@@ -116,7 +116,7 @@ tenon_device_error* stream_wait_event(tenon_stream*, tenon_event* event) noexcep
 tenon_device_error* event_create(tenon_device* device, tenon_event** event) noexcept {
   return guarded([&]() -> Status {
     if (device == nullptr || event == nullptr) return invalid_argument("device or event is null");
-    *event = new tenon_event;
+    *event = std::make_unique<tenon_event>().release();
     return {};
   });
 }
