@@ -20,7 +20,7 @@ class AscendProduct {
         real_(p.operand_dtype(lowering.real())),
         work_(p.work_dtype(lowering.real())),
         out_dtype_(lowering.tensor(p.y).dtype),
-        builder_(lowering.architecture(), p.layer,
+        builder_(lowering, p.layer,
                  !p.algorithm.empty() ? p.algorithm
                  : p.windows          ? "img2col"
                                       : "matmul"),
@@ -33,11 +33,6 @@ class AscendProduct {
   void measure_epilogue();
 
   void set_sizes();
-
-  int add_buffer(std::string name, isa::Buffer::Role role, int tensor, DType dtype,
-                 int64_t elements);
-
-  int add_buffer(std::string name, isa::Buffer::Role role, int tensor);
 
   FractalShape fractals() const;
 
@@ -98,14 +93,13 @@ class AscendProduct {
   const Product& p_;
   AscendShape shape_;
   DType real_, work_, out_dtype_;  // of operands, on the vector unit, of the result
-  ProgramBuilder builder_;
+  KernelBuilder builder_;
   bool direct_;  // sums go to the vector unit of the same core
   AscendTiling t_;
   int temporaries_ = 0;
   int64_t tiles_m_ = 1, tiles_n_ = 1, chunks_ = 1, steps_ = 1, piece_ = 1;
   int64_t a_place_ = 0, b_place_ = 0, b_block_ = 0;
   Expr row_, column_, own_m_, own_n_;
-  std::vector<int> operands_;
   int a_ = -1, b_ = -1, bias_ = -1, scale_ = -1, residual_ = -1, y_ = -1;
   Ring a1_, b1_, a0_, b0_, acc_, out_, bias_ring_, residual_ring_;
   std::optional<VectorCode> code_;

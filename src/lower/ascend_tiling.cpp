@@ -4,12 +4,10 @@
 
 #include <algorithm>
 
+#include "base/numbers.h"
+
 namespace tenon::lower {
 namespace {
-
-int64_t up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 // What works side by side takes as long as its longest part, and a little of the others.
 double blend(std::initializer_list<double> parts) {
@@ -25,8 +23,10 @@ struct Estimate {
   const AscendChip& chip;
 
   double cube(int64_t m, int64_t n, const AscendTiling& t) const {
-    const double start = chip.cube_start * static_cast<double>(s.planes * up(s.k_plane, t.step));
-    const double unit = static_cast<double>(up(m, 16) * up(n, 16) * s.planes * up(s.k_plane, s.c0));
+    const double start =
+        chip.cube_start * static_cast<double>(s.planes * ceil_div(s.k_plane, t.step));
+    const double unit = static_cast<double>(ceil_div(m, 16) * ceil_div(n, 16) * s.planes *
+                                            ceil_div(s.k_plane, s.c0));
     const double rate = s.size == 4 ? chip.macs_f16 / std::max(chip.macs_f32, 1.0) / 2 : 1;
     return start + unit * rate;
   }
@@ -35,15 +35,15 @@ struct Estimate {
     return bytes / rate / (run < chip.l2_line ? chip.unaligned_rate : 1) + count * chip.copy_start;
   }
   double cycles(const AscendTiling& t) const {
-    const int64_t tm = up(p.rows, t.m) * p.problems(), tn = up(p.columns, t.n);
-    const auto own_m = static_cast<double>(up(tm, t.grid_m)),
-               own_n = static_cast<double>(up(tn, t.grid_n));
+    const int64_t tm = ceil_div(p.rows, t.m) * p.problems(), tn = ceil_div(p.columns, t.n);
+    const auto own_m = static_cast<double>(ceil_div(tm, t.grid_m)),
+               own_n = static_cast<double>(ceil_div(tn, t.grid_n));
     const double k = static_cast<double>(s.planes * s.k_plane), size = static_cast<double>(s.size);
     const double m = static_cast<double>(std::min(t.m, p.rows)),
                  n = static_cast<double>(std::min(t.n, p.columns));
-    const auto chunks = static_cast<double>(s.planes * up(s.k_plane, t.chunk));
+    const auto chunks = static_cast<double>(s.planes * ceil_div(s.k_plane, t.chunk));
     const double a = chunks * static_cast<double>(s.a_bytes(p, t.m, t.chunk)), b = k * n * size;
-    const bool whole = up(s.k_plane, t.chunk) == 1;
+    const bool whole = ceil_div(s.k_plane, t.chunk) == 1;
     const double a_run = p.windows ? (whole ? 1e6 : 32) : static_cast<double>(t.chunk) * size;
     const double b_run = p.b_constant != nullptr ? n * 32
                          : p.b_transposed        ? static_cast<double>(t.chunk) * size
@@ -89,7 +89,7 @@ struct Search {
   void consider(AscendTiling t) {
     const Estimate estimate{p, s, chip};
     const int64_t cores = static_cast<int64_t>(chip.cube_cores);
-    const int64_t tm = up(p.rows, t.m) * p.problems(), tn = up(p.columns, t.n);
+    const int64_t tm = ceil_div(p.rows, t.m) * p.problems(), tn = ceil_div(p.columns, t.n);
     for (int64_t gn = 1; gn <= std::min(cores, tn); ++gn) {
       t.grid_n = gn;
       t.grid_m = std::min(cores / gn, tm);
@@ -104,12 +104,12 @@ struct Search {
     const auto fits = [&](int64_t a, int64_t b) { return a + b <= l1; };
     // Problems with a right operand each cannot keep it for the next.
     const bool one_b = std::ranges::all_of(p.batch, [](const BatchDim& d) { return d.b == 0; });
-    for (int64_t units = up(s.k_plane, s.k_unit);; units = up(units, 2)) {
+    for (int64_t units = ceil_div(s.k_plane, s.k_unit);; units = ceil_div(units, 2)) {
       t.chunk = units * s.k_unit;
       t.keep = AscendTiling::Keep::none;
       t.a_depth = t.b_depth = 2;
       const int64_t a = s.a_bytes(p, t.m, t.chunk), b = s.b_bytes(t.n, t.chunk);
-      const int64_t whole = up(s.k_plane, t.chunk) * s.planes;
+      const int64_t whole = ceil_div(s.k_plane, t.chunk) * s.planes;
       if (fits(2 * a, 2 * b)) consider(t);
       if (s.planes == 1) {
         t.keep = AscendTiling::Keep::a, t.a_depth = 1;
@@ -136,7 +136,7 @@ struct Search {
         t.m = m, t.n = n;
         t.c_depth = m * n * 4 > half_c ? 1 : 2;
         t.step = std::min(half_a / (m * s.size), half_b / (n * s.size)) / s.c0 * s.c0;
-        t.step = std::min(t.step, up(s.k_plane, s.c0) * s.c0);
+        t.step = std::min(t.step, ceil_div(s.k_plane, s.c0) * s.c0);
         if (t.step < s.c0) continue;
         chunks(t);
       }
@@ -158,16 +158,16 @@ AscendShape::AscendShape(const Product& p, DType real)
   if (p.windows) {
     const Windows& w = *p.windows;
     k_unit = c0 * w.kernel[1] * w.kernel[2];
-    k_plane = up(w.channels, c0) * k_unit;
+    k_plane = ceil_div(w.channels, c0) * k_unit;
     planes = w.kernel[0];
   } else {
     k_unit = c0;
-    k_plane = up(p.k, c0) * c0;
+    k_plane = ceil_div(p.k, c0) * c0;
   }
 }
 
 int64_t AscendShape::window_rows(const Windows& w, int64_t m) {
-  const int64_t rows = std::min(w.out_height, up(m - 1, w.out_width) + 1);
+  const int64_t rows = std::min(w.out_height, ceil_div(m - 1, w.out_width) + 1);
   return std::min(w.height, (rows - 1) * w.stride[1] + (w.kernel[1] - 1) * w.dilation[1] + 1);
 }
 

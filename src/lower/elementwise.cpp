@@ -17,7 +17,7 @@ class Kernel {
         node_(node),
         work_(work),
         core_(lowering.architecture()),
-        builder_(lowering.architecture(), layer_of(node), "vector") {
+        builder_(lowering, layer_of(node), "vector") {
     space_.dims = work.dims;
     for (const Elementwise::Operand& o : work.operands) space_.strides.push_back(o.strides);
     space_.strides.push_back(work.strides);
@@ -45,10 +45,7 @@ class Kernel {
     });
     TRY(std::move(status));
     if (fixed_.bytes > 0) fixed_.ring.leave(1, 0);
-    std::vector<int> tensors;
-    for (const Elementwise::Operand& o : work_.operands) tensors.push_back(o.tensor);
-    for (const int t : work_.results) tensors.push_back(t);
-    return lowering_.add(node_, builder_, std::move(tensors));
+    return lowering_.add(node_, builder_);
   }
 
  private:
@@ -105,9 +102,8 @@ class Kernel {
     for (size_t i = 0; i < work_.operands.size(); ++i) {
       const Elementwise::Operand& o = work_.operands[i];
       Input in{dtype_of(o.tensor), -1, first.is_fixed(strides(i)) ? &fixed_ : &moving_, 0};
-      in.buffer =
-          builder_.buffer(o.name.empty() ? fmt::format("x{}", i) : o.name, isa::Buffer::Role::input,
-                          in.dtype, lowering_.tensor(o.tensor).elements);
+      in.buffer = builder_.bind(o.name.empty() ? fmt::format("x{}", i) : o.name,
+                                isa::Buffer::Role::input, o.tensor);
       in.first = in.group->bytes;
       in.group->bytes +=
           (first.stored(strides(i)) * bytes_of(in.dtype) + align - 1) / align * align;
@@ -120,8 +116,8 @@ class Kernel {
                                     {core_.load, core_.compute});
     for (size_t i = 0; i < work_.results.size(); ++i) {
       Output out{dtype_of(work_.results[i]), -1, {}};
-      out.buffer = builder_.buffer(fmt::format("y{}", i), isa::Buffer::Role::output, out.dtype,
-                                   lowering_.tensor(work_.results[i]).elements);
+      out.buffer =
+          builder_.bind(fmt::format("y{}", i), isa::Buffer::Role::output, work_.results[i]);
       out.ring = builder_.ring(core_.memory, tiles_.elements(space_) * bytes_of(out.dtype), 2,
                                {core_.compute, core_.store});
       outputs_.push_back(std::move(out));
@@ -182,7 +178,7 @@ class Kernel {
   const Node& node_;
   const Elementwise& work_;
   VectorCore core_;
-  ProgramBuilder builder_;
+  KernelBuilder builder_;
   Space space_;  // of the operands, then of the results
   Tiles tiles_;
   Group fixed_, moving_;

@@ -67,7 +67,7 @@ class RowCounter {
 Status gather_rows(Lowering& lowering, const Node& node, const RowGather& g) {
   const isa::Architecture& a = lowering.architecture();
   const VectorCore core(a);
-  ProgramBuilder b(a, g.layer, "gather");
+  KernelBuilder b(lowering, g.layer, "gather");
   const DType dtype = lowering.tensor(g.to).dtype;
   const int64_t most = (b.free_bytes(core.memory) - 4096) / 3 / (g.width * bytes_of(dtype) + 9);
   if (most < 1)
@@ -75,13 +75,9 @@ Status gather_rows(Lowering& lowering, const Node& node, const RowGather& g) {
   const int64_t rows = std::min(most, (g.count + a.vector_cores - 1) / a.vector_cores);
   const int64_t tiles = (g.count + rows - 1) / rows;
   b.set_blocks(std::min(a.vector_cores, tiles));
-  const auto buffer = [&](std::string name, isa::Buffer::Role role, int tensor) {
-    const DeviceTensor& t = lowering.tensor(tensor);
-    return b.buffer(std::move(name), role, t.dtype, t.elements);
-  };
-  const int from = buffer("x0", isa::Buffer::Role::input, g.table);
-  const int at = buffer("x1", isa::Buffer::Role::input, g.numbers);
-  const int to = buffer("y", isa::Buffer::Role::output, g.to);
+  const int from = b.bind("x0", isa::Buffer::Role::input, g.table);
+  const int at = b.bind("x1", isa::Buffer::Role::input, g.numbers);
+  const int to = b.bind("y", isa::Buffer::Role::output, g.to);
   const Ring numbers = g.counted
                            ? b.ring(core.memory, rows * 4, 2, {core.load})
                            : b.ring(core.memory, rows * 4, 2, {core.load, core.compute, core.load});
@@ -112,7 +108,7 @@ Status gather_rows(Lowering& lowering, const Node& node, const RowGather& g) {
                           b.local(core.memory, picked.place(turn), dtype, axes)});
     picked.leave(1, turn);
   });
-  return lowering.add(node, b, {g.table, g.numbers, g.to});
+  return lowering.add(node, b);
 }
 
 // [d0, d1, d2] as [d1, d0, d2].

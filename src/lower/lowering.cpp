@@ -109,11 +109,21 @@ int Lowering::scratch(std::string name, DType dtype, int64_t elements) {
   return static_cast<int>(program_.tensors.size()) - 1;
 }
 
-Status Lowering::add(const Node& node, ProgramBuilder& builder, std::vector<int> operands,
-                     std::string tiling) {
+Status Lowering::add(const Node& node, KernelBuilder& builder, std::string tiling) {
   std::vector<int64_t> memory = builder.used();
-  add(node, TRY(builder.take()), std::move(memory), std::move(operands), std::move(tiling));
+  add(node, TRY(builder.take()), std::move(memory), builder.operands(), std::move(tiling));
   return {};
+}
+
+int KernelBuilder::bind(std::string name, isa::Buffer::Role role, int tensor) {
+  const DeviceTensor& t = lowering_.tensor(tensor);
+  return bind(std::move(name), role, tensor, t.dtype, t.elements);
+}
+
+int KernelBuilder::bind(std::string name, isa::Buffer::Role role, int tensor, DType dtype,
+                        int64_t elements) {
+  operands_.push_back(tensor);
+  return buffer(std::move(name), role, dtype, elements);
 }
 
 void Lowering::add(const Node& node, isa::Program program, std::vector<int64_t> memory,

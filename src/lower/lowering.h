@@ -21,6 +21,8 @@ struct Choice {
   std::vector<std::string> advice;
 };
 
+class KernelBuilder;
+
 class Lowering {
  public:
   // What a lowering added, taken out again: its kernels, the tensors it made, and for which values.
@@ -60,10 +62,9 @@ class Lowering {
   const Tensor* keep(std::shared_ptr<const Tensor> tensor);
   int scratch(std::string name, DType dtype, int64_t elements);
 
-  // Adds a kernel; operands are the tensors of its buffers.
-  Status add(const Node& node, ProgramBuilder& builder, std::vector<int> operands,
-             std::string tiling = {});
-  // `memory` is how many bytes of each memory of a core it uses.
+  Status add(const Node& node, KernelBuilder& builder, std::string tiling = {});
+  // The same of a program that is there: `memory` is how many bytes of each memory of a core it
+  // uses, `operands` are the tensors of its buffers.
   void add(const Node& node, isa::Program program, std::vector<int64_t> memory,
            std::vector<int> operands, std::string tiling = {});
   // The node is computed by the host, because …
@@ -89,6 +90,23 @@ class Lowering {
   DeviceProgram program_;
   std::unordered_map<const Value*, int> tensors_;
   std::unordered_map<std::string, Choice> choices_;
+};
+
+// A program whose buffers are tensors of the lowering.
+class KernelBuilder : public ProgramBuilder {
+ public:
+  KernelBuilder(const Lowering& lowering, std::string name, std::string algorithm)
+      : ProgramBuilder(lowering.architecture(), std::move(name), std::move(algorithm)),
+        lowering_(lowering) {}
+
+  // The next buffer: a tensor as it is, or as the kernel sees it.
+  int bind(std::string name, isa::Buffer::Role role, int tensor);
+  int bind(std::string name, isa::Buffer::Role role, int tensor, DType dtype, int64_t elements);
+  const std::vector<int>& operands() const { return operands_; }
+
+ private:
+  const Lowering& lowering_;
+  std::vector<int> operands_;
 };
 
 // The chip as it is used for a batch (LowerOptions::batch).

@@ -19,27 +19,14 @@
 namespace tenon::lower {
 namespace {
 
-// Tensors as buffers of a program.
-class Buffers {
- public:
-  Buffers(Lowering& lowering, ProgramBuilder& builder) : lowering_(lowering), builder_(builder) {}
-  int of(const Value* v, isa::Buffer::Role role) { return of(lowering_.tensor_of(v), role); }
-  int of(int tensor, isa::Buffer::Role role) {
-    const auto found = std::ranges::find(tensors_, tensor);
-    if (found != tensors_.end()) return static_cast<int>(found - tensors_.begin());
-    const DeviceTensor& t = lowering_.tensor(tensor);
-    tensors_.push_back(tensor);
-    return builder_.buffer(
-        role == isa::Buffer::Role::output ? "y" : fmt::format("x{}", tensors_.size() - 1), role,
-        t.dtype, t.elements);
-  }
-  std::vector<int> take() { return std::move(tensors_); }
-
- private:
-  Lowering& lowering_;
-  ProgramBuilder& builder_;
-  std::vector<int> tensors_;
-};
+// The buffer of a tensor that may have one already.
+int buffer_of(KernelBuilder& builder, int tensor, isa::Buffer::Role role) {
+  const std::vector<int>& known = builder.operands();
+  const auto found = std::ranges::find(known, tensor);
+  if (found != known.end()) return static_cast<int>(found - known.begin());
+  return builder.bind(role == isa::Buffer::Role::output ? "y" : fmt::format("x{}", known.size()),
+                      role, tensor);
+}
 
 // Strides of a tile in a local memory: what lies side by side in the tensor, so does here.
 std::vector<Axis> packed_like(const std::vector<Axis>& tile, const std::vector<int64_t>& strides,
@@ -68,8 +55,7 @@ Status move_pieces(Lowering& lowering, const Node& node, std::string layer,
                    const std::vector<Piece>& pieces, std::optional<double> fill) {
   const isa::Architecture& a = lowering.architecture();
   const VectorCore core(a);
-  ProgramBuilder b(a, std::move(layer), "move");
-  Buffers buffers(lowering, b);
+  KernelBuilder b(lowering, std::move(layer), "move");
   const DType dtype = lowering.tensor(pieces[0].to).dtype;
   int64_t most_tiles = 1;
   std::vector<Space> spaces;
@@ -94,7 +80,7 @@ Status move_pieces(Lowering& lowering, const Node& node, std::string layer,
   const Ring out = b.ring(core.memory, largest * bytes_of(dtype), 2, {core.compute, core.store});
   int64_t before = 0;
   if (fill) {
-    const int y = buffers.of(pieces[0].to, isa::Buffer::Role::output);
+    const int y = buffer_of(b, pieces[0].to, isa::Buffer::Role::output);
     const int64_t all = lowering.tensor(pieces[0].to).elements;
     const int64_t parts = (all + largest - 1) / largest;
     b.loop(turns(b, parts), [&](const Expr& turn) {
@@ -113,8 +99,8 @@ Status move_pieces(Lowering& lowering, const Node& node, std::string layer,
   for (size_t i = 0; i < pieces.size(); ++i) {
     const Piece& p = pieces[i];
     const Space& s = spaces[i];
-    const int from = buffers.of(p.from, isa::Buffer::Role::input);
-    const int to = buffers.of(p.to, isa::Buffer::Role::output);
+    const int from = buffer_of(b, p.from, isa::Buffer::Role::input);
+    const int to = buffer_of(b, p.to, isa::Buffer::Role::output);
     b.loop(turns(b, tiles[i].count), [&](const Expr& turn) {
       const TileView at(s, tiles[i], b.block() + turn * b.blocks());
       const auto source = at.global(s.strides[0], false), target = at.global(s.strides[1], false);
@@ -152,7 +138,7 @@ Status move_pieces(Lowering& lowering, const Node& node, std::string layer,
     });
     before += (tiles[i].count + b.blocks() - 1) / b.blocks();
   }
-  return lowering.add(node, b, buffers.take());
+  return lowering.add(node, b);
 }
 
 namespace {

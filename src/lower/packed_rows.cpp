@@ -5,15 +5,12 @@
 
 #include <numeric>
 
+#include "base/numbers.h"
 #include "lower/product.h"
 #include "lower/vector_core.h"
 
 namespace tenon::lower {
 namespace {
-
-int64_t round_up(int64_t n, int64_t unit) {
-  return (n + unit - 1) / unit * unit;
-}
 
 // Rows of images as the windows read them, with zeros beside them, all in whole blocks.
 struct PaddedRows {
@@ -37,13 +34,15 @@ Status pad_rows(Lowering& lowering, const Node& node, const Product& p, const Pa
   const DType real = lowering.real();
   const int64_t size = bytes_of(real), row = rows.width * w.channels,
                 all = p.batch[0].size * w.height;
-  ProgramBuilder builder(lowering.architecture(), p.layer, "packed_rows");
+  KernelBuilder builder(lowering, p.layer, "packed_rows");
   const int64_t fits = (builder.free_bytes(core.memory) - 8192) / (2 * row * size);
   if (fits == 0) return unsupported(fmt::format("a row of {} pixels does not fit", rows.width));
   const int64_t cores = lowering.architecture().vector_cores,
                 each = std::min(fits, (all + cores - 1) / cores), tiles = (all + each - 1) / each;
-  const int x = builder.buffer("x", isa::Buffer::Role::input, real, lowering.tensor(p.a).elements);
-  const int y = builder.buffer("y", isa::Buffer::Role::output, real, lowering.tensor(to).elements);
+  const int x =
+      builder.bind("x", isa::Buffer::Role::input, p.a, real, lowering.tensor(p.a).elements);
+  const int y =
+      builder.bind("y", isa::Buffer::Role::output, to, real, lowering.tensor(to).elements);
   const Ring ring = builder.ring(core.memory, each * row * size, 2, {core.load, core.store});
   builder.set_blocks(std::min(cores, tiles));
   // Nothing is ever written beside the rows.
@@ -67,8 +66,7 @@ Status pad_rows(Lowering& lowering, const Node& node, const Product& p, const Pa
                                 builder.local(core.memory, place, real, {{count * row, 1}})});
     ring.leave(1, turn);
   });
-  return lowering.add(node, builder, {p.a, to},
-                      fmt::format("{} rows of {} pixels at once", each, rows.width));
+  return lowering.add(node, builder, fmt::format("{} rows of {} pixels at once", each, rows.width));
 }
 
 }  // namespace

@@ -181,6 +181,24 @@ Result<Register> finish_product(VectorCode& code, const Product& p, const Regist
                       : code.binary(Opcode::add, y, {{}, static_cast<double>(*p.zero), nullptr});
 }
 
+void finish_in_place(VectorCode& code, const Product& p, const Register& sum, const Register* bias,
+                     const Register* residual) {
+  const auto done = finish_product(code, p, sum, bias, residual);
+  if (done.ok() && done->view != sum.view) code.store(*done, sum.view);
+}
+
+FinishCost measure_finish(const Lowering& lowering, int memory, DType dtype, const Product& p) {
+  ProgramBuilder scratch(lowering.architecture(), "", "");
+  VectorCode code(scratch, memory, 128, dtype);
+  const Register sum = code.temporary(dtype), other = sum;
+  (void)finish_product(code, p, sum, p.bias >= 0 ? &other : nullptr,
+                       p.residual >= 0 ? &other : nullptr, p.column_scale >= 0 ? &other : nullptr);
+  FinishCost cost{code.slots(), 0};
+  if (const auto program = scratch.take(); program.ok())
+    cost.instructions = static_cast<int64_t>(program->body.size());
+  return cost;
+}
+
 namespace {
 
 // Where cube and vector unit are cores of their own: the sums go through the memory, and a second

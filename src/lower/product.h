@@ -84,6 +84,15 @@ struct Register;
 Result<Register> finish_product(VectorCode& code, const Product& p, const Register& sum,
                                 const Register* bias, const Register* residual,
                                 const Register* column_scale = nullptr);
+// The same, the result where the sum was. Errors are left out: every activation that products have
+// was tried when the tiles were measured.
+void finish_in_place(VectorCode& code, const Product& p, const Register& sum, const Register* bias,
+                     const Register* residual);
+// What finishing a tile takes: temporary tiles, with the sum's own, and instructions.
+struct FinishCost {
+  int64_t temporaries = 0, instructions = 0;
+};
+FinishCost measure_finish(const Lowering& lowering, int memory, DType dtype, const Product& p);
 
 Status lower_product_ascend(Lowering& lowering, const Node& node, const Product& p);
 Status lower_product_cambricon(Lowering& lowering, const Node& node, const Product& p);

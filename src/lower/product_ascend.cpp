@@ -20,7 +20,7 @@ Status AscendProduct::run() {
   set_buffers();
   set_places();
   build();
-  TRY(lowering_.add(node_, builder_, operands_, t_.to_string()));
+  TRY(lowering_.add(node_, builder_, t_.to_string()));
   return {};
 }
 
@@ -54,17 +54,6 @@ void AscendProduct::set_sizes() {
   own_n_ = (Expr(tiles_n_ + t_.grid_n - 1) - column_) / t_.grid_n;
 }
 
-int AscendProduct::add_buffer(std::string name, isa::Buffer::Role role, int tensor, DType dtype,
-                              int64_t elements) {
-  operands_.push_back(tensor);
-  return builder_.buffer(std::move(name), role, dtype, elements);
-}
-
-int AscendProduct::add_buffer(std::string name, isa::Buffer::Role role, int tensor) {
-  const DeviceTensor& t = lowering_.tensor(tensor);
-  return add_buffer(std::move(name), role, tensor, t.dtype, t.elements);
-}
-
 FractalShape AscendProduct::fractals() const {
   FractalShape f;
   if (p_.windows) {
@@ -81,7 +70,7 @@ FractalShape AscendProduct::fractals() const {
 
 void AscendProduct::set_buffers() {
   using Role = isa::Buffer::Role;
-  a_ = add_buffer("x", Role::input, p_.a);
+  a_ = builder_.bind("x", Role::input, p_.a);
   if (p_.b_constant != nullptr) {
     const FractalShape f = fractals();
     b_block_ = f.elements();
@@ -89,14 +78,14 @@ void AscendProduct::set_buffers() {
     const int tensor = lowering_.constant(
         p_.layer + ".weights", real_, parts * b_block_,
         Recipe{Recipe::Kind::fractals, *p_.b_constant, f, p_.groups, shape_.planes});
-    b_ = add_buffer("w", Role::constant, tensor);
+    b_ = builder_.bind("w", Role::constant, tensor);
   } else {
-    b_ = add_buffer("w", Role::input, p_.b);
+    b_ = builder_.bind("w", Role::input, p_.b);
   }
-  if (p_.bias >= 0) bias_ = add_buffer("bias", Role::constant, p_.bias);
-  if (p_.column_scale >= 0) scale_ = add_buffer("scale", Role::constant, p_.column_scale);
-  if (p_.residual >= 0) residual_ = add_buffer("residual", Role::input, p_.residual);
-  y_ = add_buffer("y", Role::output, p_.y);
+  if (p_.bias >= 0) bias_ = builder_.bind("bias", Role::constant, p_.bias);
+  if (p_.column_scale >= 0) scale_ = builder_.bind("scale", Role::constant, p_.column_scale);
+  if (p_.residual >= 0) residual_ = builder_.bind("residual", Role::input, p_.residual);
+  y_ = builder_.bind("y", Role::output, p_.y);
 }
 
 void AscendProduct::set_places() {

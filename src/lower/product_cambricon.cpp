@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/numbers.h"
 #include "lower/pack.h"
 #include "lower/product.h"
 #include "lower/vector_code.h"
@@ -12,10 +13,6 @@
 
 namespace tenon::lower {
 namespace {
-
-int64_t up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 // How the result is cut: output rows (or rows of a matrix) by columns, and k in chunks of channels.
 struct CambriconTiling {
@@ -37,7 +34,7 @@ class CambriconProduct {
         size_(bytes_of(real_)),
         work_size_(bytes_of(work_)),
         core_(lowering.architecture()),
-        builder_(lowering.architecture(), p.layer, p.windows ? "conv" : "matmul") {
+        builder_(lowering, p.layer, p.windows ? "conv" : "matmul") {
     if (p.windows) {
       w_ = *p.windows;
     } else {
@@ -55,7 +52,7 @@ class CambriconProduct {
     set_buffers();
     build();
     return lowering_.add(
-        node_, builder_, operands_,
+        node_, builder_,
         fmt::format("{} rows, {} columns, {} channels at once, cores {}x{}{}", t_.rows, t_.columns,
                     t_.channels, t_.grid_m, t_.grid_n, kept_ ? ", weights stay in WRAM" : ""));
   }
@@ -74,38 +71,33 @@ class CambriconProduct {
   int64_t taps() const { return w_.kernel[1] * w_.kernel[2]; }
 
   void measure() {
-    ProgramBuilder scratch(lowering_.architecture(), "", "");
-    VectorCode code(scratch, core_.memory, 128, work_);
-    Register sum = code.temporary(work_), other = sum;
-    (void)finish_product(code, p_, sum, p_.bias >= 0 ? &other : nullptr,
-                         p_.residual >= 0 ? &other : nullptr,
-                         p_.column_scale >= 0 ? &other : nullptr);
-    temporaries_ = code.slots();
-    auto program = scratch.take();
-    passes_ = 1 + (program.ok() ? static_cast<int64_t>(program->body.size()) : 0);
+    const FinishCost finish = measure_finish(lowering_, core_.memory, work_, p_);
+    temporaries_ = finish.temporaries, passes_ = 1 + finish.instructions;
   }
 
   double seconds(const CambriconTiling& t) const {
     const int64_t planes = w_.kernel[0];
-    const int64_t tm = up(all_rows(), t.rows) * p_.problems(), tn = up(p_.columns, t.columns);
-    const auto tiles = static_cast<double>(up(tm, t.grid_m) * up(tn, t.grid_n));
+    const int64_t tm = ceil_div(all_rows(), t.rows) * p_.problems(),
+                  tn = ceil_div(p_.columns, t.columns);
+    const auto tiles = static_cast<double>(ceil_div(tm, t.grid_m) * ceil_div(tn, t.grid_n));
     const double macs = real_ == DType::f32 ? chip_.macs_f32
                         : size_ == 1        ? chip_.macs_i8
                                             : chip_.macs_f16;
     const auto pixels = static_cast<double>(t.rows * row_pixels());
     const double compute = pixels *
-                           static_cast<double>(up(std::min(t.columns, p_.columns), 64) * 64 *
-                                               taps() * up(w_.channels, 32) * 32 * planes) /
+                           static_cast<double>(ceil_div(std::min(t.columns, p_.columns), 64) * 64 *
+                                               taps() * ceil_div(w_.channels, 32) * 32 * planes) /
                            macs / chip_.clock;
     // Rows of columns in whole words of the vector unit.
-    const double words = pixels * static_cast<double>(up(std::min(t.columns, p_.columns) * size_,
-                                                         static_cast<int64_t>(chip_.vector_bytes)));
+    const double words =
+        pixels * static_cast<double>(ceil_div(std::min(t.columns, p_.columns) * size_,
+                                              static_cast<int64_t>(chip_.vector_bytes)));
     const double vector =
         static_cast<double>(passes_) * (words + chip_.compute_start) / chip_.clock;
     const auto x = static_cast<double>(in_elements(t.rows, w_.channels) * planes * size_);
     const auto w = static_cast<double>(t.columns * taps() * w_.channels * planes * size_);
-    const double chunks = static_cast<double>(up(w_.channels, t.channels) * planes);
-    const double w_share = keeps(t) ? 1 / static_cast<double>(up(tm, t.grid_m)) : 1;
+    const double chunks = static_cast<double>(ceil_div(w_.channels, t.channels) * planes);
+    const double w_share = keeps(t) ? 1 / static_cast<double>(ceil_div(tm, t.grid_m)) : 1;
     const double out = pixels * static_cast<double>(t.columns * size_) * (p_.residual >= 0 ? 2 : 1);
     const double bytes = x + w * w_share + out;
     const auto cores = static_cast<double>(t.grid_m * t.grid_n);
@@ -134,19 +126,20 @@ class CambriconProduct {
                             out * work_size_ * (2 + temporaries_ + (p_.residual >= 0 ? 2 : 0)) +
                             4 * t.columns * work_size_;
       if (bytes > nram || 2 * t.columns * taps() * t.channels * size_ > wram) return;
-      const int64_t tn = up(p_.columns, t.columns), tm = up(all_rows(), t.rows) * p_.problems();
+      const int64_t tn = ceil_div(p_.columns, t.columns),
+                    tm = ceil_div(all_rows(), t.rows) * p_.problems();
       for (int64_t gn = 1; gn <= std::min(a.cores, tn); ++gn) {
         t.grid_n = gn, t.grid_m = std::min(a.cores / gn, tm);
         t.seconds = seconds(t);
         if (!found || t.seconds < t_.seconds) t_ = t, found = true;
       }
     };
-    for (int64_t rows = all_rows();; rows = up(rows, 2)) {
+    for (int64_t rows = all_rows();; rows = ceil_div(rows, 2)) {
       for (const int64_t columns : {16, 32, 64, 128, 192, 256, 512, 1024}) {
         if (columns >= 2 * p_.columns && columns > 16) break;
-        for (int64_t channels = w_.channels;; channels = channels > 64
-                                                             ? up(up(channels, 2), 64) * 64
-                                                             : up(up(channels, 2), 16) * 16) {
+        for (int64_t channels = w_.channels;;
+             channels = channels > 64 ? ceil_div(ceil_div(channels, 2), 64) * 64
+                                      : ceil_div(ceil_div(channels, 2), 16) * 16) {
           consider({rows, columns, channels, 1, 1, 0});
           if (channels <= 16) break;
         }
@@ -158,15 +151,9 @@ class CambriconProduct {
     return {};
   }
 
-  int add(std::string name, isa::Buffer::Role role, int tensor) {
-    const DeviceTensor& t = lowering_.tensor(tensor);
-    operands_.push_back(tensor);
-    return builder_.buffer(std::move(name), role, t.dtype, t.elements);
-  }
-
   void set_buffers() {
     using Role = isa::Buffer::Role;
-    x_ = add("x", Role::input, p_.a);
+    x_ = builder_.bind("x", Role::input, p_.a);
     if (p_.b_constant != nullptr) {
       FractalShape f;
       f.kernel_h = w_.kernel[1], f.kernel_w = w_.kernel[2];
@@ -175,14 +162,14 @@ class CambriconProduct {
       const int tensor = lowering_.constant(
           p_.layer + ".weights", real_, part_ * p_.groups * w_.kernel[0],
           Recipe{Recipe::Kind::rows, *p_.b_constant, f, p_.groups, w_.kernel[0]});
-      filter_ = add("w", Role::constant, tensor);
+      filter_ = builder_.bind("w", Role::constant, tensor);
     } else {
-      filter_ = add("w", Role::input, p_.b);
+      filter_ = builder_.bind("w", Role::input, p_.b);
     }
-    if (p_.bias >= 0) bias_ = add("bias", Role::constant, p_.bias);
-    if (p_.column_scale >= 0) scale_ = add("scale", Role::constant, p_.column_scale);
-    if (p_.residual >= 0) residual_ = add("residual", Role::input, p_.residual);
-    y_ = add("y", Role::output, p_.y);
+    if (p_.bias >= 0) bias_ = builder_.bind("bias", Role::constant, p_.bias);
+    if (p_.column_scale >= 0) scale_ = builder_.bind("scale", Role::constant, p_.column_scale);
+    if (p_.residual >= 0) residual_ = builder_.bind("residual", Role::input, p_.residual);
+    y_ = builder_.bind("y", Role::output, p_.y);
     const int wram = builder_.memory("wram");
     in_ = builder_.ring(core_.memory, in_elements(t_.rows, t_.channels) * size_, 2,
                         {core_.load, core_.compute});
@@ -201,9 +188,9 @@ class CambriconProduct {
 
   void build() {
     builder_.set_blocks(t_.grid_m * t_.grid_n);
-    tiles_m_ = up(all_rows(), t_.rows);
-    chunks_ = up(w_.channels, t_.channels);
-    const int64_t all = tiles_m_ * p_.problems(), tiles_n = up(p_.columns, t_.columns);
+    tiles_m_ = ceil_div(all_rows(), t_.rows);
+    chunks_ = ceil_div(w_.channels, t_.channels);
+    const int64_t all = tiles_m_ * p_.problems(), tiles_n = ceil_div(p_.columns, t_.columns);
     const Expr row = builder_.block() / t_.grid_n, column = builder_.block() % t_.grid_n;
     const Expr own_m = (Expr(all + t_.grid_m - 1) - row) / t_.grid_m;
     const Expr own_n = (Expr(tiles_n + t_.grid_n - 1) - column) / t_.grid_n;
@@ -407,13 +394,12 @@ class CambriconProduct {
   DType real_, work_, out_dtype_;  // of operands, on the vector unit, of the result
   int64_t size_, work_size_;
   VectorCore core_;
-  ProgramBuilder builder_;
+  KernelBuilder builder_;
   Windows w_;
   CambriconTiling t_;
   int64_t temporaries_ = 0, passes_ = 1, part_ = 0, sum_ = 0, scale_at_ = 0, tiles_m_ = 1,
           chunks_ = 1;
   bool kept_ = false;
-  std::vector<int> operands_;
   int x_ = -1, filter_ = -1, bias_ = -1, scale_ = -1, residual_ = -1, y_ = -1;
   Ring in_, weights_, out_, bias_ring_, residual_ring_;
   Expr n_index_, n_, m_index_, first_, rows_;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/numbers.h"
 #include "lower/pack.h"
 #include "lower/product.h"
 #include "lower/recurrent_kernel.h"
@@ -13,10 +14,6 @@
 
 namespace tenon::lower {
 namespace {
-
-int64_t up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 RecurrentLayer::Function function(ActivationKind kind, size_t i, const std::vector<double>& alphas,
                                   const std::vector<double>& betas) {
@@ -180,7 +177,8 @@ double estimate(const Machine& machine, const RecurrentLayer& l, DType real,
              own = static_cast<double>(t.own_tiles());
   const auto weights = static_cast<double>(l.gates() * t.width * t.k * bytes_of(real)) * own;
   const double stream = weights / std::min(rate, bandwidth / clock / blocks);
-  const auto rows = static_cast<double>(up(t.rows, 16) * 16), width = static_cast<double>(t.width);
+  const auto rows = static_cast<double>(ceil_div(t.rows, 16) * 16),
+             width = static_cast<double>(t.width);
   const double product = rows * static_cast<double>(l.gates() * t.k) * width * own / macs;
   const double vector = static_cast<double>(t.rows) * width * own * 40 / lanes;
   constexpr double kTurn = 2000;  // cycles that the way of a state through the memory takes
@@ -196,14 +194,14 @@ Result<RecurrentTiling> tile(const Lowering& lowering, const RecurrentLayer& l, 
   const VectorCore core(a);
   const int64_t memory = a.memories[static_cast<size_t>(core.memory)].bytes - 16384;
   std::optional<RecurrentTiling> best;
-  for (int64_t width = rules.unit; width <= up(l.hidden, rules.unit) * rules.unit;
+  for (int64_t width = rules.unit; width <= ceil_div(l.hidden, rules.unit) * rules.unit;
        width += rules.unit) {
     if (l.gates() * width > rules.most_columns && width > rules.unit) break;
     for (int64_t parts = 1; parts <= l.batch; parts *= 2) {
       RecurrentTiling t;
-      t.width = width, t.tiles = up(l.hidden, width);
-      t.rows = up(l.batch, parts), t.row_tiles = up(l.batch, t.rows);
-      t.k = up(l.hidden, rules.unit) * rules.unit;
+      t.width = width, t.tiles = ceil_div(l.hidden, width);
+      t.rows = ceil_div(l.batch, parts), t.row_tiles = ceil_div(l.batch, t.rows);
+      t.k = ceil_div(l.hidden, rules.unit) * rules.unit;
       if (RecurrentKernel::vector_bytes(l, t, lowering.real(), slots) +
               (rules.is_cambricon ? t.rows * t.k * bytes_of(lowering.real()) : 0) >
           memory)

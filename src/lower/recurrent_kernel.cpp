@@ -28,7 +28,7 @@ RecurrentKernel::RecurrentKernel(Lowering& lowering, const Node& node, const Rec
       tensors_(std::move(tensors)),
       real_(lowering.real()),
       core_(lowering.architecture()),
-      b_(lowering.architecture(), layer_of(node), "recurrent") {}
+      b_(lowering, layer_of(node), "recurrent") {}
 
 int64_t RecurrentKernel::vector_bytes(const RecurrentLayer& layer, const RecurrentTiling& tiling,
                                       DType real, int64_t slots) {
@@ -38,20 +38,14 @@ int64_t RecurrentKernel::vector_bytes(const RecurrentLayer& layer, const Recurre
   return in + out + tile * (gates * 4 + slots * 4) + kAlign * 16;
 }
 
-int RecurrentKernel::add(std::string name, Role role, int tensor) {
-  const DeviceTensor& t = lowering_.tensor(tensor);
-  operands_.push_back(tensor);
-  return b_.buffer(std::move(name), role, t.dtype, t.elements);
-}
-
 void RecurrentKernel::set_buffers() {
   const std::string name = layer_of(node_);
   const int64_t state = l_.directions * l_.batch * l_.hidden;
   const auto value = [&](std::string what, const Value* v) {
-    return v == nullptr ? -1 : add(std::move(what), Role::input, lowering_.tensor_of(v));
+    return v == nullptr ? -1 : b_.bind(std::move(what), Role::input, lowering_.tensor_of(v));
   };
-  inputs_ = add("inputs", Role::input, tensors_.inputs);
-  for (const int w : tensors_.weights) weights_.push_back(add("weights", Role::constant, w));
+  inputs_ = b_.bind("inputs", Role::input, tensors_.inputs);
+  for (const int w : tensors_.weights) weights_.push_back(b_.bind("weights", Role::constant, w));
   h0_ = value("h0", l_.h0), c0_ = value("c0", l_.c0);
   lengths_ = value("lengths", l_.lengths);
   if (l_.lengths != nullptr && l_.lengths->dtype() != DType::boolean) {
@@ -60,13 +54,13 @@ void RecurrentKernel::set_buffers() {
       for (int64_t t = 0; t < steps; ++t) all.push_back(static_cast<int32_t>(t));
       return Tensor::vector(all);
     };
-    counts_ = add("counts", Role::constant,
-                  lowering_.constant(name + ".counts", DType::i32, l_.steps, count));
+    counts_ = b_.bind("counts", Role::constant,
+                      lowering_.constant(name + ".counts", DType::i32, l_.steps, count));
   }
   peepholes_ = value("peepholes", l_.p);
   if (l_.linear_before_reset) bias_ = value("state_bias", l_.rb);
   const auto scratch = [&](const char* what, DType dtype, int64_t elements) {
-    return add(what, Role::scratch, lowering_.scratch(name + "." + what, dtype, elements));
+    return b_.bind(what, Role::scratch, lowering_.scratch(name + "." + what, dtype, elements));
   };
   states_ = scratch("states", real_, 2 * state);
   if (l_.has_cell_state() || l_.parts().size() > 1) cells_ = scratch("cells", DType::f32, state);
@@ -74,7 +68,7 @@ void RecurrentKernel::set_buffers() {
   if (b_.architecture().queue("fix"))
     sums_ = scratch("sums", DType::f32, t_.grid * t_.groups * t_.rows * l_.gates() * t_.width);
   const auto output = [&](const char* what, int i) {
-    return add(what, Role::output, lowering_.tensor_of(node_.output(i)));
+    return b_.bind(what, Role::output, lowering_.tensor_of(node_.output(i)));
   };
   y_ = output("y", 0), last_h_ = output("last_h", 1);
   if (l_.has_cell_state()) last_c_ = output("last_c", 2);
@@ -365,7 +359,7 @@ Status RecurrentKernel::run() {
   });
   TRY(std::move(status_));
   return lowering_.add(
-      node_, b_, operands_,
+      node_, b_,
       fmt::format("{} sequences by {} units at once, cores {}x{}{}", t_.rows, t_.width, t_.groups,
                   t_.grid, t_.resident ? ", weights stay on the core" : ""));
 }

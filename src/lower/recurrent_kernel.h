@@ -31,7 +31,6 @@ class RecurrentKernel {
     DType dtype = DType::f16;
   };
 
-  int add(std::string name, isa::Buffer::Role role, int tensor);
   void set_buffers();
   void set_places();
   Slot place(int64_t& used, int64_t elements, DType dtype) const;
@@ -66,9 +65,9 @@ class RecurrentKernel {
   RecurrentTensors tensors_;
   DType real_;
   VectorCore core_;
-  ProgramBuilder b_;
+  KernelBuilder b_;
   std::unique_ptr<StepProduct> product_;
-  std::vector<int> operands_, weights_;
+  std::vector<int> weights_;
   int inputs_ = -1, h0_ = -1, c0_ = -1, lengths_ = -1, counts_ = -1, peepholes_ = -1, bias_ = -1;
   int states_ = -1, cells_ = -1, resets_ = -1, sums_ = -1, y_ = -1, last_h_ = -1, last_c_ = -1;
   Ring in_, out_;

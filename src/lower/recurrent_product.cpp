@@ -3,6 +3,7 @@
 // chunk, step after step.
 #include <algorithm>
 
+#include "base/numbers.h"
 #include "lower/recurrent.h"
 #include "lower/vector_core.h"
 
@@ -10,10 +11,6 @@ namespace tenon::lower {
 namespace {
 
 constexpr int64_t kFractal = 16;
-
-int64_t up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 // What both families have in common: where a tile's weights are.
 class Step : public StepProduct {
@@ -68,7 +65,7 @@ class Step : public StepProduct {
 class AscendStep : public Step {
  public:
   explicit AscendStep(const StepContext& c)
-      : Step(c), c0_(32 / size_), rows_(up(t_.rows, kFractal) * kFractal) {
+      : Step(c), c0_(32 / size_), rows_(ceil_div(t_.rows, kFractal) * kFractal) {
     const auto q = [&](std::string_view name) { return b_.queue(name); };
     split_ = b_.architecture().queue("fix").has_value();
     const int l1 = b_.memory("l1"), l0a = b_.memory("l0a"), l0b = b_.memory("l0b");
@@ -124,8 +121,8 @@ class AscendStep : public Step {
                 const Expr& state_turn, const Expr& weights_turn, const Expr& turn) override {
     const int64_t n = columns(part), fractal = kFractal * c0_;
     const Expr n1 = n / kFractal, m1 = ceil_div(rows, kFractal);
-    const int64_t chunks = t_.resident ? 1 : up(t_.k, t_.chunk),
-                  steps = up(t_.resident ? t_.k : t_.chunk, k0_);
+    const int64_t chunks = t_.resident ? 1 : ceil_div(t_.k, t_.chunk),
+                  steps = ceil_div(t_.resident ? t_.k : t_.chunk, k0_);
     const Expr first_use = turn * (chunks * steps);
     acc_.enter(0, turn);
     const auto chunk = [&](const Expr& c) {
@@ -248,7 +245,7 @@ class CambriconStep : public Step {
   View multiply(size_t part, const Expr& direction, const Expr& own, const Expr& rows,
                 const Expr& state_turn, const Expr& weights_turn, const Expr& turn) override {
     const int64_t n = columns(part), h = c_.layer.hidden;
-    const int64_t chunks = t_.resident ? 1 : up(h, t_.chunk);
+    const int64_t chunks = t_.resident ? 1 : ceil_div(h, t_.chunk);
     const auto chunk = [&](const Expr& c) {
       const Expr k = t_.resident ? Expr(h) : min(t_.chunk, Expr(h) - c * t_.chunk);
       const Expr w_turn = t_.resident ? weights_turn : turn * chunks + c;
@@ -309,7 +306,7 @@ bool step_fits(const Machine& machine, const RecurrentLayer& layer, DType real,
   }
   int64_t room = 0;
   if (const auto* a = std::get_if<AscendChip>(&machine.chip)) {
-    const int64_t rows = up(t.rows, kFractal) * kFractal, c0 = 32 / size;
+    const int64_t rows = ceil_div(t.rows, kFractal) * kFractal, c0 = 32 / size;
     if (rows * widest * 4 > static_cast<int64_t>(a->l0c)) return false;
     if (std::min(static_cast<int64_t>(a->l0a) / rows, static_cast<int64_t>(a->l0b) / widest) / 2 /
             size <

@@ -26,23 +26,20 @@ class Kernel {
         to_(lowering.tensor(r.to).dtype),
         by_rows_(r.inner == 1),
         prepares_(r.centre >= 0 || r.square),
-        b_(lowering.architecture(), r.layer, "reduce") {}
+        b_(lowering, r.layer, "reduce") {}
 
   Status run() {
     cut();
     const isa::Architecture& a = lowering_.architecture();
     const int64_t tiles = parts_ * others_, chunks = (r_.reduced + chunk_ - 1) / chunk_;
     b_.set_blocks(std::min(a.vector_cores, tiles));
-    std::vector<int> operands{r_.from};
     using Role = isa::Buffer::Role;
-    x_ = b_.buffer("x", Role::input, from_, r_.outer * r_.reduced * r_.inner);
+    x_ = b_.bind("x", Role::input, r_.from, from_, r_.outer * r_.reduced * r_.inner);
     if (r_.centre >= 0) {
-      centre_ = b_.buffer("centre", Role::input, DType::f32, r_.outer * r_.inner);
-      operands.push_back(r_.centre);
+      centre_ = b_.bind("centre", Role::input, r_.centre, DType::f32, r_.outer * r_.inner);
       centres_ = b_.ring(core_.memory, kept_ * 4, 2, {core_.load, core_.compute});
     }
-    y_ = b_.buffer("y", Role::output, to_, r_.outer * r_.inner);
-    operands.push_back(r_.to);
+    y_ = b_.bind("y", Role::output, r_.to, to_, r_.outer * r_.inner);
     in_ = b_.ring(core_.memory, kept_ * chunk_ * bytes_of(from_), 2, {core_.load, core_.compute});
     out_ = b_.ring(core_.memory, kept_ * bytes_of(to_), 2, {core_.compute, core_.store});
     VectorCode code(b_, core_.memory, kept_ * 4, DType::f32);
@@ -59,7 +56,7 @@ class Kernel {
       if (centre_ >= 0) centres_.leave(1, turn);
       finish(code, sum, turn);
     });
-    return lowering_.add(node_, b_, std::move(operands));
+    return lowering_.add(node_, b_);
   }
 
  private:
@@ -156,7 +153,7 @@ class Kernel {
   VectorCore core_;
   DType from_, to_;
   bool by_rows_, prepares_;
-  ProgramBuilder b_;
+  KernelBuilder b_;
   int64_t kept_all_ = 1, others_ = 1, kept_ = 1, chunk_ = 1, parts_ = 1;
   int x_ = -1, centre_ = -1, y_ = -1;
   Ring in_, out_, centres_;

@@ -18,7 +18,7 @@ class Kernel {
         node_(node),
         k_(k),
         core_(lowering.architecture()),
-        b_(lowering.architecture(), k.layer, k.algorithm) {}
+        b_(lowering, k.layer, k.algorithm) {}
 
   Status run() {
     TRY(cut());
@@ -35,7 +35,7 @@ class Kernel {
     });
     TRY(std::move(status));
     if (shared_bytes_ > 0) shared_.leave(1, 0);
-    return lowering_.add(node_, b_, std::move(tensors_));
+    return lowering_.add(node_, b_);
   }
 
  private:
@@ -75,8 +75,7 @@ class Kernel {
     int64_t moving = 0, results = 0;
     for (const RowKernel::Operand& o : k_.operands) {
       const DeviceTensor& t = lowering_.tensor(o.tensor);
-      tensors_.push_back(o.tensor);
-      operand_buffers_.push_back(b_.buffer("x", isa::Buffer::Role::input, t.dtype, t.elements));
+      operand_buffers_.push_back(b_.bind("x", isa::Buffer::Role::input, o.tensor));
       int64_t& used = o.shared ? shared_bytes_ : moving;
       operand_places_.push_back(used);
       used += aligned((o.shared ? 1 : rows_) * o.width * bytes_of(t.dtype));
@@ -90,8 +89,7 @@ class Kernel {
         result_buffers_.push_back(written_buffers_[static_cast<size_t>(known - written_.begin())]);
         continue;
       }
-      tensors_.push_back(r.tensor);
-      result_buffers_.push_back(b_.buffer("y", isa::Buffer::Role::output, t.dtype, t.elements));
+      result_buffers_.push_back(b_.bind("y", isa::Buffer::Role::output, r.tensor));
       written_.push_back(r.tensor);
       written_buffers_.push_back(result_buffers_.back());
     }
@@ -154,9 +152,9 @@ class Kernel {
   const Node& node_;
   const RowKernel& k_;
   VectorCore core_;
-  ProgramBuilder b_;
+  KernelBuilder b_;
   int64_t rows_ = 1, shared_bytes_ = 0;
-  std::vector<int> tensors_, operand_buffers_, result_buffers_, written_, written_buffers_;
+  std::vector<int> operand_buffers_, result_buffers_, written_, written_buffers_;
   std::vector<int64_t> operand_places_, result_places_;
   Ring shared_, in_, out_;
   Expr n_;

@@ -61,11 +61,10 @@ class Rows {
   Status emit(const VectorCore& core) {
     const isa::Architecture& a = lowering_.architecture();
     const DType real = lowering_.real();
-    ProgramBuilder b(a, layer_, "rows");
+    KernelBuilder b(lowering_, layer_, "rows");
     const int64_t tiles = (count_ + rows_ - 1) / rows_, bytes = rows_ * width_ * bytes_of(real);
     b.set_blocks(std::min(a.vector_cores, tiles));
-    std::vector<int> tensors{t_.from};
-    const int x = b.buffer("x", isa::Buffer::Role::input, real, count_ * width_);
+    const int x = b.bind("x", isa::Buffer::Role::input, t_.from, real, count_ * width_);
     const Ring in = b.ring(core.memory, bytes, 2, {core.load, core.compute});
     const Ring out = b.ring(core.memory, bytes, 2, {core.compute, core.store});
     std::vector<Register> operands(1);
@@ -73,8 +72,8 @@ class Rows {
     for (size_t i = 0; i < t_.parameters.size(); ++i) {
       operands.emplace_back();
       if (t_.parameters[i] < 0) continue;
-      tensors.push_back(t_.parameters[i]);
-      const int p = b.buffer(fmt::format("p{}", i), isa::Buffer::Role::constant, real, width_);
+      const int p = b.bind(fmt::format("p{}", i), isa::Buffer::Role::constant, t_.parameters[i],
+                           real, width_);
       parameters.push_back(
           b.ring(core.memory, width_ * bytes_of(real), 1, {core.load, core.compute}));
       const Ring& ring = parameters.back();
@@ -85,8 +84,7 @@ class Rows {
       ring.enter(1, 0);
       operands.back().view = b.local(core.memory, ring.place(0), real, {});
     }
-    tensors.push_back(t_.to);
-    const int y = b.buffer("y", isa::Buffer::Role::output, real, count_ * width_);
+    const int y = b.bind("y", isa::Buffer::Role::output, t_.to, real, count_ * width_);
     VectorCode code(b, core.memory, rows_ * width_ * 4, DType::f32);
     Status status;
     b.loop(turns(b, tiles), [&](const Expr& turn) {
@@ -116,7 +114,7 @@ class Rows {
     });
     TRY(std::move(status));
     for (const Ring& ring : parameters) ring.leave(1, 0);
-    return lowering_.add(node_, b, std::move(tensors));
+    return lowering_.add(node_, b);
   }
 
   // One value per row: of the reduction, or of what is done to it.

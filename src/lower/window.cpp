@@ -47,7 +47,7 @@ class WindowKernel {
         w_(window.w),
         core_(lowering.architecture()),
         real_(lowering.device_dtype(node.output()->dtype())),
-        builder_(lowering.architecture(), layer_of(node),
+        builder_(lowering, layer_of(node),
                  window.kind == WindowKind::depthwise ? "depthwise" : "window") {}
 
   Status run() {
@@ -76,7 +76,7 @@ class WindowKernel {
       if (status.ok()) status = std::move(s);
     });
     TRY(std::move(status));
-    return lowering_.add(node_, builder_, tensors_);
+    return lowering_.add(node_, builder_);
   }
 
  private:
@@ -128,12 +128,6 @@ class WindowKernel {
     return code.slots() + 1;
   }
 
-  int add(std::string name, isa::Buffer::Role role, int tensor) {
-    const DeviceTensor& t = lowering_.tensor(tensor);
-    tensors_.push_back(tensor);
-    return builder_.buffer(std::move(name), role, t.dtype, t.elements);
-  }
-
   Ring ring(int64_t elements, std::vector<int> queues) {
     return builder_.ring(core_.memory, elements * bytes_of(real_), 2, std::move(queues));
   }
@@ -141,7 +135,7 @@ class WindowKernel {
   void set_buffers() {
     using Role = isa::Buffer::Role;
     const int64_t out = t_.rows * w_.out_width * t_.channels;
-    x_ = add("x", Role::input, lowering_.tensor_of(node_.input(0)));
+    x_ = builder_.bind("x", Role::input, lowering_.tensor_of(node_.input(0)));
     padded_ = w_.pad[1] > 0 || w_.pad[2] > 0 || hangs_over();
     in_ = padded_ ? ring(t_.in_elements(), {core_.compute, core_.load, core_.compute})
                   : ring(t_.in_elements(), {core_.load, core_.compute});
@@ -149,19 +143,19 @@ class WindowKernel {
       const int64_t taps = w_.kernel[0] * w_.kernel[1] * w_.kernel[2];
       const int tensor = lowering_.constant(layer_of(node_) + ".weights", real_, taps * w_.channels,
                                             Recipe{.source = *p_.filter});
-      filter_ = add("w", Role::constant, tensor);
+      filter_ = builder_.bind("w", Role::constant, tensor);
       filter_ring_ = ring(taps * t_.channels, {core_.load, core_.compute});
     }
     if (p_.kind == WindowKind::average && !p_.count_pads && padded_) set_counts();
     if (p_.finish.bias >= 0) {
-      bias_ = add("bias", Role::constant, p_.finish.bias);
+      bias_ = builder_.bind("bias", Role::constant, p_.finish.bias);
       bias_ring_ = ring(t_.channels, {core_.load, core_.compute});
     }
     if (p_.finish.residual >= 0) {
-      residual_ = add("residual", Role::input, p_.finish.residual);
+      residual_ = builder_.bind("residual", Role::input, p_.finish.residual);
       residual_ring_ = ring(out, {core_.load, core_.compute});
     }
-    y_ = add("y", Role::output, lowering_.tensor_of(node_.output()));
+    y_ = builder_.bind("y", Role::output, lowering_.tensor_of(node_.output()));
     out_ = ring(out, {core_.compute, core_.store});
   }
 
@@ -200,7 +194,7 @@ class WindowKernel {
     const int tensor = lowering_.constant(
         layer_of(node_) + ".counts", real_, n,
         [t = Tensor::vector(shares), real = real_] { return converted(t, real); });
-    counts_ = add("counts", isa::Buffer::Role::constant, tensor);
+    counts_ = builder_.bind("counts", isa::Buffer::Role::constant, tensor);
     counts_ring_ = ring(t_.rows * w_.out_width, {core_.load, core_.compute});
   }
 
@@ -370,9 +364,8 @@ class WindowKernel {
   const Windows& w_;
   VectorCore core_;
   DType real_;
-  ProgramBuilder builder_;
+  KernelBuilder builder_;
   WindowTile t_;
-  std::vector<int> tensors_;
   int x_ = -1, filter_ = -1, bias_ = -1, residual_ = -1, counts_ = -1, y_ = -1;
   Ring in_, filter_ring_, bias_ring_, residual_ring_, counts_ring_, out_;
   bool padded_ = false;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/numbers.h"
 #include "lower/pack.h"
 #include "lower/vector_code.h"
 #include "lower/vector_core.h"
@@ -12,10 +13,6 @@
 
 namespace tenon::lower {
 namespace {
-
-int64_t up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 // What one of the kernels of the vector unit does at once: tiles of an image, some channels.
 struct VectorTiling {
@@ -37,7 +34,7 @@ class WinogradKernel {
         real_(lowering.real()),
         size_(bytes_of(real_)),
         core_(lowering.architecture()),
-        builder_(lowering.architecture(), p.layer, fmt::format("winograd_f{}", m)),
+        builder_(lowering, p.layer, fmt::format("winograd_f{}", m)),
         input_(input) {}
 
  protected:
@@ -61,11 +58,11 @@ class WinogradKernel {
                   room = builder_.free_bytes(core_.memory) - 8192,
                   cores = lowering_.architecture().vector_cores;
     bool found = false;
-    for (int64_t rows = tile_rows();; rows = up(rows, 2)) {
+    for (int64_t rows = tile_rows();; rows = ceil_div(rows, 2)) {
       for (int64_t columns = tile_columns(); columns >= 1; --columns) {
         if (tile_columns() % columns != 0) continue;
-        for (int64_t channels = up(channels_, unit) * unit;;
-             channels = up(up(channels, 2), unit) * unit) {
+        for (int64_t channels = ceil_div(channels_, unit) * unit;;
+             channels = ceil_div(ceil_div(channels, 2), unit) * unit) {
           VectorTiling t{rows, columns, channels, 0};
           const WinogradTiles w = of(t);
           const int64_t bytes =
@@ -73,10 +70,10 @@ class WinogradKernel {
                        positions * w.positions_elements() + w.work_elements(input_) +
                        scratch_elements(w) + (input_ ? 0 : 2 * channels));
           if (bytes <= room) {
-            const int64_t all = p_.batch[0].size * up(tile_rows(), rows) *
-                                (tile_columns() / columns) * up(channels_, channels);
+            const int64_t all = p_.batch[0].size * ceil_div(tile_rows(), rows) *
+                                (tile_columns() / columns) * ceil_div(channels_, channels);
             // Elements and the start of the instructions, of the core that has most.
-            t.cost = static_cast<double>(up(all, cores)) *
+            t.cost = static_cast<double>(ceil_div(all, cores)) *
                      (static_cast<double>(w.in_elements() + 2 * w.positions_elements()) +
                       (channels * size_ < 512 && channels < channels_ ? 1.2 : 1.0) * 16384);
             if (!found || t.cost < t_.cost) t_ = t, found = true;
@@ -92,9 +89,9 @@ class WinogradKernel {
     return {};
   }
 
-  int64_t parts() const { return up(channels_, t_.channels); }
+  int64_t parts() const { return ceil_div(channels_, t_.channels); }
   int64_t across() const { return tile_columns() / t_.columns; }
-  int64_t down() const { return up(tile_rows(), t_.rows); }
+  int64_t down() const { return ceil_div(tile_rows(), t_.rows); }
   int64_t turns_of_all() const { return p_.batch[0].size * down() * across() * parts(); }
 
   // The tiles and channels at number `index` of all.
@@ -115,11 +112,6 @@ class WinogradKernel {
     return t;
   }
 
-  int add(std::string name, isa::Buffer::Role role, int tensor) {
-    const DeviceTensor& t = lowering_.tensor(tensor);
-    operands_.push_back(tensor);
-    return builder_.buffer(std::move(name), role, t.dtype, t.elements);
-  }
   int64_t allocate(int64_t elements) { return builder_.allocate(core_.memory, elements * size_); }
   Ring ring(int64_t elements, std::vector<int> queues) {
     return builder_.ring(core_.memory, elements * size_, 2, std::move(queues));
@@ -157,10 +149,9 @@ class WinogradKernel {
   DType real_;
   int64_t size_;
   VectorCore core_;
-  ProgramBuilder builder_;
+  KernelBuilder builder_;
   bool input_;
   VectorTiling t_;
-  std::vector<int> operands_;
   Expr tile_row_, tile_column_, image_, n_rows_, first_channel_, n_channels_;
 };
 
@@ -172,8 +163,8 @@ class InputTransform : WinogradKernel {
   Status run(int positions) {
     TRY(cut(2, 2));
     const WinogradTiles t = of(t_);
-    x_ = add("x", isa::Buffer::Role::input, p_.a);
-    const int out = add("v", isa::Buffer::Role::output, positions);
+    x_ = builder_.bind("x", isa::Buffer::Role::input, p_.a);
+    const int out = builder_.bind("v", isa::Buffer::Role::output, positions);
     in_ = ring(t.in_elements(), {core_.compute, core_.load, core_.compute});
     const Ring to = ring(t.positions_elements(), {core_.compute, core_.store});
     const int64_t work = allocate(t.work_elements(true)), scratch = allocate(scratch_elements(t));
@@ -190,7 +181,7 @@ class InputTransform : WinogradKernel {
       builder_.emit(Opcode::copy, {positions_in(out), positions_at(to.place(turn))});
       to.leave(1, turn);
     });
-    return lowering_.add(node_, builder_, operands_, tiling());
+    return lowering_.add(node_, builder_, tiling());
   }
 
  private:
@@ -229,14 +220,14 @@ class OutputTransform : WinogradKernel {
       : WinogradKernel(lowering, node, p, m, false) {}
 
   Status run(int sums) {
-    const int64_t temporaries = measure();
+    const int64_t temporaries = measure_finish(lowering_, core_.memory, real_, p_).temporaries;
     TRY(cut(2 + temporaries + (p_.residual >= 0 ? 2 : 0), 2));
     using Role = isa::Buffer::Role;
     const WinogradTiles t = of(t_);
-    const int in = add("sums", Role::input, sums);
-    if (p_.bias >= 0) bias_ = add("bias", Role::constant, p_.bias);
-    if (p_.residual >= 0) residual_ = add("residual", Role::input, p_.residual);
-    y_ = add("y", Role::output, p_.y);
+    const int in = builder_.bind("sums", Role::input, sums);
+    if (p_.bias >= 0) bias_ = builder_.bind("bias", Role::constant, p_.bias);
+    if (p_.residual >= 0) residual_ = builder_.bind("residual", Role::input, p_.residual);
+    y_ = builder_.bind("y", Role::output, p_.y);
     const Ring from = ring(t.positions_elements(), {core_.load, core_.compute});
     out_ = ring(t.out_elements(), {core_.compute, core_.store});
     if (bias_ >= 0) bias_ring_ = ring(t_.channels, {core_.load, core_.compute});
@@ -249,20 +240,10 @@ class OutputTransform : WinogradKernel {
       load(from, positions_at(from.place(turn)), positions_in(in), turn);
       finish(code, from, turn);
     });
-    return lowering_.add(node_, builder_, operands_, tiling());
+    return lowering_.add(node_, builder_, tiling());
   }
 
  private:
-  // Temporary tiles that finishing takes.
-  int64_t measure() const {
-    ProgramBuilder scratch(lowering_.architecture(), "", "");
-    VectorCode code(scratch, core_.memory, 128, real_);
-    Register sum = code.temporary(real_), other = sum;
-    (void)finish_product(code, p_, sum, p_.bias >= 0 ? &other : nullptr,
-                         p_.residual >= 0 ? &other : nullptr);
-    return code.slots();
-  }
-
   void load(const Ring& r, const View& to, const View& from, const Expr& turn) {
     r.enter(0, turn);
     builder_.emit(Opcode::copy, {to, from});
@@ -298,10 +279,8 @@ class OutputTransform : WinogradKernel {
     sums.leave(1, turn);
     y.view = local(out_.place(turn), axes);
     code.set_tile(axes);
-    const auto done = finish_product(code, p_, y, bias_ >= 0 ? &bias : nullptr,
-                                     residual_ >= 0 ? &residual : nullptr);
-    // Every activation that products have was tried when the tiles were measured.
-    if (done.ok() && done->view != y.view) code.store(*done, y.view);
+    finish_in_place(code, p_, y, bias_ >= 0 ? &bias : nullptr,
+                    residual_ >= 0 ? &residual : nullptr);
     out_.leave(0, turn);
     if (bias_ >= 0) bias_ring_.leave(1, turn);
     if (residual_ >= 0) residual_ring_.leave(1, turn);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/numbers.h"
 #include "lower/pack.h"
 #include "lower/vector_code.h"
 #include "lower/vector_core.h"
@@ -11,10 +12,6 @@
 
 namespace tenon::lower {
 namespace {
-
-int64_t up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 struct WinogradTiling {
   int64_t rows = 1, columns = 1;  // tiles of an image at once
@@ -40,8 +37,8 @@ class CambriconWinograd {
         size_(bytes_of(real_)),
         core_(lowering.architecture()),
         unit_(lowering.architecture().memories[static_cast<size_t>(core_.memory)].align / size_),
-        whole_(up(w_.channels, unit_) * unit_),
-        builder_(lowering.architecture(), p.layer, fmt::format("winograd_f{}", m)) {}
+        whole_(ceil_div(w_.channels, unit_) * unit_),
+        builder_(lowering, p.layer, fmt::format("winograd_f{}", m)) {}
 
   Status run() {
     measure();
@@ -49,7 +46,7 @@ class CambriconWinograd {
     set_buffers();
     build();
     return lowering_.add(
-        node_, builder_, operands_,
+        node_, builder_,
         fmt::format("{}x{} tiles, {} channels and {} outputs at once, cores {}x{}{}", t_.rows,
                     t_.columns, t_.channels, t_.outputs, t_.grid_m, t_.grid_n,
                     t_.kept ? ", weights stay in WRAM" : ""));
@@ -60,7 +57,7 @@ class CambriconWinograd {
   int64_t tile_columns() const { return w_.out_width / m_; }
   int64_t images() const { return p_.batch[0].size; }
   int64_t blocks(const WinogradTiling& t) const {
-    return images() * up(tile_rows(), t.rows) * (tile_columns() / t.columns);
+    return images() * ceil_div(tile_rows(), t.rows) * (tile_columns() / t.columns);
   }
 
   WinogradTiles input(const WinogradTiling& t) const {
@@ -71,14 +68,8 @@ class CambriconWinograd {
   }
 
   void measure() {
-    ProgramBuilder scratch(lowering_.architecture(), "", "");
-    VectorCode code(scratch, core_.memory, 128, real_);
-    Register sum = code.temporary(real_), other = sum;
-    (void)finish_product(code, p_, sum, p_.bias >= 0 ? &other : nullptr,
-                         p_.residual >= 0 ? &other : nullptr);
-    temporaries_ = code.slots();
-    auto program = scratch.take();
-    passes_ = program.ok() ? static_cast<int64_t>(program->body.size()) : 0;
+    const FinishCost finish = measure_finish(lowering_, core_.memory, real_, p_);
+    temporaries_ = finish.temporaries, passes_ = finish.instructions;
   }
 
   int64_t nram_bytes(const WinogradTiling& t) const {
@@ -98,9 +89,9 @@ class CambriconWinograd {
   double seconds(const WinogradTiling& t) const {
     const auto real = [](int64_t n) { return static_cast<double>(n); };
     const WinogradTiles in = input(t), out = output(t);
-    const int64_t all_m = blocks(t), all_n = up(p_.columns, t.outputs),
-                  chunks = up(w_.channels, t.channels);
-    const auto own_m = real(up(all_m, t.grid_m)), own_n = real(up(all_n, t.grid_n));
+    const int64_t all_m = blocks(t), all_n = ceil_div(p_.columns, t.outputs),
+                  chunks = ceil_div(w_.channels, t.channels);
+    const auto own_m = real(ceil_div(all_m, t.grid_m)), own_n = real(ceil_div(all_n, t.grid_n));
     const double clock = chip_.clock, macs = real_ == DType::f32 ? chip_.macs_f32 : chip_.macs_f16;
     const double lanes = chip_.vector_bytes / real(size_);
     const auto vector = [&](double instructions, double elements) {
@@ -118,7 +109,8 @@ class CambriconWinograd {
                                    real(passes_ * out.out_elements()));
     const double product =
         real(positions_) *
-        (chip_.compute_start + real(t.rows * t.columns * up(t.outputs, 64) * 64 * whole_) / macs) /
+        (chip_.compute_start +
+         real(t.rows * t.columns * ceil_div(t.outputs, 64) * 64 * whole_) / macs) /
         clock;
     const double x = real(in.in_elements() * chunks * size_),
                  w = real(positions_ * t.outputs * w_.channels * size_),
@@ -145,7 +137,7 @@ class CambriconWinograd {
       for (const bool kept : {false, true}) {
         t.kept = kept;
         if (wram_bytes(t) > wram) continue;
-        const int64_t all_n = up(p_.columns, t.outputs);
+        const int64_t all_n = ceil_div(p_.columns, t.outputs);
         for (int64_t gn = 1; gn <= std::min(a.cores, all_n); ++gn) {
           t.grid_n = gn, t.grid_m = std::min(a.cores / gn, blocks(t));
           t.seconds = seconds(t);
@@ -153,10 +145,11 @@ class CambriconWinograd {
         }
       }
     };
-    for (int64_t rows = tile_rows();; rows = up(rows, 2)) {
+    for (int64_t rows = tile_rows();; rows = ceil_div(rows, 2)) {
       for (int64_t columns = tile_columns(); columns >= 1; --columns) {
         if (tile_columns() % columns != 0) continue;
-        for (int64_t channels = whole_;; channels = up(up(channels, 2), unit_) * unit_) {
+        for (int64_t channels = whole_;;
+             channels = ceil_div(ceil_div(channels, 2), unit_) * unit_) {
           for (int64_t outputs = unit_; outputs < p_.columns + unit_ && outputs <= 512;
                outputs *= 2)
             consider({rows, columns, channels, outputs, 1, 1, false, 0});
@@ -170,11 +163,6 @@ class CambriconWinograd {
     return {};
   }
 
-  int add(std::string name, isa::Buffer::Role role, int tensor) {
-    const DeviceTensor& t = lowering_.tensor(tensor);
-    operands_.push_back(tensor);
-    return builder_.buffer(std::move(name), role, t.dtype, t.elements);
-  }
   int64_t allocate(int64_t elements) { return builder_.allocate(core_.memory, elements * size_); }
   Ring ring(int64_t elements, std::vector<int> queues) {
     return builder_.ring(core_.memory, elements * size_, 2, std::move(queues));
@@ -183,16 +171,16 @@ class CambriconWinograd {
   void set_buffers() {
     using Role = isa::Buffer::Role;
     const WinogradTiles in = input(t_), out = output(t_);
-    x_ = add("x", Role::input, p_.a);
+    x_ = builder_.bind("x", Role::input, p_.a);
     FractalShape f;
     f.channels = w_.channels, f.columns = p_.columns;
     const int tensor = lowering_.constant(
         fmt::format("{}.winograd{}", p_.layer, m_), real_, positions_ * w_.channels * p_.columns,
         Recipe{Recipe::Kind::rows, *p_.b_constant, f, 1, positions_, m_});
-    filter_ = add("w", Role::constant, tensor);
-    if (p_.bias >= 0) bias_ = add("bias", Role::constant, p_.bias);
-    if (p_.residual >= 0) residual_ = add("residual", Role::input, p_.residual);
-    y_ = add("y", Role::output, p_.y);
+    filter_ = builder_.bind("w", Role::constant, tensor);
+    if (p_.bias >= 0) bias_ = builder_.bind("bias", Role::constant, p_.bias);
+    if (p_.residual >= 0) residual_ = builder_.bind("residual", Role::input, p_.residual);
+    y_ = builder_.bind("y", Role::output, p_.y);
     in_ = ring(in.in_elements(), {core_.compute, core_.load, core_.compute});
     weights_ = builder_.ring(builder_.memory("wram"),
                              t_.outputs * whole_ * size_ * (t_.kept ? positions_ : 1),
@@ -209,7 +197,7 @@ class CambriconWinograd {
 
   // The tiles at number `index` of all.
   void locate(const Expr& index) {
-    const int64_t across = tile_columns() / t_.columns, down = up(tile_rows(), t_.rows);
+    const int64_t across = tile_columns() / t_.columns, down = ceil_div(tile_rows(), t_.rows);
     const Expr first = index / across % down * t_.rows;
     column_ = index % across * (t_.columns * m_);
     row_ = first * m_;
@@ -224,7 +212,7 @@ class CambriconWinograd {
 
   void build() {
     builder_.set_blocks(t_.grid_m * t_.grid_n);
-    const int64_t all_m = blocks(t_), all_n = up(p_.columns, t_.outputs);
+    const int64_t all_m = blocks(t_), all_n = ceil_div(p_.columns, t_.outputs);
     const Expr row = builder_.block() / t_.grid_n, column = builder_.block() % t_.grid_n;
     const Expr own_m = (Expr(all_m + t_.grid_m - 1) - row) / t_.grid_m;
     const Expr own_n = (Expr(all_n + t_.grid_n - 1) - column) / t_.grid_n;
@@ -275,7 +263,7 @@ class CambriconWinograd {
   }
 
   void transform(const Expr& turn) {
-    const int64_t chunks = up(w_.channels, t_.channels);
+    const int64_t chunks = ceil_div(w_.channels, t_.channels);
     const auto one = [&](const Expr& c) {
       WinogradTiles in = input(t_);
       in.n_rows = n_rows_;
@@ -375,10 +363,8 @@ class CambriconWinograd {
                           {sums_, t_.rows * t_.columns * t_.outputs, 0, t_.outputs});
     y.view = local(out_, axes);
     code.set_tile(axes);
-    const auto done = finish_product(code, p_, y, bias_ >= 0 ? &bias : nullptr,
-                                     residual_ >= 0 ? &residual : nullptr);
-    // Every activation that products have was tried when the tiles were measured.
-    if (done.ok() && done->view != y.view) code.store(*done, y.view);
+    finish_in_place(code, p_, y, bias_ >= 0 ? &bias : nullptr,
+                    residual_ >= 0 ? &residual : nullptr);
     out_.leave(0, turn);
     if (bias_ >= 0) bias_ring_.leave(1, turn);
     if (residual_ >= 0) residual_ring_.leave(1, turn);
@@ -397,11 +383,10 @@ class CambriconWinograd {
   int64_t size_;
   VectorCore core_;
   int64_t unit_, whole_;  // channels in whole units of the memory
-  ProgramBuilder builder_;
+  KernelBuilder builder_;
   WinogradTiling t_;
   int64_t temporaries_ = 0, passes_ = 0;
   int64_t v_ = 0, sums_ = 0, work_ = 0, scratch_ = 0;  // places
-  std::vector<int> operands_;
   int x_ = -1, filter_ = -1, bias_ = -1, residual_ = -1, y_ = -1;
   Ring in_, weights_, out_, bias_ring_, residual_ring_;
   Expr row_, column_, image_, n_rows_, first_output_, n_;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "base/numbers.h"
 #include "lower/pack.h"
 #include "lower/vector_code.h"
 #include "lower/vector_core.h"
@@ -14,10 +15,6 @@ namespace tenon::lower {
 namespace {
 
 constexpr int64_t kN0 = CubeProblem::kN0;
-
-int64_t up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 class CubeWinograd {
  public:
@@ -31,8 +28,8 @@ class CubeWinograd {
         real_(lowering.real()),
         size_(bytes_of(real_)),
         c0_(32 / size_),
-        c1_(up(w_.channels, c0_)),
-        builder_(lowering.architecture(), p.layer, fmt::format("winograd_f{}", m)),
+        c1_(ceil_div(w_.channels, c0_)),
+        builder_(lowering, p.layer, fmt::format("winograd_f{}", m)),
         ub_(builder_.memory("ub")),
         s_{p, std::get<AscendChip>(lowering.machine().chip), m, real_, ub_} {}
 
@@ -46,7 +43,7 @@ class CubeWinograd {
     set_places();
     build();
     return lowering_.add(
-        node_, builder_, operands_,
+        node_, builder_,
         fmt::format("{}x{} tiles, {} channels and {} outputs at once, k {} in L0, cores {}x{}{}",
                     t_.rows, t_.columns, t_.blocks * c0_, t_.outputs, t_.step, t_.grid_m, t_.grid_n,
                     t_.kept ? ", weights stay in L1" : ""));
@@ -54,35 +51,23 @@ class CubeWinograd {
 
  private:
   void measure() {
-    ProgramBuilder scratch(lowering_.architecture(), "", "");
-    VectorCode code(scratch, ub_, 32, real_);
-    Register sum = code.temporary(real_), other = sum;
-    (void)finish_product(code, p_, sum, p_.bias >= 0 ? &other : nullptr,
-                         p_.residual >= 0 ? &other : nullptr);
-    s_.temporaries = code.slots();
-    auto program = scratch.take();
-    s_.passes = program.ok() ? static_cast<int64_t>(program->body.size()) : 0;
-  }
-
-  int add(std::string name, isa::Buffer::Role role, int tensor) {
-    const DeviceTensor& t = lowering_.tensor(tensor);
-    operands_.push_back(tensor);
-    return builder_.buffer(std::move(name), role, t.dtype, t.elements);
+    const FinishCost finish = measure_finish(lowering_, ub_, real_, p_);
+    s_.temporaries = finish.temporaries, s_.passes = finish.instructions;
   }
 
   void set_buffers() {
     using Role = isa::Buffer::Role;
-    x_ = add("x", Role::input, p_.a);
+    x_ = builder_.bind("x", Role::input, p_.a);
     FractalShape f;
     f.channels = w_.channels, f.columns = p_.columns, f.k0 = c0_, f.n0 = kN0;
     part_ = f.elements();
     const int tensor =
         lowering_.constant(fmt::format("{}.winograd{}", p_.layer, m_), real_, positions_ * part_,
                            Recipe{Recipe::Kind::fractals, *p_.b_constant, f, 1, positions_, m_});
-    filter_ = add("w", Role::constant, tensor);
-    if (p_.bias >= 0) bias_ = add("bias", Role::constant, p_.bias);
-    if (p_.residual >= 0) residual_ = add("residual", Role::input, p_.residual);
-    y_ = add("y", Role::output, p_.y);
+    filter_ = builder_.bind("w", Role::constant, tensor);
+    if (p_.bias >= 0) bias_ = builder_.bind("bias", Role::constant, p_.bias);
+    if (p_.residual >= 0) residual_ = builder_.bind("residual", Role::input, p_.residual);
+    y_ = builder_.bind("y", Role::output, p_.y);
   }
 
   int64_t allocate(int64_t elements) { return builder_.allocate(ub_, elements * size_); }
@@ -132,7 +117,7 @@ class CubeWinograd {
 
   // The tiles at number `index` of all.
   void locate(const Expr& index) {
-    const int64_t across = s_.tile_columns() / t_.columns, down = up(s_.tile_rows(), t_.rows);
+    const int64_t across = s_.tile_columns() / t_.columns, down = ceil_div(s_.tile_rows(), t_.rows);
     const Expr first = index / across % down * t_.rows;
     column_ = index % across * (t_.columns * m_);
     row_ = first * m_;
@@ -150,7 +135,8 @@ class CubeWinograd {
     builder_.set_blocks(t_.grid_m * t_.grid_n);
     const Expr row = builder_.block() / t_.grid_n, column = builder_.block() % t_.grid_n;
     const Expr own_m = (Expr(s_.all_m(t_) + t_.grid_m - 1) - row) / t_.grid_m;
-    const Expr own_n = (Expr(up(p_.columns, t_.outputs) + t_.grid_n - 1) - column) / t_.grid_n;
+    const Expr own_n =
+        (Expr(ceil_div(p_.columns, t_.outputs) + t_.grid_n - 1) - column) / t_.grid_n;
     code_.emplace(builder_, ub_, s_.output(t_, piece_).out_elements() * size_, real_);
     clear_places();
     const auto over_outputs = [&](const std::function<void(const Expr&)>& body) {
@@ -191,7 +177,7 @@ class CubeWinograd {
 
   // The filter of `count` positions from `first` on.
   void load_weights(const Expr& first, int64_t count, const Expr& turn) {
-    const int64_t fractal = kN0 * c0_, all_n1 = up(p_.columns, kN0);
+    const int64_t fractal = kN0 * c0_, all_n1 = ceil_div(p_.columns, kN0);
     const Expr run = ceil_div(n_, kN0) * fractal;
     weights_.enter(0, turn);
     builder_.emit(
@@ -205,7 +191,7 @@ class CubeWinograd {
   }
 
   void transform(const Expr& turn) {
-    const int64_t chunks = up(c1_, t_.blocks);
+    const int64_t chunks = ceil_div(c1_, t_.blocks);
     v_.enter(0, turn);
     const auto one = [&](const Expr& c) {
       WinogradTiles in = s_.input(t_);
@@ -281,7 +267,7 @@ class CubeWinograd {
       const Expr filter =
           t_.kept ? weights_.place(kept_turn) + position * s_.filter_bytes(t_) : weights_.place(at);
       const Expr tiles = v_.place(v_turn) + position * (c1_ * t_.padded() * c0_ * size_);
-      const int64_t steps = up(c1_ * c0_, t_.step);
+      const int64_t steps = ceil_div(c1_ * c0_, t_.step);
       const auto step = [&](const Expr& s) {
         multiply(tiles, filter, acc_.place(turn) + position * (t_.padded() * t_.outputs * 4), s,
                  at * steps + s);
@@ -339,7 +325,7 @@ class CubeWinograd {
       bias_ring_.leave(0, turn);
       bias_ring_.enter(1, turn);
     }
-    const int64_t pieces = up(t_.outputs / kN0, piece_);
+    const int64_t pieces = ceil_div(t_.outputs / kN0, piece_);
     const auto one = [&](const Expr& q) { finish_piece(turn, q, turn * pieces + q); };
     if (pieces == 1)
       one(0);
@@ -405,10 +391,8 @@ class CubeWinograd {
                           {sums_, position, t_.tiles() * kN0, kN0});
     y.view = builder_.local(ub_, out_.place(part), real_, axes);
     code_->set_tile(axes);
-    const auto done = finish_product(*code_, p_, y, bias_ >= 0 ? &bias : nullptr,
-                                     residual_ >= 0 ? &residual : nullptr);
-    // Every activation that products have was tried when the tiles were measured.
-    if (done.ok() && done->view != y.view) code_->store(*done, y.view);
+    finish_in_place(*code_, p_, y, bias_ >= 0 ? &bias : nullptr,
+                    residual_ >= 0 ? &residual : nullptr);
     out_.leave(0, part);
     if (residual_ >= 0) residual_ring_.leave(1, part);
     out_.enter(1, part);
@@ -423,13 +407,12 @@ class CubeWinograd {
   int64_t m_, positions_;
   DType real_;
   int64_t size_, c0_, c1_;
-  ProgramBuilder builder_;
+  KernelBuilder builder_;
   int ub_;
   CubeProblem s_;
   CubeTiling t_;
   int64_t piece_ = 1, part_ = 0;
   int64_t sums_ = 0, work_ = 0, scratch_ = 0;  // places
-  std::vector<int> operands_;
   int x_ = -1, filter_ = -1, bias_ = -1, residual_ = -1, y_ = -1;
   Ring in_, to_l1_, v_, weights_, a0_, b0_, acc_, out_, bias_ring_, residual_ring_;
   std::optional<VectorCode> code_;

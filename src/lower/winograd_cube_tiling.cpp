@@ -1,18 +1,12 @@
 #include <algorithm>
 
+#include "base/numbers.h"
 #include "lower/winograd_cube.h"
 
 namespace tenon::lower {
-namespace {
-
-int64_t up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
-}  // namespace
 
 int64_t CubeProblem::all_m(const CubeTiling& t) const {
-  return p.batch[0].size * up(tile_rows(), t.rows) * (tile_columns() / t.columns);
+  return p.batch[0].size * ceil_div(tile_rows(), t.rows) * (tile_columns() / t.columns);
 }
 
 WinogradTiles CubeProblem::input(const CubeTiling& t) const {
@@ -51,10 +45,10 @@ int64_t CubeProblem::piece_of(const CubeTiling& t) const {
 double CubeProblem::cycles(const CubeTiling& t) const {
   const auto number = [](int64_t n) { return static_cast<double>(n); };
   const WinogradTiles in = input(t);
-  const auto own_m = number(up(all_m(t), t.grid_m)),
-             own_n = number(up(up(p.columns, t.outputs), t.grid_n));
+  const auto own_m = number(ceil_div(all_m(t), t.grid_m)),
+             own_n = number(ceil_div(ceil_div(p.columns, t.outputs), t.grid_n));
   const double times_in = t.kept ? own_m * own_n : own_m, times_out = own_m * own_n;
-  const auto chunks = number(up(c1(), t.blocks));
+  const auto chunks = number(ceil_div(c1(), t.blocks));
   const double lanes = chip.vector_bytes / number(size()) / chip.slope_binary;
   const auto in_steps = number(std::ssize(input_transform(m).steps)),
              out_steps = number(std::ssize(output_transform(m).steps));
@@ -66,12 +60,12 @@ double CubeProblem::cycles(const CubeTiling& t) const {
            lanes +
        (2 * in_steps + 1) * chip.vector_start);
   const double results = number(t.tiles() * t.outputs);
-  const double pieces = number(up(t.outputs / kN0, std::max<int64_t>(piece_of(t), 1)));
+  const double pieces = number(ceil_div(t.outputs / kN0, std::max<int64_t>(piece_of(t), 1)));
   const double back = results * (out_steps * number(reach + m) + number(passes * m * m)) / lanes +
                       results * number(positions() * size()) / chip.l0c_to_ub +
                       pieces * (2 * out_steps + number(passes) + 1) * chip.vector_start;
   const double vector = times_in * transform + times_out * back;
-  const int64_t steps = up(c1() * c0(), t.step);
+  const int64_t steps = ceil_div(c1() * c0(), t.step);
   const double cube = times_out * number(positions()) *
                       (chip.cube_start * number(steps) +
                        number(t.padded() / kN0 * (t.outputs / kN0) * c1()) *
@@ -120,7 +114,7 @@ void CubeProblem::consider(CubeTiling t, CubeTiling& best) const {
       t.kept = kept, t.v_depth = depth;
       if (depth * v_bytes(t) + filter_bytes(t) * (kept ? positions() : 2) > l1) continue;
       const auto cores = static_cast<int64_t>(chip.cube_cores);
-      for (int64_t gn = 1; gn <= std::min(cores, up(p.columns, t.outputs)); ++gn) {
+      for (int64_t gn = 1; gn <= std::min(cores, ceil_div(p.columns, t.outputs)); ++gn) {
         t.grid_n = gn, t.grid_m = std::min(cores / gn, all_m(t));
         t.cycles = cycles(t);
         if (best.cycles == 0 || t.cycles < best.cycles) best = t;
@@ -131,12 +125,12 @@ void CubeProblem::consider(CubeTiling t, CubeTiling& best) const {
 
 Result<CubeTiling> CubeProblem::tile() const {
   CubeTiling best;
-  for (int64_t rows = tile_rows();; rows = up(rows, 2)) {
+  for (int64_t rows = tile_rows();; rows = ceil_div(rows, 2)) {
     for (int64_t columns = tile_columns(); columns >= 1; --columns) {
       if (tile_columns() % columns != 0) continue;
       CubeTiling t;
       t.rows = rows, t.columns = columns;
-      for (t.blocks = c1();; t.blocks = up(t.blocks, 2)) {
+      for (t.blocks = c1();; t.blocks = ceil_div(t.blocks, 2)) {
         for (t.outputs = 16; t.outputs < p.columns + 16 && t.outputs <= 256; t.outputs *= 2)
           consider(t, best);
         if (t.blocks == 1) break;

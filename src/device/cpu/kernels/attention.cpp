@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/numbers.h"
 #include "device/cpu/kernels/elementwise.h"
 #include "device/cpu/kernels/gemm_region.h"
 #include "device/cpu/kernels/pack.h"
@@ -19,10 +20,6 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 // Scores held at a time.
 constexpr int64_t kScoreFloats = 32 << 10;
 constexpr int64_t kRowUnit = 12;
-
-constexpr int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 // How the work is cut, and what a task's scratch holds.
 struct Plan {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/numbers.h"
 #include "device/cpu/kernels/gemm_region.h"
 #include "device/cpu/kernels/pack.h"
 #include "device/cpu/kernels/slots.h"
@@ -10,10 +11,6 @@
 
 namespace tenon::cpu {
 namespace {
-
-constexpr int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 // Floats of B packed at a time; half of a small L2.
 constexpr int64_t kPackedFloats = 64 << 10;

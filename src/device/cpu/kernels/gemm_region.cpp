@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/numbers.h"
 #include "device/cpu/kernels/pack.h"
 
 namespace tenon::cpu {
@@ -12,10 +13,6 @@ namespace {
 constexpr int64_t kMaxDepth = 1024;
 // Floats of A that may stay in L2 beside it.
 constexpr int64_t kMaxAFloats = 96 << 10;
-
-constexpr int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/numbers.h"
 #include "device/cpu/kernels/int8_epilogue.h"
 #include "device/cpu/kernels/slots.h"
 #include "device/cpu/kernels/windows.h"
@@ -17,9 +18,6 @@ constexpr int64_t kColumnUnit = kInt8ColumnUnit;
 constexpr int64_t kRowUnit = 12;
 constexpr int64_t kGatheredBytes = 96 << 10;
 
-int64_t round_up(int64_t n, int64_t unit) {
-  return ceil_div(n, unit) * unit;
-}
 int64_t volume(const int64_t (&dims)[3]) {
   return dims[0] * dims[1] * dims[2];
 }

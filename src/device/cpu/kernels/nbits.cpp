@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/cpu_features.h"
+#include "base/numbers.h"
 #include "device/cpu/kernels/gemm_region.h"
 #include "device/cpu/kernels/pack.h"
 #include "device/cpu/kernels/slots.h"
@@ -27,9 +28,6 @@ constexpr int64_t kManyRows = 12;
 // Floats of widened panels that stay in L2.
 constexpr int64_t kWideFloats = 64 << 10;
 
-constexpr int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 int64_t panels_of(const NbitsParams& p) {
   return ceil_div(p.n, kPanel);
 }

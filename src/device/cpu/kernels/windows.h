@@ -4,11 +4,9 @@
 #include <algorithm>
 #include <cstdint>
 
-namespace tenon::cpu {
+#include "base/numbers.h"
 
-constexpr int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
+namespace tenon::cpu {
 
 struct Range {
   int64_t begin = 0;
