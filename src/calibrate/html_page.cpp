@@ -4,31 +4,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/html.h"
 #include "calibrate/layer_report.h"
 
 namespace tenon {
 namespace {
-
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) switch (c) {
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '&':
-        out += "&amp;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  return out;
-}
 
 constexpr std::string_view kHead =
     "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{0}</title><style>"
@@ -77,7 +57,7 @@ std::string layers_table(const LayerReport& report) {
     if (!l.integer) {
       html += fmt::format(
           "<tr class=\"fp32\"><td>{}</td><td>{}</td><td colspan=\"6\">fp32: {}</td></tr>",
-          escaped(l.node), escaped(l.op), escaped(l.reason));
+          escaped_html(l.node), escaped_html(l.op), escaped_html(l.reason));
       continue;
     }
     const double share = std::max(l.share, 0.0);
@@ -85,8 +65,9 @@ std::string layers_table(const LayerReport& report) {
         "<tr><td>{}</td><td>{}</td><td>{}</td><td><span class=\"bar\" "
         "style=\"width:{:.1f}em\"></span>"
         "</td><td>{:.5f}</td><td>{:.1f} dB</td><td>{:.2g}</td><td>{:.3g}</td></tr>",
-        escaped(l.node), escaped(l.op), l.share < 0 ? "" : fmt::format("{:.1f} %", 100 * share),
-        10 * share, l.result.cosine, l.result.sqnr_db, l.result.relative_l2, l.result.max_abs);
+        escaped_html(l.node), escaped_html(l.op),
+        l.share < 0 ? "" : fmt::format("{:.1f} %", 100 * share), 10 * share, l.result.cosine,
+        l.result.sqnr_db, l.result.relative_l2, l.result.max_abs);
   }
   return html + "</table>";
 }
@@ -101,7 +82,7 @@ std::string tensors_table(const LayerReport& report, const quant::FunctionStatis
     html += fmt::format(
         "<tr><td>{}</td><td>{:.4g} … {:.4g}</td><td>{}</td><td>{:.3f} %</td><td>{:.1f} dB</td>"
         "<td>{}</td></tr>",
-        escaped(t.name), t.range.low, t.range.high, quant::method_name(t.range.method),
+        escaped_html(t.name), t.range.low, t.range.high, quant::method_name(t.range.method),
         100 * t.saturation, t.sqnr_db,
         it == statistics.tensors.end() ? "" : histogram(it->second, t));
   }
@@ -112,18 +93,18 @@ std::string tensors_table(const LayerReport& report, const quant::FunctionStatis
 
 std::string html_page(const std::vector<LayerReport>& reports, const quant::Statistics& statistics,
                       const std::string& title) {
-  std::string html = fmt::format(fmt::runtime(kHead), escaped(title));
+  std::string html = fmt::format(fmt::runtime(kHead), escaped_html(title));
   for (const LayerReport& r : reports) {
     html += fmt::format(
         "<h2>{}</h2><p>On {} samples the outputs have a cosine of {:.6f} with those in fp32, an "
         "SQNR "
         "of {:.1f} dB, a largest difference of {:.3g}, and the same largest element in {:.2f} % of "
         "rows.</p>",
-        escaped(r.key), r.samples, r.outputs.cosine, r.outputs.sqnr_db, r.outputs.max_abs,
+        escaped_html(r.key), r.samples, r.outputs.cosine, r.outputs.sqnr_db, r.outputs.max_abs,
         100 * r.outputs.same_top1);
     for (const TechniqueGain& g : r.gains)
-      html += fmt::format("<p>{}{}: relative L2 {:.4g}, without it {:.4g}.</p>", escaped(g.name),
-                          g.used ? "" : " (not used)", g.with, g.without);
+      html += fmt::format("<p>{}{}: relative L2 {:.4g}, without it {:.4g}.</p>",
+                          escaped_html(g.name), g.used ? "" : " (not used)", g.with, g.without);
     html += layers_table(r);
     if (const auto it = statistics.find(r.key); it != statistics.end())
       html += tensors_table(r, it->second);

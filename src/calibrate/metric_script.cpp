@@ -87,6 +87,7 @@ Result<Finished> run(const std::vector<std::string>& line) {
   int ends[2];
   if (::pipe(ends) != 0) return io_error("cannot make a pipe");
   std::vector<char*> arguments;
+  arguments.reserve(line.size() + 1);
   for (const std::string& a : line) arguments.push_back(const_cast<char*>(a.c_str()));
   arguments.push_back(nullptr);
   const pid_t child = ::fork();

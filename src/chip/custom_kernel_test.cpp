@@ -91,6 +91,7 @@ void run_case(const Case& c, const Call& run, const std::string& chip, DType rea
   Node* node = graph.add(make_op(custom), operands).value();
   node->origins = {"layer"};
   std::vector<Value*> results;
+  results.reserve(static_cast<size_t>(node->output_count()));
   for (int i = 0; i < node->output_count(); ++i) results.push_back(node->output(i));
   graph.set_outputs(results);
   const MachineCatalog catalog = MachineCatalog::load().value();

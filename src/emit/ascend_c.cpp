@@ -241,31 +241,6 @@ Status AscendWriter::results(const Instruction& i) {
   return {};
 }
 
-Status AscendWriter::gather(const Instruction& i) {
-  const View &dst = i.views[0], &table = i.views[1], &indices = i.views[2];
-  const size_t lead = indices.axes.size();
-  // One row of the table and where it goes, axis by axis.
-  const Nest outer(
-      {indices, View{dst.memory,
-                     dst.buffer,
-                     dst.dtype,
-                     dst.offset,
-                     {dst.axes.begin(), dst.axes.begin() + static_cast<int64_t>(lead)}}});
-  View to = dst, from = table;
-  to.axes.erase(to.axes.begin(), to.axes.begin() + static_cast<int64_t>(lead));
-  from.axes.erase(from.axes.begin());
-  const Nest row({to, from});
-  const bool dense =
-      row.rank() == 0 || (row.stride[0].back() == Expr(1) && row.stride[1].back() == Expr(1));
-  if (row.rank() > 1 || !dense) return no_form(i, "rows are gathered whole only");
-  const auto variables = open_axes(outer, outer.rank());
-  line("tile::GatherRow({}, {}, {}, {}, {}, {});", operand(dst, outer, 1, variables), whole(table),
-       text(table.axes[0].stride), text(table.axes[0].size), operand(indices, outer, 0, variables),
-       row.rank() == 0 ? "1" : text(row.size[0]));
-  close_axes(outer.rank());
-  return {};
-}
-
 Status AscendWriter::img2col(const Instruction& i) {
   const auto& dst = i.views[0].axes;
   const auto& src = i.views[1].axes;

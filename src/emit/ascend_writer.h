@@ -22,6 +22,9 @@ class AscendWriter : public KernelWriter {
   void open_function(const Kernel& kernel) override;
   void close_function(const Kernel& kernel) override;
   Status instruction(const isa::Instruction& i) override;
+  // "xUb[slot * 24 + r * 24]".
+  std::string operand(const isa::View& view, const Nest& nest, size_t operand,
+                      const std::vector<std::string>& variables) const override;
 
  private:
   static std::string camel_lower(const std::string& name) {
@@ -30,10 +33,6 @@ class AscendWriter : public KernelWriter {
     return out;
   }
   std::string tensor_name(const isa::View& view) const;
-  // "xUb[slot * 24 + r * 24]".
-  std::string operand(const isa::View& view, const Nest& nest, size_t operand,
-                      const std::vector<std::string>& variables) const;
-  std::string whole(const isa::View& view) const { return operand(view, {}, 0, {}); }
 
   Status order(const isa::Instruction& i);
   Status move(const isa::Instruction& i);
@@ -41,7 +40,6 @@ class AscendWriter : public KernelWriter {
   Status rows(const isa::Instruction& i, std::string_view call);
   Status fractals(const isa::Instruction& i);
   Status results(const isa::Instruction& i);
-  Status gather(const isa::Instruction& i);
   Status img2col(const isa::Instruction& i);
   Status multiply(const isa::Instruction& i);
   Status vector(const isa::Instruction& i);

@@ -93,6 +93,12 @@ class BangWriter : public KernelWriter {
   void open_function(const Kernel& kernel) override;
   void close_function(const Kernel& kernel) override;
   Status instruction(const Instruction& i) override;
+  // "x_nram + slot * 24 + r * 24".
+  std::string operand(const View& view, const Nest& nest, size_t operand,
+                      const std::vector<std::string>& variables) const override {
+    const std::string at = index(view, nest, operand, variables);
+    return at == "0" ? tensor_name(view) : fmt::format("{} + {}", tensor_name(view), at);
+  }
   void enter_loop(const Loop& loop) override {
     before_.push_back(busy_);
     add_queues(loop.body, busy_);
@@ -104,13 +110,6 @@ class BangWriter : public KernelWriter {
 
  private:
   std::string tensor_name(const View& view) const;
-  // "x_nram + slot * 24 + r * 24".
-  std::string operand(const View& view, const Nest& nest, size_t operand,
-                      const std::vector<std::string>& variables) const {
-    const std::string at = index(view, nest, operand, variables);
-    return at == "0" ? tensor_name(view) : fmt::format("{} + {}", tensor_name(view), at);
-  }
-  std::string whole(const View& view) const { return operand(view, {}, 0, {}); }
   std::string bytes(const std::string& count, DType dtype) const {
     return count == "1" ? fmt::format("sizeof({})", type_name(dtype))
                         : fmt::format("{} * sizeof({})", count, type_name(dtype));
@@ -132,7 +131,6 @@ class BangWriter : public KernelWriter {
   }
   void wait(std::string_view queue, int index);
   Status copy(const Instruction& i);
-  Status gather(const Instruction& i);
   Status convolve(const Instruction& i);
   Status vector(const Instruction& i);
   Status reduce(const Instruction& i);
@@ -293,25 +291,6 @@ Status BangWriter::copy(const Instruction& i) {
     if (guarded) close_axes(1);
   }
   close_axes(row);
-  return {};
-}
-
-Status BangWriter::gather(const Instruction& i) {
-  const View &dst = i.views[0], &table = i.views[1], &indices = i.views[2];
-  const auto lead = static_cast<int64_t>(indices.axes.size());
-  View leading = dst, to = dst, from = table;
-  leading.axes.assign(dst.axes.begin(), dst.axes.begin() + lead);
-  to.axes.erase(to.axes.begin(), to.axes.begin() + lead);
-  from.axes.erase(from.axes.begin());
-  const Nest outer({indices, leading}), row({to, from});
-  const bool dense =
-      row.rank() == 0 || (row.stride[0].back() == Expr(1) && row.stride[1].back() == Expr(1));
-  if (row.rank() > 1 || !dense) return no_form(i, "rows are gathered whole only");
-  const auto variables = open_axes(outer, outer.rank());
-  line("tile::GatherRow({}, {}, {}, {}, {}, {});", operand(dst, outer, 1, variables), whole(table),
-       text(table.axes[0].stride), text(table.axes[0].size), operand(indices, outer, 0, variables),
-       row.rank() == 0 ? "1" : text(row.size[0]));
-  close_axes(outer.rank());
   return {};
 }
 

@@ -15,6 +15,7 @@ using isa::Loop;
 using isa::Opcode;
 using isa::OpcodeClass;
 using isa::Statement;
+using isa::View;
 
 constexpr const char* kAxes[] = {"r", "s", "t", "u", "v"};
 
@@ -244,6 +245,25 @@ Status KernelWriter::write_loop(const Loop& loop) {
   --depth_;
   add("}");
   last_queue_ = -1;
+  return {};
+}
+
+Status KernelWriter::gather(const Instruction& i) {
+  const View &dst = i.views[0], &table = i.views[1], &indices = i.views[2];
+  const auto lead = static_cast<int64_t>(indices.axes.size());
+  View leading = dst, to = dst, from = table;
+  leading.axes.assign(dst.axes.begin(), dst.axes.begin() + lead);
+  to.axes.erase(to.axes.begin(), to.axes.begin() + lead);
+  from.axes.erase(from.axes.begin());
+  const Nest outer({indices, leading}), row({to, from});
+  const bool dense =
+      row.rank() == 0 || (row.stride[0].back() == Expr(1) && row.stride[1].back() == Expr(1));
+  if (row.rank() > 1 || !dense) return no_form(i, "rows are gathered whole only");
+  const auto variables = open_axes(outer, outer.rank());
+  line("tile::GatherRow({}, {}, {}, {}, {}, {});", operand(dst, outer, 1, variables), whole(table),
+       text(table.axes[0].stride), text(table.axes[0].size), operand(indices, outer, 0, variables),
+       row.rank() == 0 ? "1" : text(row.size[0]));
+  close_axes(outer.rank());
   return {};
 }
 

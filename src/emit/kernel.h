@@ -42,6 +42,12 @@ class KernelWriter {
   virtual void open_function(const Kernel& kernel) = 0;
   virtual void close_function(const Kernel& kernel) = 0;
   virtual Status instruction(const isa::Instruction& i) = 0;
+  // An operand of a view as calls take it, where the axes' variables say: "xUb[slot * 24]".
+  virtual std::string operand(const isa::View& view, const Nest& nest, size_t operand,
+                              const std::vector<std::string>& variables) const = 0;
+  std::string whole(const isa::View& view) const { return operand(view, {}, 0, {}); }
+  // Rows of a table by index, one call of the folder's tile::GatherRow each.
+  Status gather(const isa::Instruction& i);
   // Where a loop begins and ends, for what the language has to know of it.
   virtual void enter_loop(const isa::Loop&) {}
   virtual void leave_loop(const isa::Loop&) {}

@@ -325,6 +325,7 @@ Status add_product(Lowering& lowering, const Node& node, const Product& p) {
   for (const int64_t m : {2, 4}) candidates.push_back(candidate_of(p, m));
   const auto padded = lowering.options().advise ? padded_products(p) : std::vector<Padded>();
   std::vector<Variant> variants;
+  variants.reserve(padded.size());
   for (const Padded& v : padded) variants.push_back({v.sizes, candidate_of(v.product, v.m)});
   return lower_fastest(lowering, problem_of(p), candidates, variants);
 }

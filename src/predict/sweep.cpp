@@ -5,32 +5,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/html.h"
+
 namespace tenon {
 namespace {
 
 double bytes_per_sample(const Prediction& p) {
   return static_cast<double>(p.bytes) / static_cast<double>(p.batch);
-}
-
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) switch (c) {
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '&':
-        out += "&amp;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  return out;
 }
 
 // The share of the time that goes to what the chip does once a kernel or copy, whatever its size.
@@ -106,8 +87,8 @@ std::string chart(const std::vector<std::vector<Prediction>>& sweeps) {
     for (const Prediction& p : sweeps[i])
       svg += fmt::format(
           R"(<circle cx="{:.1f}" cy="{:.1f}" r="4" fill="{}"><title>{}: batch {}, {:.1f} a second</title></circle>)",
-          x(static_cast<double>(p.batch)), y(p.throughput()), colour, escaped(p.target), p.batch,
-          p.throughput());
+          x(static_cast<double>(p.batch)), y(p.throughput()), colour, escaped_html(p.target),
+          p.batch, p.throughput());
   }
   return svg + "</svg>";
 }
@@ -123,7 +104,7 @@ std::string table(std::span<const Prediction> sweep) {
         "<tr><td>{}</td><td>{:.3f}</td><td>{:.3f} to {:.3f}</td><td>{:.1f}</td><td>{:.2f}</td>"
         "<td>{}</td>",
         p.batch, p.seconds * 1e3, p.low * 1e3, p.high * 1e3, p.throughput(),
-        bytes_per_sample(p) / 1e6, escaped(p.bound_by));
+        bytes_per_sample(p) / 1e6, escaped_html(p.bound_by));
     for (const double u : p.utilisation) html += fmt::format("<td>{:.0f} %</td>", 100 * u);
     html += "</tr>";
   }
@@ -180,14 +161,14 @@ std::string sweep_page(const std::string& model, std::span<const Prediction> pre
       "<p>Simulated: nothing here ran on a chip. <em>Expected</em> is where eight published "
       "measurements of ten were beside predictions of networks the machine's numbers were not "
       "fitted to.</p>",
-      escaped(model));
+      escaped_html(model));
   html += chart(sweeps);
   for (size_t i = 0; i < sweeps.size(); ++i) {
     html += fmt::format("<h2 style=\"color:{}\">{}, {}</h2>", kColours[i % std::size(kColours)],
-                        escaped(sweeps[i][0].target), sweeps[i][0].precision);
+                        escaped_html(sweeps[i][0].target), sweeps[i][0].precision);
     html += table(sweeps[i]) + "<ul>";
     for (const std::string& s : explain_sweep(sweeps[i]))
-      html += fmt::format("<li>{}</li>", escaped(s));
+      html += fmt::format("<li>{}</li>", escaped_html(s));
     html += "</ul>";
   }
   return html + "</html>\n";

@@ -164,7 +164,7 @@ class Narrower {
     if (conv != nullptr)
       op = make_op(QuantizedConv{conv->strides, conv->pads, conv->dilations, conv->groups,
                                  conv->activation, conv->alpha, conv->beta, conv->auto_pad});
-    else
+    else if (matmul != nullptr)
       op = make_op(QuantizedMatmul{matmul->activation, matmul->act_alpha, matmul->act_beta});
     Value* scale = TRY(builder.op("mul", {bytes->output(1), builder.constant(q.scales)}));
     Node* product =

@@ -71,8 +71,9 @@ bool is_proportional(const Node& node) {
 }
 
 bool activation_is_proportional(const Node& product) {
-  const Conv* conv = product.as<Conv>();
-  const ActivationKind kind = conv != nullptr ? conv->activation : product.as<Matmul>()->activation;
+  ActivationKind kind = ActivationKind::none;
+  if (const auto* conv = product.as<Conv>()) kind = conv->activation;
+  if (const auto* matmul = product.as<Matmul>()) kind = matmul->activation;
   return kind == ActivationKind::none || kind == ActivationKind::relu;
 }
 

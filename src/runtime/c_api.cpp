@@ -9,7 +9,22 @@
 
 #include "tensor/narrow.h"
 
-using namespace tenon;
+using tenon::allocate_aligned;
+using tenon::Blob;
+using tenon::checked_elements;
+using tenon::Dim;
+using tenon::DType;
+using tenon::dtype_size;
+using tenon::invalid_argument;
+using tenon::kDTypeEnd;
+using tenon::resource_exhausted;
+using tenon::Result;
+using tenon::Shape;
+using tenon::Status;
+using tenon::Tensor;
+using tenon::TensorTypes;
+using tenon::unsupported;
+namespace runtime = tenon::runtime;
 using runtime::guarded;
 using runtime::hand_out;
 using runtime::out_of_memory;
@@ -319,7 +334,8 @@ tenon_error* tenon_function_state(const tenon_function* function, tenon_state** 
     if (function == nullptr || state == nullptr)
       return invalid_argument("function or state is null");
     const auto& shared = function->function.state();
-    *state = new tenon_state{shared, ports_of(shared->variables())};
+    *state =
+        std::make_unique<tenon_state>(tenon_state{shared, ports_of(shared->variables())}).release();
     return {};
   });
 }

@@ -8,7 +8,6 @@ and integers are equal. known_chips.toml lists what does not pass, each with its
 is a failure. Cases that the time budget leaves no time for are counted as not run. Nothing runs on silicon.
 """
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -21,7 +20,7 @@ import numpy as np
 
 import models_table
 from cases import ROOT, SHARED, Part, Skip, formula_cases, onnx_cases, reference_cases
-from models_table import Mismatch, Row, Tool, compare, judge, run_sample
+from models_table import Mismatch, Row, Tool, bless, compare, judge, run_sample
 
 CHIPS = (("ascend310p3", "fp16"), ("ascend910b3", "fp32"), ("mlu370-s4", "fp16"), ("mlu370-s4", "fp32"))
 HALF_ERROR, SINGLE_ERROR = 3e-2, 1e-3
@@ -93,18 +92,6 @@ def run_case(case, program, timeout):
         return rows
 
 
-def bless(rows, known):
-    passed = {row.name for row in rows if row.status == "passed"}
-    kept = {name: reason for name, reason in known.items() if name not in passed}
-    for row in rows:
-        if row.status == "failed":
-            kept.setdefault(row.name, row.reason)
-    opening = KNOWN.read_text().split("[known]")[0]
-    lines = [f"{json.dumps(name)} = {json.dumps(reason, ensure_ascii=False)}\n" for name, reason in sorted(kept.items())]
-    KNOWN.write_text(opening + "[known]\n" + "".join(lines))
-    print(f"known_chips.toml: {len(kept)} cases")
-
-
 def cases_of(word):
     """What the CPU passes; the models that no shared folder gives are skipped by name."""
     if not SHARED.is_dir():
@@ -147,7 +134,7 @@ def main():
                 if arguments.all or row.status == "failed":
                     print(row, flush=True)
     if arguments.bless:
-        bless(rows, known)
+        bless(rows, known, KNOWN)
     counts = {status: sum(row.status == status for row in rows)
               for status in ("passed", "failed", "skipped", "known", "not run")}
     print(f"{counts['known']} known not to pass are among the skipped; {counts['not run']} models not run for want of time")

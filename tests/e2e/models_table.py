@@ -190,16 +190,16 @@ def judge(row, known):
     return Row(row.name, "failed", row.error, "passes now: take it out of known.toml", row.seconds)
 
 
-def bless(rows, known):
-    """Rewrites known.toml from the rows of this run; cases that did not run keep their lines."""
+def bless(rows, known, path):
+    """Rewrites the list of known cases from the rows of this run; cases that did not run keep their lines."""
     kept = {name: reason for name, reason in known.items() if name not in {row.name for row in rows if row.status == "passed"}}
     for row in rows:
         if row.status == "failed":
             kept.setdefault(row.name, row.reason)
-    opening = KNOWN.read_text().split("[known]")[0]
+    opening = path.read_text().split("[known]")[0]
     lines = [f"{json.dumps(name)} = {json.dumps(reason, ensure_ascii=False)}" for name, reason in sorted(kept.items())]
-    KNOWN.write_text(opening + "[known]\n" + "".join(line + "\n" for line in lines))
-    print(f"known.toml: {len(kept)} cases")
+    path.write_text(opening + "[known]\n" + "".join(line + "\n" for line in lines))
+    print(f"{path.name}: {len(kept)} cases")
 
 
 def main():
@@ -231,7 +231,7 @@ def main():
             if arguments.all or row.status != "passed":
                 print(row, flush=True)
     if arguments.bless:
-        bless(rows, known)
+        bless(rows, known, KNOWN)
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     counts = {status: sum(row.status == status for row in rows) for status in ("passed", "failed", "skipped", "known")}

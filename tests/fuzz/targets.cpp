@@ -227,7 +227,7 @@ Status kernel(const std::string& bytes, const std::string&) {
     outputs.push_back(TRY(Tensor::zeros(type.dtype, dims)));
   }
   constexpr int64_t kMostSteps = 20'000;
-  const Status evaluated = bang::evaluate(*kernel, sizes, inputs, outputs, {kMostSteps});
+  Status evaluated = bang::evaluate(*kernel, sizes, inputs, outputs, {kMostSteps});
   const isa::Architecture chip = isa::architecture_of(*TRY(catalog.find("mlu370-s4")));
   lower::KernelCompiler compiler(*kernel, sizes, DType::f32, chip, 6);
   isa::Program program = TRY(compiler.run("fuzz"));

@@ -1,5 +1,6 @@
 """Models and builds that the Python tests share."""
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,14 @@ BUILD = Path(os.environ.get("TENON_BUILD", ROOT / "build"))
 sys.path.insert(0, str(BUILD / "python"))
 
 import tenon  # noqa: E402
+
+
+def command(*arguments, status=0, program="tenon", cwd=None, **environment):
+    """A program of the build, run to its end, which must be of this exit status."""
+    done = subprocess.run([BUILD / "bin" / program, *map(str, arguments)], capture_output=True, text=True, cwd=cwd,
+                          env=os.environ | environment)
+    assert done.returncode == status, done.stderr + done.stdout
+    return done
 
 
 @pytest.fixture(scope="session")

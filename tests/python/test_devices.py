@@ -1,17 +1,15 @@
 """Devices behind include/tenon/device.h, and files with programs for several chips."""
 import json
-import os
 import subprocess
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import BUILD, ROOT
+from conftest import command as run
 
 import tenon
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("TENON_BUILD", ROOT / "build"))
 DIGITS = ROOT / "examples/digits/saved_model"
 IMAGES = np.load(ROOT / "examples/digits/digits.npy")
 CHIPS = ["ascend310p3", "mlu370-s4"]
@@ -36,13 +34,6 @@ LOOP = """graph @main (%x: f32[4,8]) {
   return (%z "out")
 }
 """
-
-
-def run(*arguments, status=0, **environment):
-    done = subprocess.run([BUILD / "bin/tenon", *map(str, arguments)], capture_output=True, text=True,
-                          env={**os.environ, **environment})
-    assert done.returncode == status, done.stderr + done.stdout
-    return done
 
 
 @pytest.fixture(scope="module")

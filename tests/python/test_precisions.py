@@ -1,16 +1,13 @@
 """The precisions that need no data: 16-bit floats, weights of few bits, integers by the range of each input. Names of
 other tools, single layers by a config, sizes, accuracy, the same results on every instruction set."""
 import json
-import os
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT, command
+
 import tenon
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("TENON_BUILD", ROOT / "build"))
 DIGITS = ROOT / "examples/digits"
 GRAPH = """graph @main (%x "x": f32[?n,64], %ids "ids": i32[?n]) {
   %t = const random(seed=7, min=-1, max=1) : f32[100,64]
@@ -27,13 +24,6 @@ GRAPH = """graph @main (%x "x": f32[?n,64], %ids "ids": i32[?n]) {
   return (%y "scores")
 }
 """
-
-
-def command(*arguments, status=0, program="tenon", **environment):
-    done = subprocess.run([BUILD / "bin" / program, *map(str, arguments)], capture_output=True, text=True,
-                          env=os.environ | environment)
-    assert done.returncode == status, done.stderr + done.stdout
-    return done
 
 
 @pytest.fixture

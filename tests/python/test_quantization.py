@@ -1,18 +1,15 @@
 """INT8 from calibration data: accuracy, size, what may be given as data and what is refused, the same results on every
 instruction set."""
 import json
-import os
 import struct
-import subprocess
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT, command
+
 import tenon
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("TENON_BUILD", ROOT / "build"))
 DIGITS = ROOT / "examples/digits"
 GRAPH = """graph @main (%x "x": f32[?n,3]) {
   %w = const random(seed=8, min=-1, max=1) : f32[3,5]
@@ -23,13 +20,6 @@ GRAPH = """graph @main (%x "x": f32[?n,3]) {
   return (%y "scores")
 }
 """
-
-
-def command(*arguments, status=0, program="tenon", **environment):
-    done = subprocess.run([BUILD / "bin" / program, *map(str, arguments)], capture_output=True, text=True,
-                          env=os.environ | environment)
-    assert done.returncode == status, done.stderr + done.stdout
-    return done
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,14 @@
 """The commands for people who work on Tenon, by their exit status and output."""
 import json
-import os
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import BUILD, ROOT
+from conftest import command as tenon
 
-ROOT = Path(__file__).resolve().parents[2]
-TENON = Path(os.environ.get("TENON_BUILD", ROOT / "build")) / "bin/tenon"
+TENON = BUILD / "bin/tenon"
 GRAPH = """graph @main (%x: f32[?n,3]) {
   %w = const random(seed=7) : f32[3,20]
   %b = const random(seed=8) : f32[20]
@@ -18,12 +18,6 @@ GRAPH = """graph @main (%x: f32[?n,3]) {
   return (%y "scores")
 }
 """
-
-
-def tenon(*arguments, status=0, cwd=None):
-    done = subprocess.run([TENON, *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
-    assert done.returncode == status, done.stderr + done.stdout
-    return done
 
 
 @pytest.fixture

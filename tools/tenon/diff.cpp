@@ -188,7 +188,7 @@ Status diff_values(const DiffArguments& args) {
   progress.reset();
   for (size_t i = 0; i < actual.size() && i < expected.size(); ++i)
     differences.push_back({b.outputs[i].name, compare(actual[i], expected[i])});
-  const Status status = report_differences(differences, args.tolerance, args.json);
+  Status status = report_differences(differences, args.tolerance, args.json);
   if (!status.ok() && !args.layers) say_first_difference(args, inputs);
   return status;
 }

@@ -34,11 +34,12 @@ class PackedMatmul final : public Kernel {
     p_.activation = to_kernel(op.activation, op.act_alpha, op.act_beta);
     const auto [k, n, transposed] = std::tuple{p_.k, p_.n, op.transpose_b};
     const float alpha = static_cast<float>(op.alpha);
-    packed_ = s.packs.get(*s.constants[1], layout_of(transposed, alpha), packed_b_floats(k, n),
-                          [=, weights = *s.constants[1]](float* out) {
-                            pack_b_scaled(k, n, WideWeights(weights).data(), transposed ? k : n,
-                                          transposed, alpha, out);
-                          });
+    packed_ = s.packs.get(
+        *s.constants[1], layout_of(transposed, alpha), packed_b_floats(k, n),
+        [k = k, n = n, transposed = transposed, alpha, weights = *s.constants[1]](float* out) {
+          pack_b_scaled(k, n, WideWeights(weights).data(), transposed ? k : n, transposed, alpha,
+                        out);
+        });
     p_.b = packed_.get();
     scratch_ = gemm_scratch_bytes(p_, s.threads);
   }

@@ -44,11 +44,11 @@ class PairMatmul final : public Kernel {
     p_.ldc = p_.ld_residual = p_.n;
     p_.activation = to_kernel(op.activation, op.act_alpha, op.act_beta);
     const auto [n, transposed] = std::pair{p_.n, op.transpose_b};
-    packed_ =
-        s.packs.get(*s.constants[1], transposed ? "pairs of the transpose" : "pairs",
-                    packed_b_floats(p_.k, n), [=, w = *s.constants[1]](float* out) {
-                      pack_pairs(k, n, w.data<BFloat16>(), transposed ? k : n, transposed, out);
-                    });
+    packed_ = s.packs.get(
+        *s.constants[1], transposed ? "pairs of the transpose" : "pairs", packed_b_floats(p_.k, n),
+        [k, n = n, transposed = transposed, w = *s.constants[1]](float* out) {
+          pack_pairs(k, n, w.data<BFloat16>(), transposed ? k : n, transposed, out);
+        });
     p_.b = packed_.get();
     scratch_ = gemm_scratch_bytes(p_, s.threads);
   }

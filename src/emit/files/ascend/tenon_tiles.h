@@ -419,6 +419,17 @@ TENON_REDUCE(ReduceMin, a.GetValue(r* aStride), x < y || x != x ? x : y, ,
 
 // ---- Between the global memory and UB: rows of n elements, so many elements apart ---------------
 
+// One by one, where no instruction takes the rows.
+template <typename D, typename S>
+__aicore__ inline void CopyElements(const D& dst, int64_t dstStride, const S& src,
+                                    int64_t srcStride, int32_t rows, int32_t n) {
+  PipeBarrier<PIPE_ALL>();
+  for (int32_t r = 0; r < rows; ++r)
+    for (int32_t i = 0; i < n; ++i)
+      dst.SetValue(r * dstStride + i, src.GetValue(r * srcStride + i));
+  PipeBarrier<PIPE_ALL>();
+}
+
 template <typename T>
 __aicore__ inline void Load(const LocalTensor<T>& dst, int32_t dstStride,
                             const GlobalTensor<T>& src, int64_t srcStride, int32_t rows,
@@ -445,11 +456,7 @@ __aicore__ inline void Load(const LocalTensor<T>& dst, int32_t dstStride,
     for (int32_t r = 0; r < rows; ++r) DataCopy(dst[r * dstStride], src[r * srcStride], n);
     return;
   }
-  PipeBarrier<PIPE_ALL>();
-  for (int32_t r = 0; r < rows; ++r)
-    for (int32_t i = 0; i < n; ++i)
-      dst.SetValue(r * dstStride + i, src.GetValue(r * srcStride + i));
-  PipeBarrier<PIPE_ALL>();
+  CopyElements(dst, dstStride, src, srcStride, rows, n);
 }
 
 template <typename T>
@@ -478,11 +485,7 @@ __aicore__ inline void Store(const GlobalTensor<T>& dst, int64_t dstStride,
     for (int32_t r = 0; r < rows; ++r) DataCopy(dst[r * dstStride], src[r * srcStride], n);
     return;
   }
-  PipeBarrier<PIPE_ALL>();
-  for (int32_t r = 0; r < rows; ++r)
-    for (int32_t i = 0; i < n; ++i)
-      dst.SetValue(r * dstStride + i, src.GetValue(r * srcStride + i));
-  PipeBarrier<PIPE_ALL>();
+  CopyElements(dst, dstStride, src, srcStride, rows, n);
 }
 
 // The row of a table that an index in UB says; zeros where there is none.

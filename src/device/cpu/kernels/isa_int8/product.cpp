@@ -151,7 +151,7 @@ TENON_INLINE void store_part(char* y, Ints v, int lanes) {
   }
   alignas(32) char lanes_of_v[32];
   _mm256_store_si256(reinterpret_cast<__m256i*>(lanes_of_v), v);
-  __builtin_memcpy(y, lanes_of_v, static_cast<size_t>(4 * lanes));
+  __builtin_memcpy(y, lanes_of_v, 4 * static_cast<size_t>(lanes));
 }
 TENON_INLINE Ints bits(Floats v) {
   return _mm256_castps_si256(v);
@@ -488,7 +488,7 @@ TENON_INLINE void finish_row(const Int8DepthwiseRow& p, Ints (&sums)[4], int64_t
   for (int j = 0; j < 4; ++j)
     for (int lane = 0; lane < kLanes / 4; ++lane)
       __builtin_memcpy(natural + 16 * lane + 4 * j, given[j] + 4 * lane, 16);
-  __builtin_memcpy(p.y + 4 * at, natural, static_cast<size_t>(4 * count));
+  __builtin_memcpy(p.y + 4 * at, natural, 4 * static_cast<size_t>(count));
 }
 
 void depthwise_row(const Int8DepthwiseRow& p) {

@@ -9,15 +9,15 @@
 namespace tenon::cpu::TENON_TILE_NAMESPACE {
 namespace {
 
-constexpr int kTileRows = 16;
-constexpr int64_t kTileBytes = 64;  // of a row
+inline constexpr int kTileRows = 16;
+inline constexpr int64_t kTileBytes = 64;  // of a row
 
 #if defined(TENON_TILES_IN_MEMORY)
 struct TileMemory {
   int rows[8];
   uint8_t bytes[8][kTileRows][kTileBytes];
 };
-thread_local TileMemory tiles;
+inline thread_local TileMemory tiles;
 
 // Tiles 0, 1 and 4 get `top` rows, 2, 3 and 5 `bottom`, 6 and 7 all.
 inline void configure_tiles(int top, int bottom) {

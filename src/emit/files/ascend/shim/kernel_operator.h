@@ -6,18 +6,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
-#include <limits>
 #include <map>
 #include <memory>
-#include <mutex>
-#include <thread>
 #include <vector>
 
 #include "half.h"
 #include "tenon_target.h"
+#include "threads.h"
 
 #define TENON_HOST_SHIM 1
 #define __global__
@@ -34,29 +31,6 @@ namespace shim {
   std::exit(1);
 }
 
-// All blocks of a kernel meet here.
-class Meeting {
- public:
-  explicit Meeting(int blocks) : blocks_(blocks) {}
-  void wait() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    const int turn = turn_;
-    if (++arrived_ == blocks_) {
-      arrived_ = 0;
-      ++turn_;
-      all_.notify_all();
-    } else {
-      all_.wait(lock, [&] { return turn_ != turn; });
-    }
-  }
-
- private:
-  const int blocks_;
-  int arrived_ = 0, turn_ = 0;
-  std::mutex mutex_;
-  std::condition_variable all_;
-};
-
 struct Core {
   int block = 0, blocks = 1;
   Meeting* meeting = nullptr;
@@ -71,21 +45,17 @@ struct Launch {
   void (*kernel)(Parameters...);
   template <typename... Arguments>
   void operator()(Arguments... arguments) const {
-    Meeting meeting(blocks);
-    std::vector<std::thread> threads;
-    for (int b = 0; b < blocks; ++b)
-      threads.emplace_back([&, b] {
-        Core own;
-        own.block = b;
-        own.blocks = blocks;
-        own.meeting = &meeting;
-        core = &own;
-        kernel(arguments...);
-        for (const auto& flag : own.flags)
-          if (flag.second != 0) fail("a flag is left over at the end of a kernel");
-        core = nullptr;
-      });
-    for (std::thread& t : threads) t.join();
+    run_on_threads(blocks, [&](int block, Meeting& meeting) {
+      Core own;
+      own.block = block;
+      own.blocks = blocks;
+      own.meeting = &meeting;
+      core = &own;
+      kernel(arguments...);
+      for (const auto& flag : own.flags)
+        if (flag.second != 0) fail("a flag is left over at the end of a kernel");
+      core = nullptr;
+    });
   }
 };
 template <typename... Parameters>
@@ -248,25 +218,11 @@ class TPipe {
 
 namespace detail {
 
-template <typename T>
-constexpr bool is_real = std::is_same<T, float>::value || std::is_same<T, half>::value ||
-                         std::is_same<T, bfloat16_t>::value;
+using shim::is_real;
+using shim::narrow;
 template <typename T>
 using Wide = typename std::conditional<is_real<T>, float, int64_t>::type;
 
-template <typename T, typename W>
-T narrow(W x) {
-  if constexpr (is_real<T>) {
-    return static_cast<T>(static_cast<float>(x));
-  } else {
-    const W most = static_cast<W>(std::numeric_limits<T>::max());
-    const W least = static_cast<W>(std::numeric_limits<T>::min());
-    if (x != x) return T{0};
-    return x >= most    ? std::numeric_limits<T>::max()
-           : x <= least ? std::numeric_limits<T>::min()
-                        : static_cast<T>(x);
-  }
-}
 
 template <typename T>
 void aligned(const LocalTensor<T>& t) {

@@ -5,17 +5,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <condition_variable>
 #include <cstdint>
 #include <cstring>
-#include <limits>
-#include <mutex>
-#include <thread>
 #include <type_traits>
 #include <vector>
 
 #include "cnrt.h"
 #include "half.h"
+#include "threads.h"
 
 #define TENON_HOST_SHIM 1
 #define __mlu_entry__
@@ -41,28 +38,6 @@ enum mluMemcpyDirection_t {
 
 namespace shim {
 
-// All tasks of a kernel meet here.
-class Meeting {
- public:
-  explicit Meeting(int tasks) : tasks_(tasks) {}
-  void wait() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    const int turn = turn_;
-    if (++arrived_ == tasks_) {
-      arrived_ = 0;
-      ++turn_;
-      all_.notify_all();
-    } else {
-      all_.wait(lock, [&] { return turn_ != turn; });
-    }
-  }
-
- private:
-  const int tasks_;
-  int arrived_ = 0, turn_ = 0;
-  std::mutex mutex_;
-  std::condition_variable all_;
-};
 inline thread_local Meeting* meeting = nullptr;
 
 template <typename... Parameters>
@@ -71,28 +46,20 @@ struct Launch {
   void (*kernel)(Parameters...);
   template <typename... Arguments>
   void operator()(Arguments... arguments) const {
-    Meeting all(tasks);
-    std::vector<std::thread> threads;
-    for (int t = 0; t < tasks; ++t)
-      threads.emplace_back([&, t] {
-        taskId = t;
-        taskDim = tasks;
-        coreId = t % 4;
-        clusterId = t / 4;
-        meeting = &all;
-        kernel(arguments...);
-      });
-    for (std::thread& t : threads) t.join();
+    run_on_threads(tasks, [&](int task, Meeting& all) {
+      taskId = task;
+      taskDim = tasks;
+      coreId = task % 4;
+      clusterId = task / 4;
+      meeting = &all;
+      kernel(arguments...);
+    });
   }
 };
 template <typename... Parameters>
 Launch<Parameters...> Launcher(cnrtDim3_t dim, void (*kernel)(Parameters...)) {
   return {static_cast<int>(dim.x), kernel};
 }
-
-template <typename T>
-constexpr bool is_real = std::is_same<T, float>::value || std::is_same<T, half>::value ||
-                         std::is_same<T, bfloat16_t>::value;
 
 inline float wide(half x) {
   return half_table()[x.bits];
@@ -105,19 +72,6 @@ inline float wide(float x) {
 }
 inline int64_t wide(int64_t x) {
   return x;
-}
-
-template <typename T, typename W>
-T narrow(W x) {
-  if constexpr (is_real<T>) {
-    return static_cast<T>(static_cast<float>(x));
-  } else {
-    const W most = static_cast<W>(std::numeric_limits<T>::max());
-    const W least = static_cast<W>(std::numeric_limits<T>::min());
-    return x >= most    ? std::numeric_limits<T>::max()
-           : x <= least ? std::numeric_limits<T>::min()
-                        : static_cast<T>(x);
-  }
 }
 
 // dst [h, w, co] (+)= the windows of x [h, w, ci] times filter [co, kh, kw, ci]: reals are summed

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <cstring>
+#include <limits>
+#include <type_traits>
 
 namespace shim {
 
@@ -68,3 +70,26 @@ struct bfloat16_t {
   }
   operator float() const { return shim::from_bits(static_cast<uint32_t>(bits) << 16); }
 };
+
+namespace shim {
+
+template <typename T>
+constexpr bool is_real = std::is_same<T, float>::value || std::is_same<T, half>::value ||
+                         std::is_same<T, bfloat16_t>::value;
+
+// A number in another type: reals are rounded, integers saturate, what is no number is 0.
+template <typename T, typename W>
+T narrow(W x) {
+  if constexpr (is_real<T>) {
+    return static_cast<T>(static_cast<float>(x));
+  } else {
+    const W most = static_cast<W>(std::numeric_limits<T>::max());
+    const W least = static_cast<W>(std::numeric_limits<T>::min());
+    if (x != x) return T{0};
+    return x >= most    ? std::numeric_limits<T>::max()
+           : x <= least ? std::numeric_limits<T>::min()
+                        : static_cast<T>(x);
+  }
+}
+
+}  // namespace shim

@@ -1,14 +1,10 @@
 """Whether a precision is worth it: what `tenon check --precision` predicts, and what the compiler keeps in fp32 for it."""
 import json
-import os
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import command
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("TENON_BUILD", ROOT / "build"))
 LEVELS = ["avx2", "avx-vnni", "avx512", "avx512-vnni", "amx"]
 # A wide product, which integers are good for, before a depthwise convolution of few channels, which they are not.
 GRAPH = """graph @main (%x "x": f32[?n,56,56,64]) {
@@ -21,12 +17,6 @@ GRAPH = """graph @main (%x "x": f32[?n,56,56,64]) {
   return (%c "y")
 }
 """
-
-
-def command(*arguments, status=0):
-    done = subprocess.run([BUILD / "bin/tenon", *map(str, arguments)], capture_output=True, text=True)
-    assert done.returncode == status, done.stderr + done.stdout
-    return done
 
 
 @pytest.fixture
