@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 
 namespace tenon {
@@ -77,15 +78,77 @@ Status set_attr(Op& op, std::string_view name, AttrValue value) {
 
 namespace op_detail {
 
-Error wrong_kind(std::string_view attr, std::string_view expected, const AttrValue& got) {
-  return invalid_argument(
-      fmt::format("attribute '{}' must be {}, not {}", attr, expected, attr_kind_name(got)));
+template <typename T>
+AttrValue get_plain(const void* member) {
+  return *static_cast<const T*>(member);
 }
 
-Error unknown_enum(std::string_view attr, std::string_view got,
-                   std::span<const std::string_view> names) {
-  return invalid_argument(fmt::format("attribute '{}' cannot be '{}'; it is one of: {}", attr, got,
-                                      fmt::join(names, ", ")));
+template <typename T>
+Status set_plain(std::string_view name, AttrValue value, void* member) {
+  T& out = *static_cast<T*>(member);
+  if (auto* exact = std::get_if<T>(&value)) {
+    out = std::move(*exact);
+    return {};
+  }
+  // The text form does not tell 1 from 1.0, nor what an empty list is a list of.
+  if constexpr (std::is_same_v<T, double>)
+    if (const auto* i = std::get_if<int64_t>(&value)) {
+      out = static_cast<double>(*i);
+      return {};
+    }
+  if constexpr (std::is_same_v<T, std::vector<double>>)
+    if (const auto* ints = std::get_if<std::vector<int64_t>>(&value)) {
+      out.assign(ints->begin(), ints->end());
+      return {};
+    }
+  if constexpr (std::is_same_v<T, std::vector<std::string>>)
+    if (const auto* ints = std::get_if<std::vector<int64_t>>(&value); ints && ints->empty()) {
+      out.clear();
+      return {};
+    }
+  return invalid_argument(fmt::format("attribute '{}' must be {}, not {}", name,
+                                      attr_kind_name(AttrValue(T{})), attr_kind_name(value)));
+}
+
+#define TENON_ATTR_KIND(...)                              \
+  template AttrValue get_plain<__VA_ARGS__>(const void*); \
+  template Status set_plain<__VA_ARGS__>(std::string_view, AttrValue, void*);
+TENON_ATTR_KIND(int64_t)
+TENON_ATTR_KIND(double)
+TENON_ATTR_KIND(bool)
+TENON_ATTR_KIND(std::string)
+TENON_ATTR_KIND(std::vector<int64_t>)
+TENON_ATTR_KIND(std::vector<double>)
+TENON_ATTR_KIND(std::vector<std::string>)
+TENON_ATTR_KIND(DType)
+TENON_ATTR_KIND(Tensor)
+TENON_ATTR_KIND(TensorType)
+#undef TENON_ATTR_KIND
+
+Result<size_t> enum_index(std::string_view name, const AttrValue& value,
+                          std::span<const std::string_view> names) {
+  const auto* text = std::get_if<std::string>(&value);
+  if (text == nullptr)
+    return invalid_argument(
+        fmt::format("attribute '{}' must be a name, not {}", name, attr_kind_name(value)));
+  const auto it = std::ranges::find(names, *text);
+  if (it != names.end()) return static_cast<size_t>(it - names.begin());
+  return invalid_argument(fmt::format("attribute '{}' cannot be '{}'; it is one of: {}", name,
+                                      *text, fmt::join(names, ", ")));
+}
+
+AttrValue StructOp::get(size_t field) const {
+  const FieldInfo& info = def().fields[field];
+  return info.get(info.member(const_cast<StructOp*>(this)->members()));
+}
+
+Status StructOp::set(size_t field, AttrValue attr) {
+  const FieldInfo& info = def().fields[field];
+  return info.set(info.name, std::move(attr), info.member(members()));
+}
+
+bool StructOp::is_default(size_t field) const {
+  return attr_equal(get(field), def().create()->get(field));
 }
 
 }  // namespace op_detail

@@ -61,10 +61,14 @@ Field(int, std::string_view, T OpStruct::*) -> Field<OpStruct, T>;
 template <typename OpStruct, typename T>
 Field(int, std::string_view, T OpStruct::*, std::string_view) -> Field<OpStruct, T>;
 
+// A field of an op without the types: what `member` points at, `get` and `set` know how to handle.
 struct FieldInfo {
   int id;
   std::string_view name;
   std::string_view doc;
+  void* (*member)(void* op);
+  AttrValue (*get)(const void* member);
+  Status (*set)(std::string_view name, AttrValue value, void* member);
 };
 
 // An element of a small integer tensor as far as it is known before running: a value, or the
@@ -183,54 +187,23 @@ Status set_attr(Op& op, std::string_view name, AttrValue value);
 
 namespace op_detail {
 
-// Enumerations used as attributes have `constexpr std::span<const std::string_view> enum_names(E)`.
-template <typename E>
-AttrValue to_attr(const E& value) {
-  if constexpr (std::is_enum_v<E> && !std::is_same_v<E, DType>)
-    return std::string(enum_names(E{})[static_cast<size_t>(value)]);
-  else
-    return value;
-}
-Error wrong_kind(std::string_view attr, std::string_view expected, const AttrValue& got);
-Error unknown_enum(std::string_view attr, std::string_view got,
-                   std::span<const std::string_view> names);
-
+// Defined in op.cpp for the kinds of attribute, so that an op costs no code for its attributes.
 template <typename T>
-Status from_attr(std::string_view name, AttrValue value, T& out) {
-  if constexpr (std::is_enum_v<T> && !std::is_same_v<T, DType>) {
-    const auto* text = std::get_if<std::string>(&value);
-    if (text == nullptr) return wrong_kind(name, "a name", value);
-    const auto names = enum_names(T{});
-    for (size_t i = 0; i < names.size(); ++i)
-      if (names[i] == *text) {
-        out = static_cast<T>(i);
-        return {};
-      }
-    return unknown_enum(name, *text, names);
-  } else {
-    if (auto* exact = std::get_if<T>(&value)) {
-      out = std::move(*exact);
-      return {};
-    }
-    // The text form does not tell 1 from 1.0, nor what an empty list is a list of.
-    if constexpr (std::is_same_v<T, double>)
-      if (const auto* i = std::get_if<int64_t>(&value)) {
-        out = static_cast<double>(*i);
-        return {};
-      }
-    if constexpr (std::is_same_v<T, std::vector<double>> ||
-                  std::is_same_v<T, std::vector<std::string>>)
-      if (const auto* ints = std::get_if<std::vector<int64_t>>(&value)) {
-        if constexpr (std::is_same_v<T, std::vector<double>>) {
-          out.assign(ints->begin(), ints->end());
-          return {};
-        } else if (ints->empty()) {
-          out.clear();
-          return {};
-        }
-      }
-    return wrong_kind(name, attr_kind_name(AttrValue(T{})), value);
-  }
+AttrValue get_plain(const void* member);
+template <typename T>
+Status set_plain(std::string_view name, AttrValue value, void* member);
+
+// Enumerations used as attributes have `constexpr std::span<const std::string_view> enum_names(E)`.
+Result<size_t> enum_index(std::string_view name, const AttrValue& value,
+                          std::span<const std::string_view> names);
+template <typename E>
+AttrValue get_enum(const void* member) {
+  return std::string(enum_names(E{})[static_cast<size_t>(*static_cast<const E*>(member))]);
+}
+template <typename E>
+Status set_enum(std::string_view name, AttrValue value, void* member) {
+  *static_cast<E*>(member) = static_cast<E>(TRY(enum_index(name, value, enum_names(E{}))));
+  return {};
 }
 
 template <typename T>
@@ -264,30 +237,43 @@ constexpr auto fields_of() {
 template <typename T>
 constexpr size_t kFieldCount = std::tuple_size_v<decltype(fields_of<T>())>;
 
-template <typename T>
-constexpr std::array<FieldInfo, kFieldCount<T>> field_infos() {
-  return std::apply(
-      [](const auto&... f) {
-        return std::array<FieldInfo, sizeof...(f)>{FieldInfo{f.id, f.name, f.doc}...};
-      },
-      fields_of<T>());
+template <typename T, size_t kIndex>
+constexpr FieldInfo field_info() {
+  constexpr auto f = std::get<kIndex>(fields_of<T>());
+  using Member = std::remove_reference_t<decltype(std::declval<T&>().*(f.member))>;
+  FieldInfo info{f.id, f.name, f.doc, {}, {}, {}};
+  info.member = +[](void* op) -> void* {
+    return &(static_cast<T*>(op)->*(std::get<kIndex>(fields_of<T>()).member));
+  };
+  if constexpr (std::is_enum_v<Member> && !std::is_same_v<Member, DType>) {
+    info.get = &get_enum<Member>;
+    info.set = &set_enum<Member>;
+  } else {
+    info.get = &get_plain<Member>;
+    info.set = &set_plain<Member>;
+  }
+  return info;
 }
 template <typename T>
-constexpr std::array<FieldInfo, kFieldCount<T>> kFieldInfos = field_infos<T>();
-
-// Calls f with the field of the given index.
-template <typename T, typename F>
-void with_field(size_t index, F&& f) {
-  std::apply(
-      [&](const auto&... field) {
-        size_t i = 0;
-        ((i++ == index ? f(field) : void()), ...);
-      },
-      fields_of<T>());
+constexpr std::array<FieldInfo, kFieldCount<T>> kFieldInfos = [
+]<size_t... kIndices>(std::index_sequence<kIndices...>) {
+  return std::array<FieldInfo, sizeof...(kIndices)>{field_info<T, kIndices>()...};
 }
+(std::make_index_sequence<kFieldCount<T>>{});
+
+// An op whose attributes are the members of a struct.
+class StructOp : public Op {
+ public:
+  AttrValue get(size_t field) const final;
+  Status set(size_t field, AttrValue attr) final;
+  bool is_default(size_t field) const final;
+
+ private:
+  virtual void* members() = 0;
+};
 
 template <typename T>
-class OpModel final : public Op {
+class OpModel final : public StructOp {
  public:
   OpModel() = default;
   explicit OpModel(T v) : value(std::move(v)) {}
@@ -315,23 +301,11 @@ class OpModel final : public Op {
     else
       return 0;
   }
-  AttrValue get(size_t field) const override {
-    AttrValue result;
-    with_field<T>(field, [&](const auto& f) { result = to_attr(value.*(f.member)); });
-    return result;
-  }
-  Status set(size_t field, AttrValue attr) override {
-    Status status;
-    with_field<T>(field, [&](const auto& f) {
-      status = from_attr(f.name, std::move(attr), value.*(f.member));
-    });
-    return status;
-  }
-  bool is_default(size_t field) const override {
-    return attr_equal(get(field), OpModel().get(field));
-  }
 
   T value{};
+
+ private:
+  void* members() override { return &value; }
 };
 
 }  // namespace op_detail
