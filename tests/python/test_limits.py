@@ -64,7 +64,7 @@ def test_the_file_says_how_long_its_loops_may_run(endless, tmp_path):
         tenon.compile(tmp_path / "endless.tn", max_loop_iterations=77, verify=True)
 
 
-def test_cancel_from_another_thread(endless):
+def test_the_interpreter_is_free_during_a_run_and_cancels_it(endless):
     runner = tenon.Runner(endless)
     errors = []
 
