@@ -134,8 +134,9 @@ def test_a_weight_beyond_the_range_of_fp16_stays(tmp_path):
     assert layer["precision"] == "fp32" and "beyond the range" in layer["reason"]
 
 
-@pytest.mark.parametrize("precision, tolerance", [("fp16", 1e-5), ("bf16", 1e-4), ("int8_weights", 1e-5), ("int4_weights", 1e-5),
-                                                  ("int8_dynamic", 1e-5)])
+# Another order of sums can round an activation to its neighbour in bf16 or int8, a 256th away.
+@pytest.mark.parametrize("precision, tolerance", [("fp16", 1e-5), ("bf16", 2e-3), ("int8_weights", 1e-5), ("int4_weights", 1e-5),
+                                                  ("int8_dynamic", 2e-3)])
 def test_every_instruction_set_gives_nearly_the_same(graph, tmp_path, precision, tolerance):
     file = tmp_path / "m.tenon"
     tenon.compile(graph, file, precision=precision)

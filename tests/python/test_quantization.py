@@ -204,7 +204,7 @@ def test_pictures(tmp_path):
     for i in range(3):
         (folder / f"cats/{i}.png").write_bytes(png(rng.integers(0, 256, (20, 16, 3), np.uint8)))
     (folder / "labels.txt").write_text("cat")
-    report = quantization(compile_graph(graph, folder, "--calibration-method", "minmax", "--preprocess",
+    report = quantization(compile_graph(graph, folder, "--force-precision", "--calibration-method", "minmax", "--preprocess",
                                         "resize=10,crop=8,scale=1/255,mean=0.5,std=0.25;0.25;0.5,layout=nchw"))
     tensor = report["tensors"][0]
     assert -2.01 <= tensor["low"] < -1 and 1 < tensor["high"] <= 2.01
