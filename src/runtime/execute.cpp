@@ -98,6 +98,7 @@ class Runner {
     const PlanStep& step = plan_.steps[index];
     switch (step.kind) {
       case StepKind::kNothing:
+      case StepKind::kJoined:
         return {};
       case StepKind::kView:
         bind(step.step->outputs[0], value(step.step->inputs[0]));
@@ -294,7 +295,7 @@ Result<std::unique_ptr<Execution>> make_execution(const Plan& plan) {
   for (const PlanStep& step : plan.steps) {
     auto& operands = execution->operands.emplace_back();
     auto& results = execution->results.emplace_back();
-    for (const int v : step.step->inputs)
+    for (const int v : step.inputs())
       operands.push_back(v < 0 ? &kAbsentTensor : &values[static_cast<size_t>(v)]);
     for (const int v : step.step->outputs) results.push_back(&values[static_cast<size_t>(v)]);
   }

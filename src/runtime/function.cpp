@@ -81,6 +81,10 @@ Result<std::shared_ptr<Plan>> plan_of(ModelState& state, FunctionState& function
   return plan_for(state, function, types);
 }
 
+int64_t bytes_of(const TensorType& type) {
+  return type.is_none() || type.is_list ? 0 : type.byte_size().value_or(0);
+}
+
 void fill_report(const ModelState& state, const FunctionState& function, const Plan& plan,
                  const std::vector<int64_t>& times, PlanReport& report) {
   report = {};
@@ -94,6 +98,7 @@ void fill_report(const ModelState& state, const FunctionState& function, const P
     out.kernel = step.choice.name;
     if (step.kind == StepKind::kView) out.kernel = "view";
     if (step.kind == StepKind::kNothing) out.kernel = "done while planning";
+    if (step.kind == StepKind::kJoined) out.kernel = "with a later step";
     if (step.kind == StepKind::kDynamic) out.kernel = "chosen at run time";
     if (const auto* custom = step.step->op->as<Custom>()) {
       out.op = custom->op;
@@ -105,16 +110,19 @@ void fill_report(const ModelState& state, const FunctionState& function, const P
     out.origins = step.step->origins;
     out.at_plan_time = step.kind == StepKind::kNothing;
     TensorTypes inputs;
-    bool typed = step.kind == StepKind::kStatic;
+    const bool typed = step.kind == StepKind::kStatic || step.kind == StepKind::kJoined;
     const auto type_of = [&](int v) {
       return v < 0 ? TensorType() : plan.values[static_cast<size_t>(v)].type;
     };
+    for (const int v : step.inputs()) out.bytes += bytes_of(type_of(v));
     for (const int v : step.step->inputs) inputs.push_back(type_of(v));
     for (const int v : step.step->outputs) out.outputs.push_back(type_of(v));
-    for (const TensorTypes* types : {&inputs, &out.outputs})
-      for (const TensorType& t : *types)
-        if (!t.is_none() && !t.is_list) out.bytes += t.byte_size().value_or(0);
+    for (const TensorType& t : out.outputs) out.bytes += bytes_of(t);
     if (typed) out.flops = step.step->op->flops(inputs, out.outputs);
+    for (const size_t earlier : step.joined) {
+      out.flops += report.steps[earlier].flops;
+      report.steps[earlier].flops = report.steps[earlier].bytes = 0;
+    }
     if (i < times.size()) out.time_ns = times[i];
   }
 }

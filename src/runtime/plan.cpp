@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "runtime/execute.h"
+#include "runtime/join.h"
 #include "runtime/memory_plan.h"
 
 namespace tenon::runtime {
@@ -64,6 +65,7 @@ class Planner {
       const Status status = plan_step(i);
       if (!status.ok()) return Error(status.error()).at(step_place(file_.steps[i]));
     }
+    if (settings_.tuning == nullptr || !settings_.tuning->take) join_steps(*plan_);
     place_values();
     return plan_;
   }
@@ -251,7 +253,7 @@ class Planner {
     int64_t scratch = 0;
     for (size_t i = 0; i < plan_->steps.size(); ++i) {
       const FileStep& step = file_.steps[i];
-      for (const int v : step.inputs)
+      for (const int v : plan_->steps[i].inputs())
         if (v >= 0) lives[static_cast<size_t>(root(v))].last = static_cast<int>(i);
       if (plan_->steps[i].kind != StepKind::kStatic) continue;
       for (const int v : step.outputs) {

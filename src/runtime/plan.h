@@ -35,6 +35,7 @@ struct PlanValue {
 
 enum class StepKind : uint8_t {
   kNothing,  // done while planning, or a view
+  kJoined,   // computed with a later step
   kView,     // a view of an input or output tensor, made anew for each run
   kStatic,   // types known
   kDynamic,  // types inferred at run time
@@ -45,6 +46,10 @@ struct PlanStep {
   const FileStep* step = nullptr;
   StepKind kind = StepKind::kNothing;
   cpu::KernelChoice choice;
+  std::vector<size_t> joined;  // the earlier steps that are computed with this one: join.h
+  std::vector<int> operands;   // of all of them; where there are any
+
+  const std::vector<int>& inputs() const { return joined.empty() ? step->inputs : operands; }
 };
 
 struct GraphState;

@@ -120,6 +120,13 @@ class Kernel {
   virtual ~Kernel() = default;
   virtual int64_t scratch_bytes() const { return 0; }
   virtual Status run(const RunContext& context) const = 0;
+  // One kernel for this step, of `operands` operands and one result, and `next`, whose operand 0
+  // that result is and which alone takes it; null where that would be no faster. Its operands are
+  // this step's, then those of `next`, operand 0 among them but absent.
+  virtual std::unique_ptr<Kernel> join(const Kernel& next, size_t operands) const {
+    (void)next, (void)operands;
+    return nullptr;
+  }
 };
 
 struct KernelCandidate {

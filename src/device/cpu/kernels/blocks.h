@@ -45,6 +45,9 @@ struct WindowRow {
   int64_t channels = 0;
   int64_t taps[3] = {1, 1, 1};
   int64_t x_taps[3] = {0, 0, 0};
+  // Where the rows lie in a ring, the taps from j = wrap on are x_wrap floats further back.
+  int64_t wrap = INT64_MAX;
+  int64_t x_wrap = 0;
   const float* x = nullptr;
   int64_t x_pixel = 0;
   float* y = nullptr;

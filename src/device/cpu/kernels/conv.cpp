@@ -392,8 +392,9 @@ void run_merged(const ConvParams& p, ThreadPool& pool, void* scratch, const Kern
 
 constexpr ConvMethod kMethods[] = {
     {"depthwise", "depthwise", depthwise_refusal, depthwise_filter_floats, pack_depthwise,
-     depthwise_scratch_bytes, run_depthwise},
-    {"gemm", "panels", pointwise_refusal, panel_floats, pack_panels, no_scratch, run_pointwise},
+     depthwise_scratch_bytes, run_depthwise, ChainRole::kDepthwise},
+    {"gemm", "panels", pointwise_refusal, panel_floats, pack_panels, no_scratch, run_pointwise,
+     ChainRole::kPointwise},
     {"winograd", "winograd", winograd_refusal, winograd_filter_floats, pack_winograd,
      winograd_scratch_bytes, run_winograd},
     {"gemm_strip", "panels", strip_refusal, panel_floats, pack_panels, strip_scratch_bytes,

@@ -40,6 +40,9 @@ struct ConvParams {
   Activation activation;
 };
 
+// What a convolution may be in a chain of conv_chain.h.
+enum class ChainRole : uint8_t { kNone, kPointwise, kDepthwise };
+
 // One way to run convolutions. A filter [kernel…, in_channels / groups, out_channels] is packed
 // once per model, in the layout of the method.
 struct ConvMethod {
@@ -52,6 +55,7 @@ struct ConvMethod {
   void (*pack_filter)(const ConvParams& p, const float* filter, float* packed);
   int64_t (*scratch_bytes)(const ConvParams& p, int threads, const KernelTable& table);
   void (*run)(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table);
+  ChainRole chain_role = ChainRole::kNone;
 };
 
 // All of them, best first. The last one takes everything.

@@ -23,9 +23,24 @@ int64_t multiplier_of(const ConvParams& p) {
   return p.out_channels / std::max<int64_t>(1, p.in_channels);
 }
 
-// One row of output pixels, `channels` channels from `channel` on.
-void run_row(const ConvParams& p, const KernelTable& table, int64_t index, int64_t channel,
-             int64_t channels) {
+// Each input channel repeated, so that the rest sees one output channel per input channel.
+void repeat_channels(const ConvParams& p, int64_t multiplier, ThreadPool& pool, float* repeated) {
+  const int64_t pixels = p.batch * pixels_of(p.in);
+  const int64_t per_task = std::max<int64_t>(1, kTaskWork / std::max<int64_t>(1, p.out_channels));
+  pool.parallel_for(ceil_div(pixels, per_task), [&](int64_t task) {
+    const int64_t end = std::min(pixels, (task + 1) * per_task);
+    for (int64_t i = task * per_task; i < end; ++i) {
+      float* out = repeated + i * p.out_channels;
+      for (int64_t c = 0; c < p.in_channels; ++c, out += multiplier)
+        std::fill_n(out, multiplier, p.x[i * p.x_pixel_stride + c]);
+    }
+  });
+}
+
+}  // namespace
+
+void depthwise_row(const ConvParams& p, int64_t index, int64_t channel, int64_t channels,
+                   int64_t ring_rows, float* y, const KernelTable& table) {
   const WindowDim depth = window_dim(p, 0), height = window_dim(p, 1), width = window_dim(p, 2);
   const int64_t oh = index % height.out, od = index / height.out % depth.out;
   const int64_t n = index / height.out / depth.out;
@@ -42,7 +57,12 @@ void run_row(const ConvParams& p, const KernelTable& table, int64_t index, int64
   row.x_taps[1] = height.dilation * width.in * p.x_pixel_stride;
   row.x_taps[0] = depth.dilation * height.in * width.in * p.x_pixel_stride;
   const int64_t id = depth.start(od) + kd.begin * depth.dilation;
-  const int64_t ih = height.start(oh) + kh.begin * height.dilation;
+  int64_t ih = height.start(oh) + kh.begin * height.dilation;
+  if (ring_rows > 0) {
+    ih %= ring_rows;
+    row.wrap = ceil_div(ring_rows - ih, height.dilation);
+    row.x_wrap = ring_rows * width.in * p.x_pixel_stride;
+  }
   row.start = width.start(0);
   row.stride = width.stride;
   row.dilation = width.dilation;
@@ -54,7 +74,7 @@ void run_row(const ConvParams& p, const KernelTable& table, int64_t index, int64
   row.filter_taps[1] = padded * width.kernel;
   row.filter_taps[0] = padded * width.kernel * height.kernel;
   row.filter = p.filter + kd.begin * row.filter_taps[0] + kh.begin * row.filter_taps[1] + channel;
-  row.y = p.y + index * width.out * p.y_pixel_stride + channel;
+  row.y = y + channel;
   row.y_pixel = p.y_pixel_stride;
   row.bias = p.bias == nullptr ? nullptr : p.bias + channel;
   if (p.residual != nullptr)
@@ -64,21 +84,12 @@ void run_row(const ConvParams& p, const KernelTable& table, int64_t index, int64
   table.depthwise_row(row);
 }
 
-// Each input channel repeated, so that the rest sees one output channel per input channel.
-void repeat_channels(const ConvParams& p, int64_t multiplier, ThreadPool& pool, float* repeated) {
-  const int64_t pixels = p.batch * pixels_of(p.in);
-  const int64_t per_task = std::max<int64_t>(1, kTaskWork / std::max<int64_t>(1, p.out_channels));
-  pool.parallel_for(ceil_div(pixels, per_task), [&](int64_t task) {
-    const int64_t end = std::min(pixels, (task + 1) * per_task);
-    for (int64_t i = task * per_task; i < end; ++i) {
-      float* out = repeated + i * p.out_channels;
-      for (int64_t c = 0; c < p.in_channels; ++c, out += multiplier)
-        std::fill_n(out, multiplier, p.x[i * p.x_pixel_stride + c]);
-    }
-  });
+int64_t depthwise_channel_block(const ConvParams& p) {
+  const int64_t units = ceil_div(p.out_channels, kPanelColumns);
+  const int64_t row_floats = (p.kernel[1] * p.in[2] + 1) * kPanelColumns;
+  const int64_t blocks = ceil_div(units, std::max<int64_t>(2, kMaxRowFloats / row_floats));
+  return ceil_div(units, blocks) * kPanelColumns;
 }
-
-}  // namespace
 
 const char* depthwise_refusal(const ConvParams& p) {
   if (p.groups == 1) return "the channels are not grouped";
@@ -114,19 +125,24 @@ void run_depthwise(const ConvParams& params, ThreadPool& pool, void* scratch,
   // Few rows of many channels are cut by channels as well.
   const int64_t units = ceil_div(p.out_channels, kPanelColumns);
   const int64_t most = std::min(units, std::max<int64_t>(1, work / kTaskWork));
-  const int64_t row_floats = (p.kernel[1] * p.in[2] + 1) * kPanelColumns;
-  int64_t blocks = ceil_div(units, std::max<int64_t>(2, kMaxRowFloats / row_floats));
+  int64_t blocks = ceil_div(p.out_channels, depthwise_channel_block(p));
   if (pool.threads() > 1 && rows < 8 * pool.threads())
     blocks = std::clamp(ceil_div(8 * pool.threads(), rows), blocks, std::max(blocks, most));
   const int64_t block = ceil_div(units, blocks) * kPanelColumns;
   blocks = ceil_div(p.out_channels, block);
-  const int64_t rows_per_task =
-      pool.threads() == 1 ? rows : std::max<int64_t>(1, kTaskWork * blocks / work);
+  int64_t rows_per_task = rows;
+  if (pool.threads() > 1) {
+    // As many tasks for each thread, so that they end together.
+    const int64_t most_rows = std::max<int64_t>(1, kTaskWork * blocks / work);
+    const int64_t tasks = ceil_div(rows, most_rows);
+    if (tasks > 1) rows_per_task = ceil_div(rows, round_up(tasks, pool.threads()));
+  }
   pool.parallel_for(ceil_div(rows, rows_per_task) * blocks, [&](int64_t task) {
     const int64_t channel = task % blocks * block;
     const int64_t first = task / blocks * rows_per_task;
     for (int64_t row = first; row < std::min(rows, first + rows_per_task); ++row)
-      run_row(p, table, row, channel, std::min(block, p.out_channels - channel));
+      depthwise_row(p, row, channel, std::min(block, p.out_channels - channel), 0,
+                    p.y + row * p.out[2] * p.y_pixel_stride, table);
   });
 }
 

@@ -19,13 +19,17 @@ TENON_INLINE void store_lanes(float* p, Floats x, int lanes) {
     store_part(p, x, lanes);
 }
 
+TENON_INLINE int64_t line_offset(const WindowRow& row, int64_t i, int64_t j) {
+  return i * row.x_taps[0] + j * row.x_taps[1] - (j >= row.wrap ? row.x_wrap : 0);
+}
+
 // Calls op(acc[pixel], x, tap offset of the filter) for every tap; kPart: `lanes` lanes exist.
 template <int kPixels, bool kPart, typename Load, typename Op>
 TENON_INLINE void for_taps(const WindowRow& row, const int64_t* filter_taps,
                            const float* const (&x)[kPixels], int lanes, Load load_tap, Op op) {
   for (int64_t i = 0; i < row.taps[0]; ++i)
     for (int64_t j = 0; j < row.taps[1]; ++j) {
-      int64_t offset = i * row.x_taps[0] + j * row.x_taps[1];
+      int64_t offset = line_offset(row, i, j);
       int64_t filter = i * filter_taps[0] + j * filter_taps[1];
       for (int64_t k = 0; k < row.taps[2]; ++k) {
         const Floats w = load_tap(filter);
@@ -53,73 +57,87 @@ TENON_INLINE void sum_any(const DepthwiseRow& row, int64_t pixel, int64_t channe
           __attribute__((always_inline)) { accumulate(acc[p], value, w); });
 }
 
+// What is left of a row of windows for the loop over vectors of channels: held in registers, since
+// the compiler must take any store for one to the row itself.
+struct Line {
+  int64_t x, filter;  // from the first tap of a window to the first tap in this line of it
+};
+struct Lines {
+  static constexpr int64_t kMost = 32;
+  Line line[kMost];
+  int64_t count = 0;
+};
+
 // The sums of windows kTaps wide, neighbours kStride apart: every input is loaded once for all the
-// pixels that need it. kEdge: some columns may be outside.
+// pixels that need it. kEdge: some columns may be outside [begin, end), of each pixel's all but
+// one.
 template <int kPixels, int kTaps, int kStride, bool kEdge, bool kPart>
-TENON_INLINE void sum_columns(const DepthwiseRow& row, int64_t pixel, int64_t channel, int lanes,
-                              Floats (&acc)[kPixels]) {
+TENON_INLINE void sum_columns(const Lines& lines, const float* x, int64_t x_step,
+                              const float* filter, int64_t filter_step, int64_t begin, int64_t end,
+                              int lanes, Floats (&acc)[kPixels]) {
   constexpr int kInputs = (kPixels - 1) * kStride + kTaps;
-  const int64_t first = row.start + pixel * kStride;
-  const int64_t begin = -first, end = row.in - first;
-  const float* const x = row.x + pixel * row.x_pixel + channel;
-  const float* const filter = row.filter + channel;
-  const int64_t x_step = row.x_taps[2], filter_step = row.filter_taps[2];
-  for (int64_t i = 0; i < row.taps[0]; ++i)
-    for (int64_t j = 0; j < row.taps[1]; ++j) {
-      const float* column = x + i * row.x_taps[0] + j * row.x_taps[1];
-      const float* weights = filter + i * row.filter_taps[0] + j * row.filter_taps[1];
-      Floats w[kTaps];
+  for (int64_t i = 0; i < lines.count; ++i) {
+    const float* column = x + lines.line[i].x;
+    const float* weights = filter + lines.line[i].filter;
+    Floats w[kTaps];
 #pragma GCC unroll 8
-      for (int k = 0; k < kTaps; ++k) w[k] = load(weights + k * filter_step);
+    for (int k = 0; k < kTaps; ++k) w[k] = load(weights + k * filter_step);
 #pragma GCC unroll 24
-      for (int c = 0; c < kInputs; ++c, column += x_step) {
-        if (kEdge && (c < begin || c >= end)) continue;
-        const Floats value = kPart ? load_part(column, lanes) : load(column);
+    for (int c = 0; c < kInputs; ++c, column += x_step) {
+      if (kEdge && c < kTaps - 1 && c < begin) continue;
+      if (kEdge && c > kInputs - kTaps && c >= end) continue;
+      const Floats value = kPart ? load_part(column, lanes) : load(column);
 #pragma GCC unroll 8
-        for (int k = 0; k < kTaps; ++k) {
-          const int p = (c - k) / kStride;
-          if (c >= k && (c - k) % kStride == 0 && p < kPixels) accumulate(acc[p], value, w[k]);
-        }
+      for (int k = 0; k < kTaps; ++k) {
+        const int p = (c - k) / kStride;
+        if (c >= k && (c - k) % kStride == 0 && p < kPixels) accumulate(acc[p], value, w[k]);
       }
     }
-}
-
-// kTaps 0: any window, all of it inside.
-template <int kPixels, int kTaps, int kStride, bool kEdge, bool kPart>
-TENON_INLINE void depthwise_vector(const DepthwiseRow& row, int64_t pixel, int64_t channel,
-                                   int lanes) {
-  Floats acc[kPixels];
-  const Floats bias =
-      row.bias == nullptr ? Floats{} : load_lanes(row.bias + channel, kPart ? lanes : kLanes);
-#pragma GCC unroll 8
-  for (int p = 0; p < kPixels; ++p) acc[p] = bias;
-  if constexpr (kTaps == 0)
-    sum_any<kPixels, kPart>(row, pixel, channel, lanes, acc);
-  else
-    sum_columns<kPixels, kTaps, kStride, kEdge, kPart>(row, pixel, channel, lanes, acc);
-  const Floats low = splat(row.low), high = splat(row.high);
-  float* y = row.y + pixel * row.y_pixel + channel;
-#pragma GCC unroll 8
-  for (int p = 0; p < kPixels; ++p) {
-    if (row.add != nullptr)
-      acc[p] += load_lanes(row.add + (pixel + p) * row.add_pixel + channel, kPart ? lanes : kLanes);
-    store_lanes(y + p * row.y_pixel, clip(acc[p], low, high), kPart ? lanes : kLanes);
   }
 }
 
+// The pixels from `pixel` on, kPixels of them; kTaps 0: any window, all of it inside.
 template <int kPixels, int kTaps, int kStride, bool kEdge>
-void depthwise_pixels(const DepthwiseRow& row, int64_t pixel) {
+void depthwise_pixels(const DepthwiseRow& row, const Lines& lines, int64_t pixel) {
+  const Floats low = splat(row.low), high = splat(row.high);
+  const float *const bias = row.bias, *const filter = row.filter;
+  const float* const add = row.add == nullptr ? nullptr : row.add + pixel * row.add_pixel;
+  const float* const x = row.x + pixel * row.x_pixel;
+  float* const y = row.y + pixel * row.y_pixel;
+  const int64_t x_step = row.x_taps[2], filter_step = row.filter_taps[2];
+  const int64_t y_step = row.y_pixel, add_step = row.add_pixel;
+  const int64_t first = row.start + pixel * kStride, begin = -first, end = row.in - first;
+  const auto vector = [&]<bool kPart>(int64_t channel, int lanes) __attribute__((always_inline)) {
+    Floats acc[kPixels];
+    const Floats offset =
+        bias == nullptr ? Floats{} : load_lanes(bias + channel, kPart ? lanes : kLanes);
+#pragma GCC unroll 8
+    for (int p = 0; p < kPixels; ++p) acc[p] = offset;
+    if constexpr (kTaps == 0)
+      sum_any<kPixels, kPart>(row, pixel, channel, lanes, acc);
+    else
+      sum_columns<kPixels, kTaps, kStride, kEdge, kPart>(
+          lines, x + channel, x_step, filter + channel, filter_step, begin, end, lanes, acc);
+    if (add != nullptr) {
+      const float* from = add + channel;
+#pragma GCC unroll 8
+      for (int p = 0; p < kPixels; ++p, from += add_step)
+        acc[p] += load_lanes(from, kPart ? lanes : kLanes);
+    }
+    float* to = y + channel;
+#pragma GCC unroll 8
+    for (int p = 0; p < kPixels; ++p, to += y_step)
+      store_lanes(to, clip(acc[p], low, high), kPart ? lanes : kLanes);
+  };
+  const int64_t channels = row.channels;
   int64_t channel = 0;
-  for (; channel + kLanes <= row.channels; channel += kLanes)
-    depthwise_vector<kPixels, kTaps, kStride, kEdge, false>(row, pixel, channel, kLanes);
-  if (channel < row.channels)
-    depthwise_vector<kPixels, kTaps, kStride, kEdge, true>(
-        row, pixel, channel, static_cast<int>(row.channels - channel));
+  for (; channel + kLanes <= channels; channel += kLanes)
+    vector.template operator()<false>(channel, kLanes);
+  if (channel < channels)
+    vector.template operator()<true>(channel, static_cast<int>(channels - channel));
   if (row.post.kind == ActivationKind::kNone) return;
-  for (int p = 0; p < kPixels; ++p) {
-    float* y = row.y + (pixel + p) * row.y_pixel;
-    activate(row.post, y, y, static_cast<size_t>(row.channels));
-  }
+  for (int p = 0; p < kPixels; ++p)
+    activate(row.post, y + p * y_step, y + p * y_step, static_cast<size_t>(channels));
 }
 
 template <int kPixels, bool kAverage, bool kPart>
@@ -154,41 +172,47 @@ void pool_pixels(const PoolRow& row, int64_t pixel) {
 }
 
 // One function per number of pixels, 1 to kMaxPixels.
-template <typename Row>
-using PixelFunction = void (*)(const Row&, int64_t);
+using DepthwiseFunction = void (*)(const DepthwiseRow&, const Lines&, int64_t);
+using PoolFunction = void (*)(const PoolRow&, int64_t);
 
 template <int kTaps, int kStride, bool kEdge>
-constexpr PixelFunction<DepthwiseRow> kDepthwise[] = {
+constexpr DepthwiseFunction kDepthwise[] = {
     depthwise_pixels<1, kTaps, kStride, kEdge>, depthwise_pixels<2, kTaps, kStride, kEdge>,
     depthwise_pixels<3, kTaps, kStride, kEdge>, depthwise_pixels<4, kTaps, kStride, kEdge>,
     depthwise_pixels<5, kTaps, kStride, kEdge>, depthwise_pixels<6, kTaps, kStride, kEdge>,
     depthwise_pixels<7, kTaps, kStride, kEdge>, depthwise_pixels<8, kTaps, kStride, kEdge>};
 
 template <bool kAverage>
-constexpr PixelFunction<PoolRow> kPool[] = {pool_pixels<1, kAverage>, pool_pixels<2, kAverage>,
-                                            pool_pixels<3, kAverage>, pool_pixels<4, kAverage>,
-                                            pool_pixels<5, kAverage>, pool_pixels<6, kAverage>,
-                                            pool_pixels<7, kAverage>, pool_pixels<8, kAverage>};
+constexpr PoolFunction kPool[] = {pool_pixels<1, kAverage>, pool_pixels<2, kAverage>,
+                                  pool_pixels<3, kAverage>, pool_pixels<4, kAverage>,
+                                  pool_pixels<5, kAverage>, pool_pixels<6, kAverage>,
+                                  pool_pixels<7, kAverage>, pool_pixels<8, kAverage>};
 
-template <typename Row>
-void for_pixels(const Row& row, const PixelFunction<Row>* functions) {
+// Calls run(functions[n - 1], pixel) for blocks of n <= kMaxPixels pixels.
+template <typename Function, typename Run>
+void for_pixels(int64_t pixels, const Function* functions, Run run) {
   int64_t pixel = 0;
-  for (; pixel + kMaxPixels <= row.pixels; pixel += kMaxPixels)
-    functions[kMaxPixels - 1](row, pixel);
-  if (pixel < row.pixels) functions[row.pixels - pixel - 1](row, pixel);
+  for (; pixel + kMaxPixels <= pixels; pixel += kMaxPixels) run(functions[kMaxPixels - 1], pixel);
+  if (pixel < pixels) run(functions[pixels - pixel - 1], pixel);
 }
 
 template <int kTaps, int kStride>
 void depthwise_columns(const DepthwiseRow& row) {
+  Lines lines;
+  for (int64_t i = 0; i < row.taps[0]; ++i)
+    for (int64_t j = 0; j < row.taps[1]; ++j)
+      lines.line[lines.count++] = {line_offset(row, i, j),
+                                   i * row.filter_taps[0] + j * row.filter_taps[1]};
   for (int64_t pixel = 0; pixel < row.pixels; pixel += kMaxPixels) {
     const int64_t first = row.start + pixel * kStride;
     if (pixel + kMaxPixels <= row.pixels && first >= 0 &&
         first + (kMaxPixels - 1) * kStride + kTaps <= row.in) {
-      depthwise_pixels<kMaxPixels, kTaps, kStride, false>(row, pixel);
+      depthwise_pixels<kMaxPixels, kTaps, kStride, false>(row, lines, pixel);
       continue;
     }
     const int64_t left = row.pixels - pixel;
-    kDepthwise<kTaps, kStride, true>[(left < kMaxPixels ? left : kMaxPixels) - 1](row, pixel);
+    kDepthwise<kTaps, kStride, true>[(left < kMaxPixels ? left : kMaxPixels) - 1](row, lines,
+                                                                                  pixel);
   }
 }
 
@@ -206,6 +230,7 @@ DepthwiseRow part_of(const DepthwiseRow& row, int64_t begin, int64_t pixels, int
 }
 
 void depthwise_any(const DepthwiseRow& row) {
+  Lines none;
   int64_t pixel = 0;
   while (pixel < row.pixels) {
     const int64_t first = row.start + pixel * row.stride;
@@ -218,13 +243,17 @@ void depthwise_any(const DepthwiseRow& row) {
       count += (row.in - 1 - last) / row.stride;
       if (count > row.pixels - pixel) count = row.pixels - pixel;
     }
-    for_pixels(part_of(row, pixel, count, begin, end), kDepthwise<0, 1, false>);
+    const DepthwiseRow part = part_of(row, pixel, count, begin, end);
+    for_pixels(count, kDepthwise<0, 1, false>,
+               [&](DepthwiseFunction function, int64_t at) { function(part, none, at); });
     pixel += count;
   }
 }
 
 void depthwise_row(const DepthwiseRow& row) {
-  const bool dense = row.dilation == 1;
+  const bool dense = row.dilation == 1 && row.start > -row.taps[2] &&
+                     row.start + (row.pixels - 1) * row.stride < row.in &&
+                     row.taps[0] * row.taps[1] <= Lines::kMost;
   if (dense && row.taps[2] == 3 && row.stride == 1) return depthwise_columns<3, 1>(row);
   if (dense && row.taps[2] == 3 && row.stride == 2) return depthwise_columns<3, 2>(row);
   if (dense && row.taps[2] == 5 && row.stride == 1) return depthwise_columns<5, 1>(row);
@@ -233,7 +262,8 @@ void depthwise_row(const DepthwiseRow& row) {
 }
 
 void pool_row(const PoolRow& row) {
-  for_pixels(row, row.average ? kPool<true> : kPool<false>);
+  for_pixels(row.pixels, row.average ? kPool<true> : kPool<false>,
+             [&](PoolFunction function, int64_t pixel) { function(row, pixel); });
 }
 
 TENON_INLINE Floats weighted(const float* const* x, const float* weights, int64_t count, int64_t i,

@@ -1,0 +1,26 @@
+// A depthwise convolution with the 1x1 ones before and behind it, by strips of rows: what lies
+// between them stays in the caches, and threads meet once. See gemm.h for the rules on pointers.
+#pragma once
+
+#include "device/cpu/kernels/conv.h"
+
+namespace tenon::cpu {
+
+// What a convolution gives goes to the next one alone, so the pointers x, y between them are not
+// looked at. Without `expands` or `projects` that one is not there; one of them is.
+struct ConvChain {
+  bool expands = false;
+  bool projects = false;
+  ConvParams expand;     // as the gemm method runs it, without residual
+  ConvParams depthwise;  // as the depthwise method does, without residual where it projects
+  ConvParams project;    // as the gemm method does
+};
+
+// Why a depthwise convolution is no part of a chain, or null. Looks at sizes only.
+const char* conv_chain_refusal(const ConvParams& depthwise);
+// Whether the chain is thought to be faster than its parts.
+bool conv_chain_pays(const ConvChain& chain, int threads);
+int64_t conv_chain_scratch_bytes(const ConvChain& chain, int threads, const KernelTable& table);
+void conv_chain(const ConvChain& chain, ThreadPool& pool, void* scratch, const KernelTable& table);
+
+}  // namespace tenon::cpu

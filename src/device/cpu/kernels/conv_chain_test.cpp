@@ -1,0 +1,139 @@
+// Chains of convolutions against the convolutions one after the other.
+#include "device/cpu/kernels/conv_chain.h"
+
+#include "device/cpu/kernels/test_support.h"
+
+namespace tenon::cpu {
+namespace {
+
+int64_t pick(std::initializer_list<int64_t> values) {
+  std::uniform_int_distribution<size_t> index(0, values.size() - 1);
+  return values.begin()[index(test_random())];
+}
+
+Activation pick_activation() {
+  const Activation all[] = {{}, {ActivationKind::kRelu}, {ActivationKind::kSilu}};
+  return all[pick({0, 1, 2})];
+}
+
+// Its filter and bias live as long as it does.
+struct Part {
+  ConvParams p;
+  std::vector<float> filter, bias;
+
+  const ConvMethod& method() const { return conv_methods()[p.groups > 1 ? 0 : 1]; }
+  void prepare() {
+    p.x_pixel_stride = p.in_channels;
+    p.y_pixel_stride = p.residual_pixel_stride = p.out_channels;
+    p.activation = pick_activation();
+    const auto values =
+        random_floats(p.kernel[1] * p.kernel[2] * p.in_channels / p.groups * p.out_channels);
+    filter.resize(static_cast<size_t>(method().filter_floats(p)));
+    method().pack_filter(p, values.data(), filter.data());
+    p.filter = filter.data();
+    bias = random_floats(p.out_channels);
+    if (pick({0, 1, 1}) != 0) p.bias = bias.data();
+  }
+  std::vector<float> run(const std::vector<float>& x, const float* residual,
+                         const KernelTable& table) const {
+    EXPECT_EQ(method().refusal(p), nullptr);
+    std::vector<float> y(static_cast<size_t>(p.batch * p.out[1] * p.out[2] * p.out_channels));
+    ThreadPool pool(1);
+    Scratch scratch(method().scratch_bytes(p, 1, table));
+    ConvParams q = p;
+    q.x = x.data();
+    q.y = y.data();
+    q.residual = residual;
+    method().run(q, pool, scratch.get(), table);
+    return y;
+  }
+};
+
+Part pointwise(const ConvParams& size, bool output_size, int64_t in, int64_t out) {
+  Part part;
+  part.p.batch = size.batch;
+  for (int d = 1; d < 3; ++d) part.p.in[d] = part.p.out[d] = output_size ? size.out[d] : size.in[d];
+  part.p.in_channels = in;
+  part.p.out_channels = out;
+  part.prepare();
+  return part;
+}
+
+// Sizes with windows of every kind: beside each other, apart, over the borders.
+Part depthwise(int64_t channels) {
+  Part part;
+  ConvParams& p = part.p;
+  p.batch = pick({1, 1, 2, 3});
+  p.in_channels = p.out_channels = p.groups = channels;
+  for (int d = 1; d < 3; ++d) {
+    do {
+      p.in[d] = pick({1, 3, 5, 8, 14, 31});
+      p.kernel[d] = pick({1, 2, 3, 3, 5});
+      p.stride[d] = pick({1, 1, 2, 3});
+      p.dilation[d] = pick({1, 1, 1, 2});
+      p.pad_begin[d] = pick({0, 1, 2});
+      const int64_t span = (p.kernel[d] - 1) * p.dilation[d] + 1;
+      p.out[d] = (p.in[d] + p.pad_begin[d] + pick({0, 1, 2}) - span) / p.stride[d] + 1;
+    } while (p.out[d] <= 0);
+  }
+  part.prepare();
+  return part;
+}
+
+TEST(ConvChain, EqualsItsParts) {
+  for (int i = 0; i < 400; ++i) {
+    const int64_t channels = pick({2, 7, 16, 40});
+    const Part middle = depthwise(channels);
+    ASSERT_EQ(conv_chain_refusal(middle.p), nullptr);
+    const Part before = pointwise(middle.p, false, pick({3, 16}), channels);
+    const Part after = pointwise(middle.p, true, channels, pick({5, 32, 33}));
+    ConvChain chain;
+    chain.expands = pick({0, 1}) != 0;
+    chain.projects = !chain.expands || pick({0, 1}) != 0;
+    const ConvParams& first = chain.expands ? before.p : middle.p;
+    const ConvParams& last = chain.projects ? after.p : middle.p;
+    const int64_t y_floats = last.batch * last.out[1] * last.out[2] * last.out_channels;
+    const auto x = random_floats(first.batch * first.in[1] * first.in[2] * first.in_channels);
+    const auto residual = random_floats(y_floats);
+    const float* added = pick({0, 1}) != 0 ? residual.data() : nullptr;
+    const int threads = static_cast<int>(pick({1, 2, 3}));
+    for (const KernelTable* table : tables_under_test()) {
+      std::vector<float> want = x;
+      if (chain.expands) want = before.run(want, nullptr, *table);
+      want = middle.run(want, chain.projects ? nullptr : added, *table);
+      if (chain.projects) want = after.run(want, added, *table);
+
+      chain.expand = before.p;
+      chain.depthwise = middle.p;
+      chain.project = after.p;
+      GuardedFloats y(y_floats);
+      (chain.expands ? chain.expand : chain.depthwise).x = x.data();
+      (chain.projects ? chain.project : chain.depthwise).y = y.data();
+      (chain.projects ? chain.project : chain.depthwise).residual = added;
+      ThreadPool pool(threads);
+      Scratch scratch(conv_chain_scratch_bytes(chain, threads, *table));
+      conv_chain(chain, pool, scratch.get(), *table);
+      expect_near(y, {want.begin(), want.end()}, 1e-5, std::string("case ") + std::to_string(i));
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST(ConvChain, RefusesWhatItCannotDo) {
+  ConvParams p = depthwise(8).p;
+  EXPECT_EQ(conv_chain_refusal(p), nullptr);
+  ConvParams q = p;
+  q.out_channels = 16;
+  EXPECT_NE(conv_chain_refusal(q), nullptr);
+  q = p;
+  q.in[0] = q.out[0] = 2;
+  EXPECT_NE(conv_chain_refusal(q), nullptr);
+  q = p;
+  q.batch = 0;
+  EXPECT_NE(conv_chain_refusal(q), nullptr);
+  p.groups = 1;
+  EXPECT_NE(conv_chain_refusal(p), nullptr);
+}
+
+}  // namespace
+}  // namespace tenon::cpu

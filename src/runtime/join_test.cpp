@@ -1,0 +1,100 @@
+// Steps that are computed together against the same steps one by one.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "format/model_file.h"
+#include "ops/conv.h"
+#include "ops/registry.h"
+#include "runtime/model.h"
+
+namespace tenon::runtime {
+namespace {
+
+Tensor random_tensor(std::vector<int64_t> dims) {
+  static std::mt19937 engine(11);
+  Tensor t = Tensor::allocate(DType::f32, dims).value();
+  std::normal_distribution<float> normal;
+  for (int64_t i = 0; i < t.elements(); ++i) t.mutable_data<float>()[i] = normal(engine);
+  return t;
+}
+
+struct Network {
+  FileGraph graph;
+
+  int value(const std::vector<int64_t>& dims) {
+    graph.values.push_back({{DType::f32, Shape::of(dims), false}, {}});
+    return static_cast<int>(graph.values.size()) - 1;
+  }
+  int constant(const Tensor& t) {
+    graph.constants.push_back({value(t.dims()), t});
+    return graph.constants.back().value;
+  }
+  // kernel x kernel with pads that keep the size at stride 1.
+  int conv(int x, int64_t kernel, int64_t in, int64_t out, int64_t groups, int64_t stride,
+           const std::vector<int64_t>& y, int residual = -1) {
+    FileStep s;
+    s.op = create_op("conv");
+    auto* op = s.op->as<Conv>();
+    op->groups = groups;
+    op->strides = {stride, stride};
+    op->pads.assign(4, kernel / 2);
+    op->activation = residual < 0 ? ActivationKind::relu : ActivationKind::none;
+    s.inputs = {x, constant(random_tensor({kernel, kernel, in / groups, out})),
+                constant(random_tensor({out}))};
+    if (residual >= 0) s.inputs.push_back(residual);
+    s.outputs = {value(y)};
+    graph.steps.push_back(std::move(s));
+    return graph.steps.back().outputs[0];
+  }
+};
+
+Result<Model> load(FileGraph graph, int threads) {
+  FileModel file;
+  std::vector<std::string> names;
+  for (size_t i = 0; i < graph.outputs.size(); ++i) names.push_back("y" + std::to_string(i));
+  FileFunction f{"serving_default", std::move(graph), {"x", "r"}, names};
+  file.functions.push_back(std::move(f));
+  auto owner = std::make_shared<std::vector<std::byte>>(TRY(encode_model(file)));
+  return Model::load(Blob{{owner->data(), owner->size()}, owner}, {.threads = threads});
+}
+
+// An inverted residual; where what lies between is an output too, its steps stay apart.
+Network inverted_residual(bool between_too) {
+  Network n;
+  const int x = n.value({1, 40, 40, 8}), r = n.value({1, 20, 20, 12});
+  n.graph.inputs = {x, r};
+  const int expanded = n.conv(x, 1, 8, 256, 1, 1, {1, 40, 40, 256});
+  const int middle = n.conv(expanded, 3, 256, 256, 256, 2, {1, 20, 20, 256});
+  n.graph.outputs = {n.conv(middle, 1, 256, 12, 1, 1, {1, 20, 20, 12}, r)};
+  if (between_too) n.graph.outputs.insert(n.graph.outputs.end(), {expanded, middle});
+  return n;
+}
+
+TEST(JoinedSteps, GiveWhatTheyGiveApart) {
+  for (const int threads : {1, 2}) {
+    Network together = inverted_residual(false), apart = inverted_residual(true);
+    apart.graph.constants = together.graph.constants;
+    const auto one = load(std::move(together.graph), threads);
+    const auto many = load(std::move(apart.graph), threads);
+    ASSERT_TRUE(one.ok() && many.ok());
+    const std::vector<Tensor> inputs{random_tensor({1, 40, 40, 8}), random_tensor({1, 20, 20, 12})};
+    const TensorTypes types{inputs[0].type(), inputs[1].type()};
+    const auto plan = one->function()->explain(types), parts = many->function()->explain(types);
+    ASSERT_TRUE(plan.ok() && parts.ok());
+    EXPECT_EQ(plan->steps[0].kernel, "with a later step");
+    EXPECT_EQ(plan->steps[2].kernel, "gemm + depthwise + gemm");
+    EXPECT_EQ(parts->steps[2].kernel, "gemm");
+    EXPECT_EQ(plan->steps[2].flops,
+              parts->steps[0].flops + parts->steps[1].flops + parts->steps[2].flops);
+    EXPECT_LT(plan->arena_bytes, parts->arena_bytes + int64_t{40} * 40 * 256 * 4);
+    const auto got = one->function()->run(inputs, {}), want = many->function()->run(inputs, {});
+    ASSERT_TRUE(got.ok() && want.ok());
+    for (int64_t i = 0; i < (*want)[0].elements(); ++i)
+      ASSERT_NEAR((*got)[0].real_at(i), (*want)[0].real_at(i),
+                  1e-4 * std::max(1.0, std::abs((*want)[0].real_at(i))));
+  }
+}
+
+}  // namespace
+}  // namespace tenon::runtime
