@@ -2,8 +2,13 @@
 // product with the state and the gates. Sequences and directions are dealt to threads.
 #include "device/cpu/kernels/recurrent.h"
 
-#include <algorithm>
+#include <immintrin.h>
 
+#include <algorithm>
+#include <atomic>
+#include <thread>
+
+#include "base/numbers.h"
 #include "device/cpu/kernels/elementwise.h"
 #include "device/cpu/kernels/gemm.h"
 #include "device/cpu/kernels/gemm_region.h"
@@ -27,6 +32,7 @@ struct Layout {
   int64_t ahead = 0;     // [steps, batch, columns]
   int64_t products = 0;  // [batch, columns + hidden]
   int64_t h = 0;         // [batch, hidden]
+  int64_t next_h = 0;    // the same, of the step being computed in parts
   int64_t c = 0;         // [batch, hidden]
   int64_t floats = 0;
 };
@@ -40,7 +46,8 @@ Layout lay_out(const RecurrentParams& p) {
   l.ahead = 0;
   l.products = whole_lines(l.steps * p.batch * l.columns);
   l.h = l.products + whole_lines(p.batch * (l.columns + p.hidden));
-  l.c = l.h + whole_lines(p.batch * p.hidden);
+  l.next_h = l.h + whole_lines(p.batch * p.hidden);
+  l.c = l.next_h + whole_lines(p.batch * p.hidden);
   l.floats = l.c + whole_lines(p.batch * p.hidden);
   return l;
 }
@@ -68,6 +75,7 @@ class Sequence {
         ahead_(scratch + l.ahead),
         products_(scratch + l.products),
         h_(scratch + l.h),
+        next_h_(scratch + l.next_h),
         c_(scratch + l.c),
         table_(table),
         usual_(is_usual(p, d_)) {}
@@ -75,23 +83,56 @@ class Sequence {
   // Step t, whose x w is the `slot`-th of those computed ahead.
   void step(int64_t t, int64_t slot) {
     if (products_come_first(p_))
-      multiply_columns(slot, 0, l_.columns);
+      multiply_columns(slot, 0, l_.columns, h_);
     else
       step_gru_products(ahead(slot));
     finish(t, slot);
   }
 
+  // Columns [begin, end) of the hidden ones, in step t, the `i`-th done in parts; begin is a
+  // multiple of 16. The state of even steps is in h_, that of odd ones in next_h_.
+  void step_part(int64_t t, int64_t slot, int64_t i, int64_t begin, int64_t end) const {
+    const int64_t n = p_.hidden;
+    const float* const from = i % 2 == 0 ? h_ : next_h_;
+    float* const to = i % 2 == 0 ? next_h_ : h_;
+    for (int64_t gate = 0; gate < l_.columns; gate += n)
+      multiply_columns(slot, gate + begin, gate + end, from);
+    for (int64_t b = first_; b < last_; ++b) {
+      float* const h = to + b * n + begin;
+      const float* const x = ahead(slot) + b * l_.columns + begin;
+      const float* const z = products_ + b * l_.columns + begin;
+      const bool valid = is_valid(t, b);
+      if (valid && p_.cell == CellKind::kPlain)
+        std::copy_n(z, end - begin, h);
+      else
+        std::copy_n(from + b * n + begin, end - begin, h);
+      if (valid && p_.cell == CellKind::kLstm)
+        table_.lstm_gates({end - begin, n, z, c_ + b * n + begin, h});
+      if (valid && p_.cell == CellKind::kGru) table_.gru_gates({end - begin, n, x, z, h});
+      if (d_.y == nullptr) continue;
+      float* const y = d_.y + t * p_.y_step_stride + b * n + begin;
+      if (valid || p_.hold)
+        std::copy_n(h, end - begin, y);
+      else
+        std::fill_n(y, end - begin, 0.0f);
+    }
+  }
+  // After `steps` steps in parts.
+  void end_parts(int64_t steps) const {
+    if (steps % 2 != 0) std::copy_n(next_h_, p_.batch * p_.hidden, h_);
+  }
+
   // The columns [first, last) of the products with the state; first is a multiple of 16.
-  void multiply_columns(int64_t slot, int64_t first, int64_t last) const {
+  void multiply_columns(int64_t slot, int64_t first, int64_t last, const float* h) const {
     const float* weights = d_.r + first * p_.hidden;
     const float* xw = ahead(slot) + first;
     float* out = products_ + first;
     const int64_t n = last - first, ld = l_.columns;
     if (p_.cell == CellKind::kGru)
-      multiply(weights, n, h_, nullptr, 0, d_.bias_r == nullptr ? nullptr : d_.bias_r + first, out,
+      multiply(weights, n, h, nullptr, 0, d_.bias_r == nullptr ? nullptr : d_.bias_r + first, out,
                ld, {});
     else
-      multiply(weights, n, h_, xw, ld, nullptr, out, ld,
+      multiply(weights, n, h, xw, ld, nullptr, out, ld,
                p_.cell == CellKind::kPlain && p_.clip <= 0 ? p_.g : Activation{});
   }
 
@@ -174,7 +215,7 @@ class Sequence {
 
   void lstm_row(float* z, float* c, float* h) const {
     const int64_t n = p_.hidden;
-    if (usual_) return table_.lstm_gates({n, z, c, h});
+    if (usual_) return table_.lstm_gates({n, n, z, c, h});
     const float* peephole = d_.peephole;
     if (peephole != nullptr) add_product(peephole, c, z);
     if (peephole != nullptr) add_product(peephole + 2 * n, c, z + n);
@@ -202,7 +243,7 @@ class Sequence {
   void gru_row(const float* x, float* z, float* scratch, float* h) const {
     const int64_t n = p_.hidden;
     if (p_.linear_before_reset) {
-      if (usual_) return table_.gru_gates({n, x, z, h});
+      if (usual_) return table_.gru_gates({n, n, x, z, h});
       std::copy_n(z + 2 * n, n, scratch);
       for (int64_t i = 0; i < 2 * n; ++i) z[i] += x[i];
       apply(p_.f, z, 2 * n);
@@ -221,16 +262,44 @@ class Sequence {
   float* ahead_;
   float* products_;
   float* h_;
+  float* next_h_;
   float* c_;
   const KernelTable& table_;
   bool usual_;
 };
 
-// One sequence for several threads: worth meeting at every step where the weights are large.
+// One sequence for several threads: worth waiting for each other at every step where the weights
+// take long to read.
 bool splits_columns(const RecurrentParams& p, const Layout& l, int64_t slices, int64_t threads) {
-  constexpr int64_t kLargeFloats = 128 << 10;
-  return products_come_first(p) && threads > 1 && p.directions * slices == 1 &&
-         l.columns * p.hidden >= kLargeFloats;
+  constexpr int64_t kLargeFloats = 60 << 10;
+  const bool usual = p.cell == CellKind::kPlain ? p.clip <= 0 : is_usual(p, p.direction[0]);
+  return usual && products_come_first(p) && threads > 1 && p.directions * slices == 1 &&
+         p.hidden % kPanelColumns == 0 && l.columns * p.hidden >= kLargeFloats;
+}
+
+// `count` steps in parts, all of a step's before any of the next. A part is taken when it can be
+// computed: any number of threads gets to the end, and none that is kept waiting holds one.
+template <typename Body>
+void steps_in_parts(ThreadPool& pool, int64_t count, int64_t parts, Body body) {
+  constexpr int kSpins = 8000;
+  alignas(64) std::atomic<int64_t> next{0};
+  alignas(64) std::atomic<int64_t> done{0};
+  pool.parallel_for(pool.threads(), [&](int64_t) {
+    for (int spins = 0;;) {
+      int64_t task = next.load(std::memory_order_relaxed);
+      if (task >= count * parts) return;
+      if (done.load(std::memory_order_acquire) < task / parts * parts) {
+        if (++spins < kSpins)
+          _mm_pause();
+        else
+          std::this_thread::yield();
+      } else if (next.compare_exchange_strong(task, task + 1, std::memory_order_relaxed)) {
+        body(task / parts, task % parts);
+        done.fetch_add(1, std::memory_order_release);
+        spins = 0;
+      }
+    }
+  });
 }
 
 void copy_or_zero(const float* from, int64_t n, float* to) {
@@ -282,15 +351,13 @@ void recurrent(const RecurrentParams& p, ThreadPool& pool, void* scratch,
     };
     if (splits_columns(p, l, slices, threads)) {
       const bool reverse = p.direction[0].reverse;
-      Sequence sequence(p, l, 0, 0, p.batch, scratch_of(0), table);
-      const int64_t width = ((l.columns + threads - 1) / threads + 31) / 32 * 32;
-      for (int64_t i = 0; i < count; ++i) {
-        const int64_t slot = reverse ? count - 1 - i : i;
-        pool.parallel_for((l.columns + width - 1) / width, [&](int64_t part) {
-          sequence.multiply_columns(slot, part * width, std::min(l.columns, (part + 1) * width));
-        });
-        sequence.finish(step_of(reverse, i), slot);
-      }
+      const Sequence sequence(p, l, 0, 0, p.batch, scratch_of(0), table);
+      const int64_t width = round_up(ceil_div(p.hidden, threads), kPanelColumns);
+      steps_in_parts(pool, count, ceil_div(p.hidden, width), [&](int64_t i, int64_t part) {
+        sequence.step_part(step_of(reverse, i), reverse ? count - 1 - i : i, i, part * width,
+                           std::min(p.hidden, (part + 1) * width));
+      });
+      sequence.end_parts(count);
       continue;
     }
     pool.parallel_for(p.directions * slices, [&](int64_t task) {

@@ -61,17 +61,20 @@ int64_t recurrent_scratch_bytes(const RecurrentParams& p, int threads);
 void recurrent(const RecurrentParams& p, ThreadPool& pool, void* scratch,
                const KernelTable& table = kernels());
 
-// One row of a step of the usual cells (sigmoid, tanh, no clip, no peepholes), for the table.
+// Columns of one row of a step of the usual cells (sigmoid, tanh, no clip, no peepholes), for the
+// table: n of each gate, `gate` floats from one gate to the next.
 struct LstmGates {
   int64_t n = 0;
-  const float* z = nullptr;  // [4 n]
+  int64_t gate = 0;
+  const float* z = nullptr;  // four gates
   float* c = nullptr;
   float* h = nullptr;
 };
 struct GruGates {
   int64_t n = 0;
-  const float* x = nullptr;  // [3 n]
-  const float* r = nullptr;  // [3 n]
+  int64_t gate = 0;
+  const float* x = nullptr;  // three gates
+  const float* r = nullptr;  // three gates
   float* h = nullptr;
 };
 

@@ -168,10 +168,21 @@ constexpr TileFunction kTileFunctions[] = {
 };
 static_assert(sizeof(kTileFunctions<1>) / sizeof(TileFunction) == kRows);
 
+// Columns multiplied at a time: with few rows, panels that stay in L2 come faster one after the
+// other than two at once, whose lines would often be in the same banks.
+int64_t columns_at_once(const GemmBlock& block) {
+  constexpr int64_t kFewRows = 2;
+  constexpr int64_t kFloatsOfL2 = 128 << 10;
+  const bool one = kLanes == kPanelColumns && block.m <= kFewRows &&
+                   block.taps * block.run * block.n <= kFloatsOfL2;
+  return one ? kLanes : kColumns;
+}
+
 void gemm_block(const GemmBlock& block) {
   const float* plain_rows[kRows];
-  for (int64_t column = 0; column < block.n; column += kColumns) {
-    const int columns = static_cast<int>(block.n - column < kColumns ? block.n - column : kColumns);
+  const int64_t most = columns_at_once(block);
+  for (int64_t column = 0; column < block.n; column += most) {
+    const int columns = static_cast<int>(block.n - column < most ? block.n - column : most);
     const TileFunction* functions = columns > kLanes ? kTileFunctions<2> : kTileFunctions<1>;
     Tile tile{plain_rows,
               block.piece_offset,

@@ -22,9 +22,9 @@ void lstm_gates(const LstmGates& g) {
   for (int64_t i = 0; i < n; i += kLanes) {
     const int lanes = n - i < kLanes ? static_cast<int>(n - i) : kLanes;
     const Floats in = sigmoid(load_up_to(g.z + i, lanes));
-    const Floats forget = sigmoid(load_up_to(g.z + n + i, lanes));
-    const Floats cell = hyperbolic_tangent(load_up_to(g.z + 2 * n + i, lanes));
-    const Floats out = sigmoid(load_up_to(g.z + 3 * n + i, lanes));
+    const Floats forget = sigmoid(load_up_to(g.z + g.gate + i, lanes));
+    const Floats cell = hyperbolic_tangent(load_up_to(g.z + 2 * g.gate + i, lanes));
+    const Floats out = sigmoid(load_up_to(g.z + 3 * g.gate + i, lanes));
     const Floats c = forget * load_up_to(g.c + i, lanes) + in * cell;
     store_up_to(g.c + i, c, lanes);
     store_up_to(g.h + i, out * hyperbolic_tangent(c), lanes);
@@ -39,9 +39,9 @@ void gru_gates(const GruGates& g) {
       return load_up_to(g.x + at, lanes) + load_up_to(g.r + at, lanes);
     };
     const Floats update = sigmoid(sum(i));
-    const Floats reset = sigmoid(sum(n + i));
-    const Floats candidate = hyperbolic_tangent(load_up_to(g.x + 2 * n + i, lanes) +
-                                                reset * load_up_to(g.r + 2 * n + i, lanes));
+    const Floats reset = sigmoid(sum(g.gate + i));
+    const Floats candidate = hyperbolic_tangent(load_up_to(g.x + 2 * g.gate + i, lanes) +
+                                                reset * load_up_to(g.r + 2 * g.gate + i, lanes));
     const Floats h = load_up_to(g.h + i, lanes);
     store_up_to(g.h + i, candidate + update * (h - candidate), lanes);
   }
