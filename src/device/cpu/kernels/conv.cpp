@@ -253,16 +253,19 @@ struct StripPlan {
   int64_t width = 0;   // pixels in a row of the strip
   int64_t height = 0;  // rows in a plane
   int64_t strip_floats = 0;
-  int64_t pieces = 0;
-  int64_t slot_floats() const { return round_to_lines(strip_floats * 4) / 4 + 2 * pieces; }
+  int64_t padded = 0;  // pixels of whole tiles
+  int64_t taps = 0;
+  int64_t slot_floats() const {
+    return round_to_lines(strip_floats * 4) / 4 + 2 * padded * (taps + 1);
+  }
 };
 
 StripPlan plan_strip(const ConvParams& p, int threads, const KernelTable& table) {
   constexpr int64_t kPixels = 768;
   StripPlan plan;
   const int64_t out_h = std::max<int64_t>(1, p.out[1]), out_w = std::max<int64_t>(1, p.out[2]);
-  const int64_t taps = p.kernel[0] * p.kernel[1];
-  int64_t pixels = std::max<int64_t>(table.tile_rows, std::min(kPixels, kMaxPieces / taps));
+  plan.taps = p.kernel[0] * p.kernel[1];
+  int64_t pixels = std::max<int64_t>(table.tile_rows, std::min(kPixels, kMaxPieces / plan.taps));
   const int64_t share = ceil_div(output_pixels(p), 4 * threads);
   if (threads > 1) pixels = std::max<int64_t>(table.tile_rows, std::min(pixels, share));
   plan.columns = ceil_div(out_w, ceil_div(out_w, pixels));
@@ -273,7 +276,7 @@ StripPlan plan_strip(const ConvParams& p, int threads, const KernelTable& table)
   plan.width = (plan.columns - 1) * p.stride[2] + p.kernel[2];
   plan.height = (plan.rows - 1) * p.stride[1] + (p.kernel[1] - 1) * p.dilation[1] + 1;
   plan.strip_floats = p.kernel[0] * plan.height * plan.width * p.in_channels;
-  plan.pieces = ceil_div(plan.rows * plan.columns, table.tile_rows) * table.tile_rows * taps;
+  plan.padded = round_up(plan.rows * plan.columns, table.tile_rows);
   return plan;
 }
 
@@ -311,6 +314,19 @@ void fill_strip(const ConvParams& p, const StripPlan& plan, int64_t n, int64_t o
     }
 }
 
+// Lists the pieces of `pixels` pixels of a strip, of which pixel i begins at offsets[i]; `offsets`
+// has room for whole tiles.
+void list_strip_pieces(const ConvParams& p, const StripPlan& plan, int64_t pixels,
+                       const float* strip, const int64_t* offsets, int64_t tile_rows,
+                       const float** pieces) {
+  for (int64_t pixel = 0; pixel < pixels; pixel += tile_rows, offsets += tile_rows)
+    for (int64_t tap = 0; tap < plan.taps; ++tap, pieces += tile_rows) {
+      const int64_t row = tap / p.kernel[1] * plan.height + tap % p.kernel[1] * p.dilation[1];
+      const float* const first = strip + row * plan.width * p.in_channels;
+      for (int64_t r = 0; r < tile_rows; ++r) pieces[r] = first + offsets[r];
+    }
+}
+
 int64_t strip_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table) {
   return slots_bytes(plan_strip(p, threads, table).slot_floats(), threads);
 }
@@ -323,29 +339,27 @@ void run_strip(const ConvParams& p, ThreadPool& pool, void* scratch, const Kerne
     const int64_t oh = task / plan.column_blocks % plan.row_blocks * plan.rows;
     const int64_t plane = task / plan.column_blocks / plan.row_blocks;
     float* const strip = slot_floats(scratch, slot, plan.slot_floats());
-    auto** const pieces =
-        reinterpret_cast<const float**>(strip + round_to_lines(plan.strip_floats * 4) / 4);
+    auto* const offsets =
+        reinterpret_cast<int64_t*>(strip + round_to_lines(plan.strip_floats * 4) / 4);
+    auto** const pieces = reinterpret_cast<const float**>(offsets + plan.padded);
     fill_strip(p, plan, plane / p.out[0], plane % p.out[0], oh, ow, strip);
 
     const int64_t rows = std::min(plan.rows, p.out[1] - oh);
     const int64_t columns = std::min(plan.columns, p.out[2] - ow);
     PieceProduct product;
-    product.taps = p.kernel[0] * p.kernel[1];
+    product.taps = plan.taps;
     product.run = p.kernel[2] * p.in_channels;
     product.n = p.out_channels;
     product.filter = p.filter;
     product.pieces = pieces;
     product.m = rows * columns;
     product.pixel = (plane * p.out[1] + oh) * p.out[2] + ow;
-    for (int64_t tap = 0; tap < product.taps; ++tap) {
-      const int64_t kd = tap / p.kernel[1], kh = tap % p.kernel[1];
-      PieceWriter out(pieces, product.taps, tap, 0, table.tile_rows);
-      for (int64_t r = 0; r < rows; ++r) {
-        const int64_t row = kd * plan.height + r * p.stride[1] + kh * p.dilation[1];
-        const float* x = strip + row * plan.width * p.in_channels;
-        for (int64_t i = 0; i < columns; ++i, x += p.stride[2] * p.in_channels) out.put(x);
-      }
-    }
+    int64_t* offset = offsets;
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t i = 0; i < columns; ++i)
+        *offset++ = (r * p.stride[1] * plan.width + i * p.stride[2]) * p.in_channels;
+    std::fill(offset, offsets + plan.padded, 0);
+    list_strip_pieces(p, plan, product.m, strip, offsets, table.tile_rows, pieces);
     multiply(p, product, table);
   });
 }

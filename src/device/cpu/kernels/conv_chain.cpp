@@ -164,10 +164,8 @@ void conv_chain(const ConvChain& c, ThreadPool& pool, void* scratch, const Kerne
       const int64_t index = n * height.out + oh;  // of the first row
       float* const y = c.projects ? middle : d.y + index * out_w * d.y_pixel_stride;
       for (int64_t channel = 0; channel < channels; channel += channel_block)
-        for (int64_t r = 0; r < rows; ++r)
-          depthwise_row(d, c.expands ? oh + r : index + r, channel,
-                        std::min(channel_block, channels - channel), plan.ring_rows,
-                        y + r * out_w * d.y_pixel_stride, table);
+        depthwise_rows(d, c.expands ? oh : index, rows, channel,
+                       std::min(channel_block, channels - channel), plan.ring_rows, y, table);
       if (!c.projects) continue;
       const int64_t pixel = index * out_w;
       multiply(c.project, rows * out_w, middle, channels,

@@ -39,49 +39,55 @@ void repeat_channels(const ConvParams& p, int64_t multiplier, ThreadPool& pool, 
 
 }  // namespace
 
-void depthwise_row(const ConvParams& p, int64_t index, int64_t channel, int64_t channels,
-                   int64_t ring_rows, float* y, const KernelTable& table) {
+void depthwise_rows(const ConvParams& p, int64_t index, int64_t count, int64_t channel,
+                    int64_t channels, int64_t ring_rows, float* y, const KernelTable& table) {
   const WindowDim depth = window_dim(p, 0), height = window_dim(p, 1), width = window_dim(p, 2);
-  const int64_t oh = index % height.out, od = index / height.out % depth.out;
-  const int64_t n = index / height.out / depth.out;
-  const Range kd = depth.taps(od), kh = height.taps(oh);
-  const int64_t padded = ceil_div(p.out_channels, kPanelColumns) * kPanelColumns;
-
+  const int64_t padded = round_up(p.out_channels, kPanelColumns);
+  const int64_t in_row = width.in * p.x_pixel_stride;
   DepthwiseRow row;
   row.pixels = width.out;
   row.channels = channels;
-  row.taps[0] = kd.size();
-  row.taps[1] = kh.size();
   row.taps[2] = width.kernel;
   row.x_taps[2] = width.dilation * p.x_pixel_stride;
-  row.x_taps[1] = height.dilation * width.in * p.x_pixel_stride;
-  row.x_taps[0] = depth.dilation * height.in * width.in * p.x_pixel_stride;
-  const int64_t id = depth.start(od) + kd.begin * depth.dilation;
-  int64_t ih = height.start(oh) + kh.begin * height.dilation;
-  if (ring_rows > 0) {
-    ih %= ring_rows;
-    row.wrap = ceil_div(ring_rows - ih, height.dilation);
-    row.x_wrap = ring_rows * width.in * p.x_pixel_stride;
-  }
+  row.x_taps[1] = height.dilation * in_row;
+  row.x_taps[0] = depth.dilation * height.in * in_row;
   row.start = width.start(0);
   row.stride = width.stride;
   row.dilation = width.dilation;
   row.in = width.in;
-  row.x = p.x + (((n * depth.in + id) * height.in + ih) * width.in + row.start) * p.x_pixel_stride +
-          channel;
   row.x_pixel = width.stride * p.x_pixel_stride;
   row.filter_taps[2] = padded;
   row.filter_taps[1] = padded * width.kernel;
   row.filter_taps[0] = padded * width.kernel * height.kernel;
-  row.filter = p.filter + kd.begin * row.filter_taps[0] + kh.begin * row.filter_taps[1] + channel;
   row.y = y + channel;
   row.y_pixel = p.y_pixel_stride;
   row.bias = p.bias == nullptr ? nullptr : p.bias + channel;
   if (p.residual != nullptr)
     row.add = p.residual + index * width.out * p.residual_pixel_stride + channel;
   row.add_pixel = p.residual_pixel_stride;
+  if (ring_rows > 0) row.x_wrap = ring_rows * in_row;
   set_activation(row, p.activation);
-  table.depthwise_row(row);
+
+  const float* const x = p.x + row.start * p.x_pixel_stride + channel;
+  int64_t oh = index % height.out, plane = index / height.out;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t od = plane % depth.out, n = plane / depth.out;
+    const Range kd = depth.taps(od), kh = height.taps(oh);
+    const int64_t id = depth.start(od) + kd.begin * depth.dilation;
+    int64_t ih = height.start(oh) + kh.begin * height.dilation;
+    if (ring_rows > 0) {
+      ih %= ring_rows;
+      row.wrap = ceil_div(ring_rows - ih, height.dilation);
+    }
+    row.taps[0] = kd.size();
+    row.taps[1] = kh.size();
+    row.x = x + ((n * depth.in + id) * height.in + ih) * in_row;
+    row.filter = p.filter + kd.begin * row.filter_taps[0] + kh.begin * row.filter_taps[1] + channel;
+    table.depthwise_row(row);
+    row.y += width.out * p.y_pixel_stride;
+    if (row.add != nullptr) row.add += width.out * p.residual_pixel_stride;
+    if (++oh == height.out) oh = 0, ++plane;
+  }
 }
 
 int64_t depthwise_channel_block(const ConvParams& p) {
@@ -140,9 +146,9 @@ void run_depthwise(const ConvParams& params, ThreadPool& pool, void* scratch,
   pool.parallel_for(ceil_div(rows, rows_per_task) * blocks, [&](int64_t task) {
     const int64_t channel = task % blocks * block;
     const int64_t first = task / blocks * rows_per_task;
-    for (int64_t row = first; row < std::min(rows, first + rows_per_task); ++row)
-      depthwise_row(p, row, channel, std::min(block, p.out_channels - channel), 0,
-                    p.y + row * p.out[2] * p.y_pixel_stride, table);
+    depthwise_rows(p, first, std::min(rows_per_task, rows - first), channel,
+                   std::min(block, p.out_channels - channel), 0,
+                   p.y + first * p.out[2] * p.y_pixel_stride, table);
   });
 }
 

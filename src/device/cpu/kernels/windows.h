@@ -29,7 +29,10 @@ struct WindowDim {
   Range taps(int64_t o) const {
     const int64_t first = start(o);
     const int64_t begin = first >= 0 ? 0 : ceil_div(-first, dilation);
-    const int64_t end = first >= in ? 0 : std::min(kernel, ceil_div(in - first, dilation));
+    // Mostly without a division.
+    const int64_t end = first + (kernel - 1) * dilation < in ? kernel
+                        : first >= in                        ? 0
+                                                             : ceil_div(in - first, dilation);
     return begin < end ? Range{begin, end} : Range{};
   }
 
