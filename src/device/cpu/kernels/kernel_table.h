@@ -49,6 +49,9 @@ struct KernelTable {
   void (*binary_vs[kBinaryOps])(const float* a, const float* b, float* y, size_t n) = {};
   void (*binary_sv[kBinaryOps])(const float* a, const float* b, float* y, size_t n) = {};
 
+  // Rounded to bf16 as BFloat16 does, its bits.
+  void (*round_bf16)(const float* x, uint16_t* y, int64_t n) = nullptr;
+
   void (*softmax_row)(const float* x, float* y, size_t n, bool log) = nullptr;
   void (*layer_norm_row)(const LayerNormRow& row) = nullptr;
   float (*reduce_row[kReduceKinds])(const float* x, size_t n) = {};

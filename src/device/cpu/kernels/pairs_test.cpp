@@ -155,6 +155,11 @@ TEST(Pairs, RoundingIsToNearestEven) {
   convert(x.data(), y.data(), static_cast<int64_t>(x.size()));
   std::vector<float> back(x.size());
   convert(y.data(), back.data(), static_cast<int64_t>(x.size()));
+  for (const KernelTable* table : tables_under_test()) {
+    std::vector<uint16_t> bits(x.size());
+    table->round_bf16(x.data(), bits.data(), static_cast<int64_t>(x.size()));
+    for (size_t i = 0; i < x.size(); ++i) EXPECT_EQ(bits[i], BFloat16(x[i]).bits) << x[i];
+  }
   for (size_t i = 0; i < x.size(); ++i) {
     const BFloat16 expected(x[i]);
     EXPECT_EQ(y[i].bits, expected.bits) << x[i];
