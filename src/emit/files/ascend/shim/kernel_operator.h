@@ -223,7 +223,6 @@ using shim::narrow;
 template <typename T>
 using Wide = typename std::conditional<is_real<T>, float, int64_t>::type;
 
-
 template <typename T>
 void aligned(const LocalTensor<T>& t) {
   if (reinterpret_cast<uintptr_t>(t.GetPhyAddr()) % 32 != 0)
