@@ -98,6 +98,10 @@ TENON_INLINE void multiply(const Tile& tile, Floats (&acc)[kM][kN]) {
     // Unrolling further was slower: the compiler renames accumulators with extra moves.
     for (; k + kSets <= tile.run; k += kSets, b += kSets * kStep) {
       if constexpr (kSets == 1) __builtin_prefetch(b + ahead, 0, 2);
+      if constexpr (kSets == 4)
+        if (ahead != 0)
+#pragma GCC unroll 4
+          for (int u = 0; u < kSets; ++u) __builtin_prefetch(b + u * kStep + ahead, 0, 3);
 #pragma GCC unroll 4
       for (int u = 0; u < kSets; ++u) step<kM, kN>(a, k + u, b + u * kStep, second, sums[u]);
     }
@@ -168,19 +172,17 @@ constexpr TileFunction kTileFunctions[] = {
 };
 static_assert(sizeof(kTileFunctions<1>) / sizeof(TileFunction) == kRows);
 
-// Columns multiplied at a time: with few rows, panels that stay in L2 come faster one after the
-// other than two at once, whose lines would often be in the same banks.
-int64_t columns_at_once(const GemmBlock& block) {
-  constexpr int64_t kFewRows = 2;
-  constexpr int64_t kFloatsOfL2 = 128 << 10;
-  const bool one = kLanes == kPanelColumns && block.m <= kFewRows &&
-                   block.taps * block.run * block.n <= kFloatsOfL2;
-  return one ? kLanes : kColumns;
-}
+// With few rows the time is that of reading B: one panel after the other, since lines of two are
+// often in the same banks of L2, and fetched ahead where B is unlikely to be there.
+constexpr int64_t kFewRows = 2;
+constexpr int64_t kFloatsOfL2 = 64 << 10;
+constexpr int64_t kFetchAhead = 32 * kStep;
 
 void gemm_block(const GemmBlock& block) {
   const float* plain_rows[kRows];
-  const int64_t most = columns_at_once(block);
+  const bool few = block.m <= kFewRows;
+  const bool far = few && block.taps * block.run * block.n > kFloatsOfL2;
+  const int64_t most = few && kLanes == kPanelColumns ? kLanes : kColumns;
   for (int64_t column = 0; column < block.n; column += most) {
     const int columns = static_cast<int>(block.n - column < most ? block.n - column : most);
     const TileFunction* functions = columns > kLanes ? kTileFunctions<2> : kTileFunctions<1>;
@@ -203,6 +205,7 @@ void gemm_block(const GemmBlock& block) {
       const bool fetches = row < kRows * (kColumns / kPanelColumns) &&
                            column + panel * kPanelColumns < block.n + block.next_columns;
       tile.ahead = fetches ? panel * block.b_panel_stride : 0;
+      if (few) tile.ahead = far ? kFetchAhead : 0;
       functions[rows - 1](block, tile, row, column, columns);
       if (block.post.kind != ActivationKind::kNone)
         for (int r = 0; r < rows; ++r) {
