@@ -125,8 +125,10 @@ void run_tile(const GemmBlock& block, const Tile& tile, int64_t row, int64_t col
   Floats acc[kM][kN];
   multiply<kM, kN>(tile, acc);
   const Floats low = splat(block.low), high = splat(block.high);
-  float* c = block.c + row * block.ldc + column;
-  const float* add = block.add != nullptr ? block.add + row * block.ld_add + column : nullptr;
+  // Not read again after each store.
+  const int64_t ldc = block.ldc, ld_add = block.ld_add;
+  float* c = block.c + row * ldc + column;
+  const float* add = block.add != nullptr ? block.add + row * ld_add + column : nullptr;
   const float* bias = block.bias != nullptr ? block.bias + column : nullptr;
   // Whole vectors need no masks.
   if (!kMasks && columns == kN * kLanes) {
@@ -136,8 +138,8 @@ void run_tile(const GemmBlock& block, const Tile& tile, int64_t row, int64_t col
 #pragma GCC unroll 16
       for (int r = 0; r < kM; ++r) {
         Floats x = acc[r][v] + offset;
-        if (add != nullptr) x += load(add + r * block.ld_add + v * kLanes);
-        store(c + r * block.ldc + v * kLanes, clip(x, low, high));
+        if (add != nullptr) x += load(add + r * ld_add + v * kLanes);
+        store(c + r * ldc + v * kLanes, clip(x, low, high));
       }
     }
     return;
@@ -149,12 +151,12 @@ void run_tile(const GemmBlock& block, const Tile& tile, int64_t row, int64_t col
 #pragma GCC unroll 16
     for (int r = 0; r < kM; ++r) {
       Floats x = acc[r][v] + offset;
-      if (add != nullptr) x += load_part(add + r * block.ld_add + v * kLanes, lanes);
+      if (add != nullptr) x += load_part(add + r * ld_add + v * kLanes, lanes);
       x = clip(x, low, high);
       if (!kMasks && lanes == kLanes)
-        store(c + r * block.ldc + v * kLanes, x);
+        store(c + r * ldc + v * kLanes, x);
       else
-        store_part(c + r * block.ldc + v * kLanes, x, lanes);
+        store_part(c + r * ldc + v * kLanes, x, lanes);
     }
   }
 }
