@@ -47,6 +47,8 @@ NUMBERS = {
         "latency": ("memory_latency", False, 20, 2000),
         "vector_start": ("vector_start", False, 2, 100),
         "launch": ("launch", False, 0.2, 30),
+        "run_start": ("run_start", False, 2, 200),
+        "barrier": ("barrier", False, 100, 20000),
     },
     "cambricon": {
         "product": ("product_rate", True, 30, 100),
@@ -179,7 +181,8 @@ def put(file: Path, numbers: dict, values: dict, source: str, said: str) -> None
     text = file.read_text()
     for key, value in values.items():
         unit = numbers[key]["unit"]
-        line = f'{key} = {{ value = {value:.3g}, unit = "{unit}", confidence = "derived", source = "{source}" }}'
+        rounded = float(f"{value:.3g}")
+        line = f'{key} = {{ value = {rounded:g}, unit = "{unit}", confidence = "derived", source = "{source}" }}'
         found = re.compile(rf"^{key} = .*$", re.MULTILINE)
         text = found.sub(line, text) if found.search(text) else text.rstrip() + "\n" + line + "\n"
     found = re.compile(rf"^{source} = .*$", re.MULTILINE)

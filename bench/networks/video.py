@@ -45,7 +45,7 @@ def r2plus1d_34(classes=101, clips=3):
     class R2plus1d(nn.Module):
         def __init__(self):
             super().__init__()
-            layers, inputs = [*pair(3, 64, 2, 7, 3, 45), nn.ReLU()], 64
+            layers, inputs = [*pair(3, 64, 2, 7, 3, 45), nn.ReLU(), nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))], 64
             for n, (width, count) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3))):
                 for k in range(count):
                     stride = 2 if k == 0 and n else 1

@@ -175,6 +175,16 @@ TEST(ProgramFile, RecipesReadWhatIsThere) {
                 .value()
                 .elements(),
             16 * 256);
+  // A depthwise filter as that of two groups of two channels.
+  const Tensor each = Tensor::zeros(DType::f32, std::vector<int64_t>{3, 3, 1, 4}).value();
+  const std::vector<int64_t> diagonal{3, 3, 2, 2, 0, 16, 16, 2, 1, 0, 2};
+  ASSERT_TRUE(recipe_of("fractals", each, diagonal, 2 * 9 * 256).ok());
+  for (const int64_t bad : {int64_t{-1}, int64_t{0}, int64_t{3}, int64_t{4}, int64_t{1} << 40}) {
+    std::vector<int64_t> numbers = diagonal;
+    numbers.back() = bad;
+    EXPECT_FALSE(recipe_of("fractals", each, numbers, 2 * 9 * 256).ok()) << bad;
+  }
+  EXPECT_FALSE(recipe_of("fractals", w, diagonal, 2 * 9 * 256).ok());
   EXPECT_TRUE(recipe_of("convert", w, std::vector<int64_t>{4}, 36 * 32).ok());
   EXPECT_FALSE(recipe_of("convert", w, std::vector<int64_t>{3}, 25 * 32).ok());
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/half.h"
@@ -77,6 +78,17 @@ Result<Tensor> pack_rows(const Tensor& w, const FractalShape& s, DType to) {
           for (int64_t c = 0; c < s.channels; ++c)
             write(((m * s.kernel_h + h) * s.kernel_w + x) * s.channels + c,
                   w.real_at(source(s, h, x, c, m)));
+  });
+}
+
+Result<Tensor> put_on_diagonal(const Tensor& w, int64_t size) {
+  std::vector<int64_t> dims(w.dims().begin(), w.dims().end());
+  const int64_t channels = dims.back(), positions = w.elements() / std::max<int64_t>(channels, 1);
+  dims[dims.size() - 2] = size;
+  return filled(DType::f32, std::move(dims), [&](const auto& write) {
+    for (int64_t i = 0; i < positions; ++i)
+      for (int64_t c = 0; c < channels; ++c)
+        write((i * size + c % size) * channels + c, w.real_at(i * channels + c));
   });
 }
 

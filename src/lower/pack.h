@@ -26,6 +26,10 @@ Result<Tensor> pack_fractals(const Tensor& w, const FractalShape& shape, DType t
 // A filter [kh, kw, C, M] or matrix [C, M] as rows [M][kh][kw][C], or of a matrix stored [M, C].
 Result<Tensor> pack_rows(const Tensor& w, const FractalShape& shape, DType to);
 
+// A depthwise filter [spatial…, 1, C] as that of groups of `size` channels, [spatial…, size, C]:
+// zeros but on the diagonal of every group.
+Result<Tensor> put_on_diagonal(const Tensor& w, int64_t size);
+
 // What `pack` makes of every group and plane of a filter's depth, one after the other.
 Result<Tensor> pack_parts(const Tensor& w, const FractalShape& shape, int64_t groups,
                           int64_t planes, DType to,

@@ -76,12 +76,10 @@ Result<Product> conv_product(const Conv& op, const ConvShapes& shapes) {
   return p;
 }
 
-namespace {
-
-Result<Product> product_of(Lowering& lowering, const Node& node, const Conv& op) {
+Result<Product> product_of(Lowering& lowering, const Node& node, const Conv& op,
+                           const ConvShapes& shapes) {
   if (node.input(1)->constant() == nullptr) return unsupported("the filter is no constant");
-  Product p = TRY(
-      conv_product(op, {dims_of(node.input(0)), dims_of(node.input(1)), dims_of(node.output())}));
+  Product p = TRY(conv_product(op, shapes));
   p.layer = layer_of(node);
   p.b_constant = node.input(1)->constant();
   p.activation = op.activation, p.alpha = op.alpha, p.beta = op.beta;
@@ -91,6 +89,8 @@ Result<Product> product_of(Lowering& lowering, const Node& node, const Conv& op)
   p.residual = optional_tensor(lowering, node, 3);
   return p;
 }
+
+namespace {
 
 // The strides of a batch of matrices under the batch dimensions of the result.
 std::vector<int64_t> batch_strides(const std::vector<int64_t>& dims,
@@ -257,9 +257,6 @@ Status lower_plain(Lowering& lowering, const Node& node, const Product& p) {
   return lower_product_ascend(lowering, node, p);
 }
 
-namespace {
-
-// What the time of a product depends on.
 std::string problem_of(const Product& p) {
   std::string text =
       fmt::format("{} {} {} rows {} {} {} {} {} {} {} {} {}", p.rows, p.columns, p.k, p.a_row,
@@ -277,6 +274,8 @@ std::string problem_of(const Product& p) {
   }
   return text;
 }
+
+namespace {
 
 // A convolution whose result is padded to whole tiles of Winograd's algorithm.
 struct Padded {
@@ -334,8 +333,9 @@ Status lower_product(Lowering& lowering, const Node& node) {
   if (const auto* conv = node.as<Conv>()) {
     const auto w = dims_of(node.input(1));
     if (conv->groups > 1 && w[w.size() - 2] == 1 && w.back() == conv->groups)
-      return lower_window(lowering, node);
-    const Product p = TRY(product_of(lowering, node, *conv));
+      return lower_depthwise(lowering, node);
+    const Product p =
+        TRY(product_of(lowering, node, *conv, {dims_of(node.input(0)), w, dims_of(node.output())}));
     Status status = add_product(lowering, node, p);
     if (status.ok() || !p.windows || status.error().code != Code::unsupported) return status;
     return add_wide_conv(lowering, node, p);

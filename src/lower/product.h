@@ -42,6 +42,8 @@ struct Product {
   bool b_transposed = false;  // b is stored [columns, k]
   const Tensor* b_constant = nullptr;
   int64_t groups = 1;  // of a constant filter: the innermost batch dimension counts them
+  int64_t diagonal =
+      0;  // channels of a group of a depthwise filter (put_on_diagonal); 0: it is none
   int a = -1, b = -1, y = -1, bias = -1, residual = -1;  // tensors; -1: none
   double scale = 1;
   ActivationKind activation = ActivationKind::none;
@@ -101,6 +103,13 @@ struct ConvShapes {
   std::vector<int64_t> x, w, y;
 };
 Result<Product> conv_product(const Conv& op, const ConvShapes& shapes);
+// The same of a node, with its tensors and what comes after.
+Result<Product> product_of(Lowering& lowering, const Node& node, const Conv& op,
+                           const ConvShapes& shapes);
+// What the time of a product depends on.
+std::string problem_of(const Product& p);
+// The fastest of vector unit and cube (depthwise.cpp).
+Status lower_depthwise(Lowering& lowering, const Node& node);
 // Ascend, few channels: rows of windows as channels (packed_rows.cpp).
 Status lower_packed_rows(Lowering& lowering, const Node& node, const Product& p);
 // The one of the chip's family, without choice.

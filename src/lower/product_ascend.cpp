@@ -75,9 +75,9 @@ void AscendProduct::set_buffers() {
     const FractalShape f = fractals();
     b_block_ = f.elements();
     const int64_t parts = p_.groups * shape_.planes;
-    const int tensor = lowering_.constant(
-        p_.layer + ".weights", real_, parts * b_block_,
-        Recipe{Recipe::Kind::fractals, *p_.b_constant, f, p_.groups, shape_.planes});
+    const int tensor = lowering_.constant(p_.layer + ".weights", real_, parts * b_block_,
+                                          Recipe{Recipe::Kind::fractals, *p_.b_constant, f,
+                                                 p_.groups, shape_.planes, 0, p_.diagonal});
     b_ = builder_.bind("w", Role::constant, tensor);
   } else {
     b_ = builder_.bind("w", Role::input, p_.b);

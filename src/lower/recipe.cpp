@@ -29,6 +29,7 @@ int64_t product(std::initializer_list<int64_t> factors) {
 Result<Tensor> make_constant(const Recipe& recipe, DType to) {
   Recipe r = recipe;
   if (r.winograd != 0) r.source = TRY(winograd_filter(r.source, r.winograd));
+  if (r.diagonal != 0) r.source = TRY(put_on_diagonal(r.source, r.diagonal));
   switch (r.kind) {
     case Recipe::Kind::fractals:
       return pack_parts(r.source, r.shape, r.groups, r.planes, to, pack_fractals);
@@ -48,8 +49,10 @@ std::vector<int64_t> numbers_of(const Recipe& r) {
   if (r.kind == Recipe::Kind::convert)
     return r.winograd == 0 ? std::vector<int64_t>() : std::vector<int64_t>{r.winograd};
   const FractalShape& s = r.shape;
-  return {s.kernel_h, s.kernel_w, s.channels, s.columns, s.transposed ? 1 : 0,
-          s.k0,       s.n0,       r.groups,   r.planes,  r.winograd};
+  std::vector<int64_t> numbers{s.kernel_h, s.kernel_w, s.channels, s.columns, s.transposed ? 1 : 0,
+                               s.k0,       s.n0,       r.groups,   r.planes,  r.winograd};
+  if (r.diagonal != 0) numbers.push_back(r.diagonal);
+  return numbers;
 }
 
 Result<Recipe> recipe_of(std::string_view kind, Tensor source, std::span<const int64_t> numbers,
@@ -65,15 +68,22 @@ Result<Recipe> recipe_of(std::string_view kind, Tensor source, std::span<const i
   Recipe r;
   r.kind = static_cast<Recipe::Kind>(found - kNames.begin());
   const bool convert = r.kind == Recipe::Kind::convert;
-  if (numbers.size() != 10 && !(convert && numbers.size() <= 1)) return damaged();
+  if (convert ? numbers.size() > 1 : numbers.size() != 10 && numbers.size() != 11) return damaged();
   int64_t available = source.elements();
-  r.winograd = numbers.empty() ? 0 : numbers.back();
+  if (!numbers.empty()) r.winograd = numbers[convert ? 0 : 9];
+  r.diagonal = numbers.size() == 11 ? numbers[10] : 0;
   if (r.winograd != 0) {
     if ((r.winograd != 2 && r.winograd != 4) || source.rank() != 4 || source.dim(0) != 3 ||
         source.dim(1) != 3)
       return damaged();
     const int64_t reach = winograd_reach(r.winograd);
     available = product({reach, reach, source.dim(2), source.dim(3)});
+  }
+  if (r.diagonal != 0) {
+    if (r.winograd != 0 || r.diagonal < 0 || r.diagonal > 1024 || source.rank() < 3 ||
+        source.dim(source.rank() - 2) != 1 || source.dim(source.rank() - 1) % r.diagonal != 0)
+      return damaged();
+    available = product({available, r.diagonal});
   }
   if (convert) {
     if (available != elements) return damaged();

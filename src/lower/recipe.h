@@ -22,6 +22,8 @@ struct Recipe {
   int64_t groups = 1, planes = 1;
   // m where the filter is transformed for F(m x m, 3 x 3) first, a plane a position; 0: it is not.
   int64_t winograd = 0;
+  // Channels of a group where the filter is put on the diagonal first; 0: it is not.
+  int64_t diagonal = 0;
 };
 
 // Errors: unsupported for types that chips have no constants of.

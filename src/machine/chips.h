@@ -45,7 +45,7 @@ struct AscendChip {
   double fractal, block, full_burst, unaligned_rate, copy_start;
   double product_rate, vector_rate, move_rate, port_rate, memory_rate;
   double event_ids;
-  double launch, host_bandwidth, power;
+  double barrier, launch, run_start, host_bandwidth, power;
   double low_f16, high_f16, low_f32, high_f32, low_i8, high_i8;
   VectorCoupling coupling = VectorCoupling::fused;
 

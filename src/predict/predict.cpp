@@ -28,6 +28,11 @@ double host_seconds(const DeviceProgram& program, const DeviceStep& step, double
 double launch_of(const Machine& machine) {
   return std::visit([](const auto& chip) { return chip.launch; }, machine.chip);
 }
+// What a run takes before its first kernel and after its last.
+double run_start_of(const Machine& machine) {
+  const auto* ascend = std::get_if<AscendChip>(&machine.chip);
+  return ascend == nullptr ? 0 : ascend->run_start;
+}
 double host_bandwidth_of(const Machine& machine) {
   return std::visit([](const auto& chip) { return chip.host_bandwidth; }, machine.chip);
 }
@@ -162,6 +167,7 @@ Result<Prediction> predict(const DeviceProgram& program, const Machine& machine,
   simulate::TimingModel timing(machine, used);
   std::map<std::string, double> bound_by;
   simulate::Causes causes{};
+  const double run_start = run_start_of(machine);
   double launch = 0, host_start = 0, host = 0;
   for (const DeviceStep& step : program.steps) {
     LayerPrediction layer = TRY(time_step(program, step, machine, timing));
@@ -183,10 +189,13 @@ Result<Prediction> predict(const DeviceProgram& program, const Machine& machine,
     if (!step.program) host += layer.seconds - kHostStart;
     p.layers.push_back(std::move(layer));
   }
-  for (double& u : p.utilisation) u /= std::max(p.seconds, 1e-12);
   for (size_t c = 0; c < causes.size(); ++c)
     p.spent.emplace_back(simulate::kCauseNames[c], causes[c]);
-  p.spent.insert(p.spent.end(), {{"launch", launch}, {"host_start", host_start}, {"host", host}});
+  p.seconds += run_start;
+  for (double& u : p.utilisation) u /= std::max(p.seconds, 1e-12);
+  p.spent.insert(
+      p.spent.end(),
+      {{"launch", launch}, {"run_start", run_start}, {"host_start", host_start}, {"host", host}});
   if (!bound_by.empty())
     p.bound_by =
         std::ranges::max_element(bound_by, {}, [](const auto& e) { return e.second; })->first;

@@ -50,7 +50,8 @@ struct Prediction {
   std::vector<std::pair<std::string, int64_t>> memories;  // of the chip, and their bytes
   std::vector<double> utilisation;                        // per queue
   std::vector<LayerPrediction> layers;
-  // What the seconds went to: simulate::kCauseNames, "launch", "host_start", "host".
+  // What the seconds went to: simulate::kCauseNames, "launch", "run_start", "host_start",
+  // "host".
   std::vector<std::pair<std::string_view, double>> spent;
 
   double throughput() const { return seconds > 0 ? static_cast<double>(batch) / seconds : 0; }

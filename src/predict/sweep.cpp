@@ -18,7 +18,8 @@ double bytes_per_sample(const Prediction& p) {
 double fixed_share(const Prediction& p) {
   double fixed = 0;
   for (const auto& [cause, seconds] : p.spent)
-    if (cause == "launch" || cause == "copy_start" || cause == "latency" || cause == "host_start")
+    if (cause == "launch" || cause == "run_start" || cause == "copy_start" || cause == "latency" ||
+        cause == "host_start")
       fixed += seconds;
   return p.seconds > 0 ? fixed / p.seconds : 0;
 }

@@ -170,6 +170,7 @@ TimingModel::TimingModel(const Machine& machine, const isa::Architecture& archit
     near_rate_ = 0;
     copy_start_ = a->copy_start / a->cube_clock;
     miss_latency_ = a->memory_latency / a->cube_clock;
+    barrier_ = a->barrier / a->cube_clock;
   } else {
     const auto& c = std::get<CambriconChip>(machine.chip);
     // Without a cache, the vendor's software keeps in the memories of the clusters what their cores
@@ -339,6 +340,7 @@ void TimingModel::release(std::vector<Core>& cores, Order& order) {
   Moment latest;
   for (const Core& core : cores)
     if (core.waits) latest.wait_for(core.issue);
+  latest.spend(Cause::barrier, barrier_);
   for (size_t c = 0; c < cores.size(); ++c) {
     if (!cores[c].waits) continue;
     cores[c].waits = false;
