@@ -1,0 +1,229 @@
+// Vectors of bytes, integers and floats in the words of the instruction set that is compiled for,
+// and products of bytes in them. No standard library templates here, see isa/isa.h.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#define TENON_INLINE inline __attribute__((always_inline))
+
+namespace tenon::cpu::TENON_INT8 {
+namespace {
+
+#if defined(__AVX512BW__)
+using Ints = __m512i;
+using Floats = __m512;
+constexpr int kLanes = 16;
+#else
+using Ints = __m256i;
+using Floats = __m256;
+constexpr int kLanes = 8;
+#endif
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+constexpr bool kVnni = true;
+#else
+constexpr bool kVnni = false;
+#endif
+
+#if defined(__AVX512BW__)
+TENON_INLINE Ints load(const void* p) {
+  return _mm512_loadu_si512(p);
+}
+TENON_INLINE Ints splat(int32_t v) {
+  return _mm512_set1_epi32(v);
+}
+TENON_INLINE Ints add(Ints a, Ints b) {
+  return _mm512_add_epi32(a, b);
+}
+TENON_INLINE Ints sub(Ints a, Ints b) {
+  return _mm512_sub_epi32(a, b);
+}
+TENON_INLINE Ints mul(Ints a, Ints b) {
+  return _mm512_mullo_epi32(a, b);
+}
+TENON_INLINE Ints madd(Ints a, Ints b) {
+  return _mm512_madd_epi16(a, b);
+}
+TENON_INLINE Ints even_signed(Ints v) {
+  return _mm512_srai_epi16(_mm512_slli_epi16(v, 8), 8);
+}
+TENON_INLINE Ints odd_signed(Ints v) {
+  return _mm512_srai_epi16(v, 8);
+}
+TENON_INLINE Ints even_unsigned(Ints v) {
+  return _mm512_and_si512(v, _mm512_set1_epi16(0xff));
+}
+TENON_INLINE Ints odd_unsigned(Ints v) {
+  return _mm512_srli_epi16(v, 8);
+}
+TENON_INLINE Floats to_real(Ints v) {
+  return _mm512_cvtepi32_ps(v);
+}
+TENON_INLINE Ints to_int(Floats v) {
+  return _mm512_cvtps_epi32(v);
+}
+TENON_INLINE Floats load_real(const float* p) {
+  return _mm512_loadu_ps(p);
+}
+TENON_INLINE Floats splat_real(float v) {
+  return _mm512_set1_ps(v);
+}
+TENON_INLINE Floats fma(Floats a, Floats b, Floats c) {
+  return _mm512_fmadd_ps(a, b, c);
+}
+TENON_INLINE Floats clip(Floats v, Floats low, Floats high) {
+  return _mm512_min_ps(_mm512_max_ps(v, low), high);
+}
+TENON_INLINE void store_part(char* y, Ints v, int lanes) {
+  _mm512_mask_storeu_epi32(y, static_cast<__mmask16>((1u << lanes) - 1), v);
+}
+TENON_INLINE Ints bits(Floats v) {
+  return _mm512_castps_si512(v);
+}
+TENON_INLINE void store_bytes(char* y, Ints v, int lanes) {
+  const __m128i bytes = _mm512_cvtepi32_epi8(v);
+  if (lanes == kLanes)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(y), bytes);
+  else
+    _mm_mask_storeu_epi8(y, static_cast<__mmask16>((1u << lanes) - 1), bytes);
+}
+#else
+TENON_INLINE Ints load(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+TENON_INLINE Ints splat(int32_t v) {
+  return _mm256_set1_epi32(v);
+}
+TENON_INLINE Ints add(Ints a, Ints b) {
+  return _mm256_add_epi32(a, b);
+}
+TENON_INLINE Ints sub(Ints a, Ints b) {
+  return _mm256_sub_epi32(a, b);
+}
+TENON_INLINE Ints mul(Ints a, Ints b) {
+  return _mm256_mullo_epi32(a, b);
+}
+TENON_INLINE Ints madd(Ints a, Ints b) {
+  return _mm256_madd_epi16(a, b);
+}
+TENON_INLINE Ints even_signed(Ints v) {
+  return _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8);
+}
+TENON_INLINE Ints odd_signed(Ints v) {
+  return _mm256_srai_epi16(v, 8);
+}
+TENON_INLINE Ints even_unsigned(Ints v) {
+  return _mm256_and_si256(v, _mm256_set1_epi16(0xff));
+}
+TENON_INLINE Ints odd_unsigned(Ints v) {
+  return _mm256_srli_epi16(v, 8);
+}
+TENON_INLINE Floats to_real(Ints v) {
+  return _mm256_cvtepi32_ps(v);
+}
+TENON_INLINE Ints to_int(Floats v) {
+  return _mm256_cvtps_epi32(v);
+}
+TENON_INLINE Floats load_real(const float* p) {
+  return _mm256_loadu_ps(p);
+}
+TENON_INLINE Floats splat_real(float v) {
+  return _mm256_set1_ps(v);
+}
+TENON_INLINE Floats fma(Floats a, Floats b, Floats c) {
+  return _mm256_fmadd_ps(a, b, c);
+}
+TENON_INLINE Floats clip(Floats v, Floats low, Floats high) {
+  return _mm256_min_ps(_mm256_max_ps(v, low), high);
+}
+TENON_INLINE void store_part(char* y, Ints v, int lanes) {
+  if (lanes == kLanes) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), v);
+    return;
+  }
+  alignas(32) char lanes_of_v[32];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(lanes_of_v), v);
+  __builtin_memcpy(y, lanes_of_v, 4 * static_cast<size_t>(lanes));
+}
+TENON_INLINE Ints bits(Floats v) {
+  return _mm256_castps_si256(v);
+}
+TENON_INLINE void store_bytes(char* y, Ints v, int lanes) {
+  const Ints low =
+      _mm256_shuffle_epi8(v, _mm256_set_epi32(-1, -1, -1, 0x0c080400, -1, -1, -1, 0x0c080400));
+  const __m128i bytes =
+      _mm_unpacklo_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+  if (lanes == kLanes) {
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(y), bytes);
+    return;
+  }
+  char all[8];
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(all), bytes);
+  __builtin_memcpy(y, all, static_cast<size_t>(lanes));
+}
+#endif
+
+// Assembly, because GCC copies the accumulator around its own built-in and spills.
+TENON_INLINE void dot([[maybe_unused]] Ints& sum, [[maybe_unused]] Ints a,
+                      [[maybe_unused]] Ints b) {
+#if defined(__AVX512VNNI__)
+  __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+#elif defined(__AVXVNNI__)
+  __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+#endif
+}
+
+#if defined(__AVX512BW__)
+TENON_INLINE Ints low_bytes(Ints a, Ints b) {
+  return _mm512_unpacklo_epi8(a, b);
+}
+TENON_INLINE Ints high_bytes(Ints a, Ints b) {
+  return _mm512_unpackhi_epi8(a, b);
+}
+TENON_INLINE Ints low_words(Ints a, Ints b) {
+  return _mm512_unpacklo_epi16(a, b);
+}
+TENON_INLINE Ints high_words(Ints a, Ints b) {
+  return _mm512_unpackhi_epi16(a, b);
+}
+TENON_INLINE Ints packed_bytes(const Ints (&v)[4], bool is_signed) {
+  const Ints low = _mm512_packs_epi32(v[0], v[1]), high = _mm512_packs_epi32(v[2], v[3]);
+  return is_signed ? _mm512_packs_epi16(low, high) : _mm512_packus_epi16(low, high);
+}
+TENON_INLINE void store_all(void* y, Ints v) {
+  _mm512_storeu_si512(y, v);
+}
+#else
+TENON_INLINE Ints low_bytes(Ints a, Ints b) {
+  return _mm256_unpacklo_epi8(a, b);
+}
+TENON_INLINE Ints high_bytes(Ints a, Ints b) {
+  return _mm256_unpackhi_epi8(a, b);
+}
+TENON_INLINE Ints low_words(Ints a, Ints b) {
+  return _mm256_unpacklo_epi16(a, b);
+}
+TENON_INLINE Ints high_words(Ints a, Ints b) {
+  return _mm256_unpackhi_epi16(a, b);
+}
+TENON_INLINE Ints packed_bytes(const Ints (&v)[4], bool is_signed) {
+  const Ints low = _mm256_packs_epi32(v[0], v[1]), high = _mm256_packs_epi32(v[2], v[3]);
+  return is_signed ? _mm256_packs_epi16(low, high) : _mm256_packus_epi16(low, high);
+}
+TENON_INLINE void store_all(void* y, Ints v) {
+  _mm256_storeu_si256(static_cast<__m256i*>(y), v);
+}
+#endif
+
+// sum += the products of four bytes each.
+TENON_INLINE void add_dot(Ints& sum, Ints x, Ints w) {
+  if constexpr (kVnni)
+    dot(sum, x, w);
+  else
+    sum =
+        add(sum, add(madd(even_unsigned(x), even_signed(w)), madd(odd_unsigned(x), odd_signed(w))));
+}
+
+}  // namespace
+}  // namespace tenon::cpu::TENON_INT8
