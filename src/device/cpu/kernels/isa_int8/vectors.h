@@ -14,16 +14,16 @@ namespace {
 #if defined(__AVX512BW__)
 using Ints = __m512i;
 using Floats = __m512;
-constexpr int kLanes = 16;
+inline constexpr int kLanes = 16;
 #else
 using Ints = __m256i;
 using Floats = __m256;
-constexpr int kLanes = 8;
+inline constexpr int kLanes = 8;
 #endif
 #if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
-constexpr bool kVnni = true;
+inline constexpr bool kVnni = true;
 #else
-constexpr bool kVnni = false;
+inline constexpr bool kVnni = false;
 #endif
 
 #if defined(__AVX512BW__)
