@@ -176,8 +176,8 @@ std::string limits(const EmitRequest& request, bool ascend) {
     out +=
         "* BANG C has no flags between queues: where the program waits for one, the kernel waits "
         "for the queue, so that less runs side by side than Tenon predicts.\n"
-        "* `tile::Conv` with pads, dilation or partial sums has no documented call over weights "
-        "as they lie here: it is for the host alone, and the vendor's compiler refuses it.\n"
+        "* Convolutions with pads, dilation or partial sums gather their windows in NRAM "
+        "(`tile::Conv`), which Tenon's prediction knows nothing of.\n"
         "* Weights are [co, kh, kw, ci]; the interleaving over the 64 parts of WRAM is not done.\n"
         "* Chips before MLU370 take vectors of multiples of 128 bytes only.\n";
   }

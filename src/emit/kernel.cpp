@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 
 #include "isa/check_program.h"
 #include "isa/text.h"
@@ -28,6 +29,19 @@ Names reserved(const isa::Program& program, const std::string& kernel) {
   for (int i = 0; i < program.variables; ++i) names.unique(fmt::format("i{}", i));
   names.unique(kernel);
   return names;
+}
+
+// Saturated, as the chips' units do: -inf is the least of a maximum over bytes, too.
+std::string integer_text(double value, DType dtype) {
+  const bool is_unsigned = dtype == DType::u8 || dtype == DType::boolean;
+  const int bits = static_cast<int>(dtype_size(dtype)) * 8 - (is_unsigned ? 0 : 1);
+  const double end = std::ldexp(1.0, bits);
+  if (std::isnan(value)) value = 0;
+  if (value >= end) return fmt::format("{}", bits == 63 ? INT64_MAX : (int64_t{1} << bits) - 1);
+  if (value < (is_unsigned ? 0 : -end)) value = is_unsigned ? 0 : -end;
+  // The least of 64 bits is no literal.
+  if (bits == 63 && value <= -end) return "-9223372036854775807 - 1";
+  return fmt::format("{}", static_cast<int64_t>(value));
 }
 
 std::vector<std::string> identifiers(const isa::Program& program, Names& names) {
@@ -60,7 +74,10 @@ std::string_view type_name(DType dtype) {
 }
 
 std::string scalar_text(double value, DType dtype) {
-  if (!is_float(dtype)) return fmt::format("{}", static_cast<int64_t>(value));
+  if (!is_float(dtype)) {
+    const std::string text = integer_text(value, dtype);
+    return dtype == DType::i32 ? text : fmt::format("{}({})", type_name(dtype), text);
+  }
   std::string text = std::isnan(value)   ? "tile::kNan"
                      : std::isinf(value) ? (value < 0 ? "-tile::kInfinity" : "tile::kInfinity")
                                          : fmt::format("{}", static_cast<float>(value));

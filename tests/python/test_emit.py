@@ -114,6 +114,28 @@ def test_a_trained_model_is_emitted_whole(tmp_path, target):
 
 
 @needs_compiler
+@pytest.mark.parametrize("target", ["ascend910b3", "mlu370-s4"])
+def test_a_quantised_model_is_emitted_whole(tmp_path, target):
+    """Bytes: products with requantisation, tables, maxima whose start is the least byte."""
+    model = tmp_path / "int8.tenon"
+    subprocess.run([TENON, "compile", DIGITS, "--precision", "int8", "--calibration", ROOT / "examples/digits/digits.npy", "-o", model],
+                   check=True, capture_output=True)
+    done = emit(model, "--target", target, "--batch", "2", "--precision", "fp32", "-o", tmp_path / "out",
+                "--check", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["checked"]
+    assert any("int8_t" in path.read_text() for path in (tmp_path / "out/kernels").iterdir())
+
+
+def test_convolutions_of_cambricon_are_documented_calls(tmp_path):
+    """What the vendor's compiler sees has no part that is for the host alone."""
+    _, folder = emitted(tmp_path, CONVOLUTIONS, "--target", "mlu370-s4")
+    tiles = (folder / "tenon_tiles.h").read_text()
+    assert "static_assert" not in tiles and "shim::" not in tiles.replace("shim::Launcher", "")
+    assert any("tile::Conv(" in path.read_text() for path in (folder / "kernels").iterdir())
+
+
+@needs_compiler
 def test_a_changed_kernel_fails_the_check(tmp_path):
     """The check of the folder sees a wrong stride: it is no formality."""
     _, folder = emitted(tmp_path, VECTORS, "--target", "mlu370-s4")

@@ -9,6 +9,7 @@
 
 #include "commands.h"
 #include "compiler/compile.h"
+#include "emit/bang_c.h"
 #include "emit/folder.h"
 #include "ir/interpret.h"
 #include "model_arguments.h"
@@ -119,7 +120,10 @@ Status prepare(const EmitArguments& a, const Machine& machine, Prepared& p) {
   const DType real = TRY(device_real(a.precision));
   p.named = TRY(chosen(TRY(load_graphs(a.model, TRY(import_options(a)))), a.signature));
   p.graph = TRY(prepare_for_batch(*p.named.graph, a.batch));
-  p.program = TRY(lower_graph(*p.graph, machine, {.real = real, .batch = a.batch}));
+  Machine smaller = machine;
+  if (auto* chip = std::get_if<CambriconChip>(&smaller.chip))
+    chip->nram_reserved += static_cast<double>(emit::kWindowRoom);
+  p.program = TRY(lower_graph(*p.graph, smaller, {.real = real, .batch = a.batch}));
   std::vector<Value*> inputs;
   for (const auto& v : p.graph->inputs()) inputs.push_back(v.get());
   const std::vector<Value*> outputs(p.graph->outputs().begin(), p.graph->outputs().end());

@@ -18,6 +18,8 @@
 
 namespace tile {
 
+static const int32_t kAlign = 128;  // bytes
+
 enum Rounding { kEven, kFloor, kCeil, kTruncate, kAway };
 enum Relation { kLess, kLessEqual, kEqual, kNotEqual, kGreaterEqual, kGreater };
 
@@ -281,26 +283,84 @@ struct Window {
   int32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, top, left;
 };
 
+// No call has pads, dilation or partial sums. Where they are asked for, windows are gathered in
+// `room` bytes of NRAM, as many columns of a row of results as fit, and are the channels of a
+// convolution of 1x1. Where filters are further apart than they have channels (the last piece of
+// channels may have fewer), that is done filter by filter and tap by tap.
 template <typename D, typename T>
 __mlu_func__ void Conv(D* dst, Tile3 to, T* x, Tile3 from, T* filter, Filter f, Window w,
-                       bool accumulate) {
-  const bool simple =
-      w.top == 0 && w.left == 0 && w.dilation_h == 1 && w.dilation_w == 1 && !accumulate &&
-      from.stride_w == from.c && from.stride_h == from.w * from.c && f.stride_kw == from.c &&
-      f.stride_kh == w.kernel_w * from.c && f.stride_co == w.kernel_h * f.stride_kh &&
-      to.stride_h == to.w * to.stride_w && (from.h - w.kernel_h) / w.stride_h + 1 == to.h &&
-      (from.w - w.kernel_w) / w.stride_w + 1 == to.w;
-  if (simple && to.h > 0 && to.w > 0) {
+                       bool accumulate, int8_t* nram, int32_t room) {
+  if (to.h <= 0 || to.w <= 0) return;
+  const int32_t taps = w.kernel_h * w.kernel_w, depth = taps * from.c;
+  const bool dense =
+      f.stride_kw == from.c && f.stride_kh == w.kernel_w * from.c && f.stride_co == depth;
+  const bool simple = dense && w.top == 0 && w.left == 0 && w.dilation_h == 1 &&
+                      w.dilation_w == 1 && !accumulate && from.stride_w == from.c &&
+                      from.stride_h == from.w * from.c && to.stride_h == to.w * to.stride_w &&
+                      (from.h - w.kernel_h) / w.stride_h + 1 == to.h &&
+                      (from.w - w.kernel_w) / w.stride_w + 1 == to.w;
+  if (simple) {
     // Pixels may be further apart than they have channels: the rest is computed, too.
     __bang_conv(dst, x, filter, from.c, from.h, from.w, w.kernel_h, w.kernel_w, w.stride_w,
                 w.stride_h, to.stride_w);
     return;
   }
-#ifdef TENON_HOST_SHIM
-  shim::Conv(dst, to, x, from, filter, f, w, accumulate);
-#else
-  static_assert(sizeof(T) == 0, "no documented call for pads, dilation or partial sums here");
-#endif
+  const int32_t sums_bytes = static_cast<int32_t>(sizeof(D)) * to.c;
+  const int32_t most = (room - 2 * kAlign) / (static_cast<int32_t>(sizeof(T)) * depth + sums_bytes +
+                                              2 * static_cast<int32_t>(sizeof(D)));
+  D* sums = (D*)nram;             // [columns, co]
+  D* total = sums + most * to.c;  // [columns], of one filter
+  D* part = total + most;
+  T* windows =
+      (T*)(nram + (most * (sums_bytes + 2 * static_cast<int32_t>(sizeof(D))) + kAlign - 1) /
+                      kAlign * kAlign);
+  for (int32_t oy = 0; oy < to.h; ++oy) {
+    for (int32_t first = 0; first < to.w; first += most) {
+      const int32_t n = Min<int32_t>(most, to.w - first);
+      __bang_write_value(windows, n * depth, static_cast<T>(0));
+      __sync_compute();
+      for (int32_t tap = 0; tap < taps; ++tap) {
+        const int32_t y = oy * w.stride_h + tap / w.kernel_w * w.dilation_h - w.top;
+        // Of column `ox` it is the pixel ox * stride + shift: those inside of the image.
+        const int32_t shift = tap % w.kernel_w * w.dilation_w - w.left;
+        const int32_t last = from.w - 1 - shift;
+        const int32_t least = shift < 0 ? (w.stride_w - 1 - shift) / w.stride_w : 0;
+        const int32_t begin = Max<int32_t>(first, least);
+        const int32_t end = Min<int32_t>(first + n, last < 0 ? 0 : last / w.stride_w + 1);
+        if (y < 0 || y >= from.h || begin >= end) continue;
+        // [columns, taps, ci], or [taps, columns, ci].
+        const int32_t pixel = dense ? depth : from.c;
+        __memcpy(windows + (begin - first) * pixel + tap * (dense ? from.c : n * from.c),
+                 x + y * from.stride_h + (begin * w.stride_w + shift) * from.stride_w,
+                 from.c * sizeof(T), NRAM2NRAM, pixel * sizeof(T),
+                 w.stride_w * from.stride_w * sizeof(T), end - begin - 1);
+      }
+      __sync_move();
+      if (dense) __bang_conv(sums, windows, filter, depth, 1, n, 1, 1, 1, 1, to.c);
+      for (int32_t c = 0; c < to.c && !dense; ++c) {
+        for (int32_t tap = 0; tap < taps; ++tap) {
+          T* one = filter + c * f.stride_co + tap / w.kernel_w * f.stride_kh +
+                   tap % w.kernel_w * f.stride_kw;
+          __bang_conv(tap == 0 ? total : part, windows + tap * n * from.c, one, from.c, 1, n, 1, 1,
+                      1, 1, 1);
+          if (tap > 0) __bang_add(total, total, part, n);
+        }
+        __sync_compute();
+        __memcpy(sums + c, total, sizeof(D), NRAM2NRAM, sums_bytes, sizeof(D), n - 1);
+      }
+      D* row = dst + oy * to.stride_h + first * to.stride_w;
+      if (!accumulate) {
+        __sync_compute();
+        __memcpy(row, sums, sums_bytes, NRAM2NRAM, to.stride_w * sizeof(D), sums_bytes, n - 1);
+      } else if (to.stride_w == to.c) {
+        __bang_add(row, row, sums, n * to.c);
+      } else {
+        for (int32_t c = 0; c < n; ++c)
+          __bang_add(row + c * to.stride_w, row + c * to.stride_w, sums + c * to.c, to.c);
+      }
+      __sync_compute();
+    }
+  }
 }
 
 }  // namespace tile

@@ -74,61 +74,6 @@ inline int64_t wide(int64_t x) {
   return x;
 }
 
-// dst [h, w, co] (+)= the windows of x [h, w, ci] times filter [co, kh, kw, ci]: reals are summed
-// in float.
-template <typename D, typename Tile, typename T, typename Filter, typename Window>
-void Conv(D* dst, Tile to, T* x, Tile from, T* filter, Filter f, Window w, bool accumulate) {
-  using Sum = typename std::conditional<is_real<T>, float, int64_t>::type;
-  const auto number = [](T v) {
-    if constexpr (is_real<T>)
-      return wide(v);
-    else
-      return static_cast<int64_t>(v);
-  };
-  const int64_t k = int64_t{w.kernel_h} * w.kernel_w * from.c;
-  constexpr int64_t kWide = 16;
-  std::vector<Sum> columns(static_cast<size_t>(k * kWide)), row(static_cast<size_t>(k));
-  for (int64_t first = 0; first < to.c; first += kWide) {
-    const int64_t count = std::min<int64_t>(kWide, to.c - first);
-    std::fill(columns.begin(), columns.end(), Sum{0});
-    for (int64_t c = 0; c < count; ++c)
-      for (int64_t i = 0; i < k; ++i) {
-        const int64_t tap = i / from.c;
-        columns[static_cast<size_t>(i * kWide + c)] =
-            number(filter[(first + c) * f.stride_co + tap / w.kernel_w * f.stride_kh +
-                          tap % w.kernel_w * f.stride_kw + i % from.c]);
-      }
-    for (int64_t oy = 0; oy < to.h; ++oy)
-      for (int64_t ox = 0; ox < to.w; ++ox) {
-        for (int64_t tap = 0; tap < int64_t{w.kernel_h} * w.kernel_w; ++tap) {
-          const int64_t y = oy * w.stride_h + tap / w.kernel_w * w.dilation_h - w.top;
-          const int64_t z = ox * w.stride_w + tap % w.kernel_w * w.dilation_w - w.left;
-          const bool inside = y >= 0 && y < from.h && z >= 0 && z < from.w;
-          for (int64_t c = 0; c < from.c; ++c)
-            row[static_cast<size_t>(tap * from.c + c)] =
-                inside ? number(x[y * from.stride_h + z * from.stride_w + c]) : Sum{0};
-        }
-        D* out = dst + oy * to.stride_h + ox * to.stride_w + first;
-        Sum sums[kWide] = {};
-        for (int64_t c = 0; c < count && accumulate; ++c) sums[c] = static_cast<Sum>(out[c]);
-        for (int64_t i = 0; i < k; ++i)
-          for (int64_t c = 0; c < kWide; ++c)
-            sums[c] += row[static_cast<size_t>(i)] * columns[static_cast<size_t>(i * kWide + c)];
-        for (int64_t c = 0; c < count; ++c) out[c] = narrow<D>(sums[c]);
-      }
-  }
-}
-
-struct Dense3 {
-  int32_t h, w, c, stride_h, stride_w;
-};
-struct DenseFilter {
-  int32_t stride_co, stride_kh, stride_kw;
-};
-struct DenseWindow {
-  int32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, top, left;
-};
-
 template <typename T, typename F>
 void each(T* d, T* a, int64_t n, F f) {
   for (int64_t i = 0; i < n; ++i) d[i] = static_cast<T>(f(static_cast<float>(a[i])));
@@ -226,12 +171,45 @@ inline void __bang_float2half_rn(half* d, float* a, int64_t n) {
   for (int64_t i = 0; i < n; ++i) d[i] = half(a[i]);
 }
 
+// Integers exactly.
+inline void __bang_add(int32_t* d, int32_t* a, int32_t* b, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) d[i] = shim::narrow<int32_t>(int64_t{a[i]} + b[i]);
+}
+
+// dst [h, w, co] = the windows of x [h, w, ci] times filter [co, kh, kw, ci]: reals are summed in
+// float.
 template <typename D, typename T>
 void __bang_conv(D* dst, T* x, T* filter, int32_t ci, int32_t h, int32_t w, int32_t kernel_h,
                  int32_t kernel_w, int32_t stride_w, int32_t stride_h, int32_t co) {
+  using Sum = typename std::conditional<shim::is_real<T>, float, int64_t>::type;
+  const auto number = [](T v) {
+    if constexpr (shim::is_real<T>)
+      return shim::wide(v);
+    else
+      return static_cast<int64_t>(v);
+  };
   const int32_t out_h = (h - kernel_h) / stride_h + 1, out_w = (w - kernel_w) / stride_w + 1;
-  shim::Conv(dst, shim::Dense3{out_h, out_w, co, out_w * co, co}, x,
-             shim::Dense3{h, w, ci, w * ci, ci}, filter,
-             shim::DenseFilter{kernel_h * kernel_w * ci, kernel_w * ci, ci},
-             shim::DenseWindow{kernel_h, kernel_w, stride_h, stride_w, 1, 1, 0, 0}, false);
+  const int64_t k = int64_t{kernel_h} * kernel_w * ci, row_size = int64_t{kernel_w} * ci;
+  constexpr int64_t kWide = 16;
+  std::vector<Sum> columns(static_cast<size_t>(k * kWide)), row(static_cast<size_t>(k));
+  for (int64_t first = 0; first < co; first += kWide) {
+    const int64_t count = std::min<int64_t>(kWide, co - first);
+    std::fill(columns.begin(), columns.end(), Sum{0});
+    for (int64_t c = 0; c < count; ++c)
+      for (int64_t i = 0; i < k; ++i)
+        columns[static_cast<size_t>(i * kWide + c)] = number(filter[(first + c) * k + i]);
+    for (int64_t oy = 0; oy < out_h; ++oy)
+      for (int64_t ox = 0; ox < out_w; ++ox) {
+        for (int64_t i = 0; i < k; ++i) {
+          const int64_t y = oy * stride_h + i / row_size, z = ox * stride_w * ci + i % row_size;
+          row[static_cast<size_t>(i)] = number(x[y * w * ci + z]);
+        }
+        Sum sums[kWide] = {};
+        for (int64_t i = 0; i < k; ++i)
+          for (int64_t c = 0; c < kWide; ++c)
+            sums[c] += row[static_cast<size_t>(i)] * columns[static_cast<size_t>(i * kWide + c)];
+        D* out = dst + (oy * out_w + ox) * co + first;
+        for (int64_t c = 0; c < count; ++c) out[c] = shim::narrow<D>(sums[c]);
+      }
+  }
 }
