@@ -19,10 +19,11 @@ written by `bench/predictions.py --docs`.
 2. `simulate/timing.h` runs the programs without data: every core issues to its queues, queues work in order, flags make them wait for
    each other; the global memory (and on Cambricon each cluster's share of it) serves one request after the other. The cache of the
    chip holds lines of whole chunks, the least recently used goes, and what was written reaches memory only then. So throughput bends
-   where the working set leaves the cache, small channels fill fractals with zeros, and depthwise convolutions are bound by the vector
-   unit, without a rule for any of it. Loops of hundreds of turns are followed until they are steady and then extrapolated.
+   where the working set leaves the cache, small channels fill fractals with zeros, and depthwise convolutions go to the vector unit or,
+   as products of diagonals, to the cube, whichever takes less, without a rule for any of it. Loops of hundreds of turns are followed until they are steady and then extrapolated.
 3. What an instruction costs (`simulate/cost.h`) is made of the chip's numbers (`tenon targets show NAME`): units' rates and start-up,
-   copies' rates, latency and start-up, whole fractals and whole transactions. Each kernel adds the chip's `launch`.
+   copies' rates, latency and start-up, whole fractals and whole transactions. Each kernel adds the chip's `launch`,
+   each run of a model its `run_start`, and where all cores wait for each other in a kernel, each time its `barrier`.
 4. On Cambricon chips whole samples of a batch go to clusters, as measured throughput shows the vendor's software does: 8 samples on 6
    clusters take two rounds, of which 4 clusters are busy. A layer that would take one cluster longer than `split_time` is shared
    between all. The clusters' memories stand for a cache: what cores share is read once, and what a kernel leaves to the next stays
@@ -46,9 +47,9 @@ fitted to the other four fifths of the networks (k-fold by network, never by row
 `targets/`). Large matrix products on the 910B are held within 15 % of what is published (`tests/python/test_predict.py`).
 
 The tables below were made on 27 November 2026. MLU370-S4: all batches, with the numbers that are fitted now, simulated again with them.
-Ascend 310 and 310P3: batches 1 and 8, numbers not fitted, and by the timing model before blocks of the cache, fused multiply-add and the
-choice of convolution algorithms were in; they are to be made anew. Held-out figures are read off the planes that `bench/fit_machine.py`
-fits by, which are a lower bound of what a simulation gives; those of the first table are simulations.
+Ascend 310 and 310P3: the same, of all rows that could be simulated in the time there was: batches 1, 8 and 32, of others a part; each had
+30 s (60 s at batch 1) on a busy machine. Their numbers were fitted to batches 1 and 8. Held-out figures are read off the planes that
+`bench/fit_machine.py` fits by, which are a lower bound of what a simulation gives; those of the first table are simulations.
 """
 
 
