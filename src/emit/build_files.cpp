@@ -140,7 +140,7 @@ std::string list_of_files(bool ascend, const EmittedModel& model) {
   std::string out = fmt::format(
       "| File | What it is |\n|---|---|\n"
       "| `kernels/*.{}` | one kernel per fused layer; layers with the same program share one |\n"
-      "| `tenon_tiles.h` | what the kernels call beside the vendor's functions |\n"
+      "| `tenon_tiles.h`{} | what the kernels call beside the vendor's functions |\n"
       "| `tenon_target.h` | what a core of the chip has |\n"
       "| `layers.cpp`, `layers.h` | the layers in order; where tensors lie in the chip's memory |\n"
       "| `main.cpp`, `host.h`, `run_model.h`, `files.h` | loads the weights, runs, writes or "
@@ -148,7 +148,7 @@ std::string list_of_files(bool ascend, const EmittedModel& model) {
       "| `weights.bin` | the constants as the chip has them, in the order of `main.cpp` |\n"
       "| `build.sh`{} | the vendor's own command lines |\n"
       "| `check.sh`, `shim/`, `check/` | the check on a host |\n",
-      ascend ? "asc" : "mlu", ascend ? ", `CMakeLists.txt`" : "");
+      ascend ? "asc" : "mlu", ascend ? ", `tile_*.h`" : "", ascend ? ", `CMakeLists.txt`" : "");
   if (!model.host.empty())
     out += "| `host_layers.cpp` | layers that are left to the host, **to be written** |\n";
   return out;
