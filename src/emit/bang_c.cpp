@@ -46,16 +46,26 @@ int64_t aligned(int64_t bytes) {
   return (bytes + kAlign - 1) / kAlign * kAlign;
 }
 
+// Whether the vendor's call makes as many results of so many pixels: rows and columns of zeros at
+// their end are pads, too.
+bool makes(const Expr& pixels, const Expr& kernel, const Expr& stride, const Expr& results) {
+  if (kernel == Expr(1) && stride == Expr(1)) return pixels == results;
+  return pixels.is_number() && kernel.is_number() && stride.is_number() && results.is_number() &&
+         (pixels.value() - kernel.value()) / stride.value() + 1 == results.value();
+}
+
 // A convolution that is a call of the vendor's over tensors as they lie.
 bool is_one_call(const Instruction& i) {
   const auto &dst = i.views[0].axes, &x = i.views[1].axes, &w = i.views[2].axes;
   const auto& n = i.numbers;  // kernel, stride, dilation, pads, accumulate
   const bool dense = w[3].stride == Expr(1) && w[2].stride == x[2].size &&
                      w[1].stride == n[1] * x[2].size && w[0].stride == n[0] * n[1] * x[2].size;
-  return dense && x[2].stride == Expr(1) && x[1].stride == x[2].size &&
-         x[0].stride == x[1].size * x[2].size && dst[2].stride == Expr(1) &&
-         dst[0].stride == dst[1].size * dst[1].stride && n[4] == Expr(1) && n[5] == Expr(1) &&
-         n[6] == Expr(0) && n[7] == Expr(0) && n[8] == Expr(0);
+  return dense && makes(x[0].size, n[0], n[2], dst[0].size) &&
+         makes(x[1].size, n[1], n[3], dst[1].size) && x[2].stride == Expr(1) &&
+         x[1].stride == x[2].size && x[0].stride == x[1].size * x[2].size &&
+         dst[2].stride == Expr(1) && dst[0].stride == dst[1].size * dst[1].stride &&
+         n[4] == Expr(1) && n[5] == Expr(1) && n[6] == Expr(0) && n[7] == Expr(0) &&
+         n[8] == Expr(0);
 }
 
 bool gathers_windows(const std::vector<Statement>& body) {

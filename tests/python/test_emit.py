@@ -12,7 +12,7 @@ DIGITS = ROOT / "examples/digits/saved_model"
 needs_compiler = pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "c++")), reason="no C++ compiler here")
 
 # Small models of all kinds of kernels; several outputs in one model keep the compiler's runs few.
-CONVOLUTIONS = """graph @main (%x: f32[2,15,13,10], %i: f32[1,12,9,3]) {
+CONVOLUTIONS = """graph @main (%x: f32[2,15,13,10], %i: f32[1,12,9,3], %even: f32[1,8,8,4]) {
   %w = const random(seed=1) : f32[3,3,10,24]
   %b = const random(seed=2) : f32[24]
   %conv = conv(%x, %w, %b) {strides=[2, 1], pads=[1, 1, 1, 1], activation="relu"} from "block1/conv"
@@ -26,7 +26,9 @@ CONVOLUTIONS = """graph @main (%x: f32[2,15,13,10], %i: f32[1,12,9,3]) {
   %first = conv(%i, %s) {strides=[2, 2], pads=[2, 1, 2, 1]} from "stem"
   %max = max_pool(%first) {kernel=[2, 2], strides=[2, 2]}
   %average = avg_pool(%x) {kernel=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]}
-  return (%dilated, %max, %average)
+  %e = const random(seed=7) : f32[3,3,4,8]
+  %end = conv(%even, %e) {strides=[2, 2], pads=[0, 0, 1, 1]} from "zeros_at_the_end"
+  return (%dilated, %max, %average, %end)
 }
 """
 PRODUCTS = """graph @main (%x: f32[2,40,72], %y: f32[2,72,24], %q: f32[1,2,20,16], %k: f32[1,2,20,16], %v: f32[1,50]) {
