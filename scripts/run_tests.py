@@ -109,7 +109,7 @@ def python_tests(build, results, word):
     environment = dict(os.environ, TENON_BUILD=str(build),
                        PYTHONPATH=os.pathsep.join([str(build / "python"), os.environ.get("PYTHONPATH", "")]))
     selection = ["-k", word] if word else []
-    status = run([sys.executable, "-m", "pytest", "-q", "-rs", f"--junitxml={report}", *selection, *folders],
+    status = run([sys.executable, "-m", "pytest", "-q", "-rfEs", f"--junitxml={report}", *selection, *folders],
                  env=environment)
     if not report.exists():
         return failed_without_report(status or 1)
