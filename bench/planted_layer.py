@@ -8,7 +8,6 @@ import argparse
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -16,8 +15,8 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-TENON = ROOT / "build/bin/tenon"
+from tool import ROOT, tool
+
 FACTOR, BOUND = 1000, 0.002
 
 
@@ -80,13 +79,6 @@ def plant(model, bad, x, rng):
     weights, bias = after.get_weights()
     weights[..., channel, :] /= FACTOR
     after.set_weights([weights, bias])
-
-
-def tool(*arguments, accepted=(0,)):
-    done = subprocess.run([TENON, *map(str, arguments)], capture_output=True, text=True)
-    if done.returncode not in accepted:
-        raise RuntimeError(done.stderr.strip())
-    return done.stdout
 
 
 def is_bad(name, bad):

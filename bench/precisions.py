@@ -7,7 +7,6 @@ The precisions are those that need no data but int8, which is calibrated as in q
 """
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -15,8 +14,9 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
-from quantization import TENON, tenon, top1
-from quantization_models import ROOT, labelled
+from quantization import tenon, top1
+from quantization_models import labelled
+from tool import ROOT, tool
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8_dynamic", "int8_weights", "int4_weights")
 NETWORKS = ("mobilenetv2", "efficientnetb0", "resnet50", "bert_4x256", "bert_base", "lstm", "gru", "mlp")
@@ -25,13 +25,12 @@ NETWORKS = ("mobilenetv2", "efficientnetb0", "resnet50", "bert_4x256", "bert_bas
 def outputs_of(model, io, precision, folder):
     """What the model gives for the inputs in io.npz, and the bytes of its file."""
     file = folder / "model.tenon"
-    subprocess.run([TENON, "compile", model, "--signature", "serving_default", "--precision", precision, "--no-verify", "-o", file],
-                   check=True, capture_output=True)
-    command = [TENON, "run", file, "--output-dir", folder / "out"]
+    tool("compile", model, "--signature", "serving_default", "--precision", precision, "--no-verify", "-o", file)
+    inputs = []
     for index, name in enumerate(key for key in io if key.startswith("in:")):
         np.save(folder / f"{index}.npy", io[name])
-        command += ["--input", f"{name[3:]}={folder}/{index}.npy"]
-    subprocess.run(command, check=True, capture_output=True)
+        inputs += ["--input", f"{name[3:]}={folder}/{index}.npy"]
+    tool("run", file, "--output-dir", folder / "out", *inputs)
     arrays = [np.load(path).astype(np.float64).ravel() for path in sorted((folder / "out").glob("*.npy"))]
     return np.concatenate(arrays), file.stat().st_size
 

@@ -17,9 +17,9 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
-from quantization_models import ROOT, labelled, without_labels  # noqa: E402
+from quantization_models import labelled, without_labels  # noqa: E402
+from tool import ROOT, tool  # noqa: E402
 
-TENON = ROOT / "build/bin/tenon"
 sys.path.insert(0, str(ROOT / "build/python"))
 import tenon as package  # noqa: E402
 
@@ -40,7 +40,9 @@ def collect(rows, run):
     return [np.concatenate([np.asarray(p[i]) for p in parts]) for i in range(len(parts[0]))]
 
 
-def calibration_file(case, folder, names):
+def calibration_file(case, folder):
+    """The calibration data under the names that the model in fp32 has for its inputs."""
+    names = [port.name.split(":")[0] for port in package.Runner(folder / "fp32.tenon").inputs]
     file = folder / "calibration.npz"
     np.savez(file, **{names[0] if not name else name: v for name, v in case.calibration.items()})
     return file
@@ -52,19 +54,11 @@ def outputs_of(case, file):
     return collect(case.rows(case.x, names), lambda row: list(runner.run(row).values()))
 
 
-def tool(*arguments, accepted=(0,)):
-    done = subprocess.run([TENON, *map(str, arguments)], capture_output=True, text=True)
-    if done.returncode not in accepted:
-        raise RuntimeError(done.stderr.strip())
-    return done
-
-
 def tenon(case, folder, precision="fp32", *options):
     """Outputs and file of a precision; fp32 comes first, and says what the inputs are called."""
     file = folder / f"{precision}.tenon"
     if precision.startswith("int8") and precision not in ("int8_dynamic", "int8_weights"):
-        names = [port.name.split(":")[0] for port in package.Runner(folder / "fp32.tenon").inputs]
-        options = [*options, "--calibration", calibration_file(case, folder, names)]
+        options = [*options, "--calibration", calibration_file(case, folder)]
     tool("compile", case.model, "-o", file, "--no-verify", "--precision", precision, *case.cut(), *options)
     return outputs_of(case, file), file
 
@@ -73,10 +67,9 @@ def searched(case, folder):
     """Outputs of what the search finds within 0.2 points on the calibration data, how many layers it kept in fp32 of how many,
     and whether it stayed within the bound."""
     file = folder / "searched.tenon"
-    names = [port.name.split(":")[0] for port in package.Runner(folder / "fp32.tenon").inputs]
-    done = tool("quantize", case.model, *case.cut(), "--calibration", calibration_file(case, folder, names), "--max-drop", "0.2%", "--metric",
+    said = tool("quantize", case.model, *case.cut(), "--calibration", calibration_file(case, folder), "--max-drop", "0.2%", "--metric",
                 "top1", "--force-precision", "-o", file, "--json", accepted=(0, 1))
-    functions = json.loads(done.stdout)["functions"]
+    functions = json.loads(said)["functions"]
     kept, layers = sum(len(f["fp32"]) for f in functions), sum(f["layers"] for f in functions)
     return outputs_of(case, file), f"{kept} of {layers}" + ("" if all(f["feasible"] for f in functions) else ", closest")
 
