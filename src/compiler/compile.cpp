@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/nearest.h"
+#include "compiler/stored_layouts.h"
 #include "format/custom_ops.h"
 #include "import/custom_ops.h"
 #include "passes/passes.h"
@@ -181,6 +182,7 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
                                         std::move(function.input_names),
                                         std::move(function.output_names),
                                         {}});
+    choose_layouts(compiled.model.functions.back().graph);
     for (StateVariable& s : function.state)
       compiled.model.functions.back().state.push_back(
           {std::move(s.name), std::move(s.initial), s.is_written});

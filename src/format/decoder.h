@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <map>
 
 #include "format/container.h"
 #include "format/model_file.h"
@@ -23,8 +24,13 @@ inline Error corrupt(std::string what) {
 
 class Decoder {
  public:
-  Decoder(const fbs::Model& model, Bytes weights, std::shared_ptr<const void> owner)
-      : model_(model), weights_(weights), owner_(std::move(owner)) {}
+  Decoder(const fbs::Model& model, Bytes weights, Bytes packed, std::shared_ptr<const void> owner,
+          bool keep_packed = false)
+      : model_(model),
+        weights_(weights),
+        packed_(packed),
+        owner_(std::move(owner)),
+        keep_packed_(keep_packed) {}
 
   // The ops that steps are of: to be called first.
   Status read_ops() {
@@ -59,6 +65,8 @@ class Decoder {
     if (model_.notes() != nullptr)
       for (const auto* n : *model_.notes())
         out.notes.emplace_back(text(n->key()), text(n->value()));
+    if (keep_packed_)
+      for (const auto& [blob, weight] : unpacked_) out.packed.push_back(weight);
     return out;
   }
 
@@ -128,25 +136,56 @@ class Decoder {
     return {};
   }
 
-  Result<Tensor> tensor(int blob, const TensorType& t) {
+  Result<const fbs::Blob*> blob_row(int blob) const {
     if (model_.blobs() == nullptr || blob < 0 ||
         static_cast<uint32_t>(blob) >= model_.blobs()->size())
       return corrupt("a constant without data");
-    const auto* row = model_.blobs()->Get(static_cast<uint32_t>(blob));
-    if (row->offset() % container::kAlignment != 0 || row->offset() > weights_.size() ||
-        row->size() > weights_.size() - row->offset())
+    return model_.blobs()->Get(static_cast<uint32_t>(blob));
+  }
+
+  // The data of a tensor; that of packed weights is left as it is where `keep_packed`.
+  Result<Tensor> tensor(int blob, const TensorType& t, bool keep_packed = false) {
+    const auto* row = TRY(blob_row(blob));
+    const bool is_packed = row->layout() != nullptr && row->layout()->size() > 0;
+    const Bytes& section = is_packed ? packed_ : weights_;
+    if (row->offset() % container::kAlignment != 0 || row->offset() > section.size() ||
+        row->size() > section.size() - row->offset())
       return corrupt("a constant beyond the end of the weights");
-    const Bytes bytes = weights_.subspan(row->offset(), row->size());
+    const Bytes bytes = section.subspan(row->offset(), row->size());
     if (t.is_list || t.is_none() || !t.shape.is_static())
       return corrupt(fmt::format("a constant of type {}", t.to_string()));
     const std::vector<int64_t> sizes = t.shape.sizes();
     const int64_t n =
         TRY(checked_elements(sizes, t.dtype == DType::string ? 8 : dtype_size(t.dtype)));
+    if (is_packed) {
+      const auto& weight = *TRY(packed_weight(blob, row->layout()->string_view(), t, bytes));
+      if (!keep_packed) weight->make_dense();
+      return Tensor::view(t.dtype, sizes, weight->dense(), weight);
+    }
     if (t.dtype == DType::string) return strings(bytes, sizes, n);
     if (static_cast<uint64_t>(n) * dtype_size(t.dtype) != bytes.size())
       return corrupt(
           fmt::format("a constant of type {} has {} bytes", t.to_string(), bytes.size()));
     return Tensor::view(t.dtype, sizes, bytes.data(), owner_);
+  }
+
+  // One of each blob.
+  Result<const std::shared_ptr<PackedWeight>*> packed_weight(int blob, std::string_view name,
+                                                             const TensorType& t, Bytes bytes) {
+    const auto layout = PanelLayout::parse(name);
+    if (!layout)
+      return unsupported(fmt::format(
+          "the file holds weights in the layout '{}', which this runtime does not know; update the "
+          "runtime, or compile the model again",
+          name));
+    if (t.dtype == DType::string || dtype_size(t.dtype) != layout->element_size() ||
+        t.byte_size() != static_cast<int64_t>(layout->dense_bytes()) ||
+        bytes.size() != layout->packed_bytes())
+      return corrupt(fmt::format("a constant of type {} in the layout '{}' has {} bytes",
+                                 t.to_string(), name, bytes.size()));
+    auto& weight = unpacked_[blob];
+    if (weight == nullptr) weight = TRY(PackedWeight::create(*layout, bytes, owner_));
+    return &weight;
   }
 
   Result<Tensor> strings(Bytes bytes, const std::vector<int64_t>& sizes, int64_t n) {
@@ -251,7 +290,9 @@ class Decoder {
       for (const auto* c : *g.constants()) {
         if (!define(c->value())) return corrupt("a constant that is no value");
         const TensorType& t = out.values[static_cast<size_t>(c->value())].type;
-        out.constants.push_back({c->value(), TRY(tensor(c->blob(), t))});
+        Tensor value = TRY(tensor(c->blob(), t, keep_packed_));
+        const auto* row = TRY(blob_row(c->blob()));
+        out.constants.push_back({c->value(), std::move(value), text(row->layout())});
       }
     if (g.steps() != nullptr)
       for (const auto* s : *g.steps()) out.steps.push_back(TRY(step(*s, out, defined, depth)));
@@ -266,8 +307,10 @@ class Decoder {
 
  private:
   const fbs::Model& model_;
-  Bytes weights_;
+  Bytes weights_, packed_;
   std::shared_ptr<const void> owner_;
+  bool keep_packed_;
+  std::map<int, std::shared_ptr<PackedWeight>> unpacked_;
   std::vector<const OpDef*> ops_;
 };
 

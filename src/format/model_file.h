@@ -9,11 +9,12 @@
 
 #include "base/bytes.h"
 #include "ops/op.h"
+#include "tensor/packed_weight.h"
 
 namespace tenon {
 
 constexpr uint16_t kFormatMajor = 1;  // a reader refuses files of a newer major version
-constexpr uint16_t kFormatMinor = 2;  // and reads any minor one
+constexpr uint16_t kFormatMinor = 3;  // and reads any minor one
 
 struct FileValue {
   TensorType type;
@@ -23,6 +24,9 @@ struct FileValue {
 struct FileConstant {
   int value;
   Tensor tensor;
+  // The layout a file holds it in, where nothing else refers to the same content: the name of a
+  // PanelLayout of as many bytes; empty: dense.
+  std::string layout = {};
 };
 
 struct FileStep;
@@ -127,6 +131,8 @@ struct FileModel {
   // Programs for chips, one section each. Those that are read have only their target and bytes:
   // read_device_section gives the rest. Sections without programs are not written.
   std::vector<FileDeviceSection> device_sections;
+  // What constants stand for that were left packed (ReadOptions).
+  std::vector<std::shared_ptr<PackedWeight>> packed;
 };
 
 // Deterministic: equal models give equal bytes. Weights are written as they lie, each content once.
@@ -135,10 +141,14 @@ Result<std::vector<std::byte>> encode_model(const FileModel& model);
 
 struct ReadOptions {
   bool verify_weights = true;  // check the checksum of the weights, too; the metadata's always is
+  // Constants of steps that are packed in the file stay so: their tensors' memory may be read only
+  // after make_dense() of FileModel::packed. Else they are unpacked.
+  bool keep_packed = false;
 };
 
-// Constants are views into the bytes. Everything is checked before it is trusted. Errors:
-// invalid_model (what and where), unsupported (a newer format: what it needs).
+// Constants are views into the bytes, but for those the file holds packed. Everything is checked
+// before it is trusted. Errors: invalid_model (what and where), unsupported (a newer format: what
+// it needs).
 Result<FileModel> read_model(Blob file, const ReadOptions& options = {});
 Result<FileModel> read_model_file(const std::string& path, const ReadOptions& options = {});
 

@@ -19,6 +19,7 @@ uint64_t aligned(uint64_t n) {
 struct Sections {
   Bytes metadata;
   Bytes weights;
+  Bytes packed;
   std::vector<std::pair<std::string, Bytes>> libraries;
   std::vector<std::pair<std::string, Bytes>> devices;
 };
@@ -38,7 +39,8 @@ Result<Sections> read_container(Bytes file, const ReadOptions& options) {
   for (size_t i = 0; i < layout.sections.size(); ++i) {
     const FileSection& s = layout.sections[i];
     const Bytes bytes = file.subspan(s.offset, s.size);
-    const bool weights = s.kind == container::kWeights;
+    const bool packed = s.kind == container::kPacked;
+    const bool weights = s.kind == container::kWeights || packed;
     const bool library = s.kind == container::kCustomOps;
     const bool device = s.kind == container::kDevice;
     if (!weights && !library && !device && s.kind != container::kMetadata) {
@@ -55,7 +57,7 @@ Result<Sections> read_container(Bytes file, const ReadOptions& options) {
       const uint64_t end = aligned(sizeof(uint64_t) + name.size());
       result.devices.emplace_back(name, bytes.subspan(std::min<uint64_t>(end, bytes.size())));
     } else
-      (weights ? result.weights : result.metadata) = bytes;
+      (packed ? result.packed : weights ? result.weights : result.metadata) = bytes;
   }
   return result;
 }
@@ -97,6 +99,7 @@ std::string_view section_name(uint32_t kind) {
          : kind == container::kWeights   ? "weights"
          : kind == container::kCustomOps ? "custom ops"
          : kind == container::kDevice    ? "device"
+         : kind == container::kPacked    ? "packed weights"
                                          : "unknown";
 }
 
@@ -116,7 +119,9 @@ Result<const fbs::Model*> metadata_of(const Sections& sections) {
 Result<FileModel> read_model(Blob file, const ReadOptions& options) {
   const Sections sections = TRY(read_container(file.bytes, options));
   const fbs::Model& metadata = *TRY(metadata_of(sections));
-  FileModel model = TRY(Decoder(metadata, sections.weights, file.owner).decode());
+  FileModel model =
+      TRY(Decoder(metadata, sections.weights, sections.packed, file.owner, options.keep_packed)
+              .decode());
   for (const auto& [name, bytes] : sections.libraries)
     model.libraries.push_back({name, {bytes, file.owner}});
   for (const auto& [name, bytes] : sections.devices) {
@@ -129,7 +134,7 @@ Result<FileModel> read_model(Blob file, const ReadOptions& options) {
 
 Result<FileDeviceSection> read_device_section(Blob file, const std::string& target, Bytes section) {
   const Sections sections = TRY(read_container(file.bytes, {.verify_weights = false}));
-  Decoder decoder(*TRY(metadata_of(sections)), sections.weights, file.owner);
+  Decoder decoder(*TRY(metadata_of(sections)), sections.weights, sections.packed, file.owner);
   TRY(decoder.read_ops());
   return decode_device_section(decoder, target, section);
 }

@@ -15,10 +15,15 @@ namespace {
 using flatbuffers::FlatBufferBuilder;
 using flatbuffers::Offset;
 
-// Collects weights, each content once, at aligned offsets.
+uint64_t aligned(uint64_t n) {
+  return (n + container::kAlignment - 1) / container::kAlignment * container::kAlignment;
+}
+
+// Collects weights, each content once; then gives them their places.
 class BlobTable {
  public:
-  int add(const Tensor& tensor) {
+  // `layout` as in FileConstant.
+  int add(const Tensor& tensor, const std::string& layout = {}) {
     Bytes bytes = tensor.bytes();
     if (tensor.dtype() == DType::string) {
       encoded_.push_back(std::make_unique<std::string>(encode_strings(tensor)));
@@ -27,21 +32,54 @@ class BlobTable {
     const uint64_t hash = hash64(bytes);
     const auto [first, last] = index_.equal_range(hash);
     for (auto it = first; it != last; ++it) {
-      const Bytes other = parts_[static_cast<size_t>(it->second)];
-      if (other.size() == bytes.size() &&
-          std::memcmp(other.data(), bytes.data(), bytes.size()) == 0)
-        return it->second;
+      Blob& blob = blobs_[static_cast<size_t>(it->second)];
+      const Bytes other = blob.bytes;
+      if (other.size() != bytes.size() ||
+          std::memcmp(other.data(), bytes.data(), bytes.size()) != 0)
+        continue;
+      // Those that want it in different ways get it dense.
+      if (blob.layout != layout) blob.layout.clear();
+      return it->second;
     }
-    const int id = static_cast<int>(parts_.size());
+    const int id = static_cast<int>(blobs_.size());
     index_.emplace(hash, id);
-    parts_.push_back(bytes);
-    offsets_.push_back(end_);
-    end_ +=
-        (bytes.size() + container::kAlignment - 1) / container::kAlignment * container::kAlignment;
+    blobs_.push_back({bytes, layout});
     return id;
   }
-  const std::vector<Bytes>& parts() const { return parts_; }
-  const std::vector<uint64_t>& offsets() const { return offsets_; }
+
+  // Packs and places what is there; nothing is added afterwards.
+  void place() {
+    for (Blob& blob : blobs_) {
+      const auto layout = PanelLayout::parse(blob.layout);
+      const bool packs = layout && layout->dense_bytes() == blob.bytes.size();
+      if (packs) blob.packed = allocate_aligned(layout->packed_bytes());
+      if (blob.packed != nullptr) {
+        layout->pack(blob.bytes.data(), blob.packed.get());
+        blob.bytes = {blob.packed.get(), layout->packed_bytes()};
+      } else {
+        blob.layout.clear();
+      }
+      Part& part = blob.layout.empty() ? dense_ : packed_;
+      blob.offset = part.size;
+      part.size += aligned(blob.bytes.size());
+      part.bytes.push_back(blob.bytes);
+    }
+  }
+
+  struct Blob {
+    Bytes bytes;
+    std::string layout;
+    uint64_t offset = 0;
+    std::shared_ptr<std::byte> packed;
+  };
+  // Of the file, a section.
+  struct Part {
+    std::vector<Bytes> bytes;
+    uint64_t size = 0;
+  };
+  const std::vector<Blob>& blobs() const { return blobs_; }
+  const Part& dense() const { return dense_; }
+  const Part& packed() const { return packed_; }
 
  private:
   // u64 length and bytes of each element.
@@ -55,11 +93,10 @@ class BlobTable {
     return out;
   }
 
-  std::vector<Bytes> parts_;
-  std::vector<uint64_t> offsets_;
+  std::vector<Blob> blobs_;
   std::vector<std::unique_ptr<std::string>> encoded_;
   std::unordered_multimap<uint64_t, int> index_;
-  uint64_t end_ = 0;
+  Part dense_, packed_;
 };
 
 class Encoder {
@@ -79,8 +116,11 @@ class Encoder {
                                               state.empty() ? 0 : builder.CreateVector(state)));
     }
     std::vector<Offset<fbs::Blob>> blob_rows;
-    for (size_t i = 0; i < blobs.parts().size(); ++i)
-      blob_rows.push_back(fbs::CreateBlob(builder, blobs.offsets()[i], blobs.parts()[i].size()));
+    blobs.place();
+    for (const BlobTable::Blob& blob : blobs.blobs())
+      blob_rows.push_back(
+          fbs::CreateBlob(builder, blob.offset, blob.bytes.size(),
+                          blob.layout.empty() ? 0 : builder.CreateSharedString(blob.layout)));
     std::vector<Offset<fbs::Note>> notes;
     for (const auto& [key, value] : model.notes)
       notes.push_back(
@@ -179,7 +219,7 @@ class Encoder {
       values.push_back(fbs::CreateValue(builder, type(v.type), builder.CreateString(v.name)));
     std::vector<Offset<fbs::Constant>> constants;
     for (const FileConstant& c : g.constants)
-      constants.push_back(fbs::CreateConstant(builder, c.value, blobs.add(c.tensor)));
+      constants.push_back(fbs::CreateConstant(builder, c.value, blobs.add(c.tensor, c.layout)));
     std::vector<Offset<fbs::Step>> steps;
     for (const FileStep& s : g.steps) steps.push_back(step(s));
     const auto name = builder.CreateString(g.name);
@@ -261,12 +301,23 @@ void add_named(container::Kind kind, std::string head, Bytes rest, Layout& layou
   hash.add(name);
   hash.add(rest);
   const container::Section& last = sections.back();
-  const uint64_t end = (last.offset + last.size + container::kAlignment - 1) /
-                       container::kAlignment * container::kAlignment;
+  const uint64_t end = aligned(last.offset + last.size);
   sections.push_back({kind, 0, end, name.size() + rest.size(), hash.digest()});
   tail.push_back(name);
   tail.push_back(rest);
   pad(tail, sections.back().size);
+}
+
+// Weights, padded, to what is written; their hash.
+uint64_t add_weights(const BlobTable::Part& part, std::vector<Bytes>& parts) {
+  StreamHash64 hash;
+  const size_t first = parts.size();
+  for (const Bytes bytes : part.bytes) {
+    parts.push_back(bytes);
+    pad(parts, bytes.size());
+  }
+  for (size_t i = first; i < parts.size(); ++i) hash.add(parts[i]);
+  return hash.digest();
 }
 
 void lay_out(const FileModel& model, Layout& layout) {
@@ -274,40 +325,34 @@ void lay_out(const FileModel& model, Layout& layout) {
   for (const FileDeviceSection& s : model.device_sections) {
     if (s.programs.empty()) continue;
     std::string head = head_of(s.target);
-    head.resize((head.size() + container::kAlignment - 1) / container::kAlignment *
-                container::kAlignment);
+    head.resize(aligned(head.size()));
     programs.push_back(head + layout.encoder.section(s));
   }
   layout.encoder.model(model);
   const Bytes metadata(
       reinterpret_cast<const std::byte*>(layout.encoder.builder.GetBufferPointer()),
       layout.encoder.builder.GetSize());
-  std::vector<Bytes> weights;
-  for (const Bytes part : layout.encoder.blobs.parts()) {
-    weights.push_back(part);
-    pad(weights, part.size());
-  }
   container::Header header{};
   std::memcpy(header.magic, container::kMagic, sizeof header.magic);
   header.major = kFormatMajor;
   header.minor = kFormatMinor;
-  header.section_count = static_cast<uint32_t>(2 + model.libraries.size() + programs.size());
-  const auto aligned = [](uint64_t n) {
-    return (n + container::kAlignment - 1) / container::kAlignment * container::kAlignment;
-  };
+  const BlobTable& blobs = layout.encoder.blobs;
+  const size_t packed_sections = blobs.packed().size > 0 ? 1 : 0;
+  header.section_count =
+      static_cast<uint32_t>(2 + packed_sections + model.libraries.size() + programs.size());
   std::vector<container::Section> sections(2);
   const uint64_t head_size = sizeof header + header.section_count * sizeof sections[0];
   sections[0] = {container::kMetadata, container::kRequired, aligned(head_size), metadata.size(),
                  hash64(metadata)};
   sections[1] = {container::kWeights, container::kRequired,
                  aligned(sections[0].offset + metadata.size()), 0, 0};
-  StreamHash64 hash;
-  for (const Bytes part : weights) {
-    hash.add(part);
-    sections[1].size += part.size();
-  }
-  sections[1].hash = hash.digest();
-  std::vector<Bytes> tail;
+  std::vector<Bytes> weights, tail;
+  sections[1].size = blobs.dense().size;
+  sections[1].hash = add_weights(blobs.dense(), weights);
+  if (packed_sections > 0)
+    sections.push_back({container::kPacked, container::kRequired,
+                        aligned(sections[1].offset + sections[1].size), blobs.packed().size,
+                        add_weights(blobs.packed(), weights)});
   for (const FileLibrary& library : model.libraries)
     add_named(container::kCustomOps, head_of(library.name), library.bytes.bytes, layout, sections,
               tail);

@@ -24,6 +24,15 @@ void add_weights(const FileGraph& graph, std::set<const void*>& seen, int64_t& b
     for (const FileGraph& region : step.regions) add_weights(region, seen, bytes);
 }
 
+// Kernels read the constants of sub-graphs that they compute as one themselves.
+void make_fused_dense(const cpu::PackStore& packs, const FileGraph& graph, bool fused = false) {
+  if (fused)
+    for (const FileConstant& c : graph.constants) packs.make_dense(c.tensor);
+  for (const FileStep& step : graph.steps)
+    for (const FileGraph& region : step.regions)
+      make_fused_dense(packs, region, fused || step.op->def().name == "fused");
+}
+
 // Gives the variables of a function their places among those of the model.
 Status add_variables(ModelState& model, FunctionState& function) {
   const FileFunction& f = *function.file;
@@ -89,6 +98,7 @@ Result<std::shared_ptr<ModelState>> make_state(FileModel file, Blob bytes,
   state->bytes = std::move(bytes);
   state->options = options;
   state->file = std::move(file);
+  for (auto& weight : state->file.packed) state->packs.add_stored(weight);
   state->max_loop_iterations = TRY(loop_limit(state->file, options));
   state->tuning = tuning_for(state->file, options);
   for (const FileFunction& f : state->file.functions) {
@@ -106,6 +116,7 @@ Result<std::shared_ptr<ModelState>> make_state(FileModel file, Blob bytes,
     for (size_t i = 0; i < f.output_names.size(); ++i)
       function.outputs.push_back(port(f.output_names[i], f.graph.outputs[i]));
     TRY(add_variables(*state, function));
+    make_fused_dense(state->packs, f.graph);
     std::set<const void*> seen;
     add_weights(f.graph, seen, function.weight_bytes);
   }
@@ -137,7 +148,7 @@ Result<std::shared_ptr<device::LoadedProgram>> load_program(const ModelState& mo
 Result<Model> Model::load(const std::string& path, LoadOptions options) {
   const auto mapping = TRY(MappedFile::open(path));
   const Blob bytes{mapping->bytes(), mapping};
-  auto file = read_model(bytes, {.verify_weights = options.verify});
+  auto file = read_model(bytes, {.verify_weights = options.verify, .keep_packed = true});
   if (!file.ok()) return std::move(file).error().at(path);
   auto state = make_state(std::move(*file), bytes, options);
   if (!state.ok()) return std::move(state).error().at(path);
@@ -153,7 +164,7 @@ Result<Model> Model::load(Blob bytes, LoadOptions options) {
     std::memcpy(copy.get(), bytes.bytes.data(), bytes.bytes.size());
     bytes = {{copy.get(), bytes.bytes.size()}, copy};
   }
-  auto file = TRY(read_model(bytes, {.verify_weights = options.verify}));
+  auto file = TRY(read_model(bytes, {.verify_weights = options.verify, .keep_packed = true}));
   return Model(TRY(make_state(std::move(file), std::move(bytes), options)));
 }
 

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 
+#include "ops/conv.h"
+#include "ops/matmul.h"
+#include "ops/recurrent.h"
 #include "runtime/execute.h"
 #include "runtime/join.h"
 #include "runtime/memory_plan.h"
@@ -44,6 +47,13 @@ Status check_sizes(std::span<const TensorType> types) {
   return {};
 }
 
+// Whether an op's kernels ask for their constants packed and nothing else looks into them.
+bool packs_weights(const Op& op) {
+  const std::string_view name = op.def().name;
+  return name == Conv::name || name == Matmul::name || name == Lstm::name || name == Gru::name ||
+         name == Rnn::name;
+}
+
 class Planner {
  public:
   Planner(GraphState& graph, const cpu::KernelSettings& settings)
@@ -65,6 +75,8 @@ class Planner {
       const Status status = plan_step(i);
       if (!status.ok()) return Error(status.error()).at(step_place(file_.steps[i]));
     }
+    for (const int v : file_.outputs)
+      if (v >= 0) make_dense(v);
     if (settings_.tuning == nullptr || !settings_.tuning->take) join_steps(*plan_);
     place_values();
     return plan_;
@@ -86,8 +98,10 @@ class Planner {
     const FileStep& step = file_.steps[index];
     PlanStep& out = plan_->steps[index];
     out.step = &step;
+    if (!step.regions.empty()) make_dense(step);
     if (!step.regions.empty())
       return step.op->def().name == "fused" && plan_fused(index) ? Status() : plan_regions(index);
+    if (!packs_weights(*step.op)) make_dense(step);
     bool all_known = true, all_typed = true;
     std::vector<OperandInfo> infos;
     TensorTypes types;
@@ -129,10 +143,22 @@ class Planner {
       else
         value(step.outputs[i]).place = Place::kArena, value(step.outputs[i]).type = results[i];
     }
+    uint32_t taken = 0;
     if (!on_heap)
       out.choice = cpu::choose_kernel({*step.op, types, results, constants, settings_.packs,
-                                       settings_.threads, nullptr, settings_.tuning});
+                                       settings_.threads, nullptr, settings_.tuning, &taken});
+    make_dense(step, taken);
     return {};
+  }
+
+  // What a step's operands stand for is there when it runs, except for those that its kernel has
+  // `taken` in another form.
+  void make_dense(const FileStep& step, uint32_t taken = 0) {
+    for (size_t i = 0; i < step.inputs.size(); ++i)
+      if ((i >= 32 || (taken >> i & 1) == 0) && step.inputs[i] >= 0) make_dense(step.inputs[i]);
+  }
+  void make_dense(int v) {
+    if (value(v).place == Place::kKnown) settings_.packs.make_dense(value(v).known);
   }
 
   // Shape arithmetic is done now, so that what depends on it has a type.

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "compiler/compile.h"
+#include "compiler/stored_layouts.h"
 #include "ir/interpret.h"
 #include "ir/text.h"
 #include "runtime/model.h"
@@ -94,6 +95,7 @@ Status check_round_trips(const Graph& graph) {
         fmt::format("the text does not read back the same:\n{}\nbecomes\n{}", text, again));
   FileModel model;
   model.functions.push_back({"f", encode_graph(graph), {}, {}});
+  choose_layouts(model.functions[0].graph, true);
   for (size_t i = 0; i < graph.inputs().size(); ++i)
     model.functions[0].input_names.push_back(fmt::format("x{}", i));
   for (size_t i = 0; i < graph.outputs().size(); ++i)
@@ -115,6 +117,7 @@ Status check_round_trips(const Graph& graph) {
 Result<std::vector<Tensor>> run_on_cpu(const Graph& graph, std::span<const Tensor> inputs) {
   FileModel model;
   model.functions.push_back({"f", encode_graph(graph), {}, {}});
+  choose_layouts(model.functions[0].graph, true);
   for (size_t i = 0; i < graph.inputs().size(); ++i)
     model.functions[0].input_names.push_back(fmt::format("x{}", i));
   for (size_t i = 0; i < graph.outputs().size(); ++i)

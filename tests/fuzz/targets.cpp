@@ -11,6 +11,7 @@
 #include "chip/program_file.h"
 #include "chip/simulated_graph.h"
 #include "compiler/compile.h"
+#include "compiler/stored_layouts.h"
 #include "format/container.h"
 #include "image/image.h"
 #include "import/tensorflow/bundle.h"
@@ -44,8 +45,9 @@ Status compile_bytes(const std::string& bytes, const std::string&) {
 }
 
 std::string compiled(const std::string& path) {
-  const auto model = compile_model(path, {});
+  auto model = compile_model(path, {});
   if (!model.ok()) return {};
+  for (FileFunction& function : model->model.functions) choose_layouts(function.graph, true);
   const auto bytes = encode_model(model->model);
   return bytes.ok() ? std::string(as_text(*bytes)) : std::string();
 }

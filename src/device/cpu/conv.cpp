@@ -118,11 +118,10 @@ class ConvKernel final : public Kernel {
       filter_bytes_ = slots_bytes(chosen.filter_floats(p_), 1);
       return;
     }
-    const std::string kind = std::string(chosen.layout) + "/" + std::to_string(p_.groups);
-    packed_ = s.packs.get(*s.constants[1], kind, chosen.filter_floats(p_),
-                          [&chosen, p = p_, filter = *s.constants[1]](float* out) {
-                            chosen.pack_filter(p, WideWeights(filter).data(), out);
-                          });
+    packed_ = s.pack(1, layout_name(), chosen.filter_floats(p_),
+                     [&chosen, p = p_, filter = *s.constants[1]](float* out) {
+                       chosen.pack_filter(p, WideWeights(filter).data(), out);
+                     });
     p_.filter = packed_.get();
   }
   int64_t scratch_bytes() const override { return filter_bytes_ + scratch_; }
@@ -153,6 +152,13 @@ class ConvKernel final : public Kernel {
   }
 
  private:
+  std::string layout_name() const {
+    if (chosen_.layout == std::string_view("panels") && p_.groups == 1)
+      return PanelLayout{.k = p_.kernel[0] * p_.kernel[1] * p_.kernel[2] * p_.in_channels,
+                         .n = p_.out_channels}
+          .name();
+    return std::string(chosen_.layout) + " of " + std::to_string(p_.groups);
+  }
   ChainPart part(size_t operands) const {
     ChainPart part{chosen_.chain_role, p_, at_, packed_};
     part.at.first = operands;

@@ -81,8 +81,8 @@ class WidenedKernel final : public Kernel {
     }
     for (TensorType& t : outputs)
       if (is_half(t.dtype)) t.dtype = DType::f32;
-    KernelChoice choice =
-        choose_candidate({s.op, inputs, outputs, constants, s.packs, s.threads, nullptr, s.tuning});
+    KernelChoice choice = choose_candidate(
+        {s.op, inputs, outputs, constants, s.packs, s.threads, nullptr, s.tuning, s.taken});
     if (choice.kernel == nullptr) return nullptr;
     name = choice.name + " in f32";
     kernel->scratch_ = round_up(choice.kernel->scratch_bytes());

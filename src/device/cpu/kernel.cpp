@@ -60,7 +60,33 @@ PackStore::Entry& PackStore::entry(const Tensor& constant, std::string_view layo
   return entry;
 }
 
+void PackStore::add_stored(std::shared_ptr<PackedWeight> weight) {
+  const void* dense = weight->dense();
+  stored_.emplace(dense, std::move(weight));
+}
+
+PackedWeight* PackStore::stored(const Tensor& constant) const {
+  if (stored_.empty()) return nullptr;
+  const auto found = stored_.find(constant.raw());
+  return found == stored_.end() ? nullptr : found->second.get();
+}
+
+void PackStore::make_dense(const Tensor& constant) const {
+  if (PackedWeight* weight = stored(constant)) weight->make_dense();
+}
+
+PackStore::Packed StepInfo::pack(size_t i, const std::string& layout, int64_t floats,
+                                 PackStore::Fill fill) const {
+  const Tensor& constant = *constants[i];
+  PackedWeight* weight = packs.stored(constant);
+  if (weight == nullptr || weight->layout() != layout)
+    return packs.get(constant, layout, floats, std::move(fill));
+  if (taken != nullptr) *taken |= uint32_t{1} << i;
+  return {constant.owner(), static_cast<const float*>(weight->packed())};
+}
+
 void PackStore::fill(Entry& entry) {
+  make_dense(entry.constant);
   entry.fill(const_cast<float*>(entry.values.get()));
   entry.fill = nullptr;
   const Bytes bytes{static_cast<const std::byte*>(entry.constant.raw()),
@@ -87,7 +113,10 @@ PackStore::Packed PackStore::get_filled(const Tensor& constant, std::string_view
   const std::lock_guard lock(mutex_);
   const size_t known = packed_.size();
   Entry& found = entry(constant, layout, floats);
-  if (packed_.size() > known) fill(const_cast<float*>(found.values.get()));
+  if (packed_.size() > known) {
+    make_dense(constant);
+    fill(const_cast<float*>(found.values.get()));
+  }
   return found.values;
 }
 

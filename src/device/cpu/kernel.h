@@ -18,6 +18,7 @@
 #include "base/thread_pool.h"
 #include "device/cpu/tuning.h"
 #include "ops/op.h"
+#include "tensor/packed_weight.h"
 
 namespace tenon::cpu {
 
@@ -39,6 +40,13 @@ class PackStore {
   void fill_pending(ThreadPool& pool);
   int64_t bytes() const;
 
+  // A weight that the file holds packed. All are added before anything is asked for.
+  void add_stored(std::shared_ptr<PackedWeight> weight);
+  // What a constant stands for that may not be there dense; null for all others.
+  PackedWeight* stored(const Tensor& constant) const;
+  // Called before anything reads the elements of a constant, except by StepInfo::pack().
+  void make_dense(const Tensor& constant) const;
+
   // Pages of the mapped file `bytes` are given back once the constants in them are packed.
   void release_pages_of(Bytes bytes);
 
@@ -54,6 +62,7 @@ class PackStore {
 
   mutable std::mutex mutex_;
   std::map<std::pair<const void*, std::string>, Entry> packed_;
+  std::map<const void*, std::shared_ptr<PackedWeight>> stored_;  // by the dense address
   std::vector<Entry*> pending_;
   std::atomic<bool> has_pending_ = false;
   int64_t bytes_ = 0;
@@ -97,6 +106,14 @@ struct StepInfo {
   int threads = 1;
   const Region* region = nullptr;  // of `fused`
   const Tuning* tuning = nullptr;
+  // Bit i is set where pack() of constant i found it in the file: what the kernel got is all it
+  // reads of it. Any other operand of a kernel is there dense when it runs.
+  uint32_t* taken = nullptr;
+
+  // PackStore::get of constant i, which costs nothing where the file holds this very layout. In
+  // `fill`, and only there, the elements of the constant may be read.
+  PackStore::Packed pack(size_t i, const std::string& layout, int64_t floats,
+                         PackStore::Fill fill) const;
 
   bool has(size_t i) const { return i < inputs.size() && !inputs[i].is_none(); }
   int64_t in_dim(size_t i, int axis) const { return inputs[i].shape[axis].size(); }

@@ -34,8 +34,8 @@ class PackedMatmul final : public Kernel {
     p_.activation = to_kernel(op.activation, op.act_alpha, op.act_beta);
     const auto [k, n, transposed] = std::tuple{p_.k, p_.n, op.transpose_b};
     const float alpha = static_cast<float>(op.alpha);
-    packed_ = s.packs.get(
-        *s.constants[1], layout_of(transposed, alpha), packed_b_floats(k, n),
+    packed_ = s.pack(
+        1, layout_of(k, n, transposed, alpha), packed_b_floats(k, n),
         [k = k, n = n, transposed = transposed, alpha, weights = *s.constants[1]](float* out) {
           pack_b_scaled(k, n, WideWeights(weights).data(), transposed ? k : n, transposed, alpha,
                         out);
@@ -55,8 +55,9 @@ class PackedMatmul final : public Kernel {
   }
 
  private:
-  static std::string layout_of(bool transposed, float alpha) {
-    return fmt::format("panels{} times {}", transposed ? " of the transpose" : "", alpha);
+  static std::string layout_of(int64_t k, int64_t n, bool transposed, float alpha) {
+    std::string name = PanelLayout{.k = k, .n = n, .transposed = transposed}.name();
+    return alpha == 1 ? name : fmt::format("{} times {}", name, alpha);
   }
   GemmParams p_;
   PackStore::Packed packed_;

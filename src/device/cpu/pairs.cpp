@@ -44,11 +44,11 @@ class PairMatmul final : public Kernel {
     p_.ldc = p_.ld_residual = p_.n;
     p_.activation = to_kernel(op.activation, op.act_alpha, op.act_beta);
     const auto [n, transposed] = std::pair{p_.n, op.transpose_b};
-    packed_ = s.packs.get(
-        *s.constants[1], transposed ? "pairs of the transpose" : "pairs", packed_b_floats(p_.k, n),
-        [k, n = n, transposed = transposed, w = *s.constants[1]](float* out) {
-          pack_pairs(k, n, w.data<BFloat16>(), transposed ? k : n, transposed, out);
-        });
+    packed_ = s.pack(1, PanelLayout{.k = k, .n = n, .transposed = transposed, .unit = 2}.name(),
+                     packed_b_floats(p_.k, n),
+                     [k, n = n, transposed = transposed, w = *s.constants[1]](float* out) {
+                       pack_pairs(k, n, w.data<BFloat16>(), transposed ? k : n, transposed, out);
+                     });
     p_.b = packed_.get();
     scratch_ = gemm_scratch_bytes(p_, s.threads);
   }
@@ -95,12 +95,15 @@ class PairConv final : public Kernel {
  public:
   PairConv(const StepInfo& s, const ConvMethod& method) : method_(method), p_(params_of_pairs(s)) {
     scratch_ = method.scratch_bytes(p_, s.threads, *pair_kernels());
-    packed_ = s.packs.get(*s.constants[1], fmt::format("pairs/{}", p_.groups),
-                          method.filter_floats(p_), [p = p_, w = *s.constants[1]](float* out) {
-                            pack_conv_pairs(p.kernel[0] * p.kernel[1] * p.kernel[2],
-                                            2 * p.in_channels / p.groups, p.out_channels, p.groups,
-                                            w.data<BFloat16>(), out);
-                          });
+    const int64_t k = 2 * p_.kernel[0] * p_.kernel[1] * p_.kernel[2] * p_.in_channels;
+    packed_ = s.pack(1,
+                     p_.groups == 1 ? PanelLayout{.k = k, .n = p_.out_channels, .unit = 2}.name()
+                                    : fmt::format("pairs of {} groups", p_.groups),
+                     method.filter_floats(p_), [p = p_, w = *s.constants[1]](float* out) {
+                       pack_conv_pairs(p.kernel[0] * p.kernel[1] * p.kernel[2],
+                                       2 * p.in_channels / p.groups, p.out_channels, p.groups,
+                                       w.data<BFloat16>(), out);
+                     });
     p_.filter = packed_.get();
   }
   int64_t scratch_bytes() const override { return scratch_; }

@@ -1,0 +1,83 @@
+// Weights in the order in which kernels read them, as model files hold them: the layouts there are,
+// and a weight whose dense form is made only when someone wants it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/bytes.h"
+#include "base/result.h"
+
+namespace tenon {
+
+// `batch` matrices B[k, n], one after the other, as panels of 16 columns: of each
+// [ceil(n / 16)][k / unit][16][unit] elements, the columns past n zero. The dense form is
+// [batch, k, n] or, transposed, [batch, n, k]. The name says all of it: "panels/1x768x3072", with
+// "_t" behind the first word where transposed; "pairs" has units of two (of 16-bit elements).
+struct PanelLayout {
+  static constexpr int64_t kColumns = 16;
+
+  int64_t batch = 1;
+  int64_t k = 0;
+  int64_t n = 0;
+  bool transposed = false;
+  int64_t unit = 1;
+
+  std::string name() const;
+  // None where it is no name of a layout, or one of a weight larger than tensors may be.
+  static std::optional<PanelLayout> parse(std::string_view name);
+
+  size_t element_size() const { return unit == 1 ? 4 : 2; }
+  size_t dense_bytes() const { return static_cast<size_t>(batch * k * n) * element_size(); }
+  size_t packed_bytes() const {
+    return static_cast<size_t>(batch * k * ((n + kColumns - 1) / kColumns * kColumns)) *
+           element_size();
+  }
+  // Whether files hold weights of this form: large enough to matter, and not much larger for it.
+  bool is_worth_storing() const;
+
+  void pack(const void* dense, void* packed) const;
+  void unpack(const void* packed, void* dense) const;
+};
+
+// A weight that is there in a packed layout. The dense form has an address from the beginning, so
+// that tensors can stand for it; reading there before make_dense() ends the process.
+class PackedWeight {
+ public:
+  // `packed` is of layout.packed_bytes() and kept alive by `owner`. Errors: no room.
+  static Result<std::shared_ptr<PackedWeight>> create(const PanelLayout& layout, Bytes packed,
+                                                      std::shared_ptr<const void> owner);
+  ~PackedWeight();
+  PackedWeight(const PackedWeight&) = delete;
+  PackedWeight& operator=(const PackedWeight&) = delete;
+
+  const std::string& layout() const { return name_; }
+  const void* packed() const { return packed_.data(); }
+  const void* dense() const { return dense_; }
+  // Thread-safe; unpacks once.
+  void make_dense();
+  bool is_dense() const { return is_dense_; }
+
+ private:
+  PackedWeight(const PanelLayout& layout, Bytes packed, std::shared_ptr<const void> owner,
+               void* dense)
+      : layout_(layout),
+        name_(layout.name()),
+        packed_(packed),
+        owner_(std::move(owner)),
+        dense_(dense) {}
+  PanelLayout layout_;
+  std::string name_;
+  Bytes packed_;
+  std::shared_ptr<const void> owner_;
+  void* dense_;
+  std::once_flag once_;
+  std::atomic<bool> is_dense_ = false;
+};
+
+}  // namespace tenon

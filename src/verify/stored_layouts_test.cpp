@@ -1,0 +1,205 @@
+// Weights that a file holds packed: what the compiler chooses is what kernels ask for, and results
+// are those of a dense file, bit by bit, whatever layout a weight is in and whoever reads it.
+#include "compiler/stored_layouts.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "base/hash.h"
+#include "encode/encode.h"
+#include "format/container.h"
+#include "ir/text.h"
+#include "runtime/model.h"
+
+namespace tenon {
+namespace {
+
+FileModel model_of(const std::string& text) {
+  FileModel model;
+  const auto graph = parse_graph(text).value();
+  FileFunction& f = model.functions.emplace_back();
+  f.key = "f";
+  f.graph = encode_graph(*graph);
+  for (size_t i = 0; i < graph->inputs().size(); ++i)
+    f.input_names.push_back("x" + std::to_string(i));
+  for (size_t i = 0; i < graph->outputs().size(); ++i)
+    f.output_names.push_back("y" + std::to_string(i));
+  return model;
+}
+
+Blob blob_of(const std::vector<std::byte>& bytes) {
+  auto owner = allocate_aligned(bytes.size());
+  std::memcpy(owner.get(), bytes.data(), bytes.size());
+  return {{owner.get(), bytes.size()}, owner};
+}
+
+struct Outcome {
+  std::vector<Tensor> outputs;
+  int64_t packed_bytes;
+};
+
+Outcome run(const FileModel& model) {
+  const auto loaded = runtime::Model::load(blob_of(encode_model(model).value()), {.threads = 2});
+  EXPECT_TRUE(loaded.ok()) << loaded.error().to_string();
+  const auto function = loaded->function().value();
+  std::vector<Tensor> inputs;
+  for (const runtime::PortInfo& port : function.inputs()) {
+    inputs.push_back(Tensor::allocate(port.type.dtype, port.type.shape.sizes()).value());
+    for (int64_t i = 0; i < inputs.back().elements(); ++i)
+      if (port.type.dtype == DType::f32)
+        inputs.back().mutable_data<float>()[i] = static_cast<float>(i * 37 % 101) / 64 - 0.7f;
+      else
+        inputs.back().mutable_data<bool>()[i] = true;
+  }
+  runtime::PlanReport report;
+  auto outputs = function.run(inputs, {}, &report);
+  EXPECT_TRUE(outputs.ok()) << outputs.error().to_string();
+  return {std::move(*outputs), report.packed_bytes};
+}
+
+void expect_same(const std::vector<Tensor>& a, const std::vector<Tensor>& b,
+                 const std::string& what) {
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(bitwise_equal(a[i], b[i])) << what << " " << i;
+}
+
+constexpr const char* kProducts = R"(graph @f (%x: f32[5,48], %i: f32[1,9,9,12]) {
+  %w0 = const random(seed=1) : f32[48,40]
+  %w1 = const random(seed=2) : f32[24,40]
+  %w2 = const random(seed=3) : f32[1,1,12,20]
+  %w3 = const random(seed=4) : f32[3,3,20,33]
+  %a = matmul(%x, %w0) : f32[5,40]
+  %b = matmul(%a, %w1) {transpose_b=true} : f32[5,24]
+  %c = conv(%i, %w2) : f32[1,9,9,20]
+  %d = conv(%c, %w3) {strides=[2, 2]} : f32[1,4,4,33]
+  return (%b, %d)
+})";
+
+TEST(StoredLayouts, KernelsReadWhatTheCompilerChose) {
+  FileModel model = model_of(kProducts);
+  const Outcome dense = run(model);
+  EXPECT_GT(dense.packed_bytes, 0);
+  choose_layouts(model.functions[0].graph, true);
+  for (const FileConstant& c : model.functions[0].graph.constants)
+    EXPECT_NE(c.layout, "") << c.tensor.type().to_string();
+  const Outcome packed = run(model);
+  EXPECT_EQ(packed.packed_bytes, 0);
+  expect_same(packed.outputs, dense.outputs, "packed");
+}
+
+TEST(StoredLayouts, OthersReadThemDense) {
+  FileModel model = model_of(kProducts);
+  choose_layouts(model.functions[0].graph, true);
+  const FileModel read = read_model(blob_of(encode_model(model).value())).value();
+  const auto& before = model.functions[0].graph.constants;
+  const auto& after = read.functions[0].graph.constants;
+  ASSERT_EQ(before.size(), after.size());
+  for (size_t i = 0; i < before.size(); ++i) {
+    EXPECT_TRUE(bitwise_equal(before[i].tensor, after[i].tensor));
+    EXPECT_EQ(before[i].layout, after[i].layout);
+  }
+  EXPECT_EQ(encode_model(read).value(), encode_model(model).value());
+}
+
+TEST(StoredLayouts, AnyLayoutGivesTheSameResults) {
+  FileModel model = model_of(kProducts);
+  const Outcome dense = run(model);
+  for (const bool transposed : {false, true})
+    for (FileConstant& c : model.functions[0].graph.constants) {
+      const int64_t n = c.tensor.elements() / 4;
+      c.layout = PanelLayout{.batch = 2, .k = 2, .n = n, .transposed = transposed}.name();
+      expect_same(run(model).outputs, dense.outputs, c.layout);
+    }
+}
+
+// Each of these reads a constant in a way that has nothing to do with packing.
+TEST(StoredLayouts, WhoeverReadsThemFindsThem) {
+  const std::string head =
+      "graph @f (%x: f32[4,8], %p: bool[]) {\n"
+      "  %w = const random(seed=1) : f32[8,16]\n"
+      "  %y = matmul(%x, %w) : f32[4,16]\n";
+  for (const std::string rest :
+       {"%z = tanh(%w) : f32[8,16] return (%y, %z)", "return (%y, %w)",
+        "%s = const dense<[16, 8]> : i64[2] %z = reshape(%w, %s) : f32[16,8] return (%y, %z)",
+        "%z = matmul(%w, %y) {transpose_b=true} : f32[8,4] return (%y, %z)",
+        "%q = matmul(%x, %w) {alpha=0.5} : f32[4,16] return (%y, %q)",
+        "%z = if(%p, %x, %w) with {\n"
+        "graph @then (%x: f32[4,8], %w: f32[8,16]) { %y = matmul(%x, %w) return (%y) }\n"
+        "graph @else (%x: f32[4,8], %w: f32[8,16]) { %y = matmul(%x, %w) {alpha=2.0} return (%y) "
+        "}\n"
+        "} : f32[4,16] return (%z)"}) {
+    FileModel model = model_of(head + rest + "\n}");
+    const Outcome dense = run(model);
+    for (FileConstant& c : model.functions[0].graph.constants)
+      if (c.tensor.dtype() == DType::f32) c.layout = "panels/1x8x16";
+    expect_same(run(model).outputs, dense.outputs, rest);
+  }
+}
+
+TEST(StoredLayouts, AreOfWeightsThatOneKindOfKernelReads) {
+  const auto layout_of_weight = [](const std::string& rest) {
+    FileModel model = model_of(
+        "graph @f (%x: f32[4,128]) {\n"
+        "  %w = const random(seed=1) : f32[128,128]\n" +
+        rest + "\n}");
+    choose_layouts(model.functions[0].graph);
+    return model.functions[0].graph.constants.at(0).layout;
+  };
+  const std::string product = "%y = matmul(%x, %w) : f32[4,128] ";
+  EXPECT_EQ(layout_of_weight(product + "return (%y)"), "panels/1x128x128");
+  EXPECT_EQ(layout_of_weight(product + "%z = matmul(%y, %w) : f32[4,128] return (%z)"),
+            "panels/1x128x128");
+  EXPECT_EQ(layout_of_weight(product + "return (%y, %w)"), "");
+  EXPECT_EQ(layout_of_weight(product + "%z = matmul(%y, %w) {transpose_b=true} : f32[4,128] "
+                                       "return (%z)"),
+            "");
+  EXPECT_EQ(layout_of_weight("%z = tanh(%w) : f32[128,128] return (%z)"), "");
+}
+
+// The file with `from` in its metadata replaced by `to`, of the same length, and valid checksums.
+std::vector<std::byte> patched(std::vector<std::byte> file, std::string_view from,
+                               std::string_view to) {
+  const auto at = as_text(file).find(from);
+  EXPECT_NE(at, std::string_view::npos);
+  std::memcpy(file.data() + at, to.data(), to.size());
+  container::Header header{};
+  std::memcpy(&header, file.data(), sizeof header);
+  container::Section section{};
+  for (uint32_t i = 0; i < header.section_count; ++i) {
+    std::byte* const row = file.data() + sizeof header + i * sizeof section;
+    std::memcpy(&section, row, sizeof section);
+    section.hash = hash64(Bytes(file).subspan(section.offset, section.size));
+    std::memcpy(row, &section, sizeof section);
+  }
+  std::byte* const hash = file.data() + offsetof(container::Header, header_hash);
+  std::memset(hash, 0, sizeof header.header_hash);
+  const size_t head = sizeof header + header.section_count * sizeof section;
+  header.header_hash = hash64(Bytes(file).first(head));
+  std::memcpy(hash, &header.header_hash, sizeof header.header_hash);
+  return file;
+}
+
+TEST(StoredLayouts, DamagedNamesAreRefused) {
+  FileModel model = model_of(
+      "graph @f (%x: f32[4,80]) { %w = const random(seed=1) : f32[80,80] "
+      "%y = matmul(%x, %w) : f32[4,80] return (%y) }");
+  choose_layouts(model.functions[0].graph);
+  const auto file = encode_model(model).value();
+  const auto refusal = [&](std::string_view to) {
+    const auto read = read_model(blob_of(patched(file, "panels/1x80x80", to)));
+    return read.ok() ? std::string() : read.error().to_string();
+  };
+  EXPECT_EQ(refusal("panels/1x80x80"), "");
+  EXPECT_NE(refusal("blocks/1x80x80").find("'blocks/1x80x80', which this runtime does not know"),
+            std::string::npos);
+  for (const std::string_view name : {"panels/1x80x81", "panels/2x40x81", "panels/9x99x99"})
+    EXPECT_NE(refusal(name).find("is damaged"), std::string::npos) << name;
+  // A reader without packed weights finds a section that it must not pass over.
+  const FileLayout layout = read_layout(file).value();
+  EXPECT_EQ(layout.sections.at(2).kind, container::kPacked);
+  EXPECT_TRUE(layout.sections.at(2).required);
+}
+
+}  // namespace
+}  // namespace tenon
