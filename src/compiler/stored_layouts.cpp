@@ -5,6 +5,7 @@
 
 #include "ops/conv.h"
 #include "ops/matmul.h"
+#include "ops/quantized_product.h"
 #include "ops/recurrent.h"
 
 namespace tenon {
@@ -14,45 +15,80 @@ bool are(const std::vector<int64_t>& values, int64_t wanted) {
   return std::ranges::all_of(values, [&](int64_t v) { return v == wanted; });
 }
 
-// Filters that Winograd's algorithm may take have a form of their own, too large to be stored.
-bool may_be_transformed(const Conv& op, const Shape& filter) {
-  return filter.rank() == 4 && filter[0].size() == 3 && filter[1].size() == 3 &&
-         filter[2].size() >= 2 * PanelLayout::kColumns &&
-         filter[3].size() >= PanelLayout::kColumns && are(op.strides, 1) && are(op.dilations, 1);
+// Filters that Winograd's algorithm may take have a form of their own, too large to be stored. For
+// few pixels, for which those are too large to be read, too, it is not taken.
+bool may_be_transformed(const Conv& op, const Shape& filter, const Shape& y) {
+  constexpr int64_t kFewPixels = 100;
+  if (filter.rank() != 4 || filter[0].size() != 3 || filter[1].size() != 3 ||
+      filter[2].size() < 2 * PanelLayout::kColumns || filter[3].size() < PanelLayout::kColumns ||
+      !are(op.strides, 1) || !are(op.dilations, 1))
+    return false;
+  return !y.ranked() || y.rank() != 4 || !y[1].known() || !y[2].known() ||
+         y[1].size() * y[2].size() >= kFewPixels;
 }
 
-std::optional<PanelLayout> layout_of(const Matmul& op, const Shape& b) {
-  if (b.rank() != 2 || op.transpose_a || op.alpha != 1) return std::nullopt;
+PanelLayout matrix(const Shape& b, bool transposed) {
   const int64_t rows = b[0].size(), columns = b[1].size();
-  return PanelLayout{.k = op.transpose_b ? columns : rows,
-                     .n = op.transpose_b ? rows : columns,
-                     .transposed = op.transpose_b};
+  return {
+      .k = transposed ? columns : rows, .n = transposed ? rows : columns, .transposed = transposed};
 }
 
-std::optional<PanelLayout> layout_of(const Conv& op, const Shape& filter, bool pairs) {
-  if (op.groups != 1 || filter.rank() < 3 || (!pairs && may_be_transformed(op, filter)))
-    return std::nullopt;
+// All dimensions but the last are rows.
+PanelLayout filter_matrix(const Shape& filter) {
   PanelLayout layout{.k = 1, .n = filter[filter.rank() - 1].size()};
   for (int i = 0; i + 1 < filter.rank(); ++i) layout.k *= filter[i].size();
-  if (pairs && filter[filter.rank() - 2].size() % 2 != 0) return std::nullopt;
   return layout;
+}
+
+PanelLayout per_direction(const Shape& w) {
+  return {.batch = w[0].size(), .k = w[1].size(), .n = w[2].size()};
+}
+
+// Of f32, or of bf16 that are multiplied as pairs.
+std::optional<PanelLayout> real_layout(const FileGraph& graph, const FileStep& step, size_t i,
+                                       const Shape& shape, bool pairs) {
+  const auto* const matmul = step.op->as<Matmul>();
+  if (matmul != nullptr && i == 1 && shape.rank() == 2 && !matmul->transpose_a &&
+      matmul->alpha == 1)
+    return matrix(shape, matmul->transpose_b);
+  if (const auto* conv = step.op->as<Conv>(); conv != nullptr && i == 1 && conv->groups == 1) {
+    const TensorType& y = graph.values[static_cast<size_t>(step.outputs[0])].type;
+    if (shape.rank() < 3 || (!pairs && may_be_transformed(*conv, shape, y.shape)) ||
+        (pairs && shape[shape.rank() - 2].size() % 2 != 0))
+      return std::nullopt;
+    return filter_matrix(shape);
+  }
+  if (pairs || shape.rank() != 3 || i < 1 || i > 2) return std::nullopt;
+  if (step.op->as<Lstm>() != nullptr || step.op->as<Rnn>() != nullptr) return per_direction(shape);
+  if (const auto* gru = step.op->as<Gru>(); gru != nullptr && (i == 1 || gru->linear_before_reset))
+    return per_direction(shape);
+  return std::nullopt;
+}
+
+std::optional<PanelLayout> byte_layout(const FileStep& step, size_t i, const Shape& shape) {
+  if (i != 1) return std::nullopt;
+  if (step.op->as<QuantizedMatmul>() != nullptr && shape.rank() == 2) return matrix(shape, false);
+  if (const auto* conv = step.op->as<QuantizedConv>();
+      conv != nullptr && conv->groups == 1 && shape.rank() >= 3)
+    return filter_matrix(shape);
+  return std::nullopt;
 }
 
 // The layout that kernels want operand `i` of a step in; empty where they want none of those.
 std::string layout_of(const FileGraph& graph, const FileStep& step, size_t i, bool of_all) {
   const TensorType& type = graph.values[static_cast<size_t>(step.inputs[i])].type;
-  const TensorType& x = graph.values[static_cast<size_t>(step.inputs[0])].type;
+  const TensorType x =
+      step.inputs[0] < 0 ? TensorType() : graph.values[static_cast<size_t>(step.inputs[0])].type;
   const bool pairs = type.dtype == DType::bf16 && x.dtype == DType::bf16;
-  if (type.dtype != DType::f32 && !pairs) return {};
   std::optional<PanelLayout> layout;
-  if (const auto* matmul = step.op->as<Matmul>(); matmul != nullptr && i == 1)
-    layout = layout_of(*matmul, type.shape);
-  if (const auto* conv = step.op->as<Conv>(); conv != nullptr && i == 1)
-    layout = layout_of(*conv, type.shape, pairs);
+  if (type.dtype == DType::i8)
+    layout = byte_layout(step, i, type.shape);
+  else if (type.dtype == DType::f32 || pairs)
+    layout = real_layout(graph, step, i, type.shape, pairs);
   if (!layout) return {};
-  layout->unit = pairs ? 2 : 1;
+  layout->unit = pairs ? 2 : type.dtype == DType::i8 ? 4 : 1;
   // Of a weight without elements there is no layout.
-  if (layout->k == 0 || layout->n == 0 || layout->k % layout->unit != 0) return {};
+  if (layout->dense_bytes() == 0 || (pairs && layout->k % 2 != 0)) return {};
   return of_all || layout->is_worth_storing() ? layout->name() : std::string();
 }
 

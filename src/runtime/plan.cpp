@@ -6,6 +6,7 @@
 
 #include "ops/conv.h"
 #include "ops/matmul.h"
+#include "ops/quantized_product.h"
 #include "ops/recurrent.h"
 #include "runtime/execute.h"
 #include "runtime/join.h"
@@ -51,7 +52,7 @@ Status check_sizes(std::span<const TensorType> types) {
 bool packs_weights(const Op& op) {
   const std::string_view name = op.def().name;
   return name == Conv::name || name == Matmul::name || name == Lstm::name || name == Gru::name ||
-         name == Rnn::name;
+         name == Rnn::name || name == QuantizedConv::name || name == QuantizedMatmul::name;
 }
 
 class Planner {

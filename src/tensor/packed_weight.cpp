@@ -16,27 +16,35 @@ namespace {
 // Of weights that are smaller the packing is not noticed.
 constexpr size_t kMinStored = size_t{16} << 10;
 
-constexpr std::string_view kWords[2][2] = {{"panels", "panels_t"}, {"pairs", "pairs_t"}};
+struct Word {
+  int64_t unit;
+  std::string_view plain, transposed;
+};
+constexpr Word kWords[] = {
+    {1, "panels", "panels_t"}, {2, "pairs", "pairs_t"}, {4, "bytes", "bytes_t"}};
 
-// Calls f(dense index, packed index, columns) for each run of elements that lie side by side in a
-// packed row: one row of a panel where units are of one element and the dense form has rows of n.
-template <typename Unit, typename F>
-void for_units(const PanelLayout& l, const F& f) {
-  constexpr int64_t kColumns = PanelLayout::kColumns;
-  const int64_t panels = (l.n + kColumns - 1) / kColumns;
-  for (int64_t b = 0; b < l.batch; ++b)
-    for (int64_t panel = 0; panel < panels; ++panel) {
-      const int64_t columns = std::min(kColumns, l.n - panel * kColumns);
-      const int64_t to = (b * panels + panel) * l.k * kColumns;
-      const int64_t from = b * l.k * l.n + panel * kColumns * (l.transposed ? l.k : 1);
-      f(from, to, columns);
-    }
+int64_t panel_elements(const PanelLayout& l) {
+  return (l.k + l.unit - 1) / l.unit * l.unit * PanelLayout::kColumns;
 }
 
-// One panel; `Copy` takes the element of the dense form and that of the packed one.
-template <typename T, typename Copy>
-void each_element(const PanelLayout& l, int64_t from, int64_t to, int64_t columns,
-                  const Copy& copy) {
+// Calls f(index of the first element of a panel in the dense form, in the packed one, columns).
+template <typename F>
+void for_panels(const PanelLayout& l, const F& f) {
+  const auto matrix = static_cast<int64_t>(l.matrix_bytes() / l.element_size());
+  for (int64_t b = 0; b < l.batch; ++b)
+    for (int64_t n = 0; n < l.n; n += PanelLayout::kColumns)
+      f(b * l.k * l.n + n * (l.transposed ? l.k : 1),
+        b * matrix + n / PanelLayout::kColumns * panel_elements(l),
+        std::min(PanelLayout::kColumns, l.n - n));
+}
+
+// Calls copy(dense index, packed index, count) for elements that lie side by side in both.
+template <typename Copy>
+void copy_panel(const PanelLayout& l, int64_t from, int64_t to, int64_t columns, const Copy& copy) {
+  if (l.unit == 1 && !l.transposed) {
+    for (int64_t i = 0; i < l.k; ++i) copy(from + i * l.n, to + i * PanelLayout::kColumns, columns);
+    return;
+  }
   const int64_t row = l.transposed ? 1 : l.n, column = l.transposed ? l.k : 1;
   // Some rows at a time, so that what is read across them stays in the cache.
   constexpr int64_t kRows = 64;
@@ -44,38 +52,48 @@ void each_element(const PanelLayout& l, int64_t from, int64_t to, int64_t column
     for (int64_t c = 0; c < columns; ++c)
       for (int64_t i = first; i < std::min(l.k, first + kRows); ++i)
         copy(from + i * row + c * column,
-             to + (i / l.unit * PanelLayout::kColumns + c) * l.unit + i % l.unit);
+             to + (i / l.unit * PanelLayout::kColumns + c) * l.unit + i % l.unit, 1);
+}
+
+// The sums of the columns of a panel of bytes that begins at element `to`.
+void add_sums(const PanelLayout& l, int64_t to, int8_t* packed) {
+  const auto matrix = static_cast<int64_t>(l.matrix_bytes());
+  const int64_t panels = (l.n + PanelLayout::kColumns - 1) / PanelLayout::kColumns;
+  int32_t sums[PanelLayout::kColumns] = {};
+  for (int64_t i = 0; i < panel_elements(l); ++i)
+    sums[i / l.unit % PanelLayout::kColumns] += packed[to + i];
+  const int64_t panel = to % matrix / panel_elements(l);
+  const int64_t at =
+      to / matrix * matrix + panels * panel_elements(l) + panel * static_cast<int64_t>(sizeof sums);
+  std::memcpy(packed + at, sums, sizeof sums);
 }
 
 template <typename T>
 void pack_elements(const PanelLayout& l, const T* dense, T* packed) {
-  for_units<T>(l, [&](int64_t from, int64_t to, int64_t columns) {
-    if (columns < PanelLayout::kColumns) std::fill_n(packed + to, l.k * PanelLayout::kColumns, T{});
-    if (l.unit == 1 && !l.transposed) {
-      for (int64_t i = 0; i < l.k; ++i)
-        std::copy_n(dense + from + i * l.n, columns, packed + to + i * PanelLayout::kColumns);
-      return;
-    }
-    each_element<T>(l, from, to, columns, [&](int64_t d, int64_t p) { packed[p] = dense[d]; });
+  for_panels(l, [&](int64_t from, int64_t to, int64_t columns) {
+    if (columns < PanelLayout::kColumns || l.k % l.unit != 0)
+      std::fill_n(packed + to, panel_elements(l), T{});
+    copy_panel(l, from, to, columns, [&](int64_t d, int64_t p, int64_t count) {
+      std::copy_n(dense + d, count, packed + p);
+    });
+    if constexpr (sizeof(T) == 1) add_sums(l, to, packed);
   });
 }
 
 template <typename T>
 void unpack_elements(const PanelLayout& l, const T* packed, T* dense) {
-  for_units<T>(l, [&](int64_t from, int64_t to, int64_t columns) {
-    if (l.unit == 1 && !l.transposed) {
-      for (int64_t i = 0; i < l.k; ++i)
-        std::copy_n(packed + to + i * PanelLayout::kColumns, columns, dense + from + i * l.n);
-      return;
-    }
-    each_element<T>(l, from, to, columns, [&](int64_t d, int64_t p) { dense[d] = packed[p]; });
+  for_panels(l, [&](int64_t from, int64_t to, int64_t columns) {
+    copy_panel(l, from, to, columns, [&](int64_t d, int64_t p, int64_t count) {
+      std::copy_n(packed + p, count, dense + d);
+    });
   });
 }
 
 }  // namespace
 
 std::string PanelLayout::name() const {
-  return fmt::format("{}/{}x{}x{}", kWords[unit - 1][transposed ? 1 : 0], batch, k, n);
+  const Word& word = kWords[unit / 2];
+  return fmt::format("{}/{}x{}x{}", transposed ? word.transposed : word.plain, batch, k, n);
 }
 
 std::optional<PanelLayout> PanelLayout::parse(std::string_view name) {
@@ -83,13 +101,13 @@ std::optional<PanelLayout> PanelLayout::parse(std::string_view name) {
   const size_t slash = name.find('/');
   if (slash == std::string_view::npos) return std::nullopt;
   bool known = false;
-  for (int unit = 1; unit <= 2; ++unit)
-    for (int transposed = 0; transposed <= 1; ++transposed) {
-      if (kWords[unit - 1][transposed] != name.substr(0, slash)) continue;
-      layout.unit = unit;
-      layout.transposed = transposed == 1;
-      known = true;
-    }
+  for (const Word& word : kWords) {
+    const std::string_view head = name.substr(0, slash);
+    if (head != word.plain && head != word.transposed) continue;
+    layout.unit = word.unit;
+    layout.transposed = head == word.transposed;
+    known = true;
+  }
   if (!known) return std::nullopt;
   const char* at = name.data() + slash;
   const char* const end = name.data() + name.size();
@@ -103,7 +121,7 @@ std::optional<PanelLayout> PanelLayout::parse(std::string_view name) {
     at = next;
   }
   // Numbers have one spelling, and there is nothing behind them.
-  if (layout.k % layout.unit != 0 || layout.name() != name) return std::nullopt;
+  if ((layout.unit == 2 && layout.k % 2 != 0) || layout.name() != name) return std::nullopt;
   return layout;
 }
 
@@ -114,6 +132,8 @@ bool PanelLayout::is_worth_storing() const {
 void PanelLayout::pack(const void* dense, void* packed) const {
   if (unit == 1)
     pack_elements(*this, static_cast<const uint32_t*>(dense), static_cast<uint32_t*>(packed));
+  else if (unit == 4)
+    pack_elements(*this, static_cast<const int8_t*>(dense), static_cast<int8_t*>(packed));
   else
     pack_elements(*this, static_cast<const uint16_t*>(dense), static_cast<uint16_t*>(packed));
 }
@@ -121,6 +141,8 @@ void PanelLayout::pack(const void* dense, void* packed) const {
 void PanelLayout::unpack(const void* packed, void* dense) const {
   if (unit == 1)
     unpack_elements(*this, static_cast<const uint32_t*>(packed), static_cast<uint32_t*>(dense));
+  else if (unit == 4)
+    unpack_elements(*this, static_cast<const int8_t*>(packed), static_cast<int8_t*>(dense));
   else
     unpack_elements(*this, static_cast<const uint16_t*>(packed), static_cast<uint16_t*>(dense));
 }

@@ -18,7 +18,9 @@ namespace tenon {
 // `batch` matrices B[k, n], one after the other, as panels of 16 columns: of each
 // [ceil(n / 16)][k / unit][16][unit] elements, the columns past n zero. The dense form is
 // [batch, k, n] or, transposed, [batch, n, k]. The name says all of it: "panels/1x768x3072", with
-// "_t" behind the first word where transposed; "pairs" has units of two (of 16-bit elements).
+// "_t" behind the first word where transposed; "pairs" has units of two (of 16-bit elements),
+// "bytes" of four (of i8), with zeros for rows past k, and behind each matrix the i32 sums of its
+// columns and of those past n, which products with a zero point need.
 struct PanelLayout {
   static constexpr int64_t kColumns = 16;
 
@@ -32,11 +34,14 @@ struct PanelLayout {
   // None where it is no name of a layout, or one of a weight larger than tensors may be.
   static std::optional<PanelLayout> parse(std::string_view name);
 
-  size_t element_size() const { return unit == 1 ? 4 : 2; }
+  size_t element_size() const { return static_cast<size_t>(4 / unit); }
   size_t dense_bytes() const { return static_cast<size_t>(batch * k * n) * element_size(); }
-  size_t packed_bytes() const {
-    return static_cast<size_t>(batch * k * ((n + kColumns - 1) / kColumns * kColumns)) *
-           element_size();
+  size_t packed_bytes() const { return static_cast<size_t>(batch) * matrix_bytes(); }
+  // Of one packed matrix, with its sums.
+  size_t matrix_bytes() const {
+    const auto columns = static_cast<size_t>((n + kColumns - 1) / kColumns * kColumns);
+    const auto units = static_cast<size_t>((k + unit - 1) / unit);
+    return columns * 4 * (units + (unit == 4 ? 1 : 0));
   }
   // Whether files hold weights of this form: large enough to matter, and not much larger for it.
   bool is_worth_storing() const;

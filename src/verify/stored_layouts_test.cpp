@@ -49,6 +49,8 @@ Outcome run(const FileModel& model) {
     for (int64_t i = 0; i < inputs.back().elements(); ++i)
       if (port.type.dtype == DType::f32)
         inputs.back().mutable_data<float>()[i] = static_cast<float>(i * 37 % 101) / 64 - 0.7f;
+      else if (port.type.dtype == DType::u8)
+        inputs.back().mutable_data<uint8_t>()[i] = static_cast<uint8_t>(i * 37);
       else
         inputs.back().mutable_data<bool>()[i] = true;
   }
@@ -64,7 +66,9 @@ void expect_same(const std::vector<Tensor>& a, const std::vector<Tensor>& b,
   for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(bitwise_equal(a[i], b[i])) << what << " " << i;
 }
 
-constexpr const char* kProducts = R"(graph @f (%x: f32[5,48], %i: f32[1,9,9,12]) {
+constexpr const char* kProducts =
+    R"(graph @f (%x: f32[5,48], %i: f32[1,9,9,12], %u: u8[3,50], %v: u8[1,5,5,6],
+                %s: f32[6,2,8]) {
   %w0 = const random(seed=1) : f32[48,40]
   %w1 = const random(seed=2) : f32[24,40]
   %w2 = const random(seed=3) : f32[1,1,12,20]
@@ -73,7 +77,14 @@ constexpr const char* kProducts = R"(graph @f (%x: f32[5,48], %i: f32[1,9,9,12])
   %b = matmul(%a, %w1) {transpose_b=true} : f32[5,24]
   %c = conv(%i, %w2) : f32[1,9,9,20]
   %d = conv(%c, %w3) {strides=[2, 2]} : f32[1,4,4,33]
-  return (%b, %d)
+  %l0 = const random(seed=6) : f32[2,8,32]
+  %l1 = const random(seed=7) : f32[2,8,32]
+  %h, %h1, %c1 = lstm(%s, %l0, %l1) {direction="bidirectional"}
+  %w4 = const random(seed=8) : i8[50,24]
+  %w5 = const random(seed=9) : i8[3,3,6,20]
+  %q = quantized_matmul(%u, %w4)
+  %r = quantized_conv(%v, %w5)
+  return (%b, %d, %h, %q, %r)
 })";
 
 TEST(StoredLayouts, KernelsReadWhatTheCompilerChose) {
@@ -108,7 +119,9 @@ TEST(StoredLayouts, AnyLayoutGivesTheSameResults) {
   for (const bool transposed : {false, true})
     for (FileConstant& c : model.functions[0].graph.constants) {
       const int64_t n = c.tensor.elements() / 4;
-      c.layout = PanelLayout{.batch = 2, .k = 2, .n = n, .transposed = transposed}.name();
+      const int64_t unit = c.tensor.dtype() == DType::i8 ? 4 : 1;
+      c.layout =
+          PanelLayout{.batch = 2, .k = 2, .n = n, .transposed = transposed, .unit = unit}.name();
       expect_same(run(model).outputs, dense.outputs, c.layout);
     }
 }

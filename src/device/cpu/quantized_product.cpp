@@ -108,9 +108,11 @@ class ProductKernel final : public Kernel {
       return;
     }
     const void* weights = s.constants[kWeights]->raw();
-    packed_ = s.packs.get(*s.constants[kWeights], "int8/" + std::to_string(p_.groups),
-                          (packed_int8_bytes(form_) + 3) / 4,
-                          [form = form_, weights](float* out) { pack_int8(form, weights, out); });
+    const std::string layout = form_.groups == 1 && form_.is_signed
+                                   ? PanelLayout{.k = form_.k, .n = form_.columns, .unit = 4}.name()
+                                   : "int8/" + std::to_string(p_.groups);
+    packed_ = s.pack(kWeights, layout, (packed_int8_bytes(form_) + 3) / 4,
+                     [form = form_, weights](float* out) { pack_int8(form, weights, out); });
   }
   int64_t scratch_bytes() const override { return packed_bytes_ + scratch_; }
   Status run(const RunContext& c) const override {

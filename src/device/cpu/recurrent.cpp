@@ -98,13 +98,12 @@ class RecurrentKernel final : public Kernel {
     for (int d = 0; d < p_.directions; ++d) {
       RecurrentDirection& direction = p_.direction[d];
       direction.reverse = d == 1 || info_.direction == Direction::reverse;
-      const Tensor &w = *s.constants[1], &r = *s.constants[2];
-      direction.w = pack(s, w, d, p_.inputs, 0, columns_);
+      direction.w = pack(s, 1, d, p_.inputs, 0, columns_);
       if (p_.cell == CellKind::kGru && !p_.linear_before_reset) {
-        direction.r = pack(s, r, d, n, 0, 2 * n);
-        direction.r_h = pack(s, r, d, n, 2 * n, n);
+        direction.r = pack(s, 2, d, n, 0, 2 * n);
+        direction.r_h = pack(s, 2, d, n, 2 * n, n);
       } else {
-        direction.r = pack(s, r, d, n, 0, columns_);
+        direction.r = pack(s, 2, d, n, 0, columns_);
       }
     }
     scratch_ = recurrent_scratch_bytes(p_, s.threads);
@@ -140,11 +139,21 @@ class RecurrentKernel final : public Kernel {
   }
 
  private:
-  // Columns [first, first + n) of matrix d of [directions, k, columns].
-  const float* pack(const StepInfo& s, const Tensor& t, int d, int64_t k, int64_t first,
-                    int64_t n) {
+  // Columns [first, first + n) of matrix d of [directions, k, columns], which is operand i.
+  const float* pack(const StepInfo& s, size_t i, int d, int64_t k, int64_t first, int64_t n) {
     const int64_t ld = columns_;
     const int64_t begin = d * k * ld + first;
+    const Tensor t = *s.constants[i];
+    if (n == columns_) {
+      const PanelLayout layout{.batch = p_.directions, .k = k, .n = n};
+      const int64_t floats = packed_b_floats(k, n);
+      packs_.push_back(s.pack(i, layout.name(), layout.batch * floats, [=](float* out) {
+        const WideWeights wide(t);
+        for (int64_t b = 0; b < layout.batch; ++b)
+          pack_b(k, n, wide.data() + b * k * n, n, false, out + b * floats);
+      }));
+      return packs_.back().get() + d * floats;
+    }
     packs_.push_back(s.packs.get(
         t, fmt::format("panels of columns {}+{} of {}", first, n, d), packed_b_floats(k, n),
         [=](float* out) { pack_b(k, n, WideWeights(t).data() + begin, ld, false, out); }));
