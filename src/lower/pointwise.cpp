@@ -16,9 +16,13 @@ bool is_quantising(const Node& node) {
   return node.is("quantize_linear") || node.is("dequantize_linear");
 }
 
+bool is_pointwise(const Node& node) {
+  return node.def().has(kPointwise) || is_quantising(node) || node.is("fake_quant");
+}
+
 // What is computed in f32 whatever the reals are.
 bool is_wide(const Node& node) {
-  static constexpr std::string_view kNames[] = {"sigmoid", "tanh", "silu", "mish"};
+  static constexpr std::string_view kNames[] = {"sigmoid", "tanh", "silu", "mish", "fake_quant"};
   return is_quantising(node) || std::ranges::find(kNames, node.def().name) != std::end(kNames);
 }
 
@@ -165,7 +169,7 @@ class Pointwise {
 Status lower_pointwise(Lowering& lowering, const Node& node) {
   if (node.output_count() != 1 && !node.is("fused"))
     return unsupported(fmt::format("chips have no '{}'", node.def().name));
-  if (!node.is("fused") && !node.def().has(kPointwise) && !is_quantising(node))
+  if (!node.is("fused") && !is_pointwise(node))
     return unsupported(fmt::format("chips have no '{}'", node.def().name));
   return Pointwise(lowering, node).run();
 }

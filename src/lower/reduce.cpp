@@ -25,7 +25,7 @@ class Kernel {
         from_(lowering.tensor(r.from).dtype),
         to_(lowering.tensor(r.to).dtype),
         by_rows_(r.inner == 1),
-        prepares_(r.centre >= 0 || r.square),
+        prepares_(r.centre >= 0 || r.square || from_ == DType::boolean),
         b_(lowering, r.layer, "reduce") {}
 
   Status run() {
@@ -53,8 +53,8 @@ class Kernel {
       const Register sum = code.temporary(DType::f32);
       code.emit_fill(sum, identity());
       b_.loop(chunks, [&](const Expr& c) { chunk(code, wide, sum, c, turn * chunks + c); });
-      if (centre_ >= 0) centres_.leave(1, turn);
       finish(code, sum, turn);
+      if (centre_ >= 0) centres_.leave(1, turn);
     });
     return lowering_.add(node_, b_);
   }
@@ -125,6 +125,7 @@ class Kernel {
         x = wide.binary(Opcode::sub, x, centre_tile_);
       }
       if (r_.square) x = wide.binary(Opcode::mul, x, x);
+      if (r_.exponential) x = wide.unary(Opcode::exp, x);
     }
     const Register of_chunk = code.temporary(DType::f32);
     b_.emit(within(), {of_chunk.view, x.view});
@@ -134,6 +135,16 @@ class Kernel {
 
   void finish(VectorCode& code, const Register& sum, const Expr& turn) {
     Register result = sum;
+    if (r_.exponential) {
+      centre_tile_.view.axes = {{n_, 1}, {1, 1}};
+      result = code.binary(Opcode::add, code.unary(Opcode::ln, result), centre_tile_);
+    }
+    if (r_.finite) {
+      constexpr double kLargest = std::numeric_limits<float>::max();
+      result = code.clip(result, -kLargest, kLargest);
+    }
+    if (to_ == DType::boolean)
+      result = code.compare(isa::Relation::not_equal, result, {{}, 0, nullptr});
     if (r_.scale != 1) result = code.binary(Opcode::mul, result, {{}, r_.scale, nullptr});
     if (r_.rsqrt_epsilon)
       result = code.unary(Opcode::rsqrt,
@@ -181,9 +192,16 @@ std::vector<std::pair<size_t, size_t>> runs_of(const std::vector<int64_t>& dims,
   return runs;
 }
 
-// One kernel per run of axes, the last axes first.
+struct Kind {
+  Reduction::Kind kind = Reduction::Kind::sum;
+  bool mean = false, square = false;
+  bool log_sum_exp = false;
+};
+
+// One kernel per run of axes, the last axes first. What exponentials are summed of has its largest
+// taken off, by a kernel before.
 Status reduce(Lowering& lowering, const Node& node, const std::vector<int64_t>& axes,
-              Reduction::Kind kind, bool mean, bool square) {
+              const Kind& kind) {
   auto dims = dims_of(node.input(0));
   auto runs = runs_of(dims, axes);
   if (runs.empty()) return unsupported("it reduces nothing");
@@ -194,14 +212,23 @@ Status reduce(Lowering& lowering, const Node& node, const std::vector<int64_t>& 
   for (size_t k = runs.size(); k-- > 0;) {
     const auto [first, last] = runs[k];
     Reduction r;
-    r.kind = kind;
+    r.kind = kind.kind;
     r.layer = layer_of(node) + (k > 0 ? fmt::format(".axis{}", first) : "");
     r.outer = count_of(std::span(dims).first(first));
     r.reduced = count_of(std::span(dims).subspan(first, last - first));
     r.inner = count_of(std::span(dims).subspan(last));
-    r.square = square && k + 1 == runs.size();
-    if (mean && k == 0) r.scale = share;
+    r.square = kind.square && k + 1 == runs.size();
+    if (kind.mean && k == 0) r.scale = share;
     r.from = from;
+    if (kind.log_sum_exp) {
+      Reduction largest = r;
+      largest.kind = Reduction::Kind::max;
+      largest.layer += ".max";
+      largest.finite = true;
+      largest.to = r.centre = lowering.scratch(largest.layer, DType::f32, r.outer * r.inner);
+      TRY(add_reduction(lowering, node, largest));
+      r.exponential = true;
+    }
     r.to = k == 0 ? lowering.tensor_of(node.output())
                   : lowering.scratch(r.layer, DType::f32, r.outer * r.inner);
     TRY(add_reduction(lowering, node, r));
@@ -219,19 +246,25 @@ Status add_reduction(Lowering& lowering, const Node& node, const Reduction& r) {
 }
 
 Status lower_reduce(Lowering& lowering, const Node& node) {
-  if (!is_float(node.output()->dtype())) return unsupported("it is not of reals");
   if (count_of(dims_of(node.input(0))) == 0) return unsupported("it has no elements");
-  using Kind = Reduction::Kind;
+  using K = Reduction::Kind;
+  if (const auto* op = node.as<Reduce<ReduceKind::any>>())
+    return reduce(lowering, node, op->axes, {.kind = K::max});
+  if (const auto* op = node.as<Reduce<ReduceKind::all>>())
+    return reduce(lowering, node, op->axes, {.kind = K::min});
+  if (!is_float(node.output()->dtype())) return unsupported("it is not of reals");
   if (const auto* op = node.as<Reduce<ReduceKind::sum>>())
-    return reduce(lowering, node, op->axes, Kind::sum, false, false);
+    return reduce(lowering, node, op->axes, {});
   if (const auto* op = node.as<Reduce<ReduceKind::mean>>())
-    return reduce(lowering, node, op->axes, Kind::sum, true, false);
+    return reduce(lowering, node, op->axes, {.mean = true});
   if (const auto* op = node.as<Reduce<ReduceKind::sum_square>>())
-    return reduce(lowering, node, op->axes, Kind::sum, false, true);
+    return reduce(lowering, node, op->axes, {.square = true});
   if (const auto* op = node.as<Reduce<ReduceKind::max>>())
-    return reduce(lowering, node, op->axes, Kind::max, false, false);
+    return reduce(lowering, node, op->axes, {.kind = K::max});
   if (const auto* op = node.as<Reduce<ReduceKind::min>>())
-    return reduce(lowering, node, op->axes, Kind::min, false, false);
+    return reduce(lowering, node, op->axes, {.kind = K::min});
+  if (const auto* op = node.as<Reduce<ReduceKind::log_sum_exp>>())
+    return reduce(lowering, node, op->axes, {.log_sum_exp = true});
   return unsupported(fmt::format("chips have no '{}'", node.def().name));
 }
 

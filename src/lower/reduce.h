@@ -16,6 +16,8 @@ struct Reduction {
   int64_t outer = 1, reduced = 1, inner = 1;
   int centre = -1;                      // [outer, inner] in f32, taken off every element; -1: none
   bool square = false;                  // of what is reduced
+  bool exponential = false;             // of what is reduced; the result: log(sum) + centre
+  bool finite = false;                  // the result: infinities are the largest numbers
   double scale = 1;                     // of the result,
   std::optional<double> rsqrt_epsilon;  // and then 1 / sqrt(result + epsilon)
 };

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "ops/cast.h"
+#include "ops/quantize.h"
 #include "ops/unary_attr.h"
 
 namespace tenon::lower {
@@ -198,6 +199,19 @@ Register VectorCode::softplus(const Register& x) {
   return binary(Opcode::add, l, unary(Opcode::relu, x));
 }
 
+// Level by level from the lowest, in f32.
+Register VectorCode::fake_quant(const FakeQuantLevels& levels, const Register& x) {
+  const Register wide = tile(x, DType::f32);
+  if (levels.step == 0) return tile(binary(Opcode::mul, wide, number(0)), x.view.dtype);
+  const double from = levels.from;
+  const Register above = binary(Opcode::add, clip(wide, from, levels.to), number(-from));
+  const Register half_up =
+      binary(Opcode::add, binary(Opcode::mul, above, number(1 / levels.step)), number(0.5));
+  const Register level = tile(convert(half_up, DType::i32, Rounding::floor), DType::f32);
+  return tile(binary(Opcode::add, binary(Opcode::mul, level, number(levels.step)), number(from)),
+              x.view.dtype);
+}
+
 Result<Register> VectorCode::activate(ActivationKind kind, double alpha, double beta,
                                       const Register& x) {
   using A = ActivationKind;
@@ -265,6 +279,7 @@ Result<Register> VectorCode::apply_unary(const Node& node, const Register& x) {
       {"floor", Rounding::floor}, {"ceil", Rounding::ceil}, {"round", Rounding::even}};
   for (const auto& [name, rounding] : kRound)
     if (op == name) return tile(convert(x, DType::i32, rounding), x.view.dtype);
+  if (const auto* q = node.as<FakeQuant>()) return fake_quant(q->levels(), x);
   if (const auto* c = node.as<Clip>()) return clip(x, c->min, c->max);
   if (const auto* l = node.as<LeakyRelu>()) return activate(A::leaky_relu, l->alpha, 0, x);
   if (const auto* e = node.as<Elu>()) return activate(A::elu, e->alpha, 0, x);

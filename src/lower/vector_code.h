@@ -10,6 +10,7 @@
 #include "ir/graph.h"
 #include "lower/program_builder.h"
 #include "ops/activation.h"
+#include "ops/quantize.h"
 
 namespace tenon::lower {
 
@@ -64,6 +65,7 @@ class VectorCode {
   Register gelu(const Register& x, bool approximate);
   Register erf_of_magnitude(const Register& magnitude);
   Register softplus(const Register& x);
+  Register fake_quant(const FakeQuantLevels& levels, const Register& x);
   Result<Register> apply_unary(const Node& node, const Register& x);
   Result<Register> apply_binary(const Node& node, const Register& a, const Register& b);
   Result<Register> quantise(const Node& node, std::span<const Register> operands);

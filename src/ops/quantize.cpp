@@ -122,14 +122,18 @@ Result<TensorTypes> FakeQuant::infer(const InferContext& context) const {
   return TensorTypes{context.type(0)};
 }
 
-Status FakeQuant::eval(EvalContext& context) const {
-  // In float as the source frameworks do: ties depend on it.
-  auto values = nn::reals(context.in(0));
+FakeQuantLevels FakeQuant::levels() const {
   const float low = narrow ? 1 : 0, high = static_cast<float>((int64_t{1} << bits) - 1);
   const float first = static_cast<float>(min), last = static_cast<float>(max);
   const float step = (last - first) / (high - low);
   const float zero = step > 0 ? std::clamp(std::round(low - first / step), low, high) : 0;
-  const float from = (low - zero) * step, to = (high - zero) * step, inverse = 1 / step;
+  return {(low - zero) * step, (high - zero) * step, step};
+}
+
+Status FakeQuant::eval(EvalContext& context) const {
+  auto values = nn::reals(context.in(0));
+  const auto [from, to, step] = levels();
+  const float inverse = 1 / step;
   for (double& v : values) {
     if (step == 0) {
       v = 0;

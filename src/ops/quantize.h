@@ -40,6 +40,12 @@ struct DequantizeLinear {
   Status eval(EvalContext& context) const;
 };
 
+// What FakeQuant rounds to, in float as the source frameworks do: ties depend on it.
+struct FakeQuantLevels {
+  float from = 0, to = 0;  // the ends, shifted so that 0 is a level
+  float step = 0;          // 0: everything becomes 0
+};
+
 struct FakeQuant {
   double min = -6;
   double max = 6;
@@ -58,6 +64,7 @@ struct FakeQuant {
                       Field{3, "bits", &FakeQuant::bits, "2 to 16"},
                       Field{4, "narrow", &FakeQuant::narrow, "the lowest integer is not used"}};
   }
+  FakeQuantLevels levels() const;
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;
 };
