@@ -53,7 +53,7 @@ std::optional<PanelLayout> real_layout(const FileGraph& graph, const FileStep& s
     return matrix(shape, matmul->transpose_b);
   if (const auto* conv = step.op->as<Conv>(); conv != nullptr && i == 1 && conv->groups == 1) {
     const TensorType& y = graph.values[static_cast<size_t>(step.outputs[0])].type;
-    if (shape.rank() < 3 || (!pairs && may_be_transformed(*conv, shape, y.shape)) ||
+    if (shape.rank() < 3 || may_be_transformed(*conv, shape, y.shape) ||
         (pairs && shape[shape.rank() - 2].size() % 2 != 0))
       return std::nullopt;
     return filter_matrix(shape);

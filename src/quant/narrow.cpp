@@ -46,17 +46,18 @@ std::vector<int> weights_of(const Node& node) {
   return {1};
 }
 
-// Where Winograd's algorithm in f32 was measured to be faster than bf16: 3x3 over many pixels.
+// Where Winograd's algorithm in f32 was measured to be faster than bf16: 3x3 over many pixels, of
+// channels that it does not take in bf16.
 bool winograd_is_faster(const Node& node) {
-  constexpr int64_t kPixels = 400, kChannels = 32;
+  constexpr int64_t kPixels = 400, kChannels = 32, kVector = 16;
   const auto* conv = node.as<Conv>();
   const Shape &w = node.input(1)->shape(), &y = node.output()->shape();
   const auto is_one = [](int64_t v) { return v == 1; };
   if (w.rank() != 4 || !y.ranked() || w[0] != Dim(3) || w[1] != Dim(3) || conv->groups != 1 ||
       !std::ranges::all_of(conv->strides, is_one) || !std::ranges::all_of(conv->dilations, is_one))
     return false;
-  return w[2].size() >= kChannels && w[3].size() >= kChannels && y[1].known() && y[2].known() &&
-         y[1].size() * y[2].size() >= kPixels;
+  return w[2].size() % kVector != 0 && w[2].size() >= kChannels && w[3].size() >= kChannels &&
+         y[1].known() && y[2].known() && y[1].size() * y[2].size() >= kPixels;
 }
 
 // Why a layer cannot multiply in bf16, or, unless `is_wanted`, had better not; empty where it does.

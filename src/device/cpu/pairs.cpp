@@ -9,6 +9,7 @@
 #include "device/cpu/kernels/conv.h"
 #include "device/cpu/kernels/gemm.h"
 #include "device/cpu/kernels/pack.h"
+#include "device/cpu/kernels/winograd.h"
 #include "ops/conv.h"
 #include "ops/matmul.h"
 
@@ -91,10 +92,19 @@ ConvParams params_of_pairs(const StepInfo& s) {
   return p;
 }
 
+constexpr size_t kWinograd = 2;
+
 class PairConv final : public Kernel {
  public:
   PairConv(const StepInfo& s, const ConvMethod& method) : method_(method), p_(params_of_pairs(s)) {
     scratch_ = method.scratch_bytes(p_, s.threads, *pair_kernels());
+    if (&method == &conv_methods()[kWinograd]) {
+      packed_ = s.pack(1, "winograd of pairs", method.filter_floats(p_),
+                       [p = p_, w = *s.constants[1]](float* out) {
+                         pack_winograd_pairs(p, WideWeights(w).data(), out);
+                       });
+      return;
+    }
     const int64_t k = 2 * p_.kernel[0] * p_.kernel[1] * p_.kernel[2] * p_.in_channels;
     packed_ = s.pack(1,
                      p_.groups == 1 ? PanelLayout{.k = k, .n = p_.out_channels, .unit = 2}.name()
@@ -104,11 +114,11 @@ class PairConv final : public Kernel {
                                        2 * p.in_channels / p.groups, p.out_channels, p.groups,
                                        w.data<BFloat16>(), out);
                      });
-    p_.filter = packed_.get();
   }
   int64_t scratch_bytes() const override { return scratch_; }
   Status run(const RunContext& c) const override {
     ConvParams p = p_;
+    p.filter = packed_.get();
     p.x = pairs_of(c, 0);
     p.bias = c.in(2);
     p.residual = c.in(3);
@@ -133,7 +143,14 @@ std::string conv_refuses(const StepInfo& s) {
   if (std::string reason = refuses_conv(s); !reason.empty()) return reason;
   if (s.in_dim(1, s.inputs[1].shape.rank() - 2) % 2 != 0)
     return "the number of input channels is odd";
-  const char* reason = conv_methods()[kMethod].refusal(params_of_pairs(s));
+  const char* reason = nullptr;
+  if constexpr (kMethod == kWinograd) {
+    // Tiles take less time for all products than vectors for the transforms.
+    if (pair_kernels()->tile_rows > kernels().tile_rows) return "the processor multiplies tiles";
+    reason = winograd_pairs_refusal(params_of_pairs(s));
+  } else {
+    reason = conv_methods()[kMethod].refusal(params_of_pairs(s));
+  }
   return reason == nullptr ? "" : reason;
 }
 template <size_t kMethod>
@@ -144,6 +161,7 @@ std::unique_ptr<Kernel> make_conv(const StepInfo& s) {
 constexpr KernelCandidate kCandidates[] = {
     {Matmul::name, "gemm_bf16", matmul_refuses,
      [](const StepInfo& s) -> std::unique_ptr<Kernel> { return std::make_unique<PairMatmul>(s); }},
+    {Conv::name, "winograd_bf16", conv_refuses<kWinograd>, make_conv<kWinograd>},
     {Conv::name, "gemm_bf16", conv_refuses<kMethods[0]>, make_conv<kMethods[0]>},
     {Conv::name, "gemm_strip_bf16", conv_refuses<kMethods[1]>, make_conv<kMethods[1]>},
     {Conv::name, "gemm_indirect_bf16", conv_refuses<kMethods[2]>, make_conv<kMethods[2]>},

@@ -8,6 +8,7 @@
 #include "device/cpu/kernels/half.h"
 #include "device/cpu/kernels/pack.h"
 #include "device/cpu/kernels/test_support.h"
+#include "device/cpu/kernels/winograd.h"
 
 namespace tenon::cpu {
 namespace wide16 {
@@ -127,6 +128,77 @@ TEST(Pairs, Convolutions) {
       method.run(p, pool, scratch.get(), *table);
       expect_near(y, expected, 1e-4, std::string(table->name) + " " + std::to_string(channels));
     }
+}
+
+// Relative to the norm of what is right: the transformed inputs and filters are rounded.
+double winograd_error(int64_t side, int64_t channels, int64_t out, int pad, bool residual,
+                      int threads, const KernelTable& table) {
+  ConvParams p;
+  for (const int d : {1, 2}) {
+    p.in[d] = side + d, p.kernel[d] = 3, p.pad_begin[d] = pad;
+    p.out[d] = p.in[d] + 2 * pad - 2;
+  }
+  p.in_channels = p.x_pixel_stride = channels / 2;
+  p.out_channels = p.y_pixel_stride = p.residual_pixel_stride = out;
+  EXPECT_EQ(winograd_pairs_refusal(p), nullptr);
+  auto x = random_pairs(p.in[1] * p.in[2] * channels);
+  for (BFloat16& v : x) v = BFloat16(std::max(0.0f, static_cast<float>(v)));
+  const auto w = random_floats(9 * channels * out), bias = random_floats(out);
+  const auto added = random_floats(p.out[1] * p.out[2] * out);
+  std::vector<float> packed(static_cast<size_t>(winograd_filter_floats(p)));
+  pack_winograd_pairs(p, w.data(), packed.data());
+  GuardedFloats y(p.out[1] * p.out[2] * out);
+  p.x = as_pairs(x.data()), p.filter = packed.data(), p.bias = bias.data(), p.y = y.data();
+  if (residual) p.residual = added.data();
+  ThreadPool pool(threads);
+  Scratch scratch(winograd_scratch_bytes(p, threads, table));
+  run_winograd(p, pool, scratch.get(), table);
+  double wrong = 0, right = 0;
+  for (int64_t i = 0; i < p.out[1] * p.out[2] * out; ++i) {
+    const int64_t o = i % out, ow = i / out % p.out[2], oh = i / out / p.out[2];
+    double sum = 0;
+    for (int64_t tap = 0; tap < 9; ++tap) {
+      const int64_t ih = oh + tap / 3 - pad, iw = ow + tap % 3 - pad;
+      if (ih < 0 || ih >= p.in[1] || iw < 0 || iw >= p.in[2]) continue;
+      for (int64_t c = 0; c < channels; ++c)
+        sum += static_cast<double>(
+                   static_cast<float>(x[static_cast<size_t>((ih * p.in[2] + iw) * channels + c)])) *
+               static_cast<double>(w[static_cast<size_t>((tap * channels + c) * out + o)]);
+    }
+    const auto at = static_cast<size_t>(i);
+    const double finish = static_cast<double>(bias[static_cast<size_t>(o)]) +
+                          (residual ? static_cast<double>(added[at]) : 0.0);
+    right += sum * sum;
+    wrong += std::pow(static_cast<double>(y.data()[at]) - finish - sum, 2);
+  }
+  return std::sqrt(wrong / right);
+}
+
+TEST(Pairs, WinogradStaysNearTheSumsOfProducts) {
+  std::vector<const KernelTable*> tables{&wide16::pair_table()};
+  if (cpu_features().avx512_bf16) tables.push_back(&avx512::pair_table());
+  for (const KernelTable* table : tables)
+    for (const auto& [side, channels, out] :
+         {std::array<int64_t, 3>{22, 64, 40}, {25, 48, 32}, {40, 32, 17}, {16, 144, 96}})
+      for (const int threads : {1, 2}) {
+        const double error =
+            winograd_error(side, channels, out, threads % 2, side % 2 == 0, threads, *table);
+        EXPECT_LT(error, 1.4e-2) << table->name << " " << channels;
+        EXPECT_GT(error, 1e-4) << table->name << ": are they rounded?";
+      }
+}
+
+TEST(Pairs, WinogradOnlyWhereItPays) {
+  ConvParams p;
+  for (const int d : {1, 2}) p.in[d] = p.out[d] = 28, p.kernel[d] = 3, p.pad_begin[d] = 1;
+  p.in_channels = p.out_channels = 64;
+  EXPECT_EQ(winograd_pairs_refusal(p), nullptr);
+  ConvParams odd = p;
+  odd.in_channels = 20;
+  EXPECT_NE(winograd_pairs_refusal(odd), nullptr);
+  ConvParams small = p;
+  small.in[1] = small.in[2] = small.out[1] = small.out[2] = 4;
+  EXPECT_NE(winograd_pairs_refusal(small), nullptr);
 }
 
 TEST(Pairs, HalvesThatLookLikeOddFloatsStayAsTheyAre) {

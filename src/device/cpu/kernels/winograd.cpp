@@ -4,7 +4,9 @@
 #include "device/cpu/kernels/winograd.h"
 
 #include <algorithm>
+#include <cstring>
 
+#include "base/half.h"
 #include "device/cpu/kernels/blocks.h"
 #include "device/cpu/kernels/gemm_region.h"
 #include "device/cpu/kernels/pack.h"
@@ -156,15 +158,14 @@ void transform_filters(const float (&g)[9][kPanelColumns], float* out, int64_t s
         out[o] = kG[j][0] * rows[i][0][o] + kG[j][1] * rows[i][1][o] + kG[j][2] * rows[i][2][o];
 }
 
-}  // namespace
-
-const char* winograd_refusal(const ConvParams& p) {
+// `unit` channels of the filter are one of the input.
+const char* refusal(const ConvParams& p, int64_t unit) {
   if (p.groups != 1) return "the channels are grouped";
   if (p.kernel[0] != 1 || p.in[0] != 1 || p.kernel[1] != 3 || p.kernel[2] != 3)
     return "the kernel is not 3x3";
   for (int d = 0; d < 3; ++d)
     if (p.stride[d] != 1 || p.dilation[d] != 1) return "strided or dilated";
-  if (p.in_channels < 2 * kPanelColumns || p.out_channels < kPanelColumns)
+  if (unit * p.in_channels < 2 * kPanelColumns || p.out_channels < kPanelColumns)
     return "few channels: the transforms would cost more than they save";
   // In cycles: two vectors of sixteen multiplied, while filters come from memory; the transforms.
   constexpr double kBytesPerCycle = 7, kTransform = 180;
@@ -175,17 +176,27 @@ const char* winograd_refusal(const ConvParams& p) {
   const double pixels = static_cast<double>(p.batch * p.out[1] * p.out[2]);
   const double read = 16 * 16 * 4 / kBytesPerCycle;
   const double direct = 9 * in * out * std::max(8 * pixels, read);
-  const double here =
-      kFrequencies * in * out * std::max(8 * tiles, read) + kTransform * tiles * (in + out);
+  const double here = kFrequencies * in * out * std::max(8 * tiles, read) +
+                      kTransform * tiles * (static_cast<double>(unit) * in + out);
   return here < 0.75 * direct ? nullptr : "too few pixels to pay for larger filters";
 }
 
-int64_t winograd_filter_floats(const ConvParams& p) {
-  return kFrequencies * p.in_channels * ceil_div(p.out_channels, kPanelColumns) * kPanelColumns;
+// Rows of sixteen columns; of pairs, every two of them rounded side by side.
+void put_rows(const float* rows, int64_t count, int64_t unit, float* to) {
+  if (unit == 1) {
+    std::copy_n(rows, count * kPanelColumns, to);
+    return;
+  }
+  for (int64_t i = 0; i < count; i += 2, rows += 2 * kPanelColumns)
+    for (int64_t j = 0; j < kPanelColumns; ++j, ++to) {
+      const BFloat16 pair[] = {BFloat16(rows[j]), BFloat16(rows[kPanelColumns + j])};
+      std::memcpy(to, pair, sizeof pair);
+    }
 }
 
 // By blocks of columns, then frequency: the order in which they are read.
-void pack_winograd(const ConvParams& p, const float* filter, float* packed) {
+void pack(const ConvParams& p, int64_t unit, const float* filter, float* packed) {
+  const int64_t in_channels = unit * p.in_channels;
   for (int64_t channel = 0; channel < p.out_channels; channel += kPanelColumns) {
     const int64_t first = channel / kColumns * kColumns;
     const int64_t panels = ceil_div(std::min(kColumns, p.out_channels - first), kPanelColumns);
@@ -196,20 +207,42 @@ void pack_winograd(const ConvParams& p, const float* filter, float* packed) {
     // Some channels at a time: 36 streams that advance by lines are slow to write.
     constexpr int64_t kChannels = 16, kBlock = kChannels * kPanelColumns;
     float block[kFrequencies * kBlock];
-    for (int64_t begin = 0; begin < p.in_channels; begin += kChannels) {
-      const int64_t channels = std::min(kChannels, p.in_channels - begin);
+    for (int64_t begin = 0; begin < in_channels; begin += kChannels) {
+      const int64_t channels = std::min(kChannels, in_channels - begin);
       for (int64_t c = 0; c < channels; ++c) {
         float g[9][kPanelColumns] = {};
         for (int64_t tap = 0; tap < 9; ++tap)
-          std::copy_n(filter + (tap * p.in_channels + begin + c) * p.out_channels + channel,
-                      columns, g[tap]);
+          std::copy_n(filter + (tap * in_channels + begin + c) * p.out_channels + channel, columns,
+                      g[tap]);
         transform_filters(g, block + c * kPanelColumns, kBlock);
       }
       for (int64_t f = 0; f < kFrequencies; ++f)
-        std::copy_n(block + f * kBlock, channels * kPanelColumns,
-                    panel + f * frequency + begin * kPanelColumns);
+        put_rows(block + f * kBlock, channels, unit,
+                 panel + f * frequency + begin / unit * kPanelColumns);
     }
   }
+}
+
+}  // namespace
+
+const char* winograd_refusal(const ConvParams& p) {
+  return refusal(p, 1);
+}
+
+const char* winograd_pairs_refusal(const ConvParams& p) {
+  if (p.in_channels % (kPanelColumns / 2) != 0) return "the channels are no whole vectors";
+  return refusal(p, 2);
+}
+
+int64_t winograd_filter_floats(const ConvParams& p) {
+  return kFrequencies * p.in_channels * ceil_div(p.out_channels, kPanelColumns) * kPanelColumns;
+}
+
+void pack_winograd(const ConvParams& p, const float* filter, float* packed) {
+  pack(p, 1, filter, packed);
+}
+void pack_winograd_pairs(const ConvParams& p, const float* filter, float* packed) {
+  pack(p, 2, filter, packed);
 }
 
 int64_t winograd_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table) {

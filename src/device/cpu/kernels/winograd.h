@@ -1,6 +1,7 @@
 // Winograd convolution F(4x4, 3x3): the "winograd" method of conv.h. A quarter of the
 // multiplications of the direct form, for an error some ten times as large (2e-6 of the output's
-// scale).
+// scale). Of pairs (pairs.h), for a KernelTable of theirs: transforms are in f32, what is
+// multiplied is rounded to bf16 once more, which leaves an error of 1e-2 of the output's norm.
 #pragma once
 
 #include "device/cpu/kernels/conv.h"
@@ -10,6 +11,9 @@ namespace tenon::cpu {
 const char* winograd_refusal(const ConvParams& p);
 int64_t winograd_filter_floats(const ConvParams& p);
 void pack_winograd(const ConvParams& p, const float* filter, float* packed);
+// The same of pairs; the filter has floats, which are rounded when they are transformed.
+const char* winograd_pairs_refusal(const ConvParams& p);
+void pack_winograd_pairs(const ConvParams& p, const float* filter, float* packed);
 int64_t winograd_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table);
 void run_winograd(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table);
 

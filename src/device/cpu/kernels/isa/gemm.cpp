@@ -227,6 +227,7 @@ const KernelTable& pair_table() {
     table = kernel_table();
     table.name = TENON_PAIRS;
     table.gemm_block = gemm_block;
+    fill_winograd_pairs(table);
     return true;
   }();
   (void)filled;

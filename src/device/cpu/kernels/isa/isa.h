@@ -34,5 +34,6 @@ void fill_rows(KernelTable& table);
 void fill_spatial(KernelTable& table);
 void fill_recurrent(KernelTable& table);
 void fill_winograd(KernelTable& table);
+void fill_winograd_pairs(KernelTable& table);
 
 }  // namespace tenon::cpu::TENON_ISA

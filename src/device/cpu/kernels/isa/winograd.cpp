@@ -1,5 +1,7 @@
 // The transforms of Winograd convolutions F(4x4, 3x3) at the points 0, ±3/4, ±3/2 and infinity:
-// their coefficients are exact, and the error is about a third of that of 0, ±1, ±2.
+// their coefficients are exact, and the error is about a third of that of 0, ±1, ±2. With
+// TENON_PAIRS inputs and what is multiplied are bf16, in pairs that stand for floats
+// (kernels/pairs.h).
 #include "device/cpu/kernels/blocks.h"
 #include "device/cpu/kernels/isa/isa.h"
 #include "device/cpu/kernels/isa/simd.h"
@@ -8,7 +10,6 @@ namespace tenon::cpu::TENON_ISA {
 namespace {
 
 constexpr int kSide = WinogradInput::kSide;
-constexpr int kOut = WinogradOutput::kOut;
 constexpr float kA = 0.75f, kB = 1.5f;
 constexpr float kA2 = kA * kA, kB2 = kB * kB;
 
@@ -23,15 +24,40 @@ TENON_INLINE void transform_input(const Floats (&d)[kSide], Floats (&r)[kSide]) 
   r[5] = kA2 * kB2 * d[1] - (kA2 + kB2) * d[3] + d[5];
 }
 
-TENON_INLINE void transform_output(const Floats (&m)[kSide], Floats (&y)[kOut]) {
-  const Floats sum_a = m[1] + m[2], difference_a = m[1] - m[2];
-  const Floats sum_b = m[3] + m[4], difference_b = m[3] - m[4];
-  y[0] = m[0] + sum_a + sum_b;
-  y[1] = kA * difference_a + kB * difference_b;
-  y[2] = kA2 * sum_a + kB2 * sum_b;
-  y[3] = kA * kA2 * difference_a + kB * kB2 * difference_b + m[5];
-}
+#if defined(TENON_PAIRS)
+// Half a vector of pairs, whole vectors of channels only.
+constexpr int kStep = kLanes / 2;
+using Halves = uint16_t __attribute__((vector_size(2 * TENON_LANES), aligned(2), may_alias));
 
+TENON_INLINE Floats load_input(const float* p) {
+  return from_bits(__builtin_convertvector(*reinterpret_cast<const Halves*>(p), Ints) << 16);
+}
+TENON_INLINE void store_frequency(float* p, Floats x) {
+#if defined(__AVX512F__)
+  Halves rounded;
+  __asm__("vcvtneps2bf16 %1, %0" : "=v"(rounded) : "v"(x));
+#else
+  const Ints b = bits(x);
+  const Halves rounded =
+      __builtin_convertvector((b + splat_int(0x7fff) + ((b >> 16) & splat_int(1))) >> 16, Halves);
+#endif
+  *reinterpret_cast<Halves*>(p) = rounded;
+}
+TENON_INLINE Floats load_lanes(const float* p, int) {
+  return load_input(p);
+}
+TENON_INLINE void store_lanes(float* p, Floats x, int) {
+  store_frequency(p, x);
+}
+#else
+constexpr int kStep = kLanes;
+
+TENON_INLINE Floats load_input(const float* p) {
+  return load(p);
+}
+TENON_INLINE void store_frequency(float* p, Floats x) {
+  store(p, x);
+}
 TENON_INLINE Floats load_lanes(const float* p, int lanes) {
   return lanes == kLanes ? load(p) : load_part(p, lanes);
 }
@@ -41,6 +67,7 @@ TENON_INLINE void store_lanes(float* p, Floats x, int lanes) {
   else
     store_part(p, x, lanes);
 }
+#endif
 
 // kWhole: all inputs are there and all lanes are used.
 template <bool kWhole>
@@ -53,7 +80,7 @@ TENON_INLINE void input_lanes(const WinogradInput& w, int64_t c, int lanes) {
     for (int i = 0; i < kSide; ++i) {
       const float* x = w.x + i * w.x_row + j * w.x_pixel + c;
       if constexpr (kWhole) {
-        d[i] = load(x);
+        d[i] = load_input(x);
       } else {
         const bool inside =
             i >= w.row_begin && i < w.row_end && j >= w.column_begin && j < w.column_end;
@@ -72,7 +99,7 @@ TENON_INLINE void input_lanes(const WinogradInput& w, int64_t c, int lanes) {
 #pragma GCC unroll 6
     for (int j = 0; j < kSide; ++j, v += w.v_frequency) {
       if constexpr (kWhole)
-        store(v, r[j]);
+        store_frequency(v, r[j]);
       else
         store_lanes(v, r[j], lanes);
     }
@@ -82,7 +109,7 @@ TENON_INLINE void input_lanes(const WinogradInput& w, int64_t c, int lanes) {
 template <bool kEdge>
 void input_tile(const WinogradInput& w) {
   int64_t c = 0;
-  for (; c + kLanes <= w.channels; c += kLanes) input_lanes<!kEdge>(w, c, kLanes);
+  for (; c + kStep <= w.channels; c += kStep) input_lanes<!kEdge>(w, c, kLanes);
   if (c < w.channels) input_lanes<false>(w, c, static_cast<int>(w.channels - c));
 }
 
@@ -93,6 +120,24 @@ void winograd_input(const WinogradInput& w) {
     input_tile<false>(w);
   else
     input_tile<true>(w);
+}
+
+#if defined(TENON_PAIRS)
+}  // namespace
+
+void fill_winograd_pairs(KernelTable& table) {
+  table.winograd_input = winograd_input;
+}
+#else
+constexpr int kOut = WinogradOutput::kOut;
+
+TENON_INLINE void transform_output(const Floats (&m)[kSide], Floats (&y)[kOut]) {
+  const Floats sum_a = m[1] + m[2], difference_a = m[1] - m[2];
+  const Floats sum_b = m[3] + m[4], difference_b = m[3] - m[4];
+  y[0] = m[0] + sum_a + sum_b;
+  y[1] = kA * difference_a + kB * difference_b;
+  y[2] = kA2 * sum_a + kB2 * sum_b;
+  y[3] = kA * kA2 * difference_a + kB * kB2 * difference_b + m[5];
 }
 
 template <bool kWhole>
@@ -143,5 +188,6 @@ void fill_winograd(KernelTable& table) {
   table.winograd_input = winograd_input;
   table.winograd_output = winograd_output;
 }
+#endif
 
 }  // namespace tenon::cpu::TENON_ISA
