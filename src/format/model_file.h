@@ -144,6 +144,9 @@ struct ReadOptions {
   // Constants of steps that are packed in the file stay so: their tensors' memory may be read only
   // after make_dense() of FileModel::packed. Else they are unpacked.
   bool keep_packed = false;
+  // The bytes are a mapped file (MappedFile): its pages with weights that are not packed are given
+  // back while their checksum is made, so that memory holds those that are read afterwards.
+  bool is_mapped = false;
 };
 
 // Constants are views into the bytes, but for those the file holds packed. Everything is checked

@@ -1,5 +1,8 @@
 #include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/hash.h"
@@ -33,6 +36,22 @@ Result<std::pair<std::string, Bytes>> read_named(Bytes section) {
   return std::pair(std::string(as_text(section.subspan(8, length))), section.subspan(8 + length));
 }
 
+// The checksum of a section of a mapped file; its whole pages are given back piece by piece, to be
+// read again where they are touched.
+uint64_t hash_and_release(Bytes bytes) {
+  constexpr size_t kPiece = size_t{8} << 20;
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  StreamHash64 hash;
+  for (size_t at = 0; at < bytes.size(); at += kPiece) {
+    const Bytes piece = bytes.subspan(at, std::min(kPiece, bytes.size() - at));
+    hash.add(piece);
+    const auto begin = (reinterpret_cast<uintptr_t>(piece.data()) + page - 1) / page * page;
+    const auto end = reinterpret_cast<uintptr_t>(piece.data() + piece.size()) / page * page;
+    if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  }
+  return hash.digest();
+}
+
 Result<Sections> read_container(Bytes file, const ReadOptions& options) {
   const FileLayout layout = TRY(read_layout(file));
   Sections result;
@@ -48,7 +67,10 @@ Result<Sections> read_container(Bytes file, const ReadOptions& options) {
       return unsupported(fmt::format(
           "the file needs a section of kind {} that this runtime does not know", s.kind));
     }
-    if ((!weights || options.verify_weights) && hash64(bytes) != s.hash)
+    const auto checksum = [&] {
+      return options.is_mapped && weights && !packed ? hash_and_release(bytes) : hash64(bytes);
+    };
+    if ((!weights || options.verify_weights) && checksum() != s.hash)
       return corrupt(fmt::format("the checksum of section {} (offset {}) is wrong", i, s.offset));
     if (library) {
       result.libraries.push_back(TRY(read_named(bytes)));

@@ -148,7 +148,8 @@ Result<std::shared_ptr<device::LoadedProgram>> load_program(const ModelState& mo
 Result<Model> Model::load(const std::string& path, LoadOptions options) {
   const auto mapping = TRY(MappedFile::open(path));
   const Blob bytes{mapping->bytes(), mapping};
-  auto file = read_model(bytes, {.verify_weights = options.verify, .keep_packed = true});
+  auto file =
+      read_model(bytes, {.verify_weights = options.verify, .keep_packed = true, .is_mapped = true});
   if (!file.ok()) return std::move(file).error().at(path);
   auto state = make_state(std::move(*file), bytes, options);
   if (!state.ok()) return std::move(state).error().at(path);
