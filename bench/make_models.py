@@ -1,11 +1,12 @@
 """Exports the models that bench/peers.py measures: Keras 3 networks with seeded random weights.
 
-    .venv-dev/bin/python bench/make_models.py OUT [NAME…] [--peers onnx,tflite]
+    .venv-dev/bin/python bench/make_models.py OUT [NAME…] [--peers onnx,tflite] [--precision int8]
 
 Each becomes OUT/NAME/: saved_model/ (what Tenon, TensorFlow and OpenVINO read), model.onnx (tf2onnx),
 model.tflite (TensorFlow's converter) and io.npz with `in:KEY` and `out:KEY` for a batch of two, TensorFlow's
-outputs. What exists is kept; a conversion that a tool refuses leaves model.onnx.failed or
-model.tflite.failed with the reason.
+outputs. With --precision int8 also model.int8.onnx and model.int8_dynamic.onnx (ONNX Runtime's static and dynamic
+quantisers), model.int8.xml (OpenVINO's NNCF) and model.int8.tflite, calibrated like Tenon on calibration.npz: made-up
+numbers, too. What exists is kept; a conversion that a tool refuses leaves model.KIND.failed with the reason.
 """
 import argparse
 import os
@@ -21,7 +22,10 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+import quantizers
+
 ONNX_OPSET = 17
+CALIBRATION_SAMPLES = 16
 
 
 def gelu(x):
@@ -124,6 +128,7 @@ MODELS = {
     "unet": unet,
     "vit_b16": vit,
 }
+TRANSFORMERS = ("bert_base", "bert_4x256", "vit_b16")  # NNCF has a setting for them
 DEFAULT = ("resnet50", "mobilenetv2", "bert_base", "lstm", "mlp", "bert_4x256", "gru", "tabular", "dscnn")
 
 
@@ -169,7 +174,42 @@ def to_tflite(folder, target):
     target.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved_model")).convert())
 
 
-CONVERTERS = {"onnx": to_onnx, "tflite": to_tflite}
+def calibration(folder):
+    """Samples with a batch of one, the same for every engine."""
+    file = folder / "calibration.npz"
+    if not file.exists():
+        rng = np.random.default_rng(zlib.crc32(folder.name.encode()) % 2**31 + 1)
+        signature = tf.saved_model.load(folder / "saved_model").signatures["serving_default"]
+        np.savez(file, **sample(signature.structured_input_signature[1], rng, CALIBRATION_SAMPLES))
+    arrays = dict(np.load(file))
+    return [{key: array[i:i + 1] for key, array in arrays.items()} for i in range(CALIBRATION_SAMPLES)]
+
+
+def to_int8_onnx(folder, target):
+    quantizers.onnx_static(folder / "model.onnx", target, calibration(folder))
+
+
+def to_int8_dynamic_onnx(folder, target):
+    quantizers.onnx_dynamic(folder / "model.onnx", target)
+
+
+def to_int8_openvino(folder, target):
+    import openvino
+    model, samples = openvino.Core().read_model(str(folder / "saved_model")), calibration(folder)
+    keys = [next((key for key in samples[0] if key in port.get_names()), next(iter(samples[0]))) for port in model.inputs]
+    rows = [[row[key] for key in keys] for row in samples]
+    integers = quantizers.openvino_nncf(model, rows, transformer=folder.name in TRANSFORMERS)
+    openvino.save_model(integers, str(target), compress_to_fp16=False)
+
+
+def to_int8_tflite(folder, target):
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved_model"))
+    target.write_bytes(quantizers.litert_integers(converter, [list(row.values()) for row in calibration(folder)]))
+
+
+CONVERTERS = {"onnx": to_onnx, "tflite": to_tflite, "int8.onnx": to_int8_onnx, "int8_dynamic.onnx": to_int8_dynamic_onnx,
+              "int8.xml": to_int8_openvino, "int8.tflite": to_int8_tflite}
+INT8 = tuple(kind for kind in CONVERTERS if kind.startswith("int8"))
 
 
 def convert(kind, folder):
@@ -182,7 +222,7 @@ def convert(kind, folder):
     except Exception as error:
         target.unlink(missing_ok=True)
         refusal.write_text(f"{type(error).__name__}: {error}\n")
-        return f"refused: {str(error).splitlines()[0][:100]}"
+        return f"refused: {(str(error).splitlines() or [type(error).__name__])[0][:100]}"
     return f"{time.monotonic() - start:.1f} s, {target.stat().st_size / 1e6:.1f} MB"
 
 
@@ -191,6 +231,7 @@ def main():
     parser.add_argument("out", type=Path)
     parser.add_argument("names", nargs="*", default=DEFAULT, metavar="NAME", help=f"of {', '.join(MODELS)}")
     parser.add_argument("--peers", default="onnx,tflite", help="formats to convert to (default: both)")
+    parser.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help="int8: the peers' quantised forms, too")
     arguments = parser.parse_args()
     for name in arguments.names:
         if name not in MODELS:
@@ -201,7 +242,11 @@ def main():
             start = time.monotonic()
             export(name, folder)
             print(f"{name:16s} saved_model {time.monotonic() - start:.1f} s", flush=True)
-        for kind in filter(None, arguments.peers.split(",")):
+        kinds = [kind for kind in arguments.peers.split(",") if kind]
+        if arguments.precision == "int8":
+            calibration(folder)
+            kinds += INT8
+        for kind in kinds:
             print(f"{name:16s} {kind:11s} {convert(kind, folder)}", flush=True)
 
 

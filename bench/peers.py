@@ -1,7 +1,7 @@
 """Measures Tenon, ONNX Runtime, OpenVINO, LiteRT and TensorFlow side by side on the models of make_models.py.
 
     .venv-dev/bin/python bench/peers.py FOLDER [NAME…] [--engines tenon,ort,openvino,litert,tensorflow]
-        [--threads 1,2] [--batch 1] [--precision bf16] [--rounds 9] [--seconds 0.3] [--cold 2] [--json F] [--csv F] [--markdown F]
+        [--threads 1,2] [--batch 1] [--precision bf16|int8] [--rounds 9] [--seconds 0.3] [--cold 2] [--json F] [--csv F] [--markdown F]
 
 Each engine is one process that keeps its model loaded. Rounds are interleaved: every engine runs for --seconds,
 in turn, --rounds times. `ms` is the median of the rounds' medians, `best` the fastest run of all. `ratio` is
@@ -9,9 +9,12 @@ the fastest peer's time over Tenon's (above 1: Tenon is faster), once from media
 from the fastest runs, which other load on the machine disturbs less. Cold start is from exec to the first
 result, interpreter and imports included, median of 1 + --cold processes; Tenon's second figure is `tenon run`,
 without Python. `load` is from the import of the engine to a model ready to run, `first` the first run. `peak` is
-the process's largest resident memory. `error` is against TensorFlow's outputs in io.npz, over max(1, largest value).
+the process's largest resident memory. `error` is against TensorFlow's outputs in io.npz, over max(1, largest value);
+`cos`, shown for int8, the smallest cosine of an output with TensorFlow's in fp32.
 
---precision is what Tenon compiles for; with bf16 OpenVINO computes in it, too (compare with --engines tenon,openvino).
+--precision is what Tenon compiles for; with bf16 OpenVINO computes in it, too (compare with --engines tenon,openvino). With int8
+the peers run what `make_models.py --precision int8` quantised, ONNX Runtime in both its ways, and Tenon is calibrated on the
+same data.
 Tenon runs with .venv/bin/python and the package in build/python; the peers with this interpreter. The model
 folder is only read: Tenon's files go to --tenon-folder, by default a temporary one.
 """
@@ -29,12 +32,12 @@ from pathlib import Path
 
 import numpy as np
 
-from engines import ENGINES, missing_source, source_of
+from engines import ENGINES, engines_of, missing_source, source_of
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-COLUMNS = ("model", "batch", "threads", "engine", "ms", "min_ms", "ratio", "min_ratio", "best_peer", "cold_start_ms",
-           "cold_start_native_ms", "load_ms", "first_run_ms", "peak_mb", "error", "compile_s", "file_bytes", "version",
+COLUMNS = ("model", "precision", "batch", "threads", "engine", "ms", "min_ms", "ratio", "min_ratio", "best_peer", "cold_start_ms",
+           "cold_start_native_ms", "load_ms", "first_run_ms", "peak_mb", "error", "cosine", "compile_s", "file_bytes", "version",
            "reason")
 EXAMPLE = """Example:
   .venv-dev/bin/python bench/peers.py bench-models mlp resnet50 --threads 1,2 --csv speed.csv"""
@@ -80,9 +83,11 @@ class Worker:
 
 def compile_tenon(folder, file, build, precision):
     """Seconds and bytes."""
+    command = [build / "bin/tenon", "compile", folder / "saved_model", "--signature", "serving_default", "--precision", precision]
+    if precision.startswith("int8"):
+        command += ["--calibration", folder / "calibration.npz"]
     start = time.monotonic()
-    result = subprocess.run([build / "bin/tenon", "compile", folder / "saved_model", "--signature", "serving_default",
-                             "--precision", precision, "-o", file], capture_output=True, text=True)
+    result = subprocess.run([*command, "-o", file], capture_output=True, text=True)
     if result.returncode:
         lines = result.stderr.strip().splitlines() or [f"status {result.returncode}"]
         raise RuntimeError(" ".join(lines[:2])[:160])
@@ -124,7 +129,7 @@ def add_ratios(rows, rounds):
 
 def start(engine, folder, batch, threads, compiled, arguments):
     """A worker and what is known of it before the rounds."""
-    source, facts = source_of(engine, folder, arguments.tenon_folder), {}
+    source, facts = source_of(engine, folder, arguments.tenon_folder, arguments.precision), {}
     if engine == "tenon":
         if folder.name not in compiled:
             compiled[folder.name] = compile_tenon(folder, source, arguments.build, arguments.precision)
@@ -150,7 +155,7 @@ def start(engine, folder, batch, threads, compiled, arguments):
 def measure(folder, batch, threads, compiled, arguments):
     rows, workers = [], {}
     for engine in arguments.engines:
-        row = {"model": folder.name, "batch": batch, "threads": threads, "engine": engine}
+        row = {"model": folder.name, "batch": batch, "threads": threads, "engine": engine, "precision": arguments.precision}
         rows.append(row)
         try:
             workers[engine], facts = start(engine, folder, batch, threads, compiled, arguments)
@@ -175,7 +180,7 @@ def measure(folder, batch, threads, compiled, arguments):
 def show(rows):
     best = best_peer(rows)
     for row in rows:
-        head = f"{row['model']:14s} b{row['batch']} T{row['threads']} {row['engine']:10s}"
+        head = f"{row['model']:14s} b{row['batch']} T{row['threads']} {row['engine']:11s}"
         if "ms" not in row:
             print(f"{head} not measured: {row['reason'][:110]}", flush=True)
             continue
@@ -183,9 +188,10 @@ def show(rows):
         mark = f"ratio {row['ratio']:.2f}, of best {row['min_ratio']:.2f}" if "ratio" in row else ""
         mark = "fastest peer" if row is best else mark
         cold = f"{row['cold_start_ms']:5.0f}" + (f" ({native:.0f} native)" if native else "")
+        error = f"cos {row['cosine']:.5f}" if row.get("precision", "").startswith("int8") else f"error {row['error']:.0e}"
         compiled = f"  compile {row['compile_s']:.2f} s, {row['file_bytes'] / 1e6:.1f} MB" if "compile_s" in row else ""
         print(f"{head} {row['ms']:9.3f} ms (best {row['min_ms']:8.3f})  cold {cold:18s} ms  load {row['load_ms']:5.0f}  "
-              f"first {row['first_run_ms']:7.2f} ms  peak {row['peak_mb']:5.0f} MB  error {row['error']:.0e}  {mark}{compiled}",
+              f"first {row['first_run_ms']:7.2f} ms  peak {row['peak_mb']:5.0f} MB  {error}  {mark}{compiled}",
               flush=True)
 
 
@@ -206,7 +212,7 @@ def geometric_mean(values):
 def markdown(rows):
     """A table of Tenon beside the fastest peer, one line a cell: median and fastest run, then the rest of its facts."""
     lines = ["| model | threads | Tenon ms (fastest) | peer ms (fastest) | ratio | of fastest | cold start ms, Tenon / native / peer | "
-             "load ms | peak MB | compile s | file MB | error |", "|---|" + "--:|" * 11]
+             "load ms | peak MB | compile s | file MB | error | cosine |", "|---|" + "--:|" * 12]
     for row in rows:
         if "ratio" not in row:
             continue
@@ -216,7 +222,7 @@ def markdown(rows):
                      f"{peer['ms']:.3g} ({peer['min_ms']:.3g}) | {row['ratio']:.2f} | {row['min_ratio']:.2f} | "
                      f"{row['cold_start_ms']:.0f} / {row['cold_start_native_ms'] or float('nan'):.0f} / {peer['cold_start_ms']:.0f} | "
                      f"{row['load_ms']:.0f} / {peer['load_ms']:.0f} | {row['peak_mb']:.0f} / {peer['peak_mb']:.0f} | "
-                     f"{row['compile_s']:.2f} | {row['file_bytes'] / 1e6:.1f} | {row['error']:.0e} |")
+                     f"{row['compile_s']:.2f} | {row['file_bytes'] / 1e6:.1f} | {row['error']:.0e} | {row['cosine']:.5f} |")
     return "\n".join([f"{time.strftime('%Y-%m-%d')}, {machine()}", ""] + lines) + "\n"
 
 
@@ -228,10 +234,10 @@ def parse_arguments():
 
     parser.add_argument("folder", type=Path, help="what make_models.py wrote")
     parser.add_argument("names", nargs="*", help="models (default: all in the folder)")
-    parser.add_argument("--engines", type=lambda text: text.split(","), default=list(ENGINES))
+    parser.add_argument("--engines", type=lambda text: text.split(","), help="default: all that have the precision")
     parser.add_argument("--threads", type=numbers, default=[1, 2])
     parser.add_argument("--batch", type=numbers, default=[1])
-    parser.add_argument("--precision", default="fp32", help="as of tenon compile; one that needs no data")
+    parser.add_argument("--precision", default="fp32", help="as of tenon compile")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=0.3, help="of each engine in each round")
     parser.add_argument("--cold", type=int, default=2, help="more cold starts than the one of the measured process")
@@ -241,8 +247,10 @@ def parse_arguments():
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--markdown", type=Path, help="a table of Tenon beside the fastest peer")
     arguments = parser.parse_args()
-    if unknown := set(arguments.engines) - set(ENGINES):
-        parser.error(f"no engine {', '.join(unknown)}; there are {', '.join(ENGINES)}")
+    possible = engines_of(arguments.precision)
+    arguments.engines = arguments.engines or possible
+    if unknown := set(arguments.engines) - set(possible):
+        parser.error(f"no engine {', '.join(unknown)} for {arguments.precision}; there are {', '.join(possible)}")
     known = sorted(path.name for path in arguments.folder.iterdir() if (path / "io.npz").exists())
     if unknown := set(arguments.names) - set(known):
         parser.error(f"no model {', '.join(unknown)} in {arguments.folder}; there are {', '.join(known)}")

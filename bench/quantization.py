@@ -17,6 +17,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
+import quantizers  # noqa: E402
 from quantization_models import labelled, without_labels  # noqa: E402
 from tool import ROOT, tool  # noqa: E402
 
@@ -91,10 +92,7 @@ def onnx_file(case, folder):
 def onnx_runtime(case, folder, path):
     if path is None:
         return "not tried"
-    import onnx
-    import onnx.version_converter
     import onnxruntime
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
     def session(file):
         options = onnxruntime.SessionOptions()
@@ -103,35 +101,19 @@ def onnx_runtime(case, folder, path):
 
     names = [i.name for i in session(path).get_inputs()]
 
-    class Reader(CalibrationDataReader):
-        def __init__(self):
-            self.samples = case.rows(case.calibration, names)
-
-        def get_next(self):
-            return next(self.samples, None)
-
-    model = onnx.load(str(path))
-    if model.opset_import[0].version < 13:  # scales per channel need it
-        model = onnx.version_converter.convert_version(model, 13)
-    onnx.save(model, str(folder / "opset13.onnx"))
-    quantize_static(str(folder / "opset13.onnx"), str(folder / "ort.onnx"), Reader(), per_channel=True,
-                    activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
+    quantizers.onnx_static(path, folder / "ort.onnx", case.rows(case.calibration, names))
     run = lambda s: collect(case.rows(case.x, names), lambda row: s.run(None, row))
     return run(session(path)), run(session(folder / "ort.onnx"))
 
 
 def nncf(case, folder, path):
-    import logging
-    import nncf
     import openvino
-    nncf.set_log_level(logging.ERROR)
     core = openvino.Core()
     model = openvino.convert_model(str(path or case.model))
     names = [next(iter(p.get_names())) for p in model.inputs]
     if "" not in case.x:
         names = [next((n for n in p.get_names() if n.split(":")[0] in case.x), n) for p, n in zip(model.inputs, names)]
-    samples = list(case.rows(case.calibration, names))
-    integers = nncf.quantize(model, nncf.Dataset(samples), subset_size=len(samples))
+    integers = quantizers.openvino_nncf(model, case.rows(case.calibration, names))
 
     def run(m):
         compiled = core.compile_model(m, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1})
@@ -147,11 +129,9 @@ def litert(case):
 
     def run(integers):
         converter = tf.lite.TFLiteConverter.from_keras_model(case.keras)
-        if integers:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = lambda: ([x[None]] for x in case.calibration[""])
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        interpreter = tf.lite.Interpreter(model_content=converter.convert())
+        samples = [[x[None]] for x in case.calibration[""]]
+        content = quantizers.litert_integers(converter, samples) if integers else converter.convert()
+        interpreter = tf.lite.Interpreter(model_content=content)
         interpreter.allocate_tensors()
         place, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
 

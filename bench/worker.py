@@ -38,6 +38,16 @@ def error_against(outputs, expected, batch):
     return worst
 
 
+def cosine_with(outputs, expected, batch):
+    """The smallest of any output, matched in the same way."""
+    smallest = 1.0
+    for index, (name, wanted) in enumerate(expected.items()):
+        got = np.asarray(outputs[name] if name in outputs else list(outputs.values())[index], np.float64).ravel()
+        wanted = batch_of(wanted, batch).astype(np.float64).ravel()
+        smallest = min(smallest, float(got @ wanted / max(np.linalg.norm(got) * np.linalg.norm(wanted), 1e-30)))
+    return smallest
+
+
 def milliseconds_since(start):
     return (time.perf_counter() - start) * 1e3
 
@@ -69,7 +79,8 @@ def main():
     start = time.perf_counter()
     outputs = engine.run()
     print(json.dumps({"version": engine.version, "load_ms": load_ms, "first_run_ms": milliseconds_since(start),
-                      "error": error_against(outputs, expected, arguments.batch)}), flush=True)
+                      "error": error_against(outputs, expected, arguments.batch),
+                      "cosine": cosine_with(outputs, expected, arguments.batch)}), flush=True)
     for line in sys.stdin:
         print(json.dumps(measure(engine, float(line))), flush=True)
     print(json.dumps({"peak_bytes": resident_peak()}), flush=True)
