@@ -341,3 +341,21 @@ def test_runtime_library_is_small(tmp_path):
     headers = subprocess.run(["objdump", "-p", library], capture_output=True, text=True, check=True).stdout
     needed = {line.split()[1] for line in headers.splitlines() if line.split()[:1] == ["NEEDED"]}
     assert needed <= {"libc.so.6", "libm.so.6", "libgcc_s.so.1", "libstdc++.so.6", "ld-linux-x86-64.so.2"}
+
+
+def test_weights_lie_packed_in_the_file(digits, runner, tmp_path):
+    """The same file everywhere, which runs on every instruction set and whose weights need not be packed."""
+    images = tmp_path / "images.npy"
+    np.save(images, digits[1][:4])
+    name = runner.inputs[0].name
+    results = []
+    for isa in ("avx2", "avx512f", ""):
+        file, folder = tmp_path / f"{isa}.tenon", tmp_path / f"out{isa}"
+        tenon("compile", digits[0], "-o", file, TENON_ISA=isa)
+        folder.mkdir()
+        tenon("run", file, "--input", f"{name}={images}", "--output-dir", folder, TENON_ISA=isa)
+        results += [np.load(next(folder.iterdir()))]
+        np.testing.assert_allclose(results[-1], results[0], rtol=1e-5, atol=1e-6)
+        assert file.read_bytes() == (tmp_path / "avx2.tenon").read_bytes()
+    sections = json.loads(tenon("inspect", file, "--json").stdout)["sections"]
+    assert {s["name"]: s["bytes"] for s in sections}["packed weights"] >= 16 << 10
