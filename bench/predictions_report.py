@@ -28,6 +28,8 @@ written by `bench/predictions.py --docs`.
    clusters take two rounds, of which 4 clusters are busy. A layer that would take one cluster longer than `split_time` is shared
    between all. The clusters' memories stand for a cache: what cores share is read once, and what a kernel leaves to the next stays
    there if it fits, as the vendor's fused kernels have it. Convolutions write their sums in the type that is asked for.
+   Tensor units without floats (MLU220, MLU270, MLU290) are timed as if given them as fixed point: f16 as 16 bits, f32 as four such
+   products; what they compute is simulated in floats all the same.
 5. Time is counted by its cause along the longest way through every kernel (`spent_ms` in `--json`: products, vector unit, memory,
    starts, latency, launches, host, …). Each cause is in proportion to one number of the machine, so numbers that nobody publishes can
    be fitted to measurements: `bench/fit_machine.py`, also to your own.

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "simulate/cost.h"
+
 namespace tenon::lower {
 namespace {
 
@@ -39,9 +41,7 @@ void Lowering::use_cores_for(const Node& node) {
   TensorTypes in, out;
   for (const Value* v : node.inputs()) in.push_back(v == nullptr ? TensorType{} : v->type());
   for (int i = 0; i < node.output_count(); ++i) out.push_back(node.output(i)->type());
-  const double macs = real_ == DType::f32  ? c->macs_f32
-                      : real_ == DType::i8 ? c->macs_i8
-                                           : c->macs_f16;
+  const double macs = simulate::product_macs(*c, real_);
   const double rate = 2 * macs * c->cores_per_cluster * c->clock;
   const double busy = static_cast<double>(a.cores) / c->cores_per_cluster;
   const double work = static_cast<double>(node.op().flops(in, out)) / busy;

@@ -10,6 +10,7 @@
 #include "lower/product.h"
 #include "lower/vector_code.h"
 #include "lower/vector_core.h"
+#include "simulate/cost.h"
 
 namespace tenon::lower {
 namespace {
@@ -80,9 +81,7 @@ class CambriconProduct {
     const int64_t tm = ceil_div(all_rows(), t.rows) * p_.problems(),
                   tn = ceil_div(p_.columns, t.columns);
     const auto tiles = static_cast<double>(ceil_div(tm, t.grid_m) * ceil_div(tn, t.grid_n));
-    const double macs = real_ == DType::f32 ? chip_.macs_f32
-                        : size_ == 1        ? chip_.macs_i8
-                                            : chip_.macs_f16;
+    const double macs = simulate::product_macs(chip_, size_ == 1 ? DType::i8 : real_);
     const auto pixels = static_cast<double>(t.rows * row_pixels());
     const double compute = pixels *
                            static_cast<double>(ceil_div(std::min(t.columns, p_.columns), 64) * 64 *

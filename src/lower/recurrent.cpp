@@ -11,6 +11,7 @@
 #include "lower/recurrent_kernel.h"
 #include "lower/vector_core.h"
 #include "ops/recurrent.h"
+#include "simulate/cost.h"
 
 namespace tenon::lower {
 namespace {
@@ -171,7 +172,7 @@ double estimate(const Machine& machine, const RecurrentLayer& l, DType real,
   } else {
     const auto& c = std::get<CambriconChip>(machine.chip);
     clock = c.clock, rate = c.io_bytes, bandwidth = c.memory_bandwidth;
-    macs = real == DType::f32 ? c.macs_f32 : c.macs_f16, lanes = c.vector_bytes / 4;
+    macs = simulate::product_macs(c, real), lanes = c.vector_bytes / 4;
   }
   const auto blocks = static_cast<double>(t.grid * t.groups),
              own = static_cast<double>(t.own_tiles());

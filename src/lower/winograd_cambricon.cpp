@@ -9,6 +9,7 @@
 #include "lower/vector_code.h"
 #include "lower/vector_core.h"
 #include "lower/winograd.h"
+#include "simulate/cost.h"
 
 namespace tenon::lower {
 namespace {
@@ -92,7 +93,7 @@ class CambriconWinograd {
     const int64_t all_m = blocks(t), all_n = ceil_div(p_.columns, t.outputs),
                   chunks = ceil_div(w_.channels, t.channels);
     const auto own_m = real(ceil_div(all_m, t.grid_m)), own_n = real(ceil_div(all_n, t.grid_n));
-    const double clock = chip_.clock, macs = real_ == DType::f32 ? chip_.macs_f32 : chip_.macs_f16;
+    const double clock = chip_.clock, macs = simulate::product_macs(chip_, real_);
     const double lanes = chip_.vector_bytes / real(size_);
     const auto vector = [&](double instructions, double elements) {
       return (instructions * chip_.compute_start + elements / lanes) / clock;

@@ -152,6 +152,24 @@ void vector_cambricon(const CambriconChip& chip, const Instruction& i, std::span
   cost.seconds = factor(chip, i) * n / chip.vector_rate / chip.clock;
 }
 
+}  // namespace
+
+double product_macs(const CambriconChip& chip, DType dtype) {
+  switch (dtype) {
+    case DType::i8:
+    case DType::u8:
+      return chip.macs_i8;
+    case DType::f32:
+      return chip.macs_f32 > 0 ? chip.macs_f32 : chip.macs_i16 / 4;
+    case DType::bf16:
+      return chip.macs_bf16 > 0 ? chip.macs_bf16 : product_macs(chip, DType::f16);
+    default:
+      return chip.macs_f16 > 0 ? chip.macs_f16 : chip.macs_i16;
+  }
+}
+
+namespace {
+
 // A convolution in NRAM and WRAM: output channels in whole rounds of the local tables.
 void conv_cambricon(const CambriconChip& chip, const Instruction& i, std::span<const int64_t> v,
                     Cost& cost) {
@@ -163,11 +181,7 @@ void conv_cambricon(const CambriconChip& chip, const Instruction& i, std::span<c
                taps = size(w, 1) * size(w, 2), channels = size(w, 3);
   if (pixels <= 0 || columns <= 0 || channels <= 0) return;
   cost.operations = 2 * pixels * columns * taps * channels;
-  const DType dtype = i.views[1].dtype;
-  const double macs = dtype == DType::i8 || dtype == DType::u8 ? chip.macs_i8
-                      : dtype == DType::f32                    ? chip.macs_f32
-                      : dtype == DType::bf16                   ? chip.macs_bf16
-                                                               : chip.macs_f16;
+  const double macs = product_macs(chip, i.views[1].dtype);
   const double per_table = std::max(macs / chip.local_tables, 1.0);
   const double rounds = up(columns, chip.local_tables);
   const double depth =

@@ -30,6 +30,11 @@ class CostModel {
   const isa::Architecture& architecture_;
 };
 
+// Multiply-accumulates a cycle of one core for operands of this type. Tensor units without floats
+// (MLU220 to MLU290) are given them as fixed point, as the vendor's software does: f16 and bf16 as
+// i16, f32 in two parts and so as four such products.
+double product_macs(const CambriconChip& chip, DType dtype);
+
 // The elements of a view, those repeated by a stride of 0 once, and how many of them lie side by
 // side.
 struct Extent {

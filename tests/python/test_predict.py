@@ -46,6 +46,22 @@ def test_a_larger_batch_takes_longer_and_gives_more():
     assert large["throughput_per_s"] > small["throughput_per_s"]
 
 
+@pytest.mark.parametrize("chip", ["mlu220", "mlu270", "mlu290"])
+def test_a_tensor_unit_without_floats_takes_them_as_fixed_point(chip, tmp_path):
+    model = tmp_path / "m.tn"
+    model.write_text("graph @main (%a: f32[4096,1024]) {\n"
+                     "  %b = const random(seed=1) : f32[1024,1024]\n  %y = matmul(%a, %b)\n  return (%y)\n}\n")
+    took = {}
+    for precision in ("int8", "fp16", "fp32"):
+        done = run("predict", model, "--target", chip, "--precision", precision, "--json")
+        took[precision] = json.loads(done.stdout)[0]["spent_ms"]["product"]
+    # Products of i16 take twice as long as those of bytes, those of f32 four times as long as these.
+    assert 1.5 < took["fp16"] / took["int8"] < 3, took
+    # What would take a cluster long is shared between all, of which the MLU220 has one.
+    if chip == "mlu220":
+        assert 3 < took["fp32"] / took["fp16"] < 6, took
+
+
 def test_a_page_shows_where_throughput_bends(tmp_path):
     model, page = tmp_path / "yolo.tn", tmp_path / "yolo.html"
     subprocess.run([sys.executable, ROOT / "examples/batch_size/make.py", model], check=True)
