@@ -4,6 +4,7 @@
 #include <random>
 
 #include "format/model_file.h"
+#include "ops/cast.h"
 #include "ops/conv.h"
 #include "ops/registry.h"
 #include "runtime/model.h"
@@ -93,6 +94,59 @@ TEST(JoinedSteps, GiveWhatTheyGiveApart) {
     for (int64_t i = 0; i < (*want)[0].elements(); ++i)
       ASSERT_NEAR((*got)[0].real_at(i), (*want)[0].real_at(i),
                   1e-4 * std::max(1.0, std::abs((*want)[0].real_at(i))));
+  }
+}
+
+// relu(x * scale), fused, and what it gives rounded to bf16.
+FileGraph rounded_fusion(const Tensor& scale, bool between_too) {
+  const auto add_step = [](Network& n, std::string_view op, std::vector<int> inputs, int y) {
+    FileStep s;
+    s.op = create_op(op);
+    s.inputs = std::move(inputs);
+    s.outputs = {y};
+    n.graph.steps.push_back(std::move(s));
+  };
+  Network body, n;
+  const std::vector<int64_t> dims{3, 70, 33};
+  const int x = body.value(dims), by = body.value({33}), product = body.value(dims);
+  body.graph.inputs = {x, by};
+  add_step(body, "mul", {x, by}, product);
+  add_step(body, "relu", {product}, body.value(dims));
+  body.graph.outputs = body.graph.steps.back().outputs;
+  const int in = n.value(dims), constant = n.constant(scale), wide = n.value(dims);
+  const int narrow = n.value(dims);
+  n.graph.values[static_cast<size_t>(narrow)].type.dtype = DType::bf16;
+  n.graph.inputs = {in};
+  add_step(n, "fused", {in, constant}, wide);
+  n.graph.steps.back().regions.push_back(std::move(body.graph));
+  add_step(n, "cast", {wide}, narrow);
+  n.graph.steps.back().op->as<Cast>()->to = DType::bf16;
+  n.graph.outputs = {narrow};
+  if (between_too) n.graph.outputs.push_back(wide);
+  return std::move(n.graph);
+}
+
+TEST(JoinedSteps, AFusionRoundsWhatItGives) {
+  const Tensor scale = random_tensor({33}), x = random_tensor({3, 70, 33});
+  for (const int threads : {1, 2}) {
+    const auto load_it = [&](bool between_too) -> Result<Model> {
+      FileModel file;
+      FileFunction f{"serving_default", rounded_fusion(scale, between_too), {"x"}, {"y"}};
+      if (between_too) f.output_names.emplace_back("wide");
+      file.functions.push_back(std::move(f));
+      auto owner = std::make_shared<std::vector<std::byte>>(TRY(encode_model(file)));
+      return Model::load(Blob{{owner->data(), owner->size()}, owner}, {.threads = threads});
+    };
+    const auto one = load_it(false), many = load_it(true);
+    ASSERT_TRUE(one.ok() && many.ok());
+    const auto plan = one->function()->explain(TensorTypes{x.type()});
+    ASSERT_TRUE(plan.ok());
+    EXPECT_EQ(plan->steps[1].kernel, "tiles + array_cast");
+    const std::vector<Tensor> inputs{x};
+    const auto got = one->function()->run(inputs, {}), want = many->function()->run(inputs, {});
+    ASSERT_TRUE(got.ok() && want.ok());
+    for (int64_t i = 0; i < x.elements(); ++i)
+      ASSERT_EQ((*got)[0].real_at(i), (*want)[0].real_at(i)) << i;
   }
 }
 

@@ -21,6 +21,7 @@ class BroadcastRows {
   BroadcastRows(const std::vector<int64_t>& shape,
                 const std::array<std::vector<int64_t>, N>& operands) {
     std::vector<std::vector<int64_t>> strides;
+    strides.reserve(N);
     for (const auto& dims : operands) strides.push_back(broadcast_strides(dims, shape));
     loops_ = collapse(shape, strides);
     if (loops_.shape.empty()) return;

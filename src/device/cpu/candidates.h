@@ -39,6 +39,9 @@ KernelChoice choose_candidate(const StepInfo& step);
 // For a step in 16-bit floats: the f32 kernel for it between conversions, and its name; or null.
 std::unique_ptr<Kernel> make_widened(const StepInfo& s, std::string& name);
 
+// Whether it does no more than to round f32 to bf16, which the kernel before it may do as well.
+bool rounds_to_bf16(const Kernel& kernel);
+
 // The kernels' spelling of an op's fused activation.
 inline Activation to_kernel(tenon::ActivationKind kind, double alpha, double beta) {
   return {static_cast<ActivationKind>(kind), static_cast<float>(alpha), static_cast<float>(beta)};

@@ -4,7 +4,9 @@
 #include <array>
 #include <cstring>
 
+#include "device/cpu/candidates.h"
 #include "device/cpu/fused_program.h"
+#include "device/cpu/kernels/half.h"
 
 namespace tenon::cpu {
 namespace {
@@ -92,6 +94,13 @@ class FusedKernel final : public Kernel {
     });
     return {};
   }
+  // What is rounded afterwards is rounded while it is in L1.
+  std::unique_ptr<Kernel> join(const Kernel& next, size_t) const override {
+    if (!rounds_to_bf16(next) || p_.output_types != std::vector{DType::f32}) return nullptr;
+    auto joined = std::make_unique<FusedKernel>(*this);
+    joined->p_.output_types[0] = DType::bf16;
+    return joined;
+  }
 
  private:
   // The registers of one task.
@@ -154,12 +163,16 @@ class FusedKernel final : public Kernel {
       for (size_t i = 0; i < p.output_slots.size(); ++i)
         if (p.output_types[i] == DType::f32)
           slots[static_cast<size_t>(p.output_slots[i])] = c.out(i) + at;
+        else if (p.output_types[i] == DType::bf16)
+          slots[static_cast<size_t>(p.output_slots[i])] = wide.data();
       for (const Instruction& in : p.code) run_instruction(in, slots.data(), count);
       for (size_t i = 0; i < p.output_slots.size(); ++i) {
         const float* x = slots[static_cast<size_t>(p.output_slots[i])];
         void* y = c.outputs[i]->mutable_raw();
         if (p.output_types[i] == DType::boolean)
           std::transform(x, x + count, static_cast<bool*>(y) + at, [](float v) { return v != 0; });
+        if (p.output_types[i] == DType::bf16)
+          convert(x, static_cast<BFloat16*>(y) + at, static_cast<int64_t>(count));
         if (p.output_types[i] == DType::u8) store_bytes<uint8_t>(x, y, at, count);
         if (p.output_types[i] == DType::i8) store_bytes<int8_t>(x, y, at, count);
       }
@@ -170,6 +183,7 @@ class FusedKernel final : public Kernel {
     std::array<float*, kMaxSlots> slots{};
     std::array<float, kMaxScalars> scalars{};
     alignas(64) std::array<float, static_cast<size_t>(kMaxRegisters) * kTile> registers;
+    alignas(64) std::array<float, kTile> wide;  // a result before it is rounded
   };
 
   Program p_;

@@ -230,7 +230,7 @@ To cast_one(From v) {
     return v != From(0);
   } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
     // One past the largest is a power of two and so exact.
-    constexpr From kEnd = static_cast<From>(std::numeric_limits<To>::max() / 2 + 1) * 2;
+    constexpr From kEnd = static_cast<From>(To{1} << (std::numeric_limits<To>::digits - 1)) * 2;
     constexpr From kLow = static_cast<From>(std::numeric_limits<To>::min());
     const To truncated = static_cast<To>(v > kLow && v < kEnd ? v : From(0));
     const To high = v >= kEnd ? std::numeric_limits<To>::max() : truncated;
@@ -313,7 +313,11 @@ CastLoop unary_loop(const StepInfo& s) {
 
 class TypedUnary final : public Kernel {
  public:
-  explicit TypedUnary(const StepInfo& s) : loop_(unary_loop(s)) {}
+  explicit TypedUnary(const StepInfo& s)
+      : loop_(unary_loop(s)),
+        rounds_to_bf16_(s.op.as<Cast>() != nullptr && s.inputs[0].dtype == DType::f32 &&
+                        s.outputs[0].dtype == DType::bf16) {}
+  bool rounds_to_bf16() const { return rounds_to_bf16_; }
   Status run(const RunContext& c) const override {
     constexpr int64_t kTask = 16384;
     const Tensor& x = *c.inputs[0];
@@ -331,6 +335,7 @@ class TypedUnary final : public Kernel {
 
  private:
   CastLoop loop_;
+  bool rounds_to_bf16_;
 };
 
 std::string unary_refuses(const StepInfo& s) {
@@ -343,6 +348,11 @@ std::unique_ptr<Kernel> make(const StepInfo& s) {
 }
 
 }  // namespace
+
+bool rounds_to_bf16(const Kernel& kernel) {
+  const auto* unary = dynamic_cast<const TypedUnary*>(&kernel);
+  return unary != nullptr && unary->rounds_to_bf16();
+}
 
 std::span<const KernelCandidate> typed_candidates() {
   static const std::vector<KernelCandidate> all = [] {
