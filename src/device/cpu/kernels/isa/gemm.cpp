@@ -80,6 +80,14 @@ constexpr int kChains = kM* kN >= 8   ? 1
                         : kM* kN >= 4 ? 2
                                       : 4;
 
+// With few rows the time is that of reading B, fetched ahead where it is unlikely to be in L1; with
+// one or two one panel after the other, since lines of two are often in the same banks of L2. Two
+// sets of sums were no faster for it.
+constexpr int kFewRows = 6;
+constexpr int kOnePanelRows = 2;
+constexpr int64_t kFloatsOfL2 = 64 << 10;
+constexpr int64_t kFetchAhead = 32 * kStep;
+
 template <int kM, int kN>
 TENON_INLINE void multiply(const Tile& tile, Floats (&acc)[kM][kN]) {
   constexpr int kSets = kChains<kM, kN>;
@@ -97,11 +105,12 @@ TENON_INLINE void multiply(const Tile& tile, Floats (&acc)[kM][kN]) {
     int64_t k = 0;
     // Unrolling further was slower: the compiler renames accumulators with extra moves.
     for (; k + kSets <= tile.run; k += kSets, b += kSets * kStep) {
-      if constexpr (kSets == 1) __builtin_prefetch(b + ahead, 0, 2);
-      if constexpr (kSets == 4)
-        if (ahead != 0)
-#pragma GCC unroll 4
-          for (int u = 0; u < kSets; ++u) __builtin_prefetch(b + u * kStep + ahead, 0, 3);
+      if constexpr (kM > kFewRows)
+        __builtin_prefetch(b + ahead, 0, 2);
+      else if (kSets != 2 && ahead != 0)
+#pragma GCC unroll 8
+        for (int i = 0; i < kSets * kN; ++i)
+          __builtin_prefetch(b + i / kN * kStep + i % kN * second + ahead, 0, 3);
 #pragma GCC unroll 4
       for (int u = 0; u < kSets; ++u) step<kM, kN>(a, k + u, b + u * kStep, second, sums[u]);
     }
@@ -174,17 +183,11 @@ constexpr TileFunction kTileFunctions[] = {
 };
 static_assert(sizeof(kTileFunctions<1>) / sizeof(TileFunction) == kRows);
 
-// With few rows the time is that of reading B: one panel after the other, since lines of two are
-// often in the same banks of L2, and fetched ahead where B is unlikely to be there.
-constexpr int64_t kFewRows = 2;
-constexpr int64_t kFloatsOfL2 = 64 << 10;
-constexpr int64_t kFetchAhead = 32 * kStep;
-
 void gemm_block(const GemmBlock& block) {
   const float* plain_rows[kRows];
   const bool few = block.m <= kFewRows;
   const bool far = few && block.taps * block.run * block.n > kFloatsOfL2;
-  const int64_t most = few && kLanes == kPanelColumns ? kLanes : kColumns;
+  const int64_t most = block.m <= kOnePanelRows && kLanes == kPanelColumns ? kLanes : kColumns;
   for (int64_t column = 0; column < block.n; column += most) {
     const int columns = static_cast<int>(block.n - column < most ? block.n - column : most);
     const TileFunction* functions = columns > kLanes ? kTileFunctions<2> : kTileFunctions<1>;
