@@ -50,9 +50,10 @@ class Rows {
     for (const int64_t i : *indices) all.push_back({operand, i});
     const auto less = [this](const Element& l, const Element& r) { return is_less(l, r); };
     std::ranges::sort(all, less);
-    const auto rest = std::ranges::unique(
-        all, [&](const Element& l, const Element& r) { return !less(l, r) && !less(r, l); });
-    all.erase(rest.begin(), rest.end());
+    const auto same = [&](const Element& l, const Element& r) {
+      return !less(l, r) && !less(r, l);
+    };
+    all.erase(std::unique(all.begin(), all.end(), same), all.end());
     return all;
   }
 

@@ -98,7 +98,8 @@ Status TreeEnsemble::eval(EvalContext& context) const {
                                : holds(static_cast<TreeNodeMode>(modes[at]), v, thresholds[at]);
         at = static_cast<size_t>(taken ? yes[at] : no[at]);
       }
-      const auto [begin, end] = std::ranges::equal_range(weight_nodes, static_cast<int64_t>(at));
+      const auto [begin, end] =
+          std::equal_range(weight_nodes.begin(), weight_nodes.end(), static_cast<int64_t>(at));
       for (auto it = begin; it != end; ++it) {
         const auto w = static_cast<size_t>(it - weight_nodes.begin());
         totals[static_cast<size_t>(weight_targets[w])].add(aggregate, weights[w]);

@@ -276,7 +276,7 @@ Result<Operands> GraphImporter::loop(Frame& frame, const NodeDef& node, const Op
     const auto last_of = [&](Operands results) -> Result<Operands> {
       if (results.size() != state.size() + 1)
         return invalid_model("its condition must have one result");
-      std::ranges::rotate(results, results.begin() + 1);
+      std::rotate(results.begin(), results.begin() + 1, results.end());
       return results;
     };
     const Operands first = TRY(last_of(TRY(with_state(condition, frame.region, all))));

@@ -172,7 +172,7 @@ TENON_INLINE Ints rounded_bf16(Floats x) {
 
 void round_bf16(const float* x, uint16_t* y, int64_t n) {
   using Halves = uint16_t __attribute__((vector_size(2 * TENON_LANES)));
-  using Unaligned = uint16_t __attribute__((vector_size(2 * TENON_LANES), aligned(2), may_alias));
+  using Unaligned [[gnu::vector_size(2 * TENON_LANES), gnu::aligned(2), gnu::may_alias]] = uint16_t;
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes)
     *reinterpret_cast<Unaligned*>(y + i) =

@@ -9,8 +9,8 @@ namespace tenon::cpu::TENON_ISA {
 namespace {
 
 constexpr int kVectors = 16 / kLanes;
-using SignedBytes = int8_t __attribute__((vector_size(TENON_LANES), aligned(1), may_alias));
-using Bytes = uint8_t __attribute__((vector_size(TENON_LANES), aligned(1), may_alias));
+using SignedBytes [[gnu::vector_size(TENON_LANES), gnu::aligned(1), gnu::may_alias]] = int8_t;
+using Bytes [[gnu::vector_size(TENON_LANES), gnu::aligned(1), gnu::may_alias]] = uint8_t;
 
 // Adds one row of w (two with 4 bits) times a to the sums.
 template <int kM, int kBits>

@@ -7,12 +7,14 @@
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
+template <int kShift, size_t... kLane>
+TENON_INLINE Floats rotate(Floats x, Indices<kLane...>) {
+  return __builtin_shufflevector(x, x, (kLane + kShift) % kLanes...);
+}
 // The lanes turned by kShift.
 template <int kShift>
 TENON_INLINE Floats rotate(Floats x) {
-  Ints from;
-  for (int i = 0; i < kLanes; ++i) from[i] = (i + kShift) % kLanes;
-  return __builtin_shuffle(x, from);
+  return rotate<kShift>(x, MakeIndices<kLanes>());
 }
 // op over all lanes, in every lane.
 template <int kShift = kLanes / 2, typename Op>

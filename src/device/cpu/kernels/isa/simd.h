@@ -16,7 +16,8 @@ inline constexpr int kLanes = TENON_LANES;
 
 using Floats = float __attribute__((vector_size(4 * TENON_LANES)));
 using Ints = int32_t __attribute__((vector_size(4 * TENON_LANES)));
-using UnalignedFloats = float __attribute__((vector_size(4 * TENON_LANES), aligned(4), may_alias));
+using UnalignedFloats [[gnu::vector_size(4 * TENON_LANES), gnu::aligned(4), gnu::may_alias]] =
+    float;
 
 TENON_INLINE Floats splat(float x) {
   return x - Floats{};
