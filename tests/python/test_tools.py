@@ -226,6 +226,13 @@ def test_bench_measures_what_it_says(compiled, tmp_path):
         assert report[key] > 0
     assert json.loads(tenon("bench", compiled, "--batch", 2, "--duration", 0.01, "--json").stdout)["batch"] == 2
     assert "--batch 3" in tenon("bench", compiled, "--batch", 3, "--input", f"x={tmp_path}/x.npy", status=1).stderr
+    cells = json.loads(tenon("bench", compiled, "--threads", "1,2", "--streams", "1,3", "--batch", "1,4", "--runs", 5, "--json").stdout)
+    assert {(c["threads"], c["streams"], c["batch"]) for c in cells} == {(t, s, b) for t in (1, 2) for s in (1, 3) for b in (1, 4)}
+    assert all(c["runs"] == 5 * c["streams"] for c in cells)
+    table = tenon("bench", compiled, "--streams", "1,2", "--runs", 3, "--csv").stdout.splitlines()
+    assert len(table) == 3 and table[0].startswith("threads,streams,batch,runs") and table[2].startswith("0,2,1,6,")
+    assert len(tenon("bench", compiled, "--batch", "1,2", "--runs", 3).stdout.splitlines()) == 3
+    assert "--profile" in tenon("bench", compiled, "--streams", 2, "--profile", status=1).stderr
     slow = tenon("bench", compiled, "--duration", 1.2)
     assert "measure …" in slow.stderr and "throughput" in slow.stdout
 

@@ -2,11 +2,12 @@
 
 namespace tenon::tool {
 
-void add_file_arguments(CLI::App& command, FileArguments& a) {
+void add_file_arguments(CLI::App& command, FileArguments& a, bool threads) {
   command.add_option("FILE", a.file, ".tenon file")->required();
   command.add_option("--signature", a.signature, "signature to run (default: serving_default)");
-  command.add_option("--threads", a.threads, "threads (default: one per core)")
-      ->check(CLI::PositiveNumber);
+  if (threads)
+    command.add_option("--threads", a.threads, "threads (default: one per core)")
+        ->check(CLI::PositiveNumber);
   add_run_limits(command, a);
   command.add_flag("--json", a.json, "machine-readable output");
 }

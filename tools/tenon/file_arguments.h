@@ -21,7 +21,8 @@ struct FileArguments : RunLimits {
   bool json = false;
 };
 
-void add_file_arguments(CLI::App& command, FileArguments& a);
+// All of them; with `threads` false without --threads.
+void add_file_arguments(CLI::App& command, FileArguments& a, bool threads = true);
 
 double milliseconds_since(std::chrono::steady_clock::time_point begin);
 
