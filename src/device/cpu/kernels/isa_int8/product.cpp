@@ -147,19 +147,40 @@ TENON_INLINE void step(const uint8_t* const (&a)[kM], int64_t k, const int8_t* b
   }
 }
 
+// Few rows have few sums, which would wait for their own last product: k is dealt to several sets
+// of them.
+template <int kM>
+inline constexpr int kSets = kM == 1   ? 4
+                             : kM <= 3 ? 2
+                                       : 1;
+
 template <int kM, int kN>
 void run_tile(const Int8Block& block, int64_t row, int64_t column, int columns) {
   const uint8_t* a[kM];
 #pragma GCC unroll 16
   for (int r = 0; r < kM; ++r) a[r] = block.a + (row + r) * block.lda;
-  Ints sums[kM][kN];
+  constexpr int kParts = kSets<kM>;
+  Ints parts[kParts][kM][kN];
 #pragma GCC unroll 32
-  for (int i = 0; i < kM * kN; ++i) sums[i / kN][i % kN] = splat(0);
+  for (int i = 0; i < kParts * kM * kN; ++i) parts[i / (kM * kN)][i / kN % kM][i % kN] = splat(0);
+  Ints(&sums)[kM][kN] = parts[0];
   const int64_t panel_bytes = block.groups * kGroupBytes;
   const int8_t* b = block.b + column / 16 * panel_bytes;
   const int64_t second = kLanes == 16 ? panel_bytes : 32;
-  for (int64_t k = 0; k < 4 * block.groups; k += 4, b += kGroupBytes)
-    step<kM, kN>(a, k, b, second, sums);
+  int64_t k = 0;
+  if constexpr (kParts > 1) {
+    for (; k + 4 * kParts <= 4 * block.groups; k += 4 * kParts, b += kParts * kGroupBytes) {
+#pragma GCC unroll 4
+      for (int i = 0; i < kParts; ++i)
+        step<kM, kN>(a, k + 4 * i, b + i * kGroupBytes, second, parts[i]);
+    }
+  }
+  for (; k < 4 * block.groups; k += 4, b += kGroupBytes) step<kM, kN>(a, k, b, second, sums);
+#pragma GCC unroll 32
+  for (int i = kM * kN; i < kParts * kM * kN; ++i) {
+    Ints& sum = sums[i / kN % kM][i % kN];
+    sum = add(sum, parts[i / (kM * kN)][i / kN % kM][i % kN]);
+  }
 #pragma GCC unroll 16
   for (int r = 0; r < kM; ++r) {
     char* y = block.y + (row + r) * block.y_row_bytes;
