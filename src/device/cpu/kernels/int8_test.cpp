@@ -201,8 +201,8 @@ Int8Params window(int64_t size, int64_t kernel, int64_t stride, int64_t in, int6
 }
 
 TEST(Int8, MatrixProducts) {
-  for (const int64_t m : {1, 5, 12, 31})
-    for (const int64_t k : {1, 4, 7, 64})
+  for (const int64_t m : {1, 2, 3, 5, 12, 31})
+    for (const int64_t k : {1, 4, 7, 64, 75})
       for (const int64_t n : {1, 8, 15, 16, 17, 32, 75})
         ASSERT_NO_FATAL_FAILURE(check(matrix(m, k, n), true, static_cast<size_t>(n)));
   check_signs(matrix(13, 1028, 33));
