@@ -187,26 +187,6 @@ Status SimulatedGraph::run_host(const DeviceStep& step, const ChipRunOptions& op
   return {};
 }
 
-Status SimulatedGraph::tell(const StepObserver& observer, size_t index) {
-  const DeviceStep& step = program_.steps[index];
-  std::vector<Tensor> results;
-  if (index + 1 < program_.steps.size() && program_.steps[index + 1].node == step.node)
-    return observer(step, results);
-  std::vector<int> written;
-  for (size_t i = 0; step.program && i < step.operands.size(); ++i)
-    if (step.program->buffers[i].role == isa::Buffer::Role::output)
-      written.push_back(step.operands[i]);
-  for (int i = 0; i < step.node->output_count(); ++i) {
-    const Value* v = step.node->output(i);
-    const auto at = static_cast<size_t>(i);
-    if (!step.program)
-      results.push_back(on_host_[v]);
-    else if (at < written.size())
-      results.push_back(TRY(load(written[at], v->type())));
-  }
-  return observer(step, results);
-}
-
 Result<std::vector<Tensor>> SimulatedGraph::run(std::span<const Tensor> inputs,
                                                 const ChipRunOptions& options) {
   if (inputs.size() != graph_.inputs().size())
@@ -223,7 +203,6 @@ Result<std::vector<Tensor>> SimulatedGraph::run(std::span<const Tensor> inputs,
     const DeviceStep& step = program_.steps[i];
     TRY(check(options));
     TRY(step.program ? run_kernel(step, options) : run_host(step, options));
-    if (options.observer) TRY(tell(options.observer, i));
   }
   std::vector<Tensor> outputs;
   for (size_t i = 0; i < graph_.outputs().size(); ++i)

@@ -17,14 +17,9 @@
 
 namespace tenon {
 
-// Told of every step when it has run, and of the results of its node where it was the last of it:
-// else none.
-using StepObserver = std::function<Status(const DeviceStep&, std::span<const Tensor>)>;
-
 struct ChipRunOptions {
   ThreadPool* pool = nullptr;  // blocks run on its threads
   bool check_order = true;     // find races and reads of what nobody wrote
-  StepObserver observer;       // an error ends the run; may be empty
   // Asked before each step, and within loops on the host: true ends the run. May be empty.
   std::function<bool()> interrupted;
   // Where given, per memory of a core the first byte behind all that was touched; it grows.
@@ -51,7 +46,6 @@ class SimulatedGraph {
 
   Status run_kernel(const DeviceStep& step, const ChipRunOptions& options);
   Status run_host(const DeviceStep& step, const ChipRunOptions& options);
-  Status tell(const StepObserver& observer, size_t step);
   std::span<std::byte> place(int tensor);
   // Between the types of the graph and those of the chip.
   Status store(int tensor, const Tensor& value);
