@@ -18,6 +18,8 @@ Result<bool> fuse_pointwise(Graph& graph, PassContext& context);
 
 std::span<const Rule>
 simplify_rules();  // identities, casts, reshapes and transposes that do nothing
+// Reductions over what was stacked for them.
+std::span<const Rule> stack_rules();
 // Operands that change nothing; after recognition, whose patterns have them.
 std::span<const Rule> neutral_rules();
 std::span<const Rule>
