@@ -45,6 +45,7 @@ Status lower_node(Lowering& lowering, const Node& node) {
       {"log_sum_exp", lower_reduce},
       {"any", lower_reduce},
       {"all", lower_reduce},
+      {"cumsum", lower_cumsum},
       {"max_pool", lower_window},
       {"avg_pool", lower_window},
       {"resize", lower_resize},
