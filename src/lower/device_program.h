@@ -83,6 +83,10 @@ struct LowerOptions {
 // not compute it. Error: unsupported.
 Result<DType> device_real(std::string_view precision, bool timing_only = false);
 
+// Whether the graph rounds reals to integers. A chip that computes in halves may then be further
+// from the reference: a real rounded to a half can become the next integer, a whole step away.
+bool rounds_to_integers(const Graph& graph);
+
 // Lowers a graph whose types are all static, optimised as for any device. The graph must outlive
 // the program. Errors: resource_exhausted where the chip's memory is too small, by layer.
 Result<DeviceProgram> lower_graph(const Graph& graph, const Machine& machine,

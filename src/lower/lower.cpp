@@ -105,6 +105,14 @@ Result<DType> device_real(std::string_view precision, bool timing_only) {
                                  precision, timing_only ? ", int8 and" : " and"));
 }
 
+bool rounds_to_integers(const Graph& graph) {
+  constexpr std::string_view kRounding[] = {"quantize_linear", "dynamic_quantize_linear",
+                                            "fake_quant", "quantized_conv", "quantized_matmul"};
+  return std::ranges::any_of(graph.nodes(), [&](const auto& node) {
+    return std::ranges::find(kRounding, node->def().name) != std::end(kRounding);
+  });
+}
+
 Result<DeviceProgram> lower_graph(const Graph& graph, const Machine& machine,
                                   const LowerOptions& options) {
   // Where a model says what is bytes, it says what is not, too.

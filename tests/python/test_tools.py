@@ -366,3 +366,28 @@ def test_weights_lie_packed_in_the_file(digits, runner, tmp_path):
         assert file.read_bytes() == (tmp_path / "avx2.tenon").read_bytes()
     sections = json.loads(tenon("inspect", file, "--json").stdout)["sections"]
     assert {s["name"]: s["bytes"] for s in sections}["packed weights"] >= 16 << 10
+
+
+QUANTISED = """graph @main (%x: f32[2,8]) {
+  %s = const dense<0.1> : f32[]
+  %z = const dense<128> : u8[]
+  %b = quantize_linear(%x, %s, %z) : u8[2,8]
+  %y = dequantize_linear(%b, %s, %z) : f32[2,8]
+  return (%y)
+}
+"""
+
+
+def test_halves_of_a_quantised_model_may_become_the_next_integer(tmp_path):
+    """Numbers just below the middle of a step, which a half can round over it."""
+    model, inputs = tmp_path / "q.tn", tmp_path / "x.npy"
+    model.write_text(QUANTISED)
+    x = np.arange(16).reshape(2, 8) + 0.25
+    x[0, 4:], x[1, :2] = np.arange(4, 8) + 0.4999, np.arange(8, 10) + 0.4999
+    np.save(inputs, (x * 0.1).astype(np.float32))
+    run = ("run", model, "--device", "mlu370-s4", "--input", inputs, "--compare", "reference")
+    tenon(*run)
+    assert "DIFFER" in tenon(*run, "--tolerance", "1e-2", status=1).stdout
+    x = np.arange(16).reshape(2, 8) + 0.4999
+    np.save(inputs, (x * 0.1).astype(np.float32))
+    assert "DIFFER" in tenon(*run, status=1).stdout

@@ -136,7 +136,10 @@ Status prepare(const EmitArguments& a, const Machine& machine, Prepared& p) {
   p.request.precision = real == DType::f32 ? "fp32" : "fp16";
   p.request.batch = a.batch;
   // As the simulated chips are compared with the reference.
-  p.request.tolerance = a.tolerance > 0 ? a.tolerance : real == DType::f32 ? 1e-4 : 2e-2;
+  p.request.tolerance = a.tolerance > 0                ? a.tolerance
+                        : real == DType::f32           ? 1e-4
+                        : rounds_to_integers(*p.graph) ? 5e-2
+                                                       : 2e-2;
   p.request.input_names = file_names(in);
   p.request.output_names = file_names(out);
   const size_t free = p.named.input_names.size();
@@ -232,7 +235,8 @@ void add_emit(CLI::App& app, Action& action) {
       ->allow_extra_args(false);
   command
       ->add_option("--tolerance", a->tolerance,
-                   "of the check, in relative L2 (default: 2e-2 for fp16, 1e-4 for fp32)")
+                   "of the check, in relative L2 (default: 2e-2 for fp16, 5e-2 where the "
+                   "model is quantised, 1e-4 for fp32)")
       ->check(CLI::PositiveNumber);
   command->add_flag("--force", a->force, "write into a folder that is not empty");
   command->add_option("--targets-dir", a->folder, "folder with machine descriptions of your own")
