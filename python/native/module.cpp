@@ -84,13 +84,14 @@ nb::tuple compile(nb::handle model, const std::string& output, std::string signa
                   const std::string& chip_precision, const std::string& precision,
                   const std::vector<std::string>& disabled, bool optimize,
                   const std::vector<std::string>& custom_ops, bool embed_custom_ops,
-                  int64_t max_loop_iterations, std::optional<bool> verify,
+                  int64_t max_loop_iterations, bool strict, std::optional<bool> verify,
                   const std::string& verify_inputs, const Calibration& calibration) {
   CompileOptions options;
   options.import = import_options(std::move(signature), std::move(inputs), std::move(outputs),
                                   std::move(shapes), custom_ops);
   options.embed_custom_ops = embed_custom_ops;
   options.max_loop_iterations = max_loop_iterations;
+  options.strict = strict;
   options.precision = precision;
   options.disabled.insert(disabled.begin(), disabled.end());
   options.optimize = optimize;

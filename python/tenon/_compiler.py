@@ -66,7 +66,7 @@ def compile(model: Model, output: None = None, *, precision: str = ..., target: 
             input_shapes: Optional[Shapes] = ..., signature: Optional[str] = ...,
             inputs: Optional[Sequence[str]] = ..., outputs: Optional[Sequence[str]] = ...,
             disable: Iterable[str] = ..., optimize: bool = ..., custom_ops: Paths = ...,
-            embed_custom_ops: bool = ..., max_loop_iterations: Optional[int] = ...,
+            embed_custom_ops: bool = ..., max_loop_iterations: Optional[int] = ..., strict: bool = ...,
             verify: Optional[bool] = ..., verify_inputs: Optional[Path] = ...,
             calibration: Optional[Calibration] = ..., calibration_method: str = ...,
             preprocess: str = ..., samples: int = ..., statistics: Optional[Path] = ...,
@@ -77,7 +77,7 @@ def compile(model: Model, output: Path, *, precision: str = ..., target: Union[s
             input_shapes: Optional[Shapes] = ..., signature: Optional[str] = ...,
             inputs: Optional[Sequence[str]] = ..., outputs: Optional[Sequence[str]] = ...,
             disable: Iterable[str] = ..., optimize: bool = ..., custom_ops: Paths = ...,
-            embed_custom_ops: bool = ..., max_loop_iterations: Optional[int] = ...,
+            embed_custom_ops: bool = ..., max_loop_iterations: Optional[int] = ..., strict: bool = ...,
             verify: Optional[bool] = ..., verify_inputs: Optional[Path] = ...,
             calibration: Optional[Calibration] = ..., calibration_method: str = ...,
             preprocess: str = ..., samples: int = ..., statistics: Optional[Path] = ...,
@@ -88,8 +88,8 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
             signature: Optional[str] = None, inputs: Optional[Sequence[str]] = None,
             outputs: Optional[Sequence[str]] = None, disable: Iterable[str] = (),
             optimize: bool = True, custom_ops: Paths = (), embed_custom_ops: bool = False,
-            max_loop_iterations: Optional[int] = None, verify: Optional[bool] = None,
-            verify_inputs: Optional[Path] = None, calibration: Optional[Calibration] = None,
+            max_loop_iterations: Optional[int] = None, strict: bool = False,
+            verify: Optional[bool] = None, verify_inputs: Optional[Path] = None, calibration: Optional[Calibration] = None,
             calibration_method: str = "auto", preprocess: str = "", samples: int = 256,
             statistics: Optional[Path] = None, config: Optional[Path] = None,
             report: Optional[Path] = None, force_precision: bool = False) -> Union[bytes, str]:
@@ -109,6 +109,7 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
     embed_custom_ops: put the libraries that are used into the file; who loads it must allow their
     code (Runner's allow_embedded_code).
     max_loop_iterations: what the file says of loops that do not end (see Runner).
+    strict: on the CPU no algorithm that rounds otherwise than the sums themselves (Winograd's convolution): slower.
     verify: compare what was compiled with the reference interpreter of the imported model; None does
     it where that takes less than about a second. verify_inputs: an .npz archive with the inputs to
     do it on, by name, instead of made-up ones.
@@ -136,7 +137,7 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
         content, notes = _native.compile(
             _source(model), path, signature or "", _names(inputs), _names(outputs),
             _shapes(input_shapes), _names(target), list(batches), chip_precision, precision, _names(disable), optimize,
-            _paths(custom_ops), embed_custom_ops, max_loop_iterations or 0,
+            _paths(custom_ops), embed_custom_ops, max_loop_iterations or 0, strict,
             True if verify_inputs is not None else verify, _path(verify_inputs),
             (_data(calibration, folder), calibration_method, preprocess, _path(statistics), samples,
              _path(config), _path(report), force_precision))

@@ -10,7 +10,7 @@ _Port = tuple[str, str, Optional[tuple[Optional[int], ...]], bool]
 def compile(model: _Source, output: str, signature: str, inputs: list[str], outputs: list[str],
             shapes: _Shapes, targets: list[str], batches: list[int], chip_precision: str, precision: str, disabled: list[str],
             optimize: bool, custom_ops: list[str], embed_custom_ops: bool,
-            max_loop_iterations: int, verify: Optional[bool],
+            max_loop_iterations: int, strict: bool, verify: Optional[bool],
             verify_inputs: str,
             calibration: tuple[str, str, str, str, int, str, str]) -> tuple[Any, list[str]]: ...
 def check(model: _Source, signature: str, inputs: list[str], outputs: list[str],

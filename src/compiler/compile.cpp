@@ -194,6 +194,7 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
   std::string disabled;
   for (const std::string& name : options.disabled) disabled += (disabled.empty() ? "" : " ") + name;
   if (!disabled.empty()) compiled.model.notes.emplace_back("disabled", disabled);
+  if (options.strict) compiled.model.notes.emplace_back(kStrictNote, "yes");
   if (options.max_loop_iterations > 0)
     compiled.model.notes.emplace_back(kMaxLoopIterationsNote,
                                       std::to_string(options.max_loop_iterations));

@@ -43,6 +43,8 @@ struct CompileOptions {
   bool keep_imported = false;
   // Carries the libraries of custom ops that are used in the file, for who trusts it (LoadOptions).
   bool embed_custom_ops = false;
+  // Written into the file: on the CPU no algorithm that rounds otherwise than the sums themselves.
+  bool strict = false;
   // Written into the file: iterations after which a loop is an error; 0: the runtime's default.
   int64_t max_loop_iterations = 0;
   // Told the name of each stage as it begins; may be empty.

@@ -120,6 +120,8 @@ struct FileDeviceSection {
 
 // The note that says after how many iterations a loop is an error, where the caller does not.
 constexpr std::string_view kMaxLoopIterationsNote = "max_loop_iterations";
+// The note of a model whose products are to be summed as they stand: no Winograd.
+constexpr std::string_view kStrictNote = "strict";
 // Notes of this name say which kernels were the fastest on a processor (device/cpu/tuning.h).
 constexpr std::string_view kTuningNote = "tuning";
 

@@ -101,6 +101,7 @@ Result<std::shared_ptr<ModelState>> make_state(FileModel file, Blob bytes,
   for (auto& weight : state->file.packed) state->packs.add_stored(weight);
   state->max_loop_iterations = TRY(loop_limit(state->file, options));
   state->tuning = tuning_for(state->file, options);
+  for (const auto& [key, value] : state->file.notes) state->strict |= key == kStrictNote;
   for (const FileFunction& f : state->file.functions) {
     FunctionState& function = state->functions.emplace_back();
     function.file = &f;

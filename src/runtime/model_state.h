@@ -36,7 +36,11 @@ struct ModelState {
   std::unique_ptr<ThreadPool> pool;
   int64_t max_loop_iterations = 0;
 
-  cpu::KernelSettings kernels() { return {packs, pool->threads(), tuning ? &*tuning : nullptr}; }
+  bool strict = false;
+
+  cpu::KernelSettings kernels() {
+    return {packs, pool->threads(), tuning ? &*tuning : nullptr, strict};
+  }
 };
 
 }  // namespace tenon::runtime

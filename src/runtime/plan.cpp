@@ -147,7 +147,8 @@ class Planner {
     uint32_t taken = 0;
     if (!on_heap)
       out.choice = cpu::choose_kernel({*step.op, types, results, constants, settings_.packs,
-                                       settings_.threads, nullptr, settings_.tuning, &taken});
+                                       settings_.threads, nullptr, settings_.tuning, &taken,
+                                       settings_.strict});
     make_dense(step, taken);
     return {};
   }
@@ -227,7 +228,8 @@ class Planner {
     const cpu::Region region = region_of(step);
     PlanStep& out = plan_->steps[index];
     out.choice = cpu::choose_kernel({*step.op, types, *results, constants, settings_.packs,
-                                     settings_.threads, &region, settings_.tuning});
+                                     settings_.threads, &region, settings_.tuning, nullptr,
+                                     settings_.strict});
     if (out.choice.kernel == nullptr) return false;
     out.kind = StepKind::kStatic;
     for (size_t i = 0; i < step.outputs.size(); ++i)

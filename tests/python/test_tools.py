@@ -237,6 +237,20 @@ def test_bench_measures_what_it_says(compiled, tmp_path):
     assert "measure …" in slow.stderr and "throughput" in slow.stdout
 
 
+def test_strict_does_without_winograd(tmp_path):
+    (tmp_path / "conv.tn").write_text("""graph @main (%x: f32[1,32,32,64]) {
+  %w = const random(seed=7) : f32[3,3,64,64]
+  %y = conv(%x, %w) {pads=[1, 1, 1, 1]}
+  return (%y "y")
+}
+""")
+    for options in ([], ["--strict"]):
+        tenon("compile", tmp_path / "conv.tn", *options, "-o", tmp_path / "conv.tenon")
+        shown = tenon("explain", tmp_path / "conv.tenon").stdout
+        assert ("not winograd: compiled with --strict" in shown) == bool(options)
+        tenon("run", tmp_path / "conv.tenon", "--compare", "reference")
+
+
 def test_inspect_and_explain_tell_all(compiled):
     report = json.loads(tenon("inspect", compiled, "--json").stdout)
     assert report["format"] == "1.3" and report["file_bytes"] == compiled.stat().st_size

@@ -30,6 +30,7 @@ struct CompileArguments : ModelArguments {
   bool embed_custom_ops = false, verify = false, no_verify = false;
   std::string verify_inputs;
   int64_t max_loop_iterations = 0;
+  bool strict = false;
   CalibrationSettings calibration;
   TuneArguments tune;
   std::string cache;
@@ -110,6 +111,7 @@ Status compile(const CompileArguments& a) {
   options.disabled.insert(a.disabled.begin(), a.disabled.end());
   options.embed_custom_ops = a.embed_custom_ops;
   options.max_loop_iterations = a.max_loop_iterations;
+  options.strict = a.strict;
   options.keep_imported = !a.no_verify;
   VerifyOptions verify;
   verify.always = a.verify || !a.verify_inputs.empty();
@@ -207,6 +209,9 @@ void add_compile(CLI::App& app, Action& action) {
       "--embed-custom-ops", a->embed_custom_ops,
       "put the libraries of --custom-ops that are used into the file; who loads it must "
       "allow their code (--allow-embedded-code)");
+  command->add_flag("--strict", a->strict,
+                    "on the CPU no algorithm that rounds otherwise than the sums themselves "
+                    "(Winograd's convolution): slower");
   add_max_loop_iterations(*command, a->max_loop_iterations);
   add_tune(*command, a->tune);
   a->command = command;

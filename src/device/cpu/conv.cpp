@@ -184,6 +184,7 @@ template <size_t kIndex>
 std::string refuses(const StepInfo& s) {
   if (!all_f32(s, {1})) return "only f32";
   if (std::string reason = refuses_conv(s); !reason.empty()) return reason;
+  if (s.strict && method(kIndex).transforms) return "compiled with --strict";
   const char* reason = method(kIndex).refusal(conv_params(s));
   return reason == nullptr ? "" : reason;
 }

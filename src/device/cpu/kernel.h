@@ -94,6 +94,7 @@ struct KernelSettings {
   PackStore& packs;
   int threads = 1;
   const Tuning* tuning = nullptr;  // null: candidates are taken in their order
+  bool strict = false;             // no algorithm that rounds otherwise than the sums themselves
 };
 
 // A step with everything known of it when its kernel is chosen. All types are static.
@@ -109,6 +110,7 @@ struct StepInfo {
   // Bit i is set where pack() of constant i found it in the file: what the kernel got is all it
   // reads of it. Any other operand of a kernel is there dense when it runs.
   uint32_t* taken = nullptr;
+  bool strict = false;
 
   // PackStore::get of constant i, which costs nothing where the file holds this very layout. In
   // `fill`, and only there, the elements of the constant may be read.

@@ -145,6 +145,7 @@ std::string conv_refuses(const StepInfo& s) {
     return "the number of input channels is odd";
   const char* reason = nullptr;
   if constexpr (kMethod == kWinograd) {
+    if (s.strict) return "compiled with --strict";
     // Tiles take less time for all products than vectors for the transforms.
     if (pair_kernels()->tile_rows > kernels().tile_rows) return "the processor multiplies tiles";
     reason = winograd_pairs_refusal(params_of_pairs(s));

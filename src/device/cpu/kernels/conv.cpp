@@ -410,7 +410,7 @@ constexpr ConvMethod kMethods[] = {
     {"gemm", "panels", pointwise_refusal, panel_floats, pack_panels, no_scratch, run_pointwise,
      ChainRole::kPointwise},
     {"winograd", "winograd", winograd_refusal, winograd_filter_floats, pack_winograd,
-     winograd_scratch_bytes, run_winograd},
+     winograd_scratch_bytes, run_winograd, ChainRole::kNone, true},
     {"gemm_strip", "panels", strip_refusal, panel_floats, pack_panels, strip_scratch_bytes,
      run_strip},
     {"gemm_merged", "merged_panels", merged_refusal, merged_floats, pack_merged,

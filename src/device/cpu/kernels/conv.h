@@ -56,6 +56,7 @@ struct ConvMethod {
   int64_t (*scratch_bytes)(const ConvParams& p, int threads, const KernelTable& table);
   void (*run)(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table);
   ChainRole chain_role = ChainRole::kNone;
+  bool transforms = false;  // multiplies sums of the inputs: other roundings than of the sums meant
 };
 
 // All of them, best first. The last one takes everything.
