@@ -300,7 +300,7 @@ NB_MODULE(_native, m) {
   });
   m.def("compile", &py::compile, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
         nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
-        nb::arg(), nb::arg().none(), nb::arg(), nb::arg());
+        nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg());
   m.def("check", &py::check);
   m.def("devices", &py::devices);
   m.def("load", &py::load);
