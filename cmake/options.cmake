@@ -23,9 +23,6 @@ add_compile_options(-march=x86-64-v3 -Wall -Wextra -Wno-missing-field-initialize
 # What is hot are the kernels, which ask for -O3 themselves; the rest is better small.
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
 set(TENON_HOT_FLAGS -O3)
-if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
-  add_compile_options(-Wno-unknown-warning-option)
-endif()
 if(TENON_WERROR)
   add_compile_options(-Werror)
 endif()
