@@ -19,7 +19,7 @@ from pathlib import Path
 from peers import best_peer, geometric_mean, machine
 
 ROOT = Path(__file__).resolve().parents[1]
-KERNELS = {"conv": "tenon_bench_conv", "other": "tenon_bench_other"}
+KERNELS = ("tenon_bench_conv", "tenon_bench_other")
 PRECISIONS = {
     "fp32": ["--engines", "tenon,ort,openvino,litert"],
     "bf16": ["--precision", "bf16", "--engines", "tenon,openvino"],
@@ -40,11 +40,11 @@ def measure_peers(part, arguments):
 
 def measure_kernels(arguments):
     rows = []
-    for name, program in KERNELS.items():
+    for program in KERNELS:
         for threads in (1, 2):
             done = subprocess.run([ROOT / "build/bin" / program, "--csv", "--threads", str(threads), "--seconds", str(arguments.seconds * 2)],
                                   check=True, capture_output=True, text=True)
-            rows += [{"program": name} | row for row in csv.DictReader(io.StringIO(done.stdout))]
+            rows += csv.DictReader(io.StringIO(done.stdout))
     kept = {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "rows": rows}
     (arguments.keep / "kernels.json").write_text(json.dumps(kept, indent=1) + "\n")
 

@@ -28,24 +28,22 @@ def batch_of(array, batch):
     return np.ascontiguousarray(np.resize(array, (batch, *array.shape[1:])))
 
 
-def error_against(outputs, expected, batch):
-    """The largest difference relative to the largest value, outputs matched by name, else by order."""
-    worst = 0.0
+def matched(outputs, expected, batch):
+    """(what came out, what was expected) of every output as vectors, matched by name, else by order."""
     for index, (name, wanted) in enumerate(expected.items()):
-        got = np.asarray(outputs[name] if name in outputs else list(outputs.values())[index], np.float64)
-        wanted = batch_of(wanted, batch).astype(np.float64)
-        worst = max(worst, float(np.abs(got.reshape(wanted.shape) - wanted).max() / max(1.0, np.abs(wanted).max())))
-    return worst
+        got = outputs[name] if name in outputs else list(outputs.values())[index]
+        yield np.asarray(got, np.float64).ravel(), batch_of(wanted, batch).astype(np.float64).ravel()
+
+
+def error_against(outputs, expected, batch):
+    """The largest difference relative to the largest value."""
+    return max(float(np.abs(got - wanted).max() / max(1.0, np.abs(wanted).max())) for got, wanted in matched(outputs, expected, batch))
 
 
 def cosine_with(outputs, expected, batch):
-    """The smallest of any output, matched in the same way."""
-    smallest = 1.0
-    for index, (name, wanted) in enumerate(expected.items()):
-        got = np.asarray(outputs[name] if name in outputs else list(outputs.values())[index], np.float64).ravel()
-        wanted = batch_of(wanted, batch).astype(np.float64).ravel()
-        smallest = min(smallest, float(got @ wanted / max(np.linalg.norm(got) * np.linalg.norm(wanted), 1e-30)))
-    return smallest
+    """The smallest of any output."""
+    return min(float(got @ wanted / max(np.linalg.norm(got) * np.linalg.norm(wanted), 1e-30))
+               for got, wanted in matched(outputs, expected, batch))
 
 
 def milliseconds_since(start):

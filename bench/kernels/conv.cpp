@@ -17,11 +17,10 @@
 #include "kernels/onednn.h"
 #include "kernels/shapes.h"
 
+namespace tenon::cpu {
 namespace {
 
-using namespace tenon;
-using namespace tenon::bench;
-using namespace tenon::cpu;
+using bench::Bench, bench::Buffer, bench::Case, bench::kLayers, bench::Layer, bench::Times;
 
 ConvParams params_of(const bench::Layer& layer) {
   ConvParams p;
@@ -83,13 +82,11 @@ Times measure(const Layer& layer, Bench& bench) {
     copy = (copy + 1) % copies;
     method->run(p, bench.pool(), scratch.data, bench.table());
   };
-  if (!cold) c.onednn = onednn_conv(p, bench.pool().threads());
+  if (!cold) c.onednn = bench::onednn_conv(p, bench.pool().threads());
   return bench.run(c);
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
   Bench bench(argc, argv);
   const std::string network = bench.option("--network");
   Times total;
@@ -105,4 +102,11 @@ int main(int argc, char** argv) {
     total = {};
   }
   return 0;
+}
+
+}  // namespace
+}  // namespace tenon::cpu
+
+int main(int argc, char** argv) {
+  return tenon::cpu::run(argc, argv);
 }

@@ -6,7 +6,6 @@
 #include "device/cpu/kernels/int8.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
@@ -14,17 +13,15 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "kernels/measure.h"
 #include "kernels/shapes.h"
 
+namespace tenon::cpu {
 namespace {
 
-using namespace tenon;
-using namespace tenon::cpu;
+using bench::now;
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
+// Of bytes.
 struct Buffer {
   explicit Buffer(int64_t bytes)
       : data(static_cast<uint8_t*>(
@@ -74,9 +71,7 @@ Int8Params params(const bench::Layer& layer) {
   return p;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
   std::string network = "resnet50";
   int threads = 1;
   double seconds = 0.2;
@@ -96,7 +91,7 @@ int main(int argc, char** argv) {
       const int64_t k = p.kernel[1] * p.kernel[2] * p.in_channels / p.groups;
       const Buffer x(p.in[1] * p.in[2] * p.in_channels), y(pixels * p.out_channels);
       const Buffer raw(k * p.out_channels), scale(4 * p.out_channels);
-      const Buffer packed(packed_int8_bytes(p.weight_form())), pairs(int8_pairs_bytes(p));
+      const Buffer packed(packed_int8_bytes(p.weight_form()));
       const Buffer scratch(int8_scratch_bytes(p, threads));
       static constexpr int8_t kZero = 0;
       p.x = x.data;
@@ -107,8 +102,6 @@ int main(int argc, char** argv) {
       p.scale = reinterpret_cast<const float*>(scale.data);
       p.scales = p.out_channels;
       pack_int8(p.weight_form(), raw.data, packed.data);
-      pack_int8_pairs(p, reinterpret_cast<int16_t*>(pairs.data));
-      p.pairs = reinterpret_cast<const int16_t*>(pairs.data);
       p.weights = packed.data;
       double best = 1e9;
       for (const double end = now() + seconds; now() < end;) {
@@ -129,4 +122,12 @@ int main(int argc, char** argv) {
     std::printf("%-12s %s: %.2f ms, %.0f GOP/s; peak %.0f GOP/s\n", table->name, network.c_str(),
                 total * 1e3, operations / total, highest);
   }
+  return 0;
+}
+
+}  // namespace
+}  // namespace tenon::cpu
+
+int main(int argc, char** argv) {
+  return tenon::cpu::run(argc, argv);
 }

@@ -1,14 +1,18 @@
 #include "kernels/onednn.h"
 
+#include <algorithm>
+
+#include "kernels/measure.h"
+
 #ifdef TENON_BENCH_ONEDNN
 
-#include <omp.h>
-
-#include <chrono>
 #include <dnnl.hpp>
 #include <memory>
 #include <unordered_map>
 #include <utility>
+
+// As <omp.h> has it: clang-tidy finds no header of gcc's.
+extern "C" void omp_set_num_threads(int threads);
 
 namespace tenon::bench {
 namespace {
@@ -48,10 +52,9 @@ Runnable runnable(const dnnl::primitive& primitive, Arguments arguments, int thr
 double seconds(const Runnable& body) {
   double best = 1e9;
   for (int i = 0; i < 5; ++i) {
-    const auto start = std::chrono::steady_clock::now();
+    const double start = now();
     body();
-    best = std::min(
-        best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    best = std::min(best, now() - start);
   }
   return best;
 }
@@ -143,7 +146,7 @@ Runnable onednn_layer_norm(int64_t rows, int64_t columns, int threads) {
 Runnable onednn_recurrent(const cpu::RecurrentParams& p, int threads) {
   omp_set_num_threads(threads);
   const bool lstm = p.cell == cpu::CellKind::kLstm;
-  const int64_t gates = lstm ? 4 : 3, biases = lstm ? 4 : 4;
+  const int64_t gates = lstm ? 4 : 3, biases = 4;
   const Desc x = floats({p.steps, p.batch, p.inputs}, Tag::tnc);
   const Desc y = floats({p.steps, p.batch, p.hidden}, Tag::tnc);
   const Desc w = floats({1, 1, p.inputs, gates, p.hidden}, Tag::any);

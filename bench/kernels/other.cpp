@@ -17,11 +17,11 @@
 #include "kernels/measure.h"
 #include "kernels/onednn.h"
 
+namespace tenon::cpu {
 namespace {
 
-using namespace tenon;
-using namespace tenon::bench;
-using namespace tenon::cpu;
+using bench::Bench, bench::Buffer, bench::onednn_gemm, bench::onednn_layer_norm,
+    bench::onednn_recurrent, bench::onednn_softmax, bench::onednn_transpose, bench::Runnable;
 using Sizes = std::pair<int64_t, int64_t>;
 
 void bench_gemm(Bench& b) {
@@ -141,9 +141,7 @@ void bench_attention(Bench& b) {
   }
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
   Bench b(argc, argv);
   bench_gemm(b);
   bench_rows(b);
@@ -151,4 +149,11 @@ int main(int argc, char** argv) {
   bench_recurrent(b);
   bench_attention(b);
   return 0;
+}
+
+}  // namespace
+}  // namespace tenon::cpu
+
+int main(int argc, char** argv) {
+  return tenon::cpu::run(argc, argv);
 }
