@@ -249,6 +249,9 @@ def test_strict_does_without_winograd(tmp_path):
         shown = tenon("explain", tmp_path / "conv.tenon").stdout
         assert ("not winograd: compiled with --strict" in shown) == bool(options)
         tenon("run", tmp_path / "conv.tenon", "--compare", "reference")
+    # Where a kernel in f32 stands in for one in bf16, too.
+    tenon("compile", tmp_path / "conv.tn", "--precision", "bf16", "--strict", "-o", tmp_path / "conv.tenon")
+    assert "winograd in f32" not in tenon("explain", tmp_path / "conv.tenon", TENON_ISA="avx2").stdout
 
 
 def test_inspect_and_explain_tell_all(compiled):

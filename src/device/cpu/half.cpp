@@ -49,7 +49,7 @@ void round_to(const float* x, Tensor& y, ThreadPool& pool) {
 }
 
 // Whether the kernels of an op take 16-bit constants as weights (see all_f32).
-bool packs_weights(const Op& op) {
+bool takes_half_weights(const Op& op) {
   const std::string_view name = op.def().name;
   return name == Conv::name || name == ConvTranspose::name || name == Matmul::name ||
          name == Lstm::name || name == Gru::name || name == Rnn::name;
@@ -60,7 +60,7 @@ class WidenedKernel final : public Kernel {
   // Null where there is no kernel for f32 either. A kernel that packs 16-bit constants itself is
   // preferred to widened copies of them.
   static std::unique_ptr<Kernel> make(const StepInfo& s, std::string& name) {
-    auto kernel = packs_weights(s.op) ? make(s, name, false) : nullptr;
+    auto kernel = takes_half_weights(s.op) ? make(s, name, false) : nullptr;
     return kernel != nullptr ? std::move(kernel) : make(s, name, true);
   }
   static std::unique_ptr<Kernel> make(const StepInfo& s, std::string& name, bool constants_too) {
@@ -81,8 +81,9 @@ class WidenedKernel final : public Kernel {
     }
     for (TensorType& t : outputs)
       if (is_half(t.dtype)) t.dtype = DType::f32;
-    KernelChoice choice = choose_candidate(
-        {s.op, inputs, outputs, constants, s.packs, s.threads, nullptr, s.tuning, s.taken});
+    StepInfo wide = s;
+    wide.inputs = inputs, wide.outputs = outputs, wide.constants = constants;
+    KernelChoice choice = choose_candidate(wide);
     if (choice.kernel == nullptr) return nullptr;
     name = choice.name + " in f32";
     kernel->scratch_ = round_up(choice.kernel->scratch_bytes());
