@@ -44,6 +44,10 @@ class MappedFile {
   size_t size_;
 };
 
+// Gives back the whole pages of a part of a mapped file: they are read again where they are
+// touched.
+void release_pages(Bytes bytes);
+
 // A run of bytes and what keeps it alive (a mapping, a heap block).
 struct Blob {
   Bytes bytes;

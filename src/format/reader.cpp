@@ -1,6 +1,4 @@
 #include <fmt/format.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -36,18 +34,14 @@ Result<std::pair<std::string, Bytes>> read_named(Bytes section) {
   return std::pair(std::string(as_text(section.subspan(8, length))), section.subspan(8 + length));
 }
 
-// The checksum of a section of a mapped file; its whole pages are given back piece by piece, to be
-// read again where they are touched.
+// The checksum of a section of a mapped file, whose pages are given back piece by piece.
 uint64_t hash_and_release(Bytes bytes) {
   constexpr size_t kPiece = size_t{8} << 20;
-  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   StreamHash64 hash;
   for (size_t at = 0; at < bytes.size(); at += kPiece) {
     const Bytes piece = bytes.subspan(at, std::min(kPiece, bytes.size() - at));
     hash.add(piece);
-    const auto begin = (reinterpret_cast<uintptr_t>(piece.data()) + page - 1) / page * page;
-    const auto end = reinterpret_cast<uintptr_t>(piece.data() + piece.size()) / page * page;
-    if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+    release_pages(piece);
   }
   return hash.digest();
 }

@@ -1,8 +1,6 @@
 #include "device/cpu/kernel.h"
 
 #include <fmt/format.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <functional>
@@ -17,14 +15,6 @@ namespace {
 constexpr size_t kSlabBytes = size_t{32} << 20;
 // Smaller forms are allocated on their own: a page of a slab is large.
 constexpr size_t kMinSlabbed = size_t{256} << 10;
-
-// Gives back the whole pages of a constant in a mapped file: the packed form is read from now on.
-void release_pages(Bytes bytes) {
-  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<uintptr_t>(bytes.data()) + page - 1) / page * page;
-  const auto end = reinterpret_cast<uintptr_t>(bytes.data() + bytes.size()) / page * page;
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
-}
 
 }  // namespace
 
@@ -92,7 +82,7 @@ void PackStore::fill(Entry& entry) {
   const Bytes bytes{static_cast<const std::byte*>(entry.constant.raw()),
                     entry.constant.byte_size()};
   if (bytes.data() >= mapped_.data() && bytes.data() < mapped_.data() + mapped_.size())
-    release_pages(bytes);
+    release_pages(bytes);  // the packed form is read from now on
 }
 
 PackStore::Packed PackStore::get(const Tensor& constant, std::string_view layout, int64_t floats,
