@@ -163,20 +163,9 @@ void fill_binary(KernelTable& table, Indices<kOps...>) {
   table.binary_vs[static_cast<size_t>(BinaryOp::kPow)] = power_by_scalar;
 }
 
-// The bits of bf16 in the upper halves.
-TENON_INLINE Ints rounded_bf16(Floats x) {
-  const Ints b = bits(x);
-  const Ints nan = (b & splat_int(INT32_MAX)) > splat_int(0x7f800000);
-  return nan ? b | splat_int(0x400000) : b + splat_int(0x7fff) + ((b >> 16) & splat_int(1));
-}
-
 void round_bf16(const float* x, uint16_t* y, int64_t n) {
-  using Halves = uint16_t __attribute__((vector_size(2 * TENON_LANES)));
-  using Unaligned [[gnu::vector_size(2 * TENON_LANES), gnu::aligned(2), gnu::may_alias]] = uint16_t;
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    *reinterpret_cast<Unaligned*>(y + i) =
-        __builtin_convertvector(rounded_bf16(load(x + i)) >> 16, Halves);
+  for (; i + kLanes <= n; i += kLanes) store_bf16(y + i, load(x + i));
   if (i == n) return;
   const Ints rest = rounded_bf16(load_part(x + i, static_cast<int>(n - i)));
   for (int64_t lane = 0; i < n; ++i, ++lane) y[i] = static_cast<uint16_t>(rest[lane] >> 16);

@@ -19,6 +19,9 @@ using Ints = int32_t __attribute__((vector_size(4 * TENON_LANES)));
 using UnalignedFloats [[gnu::vector_size(4 * TENON_LANES), gnu::aligned(4), gnu::may_alias]] =
     float;
 
+using UnalignedHalves [[gnu::vector_size(2 * TENON_LANES), gnu::aligned(2), gnu::may_alias]] =
+    uint16_t;
+
 TENON_INLINE Floats splat(float x) {
   return x - Floats{};
 }
@@ -39,6 +42,17 @@ TENON_INLINE Floats from_bits(Ints x) {
 }
 TENON_INLINE Floats select(Ints mask, Floats yes, Floats no) {
   return mask ? yes : no;
+}
+
+// The bits of x rounded to bf16, in the upper halves.
+TENON_INLINE Ints rounded_bf16(Floats x) {
+  const Ints b = bits(x);
+  const Ints nan = (b & splat_int(INT32_MAX)) > splat_int(0x7f800000);
+  return nan ? b | splat_int(0x400000) : b + splat_int(0x7fff) + ((b >> 16) & splat_int(1));
+}
+TENON_INLINE void store_bf16(uint16_t* p, Floats x) {
+  using Halves = uint16_t __attribute__((vector_size(2 * TENON_LANES)));
+  *reinterpret_cast<UnalignedHalves*>(p) = __builtin_convertvector(rounded_bf16(x) >> 16, Halves);
 }
 
 #if defined(__AVX512F__) && TENON_LANES == 16

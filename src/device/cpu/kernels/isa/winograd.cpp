@@ -27,21 +27,20 @@ TENON_INLINE void transform_input(const Floats (&d)[kSide], Floats (&r)[kSide]) 
 #if defined(TENON_PAIRS)
 // Half a vector of pairs, whole vectors of channels only.
 constexpr int kStep = kLanes / 2;
-using Halves = uint16_t __attribute__((vector_size(2 * TENON_LANES), aligned(2), may_alias));
 
 TENON_INLINE Floats load_input(const float* p) {
-  return from_bits(__builtin_convertvector(*reinterpret_cast<const Halves*>(p), Ints) << 16);
+  return from_bits(__builtin_convertvector(*reinterpret_cast<const UnalignedHalves*>(p), Ints)
+                   << 16);
 }
 TENON_INLINE void store_frequency(float* p, Floats x) {
 #if defined(__AVX512F__)
+  using Halves = uint16_t __attribute__((vector_size(2 * TENON_LANES)));
   Halves rounded;
   __asm__("vcvtneps2bf16 %1, %0" : "=v"(rounded) : "v"(x));
+  *reinterpret_cast<UnalignedHalves*>(p) = rounded;
 #else
-  const Ints b = bits(x);
-  const Halves rounded =
-      __builtin_convertvector((b + splat_int(0x7fff) + ((b >> 16) & splat_int(1))) >> 16, Halves);
+  store_bf16(reinterpret_cast<uint16_t*>(p), x);
 #endif
-  *reinterpret_cast<Halves*>(p) = rounded;
 }
 TENON_INLINE Floats load_lanes(const float* p, int) {
   return load_input(p);
