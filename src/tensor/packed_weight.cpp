@@ -89,6 +89,17 @@ void unpack_elements(const PanelLayout& l, const T* packed, T* dense) {
   });
 }
 
+// Calls f with an element of the layout's kind.
+template <typename F>
+void with_elements(const PanelLayout& l, const F& f) {
+  if (l.unit == 1)
+    f(uint32_t{});
+  else if (l.unit == 2)
+    f(uint16_t{});
+  else
+    f(int8_t{});
+}
+
 }  // namespace
 
 std::string PanelLayout::name() const {
@@ -130,21 +141,15 @@ bool PanelLayout::is_worth_storing() const {
 }
 
 void PanelLayout::pack(const void* dense, void* packed) const {
-  if (unit == 1)
-    pack_elements(*this, static_cast<const uint32_t*>(dense), static_cast<uint32_t*>(packed));
-  else if (unit == 4)
-    pack_elements(*this, static_cast<const int8_t*>(dense), static_cast<int8_t*>(packed));
-  else
-    pack_elements(*this, static_cast<const uint16_t*>(dense), static_cast<uint16_t*>(packed));
+  with_elements(*this, [&]<typename T>(T) {
+    pack_elements(*this, static_cast<const T*>(dense), static_cast<T*>(packed));
+  });
 }
 
 void PanelLayout::unpack(const void* packed, void* dense) const {
-  if (unit == 1)
-    unpack_elements(*this, static_cast<const uint32_t*>(packed), static_cast<uint32_t*>(dense));
-  else if (unit == 4)
-    unpack_elements(*this, static_cast<const int8_t*>(packed), static_cast<int8_t*>(dense));
-  else
-    unpack_elements(*this, static_cast<const uint16_t*>(packed), static_cast<uint16_t*>(dense));
+  with_elements(*this, [&]<typename T>(T) {
+    unpack_elements(*this, static_cast<const T*>(packed), static_cast<T*>(dense));
+  });
 }
 
 Result<std::shared_ptr<PackedWeight>> PackedWeight::create(const PanelLayout& layout, Bytes packed,

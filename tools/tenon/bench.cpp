@@ -219,6 +219,7 @@ Status bench(const BenchArguments& a) {
   if (a.profile && (settings.size() > 1 || settings[0].streams > 1))
     return invalid_argument("--profile takes one --threads, one --batch and one stream");
   std::vector<Cell> cells;
+  cells.reserve(settings.size());
   for (const Setting& setting : settings) cells.push_back(TRY(measure_cell(a, setting)));
   if (a.csv) {
     print_csv(cells);
