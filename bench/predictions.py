@@ -5,6 +5,10 @@
     bench/networks/rows.py --measurements FILE.csv --output build/networks/rows.json
     bench/predictions.py --networks build/networks --rows build/networks/rows.json --output build/predictions.json
 
+With measurements of your own in a table (docs/how_to_add_a_chip.md):
+
+    bench/predictions.py --measured mine.csv --output mine.json
+
 Every prediction is simulated; nothing ran on a chip. Prints for every chip how far predictions are from the
 published latency (|predicted / measured - 1|): the median, the 90th percentile, the rank correlation of networks,
 how often the best batch is right or one step off, and the ratio of throughputs at batch 8 and 1. Networks are
@@ -20,6 +24,7 @@ writes the page; what it says the model lacks is kept as it was written by hand.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import math
 import statistics
@@ -60,6 +65,25 @@ def predict(tenon: Path, networks: Path, records: list[dict], timeout: float, fo
         host = p["spent_ms"]["host"] + p["spent_ms"]["host_start"]
         done.append({**record, "predicted_ms": p["latency_ms"], "host_ms": host, **{k: p[k] for k in keys}})
     return done
+
+
+def read_measured(path: Path) -> list[dict]:
+    """Records of a table of one's own: chip, model (a path from the table's folder), batch, precision, latency_ms and,
+    where the model leaves sizes open, input_shape as `NAME:1,224,224,3`, several apart by blanks."""
+    records = []
+    with path.open(newline="") as file:
+        for line, row in enumerate(csv.DictReader(file), 2):
+            try:
+                shapes = dict(part.split(":") for part in (row.get("input_shape") or "").split())
+                records.append({
+                    "chip": row["chip"], "network": row["model"], "file": row["model"], "group": row["model"],
+                    "batch": int(row["batch"]), "precision": row["precision"], "latency_ms": float(row["latency_ms"]),
+                    "inputs": {name: shape.split(",") for name, shape in shapes.items()},
+                })
+            except (KeyError, TypeError, ValueError) as error:
+                sys.exit(f"{path}:{line}: {type(error).__name__}: {error}; columns are chip, model, batch, precision, "
+                         "latency_ms and, where needed, input_shape")
+    return records
 
 
 def predict_all(
@@ -174,7 +198,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tenon", type=Path, default=ROOT / "build/bin/tenon")
     parser.add_argument("--networks", type=Path, help="folder of bench/networks/build.py")
-    parser.add_argument("--rows", type=Path, required=True, help="file of bench/networks/rows.py")
+    parser.add_argument("--rows", type=Path, help="file of bench/networks/rows.py")
+    parser.add_argument("--measured", type=Path, help="instead of --networks and --rows: a table of your own, CSV")
+    parser.add_argument("--targets-dir", type=Path, help="descriptions of chips that `tenon predict` reads besides")
     parser.add_argument("--output", type=Path, help="every prediction, as JSON")
     parser.add_argument("--from", dest="made", type=Path, help="predictions that --output wrote, instead of new ones")
     parser.add_argument("--held-out", type=Path, action="append", default=[], help="file of fit_machine.py --json")
@@ -189,8 +215,13 @@ def main() -> int:
     parser.add_argument("--worst", type=int, default=0, help="list so many networks with the largest errors")
     args = parser.parse_args()
 
-    loaded = json.loads(args.rows.read_text())
+    if (args.rows is None) == (args.measured is None):
+        parser.error("give --rows or --measured")
+    loaded = json.loads(args.rows.read_text()) if args.rows else read_measured(args.measured)
     records = loaded if isinstance(loaded, list) else loaded["rows"]
+    networks = args.networks or (args.measured.parent if args.measured else None)
+    if networks is None and not args.made:
+        parser.error("give --networks, the folder of the files")
     wanted = [
         r
         for r in records
@@ -198,12 +229,12 @@ def main() -> int:
         and (not args.precision or r["precision"] in args.precision)
         and (not args.batch or r["batch"] in args.batch)
         and args.filter in r["network"]
-        and (args.made or (args.networks / r["file"]).exists())
+        and (args.made or args.measured or (networks / r["file"]).exists())
     ]
     if args.made:
         results = json.loads(args.made.read_text())
     else:
-        results = predict_all(args.tenon, args.networks, wanted, args.timeout, args.jobs)
+        results = predict_all(args.tenon, networks, wanted, args.timeout, args.jobs, args.targets_dir)
     results = [r for r in results if "error" in r or r["host_ms"] <= args.host * r["predicted_ms"]]
     if args.output:
         args.output.write_text(json.dumps(results, indent=1))

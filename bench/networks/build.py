@@ -90,16 +90,19 @@ def main() -> int:
     print(f"{'file':44} {'GMACs':>9} {'M params':>8} {'published':>9}  inputs of one sample")
     failed = 0
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(given.jobs, mp_context=spawn, max_tasks_per_child=12) as pool:
-        for made in pool.map(build_one, jobs):
-            print(sheet(chosen[made["name"]], made), flush=True)
-            failed += "error" in made
-            if given.trace and "error" in made:
-                print(made["trace"])
-            made.pop("trace", None)
-            if "error" not in made:
-                known = read_index() | {made["file"]: made}  # another build may have written since
-                index.write_text(json.dumps(known, indent=1, sort_keys=True))
+    # New processes now and then, for what torch keeps of each network (max_tasks_per_child may hang).
+    some = 12 * given.jobs
+    for begin in range(0, len(jobs), some):
+        with ProcessPoolExecutor(given.jobs, mp_context=spawn) as pool:
+            for made in pool.map(build_one, jobs[begin : begin + some]):
+                print(sheet(chosen[made["name"]], made), flush=True)
+                failed += "error" in made
+                if given.trace and "error" in made:
+                    print(made["trace"])
+                made.pop("trace", None)
+                if "error" not in made:
+                    known = read_index() | {made["file"]: made}  # another build may have written since
+                    index.write_text(json.dumps(known, indent=1, sort_keys=True))
     built = {file for file, *_ in jobs}
     for network in chosen.values():
         for file, _ in network.files():

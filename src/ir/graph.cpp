@@ -108,6 +108,48 @@ Status Graph::infer(Node& node) {
   return {};
 }
 
+namespace {
+
+// Gives the variables of a loop the types they begin with, as far as the body hands these on: a
+// size that changes from turn to turn is open, all others are what is known before the loop.
+// Errors: those of inference, with what the first turns have; the loop need not turn at all.
+Status narrow_loop(Node& loop, TensorTypes types) {
+  for (bool grows = true; grows;) {
+    for (const auto& region : loop.regions()) {
+      for (size_t i = 0; i < types.size(); ++i) region->inputs()[i]->set_type(types[i]);
+      TRY(region->infer_all());
+    }
+    grows = false;
+    const auto& next = loop.regions()[1]->outputs();
+    for (size_t i = 0; i < types.size(); ++i) {
+      Shape joined = join_shapes(types[i].shape, next[i]->type().shape);
+      if (joined == types[i].shape) continue;
+      types[i].shape = std::move(joined);
+      grows = true;
+    }
+  }
+  return {};
+}
+
+Status narrow_loop(Node& loop) {
+  const auto n = static_cast<size_t>(loop.input_count());
+  if (loop.regions().size() != 2 || loop.regions()[1]->outputs().size() != n) return {};
+  TensorTypes types, before;
+  for (size_t i = 0; i < n; ++i) {
+    const Value* v = loop.input(static_cast<int>(i));
+    for (const auto& region : loop.regions())
+      if (v == nullptr || region->inputs().size() != n) return {};
+    types.push_back(v->type());
+    before.push_back(loop.regions()[1]->inputs()[i]->type());
+  }
+  if (types == before || narrow_loop(loop, types).ok()) return {};
+  for (const auto& region : loop.regions())
+    for (size_t i = 0; i < n; ++i) region->inputs()[i]->set_type(before[i]);
+  return {};
+}
+
+}  // namespace
+
 Status Graph::infer_all() {
   for (const auto& node : nodes_) {
     // What a fused region takes are the node's operands.
@@ -116,6 +158,7 @@ Status Graph::infer_all() {
       for (size_t i = 0; i < inner.size() && std::cmp_less(i, node->input_count()); ++i)
         if (const Value* v = node->input(static_cast<int>(i))) inner[i]->set_type(v->type());
     }
+    if (node->is("while")) TRY(narrow_loop(*node));
     for (const auto& region : node->regions_) TRY(region->infer_all());
     if (Status s = infer(*node); !s.ok())
       return std::move(s).error().at(node->origins.empty() ? std::string(node->def().name)

@@ -5,9 +5,13 @@
 
 #include <cmath>
 
+#include "lower/elementwise.h"
 #include "lower/pack.h"
 #include "lower/product.h"
 #include "lower/rows.h"
+#include "lower/tiles.h"
+#include "lower/vector_core.h"
+#include "ops/movement.h"
 
 namespace tenon::lower {
 namespace {
@@ -23,34 +27,77 @@ Strides strides_of(const Attention& op, const std::vector<int64_t>& dims) {
   return {dims[1] * dims[2] * inner, dims[2] * inner, inner};
 }
 
-// Adds the mask to the first product as its residual.
-Status add_mask(Lowering& lowering, const Node& node, const Attention& op, int64_t heads, int64_t s,
-                int64_t t, Product& p) {
-  const Value* mask = node.input(3);
-  if (mask == nullptr && !op.causal) return {};
-  if (mask == nullptr) {
-    p.residual = lowering.constant(layer_of(node) + ".causal", lowering.real(), s * t,
-                                   [s, t, real = lowering.real()] {
-                                     std::vector<float> m(static_cast<size_t>(s * t), 0);
-                                     for (int64_t i = 0; i < s; ++i)
-                                       for (int64_t j = 0; j < t; ++j)
-                                         if (j > i + t - s)
-                                           m[static_cast<size_t>(i * t + j)] = -65504;
-                                     return converted(Tensor::vector(m), real);
-                                   });
-    p.residual_row = t;
-    return {};
-  }
-  if (op.causal) return unsupported("a mask beside a causal one");
-  if (!is_float(mask->dtype())) return unsupported("a mask of true and false");
-  auto dims = dims_of(mask);
-  while (dims.size() < 4) dims.insert(dims.begin(), 1);
-  if (dims[3] != t) return unsupported("a mask that is broadcast along the keys");
-  p.residual = lowering.tensor_of(mask);
-  p.residual_row = dims[2] == 1 ? 0 : t;
-  p.batch[0].residual = dims[0] == 1 ? 0 : dims[1] * dims[2] * t;
-  p.batch[1].residual = dims[1] == 1 ? 0 : dims[2] * t;
-  (void)heads;
+constexpr double kHidden = -65504;  // what a score becomes that is not to be seen
+
+// What a causal mask adds to the scores of queries s and keys t.
+int causal_mask(Lowering& lowering, const std::string& layer, int64_t s, int64_t t) {
+  return lowering.constant(layer + ".causal", lowering.real(), s * t,
+                           [s, t, real = lowering.real()] {
+                             std::vector<float> m(static_cast<size_t>(s * t), 0);
+                             for (int64_t i = 0; i < s; ++i)
+                               for (int64_t j = 0; j < t; ++j)
+                                 if (j > i + t - s)
+                                   m[static_cast<size_t>(i * t + j)] = static_cast<float>(kHidden);
+                             return converted(Tensor::vector(m), real);
+                           });
+}
+
+// What is added to the scores, under the dimensions of batch, heads, queries and keys.
+struct Mask {
+  int tensor = -1;  // -1: nothing
+  std::vector<int64_t> dims;
+};
+
+// One tensor of reals, whatever the masks are.
+Result<Mask> mask_of(Lowering& lowering, const Node& node, int64_t s, int64_t t) {
+  const auto& op = *node.as<Attention>();
+  const std::string layer = layer_of(node);
+  const Value* given = node.input(3);
+  if (given == nullptr && !op.causal) return Mask{};
+  const int causal = op.causal ? causal_mask(lowering, layer, s, t) : -1;
+  if (given == nullptr) return Mask{causal, {1, 1, s, t}};
+  Mask mask{lowering.tensor_of(given), dims_of(given)};
+  while (mask.dims.size() < 4) mask.dims.insert(mask.dims.begin(), 1);
+  if (is_float(given->dtype()) && !op.causal && mask.dims[3] == t) return mask;
+  Elementwise work;
+  work.operands = {{"mask", mask.tensor, {}}};
+  const auto before = mask.dims;
+  if (op.causal) mask.dims[2] = s;
+  mask.dims[3] = t;
+  work.dims = mask.dims;
+  work.strides = row_major_strides(mask.dims);
+  work.operands[0].strides = broadcast_strides(before, mask.dims);
+  if (op.causal) work.operands.push_back({"causal", causal, {0, 0, t, 1}});
+  mask.tensor = lowering.scratch(layer + ".mask", lowering.real(), count_of(mask.dims));
+  work.results = {mask.tensor};
+  work.widest = bytes_of(lowering.real());
+  work.compute = [real = lowering.real(), keeps = given->dtype() == DType::boolean](
+                     VectorCode& code,
+                     std::span<const Register> in) -> Result<std::vector<Register>> {
+    const auto number = [](double x) { return Register{{}, x, nullptr}; };
+    Register y = code.tile(in[0], real);
+    if (keeps)
+      y = code.binary(Opcode::mul, code.binary(Opcode::add, y, number(-1)), number(-kHidden));
+    if (in.size() > 1)
+      y = code.binary(Opcode::max, code.binary(Opcode::add, y, in[1]), number(kHidden));
+    return std::vector{y};
+  };
+  TRY(lower_elementwise(lowering, node, work));
+  return mask;
+}
+
+// Adds the mask to the first product as its residual. The product counts batch, heads of the keys
+// and heads that share them.
+Status add_mask(Lowering& lowering, const Node& node, int64_t s, int64_t t, Product& p) {
+  const Mask mask = TRY(mask_of(lowering, node, s, t));
+  if (mask.tensor < 0) return {};
+  const int64_t plane = mask.dims[2] * t;
+  p.residual = mask.tensor;
+  p.residual_row = mask.dims[2] == 1 ? 0 : t;
+  p.batch[0].residual = mask.dims[0] == 1 ? 0 : mask.dims[1] * plane;
+  if (mask.dims[1] == 1) return {};
+  p.batch[1].residual = p.batch[2].size * plane;
+  p.batch[2].residual = plane;
   return {};
 }
 
@@ -65,10 +112,9 @@ Status lower_attention(Lowering& lowering, const Node& node) {
   const auto head = static_cast<size_t>(op.head_axis()),
              length = static_cast<size_t>(op.length_axis());
   const int64_t batch = q[0], heads = q[head], s = q[length], t = k[length], d = q[3], e = v[3];
-  if (k[head] != heads && k[head] != 1) return unsupported("heads in groups");
   const Strides sq = strides_of(op, q), sk = strides_of(op, k), sv = strides_of(op, v),
                 sy = strides_of(op, y);
-  const bool one = k[head] == 1;
+  const int64_t groups = k[head], shared = heads / groups;  // heads of keys, and queries' to each
   const std::string layer = layer_of(node);
   const int64_t scores = batch * heads * s * t;
   const int before = lowering.scratch(layer + ".scores", lowering.real(), scores);
@@ -78,13 +124,16 @@ Status lower_attention(Lowering& lowering, const Node& node) {
   first.layer = layer + ".scores";
   first.rows = s, first.columns = t, first.k = d;
   first.batch = {{batch, sq.batch, sk.batch, heads * s * t, 0, 0},
-                 {heads, sq.head, one ? 0 : sk.head, s * t, 0, 0}};
+                 {groups, shared * sq.head, sk.head, shared * s * t, 0, 0},
+                 {shared, sq.head, 0, s * t, 0, 0}};
   first.a_row = sq.row, first.b_row = sk.row, first.y_row = t;
   first.b_transposed = true;
   first.a = lowering.tensor_of(node.input(0)), first.b = lowering.tensor_of(node.input(1));
   first.y = before;
   first.scale = op.scale != 0 ? op.scale : 1 / std::sqrt(static_cast<double>(d));
-  TRY(add_mask(lowering, node, op, heads, s, t, first));
+  TRY(add_mask(lowering, node, s, t, first));
+  const auto is_one = [](const BatchDim& d) { return d.size == 1; };
+  std::erase_if(first.batch, is_one);
   TRY(add_product(lowering, node, first));
 
   TRY(lower_softmax(lowering, node, layer + ".softmax", before, after, batch * heads * s, t));
@@ -93,7 +142,9 @@ Status lower_attention(Lowering& lowering, const Node& node) {
   second.layer = layer + ".values";
   second.rows = s, second.columns = e, second.k = t;
   second.batch = {{batch, heads * s * t, sv.batch, sy.batch, 0, 0},
-                  {heads, s * t, one ? 0 : sv.head, sy.head, 0, 0}};
+                  {groups, shared * s * t, sv.head, shared * sy.head, 0, 0},
+                  {shared, s * t, 0, sy.head, 0, 0}};
+  std::erase_if(second.batch, is_one);
   second.a_row = t, second.b_row = sv.row, second.y_row = sy.row;
   second.a = after, second.b = lowering.tensor_of(node.input(2));
   second.y = lowering.tensor_of(node.output());

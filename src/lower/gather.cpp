@@ -1,6 +1,6 @@
 // Picking by numbers: whole rows of a table come from memory one by one. What is no row is made
 // one: tables are transposed, numbers of several dimensions are counted through.
-#include "ops/gather.h"
+#include "lower/gather.h"
 
 #include <fmt/format.h>
 
@@ -9,19 +9,12 @@
 #include "lower/elementwise.h"
 #include "lower/movement.h"
 #include "lower/vector_core.h"
+#include "ops/gather.h"
 #include "ops/movement.h"
+#include "ops/reverse.h"
 
 namespace tenon::lower {
 namespace {
-
-// Rows [count, width] of a table [rows, width] by numbers, of which those below 0 count from the
-// end unless they are known to be counted.
-struct RowGather {
-  std::string layer;
-  int table = -1, numbers = -1, to = -1;
-  int64_t rows = 1, width = 1, count = 1;
-  bool counted = false;
-};
 
 // Numbers that are known, with those that count from the end counted from the beginning.
 int counted_numbers(Lowering& lowering, const std::string& layer, const Tensor& known,
@@ -63,6 +56,8 @@ class RowCounter {
   int memory_;
   int64_t rows_, zeros_ = 0, below_ = 0, added_ = 0;
 };
+
+}  // namespace
 
 Status gather_rows(Lowering& lowering, const Node& node, const RowGather& g) {
   const isa::Architecture& a = lowering.architecture();
@@ -110,6 +105,8 @@ Status gather_rows(Lowering& lowering, const Node& node, const RowGather& g) {
   });
   return lowering.add(node, b);
 }
+
+namespace {
 
 // [d0, d1, d2] as [d1, d0, d2].
 Status swap_outer(Lowering& lowering, const Node& node, std::string layer, int from, int to,
@@ -197,13 +194,12 @@ Result<int> count_through(Lowering& lowering, const Node& node, const Count& c) 
   return to;
 }
 
-// i32 holds them, and f32 the factors they are made of.
-Status check_count(int64_t elements) {
-  if (elements >= int64_t{1} << 24) return unsupported("it picks from a very large table");
+}  // namespace
+
+Status check_count(int64_t rows) {
+  if (rows >= int64_t{1} << 24) return unsupported("it picks from a very large table");
   return {};
 }
-
-}  // namespace
 
 Status lower_gather(Lowering& lowering, const Node& node) {
   const auto& op = *node.as<Gather>();
@@ -326,6 +322,36 @@ Status lower_gather_elements(Lowering& lowering, const Node& node) {
   g.table = lowering.tensor_of(node.input(0)), g.to = lowering.tensor_of(node.output());
   g.counted = true;
   g.numbers = TRY(count_through(lowering, node, c));
+  return gather_rows(lowering, node, g);
+}
+
+// Rows behind the last axis that is reversed, by numbers that are known.
+Status lower_reverse(Lowering& lowering, const Node& node) {
+  const auto dims = dims_of(node.input(0));
+  std::vector<bool> reversed(dims.size(), false);
+  size_t last = 0;
+  for (const int64_t axis : node.as<Reverse>()->axes) {
+    const auto a = static_cast<size_t>(axis < 0 ? axis + static_cast<int64_t>(dims.size()) : axis);
+    reversed[a] = true;
+    last = std::max(last, a);
+  }
+  RowGather g;
+  g.layer = layer_of(node);
+  g.table = lowering.tensor_of(node.input(0)), g.to = lowering.tensor_of(node.output());
+  g.rows = g.count = count_of(std::span(dims).first(std::min(last + 1, dims.size())));
+  g.width = count_of(dims) / g.count;
+  g.counted = true;
+  const auto make = [n = g.rows, dims, reversed, last]() -> Result<Tensor> {
+    std::vector<int32_t> numbers;
+    for (int64_t i = 0; i < n; ++i) {
+      int64_t from = 0, stride = 1, rest = i;
+      for (size_t a = std::min(last + 1, dims.size()); a-- > 0; stride *= dims[a], rest /= dims[a])
+        from += (reversed[a] ? dims[a] - 1 - rest % dims[a] : rest % dims[a]) * stride;
+      numbers.push_back(static_cast<int32_t>(from));
+    }
+    return Tensor::vector(numbers);
+  };
+  g.numbers = lowering.constant(g.layer + ".rows", DType::i32, g.rows, make);
   return gather_rows(lowering, node, g);
 }
 

@@ -26,6 +26,7 @@ Status lower_node(Lowering& lowering, const Node& node) {
   static constexpr std::pair<std::string_view, Rule> kRules[] = {
       {"conv", lower_product},
       {"matmul", lower_product},
+      {"matmul_nbits", lower_product},
       {"conv_transpose", lower_conv_transpose},
       {"attention", lower_attention},
       {"lstm", lower_recurrent},
@@ -59,6 +60,9 @@ Status lower_node(Lowering& lowering, const Node& node) {
       {"gather", lower_gather},
       {"gather_nd", lower_gather_nd},
       {"gather_elements", lower_gather_elements},
+      {"reverse", lower_reverse},
+      {"grid_sample", lower_grid_sample},
+      {"lrn", lower_lrn},
       {"transpose", lower_movement},
       {"concat", lower_movement},
       {"slice", lower_movement},

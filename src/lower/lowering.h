@@ -138,6 +138,9 @@ Status lower_gather_nd(Lowering& lowering, const Node& node);
 Status lower_byte_lookup(Lowering& lowering, const Node& node);
 Status lower_quantized(Lowering& lowering, const Node& node);  // products of bytes
 Status lower_gather_elements(Lowering& lowering, const Node& node);
+Status lower_reverse(Lowering& lowering, const Node& node);
+Status lower_grid_sample(Lowering& lowering, const Node& node);
+Status lower_lrn(Lowering& lowering, const Node& node);
 Status lower_image_norm(Lowering& lowering, const Node& node);  // instance and group norms
 Status lower_selection(Lowering& lowering, const Node& node);   // arg_max, top_k, one_hot
 Status lower_custom(Lowering& lowering, const Node& node);      // kernels of the user's own

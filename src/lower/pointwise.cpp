@@ -22,7 +22,8 @@ bool is_pointwise(const Node& node) {
 
 // What is computed in f32 whatever the reals are.
 bool is_wide(const Node& node) {
-  static constexpr std::string_view kNames[] = {"sigmoid", "tanh", "silu", "mish", "fake_quant"};
+  static constexpr std::string_view kNames[] = {"sigmoid", "tanh", "silu", "mish", "fake_quant",
+                                                "sin",     "cos",  "tan",  "pow"};
   return is_quantising(node) || std::ranges::find(kNames, node.def().name) != std::end(kNames);
 }
 

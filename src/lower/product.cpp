@@ -10,6 +10,7 @@
 #include "lower/winograd.h"
 #include "ops/conv.h"
 #include "ops/matmul.h"
+#include "ops/matmul_nbits.h"
 
 namespace tenon::lower {
 namespace {
@@ -150,6 +151,41 @@ Result<Product> product_of(Lowering& lowering, const Node& node, const Matmul& o
       return unsupported("a bias that is no vector of the columns");
     p.bias = lowering.tensor_of(bias);
   }
+  return p;
+}
+
+// Weights of few bits as reals [k, n]: the product unit has none narrower than bytes.
+Tensor widened(const Tensor& b, const Tensor& scale, int64_t bits) {
+  const int64_t n = b.dim(1), k = b.dim(0) * (8 / bits), group = k / scale.dim(0);
+  std::vector<float> w;
+  w.reserve(static_cast<size_t>(k * n));
+  for (int64_t i = 0; i < k * n; ++i) {
+    const int64_t row = i / n, column = i % n;
+    const int64_t level =
+        bits == 8 ? int64_t{b.data<int8_t>()[i]}
+                  : int64_t{(b.data<uint8_t>()[row / 2 * n + column] >> (row % 2 * 4)) & 15} - 8;
+    w.push_back(static_cast<float>(level) * scale.data<float>()[row / group * n + column]);
+  }
+  return Tensor::vector(w).reshaped({k, n});
+}
+
+Result<Product> product_of(Lowering& lowering, const Node& node, const MatmulNbits& op) {
+  const Tensor *b = node.input(1)->constant(), *scale = node.input(2)->constant();
+  if (b == nullptr || scale == nullptr) return unsupported("its weights are no constants");
+  const Value* residual = node.input(4);
+  const auto y = dims_of(node.output());
+  if (residual != nullptr && dims_of(residual) != y)
+    return unsupported("what is added is no full result");
+  Product p;
+  p.layer = layer_of(node);
+  p.b_constant = lowering.keep(std::make_shared<const Tensor>(widened(*b, *scale, op.bits)));
+  p.k = p.b_constant->dim(0), p.columns = y.back(), p.rows = count_of(y) / p.columns;
+  p.a_row = p.k, p.b_row = p.y_row = p.residual_row = p.columns;
+  p.activation = op.activation, p.alpha = op.act_alpha, p.beta = op.act_beta;
+  p.a = lowering.tensor_of(node.input(0));
+  p.y = lowering.tensor_of(node.output());
+  p.bias = optional_tensor(lowering, node, 3);
+  p.residual = optional_tensor(lowering, node, 4);
   return p;
 }
 
@@ -340,6 +376,8 @@ Status lower_product(Lowering& lowering, const Node& node) {
     if (status.ok() || !p.windows || status.error().code != Code::unsupported) return status;
     return add_wide_conv(lowering, node, p);
   }
+  if (const auto* few = node.as<MatmulNbits>())
+    return add_product(lowering, node, TRY(product_of(lowering, node, *few)));
   return add_product(lowering, node, TRY(product_of(lowering, node, *node.as<Matmul>())));
 }
 

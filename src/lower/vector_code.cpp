@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "ops/cast.h"
 #include "ops/quantize.h"
@@ -70,6 +71,10 @@ Register VectorCode::convert(const Register& x, DType to, Rounding rounding) {
 
 Register VectorCode::round(const Register& x) {
   return convert(x, DType::i32, Rounding::even);
+}
+
+Register VectorCode::floor(const Register& x) {
+  return convert(x, DType::i32, Rounding::floor);
 }
 
 Register VectorCode::binary(Opcode op, const Register& a, const Register& b) {
@@ -199,6 +204,65 @@ Register VectorCode::softplus(const Register& x) {
   return binary(Opcode::add, l, unary(Opcode::relu, x));
 }
 
+// sin(x + turn * pi): of x less the nearest multiple of pi, which is taken off in three parts so
+// that nothing of x is lost.
+Register VectorCode::sine(const Register& x, double turn) {
+  if (x.view.dtype == DType::f16 && has_wide_slots_)
+    return tile(sine(tile(x, DType::f32), turn), DType::f16);
+  static constexpr double kPi[] = {3.140625, 9.670257568359375e-4, 6.2783292e-7};
+  static constexpr double kTerms[] = {-2.5052108e-8, 2.7557319e-6, -1.9841270e-4, 8.3333333e-3,
+                                      -1.6666667e-1};
+  const Register halves =
+      binary(Opcode::add, binary(Opcode::mul, x, number(std::numbers::inv_pi)), number(turn));
+  const Register n = tile(round(halves), x.view.dtype);
+  const Register multiple = binary(Opcode::add, n, number(-turn));
+  Register r = x;
+  for (const double part : kPi)
+    r = binary(Opcode::sub, r, binary(Opcode::mul, multiple, number(part)));
+  const Register square = binary(Opcode::mul, r, r);
+  Register sum = binary(Opcode::mul, square, number(kTerms[0]));
+  for (size_t i = 1; i < std::size(kTerms); ++i)
+    sum = binary(Opcode::mul, binary(Opcode::add, sum, number(kTerms[i])), square);
+  const Register y = binary(Opcode::mul, r, binary(Opcode::add, sum, number(1)));
+  // Odd multiples turn the sign.
+  const Register pairs = tile(floor(binary(Opcode::mul, n, number(0.5))), x.view.dtype);
+  const Register odd = binary(Opcode::sub, n, binary(Opcode::mul, pairs, number(2)));
+  const Register sign = binary(Opcode::add, binary(Opcode::mul, odd, number(-2)), number(1));
+  return binary(Opcode::mul, y, sign);
+}
+
+// Whole exponents by products, which take numbers below 0, too.
+Result<Register> VectorCode::power(const Register& x, double exponent) {
+  constexpr double kMost = 64;
+  const double magnitude = std::abs(exponent);
+  if (exponent == 0.5) return unary(Opcode::sqrt, x);
+  if (exponent == -0.5) return unary(Opcode::rsqrt, x);
+  if (magnitude != std::floor(magnitude)) {
+    const Register wide = has_wide_slots_ ? tile(x, DType::f32) : x;
+    const Register log = binary(Opcode::mul, unary(Opcode::ln, wide), number(exponent));
+    return tile(unary(Opcode::exp, log), x.view.dtype);
+  }
+  if (magnitude == 0 || magnitude > kMost)
+    return unsupported(fmt::format("the vector unit has no power of {}", exponent));
+  std::optional<Register> y;
+  Register square = x;
+  for (auto rest = static_cast<int>(magnitude); rest > 0; rest /= 2) {
+    if (rest % 2 != 0) y = y ? binary(Opcode::mul, *y, square) : square;
+    if (rest > 1) square = binary(Opcode::mul, square, square);
+  }
+  return exponent < 0 ? unary(Opcode::reciprocal, *y) : *y;
+}
+
+// gamma (x > 0 ? x : alpha (e^(x inner) - 1))
+Register VectorCode::elu(const Register& x, double inner, double alpha, double gamma) {
+  Register below = binary(Opcode::min, x, number(0));
+  if (inner != 1) below = binary(Opcode::mul, below, number(inner));
+  const Register e = binary(Opcode::add, unary(Opcode::exp, below), number(-1));
+  const Register y =
+      binary(Opcode::add, unary(Opcode::relu, x), binary(Opcode::mul, e, number(alpha)));
+  return gamma == 1 ? y : binary(Opcode::mul, y, number(gamma));
+}
+
 // Level by level from the lowest, in f32.
 Register VectorCode::fake_quant(const FakeQuantLevels& levels, const Register& x) {
   const Register wide = tile(x, DType::f32);
@@ -241,11 +305,8 @@ Result<Register> VectorCode::activate(ActivationKind kind, double alpha, double 
       return gelu(x, false);
     case A::gelu_tanh:
       return gelu(x, true);
-    case A::elu: {
-      const Register e = unary(Opcode::exp, binary(Opcode::min, x, number(0)));
-      return binary(Opcode::add, unary(Opcode::relu, x),
-                    binary(Opcode::mul, binary(Opcode::add, e, number(-1)), number(alpha)));
-    }
+    case A::elu:
+      return elu(x, 1, alpha, 1);
     case A::affine:
       return binary(Opcode::add, binary(Opcode::mul, x, number(alpha)), number(beta));
     case A::softplus:
@@ -287,6 +348,11 @@ Result<Register> VectorCode::apply_unary(const Node& node, const Register& x) {
     return activate(A::hard_sigmoid, h->alpha, h->beta, x);
   if (node.is("gelu"))
     return gelu(x, node.as<Gelu>() == nullptr || node.as<Gelu>()->approximate != GeluKind::none);
+  if (op == "sin") return sine(x, 0);
+  if (op == "cos") return sine(x, 0.5);
+  if (op == "tan") return binary(Opcode::div, sine(x, 0), sine(x, 0.5));
+  if (const auto* c = node.as<Celu>()) return elu(x, 1 / c->alpha, c->alpha, 1);
+  if (const auto* c = node.as<Selu>()) return elu(x, 1, c->alpha, c->gamma);
   if (op == "neg") return binary(Opcode::mul, x, number(-1));
   if (op == "square") return binary(Opcode::mul, x, x);
   if (op == "expm1") return binary(Opcode::add, unary(Opcode::exp, x), number(-1));
@@ -337,15 +403,9 @@ Result<Register> VectorCode::apply_binary(const Node& node, const Register& a, c
     const Register d = binary(Opcode::sub, a, b);
     return binary(Opcode::mul, d, d);
   }
-  if (op == "pow" && b.number && !a.number) {
-    if (*b.number == 0.5) return unary(Opcode::sqrt, a);
-    if (*b.number == -0.5) return unary(Opcode::rsqrt, a);
-    if (*b.number >= 1 && *b.number <= 4 && *b.number == std::floor(*b.number)) {
-      Register y = a;
-      for (int i = 1; i < static_cast<int>(*b.number); ++i) y = binary(Opcode::mul, y, a);
-      return y;
-    }
-  }
+  if (op == "pow" && b.number && !a.number) return power(a, *b.number);
+  if (op == "pow" && a.number && *a.number > 0)
+    return unary(Opcode::exp, binary(Opcode::mul, b, number(std::log(*a.number))));
   return unsupported(fmt::format("the vector unit has no '{}'", op));
 }
 

@@ -44,8 +44,9 @@ class VectorCode {
   // x as a tile of this type.
   Register tile(const Register& x, DType dtype);
 
-  // x as whole numbers in i32, to even.
+  // x as whole numbers in i32, to even or downwards.
   Register round(const Register& x);
+  Register floor(const Register& x);
 
   Register unary(Opcode op, const Register& x);
   Register binary(Opcode op, const Register& a, const Register& b);
@@ -65,6 +66,9 @@ class VectorCode {
   Register gelu(const Register& x, bool approximate);
   Register erf_of_magnitude(const Register& magnitude);
   Register softplus(const Register& x);
+  Register elu(const Register& x, double inner, double alpha, double gamma);
+  Register sine(const Register& x, double turn);
+  Result<Register> power(const Register& x, double exponent);
   Register fake_quant(const FakeQuantLevels& levels, const Register& x);
   Result<Register> apply_unary(const Node& node, const Register& x);
   Result<Register> apply_binary(const Node& node, const Register& a, const Register& b);

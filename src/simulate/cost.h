@@ -4,16 +4,18 @@
 #include <span>
 
 #include "isa/architecture.h"
+#include "simulate/moment.h"
 
 namespace tenon::simulate {
 
 struct Cost {
-  double start = 0;       // seconds of the queue before anything moves or is computed
-  double seconds = 0;     // and then, the global memory apart
-  int64_t bytes = 0;      // moved to or from the global memory, whole transactions
-  bool writes = false;    // to the global memory
-  double efficiency = 1;  // of the global memory at this length of runs
-  double operations = 0;  // of products; a multiply-accumulate is two
+  double start = 0;             // seconds of the queue before anything moves or is computed
+  double seconds = 0;           // and then, the global memory apart
+  int64_t bytes = 0;            // moved to or from the global memory, whole transactions
+  bool writes = false;          // to the global memory
+  double efficiency = 1;        // of the global memory at this length of runs
+  double operations = 0;        // of products; a multiply-accumulate is two
+  Cause cause = Cause::vector;  // of the vector unit's seconds
 };
 
 // Costs of one chip's instructions by the numbers of its units (machine/chips.h). Thread-safe.

@@ -323,7 +323,7 @@ Result<double> TimingModel::step(Core& core, Shared& shared, const Instruction& 
     const isa::Route* route = product ? nullptr : architecture_.route(i.op, i.views);
     const bool moves = route != nullptr && route->bytes_per_cycle > 0;
     free_at.spend(product ? Cause::product_start : Cause::vector_start, cost.start);
-    free_at.spend(product ? Cause::product : moves ? Cause::move : Cause::vector, cost.seconds);
+    free_at.spend(product ? Cause::product : moves ? Cause::move : cost.cause, cost.seconds);
   }
   core.counters.operations += cost.operations;
   core.counters.busy[q] += free_at.at - start;

@@ -99,6 +99,46 @@ def test_matrix_products_take_what_was_published(tmp_path, n, measured_ms):
     assert json.loads(done.stdout)[0]["latency_ms"] == pytest.approx(measured_ms, rel=0.15)
 
 
+def test_only_the_loop_is_left_to_the_host(tmp_path):
+    model = tmp_path / "loop.tn"
+    model.write_text("""graph @main (%x: f32[?batch,16]) {
+  %zero = const dense<0> : i64[]
+  %w = const random(seed=1) : f32[16,16]
+  %i, %y = while(%zero, %x) with {
+    graph @cond (%i: i64[], %x: f32[?,16]) {
+      %five = const dense<5> : i64[]
+      %more = less(%i, %five)
+      return (%more)
+    }
+    graph @body (%i: i64[], %x: f32[?,16]) {
+      %one = const dense<1> : i64[]
+      %next = add(%i, %one)
+      %u = const random(seed=2) : f32[16,16]
+      %xu = matmul(%x, %u)
+      return (%next, %xu)
+    }
+  }
+  %p = matmul(%y, %w)
+  return (%p)
+}
+""")
+    done = run("predict", model, "--target", "mlu370-s4", "--batch", "4", "--json", "--layers", "9")
+    assert done.returncode == 0, done.stderr
+    layers = json.loads(done.stdout)[0]["layers"]
+    assert [layer["algorithm"] for layer in layers if layer["algorithm"] != "host"], layers
+    assert len([layer for layer in layers if layer["algorithm"] == "host"]) == 1, layers
+
+
+def test_a_sample_is_shared_where_one_cluster_would_read_long(tmp_path):
+    model = tmp_path / "dense.tn"
+    model.write_text("graph @main (%x: f32[?batch,25088]) {\n  %w = const splat(0.01) : f32[25088,4096]\n"
+                     "  %y = matmul(%x, %w)\n  return (%y)\n}\n")
+    done = run("predict", model, "--target", "mlu370-s4", "--json")
+    assert done.returncode == 0, done.stderr
+    # One cluster may take 128 GB/s of the chip's 307.
+    assert json.loads(done.stdout)[0]["latency_ms"] < 25088 * 4096 * 2 / 200e9 * 1e3
+
+
 def test_an_unknown_chip_names_the_nearest():
     done = run("predict", DIGITS, "--target", "ascend310p4")
     assert done.returncode == 1
