@@ -87,6 +87,25 @@ class LiteRt:
         return {name: self.interpreter.get_tensor(index) for name, index in self.outputs}
 
 
+class Mnn:
+    source, int8 = "model.mnn", "model.int8.mnn"
+
+    def __init__(self, source, inputs, threads):
+        from MNN import expr, nn
+        # Normal precision lets it round to 16 bits; "low" memory computes with the 8-bit weights that the file holds.
+        memory = "low" if source.name == self.int8 else "normal"
+        self.runtime = nn.create_runtime_manager(({"backend": "CPU", "numThread": threads, "precision": "high", "memory": memory},))
+        self.module = nn.load_module_from_file(str(source), [], [], runtime_manager=self.runtime)
+        facts = self.module.get_info()
+        self.version, self.names = facts["version"], facts["outputNames"]
+        types = {"f": expr.float, "i": expr.int}
+        self.inputs = [expr.const(inputs[name], list(inputs[name].shape), expr.NCHW, types[inputs[name].dtype.kind])
+                       for name in facts["inputNames"]]
+
+    def run(self):
+        return dict(zip(self.names, (output.read() for output in self.module.forward(self.inputs))))
+
+
 class TensorFlow:
     source, int8 = "saved_model", None
 
@@ -105,7 +124,7 @@ class TensorFlow:
 
 
 ENGINES = {"tenon": Tenon, "ort": OnnxRuntime, "ort-dynamic": OnnxRuntimeDynamic, "openvino": OpenVino, "litert": LiteRt,
-           "tensorflow": TensorFlow}
+           "mnn": Mnn, "tensorflow": TensorFlow}
 
 
 def engines_of(precision):

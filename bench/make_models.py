@@ -1,12 +1,12 @@
 """Exports the models that bench/peers.py measures: Keras 3 networks with seeded random weights.
 
-    .venv-dev/bin/python bench/make_models.py OUT [NAME…] [--peers onnx,tflite] [--precision int8]
+    .venv-dev/bin/python bench/make_models.py OUT [NAME…] [--peers onnx,tflite,mnn] [--precision int8]
 
 Each becomes OUT/NAME/: saved_model/ (what Tenon, TensorFlow and OpenVINO read), model.onnx (tf2onnx),
-model.tflite (TensorFlow's converter) and io.npz with `in:KEY` and `out:KEY` for a batch of two, TensorFlow's
-outputs. With --precision int8 also model.int8.onnx and model.int8_dynamic.onnx (ONNX Runtime's static and dynamic
-quantisers), model.int8.xml (OpenVINO's NNCF) and model.int8.tflite, calibrated like Tenon on calibration.npz: made-up
-numbers, too. What exists is kept; a conversion that a tool refuses leaves model.KIND.failed with the reason.
+model.tflite (TensorFlow's converter), model.mnn (MNN's, from the ONNX file) and io.npz with `in:KEY` and `out:KEY`
+for a batch of two, TensorFlow's outputs. With --precision int8 also model.int8.onnx and model.int8_dynamic.onnx (ONNX
+Runtime's static and dynamic quantisers), model.int8.xml (OpenVINO's NNCF), model.int8.tflite and model.int8.mnn
+(weights of 8 bits, activations as they come), calibrated like Tenon on calibration.npz: made-up numbers, too. What exists is kept; a conversion that a tool refuses leaves model.KIND.failed with the reason.
 """
 import argparse
 import os
@@ -174,6 +174,20 @@ def to_tflite(folder, target):
     target.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved_model")).convert())
 
 
+def to_mnn(folder, target, *options):
+    """In a process of its own, as it ends one that it does not like; without its Python front end, which installs and loads a
+    package that reports the use."""
+    call = ("import sys, MNN, _tools; _tools.mnnconvert(['mnnconvert', '-f', 'ONNX', '--modelFile', sys.argv[1], '--MNNModel', "
+            "sys.argv[2], '--bizCode', 'bench', *sys.argv[3:]])")
+    result = subprocess.run([sys.executable, "-c", call, folder / "model.onnx", target, *options], capture_output=True, text=True)
+    if not target.exists():
+        raise RuntimeError((result.stderr.strip() or result.stdout.strip() or f"status {result.returncode}").splitlines()[-1])
+
+
+def to_int8_mnn(folder, target):
+    to_mnn(folder, target, "--weightQuantBits", "8")
+
+
 def calibration(folder):
     """Samples with a batch of one, the same for every engine."""
     file = folder / "calibration.npz"
@@ -207,8 +221,9 @@ def to_int8_tflite(folder, target):
     target.write_bytes(quantizers.litert_integers(converter, [list(row.values()) for row in calibration(folder)]))
 
 
-CONVERTERS = {"onnx": to_onnx, "tflite": to_tflite, "int8.onnx": to_int8_onnx, "int8_dynamic.onnx": to_int8_dynamic_onnx,
-              "int8.xml": to_int8_openvino, "int8.tflite": to_int8_tflite}
+CONVERTERS = {"onnx": to_onnx, "tflite": to_tflite, "mnn": to_mnn, "int8.onnx": to_int8_onnx,
+              "int8_dynamic.onnx": to_int8_dynamic_onnx, "int8.xml": to_int8_openvino, "int8.tflite": to_int8_tflite,
+              "int8.mnn": to_int8_mnn}
 INT8 = tuple(kind for kind in CONVERTERS if kind.startswith("int8"))
 
 
@@ -230,7 +245,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("names", nargs="*", default=DEFAULT, metavar="NAME", help=f"of {', '.join(MODELS)}")
-    parser.add_argument("--peers", default="onnx,tflite", help="formats to convert to (default: both)")
+    parser.add_argument("--peers", default="onnx,tflite,mnn", help="formats to convert to (default: all)")
     parser.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help="int8: the peers' quantised forms, too")
     arguments = parser.parse_args()
     for name in arguments.names:

@@ -1,6 +1,6 @@
-"""Measures Tenon, ONNX Runtime, OpenVINO, LiteRT and TensorFlow side by side on the models of make_models.py.
+"""Measures Tenon, ONNX Runtime, OpenVINO, LiteRT, MNN and TensorFlow side by side on the models of make_models.py.
 
-    .venv-dev/bin/python bench/peers.py FOLDER [NAME…] [--engines tenon,ort,openvino,litert,tensorflow]
+    .venv-dev/bin/python bench/peers.py FOLDER [NAME…] [--engines tenon,ort,openvino,litert,mnn,tensorflow]
         [--threads 1,2] [--batch 1] [--precision bf16|int8] [--rounds 9] [--seconds 0.3] [--cold 2] [--json F] [--csv F] [--markdown F]
 
 Each engine is one process that keeps its model loaded. Rounds are interleaved: every engine runs for --seconds,

@@ -21,7 +21,7 @@ from peers import best_peer, geometric_mean, machine
 ROOT = Path(__file__).resolve().parents[1]
 KERNELS = ("tenon_bench_conv", "tenon_bench_other")
 PRECISIONS = {
-    "fp32": ["--engines", "tenon,ort,openvino,litert"],
+    "fp32": ["--engines", "tenon,ort,openvino,litert,mnn"],
     "bf16": ["--precision", "bf16", "--engines", "tenon,openvino"],
     "int8": ["--precision", "int8"],
 }
