@@ -7,6 +7,7 @@ and prints {"median_ms", "min_ms", "runs"}; at the end of the input, {"peak_byte
 """
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -59,7 +60,14 @@ def measure(engine, seconds):
     return {"median_ms": float(np.median(times)), "min_ms": min(times), "runs": len(times)}
 
 
+def answers_alone():
+    """Leaves the standard output to this program's answers: what engines print goes to the standard error."""
+    sys.stdout = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+
 def main():
+    answers_alone()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("engine", choices=ENGINES)
     parser.add_argument("folder", type=Path)
