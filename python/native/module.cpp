@@ -217,7 +217,10 @@ runtime::Function function_of(const runtime::Model& model, const std::string& ke
                               const std::string& precision) {
   runtime::Function function = value_or_raise([&] {
     nb::gil_scoped_release released;
-    return model.function(key, state == nullptr ? nullptr : state->values, {device, precision});
+    auto found =
+        model.function(key, state == nullptr ? nullptr : state->values, {device, precision});
+    if (found.ok()) found->prepare();
+    return found;
   }());
   function.set_interrupt_check(signal_raised);
   return function;

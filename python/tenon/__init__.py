@@ -5,10 +5,26 @@
     runner = tenon.Runner("model.tenon")
     outputs = runner.run({"images": images})
 """
-from tenon._compiler import CheckedNode, CheckReport, check, compile
+from typing import TYPE_CHECKING, Any
+
 from tenon._error import Error
 from tenon._runner import Device, Port, Runner, State, devices
+
+if TYPE_CHECKING:
+    from tenon._compiler import CheckedNode, CheckReport, check, compile
 
 __version__ = "0.1.0"
 __all__ = ["CheckReport", "CheckedNode", "Device", "Error", "Port", "Runner", "State", "check", "compile",
            "devices"]
+
+
+def __getattr__(name: str) -> Any:
+    # A program that only runs models does not wait for what compiles them.
+    if name in __all__:
+        from tenon import _compiler
+        return getattr(_compiler, name)
+    raise AttributeError(f"module 'tenon' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

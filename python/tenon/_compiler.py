@@ -10,6 +10,7 @@ import numpy as np
 
 from tenon import _native
 from tenon._error import Error
+from tenon._paths import Path, Paths, all_paths
 
 
 class _Message(Protocol):
@@ -19,8 +20,6 @@ class _Message(Protocol):
 Model = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, _Message]
 Shape = Sequence[Optional[int]]
 Shapes = Union[Mapping[str, Shape], Shape]
-Path = Union[str, "os.PathLike[str]"]
-Paths = Union[Path, Iterable[Path]]
 Calibration = Union[Path, "np.ndarray[Any, Any]", Mapping[str, "np.ndarray[Any, Any]"]]
 
 
@@ -137,7 +136,7 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
         content, notes = _native.compile(
             _source(model), path, signature or "", _names(inputs), _names(outputs),
             _shapes(input_shapes), _names(target), list(batches), chip_precision, precision, _names(disable), optimize,
-            _paths(custom_ops), embed_custom_ops, max_loop_iterations or 0, strict,
+            all_paths(custom_ops), embed_custom_ops, max_loop_iterations or 0, strict,
             True if verify_inputs is not None else verify, _path(verify_inputs),
             (_data(calibration, folder), calibration_method, preprocess, _path(statistics), samples,
              _path(config), _path(report), force_precision))
@@ -153,7 +152,7 @@ def check(model: Model, *, input_shapes: Optional[Shapes] = None, signature: Opt
     be read at all."""
     format_, nodes, notes, keys = _native.check(_source(model), signature or "", _names(inputs),
                                                 _names(outputs), _shapes(input_shapes),
-                                                _paths(custom_ops))
+                                                all_paths(custom_ops))
     return CheckReport(format_, tuple(CheckedNode(*node) for node in nodes), tuple(notes),
                        tuple(keys))
 
@@ -183,11 +182,6 @@ def _data(calibration: Optional[Calibration], folder: str) -> str:
         file = os.path.join(folder, "calibration.npy")
         np.save(file, np.asarray(calibration))
     return file
-
-
-def _paths(paths: Paths) -> list[str]:
-    return [os.fsdecode(os.fspath(path))
-            for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
 
 
 def _names(names: Optional[Iterable[str]]) -> list[str]:

@@ -1,18 +1,16 @@
 """Runner: a compiled file, loaded and ready to run."""
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Optional, Union
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 
 from tenon import _native
-from tenon._compiler import Paths, _paths
 from tenon._error import Error
+from tenon._paths import Paths, all_paths
 
 
-@dataclass(frozen=True)
-class Port:
+class Port(NamedTuple):
     """An input or output. `dtype` is NumPy's name of it, or "string" or "bfloat16"; `shape` has None for
     an open dimension and is None where the rank is open; an `is_list` port takes a list of arrays."""
 
@@ -22,8 +20,7 @@ class Port:
     is_list: bool = False
 
 
-@dataclass(frozen=True)
-class Device:
+class Device(NamedTuple):
     """What models can be run on; `simulated` devices compute the result and predict the time."""
 
     name: str
@@ -116,7 +113,7 @@ class Runner:
                         "invalid_argument")
         source = model if isinstance(model, (bytes, bytearray, memoryview)) else os.fspath(model)
         native = _native.load(source, threads or 0, verify, max_loop_iterations or 0,
-                              _paths(custom_ops), allow_embedded_code)
+                              all_paths(custom_ops), allow_embedded_code)
         self._open(native, signature or "", None, (device, precision or ""))
 
     def _open(self, model: "_native.Model", signature: str, state: Optional[State],

@@ -151,6 +151,7 @@ Status run(const tenon_function& f, const tenon_tensor* inputs, size_t input_cou
 
 Status runtime::hand_out(Result<Function> function, tenon_function** out) {
   if (!function.ok()) return std::move(function).error();
+  function->prepare();
   auto inputs = ports_of(function->inputs()), outputs = ports_of(function->outputs());
   *out = new tenon_function{std::move(*function), std::move(inputs), std::move(outputs)};
   return {};

@@ -302,6 +302,12 @@ Result<std::unique_ptr<Execution>> make_execution(const Plan& plan) {
   return execution;
 }
 
+// The system clears the pages now instead of at their first use.
+void touch_pages(std::byte* first, size_t size) {
+  constexpr size_t kPage = 4096;
+  for (size_t at = 0; at < size; at += kPage) first[at] = std::byte{};
+}
+
 }  // namespace
 
 Error RunControl::cancelled() {
@@ -314,6 +320,14 @@ Status RunControl::ask() {
   if (now < next_question_) return {};
   next_question_ = now + kInterval;
   return switch_.interrupted() ? cancelled() : Status();
+}
+
+Status prepare_run(Plan& plan, cpu::PackStore& packs, ThreadPool& pool) {
+  packs.fill_pending(pool);
+  auto execution = TRY(make_execution(plan));
+  touch_pages(execution->arena.get(), static_cast<size_t>(plan.arena_bytes));
+  plan.give_back(std::move(execution));
+  return {};
 }
 
 Status run_plan(Plan& plan, std::span<const Tensor> inputs, std::span<Tensor> outputs,

@@ -59,6 +59,10 @@ struct Machine {
   RunControl& control;
 };
 
+// Does beforehand what a plan's first run would: fills packed weights, and gives the plan an
+// execution with its memory touched.
+Status prepare_run(Plan& plan, cpu::PackStore& packs, ThreadPool& pool);
+
 // Runs the plan. Defined `outputs` are written into (their types have been checked where the plan
 // knows them); undefined ones are set, to tensors that may share memory with the inputs and
 // constants. `times_ns`, one per step, may be null.

@@ -169,6 +169,22 @@ std::span<const PortInfo> Function::outputs() const {
   return std::span(function().outputs).first(function().output_count());
 }
 
+void Function::prepare() const {
+  FunctionState& function = this->function();
+  if (program_ != nullptr) return;
+  TensorTypes types;
+  for (const PortInfo& port : function.inputs) {
+    types.push_back(port.type);
+    if (port.type.is_none() || port.type.is_list) continue;
+    if (!port.type.shape.ranked()) return;
+    Shape& shape = types.back().shape;
+    for (int i = 0; i < shape.rank(); ++i)
+      if (!shape[i].known()) shape[i] = Dim(1);
+  }
+  const auto plan = plan_for(*state_, function, types);
+  if (plan.ok()) (void)prepare_run(**plan, state_->packs, *state_->pool);
+}
+
 Result<std::vector<Tensor>> Function::run(std::span<const Tensor> inputs,
                                           std::span<const Tensor> outputs,
                                           PlanReport* profile) const {

@@ -129,6 +129,11 @@ class Function {
   // fast kernel and those whose shapes depend on data.
   Status run_into(std::span<const Tensor> inputs, std::span<Tensor> outputs,
                   PlanReport* profile = nullptr) const;
+  // Gets ready for runs with every open dimension 1, so that the first of them takes no longer than
+  // later ones: the plan is made, weights are packed on the model's threads, memory is there. What
+  // stands in the way is said by the run that meets it. Not needed for any run; nothing on devices
+  // other than the CPU.
+  void prepare() const;
   // What would be done for inputs of these types (static shapes), in the order of inputs().
   Result<PlanReport> explain(std::span<const TensorType> inputs) const;
   // The variables that runs read and write; never null.
