@@ -39,6 +39,7 @@ CpuFeatures detect() {
     f.avx2_fma = ymm && fma && f16c && (b & (1u << 5)) != 0;
     constexpr unsigned kAvx512 = (1u << 16) | (1u << 17) | (1u << 28) | (1u << 30) | (1u << 31);
     f.avx512 = zmm && (b & kAvx512) == kAvx512;
+    f.avx512_vbmi = f.avx512 && (c & (1u << 1)) != 0;
     f.avx512_vnni = f.avx512 && (c & (1u << 11)) != 0;
     f.amx_bf16 = tiles && (d & (1u << 22)) != 0;
     f.amx_int8 = tiles && (d & (1u << 25)) != 0;
@@ -51,8 +52,9 @@ CpuFeatures detect() {
   if (const long n = sysconf(_SC_LEVEL2_CACHE_SIZE); n > 0) f.l2_bytes = static_cast<int>(n);
   if (const char* limit = std::getenv("TENON_ISA")) {
     const std::string_view name = limit;
-    if (name == "avx2" || name == "avx_vnni") f.avx512 = f.avx512_vnni = f.avx512_bf16 = false;
-    if (name == "avx512f") f.avx512_vnni = f.avx512_bf16 = false;
+    if (name == "avx2" || name == "avx_vnni")
+      f.avx512 = f.avx512_vbmi = f.avx512_vnni = f.avx512_bf16 = false;
+    if (name == "avx512f") f.avx512_vbmi = f.avx512_vnni = f.avx512_bf16 = false;
     if (name == "avx2" || name == "avx512f") f.avx_vnni = false;
     if (name == "avx2" || name == "avx_vnni" || name == "avx512f" || name == "avx512")
       f.amx_bf16 = f.amx_int8 = false;
@@ -75,6 +77,7 @@ std::string CpuFeatures::to_string() const {
   };
   add(avx2_fma, "avx2_fma");
   add(avx512, "avx512");
+  add(avx512_vbmi, "avx512_vbmi");
   add(avx512_vnni, "avx512_vnni");
   add(avx512_bf16, "avx512_bf16");
   add(avx_vnni, "avx_vnni");

@@ -8,6 +8,7 @@ namespace tenon {
 struct CpuFeatures {
   bool avx2_fma = false;  // AVX2 + FMA + F16C: the baseline (x86-64-v3)
   bool avx512 = false;    // F, BW, DQ, VL, CD and the system saves the registers
+  bool avx512_vbmi = false;
   bool avx512_vnni = false;
   bool avx512_bf16 = false;
   bool avx_vnni = false;

@@ -69,8 +69,11 @@ std::optional<PanelLayout> byte_layout(const FileStep& step, size_t i, const Sha
   if (i != 1) return std::nullopt;
   if (step.op->as<QuantizedMatmul>() != nullptr && shape.rank() == 2) return matrix(shape, false);
   if (const auto* conv = step.op->as<QuantizedConv>();
-      conv != nullptr && conv->groups == 1 && shape.rank() >= 3)
-    return filter_matrix(shape);
+      conv != nullptr && conv->groups == 1 && shape.rank() >= 3) {
+    // Rows of a window that are not of whole groups of four are filled up one by one.
+    const int64_t row = shape[shape.rank() - 3].size() * shape[shape.rank() - 2].size();
+    if (shape.rank() != 4 || row % 4 == 0) return filter_matrix(shape);
+  }
   return std::nullopt;
 }
 

@@ -8,6 +8,7 @@
 #include "ops/conv.h"
 #include "ops/matmul.h"
 #include "quant/weights.h"
+#include "rewrite/pass.h"
 
 namespace tenon::quant {
 
@@ -158,6 +159,12 @@ class Planner {
            plan_.base_of(v) == v;
   }
 
+  // What one pointwise node alone reads of another is never written: rounding it gains nothing.
+  bool stays_real(const Value& v, const Node& reader) const {
+    return is_mixed(plan_.base_of(&v)) && has_single_use(graph_, &v) &&
+           v.shape() == reader.output()->shape();
+  }
+
   void add_bytes(const Value* v) { plan_.params.try_emplace(v); }
 
   void find_bytes() {
@@ -180,7 +187,7 @@ class Planner {
       if (s == Support::pointwise) {
         if (!is_mixed(node->output())) continue;
         for (const Value* v : data_operands(*node, s))
-          if (plan_.is_integer(v->producer())) add_bytes(v);
+          if (plan_.is_integer(v->producer()) && !stays_real(*v, *node)) add_bytes(v);
         continue;
       }
       if (!wanted) continue;

@@ -1,11 +1,12 @@
-// Products without the residuals and activations that integers have no fused form for; names of
-// tensors.
+// Products without the residuals and activations that integers have no fused form for; transposed
+// convolutions as products where they are; names of tensors.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <map>
 
 #include "ops/conv.h"
+#include "ops/conv_transpose.h"
 #include "ops/matmul.h"
 #include "quant/quantize.h"
 
@@ -91,9 +92,62 @@ Status complete(Graph& graph, Node& node) {
   return {};
 }
 
+bool are(const std::vector<int64_t>& values, int64_t wanted) {
+  return std::ranges::all_of(values, [&](int64_t v) { return v == wanted; });
+}
+
+// Windows that do not overlap: each input pixel gives a block of pixels, as channels of a product
+// that are moved. The block is square.
+bool gives_blocks(const Node& node) {
+  const auto* conv = node.as<ConvTranspose>();
+  if (conv == nullptr || conv->groups != 1 || !are(conv->pads, 0) || !are(conv->dilations, 1) ||
+      !are(conv->output_padding, 0) || conv->strides.size() != 2)
+    return false;
+  const Value* bias = node.input(2);
+  for (const Value* v : {static_cast<const Value*>(node.input(1)), bias})
+    if (v != nullptr && (v->constant() == nullptr || v->dtype() != DType::f32)) return false;
+  const Tensor& w = *node.input(1)->constant();
+  const int64_t block = conv->strides[0];
+  return w.rank() == 4 && block > 1 && conv->strides[1] == block && w.dim(0) == block &&
+         w.dim(1) == block && (bias == nullptr || bias->constant()->elements() == w.dim(2));
+}
+
+Status multiply_blocks(Graph& graph, Node& node) {
+  const ConvTranspose& transposed = *node.as<ConvTranspose>();
+  const Tensor& w = *node.input(1)->constant();  // [block, block, M, C]
+  const int64_t block = w.dim(0), columns = block * block * w.dim(2), terms = w.dim(3);
+  Tensor filter = TRY(Tensor::allocate(DType::f32, std::vector<int64_t>{1, 1, terms, columns}));
+  for (int64_t j = 0; j < columns; ++j)
+    for (int64_t c = 0; c < terms; ++c)
+      filter.mutable_data<float>()[c * columns + j] = w.data<float>()[j * terms + c];
+  Builder builder(graph, &node);
+  builder.set_origins(node.origins);
+  std::vector<Value*> operands{node.input(0), builder.constant(filter)};
+  if (node.input(2) != nullptr) {
+    const Tensor& bias = *node.input(2)->constant();
+    Tensor all = TRY(Tensor::allocate(DType::f32, std::vector<int64_t>{columns}));
+    for (int64_t j = 0; j < columns; ++j)
+      all.mutable_data<float>()[j] = bias.data<float>()[j % bias.elements()];
+    operands.push_back(builder.constant(all));
+  }
+  Conv conv;
+  conv.activation = transposed.activation;
+  conv.alpha = transposed.alpha;
+  conv.beta = transposed.beta;
+  Node* product = TRY(builder.add(make_op(conv), std::move(operands)));
+  Value* y = TRY(builder.op("depth_to_space", {product->output()}, {{"block", block}}));
+  graph.replace_all_uses(node.output(), y);
+  graph.erase(&node);
+  return {};
+}
+
 }  // namespace
 
 Status prepare(Graph& graph) {
+  std::vector<Node*> transposed;
+  for (const auto& node : graph.nodes())
+    if (gives_blocks(*node)) transposed.push_back(node.get());
+  for (Node* node : transposed) TRY(multiply_blocks(graph, *node));
   std::vector<Node*> order;
   for (const auto& node : graph.nodes()) order.push_back(node.get());
   for (Node* node : order) {

@@ -136,6 +136,44 @@ TEST(Quantize, ConcatenationsShareTheirParameters) {
     }
 }
 
+// As in networks that normalise what they concatenate.
+TEST(Quantize, ChainsBetweenBytesAreRoundedOnce) {
+  Maker m;
+  Value* x = m.input(f32({batch(), 6, 6, 4}));
+  Value* joined = m.op("concat", {conv(m, x, {1, 1, 4, 8}, 1), conv(m, x, {1, 1, 4, 8}, 3)},
+                       {{"axis", int64_t{-1}}});
+  Value* shifted = m.op("add", {m.op("mul", {joined, m.floats({16}, 7)}), m.floats({16}, 8)});
+  Value* other = conv(m, joined, {1, 1, 16, 4}, 9);
+  m.graph.set_outputs({conv(m, m.op("relu", {shifted}), {1, 1, 16, 4}, 5), other});
+  quantize_and_compare(m.graph);
+  EXPECT_EQ(count(m.graph, "quantized_conv"), 4);
+  ASSERT_EQ(count(m.graph, "fused"), 1);
+  for (const auto& node : m.graph.nodes())
+    if (node->is("fused")) {
+      EXPECT_EQ(count(*node->regions()[0], "quantize_linear"), 1);
+      EXPECT_EQ(node->output()->dtype(), DType::u8);
+    }
+}
+
+TEST(Quantize, TransposedConvolutionsWithoutOverlapAreProducts) {
+  Maker m;
+  Value* x = m.input(f32({batch(), 4, 4, 8}));
+  Value* a = conv(m, x, {1, 1, 8, 8}, 1);
+  Value* b = m.op("conv_transpose", {a, m.floats({2, 2, 6, 8}, 3), m.floats({6}, 4)},
+                  {{"strides", Ints{2, 2}}, {"activation", std::string("relu")}});
+  Value* overlapping =
+      m.op("conv_transpose", {a, m.floats({3, 3, 6, 8}, 3)}, {{"strides", Ints{2, 2}}});
+  m.graph.set_outputs({conv(m, b, {1, 1, 6, 4}, 5), overlapping});
+  const auto report = quantize_and_compare(m.graph);
+  EXPECT_EQ(report.layers.size(), 3u);
+  EXPECT_EQ(count(m.graph, "quantized_conv"), 3);
+  EXPECT_EQ(count(m.graph, "conv_transpose"), 1);
+  for (const auto& node : m.graph.nodes())
+    if (node->is("depth_to_space")) {
+      EXPECT_EQ(node->output()->dtype(), DType::u8);
+    }
+}
+
 TEST(Quantize, WhatCannotBeIntegersSaysWhy) {
   Maker m;
   Value* x = m.input(f32({4, 6}));

@@ -67,7 +67,7 @@ void expect_same(const std::vector<Tensor>& a, const std::vector<Tensor>& b,
 }
 
 constexpr const char* kProducts =
-    R"(graph @f (%x: f32[5,48], %i: f32[1,9,9,12], %u: u8[3,50], %v: u8[1,5,5,6],
+    R"(graph @f (%x: f32[5,48], %i: f32[1,9,9,12], %u: u8[3,50], %v: u8[1,5,5,8],
                 %s: f32[6,2,8]) {
   %w0 = const random(seed=1) : f32[48,40]
   %w1 = const random(seed=2) : f32[24,40]
@@ -81,7 +81,7 @@ constexpr const char* kProducts =
   %l1 = const random(seed=7) : f32[2,8,32]
   %h, %h1, %c1 = lstm(%s, %l0, %l1) {direction="bidirectional"}
   %w4 = const random(seed=8) : i8[50,24]
-  %w5 = const random(seed=9) : i8[3,3,6,20]
+  %w5 = const random(seed=9) : i8[3,3,8,20]
   %q = quantized_matmul(%u, %w4)
   %r = quantized_conv(%v, %w5)
   return (%b, %d, %h, %q, %r)
@@ -168,6 +168,14 @@ TEST(StoredLayouts, AreOfWeightsThatOneKindOfKernelReads) {
                                        "return (%z)"),
             "");
   EXPECT_EQ(layout_of_weight("%z = tanh(%w) : f32[128,128] return (%z)"), "");
+  // Kernels fill up each row of a window.
+  FileModel odd = model_of(R"(graph @f (%x: u8[1,9,9,3]) {
+    %w = const random(seed=1) : i8[3,3,3,64]
+    %y = quantized_conv(%x, %w) : i32[1,7,7,64]
+    return (%y)
+  })");
+  choose_layouts(odd.functions[0].graph, true);
+  EXPECT_EQ(odd.functions[0].graph.constants.at(0).layout, "");
 }
 
 // The file with `from` in its metadata replaced by `to`, of the same length, and valid checksums.

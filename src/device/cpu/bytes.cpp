@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "device/cpu/candidates.h"
+#include "device/cpu/kernels/byte_sums.h"
 #include "device/cpu/kernels/windows.h"
 #include "device/cpu/window.h"
 #include "ops/byte_lookup.h"
@@ -41,7 +42,9 @@ class LookupKernel final : public Kernel {
         look_up(x + first, reinterpret_cast<const T*>(bytes), reinterpret_cast<T*>(y) + first,
                 count);
       };
-      if (size_ == 1) as(uint8_t{});
+      if (size_ == 1)
+        look_up_bytes(x + first, reinterpret_cast<const uint8_t*>(bytes),
+                      reinterpret_cast<uint8_t*>(y) + first, count);
       if (size_ == 2) as(uint16_t{});
       if (size_ == 4) as(uint32_t{});
       if (size_ == 8) as(uint64_t{});

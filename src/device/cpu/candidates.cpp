@@ -6,14 +6,28 @@ namespace tenon::cpu {
 std::span<const KernelCandidate> kernel_candidates() {
   static const std::vector<KernelCandidate> all = [] {
     std::vector<KernelCandidate> list;
-    for (const auto group :
-         {conv_candidates(),      conv_transpose_candidates(), pool_candidates(),
-          resize_candidates(),    batch_norm_candidates(),     depth_space_candidates(),
-          matmul_candidates(),    pointwise_candidates(),      typed_candidates(),
-          row_candidates(),       movement_candidates(),       recurrent_candidates(),
-          attention_candidates(), fused_candidates(),          group_norm_candidates(),
-          indexing_candidates(),  quantize_candidates(),       quantized_product_candidates(),
-          byte_candidates(),      pair_candidates(),           matmul_nbits_candidates()})
+    for (const auto group : {conv_candidates(),
+                             conv_transpose_candidates(),
+                             pool_candidates(),
+                             resize_candidates(),
+                             batch_norm_candidates(),
+                             depth_space_candidates(),
+                             matmul_candidates(),
+                             pointwise_candidates(),
+                             typed_candidates(),
+                             row_candidates(),
+                             movement_candidates(),
+                             recurrent_candidates(),
+                             attention_candidates(),
+                             byte_sum_candidates(),
+                             fused_candidates(),
+                             group_norm_candidates(),
+                             indexing_candidates(),
+                             quantize_candidates(),
+                             quantized_product_candidates(),
+                             byte_candidates(),
+                             pair_candidates(),
+                             matmul_nbits_candidates()})
       list.insert(list.end(), group.begin(), group.end());
     return list;
   }();

@@ -14,6 +14,7 @@ namespace tenon::cpu {
 
 std::span<const KernelCandidate> batch_norm_candidates();
 std::span<const KernelCandidate> byte_candidates();
+std::span<const KernelCandidate> byte_sum_candidates();
 std::span<const KernelCandidate> conv_candidates();
 std::span<const KernelCandidate> conv_transpose_candidates();
 std::span<const KernelCandidate> depth_space_candidates();

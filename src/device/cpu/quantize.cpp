@@ -3,10 +3,10 @@
 #include "ops/quantize.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
+#include <type_traits>
 
 #include "device/cpu/candidates.h"
+#include "device/cpu/kernels/byte_sums.h"
 #include "device/cpu/kernels/rows.h"
 #include "ops/axis.h"
 
@@ -45,14 +45,9 @@ void for_runs(const Runs& runs, ThreadPool& pool, F&& f) {
 }
 
 template <typename T>
-void quantize_run(const float* x, T* y, int64_t n, float scale, float zero) {
-  constexpr float kLow = std::numeric_limits<T>::min(), kHigh = std::numeric_limits<T>::max();
-  for (int64_t i = 0; i < n; ++i) {
-    const float q = std::nearbyint(x[i] / scale) + zero;
-    // NaN falls to 0.
-    const float clipped = q > kHigh ? kHigh : q < kLow ? kLow : q == q ? q : 0.0f;
-    y[i] = static_cast<T>(static_cast<int32_t>(clipped));
-  }
+void quantize_run(const float* x, T* y, int64_t n, float scale, int32_t zero) {
+  int8_kernels().quantize_bytes({scale, zero, std::is_signed_v<T>}, x,
+                                reinterpret_cast<uint8_t*>(y), n);
 }
 template <typename T>
 void dequantize_run(const T* x, float* y, int64_t n, float scale, int32_t zero) {
@@ -90,8 +85,7 @@ class LinearKernel final : public Kernel {
       const float scale = scales[one_scale ? 0 : at];
       const int32_t zero = zeros == nullptr ? 0 : zeros[one_zero ? 0 : at];
       if (quantize_)
-        quantize_run(c.in(0) + first, c.outputs[0]->mutable_data<T>() + first, n, scale,
-                     static_cast<float>(zero));
+        quantize_run(c.in(0) + first, c.outputs[0]->mutable_data<T>() + first, n, scale, zero);
       else
         dequantize_run(c.inputs[0]->data<T>() + first, c.out(0) + first, n, scale, zero);
     });
@@ -140,11 +134,11 @@ class DynamicKernel final : public Kernel {
     const float range = (high - low) / 255.0f, scale = range > 0 ? range : 1.0f;
     uint8_t zero = 0;
     const float offset = -low / scale;
-    quantize_run(&offset, &zero, 1, 1.0f, 0.0f);
+    quantize_run(&offset, &zero, 1, 1.0f, 0);
     auto* const y = c.outputs[0]->mutable_data<uint8_t>();
     c.pool.parallel_for(tasks(), [&](int64_t task) {
       quantize_run(x + task * kTask, y + task * kTask, static_cast<int64_t>(count(task)), scale,
-                   static_cast<float>(zero));
+                   zero);
     });
     c.out(1)[0] = scale;
     c.outputs[2]->mutable_data<uint8_t>()[0] = zero;

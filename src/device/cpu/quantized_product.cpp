@@ -2,7 +2,9 @@
 // once per model, others per run.
 #include "ops/quantized_product.h"
 
+#include <algorithm>
 #include <limits>
+#include <span>
 
 #include "device/cpu/candidates.h"
 #include "device/cpu/kernels/int8.h"
@@ -108,9 +110,10 @@ class ProductKernel final : public Kernel {
       return;
     }
     const void* weights = s.constants[kWeights]->raw();
-    const std::string layout = form_.groups == 1 && form_.is_signed
-                                   ? PanelLayout{.k = form_.k, .n = form_.columns, .unit = 4}.name()
-                                   : "int8/" + std::to_string(p_.groups);
+    const std::string layout =
+        form_.groups == 1 && form_.is_signed && form_.pieces == 1
+            ? PanelLayout{.k = form_.k, .n = form_.columns, .unit = 4}.name()
+            : "int8/" + std::to_string(p_.groups) + "/" + std::to_string(form_.pieces);
     packed_ = s.pack(kWeights, layout, (packed_int8_bytes(form_) + 3) / 4,
                      [form = form_, weights](float* out) { pack_int8(form, weights, out); });
   }
@@ -149,14 +152,20 @@ class ProductKernel final : public Kernel {
   // Prepared where there are no zero points of the filter.
   void pack_depthwise(const StepInfo& s) {
     const Tensor* weights = s.constants[kWeights];
-    const int64_t bytes = int8_depthwise_bytes(p_);
-    if (weights == nullptr || bytes == 0) return;
+    if (weights == nullptr || !p_.weights_signed) return;
     if (s.has(kWeightsZero)) {
       const Tensor* zero = s.constants[kWeightsZero];
       if (zero == nullptr) return;
       for (int64_t i = 0; i < zero->elements(); ++i)
         if (zero->int_at(i) != 0) return;
     }
+    if (is_int8_plane(p_)) {
+      s.packs.make_dense(*weights);
+      const auto all = std::span(weights->data<int8_t>(), static_cast<size_t>(weights->elements()));
+      p_.sums_plane = std::ranges::all_of(all, [](int8_t w) { return w == 1; });
+    }
+    const int64_t bytes = int8_depthwise_bytes(p_);
+    if (p_.sums_plane || bytes == 0) return;
     Int8Params p = p_;
     p.weights = weights->raw();
     packed_ = s.packs.get(*weights, "int8_depthwise", (bytes + 3) / 4,

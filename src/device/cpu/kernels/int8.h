@@ -16,6 +16,9 @@
 
 namespace tenon::cpu {
 
+struct ByteSum;
+struct ByteQuantizer;
+
 enum class Int8Result : uint8_t { kI32, kF32, kU8, kI8 };
 
 // What is done to the sums, per column. Arrays are padded to whole tiles.
@@ -30,13 +33,18 @@ struct Int8Epilogue {
   Int8Result result = Int8Result::kI32;
 };
 
-// y[m, n] from rows of bytes a[m, 4 * groups] and panels [ceil(n / 16)][groups][16][4].
+// y[m, n] from rows of bytes a[m, 4 * groups] and panels [ceil(n / 16)][groups][16][4]. With
+// `pieces` a row is that many runs of as many bytes, piece_offsets from where it begins; with
+// row_offsets rows begin there instead of lda apart. Neither where the table has rows_in_place.
 struct Int8Block {
   int64_t m = 0;
   int64_t n = 0;
   int64_t groups = 0;
   const uint8_t* a = nullptr;
   int64_t lda = 0;
+  const int32_t* row_offsets = nullptr;
+  int64_t pieces = 1;
+  const int32_t* piece_offsets = nullptr;
   const int8_t* b = nullptr;
   const int32_t* row_sums = nullptr;  // of a; only read with weights_zero
   Int8Epilogue epilogue;
@@ -65,6 +73,7 @@ struct Int8DepthwiseRow {
   int64_t n = 0;
   int64_t blocks = 0;
   int64_t groups = 0;  // of four taps
+  int64_t taps = 0;
   const uint8_t* const* x = nullptr;
   const int8_t* filter = nullptr;
   Int8Epilogue epilogue;
@@ -77,9 +86,13 @@ struct Int8Table {
   int tile_rows = 0;
   int tile_columns = 0;
   int macs_per_instruction = 0;
+  bool rows_in_place = false;  // rows of a are lda apart and in one piece
   void (*gemm_block)(const Int8Block& block) = nullptr;
   void (*depthwise_pixel)(const Int8DepthwisePixel& pixel) = nullptr;
   void (*depthwise_row)(const Int8DepthwiseRow& row) = nullptr;
+  // Blocks [first, first + count) of the elements: byte_sums.h.
+  void (*sum_bytes)(const ByteSum& sum, int64_t first, int64_t count) = nullptr;
+  void (*quantize_bytes)(const ByteQuantizer& q, const float* x, uint8_t* y, int64_t n) = nullptr;
 };
 
 // The best one for this processor, and all that it can run. All read one packing: a panel's group
@@ -88,12 +101,13 @@ const Int8Table& int8_kernels();
 std::span<const Int8Table* const> supported_int8_tables();
 
 // The packed form of weights [k, columns], per group of `groups`; `columns` are of one group. Group
-// g has the columns g * columns on. Rows are `stride` bytes apart.
+// g has the columns g * columns on. Each of `pieces` parts of k is filled up to a multiple of 4.
 struct Int8Weights {
   int64_t k = 0;
   int64_t columns = 0;
   int64_t groups = 1;
   bool is_signed = true;
+  int64_t pieces = 1;
 };
 int64_t packed_int8_bytes(const Int8Weights& w);
 void pack_int8(const Int8Weights& w, const void* weights, void* packed);
@@ -121,6 +135,7 @@ struct Int8Params {
   int32_t x_zero = 0;
   const void* weights = nullptr;       // packed; of depthwise raw [taps, channels]
   const int8_t* depthwise = nullptr;   // of depthwise: pack_int8_depthwise(), or null
+  bool sums_plane = false;             // depthwise: all weights are 1, the window is all of x
   const void* weights_zero = nullptr;  // i8 or u8 as the weights: one, or one per channel
   int64_t weights_zeros = 0;
   const float* scale = nullptr;  // one, or one per channel
@@ -131,11 +146,16 @@ struct Int8Params {
   void* y = nullptr;
 
   Int8Weights weight_form() const;
+  // Runs of neighbouring bytes that a window of x consists of; 0 where windows are not read as
+  // such.
+  int64_t pieces() const;
   bool is_depthwise() const {
     return groups > 1 && groups == in_channels && groups == out_channels;
   }
 };
 
+// Whether there is one window, without what lies outside.
+bool is_int8_plane(const Int8Params& p);
 // The filter of a depthwise convolution, raw in p.weights and without zero points, for rows at a
 // time (p.depthwise). 0 bytes: there is no such form of it. Without it int8_product goes pixel by
 // pixel.

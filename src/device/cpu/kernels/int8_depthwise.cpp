@@ -1,6 +1,8 @@
 // Depthwise convolutions of bytes. Where the weights have no zero points, rows of pixels are one
-// long vector of channels and taps are places in it; else pixel by pixel.
+// long vector of channels and taps are places in it; else pixel by pixel. Averages of all of x are
+// sums.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <numeric>
 
@@ -173,13 +175,14 @@ Int8Vectors spread(const Int8Params& p, const Int8Vectors& natural, void* scratc
   const auto* sums = reinterpret_cast<const int32_t*>(p.depthwise + period * tap_groups(p) * 4);
   const int64_t zero = int8_x_zero(p);
   for (int64_t block = 0; block < blocks; ++block)
-    for (int64_t i = 0; i < kBlock; ++i) {
-      int64_t c = block * kBlock + channel_of(i);
-      if (c >= p.out_channels) c %= p.out_channels;
-      const int64_t at = block * kBlock + i;
-      v.column_add[at] = static_cast<int32_t>(-zero * sums[c]);
-      v.scale[at] = natural.scale[c];
-      v.bias[at] = natural.bias[c];
+    for (int64_t i = 0; i < kBlock; i += 4) {  // four neighbours stay neighbours
+      int64_t c = (block * kBlock + channel_of(i)) % p.out_channels;
+      for (int64_t at = block * kBlock + i; at < block * kBlock + i + 4; ++at) {
+        v.column_add[at] = static_cast<int32_t>(-zero * sums[c]);
+        v.scale[at] = natural.scale[c];
+        v.bias[at] = natural.bias[c];
+        if (++c == p.out_channels) c = 0;
+      }
     }
   return v;
 }
@@ -214,6 +217,7 @@ void run_rows(const Int8Params& p, const Int8Vectors& natural, ThreadPool& pool,
     row.n = p.out[2] * p.out_channels;
     row.blocks = period_of(p) / kBlock;
     row.groups = tap_groups(p);
+    row.taps = taps;
     row.x = x;
     row.filter = p.depthwise;
     row.epilogue = int8_epilogue(p, vectors, 0);
@@ -231,7 +235,60 @@ void run_rows(const Int8Params& p, const Int8Vectors& natural, ThreadPool& pool,
   });
 }
 
+constexpr int64_t kSumChannels = 256;  // that a task adds up
+constexpr int64_t kSumRows = 256;      // whose bytes fit into 16 bits
+
+// Adds up `count` channels of n pixels, `step` bytes apart.
+void add_pixels(const uint8_t* x, int64_t n, int64_t step, int64_t count, uint8_t flip,
+                int32_t* sums) {
+  uint16_t part[kSumChannels] = {};
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t c = 0; c < count; ++c)
+      part[c] = static_cast<uint16_t>(part[c] + (x[i * step + c] ^ flip));
+  for (int64_t c = 0; c < count; ++c) sums[c] += part[c];
+}
+
+// What is left of a convolution with ones whose window is all of x.
+void run_sums(const Int8Params& p, const Int8Vectors& vectors, ThreadPool& pool) {
+  const int64_t channels = p.in_channels, pixels = volume(p.in);
+  const int64_t parts = ceil_div(channels, kSumChannels);
+  const auto flip = static_cast<uint8_t>(p.x_signed ? 0x80 : 0);
+  const auto zeros = static_cast<int32_t>(int8_x_zero(p) * pixels);
+  pool.parallel_for(p.batch * parts, [&](int64_t task) {
+    const int64_t n = task / parts, first = task % parts * kSumChannels;
+    const int64_t count = std::min(kSumChannels, channels - first);
+    const auto* x = static_cast<const uint8_t*>(p.x) + n * pixels * channels + first;
+    int32_t sums[kSumChannels] = {};
+    for (int64_t i = 0; i < pixels; i += kSumRows)
+      add_pixels(x + i * channels, std::min(kSumRows, pixels - i), channels, count, flip, sums);
+    const Int8Epilogue e = int8_epilogue(p, vectors, first);
+    for (int64_t c = 0; c < count; ++c) {
+      const int32_t sum = sums[c] - zeros;
+      const int64_t at = n * channels + first + c;
+      if (e.result == Int8Result::kI32) {
+        static_cast<int32_t*>(p.y)[at] = sum;
+        continue;
+      }
+      const float real =
+          std::clamp(std::fma(static_cast<float>(sum), e.scale[c], e.bias[c]), e.low, e.high);
+      if (e.result == Int8Result::kF32)
+        static_cast<float*>(p.y)[at] = real;
+      else
+        static_cast<uint8_t*>(p.y)[at] =
+            static_cast<uint8_t>(static_cast<int32_t>(std::nearbyint(real)) + e.zero);
+    }
+  });
+}
+
 }  // namespace
+
+bool is_int8_plane(const Int8Params& p) {
+  for (int d = 0; d < 3; ++d)
+    if (p.in[d] != p.kernel[d] || p.out[d] != 1 || p.pad_begin[d] != 0 ||
+        (p.dilation[d] != 1 && p.kernel[d] != 1))
+      return false;
+  return p.is_depthwise();
+}
 
 int64_t int8_depthwise_bytes(const Int8Params& p) {
   const int64_t filter = period_of(p) * tap_groups(p) * 4;
@@ -264,6 +321,7 @@ int64_t int8_depthwise_scratch_bytes(const Int8Params& p, int threads) {
 
 void run_int8_depthwise(const Int8Params& p, const Int8Vectors& vectors, ThreadPool& pool,
                         char* scratch, const Int8Table& table) {
+  if (p.sums_plane) return run_sums(p, vectors, pool);
   (p.depthwise != nullptr ? run_rows : run_pixels)(p, vectors, pool, scratch, table);
 }
 

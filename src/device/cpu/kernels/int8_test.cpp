@@ -217,6 +217,18 @@ TEST(Int8, Convolutions) {
   Int8Params dilated = window(9, 3, 1, 5, 7);
   dilated.dilation[1] = dilated.dilation[2] = 2;
   check_signs(dilated);
+  dilated.in_channels = 8;
+  check_signs(dilated);
+  // No windows that reach outside; rows of several blocks.
+  for (const int64_t channels : {3, 8}) {
+    Int8Params inner = window(9, 3, 2, channels, 20);
+    for (const int d : {1, 2}) inner.pad_begin[d] = 0, inner.out[d] = (inner.in[d] - 3) / 2 + 1;
+    check_signs(inner);
+    inner.pad_begin[1] = inner.pad_begin[2] = -1;
+    check_signs(inner);
+    check(window(40, 3, 1, channels, 17), true, 0);
+    check(window(40, 5, 2, channels, 17), false, 1);
+  }
 }
 
 TEST(Int8, Depthwise) {

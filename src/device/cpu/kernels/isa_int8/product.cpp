@@ -10,6 +10,11 @@
 #endif
 
 namespace tenon::cpu::TENON_INT8 {
+
+// bytes.cpp
+void sum_bytes(const ByteSum& p, int64_t first, int64_t count);
+void quantize_bytes(const ByteQuantizer& q, const float* x, uint8_t* y, int64_t n);
+
 namespace {
 
 constexpr int kVectors = 2;
@@ -24,22 +29,30 @@ TENON_INLINE int32_t four_bytes(const uint8_t* p) {
   return v;
 }
 
-// Finishes a vector of sums: columns [column, column + lanes) of a row.
+TENON_INLINE bool gives_bytes(const Int8Epilogue& e) {
+  return e.result == Int8Result::kU8 || e.result == Int8Result::kI8;
+}
+
+// What sums are, column_add among them, as real numbers: columns [column, column + kLanes).
+TENON_INLINE Floats scaled(const Int8Epilogue& e, Ints sum, int64_t column) {
+  return clip(fma(to_real(sum), load_real(e.scale + column), load_real(e.bias + column)),
+              splat_real(e.low), splat_real(e.high));
+}
+TENON_INLINE Ints without_zeros(const Int8Epilogue& e, Ints sum, int64_t column, int32_t row_sum) {
+  if (e.weights_zero == nullptr) return sum;
+  return sub(sum, mul(splat(row_sum), load(e.weights_zero + column)));
+}
+
+// Finishes a vector of sums, column_add among them: columns [column, column + lanes) of a row.
 TENON_INLINE void finish(const Int8Epilogue& e, Ints sum, int64_t column, int32_t row_sum,
                          char* row, int lanes) {
-  sum = add(sum, load(e.column_add + column));
-  if (e.weights_zero != nullptr) sum = sub(sum, mul(splat(row_sum), load(e.weights_zero + column)));
-  if (e.result == Int8Result::kI32) {
+  sum = without_zeros(e, sum, column, row_sum);
+  if (e.result == Int8Result::kI32)
     store_part(row + 4 * column, sum, lanes);
-    return;
-  }
-  const Floats real =
-      clip(fma(to_real(sum), load_real(e.scale + column), load_real(e.bias + column)),
-           splat_real(e.low), splat_real(e.high));
-  if (e.result == Int8Result::kF32)
-    store_part(row + 4 * column, bits(real), lanes);
+  else if (e.result == Int8Result::kF32)
+    store_part(row + 4 * column, bits(scaled(e, sum, column)), lanes);
   else
-    store_bytes(row + column, add(to_int(real), splat(e.zero)), lanes);
+    store_bytes(row + column, add(to_int(scaled(e, sum, column)), splat(e.zero)), lanes);
 }
 
 #if defined(TENON_TILES)
@@ -93,12 +106,13 @@ void run_tiles(const Int8Block& block, int64_t row, int rows, int64_t column, in
     char* y = block.y + (row + r) * block.y_row_bytes;
     const int32_t row_sum = block.row_sums != nullptr ? block.row_sums[row + r] : 0;
     for (int c = 0; c < columns; c += kLanes)
-      finish(block.epilogue, load(sums[r] + c), column + c, row_sum, y,
-             columns - c < kLanes ? columns - c : kLanes);
+      finish(block.epilogue, add(load(sums[r] + c), load(block.epilogue.column_add + column + c)),
+             column + c, row_sum, y, columns - c < kLanes ? columns - c : kLanes);
   }
 }
 
 constexpr int kBlockRows = 2 * kTileRows;
+constexpr bool kRowsInPlace = true;
 void gemm_block(const Int8Block& block) {
   int configured = 0;
   for (int64_t column = 0; column < block.n; column += kColumns) {
@@ -119,6 +133,7 @@ void gemm_block(const Int8Block& block) {
 }
 #else
 constexpr int kBlockRows = kRows;
+constexpr bool kRowsInPlace = false;
 template <int kM, int kN>
 TENON_INLINE void step(const uint8_t* const (&a)[kM], int64_t k, const int8_t* b, int64_t second,
                        Ints (&sums)[kM][kN]) {
@@ -154,35 +169,38 @@ inline constexpr int kSets = kM == 1   ? 4
                              : kM <= 3 ? 2
                                        : 1;
 
-template <int kM, int kN>
-void run_tile(const Int8Block& block, int64_t row, int64_t column, int columns) {
-  const uint8_t* a[kM];
-#pragma GCC unroll 16
-  for (int r = 0; r < kM; ++r) a[r] = block.a + (row + r) * block.lda;
-  constexpr int kParts = kSets<kM>;
-  Ints parts[kParts][kM][kN];
-#pragma GCC unroll 32
-  for (int i = 0; i < kParts * kM * kN; ++i) parts[i / (kM * kN)][i / kN % kM][i % kN] = splat(0);
-  Ints(&sums)[kM][kN] = parts[0];
-  const int64_t panel_bytes = block.groups * kGroupBytes;
-  const int8_t* b = block.b + column / 16 * panel_bytes;
-  const int64_t second = kLanes == 16 ? panel_bytes : 32;
-  int64_t k = 0;
-  if constexpr (kParts > 1) {
-    for (; k + 4 * kParts <= 4 * block.groups; k += 4 * kParts, b += kParts * kGroupBytes) {
+// Two rows of bytes are packed at a time.
+template <int kM>
+TENON_INLINE void finish_pairs(const Int8Block& block, const Ints (&sums)[kM][2], int64_t row,
+                               int64_t column) {
+  const Int8Epilogue& e = block.epilogue;
+#pragma GCC unroll 6
+  for (int r = 0; r + 1 < kM; r += 2) {
+    Ints v[4];
 #pragma GCC unroll 4
-      for (int i = 0; i < kParts; ++i)
-        step<kM, kN>(a, k + 4 * i, b + i * kGroupBytes, second, parts[i]);
+    for (int i = 0; i < 4; ++i) {
+      const int64_t at = column + i % 2 * kLanes;
+      const int32_t row_sum = block.row_sums != nullptr ? block.row_sums[row + r + i / 2] : 0;
+      v[i] = add(to_int(scaled(e, without_zeros(e, sums[r + i / 2][i % 2], at, row_sum), at)),
+                 splat(e.zero));
     }
+    char* const y = block.y + (row + r) * block.y_row_bytes + column;
+    store_halves(y, y + block.y_row_bytes, in_order(packed_bytes(v, e.result == Int8Result::kI8)));
   }
-  for (; k < 4 * block.groups; k += 4, b += kGroupBytes) step<kM, kN>(a, k, b, second, sums);
-#pragma GCC unroll 32
-  for (int i = kM * kN; i < kParts * kM * kN; ++i) {
-    Ints& sum = sums[i / kN % kM][i % kN];
-    sum = add(sum, parts[i / (kM * kN)][i / kN % kM][i % kN]);
-  }
+}
+
+template <int kM, int kN>
+TENON_INLINE void finish_tile(const Int8Block& block, const Ints (&sums)[kM][kN], int64_t row,
+                              int64_t column, int columns) {
+  int done = 0;
+  if constexpr (kN == 2 && kM > 1)
+    if (columns == kColumns && gives_bytes(block.epilogue)) {
+      finish_pairs<kM>(block, sums, row, column);
+      done = kM / 2 * 2;
+    }
 #pragma GCC unroll 16
   for (int r = 0; r < kM; ++r) {
+    if (r < done) continue;
     char* y = block.y + (row + r) * block.y_row_bytes;
     const int32_t row_sum = block.row_sums != nullptr ? block.row_sums[row + r] : 0;
 #pragma GCC unroll 2
@@ -192,6 +210,44 @@ void run_tile(const Int8Block& block, int64_t row, int64_t column, int columns) 
              left < kLanes ? left : kLanes);
     }
   }
+}
+
+template <int kM, int kN>
+void run_tile(const Int8Block& block, int64_t row, int64_t column, int columns) {
+  const uint8_t* a[kM];
+#pragma GCC unroll 16
+  for (int r = 0; r < kM; ++r)
+    a[r] = block.a +
+           (block.row_offsets != nullptr ? block.row_offsets[row + r] : (row + r) * block.lda);
+  constexpr int kParts = kSets<kM>;
+  Ints parts[kParts][kM][kN];
+#pragma GCC unroll 32
+  for (int i = 0; i < kParts * kM * kN; ++i)
+    parts[i / (kM * kN)][i / kN % kM][i % kN] =
+        i < kM * kN ? load(block.epilogue.column_add + column + i % kN * kLanes) : splat(0);
+  Ints(&sums)[kM][kN] = parts[0];
+  const int64_t panel_bytes = block.groups * kGroupBytes;
+  const int8_t* b = block.b + column / 16 * panel_bytes;
+  const int64_t second = kLanes == 16 ? panel_bytes : 32;
+  const int64_t piece_bytes = 4 * block.groups / block.pieces;
+  for (int64_t piece = 0; piece < block.pieces; ++piece) {
+    int64_t k = block.piece_offsets != nullptr ? block.piece_offsets[piece] : 0;
+    const int64_t end = k + piece_bytes;
+    if constexpr (kParts > 1) {
+      for (; k + 4 * kParts <= end; k += 4 * kParts, b += kParts * kGroupBytes) {
+#pragma GCC unroll 4
+        for (int i = 0; i < kParts; ++i)
+          step<kM, kN>(a, k + 4 * i, b + i * kGroupBytes, second, parts[i]);
+      }
+    }
+    for (; k < end; k += 4, b += kGroupBytes) step<kM, kN>(a, k, b, second, sums);
+  }
+#pragma GCC unroll 32
+  for (int i = kM * kN; i < kParts * kM * kN; ++i) {
+    Ints& sum = sums[i / kN % kM][i % kN];
+    sum = add(sum, parts[i / (kM * kN)][i / kN % kM][i % kN]);
+  }
+  finish_tile(block, sums, row, column, columns);
 }
 
 using TileFunction = void (*)(const Int8Block&, int64_t, int64_t, int);
@@ -257,7 +313,7 @@ void depthwise_pixel(const Int8DepthwisePixel& p) {
     _mm256_store_si256(reinterpret_cast<__m256i*>(sums + 8),
                        _mm256_permute2x128_si256(low, high, 49));
     for (int i = 0; i < channels; i += kLanes)
-      finish(p.epilogue, load(sums + i), c + i, 0, p.y,
+      finish(p.epilogue, add(load(sums + i), load(p.epilogue.column_add + c + i)), c + i, 0, p.y,
              channels - i < kLanes ? channels - i : kLanes);
   }
 }
@@ -269,7 +325,7 @@ TENON_INLINE void finish_row(const Int8DepthwiseRow& p, Ints (&sums)[4], int64_t
                              int64_t at, int count) {
   const Int8Epilogue& e = p.epilogue;
   const bool real = e.result != Int8Result::kI32;
-  const bool bytes = e.result == Int8Result::kU8 || e.result == Int8Result::kI8;
+  const bool bytes = gives_bytes(e);
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
     const int64_t i = position + 16 * j;
@@ -298,36 +354,65 @@ TENON_INLINE void finish_row(const Int8DepthwiseRow& p, Ints (&sums)[4], int64_t
   __builtin_memcpy(p.y + 4 * at, natural, 4 * static_cast<size_t>(count));
 }
 
-void depthwise_row(const Int8DepthwiseRow& p) {
+// kGroups: of four taps, the last one of a single tap; 0: any number of whole groups.
+template <int kGroups>
+TENON_INLINE void depthwise_step(const Int8DepthwiseRow& p, const int8_t* filter, int64_t first,
+                                 Ints (&sums)[4]) {
+  const int64_t whole = kGroups > 0 ? kGroups - 1 : p.groups;
+#pragma GCC unroll 8
+  for (int64_t g = 0; g < whole; ++g, filter += 256) {
+    const uint8_t* const* x = p.x + 4 * g;
+    const Ints a = load(x[0] + first), b = load(x[1] + first);
+    const Ints c = load(x[2] + first), d = load(x[3] + first);
+    const Ints low = low_bytes(a, b), high = high_bytes(a, b);
+    const Ints low2 = low_bytes(c, d), high2 = high_bytes(c, d);
+    add_dot(sums[0], low_words(low, low2), load(filter));
+    add_dot(sums[1], high_words(low, low2), load(filter + 64));
+    add_dot(sums[2], low_words(high, high2), load(filter + 128));
+    add_dot(sums[3], high_words(high, high2), load(filter + 192));
+  }
+  if constexpr (kGroups > 0) {
+    const Ints a = load(p.x[4 * whole] + first), none = splat(0);
+    const Ints low = low_bytes(a, none), high = high_bytes(a, none);
+    add_dot(sums[0], low_words(low, none), load(filter));
+    add_dot(sums[1], high_words(low, none), load(filter + 64));
+    add_dot(sums[2], low_words(high, none), load(filter + 128));
+    add_dot(sums[3], high_words(high, none), load(filter + 192));
+  }
+}
+
+template <int kGroups>
+void depthwise_row_of(const Int8DepthwiseRow& p) {
   for (int64_t block = 0; block < p.blocks; ++block)
     for (int64_t at = 64 * block; at < p.n; at += 64 * p.blocks)
       for (int part = 0; part < 64 / kRowBytes && at + part * kRowBytes < p.n; ++part) {
         const int64_t first = at + part * kRowBytes;
-        const int8_t* filter = p.filter + block * p.groups * 256 + part * kRowBytes;
         Ints sums[4] = {splat(0), splat(0), splat(0), splat(0)};
-        for (int64_t g = 0; g < p.groups; ++g, filter += 256) {
-          const uint8_t* const* x = p.x + 4 * g;
-          const Ints a = load(x[0] + first), b = load(x[1] + first);
-          const Ints c = load(x[2] + first), d = load(x[3] + first);
-          const Ints low = low_bytes(a, b), high = high_bytes(a, b);
-          const Ints low2 = low_bytes(c, d), high2 = high_bytes(c, d);
-          add_dot(sums[0], low_words(low, low2), load(filter));
-          add_dot(sums[1], high_words(low, low2), load(filter + 64));
-          add_dot(sums[2], low_words(high, high2), load(filter + 128));
-          add_dot(sums[3], high_words(high, high2), load(filter + 192));
-        }
+        depthwise_step<kGroups>(p, p.filter + block * p.groups * 256 + part * kRowBytes, first,
+                                sums);
         const int64_t left = p.n - first;
         finish_row(p, sums, 64 * block + part * kLanes, first,
                    static_cast<int>(left < kRowBytes ? left : kRowBytes));
       }
 }
 
+// Windows of 3 by 3 and 5 by 5 on their own.
+void depthwise_row(const Int8DepthwiseRow& p) {
+  if (p.taps == 9)
+    depthwise_row_of<3>(p);
+  else if (p.taps == 25)
+    depthwise_row_of<7>(p);
+  else
+    depthwise_row_of<0>(p);
+}
+
 }  // namespace
 
 const Int8Table& int8_table() {
   static constexpr Int8Table table{
-      TENON_INT8_NAME, kBlockRows,      kColumns,     (kVnni ? 4 : 2) * kLanes,
-      gemm_block,      depthwise_pixel, depthwise_row};
+      TENON_INT8_NAME, kBlockRows,    kColumns,        (kVnni ? 4 : 2) * kLanes,
+      kRowsInPlace,    gemm_block,    depthwise_pixel, depthwise_row,
+      sum_bytes,       quantize_bytes};
   return table;
 }
 

@@ -81,6 +81,13 @@ TENON_INLINE void store_part(char* y, Ints v, int lanes) {
 TENON_INLINE Ints bits(Floats v) {
   return _mm512_castps_si512(v);
 }
+TENON_INLINE Floats divided(Floats a, Floats b) {
+  return _mm512_div_ps(a, b);
+}
+// `other` where v is NaN.
+TENON_INLINE Floats number_or(Floats v, Floats other) {
+  return _mm512_mask_mov_ps(v, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), other);
+}
 TENON_INLINE void store_bytes(char* y, Ints v, int lanes) {
   const __m128i bytes = _mm512_cvtepi32_epi8(v);
   if (lanes == kLanes)
@@ -149,6 +156,12 @@ TENON_INLINE void store_part(char* y, Ints v, int lanes) {
 TENON_INLINE Ints bits(Floats v) {
   return _mm256_castps_si256(v);
 }
+TENON_INLINE Floats divided(Floats a, Floats b) {
+  return _mm256_div_ps(a, b);
+}
+TENON_INLINE Floats number_or(Floats v, Floats other) {
+  return _mm256_blendv_ps(v, other, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+}
 TENON_INLINE void store_bytes(char* y, Ints v, int lanes) {
   const Ints low =
       _mm256_shuffle_epi8(v, _mm256_set_epi32(-1, -1, -1, 0x0c080400, -1, -1, -1, 0x0c080400));
@@ -194,6 +207,18 @@ TENON_INLINE Ints packed_bytes(const Ints (&v)[4], bool is_signed) {
 TENON_INLINE void store_all(void* y, Ints v) {
   _mm512_storeu_si512(y, v);
 }
+// packed_bytes() in the order of the vectors, and the two halves of that apart.
+TENON_INLINE Ints in_order(Ints v) {
+  return _mm512_permutexvar_epi32(
+      _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), v);
+}
+TENON_INLINE void store_halves(void* y, void* next, Ints v) {
+  _mm256_storeu_si256(static_cast<__m256i*>(y), _mm512_castsi512_si256(v));
+  _mm256_storeu_si256(static_cast<__m256i*>(next), _mm512_extracti64x4_epi64(v, 1));
+}
+TENON_INLINE Ints flipped(Ints v) {
+  return _mm512_xor_si512(v, _mm512_set1_epi8(-128));
+}
 #else
 TENON_INLINE Ints low_bytes(Ints a, Ints b) {
   return _mm256_unpacklo_epi8(a, b);
@@ -213,6 +238,16 @@ TENON_INLINE Ints packed_bytes(const Ints (&v)[4], bool is_signed) {
 }
 TENON_INLINE void store_all(void* y, Ints v) {
   _mm256_storeu_si256(static_cast<__m256i*>(y), v);
+}
+TENON_INLINE Ints in_order(Ints v) {
+  return _mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+TENON_INLINE void store_halves(void* y, void* next, Ints v) {
+  _mm_storeu_si128(static_cast<__m128i*>(y), _mm256_castsi256_si128(v));
+  _mm_storeu_si128(static_cast<__m128i*>(next), _mm256_extracti128_si256(v, 1));
+}
+TENON_INLINE Ints flipped(Ints v) {
+  return _mm256_xor_si256(v, _mm256_set1_epi8(-128));
 }
 #endif
 

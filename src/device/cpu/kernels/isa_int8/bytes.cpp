@@ -1,0 +1,102 @@
+// The inner loops over bytes that are no products, compiled once per instruction set: TENON_INT8 is
+// the namespace. No standard library templates here, see isa/isa.h.
+#include "device/cpu/kernels/byte_sums.h"
+#include "device/cpu/kernels/isa_int8/vectors.h"
+
+namespace tenon::cpu::TENON_INT8 {
+namespace {
+
+constexpr int64_t kBlock = 64;
+constexpr int kBytes = 4 * kLanes;  // elements of a step
+
+// Elements [at, at + kBytes) of the operands at x and of y; `position` is that of their factors.
+template <int kTerms>
+TENON_INLINE void sum_step(const ByteSum& p, const uint8_t* const* x, uint8_t* y,
+                           int64_t position) {
+  Floats sums[4];
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) sums[j] = load_real(p.offset + position + 16 * j);
+#pragma GCC unroll 4
+  for (int t = 0; t < kTerms; ++t) {
+    Ints v = load(x[t]);
+    if (p.x_signed[t]) v = flipped(v);
+    const Ints none = splat(0);
+    const Ints low = low_bytes(v, none), high = high_bytes(v, none);
+    const float* factor = p.factor[t] + position;
+    sums[0] = fma(to_real(low_words(low, none)), load_real(factor), sums[0]);
+    sums[1] = fma(to_real(high_words(low, none)), load_real(factor + 16), sums[1]);
+    sums[2] = fma(to_real(low_words(high, none)), load_real(factor + 32), sums[2]);
+    sums[3] = fma(to_real(high_words(high, none)), load_real(factor + 48), sums[3]);
+  }
+  Ints rounded[4];
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j)
+    rounded[j] = add(to_int(clip(sums[j], splat_real(p.low), splat_real(p.high))), splat(p.zero));
+  store_all(y, packed_bytes(rounded, p.y_signed));
+}
+
+// The last `left` elements, fewer than a step has.
+template <int kTerms>
+void sum_rest(const ByteSum& p, int64_t at, int64_t left, int64_t position) {
+  uint8_t copies[kTerms + 1][kBytes] = {};
+  const uint8_t* x[kTerms];
+  for (int t = 0; t < kTerms; ++t) {
+    __builtin_memcpy(copies[t], p.x[t] + at, static_cast<size_t>(left));
+    x[t] = copies[t];
+  }
+  sum_step<kTerms>(p, x, copies[kTerms], position);
+  __builtin_memcpy(p.y + at, copies[kTerms], static_cast<size_t>(left));
+}
+
+template <int kTerms>
+void sum_blocks(const ByteSum& p, int64_t first, int64_t count) {
+  int64_t block = first % p.blocks;
+  for (int64_t i = first; i < first + count; ++i) {
+    for (int part = 0; part < kBlock / kBytes; ++part) {
+      const int64_t at = kBlock * i + part * kBytes, left = p.n - at;
+      const int64_t position = kBlock * block + part * kLanes;
+      if (left < kBytes) {
+        if (left > 0) sum_rest<kTerms>(p, at, left, position);
+        return;
+      }
+      const uint8_t* x[kTerms];
+#pragma GCC unroll 4
+      for (int t = 0; t < kTerms; ++t) x[t] = p.x[t] + at;
+      sum_step<kTerms>(p, x, p.y + at, position);
+    }
+    if (++block == p.blocks) block = 0;
+  }
+}
+
+}  // namespace
+
+void sum_bytes(const ByteSum& p, int64_t first, int64_t count) {
+  static_assert(ByteSum::kMaxTerms == 4);
+  if (p.terms == 1) sum_blocks<1>(p, first, count);
+  if (p.terms == 2) sum_blocks<2>(p, first, count);
+  if (p.terms == 3) sum_blocks<3>(p, first, count);
+  if (p.terms == 4) sum_blocks<4>(p, first, count);
+}
+
+void quantize_bytes(const ByteQuantizer& q, const float* x, uint8_t* y, int64_t n) {
+  const float least = (q.is_signed ? -128.0f : 0.0f) - static_cast<float>(q.zero);
+  const Floats scale = splat_real(q.scale), low = splat_real(least), high = splat_real(least + 255);
+  const Floats none = splat_real(-static_cast<float>(q.zero));
+  float rest[kBytes] = {};
+  uint8_t rest_of_y[kBytes];
+  for (int64_t i = 0; i < n; i += kBytes) {
+    const bool whole = n - i >= kBytes;
+    const float* from = whole ? x + i : rest;
+    if (!whole) __builtin_memcpy(rest, x + i, 4 * static_cast<size_t>(n - i));
+    Ints v[4];
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) {
+      const Floats real = number_or(divided(load_real(from + j * kLanes), scale), none);
+      v[j] = add(to_int(clip(real, low, high)), splat(q.zero));
+    }
+    store_all(whole ? y + i : rest_of_y, in_order(packed_bytes(v, q.is_signed)));
+    if (!whole) __builtin_memcpy(y + i, rest_of_y, static_cast<size_t>(n - i));
+  }
+}
+
+}  // namespace tenon::cpu::TENON_INT8
