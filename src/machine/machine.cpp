@@ -109,10 +109,12 @@ Status read_numbers(const MachineFile& file, const toml::table& table, const Sou
                              did_you_mean(key.str(), names)));
     }
     const Number number = TRY(read_number(file, key.str(), node, field->dimension, sources));
+    const double scale = unit_scale(field->dimension, number.unit).value_or(1);
     if (!(number.value >= field->min && number.value <= field->max))
       return bad(file, node,
-                 fmt::format("{} = {} {} is out of bounds ({} to {} in base units)", field->key,
-                             number.written, number.unit, field->min, field->max));
+                 fmt::format("{} = {} {} is out of bounds, which are {:g} to {:g} {}", field->key,
+                             number.written, number.unit, field->min / scale, field->max / scale,
+                             number.unit));
     numbers.insert_or_assign(number.key, number);
   }
   return {};

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "check_tile.h"
 #include "commands.h"
 #include "machine/machine.h"
 
@@ -13,6 +14,7 @@ namespace {
 
 struct TargetsArguments {
   std::string name;
+  std::vector<std::string> programs;
   std::string folder;
   bool json = false;
 };
@@ -107,6 +109,13 @@ Status show(const TargetsArguments& a) {
   return {};
 }
 
+Status check(const TargetsArguments& a) {
+  const MachineCatalog catalog = TRY(MachineCatalog::load(a.folder));
+  for (const std::string& file : a.programs) TRY(check_tile(file, catalog));
+  fmt::print("\nSimulated: nothing here ran on a chip.\n");
+  return {};
+}
+
 }  // namespace
 
 void add_targets(CLI::App& app, Action& action) {
@@ -120,14 +129,27 @@ void add_targets(CLI::App& app, Action& action) {
            "--targets-dir", a->folder,
            "folder with machine descriptions of your own (*.toml), read after those built in")
         ->check(CLI::ExistingDirectory);
-    sub->add_flag("--json", a->json, "print JSON");
     sub->callback([a, run, &action] { action = [a, run] { return run(*a); }; });
     return sub;
   };
-  add("list", "One line a chip", list)->footer("Example:\n  tenon targets list --json");
+  auto* listed = add("list", "One line a chip", list);
+  listed->footer("Example:\n  tenon targets list --json");
   auto* shown = add("show", "Every number of a chip: value, unit, confidence, source", show);
   shown->add_option("NAME", a->name, "the chip")->required();
   shown->footer("Example:\n  tenon targets show mlu370-s4");
+  for (auto* sub : {listed, shown}) sub->add_flag("--json", a->json, "print JSON");
+  auto* checked = add("check",
+                      "Whether a chip can run tile programs, such as those of `tenon predict "
+                      "--programs` after an edit, and how long it takes",
+                      check);
+  checked->add_option("FILE", a->programs, "tile programs as text")
+      ->required()
+      ->check(CLI::ExistingFile);
+  checked->footer(
+      "Each is verified, run on zeros to find races and reads of what nobody wrote, and timed.\n"
+      "Example:\n"
+      "  tenon predict model.onnx --target ascend310p3 --programs out\n"
+      "  tenon targets check out/ascend310p3_b1/0000_conv1.tile");
 }
 
 }  // namespace tenon::tool
