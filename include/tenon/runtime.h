@@ -93,8 +93,8 @@ TENON_API size_t tenon_model_function_count(const tenon_model* model) TENON_NOEX
 TENON_API const char* tenon_model_function_key(const tenon_model* model,
                                                size_t index) TENON_NOEXCEPT;
 
-/* The function of this key; null: "serving_default", or the first. It keeps the model alive, and is ready: a
- * first run with every open dimension 1 takes no longer than later ones. */
+/* The function of this key; null: "serving_default", or the first. It keeps the model alive, and is
+ * ready: a first run with every open dimension 1 takes no longer than later ones. */
 TENON_API tenon_error* tenon_model_function(const tenon_model* model, const char* key,
                                             tenon_function** function) TENON_NOEXCEPT;
 /* The same on a device. Devices but the CPU are plug-ins (device.h), found beside this library and

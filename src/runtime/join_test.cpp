@@ -3,6 +3,7 @@
 
 #include <random>
 
+#include "base/cpu_features.h"
 #include "format/model_file.h"
 #include "ops/cast.h"
 #include "ops/conv.h"
@@ -94,6 +95,69 @@ TEST(JoinedSteps, GiveWhatTheyGiveApart) {
     for (int64_t i = 0; i < (*want)[0].elements(); ++i)
       ASSERT_NEAR((*got)[0].real_at(i), (*want)[0].real_at(i),
                   1e-4 * std::max(1.0, std::abs((*want)[0].real_at(i))));
+  }
+}
+
+// Rounds v, which only a cast to bf16 of dims does.
+int rounded(Network& n, int v, const std::vector<int64_t>& dims) {
+  FileStep s;
+  s.op = create_op("cast");
+  s.op->as<Cast>()->to = DType::bf16;
+  s.inputs = {v};
+  s.outputs = {n.value(dims)};
+  n.graph.values.back().type.dtype = DType::bf16;
+  n.graph.steps.push_back(std::move(s));
+  return n.graph.steps.back().outputs[0];
+}
+
+// An inverted residual whose products are of bf16.
+Network rounded_residual(const std::vector<Tensor>& weights, bool between_too) {
+  Network n;
+  const int x = n.value({1, 40, 40, 8}), r = n.value({1, 20, 20, 12});
+  n.graph.inputs = {x, r};
+  const int expanded = n.conv(rounded(n, x, {1, 40, 40, 8}), 1, 8, 256, 1, 1, {1, 40, 40, 256});
+  const int middle = n.conv(expanded, 3, 256, 256, 256, 2, {1, 20, 20, 256});
+  const int narrow = rounded(n, middle, {1, 20, 20, 256});
+  n.graph.outputs = {n.conv(narrow, 1, 256, 12, 1, 1, {1, 20, 20, 12}, r)};
+  if (between_too) n.graph.outputs.insert(n.graph.outputs.end(), {expanded, middle});
+  for (FileStep& step : n.graph.steps)
+    if (auto* conv = step.op->as<Conv>(); conv != nullptr && conv->groups == 1)
+      conv->result = DType::f32;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    auto& constant = n.graph.constants[i];
+    constant.tensor = weights[i];
+    n.graph.values[static_cast<size_t>(constant.value)].type.dtype = weights[i].dtype();
+  }
+  return n;
+}
+
+TEST(JoinedSteps, OfBfloat16GiveWhatTheyGiveApart) {
+  std::vector<Tensor> weights;
+  const Network sample = rounded_residual({}, false);
+  for (const auto& c : sample.graph.constants) {
+    const bool multiplied = c.tensor.dims().size() == 4 && c.tensor.dims()[0] == 1;
+    weights.push_back(multiplied ? Tensor::allocate(DType::bf16, c.tensor.dims()).value()
+                                 : c.tensor);
+    for (int64_t i = 0; multiplied && i < c.tensor.elements(); ++i)
+      weights.back().mutable_data<BFloat16>()[i] = BFloat16(c.tensor.data<float>()[i]);
+  }
+  const std::vector<Tensor> inputs{random_tensor({1, 40, 40, 8}), random_tensor({1, 20, 20, 12})};
+  for (const int threads : {1, 2}) {
+    const auto one = load(rounded_residual(weights, false).graph, threads);
+    const auto many = load(rounded_residual(weights, true).graph, threads);
+    ASSERT_TRUE(one.ok() && many.ok());
+    const auto plan = one->function()->explain(TensorTypes{inputs[0].type(), inputs[1].type()});
+    ASSERT_TRUE(plan.ok());
+    if (cpu_features().avx512_bf16)
+      EXPECT_EQ(plan->steps[4].kernel, "gemm_bf16 + depthwise + array_cast + gemm_bf16");
+    else
+      EXPECT_EQ(plan->steps[3].kernel, "depthwise + array_cast");
+    const auto got = one->function()->run(inputs, {}), want = many->function()->run(inputs, {});
+    ASSERT_TRUE(got.ok() && want.ok());
+    // A sum between two bf16 may go to either.
+    for (int64_t i = 0; i < (*want)[0].elements(); ++i)
+      ASSERT_NEAR((*got)[0].real_at(i), (*want)[0].real_at(i),
+                  2e-2 * std::max(1.0, std::abs((*want)[0].real_at(i))));
   }
 }
 

@@ -166,5 +166,16 @@ TEST(Limits, ARepeatedShapeIsNotPlannedAgain) {
   EXPECT_EQ(model.plans_made(), 100);
 }
 
+TEST(Limits, APreparedFunctionHasThePlanOfSizesOne) {
+  const Model model = load(layers(), {}).value();
+  const Function f = model.function().value();
+  f.prepare();
+  EXPECT_EQ(model.plans_made(), 1);
+  run_shape(f, 1, 1);
+  EXPECT_EQ(model.plans_made(), 1);
+  run_shape(f, 3, 2);
+  EXPECT_EQ(model.plans_made(), 2);
+}
+
 }  // namespace
 }  // namespace tenon::runtime

@@ -2,8 +2,8 @@
 #include "device/cpu/conv.h"
 
 #include "device/cpu/candidates.h"
+#include "device/cpu/conv_chain.h"
 #include "device/cpu/kernels/conv.h"
-#include "device/cpu/kernels/conv_chain.h"
 #include "device/cpu/kernels/slots.h"
 #include "device/cpu/window.h"
 #include "ops/conv.h"
@@ -42,74 +42,7 @@ const ConvMethod& method(size_t index) {
   return conv_methods()[index];
 }
 
-// Where a convolution of a chain has its operands.
-struct ChainOperands {
-  size_t first = 0;  // the input's, absent but for the first convolution
-  bool bias = false;
-  bool residual = false;
-
-  void bind(const RunContext& c, ConvParams& p) const {
-    p.x = c.in(first);
-    p.bias = bias ? c.in(first + 2) : nullptr;
-    p.residual = residual ? c.in(first + 3) : nullptr;
-  }
-};
-
-// One of a chain, packed.
-struct ChainPart {
-  ChainRole role = ChainRole::kNone;
-  ConvParams p;
-  ChainOperands at;
-  PackStore::Packed packed;
-};
-
-class ChainKernel final : public Kernel {
- public:
-  ChainKernel(const ConvChain& chain, std::vector<ChainPart> parts, int threads)
-      : chain_(chain), parts_(std::move(parts)), threads_(threads) {
-    scratch_ = conv_chain_scratch_bytes(chain_, threads, kernels());
-  }
-  int64_t scratch_bytes() const override { return scratch_; }
-  Status run(const RunContext& c) const override {
-    ConvChain chain = chain_;
-    size_t i = 0;
-    if (chain.expands) parts_[i++].at.bind(c, chain.expand);
-    parts_[i++].at.bind(c, chain.depthwise);
-    if (chain.projects) parts_[i].at.bind(c, chain.project);
-    (chain.projects ? chain.project : chain.depthwise).y = c.out(0);
-    conv_chain(chain, c.pool, c.scratch, kernels());
-    return {};
-  }
-  std::unique_ptr<Kernel> join(const Kernel& next, size_t operands) const override;
-
- private:
-  ConvChain chain_;
-  std::vector<ChainPart> parts_;
-  int threads_;
-  int64_t scratch_ = 0;
-};
-
-// The chain of these, in the order of data; null where they are none or it does not pay.
-std::unique_ptr<Kernel> make_chain(std::vector<ChainPart> parts, int threads) {
-  // Only the last one may add to what there is.
-  for (size_t i = 0; i < parts.size(); ++i)
-    if (parts[i].packed == nullptr || (parts[i].at.residual && i + 1 < parts.size()))
-      return nullptr;
-  ConvChain chain;
-  size_t i = 0;
-  chain.expands = parts[i].role == ChainRole::kPointwise;
-  if (chain.expands) chain.expand = parts[i++].p;
-  if (i == parts.size() || parts[i].role != ChainRole::kDepthwise) return nullptr;
-  chain.depthwise = parts[i++].p;
-  chain.projects = i < parts.size() && parts[i].role == ChainRole::kPointwise;
-  if (chain.projects) chain.project = parts[i++].p;
-  if (i != parts.size() || conv_chain_refusal(chain.depthwise) != nullptr ||
-      !conv_chain_pays(chain, threads))
-    return nullptr;
-  return std::make_unique<ChainKernel>(chain, std::move(parts), threads);
-}
-
-class ConvKernel final : public Kernel {
+class ConvKernel final : public ChainableConv {
  public:
   ConvKernel(const StepInfo& s, const ConvMethod& chosen)
       : chosen_(chosen), p_(conv_params(s)), at_{0, s.has(2), s.has(3)}, threads_(s.threads) {
@@ -140,15 +73,12 @@ class ConvKernel final : public Kernel {
     return {};
   }
   std::unique_ptr<Kernel> join(const Kernel& next, size_t operands) const override {
-    std::vector<ChainPart> parts = {part(0)};
-    return append(next, operands, parts) ? make_chain(std::move(parts), threads_) : nullptr;
+    return join_chain({chain_part(0)}, next, operands, threads_);
   }
-  // Adds `next` to the parts, where it may be one: its operands begin at `operands`.
-  static bool append(const Kernel& next, size_t operands, std::vector<ChainPart>& parts) {
-    const auto* conv = dynamic_cast<const ConvKernel*>(&next);
-    if (conv == nullptr) return false;
-    parts.push_back(conv->part(operands));
-    return true;
+  ChainPart chain_part(size_t operands) const override {
+    ChainPart part{chosen_.chain_role, p_, at_, packed_};
+    part.at.first = operands;
+    return part;
   }
 
  private:
@@ -159,11 +89,6 @@ class ConvKernel final : public Kernel {
           .name();
     return std::string(chosen_.layout) + " of " + std::to_string(p_.groups);
   }
-  ChainPart part(size_t operands) const {
-    ChainPart part{chosen_.chain_role, p_, at_, packed_};
-    part.at.first = operands;
-    return part;
-  }
 
   const ConvMethod& chosen_;
   ConvParams p_;
@@ -173,12 +98,6 @@ class ConvKernel final : public Kernel {
   int64_t filter_bytes_ = 0;
   int64_t scratch_ = 0;
 };
-
-std::unique_ptr<Kernel> ChainKernel::join(const Kernel& next, size_t operands) const {
-  std::vector<ChainPart> parts = parts_;
-  return ConvKernel::append(next, operands, parts) ? make_chain(std::move(parts), threads_)
-                                                   : nullptr;
-}
 
 template <size_t kIndex>
 std::string refuses(const StepInfo& s) {

@@ -6,6 +6,7 @@
 
 #include "device/cpu/candidates.h"
 #include "device/cpu/conv.h"
+#include "device/cpu/conv_chain.h"
 #include "device/cpu/kernels/conv.h"
 #include "device/cpu/kernels/gemm.h"
 #include "device/cpu/kernels/pack.h"
@@ -94,9 +95,10 @@ ConvParams params_of_pairs(const StepInfo& s) {
 
 constexpr size_t kWinograd = 2;
 
-class PairConv final : public Kernel {
+class PairConv final : public ChainableConv {
  public:
-  PairConv(const StepInfo& s, const ConvMethod& method) : method_(method), p_(params_of_pairs(s)) {
+  PairConv(const StepInfo& s, const ConvMethod& method)
+      : method_(method), p_(params_of_pairs(s)), at_{0, s.has(2), s.has(3)}, threads_(s.threads) {
     scratch_ = method.scratch_bytes(p_, s.threads, *pair_kernels());
     if (&method == &conv_methods()[kWinograd]) {
       packed_ = s.pack(1, "winograd of pairs", method.filter_floats(p_),
@@ -126,10 +128,20 @@ class PairConv final : public Kernel {
     method_.run(p, c.pool, c.scratch, *pair_kernels());
     return {};
   }
+  std::unique_ptr<Kernel> join(const Kernel& next, size_t operands) const override {
+    return join_chain({chain_part(0)}, next, operands, threads_);
+  }
+  ChainPart chain_part(size_t operands) const override {
+    ChainPart part{method_.chain_role, p_, at_, packed_, true};
+    part.at.first = operands;
+    return part;
+  }
 
  private:
   const ConvMethod& method_;
   ConvParams p_;
+  ChainOperands at_;
+  int threads_ = 1;
   PackStore::Packed packed_;
   int64_t scratch_ = 0;
 };

@@ -41,7 +41,7 @@ struct ConvParams {
 };
 
 // What a convolution may be in a chain of conv_chain.h.
-enum class ChainRole : uint8_t { kNone, kPointwise, kDepthwise };
+enum class ChainRole : uint8_t { kNone, kPointwise, kDepthwise, kRounding };
 
 // One way to run convolutions. A filter [kernel…, in_channels / groups, out_channels] is packed
 // once per model, in the layout of the method.

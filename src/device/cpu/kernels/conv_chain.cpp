@@ -7,7 +7,9 @@
 #include "base/numbers.h"
 #include "device/cpu/kernels/depthwise.h"
 #include "device/cpu/kernels/gemm_region.h"
+#include "device/cpu/kernels/half.h"
 #include "device/cpu/kernels/pack.h"
+#include "device/cpu/kernels/pairs.h"
 #include "device/cpu/kernels/slots.h"
 #include "device/cpu/kernels/windows.h"
 
@@ -30,13 +32,23 @@ struct ChainPlan {
   int64_t ring_rows = 0;
   int64_t ring_floats = 0;    // what `expand` gives
   int64_t middle_floats = 0;  // what `depthwise` gives
+  int64_t pair_floats = 0;    // the same, rounded, for `project`
+
+  int64_t middles_bytes(int threads) const { return slots_bytes(middle_floats, threads); }
 };
+
+const KernelTable& expand_table(const ConvChain& c, const KernelTable& table) {
+  return c.expands_pairs ? *c.pairs : table;
+}
+const KernelTable& project_table(const ConvChain& c, const KernelTable& table) {
+  return c.rounds && c.projects ? *c.pairs : table;
+}
 
 int64_t work_of(const ConvChain& c) {
   const ConvParams& d = c.depthwise;
   int64_t work = d.out[1] * d.out[2] * d.out_channels * d.kernel[1] * d.kernel[2];
   if (c.expands) work += d.in[1] * d.in[2] * d.in_channels * c.expand.in_channels;
-  if (c.projects) work += d.out[1] * d.out[2] * d.out_channels * c.project.out_channels;
+  if (c.projects) work += d.out[1] * d.out[2] * c.project.in_channels * c.project.out_channels;
   return work;
 }
 
@@ -65,12 +77,14 @@ ChainPlan plan_chain(const ConvChain& c, int64_t threads, const KernelTable& tab
   const int64_t strips = std::clamp<int64_t>(ceil_div(tasks, d.batch), 1, d.out[1]);
   plan.strip = ceil_div(d.out[1], strips);
   plan.strips = ceil_div(d.out[1], plan.strip);
-  plan.rows = rows_of_block(d.out[2], plan.strip, table.tile_rows);
+  plan.rows = rows_of_block(d.out[2], plan.strip, project_table(c, table).tile_rows);
   if (c.expands) {
     plan.ring_rows = (plan.rows - 1) * height.stride + (height.kernel - 1) * height.dilation + 1;
     plan.ring_floats = plan.ring_rows * d.in[2] * d.in_channels;
   }
-  if (c.projects) plan.middle_floats = plan.rows * d.out[2] * d.out_channels;
+  const int64_t floats = plan.rows * d.out[2] * d.out_channels;
+  if (c.projects || c.rounds) plan.middle_floats = floats;
+  if (c.projects && c.rounds) plan.pair_floats = floats / 2;
   return plan;
 }
 
@@ -106,6 +120,24 @@ void expand_rows(const ConvParams& p, int64_t n, int64_t begin, int64_t end, int
   }
 }
 
+// `rows` rows of output from the `index`-th of all images on, of which `middle` holds what the
+// depthwise convolution gave; `rounded` is room for them in bf16.
+void finish_rows(const ConvChain& c, int64_t index, int64_t rows, const float* middle,
+                 BFloat16* rounded, const KernelTable& table) {
+  const int64_t width = c.depthwise.out[2], channels = c.depthwise.out_channels;
+  const int64_t pixels = rows * width, pixel = index * width;
+  if (c.rounds) {
+    if (!c.projects) rounded = reinterpret_cast<BFloat16*>(c.depthwise.y) + pixel * channels;
+    convert(middle, rounded, pixels * channels);
+    middle = as_pairs(rounded);
+  }
+  if (!c.projects) return;
+  const ConvParams& p = c.project;
+  multiply(p, pixels, middle, p.in_channels, p.y + pixel * p.y_pixel_stride, p.y_pixel_stride,
+           p.residual == nullptr ? nullptr : p.residual + pixel * p.residual_pixel_stride,
+           project_table(c, table));
+}
+
 }  // namespace
 
 const char* conv_chain_refusal(const ConvParams& p) {
@@ -121,6 +153,7 @@ const char* conv_chain_refusal(const ConvParams& p) {
 
 bool conv_chain_pays(const ConvChain& c, int threads) {
   const ConvParams& d = c.depthwise;
+  if (!c.expands && !c.projects) return c.rounds;
   // What does not stay in L2 otherwise.
   if (c.expands) return d.in[1] * d.in[2] * d.in_channels > kLargeFloats;
   // Meeting at the end of a loop takes as long as a part of small ones.
@@ -129,12 +162,14 @@ bool conv_chain_pays(const ConvChain& c, int threads) {
 
 int64_t conv_chain_scratch_bytes(const ConvChain& c, int threads, const KernelTable& table) {
   const ChainPlan plan = plan_chain(c, threads, table);
-  return slots_bytes(plan.ring_floats, threads) + slots_bytes(plan.middle_floats, threads);
+  return slots_bytes(plan.ring_floats, threads) + plan.middles_bytes(threads) +
+         slots_bytes(plan.pair_floats, threads);
 }
 
 void conv_chain(const ConvChain& c, ThreadPool& pool, void* scratch, const KernelTable& table) {
   const ChainPlan plan = plan_chain(c, pool.threads(), table);
   char* const middles = static_cast<char*>(scratch) + slots_bytes(plan.ring_floats, pool.threads());
+  char* const roundeds = middles + plan.middles_bytes(pool.threads());
   const WindowDim height = window_dim(c.depthwise, 1);
   const int64_t channels = c.depthwise.out_channels, out_w = c.depthwise.out[2];
   const int64_t channel_block = depthwise_channel_block(c.depthwise);
@@ -143,6 +178,8 @@ void conv_chain(const ConvChain& c, ThreadPool& pool, void* scratch, const Kerne
     const int64_t last = std::min(height.out, first + plan.strip);
     float* const ring = slot_floats(scratch, slot, plan.ring_floats);
     float* const middle = slot_floats(middles, slot, plan.middle_floats);
+    auto* const rounded =
+        reinterpret_cast<BFloat16*>(slot_floats(roundeds, slot, plan.pair_floats));
     ConvParams d = c.depthwise;
     if (c.expands) {
       d.batch = 1;
@@ -150,7 +187,8 @@ void conv_chain(const ConvChain& c, ThreadPool& pool, void* scratch, const Kerne
       d.x_pixel_stride = d.in_channels;
       if (d.residual != nullptr) d.residual += n * height.out * out_w * d.residual_pixel_stride;
     }
-    if (c.projects) d.y_pixel_stride = channels;
+    const bool is_last = plan.middle_floats == 0;
+    if (!is_last) d.y_pixel_stride = channels;
     int64_t expanded = 0;  // input rows below this one are in the ring, or needed no more
     for (int64_t oh = first; oh < last; oh += plan.rows) {
       const int64_t rows = std::min(plan.rows, last - oh);
@@ -158,22 +196,15 @@ void conv_chain(const ConvChain& c, ThreadPool& pool, void* scratch, const Kerne
         const int64_t begin = std::max(expanded, height.start(oh));
         const int64_t end = std::min(
             height.in, height.start(oh + rows - 1) + (height.kernel - 1) * height.dilation + 1);
-        expand_rows(c.expand, n, begin, end, plan.ring_rows, ring, table);
+        expand_rows(c.expand, n, begin, end, plan.ring_rows, ring, expand_table(c, table));
         expanded = std::max(expanded, end);
       }
       const int64_t index = n * height.out + oh;  // of the first row
-      float* const y = c.projects ? middle : d.y + index * out_w * d.y_pixel_stride;
+      float* const y = is_last ? d.y + index * out_w * d.y_pixel_stride : middle;
       for (int64_t channel = 0; channel < channels; channel += channel_block)
         depthwise_rows(d, c.expands ? oh : index, rows, channel,
                        std::min(channel_block, channels - channel), plan.ring_rows, y, table);
-      if (!c.projects) continue;
-      const int64_t pixel = index * out_w;
-      multiply(c.project, rows * out_w, middle, channels,
-               c.project.y + pixel * c.project.y_pixel_stride, c.project.y_pixel_stride,
-               c.project.residual == nullptr
-                   ? nullptr
-                   : c.project.residual + pixel * c.project.residual_pixel_stride,
-               table);
+      if (!is_last) finish_rows(c, index, rows, middle, rounded, table);
     }
   });
 }

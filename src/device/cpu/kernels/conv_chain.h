@@ -7,11 +7,17 @@
 namespace tenon::cpu {
 
 // What a convolution gives goes to the next one alone, so the pointers x, y between them are not
-// looked at. Without `expands` or `projects` that one is not there; one of them is.
+// looked at. Without `expands` or `projects` that one is not there; one of them is, or it rounds.
 struct ConvChain {
   bool expands = false;
   bool projects = false;
-  ConvParams expand;     // as the gemm method runs it, without residual
+  bool expands_pairs =
+      false;  // `expand` multiplies pairs of bf16 (pairs.h), as many as in_channels
+  // What the depthwise one gives, without residual, is rounded to bf16: `project` multiplies pairs
+  // of it, or it is the result, depthwise.y then being bf16 side by side.
+  bool rounds = false;
+  const KernelTable* pairs = nullptr;  // for the products of pairs, where there are any
+  ConvParams expand;                   // as the gemm method runs it, without residual
   ConvParams depthwise;  // as the depthwise method does, without residual where it projects
   ConvParams project;    // as the gemm method does
 };
@@ -20,6 +26,7 @@ struct ConvChain {
 const char* conv_chain_refusal(const ConvParams& depthwise);
 // Whether the chain is thought to be faster than its parts.
 bool conv_chain_pays(const ConvChain& chain, int threads);
+// `table` is for all that is no product of pairs.
 int64_t conv_chain_scratch_bytes(const ConvChain& chain, int threads, const KernelTable& table);
 void conv_chain(const ConvChain& chain, ThreadPool& pool, void* scratch, const KernelTable& table);
 

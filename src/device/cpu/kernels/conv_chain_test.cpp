@@ -1,9 +1,16 @@
 // Chains of convolutions against the convolutions one after the other.
 #include "device/cpu/kernels/conv_chain.h"
 
+#include <cstring>
+
+#include "device/cpu/kernels/half.h"
+#include "device/cpu/kernels/pairs.h"
 #include "device/cpu/kernels/test_support.h"
 
 namespace tenon::cpu {
+namespace wide16 {
+const KernelTable& pair_table();
+}
 namespace {
 
 int64_t pick(std::initializer_list<int64_t> values) {
@@ -116,6 +123,73 @@ TEST(ConvChain, EqualsItsParts) {
       expect_near(y, {want.begin(), want.end()}, 1e-5, std::string("case ") + std::to_string(i));
       if (HasFatalFailure()) return;
     }
+  }
+}
+
+std::vector<BFloat16> rounded(const std::vector<float>& x) {
+  std::vector<BFloat16> y(x.size());
+  convert(x.data(), y.data(), static_cast<int64_t>(x.size()));
+  return y;
+}
+
+// A 1x1 convolution that multiplies pairs of bf16, and what it does alone.
+Part of_pairs(Part part) {
+  const int64_t in = part.p.in_channels, out = part.p.out_channels;
+  const auto filter = rounded(random_floats(in * out));
+  pack_conv_pairs(1, in, out, 1, filter.data(), part.filter.data());
+  part.p.in_channels = part.p.x_pixel_stride = in / 2;
+  return part;
+}
+std::vector<float> run_pairs(const Part& part, const std::vector<float>& x,
+                             const KernelTable& table) {
+  const auto pairs = rounded(x);
+  std::vector<float> halves(x.size() / 2);
+  std::memcpy(halves.data(), pairs.data(), pairs.size() * sizeof(BFloat16));
+  return part.run(halves, nullptr, table);
+}
+
+TEST(ConvChain, OfPairsEqualsItsParts) {
+  const KernelTable& pairs = wide16::pair_table();
+  const KernelTable& table = wide16::kernel_table();
+  for (int i = 0; i < 200; ++i) {
+    const int64_t channels = pick({2, 16, 40});
+    const Part middle = depthwise(channels);
+    const Part before = of_pairs(pointwise(middle.p, false, pick({4, 16}), channels));
+    const Part after = of_pairs(pointwise(middle.p, true, channels, pick({5, 32, 33})));
+    ConvChain chain;
+    chain.expands = chain.expands_pairs = pick({0, 1}) != 0;
+    chain.projects = pick({0, 1}) != 0;
+    chain.rounds = true;
+    chain.pairs = &pairs;
+    const ConvParams& first = chain.expands ? before.p : middle.p;
+    const int64_t in = first.in_channels * (chain.expands ? 2 : 1);
+    const auto x = random_floats(first.batch * first.in[1] * first.in[2] * in);
+    const auto x_pairs = rounded(x);
+    auto want = chain.expands ? run_pairs(before, x, pairs) : x;
+    want = middle.run(want, nullptr, table);
+    const auto narrow = rounded(want);
+    if (chain.projects)
+      want = run_pairs(after, want, pairs);
+    else
+      convert(narrow.data(), want.data(), static_cast<int64_t>(want.size()));
+
+    chain.expand = before.p;
+    chain.depthwise = middle.p;
+    chain.project = after.p;
+    (chain.expands ? chain.expand : chain.depthwise).x =
+        chain.expands ? as_pairs(x_pairs.data()) : x.data();
+    std::vector<BFloat16> narrow_y(chain.projects ? 0 : want.size());
+    GuardedFloats y(static_cast<int64_t>(want.size()));
+    (chain.projects ? chain.project : chain.depthwise).y =
+        chain.projects ? y.data() : reinterpret_cast<float*>(narrow_y.data());
+    const int threads = static_cast<int>(pick({1, 2, 3}));
+    ThreadPool pool(threads);
+    Scratch scratch(conv_chain_scratch_bytes(chain, threads, table));
+    conv_chain(chain, pool, scratch.get(), table);
+    convert(narrow_y.data(), y.data(), static_cast<int64_t>(narrow_y.size()));
+    // A sum between two bf16 may go to either.
+    expect_near(y, {want.begin(), want.end()}, 1e-2, std::string("case ") + std::to_string(i));
+    if (HasFatalFailure()) return;
   }
 }
 
