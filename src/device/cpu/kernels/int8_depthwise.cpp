@@ -221,16 +221,17 @@ void run_rows(const Int8Params& p, const Int8Vectors& natural, ThreadPool& pool,
     row.x = x;
     row.filter = p.depthwise;
     row.epilogue = int8_epilogue(p, vectors, 0);
+    for (int64_t t = 0; t < 4 * row.groups; ++t) {
+      const int64_t tap = t < taps ? t : 0;  // weights past the last are 0
+      const int64_t kw = tap % p.kernel[2] * p.dilation[2];
+      const int64_t kh = tap / p.kernel[2] % p.kernel[1], kd = tap / p.kernel[2] / p.kernel[1];
+      x[t] = strip + (kd * plan.strip_rows + kh * p.dilation[1]) * row_bytes +
+             (kw % p.stride[2] * plan.phase_pixels + kw / p.stride[2]) * channels;
+    }
     for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t t = 0; t < 4 * row.groups; ++t) {
-        const int64_t tap = t < taps ? t : 0;  // weights past the last are 0
-        const int64_t kw = tap % p.kernel[2] * p.dilation[2];
-        const int64_t kh = tap / p.kernel[2] % p.kernel[1], kd = tap / p.kernel[2] / p.kernel[1];
-        x[t] = strip + (kd * plan.strip_rows + r * p.stride[1] + kh * p.dilation[1]) * row_bytes +
-               (kw % p.stride[2] * plan.phase_pixels + kw / p.stride[2]) * channels;
-      }
       row.y = static_cast<char*>(p.y) + (plane * p.out[1] + oh + r) * y_row;
       table.depthwise_row(row);
+      for (int64_t t = 0; t < 4 * row.groups; ++t) x[t] += p.stride[1] * row_bytes;
     }
   });
 }

@@ -354,46 +354,56 @@ TENON_INLINE void finish_row(const Int8DepthwiseRow& p, Ints (&sums)[4], int64_t
   __builtin_memcpy(p.y + 4 * at, natural, 4 * static_cast<size_t>(count));
 }
 
-// kGroups: of four taps, the last one of a single tap; 0: any number of whole groups.
-template <int kGroups>
-TENON_INLINE void depthwise_step(const Int8DepthwiseRow& p, const int8_t* filter, int64_t first,
-                                 Ints (&sums)[4]) {
-  const int64_t whole = kGroups > 0 ? kGroups - 1 : p.groups;
-#pragma GCC unroll 8
-  for (int64_t g = 0; g < whole; ++g, filter += 256) {
-    const uint8_t* const* x = p.x + 4 * g;
-    const Ints a = load(x[0] + first), b = load(x[1] + first);
+// The products of four taps with results [first, first + kRowBytes); one tap: the others are none.
+template <bool kSingle>
+TENON_INLINE void add_taps(const uint8_t* const* x, int64_t first, const Ints (&filter)[4],
+                           Ints (&sums)[4]) {
+  const Ints none = splat(0), a = load(x[0] + first);
+  const Ints b = kSingle ? none : load(x[1] + first);
+  const Ints low = low_bytes(a, b), high = high_bytes(a, b);
+  Ints low2 = none, high2 = none;
+  if constexpr (!kSingle) {
     const Ints c = load(x[2] + first), d = load(x[3] + first);
-    const Ints low = low_bytes(a, b), high = high_bytes(a, b);
-    const Ints low2 = low_bytes(c, d), high2 = high_bytes(c, d);
-    add_dot(sums[0], low_words(low, low2), load(filter));
-    add_dot(sums[1], high_words(low, low2), load(filter + 64));
-    add_dot(sums[2], low_words(high, high2), load(filter + 128));
-    add_dot(sums[3], high_words(high, high2), load(filter + 192));
+    low2 = low_bytes(c, d), high2 = high_bytes(c, d);
   }
-  if constexpr (kGroups > 0) {
-    const Ints a = load(p.x[4 * whole] + first), none = splat(0);
-    const Ints low = low_bytes(a, none), high = high_bytes(a, none);
-    add_dot(sums[0], low_words(low, none), load(filter));
-    add_dot(sums[1], high_words(low, none), load(filter + 64));
-    add_dot(sums[2], low_words(high, none), load(filter + 128));
-    add_dot(sums[3], high_words(high, none), load(filter + 192));
-  }
+  add_dot(sums[0], low_words(low, low2), filter[0]);
+  add_dot(sums[1], high_words(low, low2), filter[1]);
+  add_dot(sums[2], low_words(high, high2), filter[2]);
+  add_dot(sums[3], high_words(high, high2), filter[3]);
+}
+TENON_INLINE void load_taps(const int8_t* from, Ints (&filter)[4]) {
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) filter[j] = load(from + 64 * j);
 }
 
+// kGroups: of four taps, the last one of a single tap; 0: any number of whole groups.
 template <int kGroups>
 void depthwise_row_of(const Int8DepthwiseRow& p) {
+  // As many filters as stay in registers.
+  constexpr int kHeld = kLanes == 16 && kGroups > 0 && kGroups <= 3 ? kGroups : 0;
+  const int64_t groups = kGroups > 0 ? kGroups : p.groups;
   for (int64_t block = 0; block < p.blocks; ++block)
-    for (int64_t at = 64 * block; at < p.n; at += 64 * p.blocks)
-      for (int part = 0; part < 64 / kRowBytes && at + part * kRowBytes < p.n; ++part) {
-        const int64_t first = at + part * kRowBytes;
+    for (int part = 0; part < 64 / kRowBytes; ++part) {
+      const int8_t* filter = p.filter + block * p.groups * 256 + part * kRowBytes;
+      Ints held[kHeld + 1][4];
+#pragma GCC unroll 4
+      for (int g = 0; g < kHeld; ++g) load_taps(filter + 256 * g, held[g]);
+      for (int64_t first = 64 * block + part * kRowBytes; first < p.n; first += 64 * p.blocks) {
         Ints sums[4] = {splat(0), splat(0), splat(0), splat(0)};
-        depthwise_step<kGroups>(p, p.filter + block * p.groups * 256 + part * kRowBytes, first,
-                                sums);
+#pragma GCC unroll 8
+        for (int64_t g = 0; g < groups; ++g) {
+          Ints(&taps)[4] = held[kHeld > 0 ? g : kHeld];
+          if constexpr (kHeld == 0) load_taps(filter + 256 * g, taps);
+          if (kGroups > 0 && g == kGroups - 1)
+            add_taps<true>(p.x + 4 * g, first, taps, sums);
+          else
+            add_taps<false>(p.x + 4 * g, first, taps, sums);
+        }
         const int64_t left = p.n - first;
         finish_row(p, sums, 64 * block + part * kLanes, first,
                    static_cast<int>(left < kRowBytes ? left : kRowBytes));
       }
+    }
 }
 
 // Windows of 3 by 3 and 5 by 5 on their own.
