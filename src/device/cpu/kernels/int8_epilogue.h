@@ -32,10 +32,13 @@ inline int64_t int8_result_bytes(Int8Result result) {
   return result == Int8Result::kI32 || result == Int8Result::kF32 ? 4 : 1;
 }
 
-// A copy of mostly a few bytes, where a call would cost more than they do.
+// A copy of mostly few bytes, where a call would cost more than they do.
 inline void copy_few(uint8_t* to, const uint8_t* from, int64_t count) {
-  if (count > 32) {
+  if (count > 512) {
     std::memcpy(to, from, static_cast<size_t>(count));
+  } else if (count >= 32) {
+    for (int64_t i = 0; i + 32 < count; i += 32) std::memcpy(to + i, from + i, 32);
+    std::memcpy(to + count - 32, from + count - 32, 32);
   } else if (count >= 16) {
     std::memcpy(to, from, 16);
     std::memcpy(to + count - 16, from + count - 16, 16);

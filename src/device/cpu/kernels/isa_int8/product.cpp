@@ -320,34 +320,34 @@ void depthwise_pixel(const Int8DepthwisePixel& p) {
 
 constexpr int kRowBytes = 4 * kLanes;  // results of a step
 
-// Finishes the sums of results [at, at + count); `position` is that of sums[0] in the epilogue.
-TENON_INLINE void finish_row(const Int8DepthwiseRow& p, Ints (&sums)[4], int64_t position,
-                             int64_t at, int count) {
-  const Int8Epilogue& e = p.epilogue;
-  const bool real = e.result != Int8Result::kI32;
-  const bool bytes = gives_bytes(e);
+// Real numbers of a vector of sums whose place in the epilogue is `position`.
+TENON_INLINE Floats scaled_row(const Int8Epilogue& e, Ints sum, int64_t position) {
+  return scaled(e, add(sum, load(e.column_add + position)), position);
+}
+// The bytes of sums; `position` is that of sums[0] in the epilogue.
+TENON_INLINE Ints row_bytes(const Int8Epilogue& e, Ints (&sums)[4], int64_t position) {
 #pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j) {
-    const int64_t i = position + 16 * j;
-    sums[j] = add(sums[j], load(e.column_add + i));
-    if (!real) continue;
-    const Floats v = clip(fma(to_real(sums[j]), load_real(e.scale + i), load_real(e.bias + i)),
-                          splat_real(e.low), splat_real(e.high));
-    sums[j] = bytes ? add(to_int(v), splat(e.zero)) : bits(v);
-  }
-  if (bytes) {
-    const Ints packed = packed_bytes(sums, e.result == Int8Result::kI8);
-    if (count == kRowBytes) {
-      store_all(p.y + at, packed);
-      return;
-    }
+  for (int j = 0; j < 4; ++j)
+    sums[j] = add(to_int(scaled_row(e, sums[j], position + 16 * j)), splat(e.zero));
+  return packed_bytes(sums, e.result == Int8Result::kI8);
+}
+
+// Finishes the sums of results [at, at + count), bytes that are not a whole step or no bytes.
+void finish_row(const Int8DepthwiseRow& p, Ints (&sums)[4], int64_t position, int64_t at,
+                int64_t count) {
+  const Int8Epilogue& e = p.epilogue;
+  if (gives_bytes(e)) {
     alignas(64) char part[kRowBytes];
-    store_all(part, packed);
+    store_all(part, row_bytes(e, sums, position));
     __builtin_memcpy(p.y + at, part, static_cast<size_t>(count));
     return;
   }
   alignas(64) int32_t given[4][kLanes], natural[kRowBytes];
-  for (int j = 0; j < 4; ++j) store_all(given[j], sums[j]);
+  for (int j = 0; j < 4; ++j) {
+    const int64_t i = position + 16 * j;
+    store_all(given[j], e.result == Int8Result::kI32 ? add(sums[j], load(e.column_add + i))
+                                                     : bits(scaled_row(e, sums[j], i)));
+  }
   for (int j = 0; j < 4; ++j)
     for (int lane = 0; lane < kLanes / 4; ++lane)
       __builtin_memcpy(natural + 16 * lane + 4 * j, given[j] + 4 * lane, 16);
@@ -376,32 +376,48 @@ TENON_INLINE void load_taps(const int8_t* from, Ints (&filter)[4]) {
   for (int j = 0; j < 4; ++j) filter[j] = load(from + 64 * j);
 }
 
-// kGroups: of four taps, the last one of a single tap; 0: any number of whole groups.
+// kGroups: of four taps, the last one of a single tap; 0: any number of whole groups. kHeld: how
+// many of their filters stay in registers.
+template <int kGroups, int kHeld>
+TENON_INLINE void sum_taps(const Int8DepthwiseRow& p, const int8_t* filter,
+                           const Ints (&held)[kHeld + 1][4], int64_t first, Ints (&sums)[4]) {
+  const int64_t groups = kGroups > 0 ? kGroups : p.groups;
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) sums[j] = splat(0);
+#pragma GCC unroll 8
+  for (int64_t g = 0; g < groups; ++g) {
+    Ints taps[4];
+    if constexpr (kHeld == 0) load_taps(filter + 256 * g, taps);
+    const Ints(&used)[4] = kHeld == 0 ? taps : held[kHeld == 0 ? 0 : g];
+    if (kGroups > 0 && g == kGroups - 1)
+      add_taps<true>(p.x + 4 * g, first, used, sums);
+    else
+      add_taps<false>(p.x + 4 * g, first, used, sums);
+  }
+}
+
 template <int kGroups>
 void depthwise_row_of(const Int8DepthwiseRow& p) {
-  // As many filters as stay in registers.
   constexpr int kHeld = kLanes == 16 && kGroups > 0 && kGroups <= 3 ? kGroups : 0;
-  const int64_t groups = kGroups > 0 ? kGroups : p.groups;
+  const Int8Epilogue e = p.epilogue;
+  char* const y = p.y;
+  const int64_t n = p.n, step = 64 * p.blocks;
   for (int64_t block = 0; block < p.blocks; ++block)
     for (int part = 0; part < 64 / kRowBytes; ++part) {
       const int8_t* filter = p.filter + block * p.groups * 256 + part * kRowBytes;
-      Ints held[kHeld + 1][4];
+      const int64_t position = 64 * block + part * kLanes;
+      Ints held[kHeld + 1][4], sums[4];
 #pragma GCC unroll 4
       for (int g = 0; g < kHeld; ++g) load_taps(filter + 256 * g, held[g]);
-      for (int64_t first = 64 * block + part * kRowBytes; first < p.n; first += 64 * p.blocks) {
-        Ints sums[4] = {splat(0), splat(0), splat(0), splat(0)};
-#pragma GCC unroll 8
-        for (int64_t g = 0; g < groups; ++g) {
-          Ints(&taps)[4] = held[kHeld > 0 ? g : kHeld];
-          if constexpr (kHeld == 0) load_taps(filter + 256 * g, taps);
-          if (kGroups > 0 && g == kGroups - 1)
-            add_taps<true>(p.x + 4 * g, first, taps, sums);
-          else
-            add_taps<false>(p.x + 4 * g, first, taps, sums);
-        }
-        const int64_t left = p.n - first;
-        finish_row(p, sums, 64 * block + part * kLanes, first,
-                   static_cast<int>(left < kRowBytes ? left : kRowBytes));
+      int64_t first = 64 * block + part * kRowBytes;
+      // Nothing is called here: what is held in registers stays there.
+      for (const int64_t end = gives_bytes(e) ? n - kRowBytes : -1; first <= end; first += step) {
+        sum_taps<kGroups, kHeld>(p, filter, held, first, sums);
+        store_all(y + first, row_bytes(e, sums, position));
+      }
+      for (; first < n; first += step) {
+        sum_taps<kGroups, 0>(p, filter, {}, first, sums);
+        finish_row(p, sums, position, first, n - first < kRowBytes ? n - first : kRowBytes);
       }
     }
 }
