@@ -147,7 +147,7 @@ class PairConv final : public ChainableConv {
 };
 
 // Those whose filters are plain panels.
-constexpr size_t kMethods[] = {1, 3, 5};
+constexpr size_t kMethods[] = {1, 4, 6};
 
 template <size_t kMethod>
 std::string conv_refuses(const StepInfo& s) {

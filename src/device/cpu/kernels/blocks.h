@@ -14,7 +14,8 @@ struct GemmBlock {
 
   // Rows of A. Either row r starts at a + r * lda and has `run` floats (taps = 1), or row r is made
   // of `taps` pieces of `run` floats, piece t of row r of tile i at
-  // pieces[(i * tile_taps + t) * tile_rows + r] + piece_offset, where i counts tiles of tile_rows.
+  // pieces[(i * tile_taps + t) * tile_rows + r] + piece_offset, where i counts tiles of tile_rows;
+  // piece t of all rows of a tile is zeros where that of row 0 is null.
   const float* a = nullptr;
   int64_t lda = 0;
   const float* const* pieces = nullptr;

@@ -2,10 +2,12 @@
 // of the left side are lists of pointers to the pieces of a window.
 #include "device/cpu/kernels/conv.h"
 
+#include <algorithm>
 #include <iterator>
 #include <vector>
 
 #include "device/cpu/kernels/blocks.h"
+#include "device/cpu/kernels/conv_shift.h"
 #include "device/cpu/kernels/depthwise.h"
 #include "device/cpu/kernels/gemm.h"
 #include "device/cpu/kernels/gemm_region.h"
@@ -203,6 +205,17 @@ void list_pieces(const ConvParams& p, int64_t begin, int64_t end, const float* x
   }
 }
 
+// Marks the taps that are outside for all pixels of a tile, which then are not multiplied.
+void mark_outside(int64_t pixels, int64_t taps, const float* zero, int64_t tile_rows,
+                  const float** pieces) {
+  for (int64_t row = 0; row < pixels; row += tile_rows) {
+    const int64_t rows = std::min(tile_rows, pixels - row);
+    for (int64_t tap = 0; tap < taps; ++tap, pieces += tile_rows)
+      if (std::all_of(pieces, pieces + rows, [&](const float* piece) { return piece == zero; }))
+        *pieces = nullptr;
+  }
+}
+
 const char* indirect_refusal(const ConvParams&) {
   return nullptr;
 }
@@ -237,6 +250,7 @@ void run_indirect(const ConvParams& p, ThreadPool& pool, void* scratch, const Ke
       product.pixel = pixel;
       product.m = std::min(plan.rows, end - pixel);
       list_pieces(p, pixel, pixel + product.m, p.x + group * run, zero, table.tile_rows, pieces);
+      mark_outside(product.m, product.taps, zero, table.tile_rows, pieces);
       multiply(p, product, table);
     }
   });
@@ -411,6 +425,8 @@ constexpr ConvMethod kMethods[] = {
      ChainRole::kPointwise},
     {"winograd", "winograd", winograd_refusal, winograd_filter_floats, pack_winograd,
      winograd_scratch_bytes, run_winograd, ChainRole::kNone, true},
+    {"gemm_shift", "shifted", shift_refusal, shift_filter_floats, pack_shift, shift_scratch_bytes,
+     run_shift},
     {"gemm_strip", "panels", strip_refusal, panel_floats, pack_panels, strip_scratch_bytes,
      run_strip},
     {"gemm_merged", "merged_panels", merged_refusal, merged_floats, pack_merged,

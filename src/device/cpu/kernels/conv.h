@@ -60,7 +60,7 @@ struct ConvMethod {
 };
 
 // All of them, best first. The last one takes everything.
-inline constexpr size_t kConvMethods = 6;
+inline constexpr size_t kConvMethods = 7;
 std::span<const ConvMethod> conv_methods();
 
 }  // namespace tenon::cpu

@@ -1,5 +1,7 @@
 #include "device/cpu/kernels/conv.h"
 
+#include <algorithm>
+
 #include "device/cpu/kernels/test_support.h"
 
 namespace tenon::cpu {
@@ -205,7 +207,40 @@ TEST(Conv, DeepAndWide) {
     c = make_case({50, 53}, {7, 7}, 2, 1, 3, 3, 3, 64);
     c.threads = threads;
     check(c);
+    c = make_case({30, 31}, {3, 3}, 1, 14, 14, 14, 20, 36);  // taps outside for whole tiles
+    c.bias = true;
+    c.threads = threads;
+    check(c);
   }
+}
+
+TEST(Conv, FewFiltersMatchNaive) {
+  const auto named = [](std::string_view name) {
+    return std::ranges::find_if(conv_methods(),
+                                [&](const ConvMethod& m) { return m.name == name; });
+  };
+  const auto shift = named("gemm_shift");
+  int taken = 0;
+  for (int i = 0; i < 200; ++i) {
+    ConvCase c = make_case({pick({1, 3, 9, 40}), pick({1, 4, 13, 60})},
+                           {pick({1, 2, 3, 3, 5}), pick({1, 3, 3, 4, 7})}, 1, pick({1, 1, 2, 3}),
+                           pick({-1, 0, 1, 2, 4}), pick({0, 1, 3}), pick({16, 24, 33, 64}),
+                           pick({1, 2, 3, 4, 5, 8, 11}));
+    c.p.batch = pick({1, 1, 2});
+    c.bias = pick({0, 1}) != 0;
+    c.residual = pick({0, 1}) != 0;
+    c.in_place = c.residual && pick({0, 1}) != 0;
+    c.extra = pick({0, 3});
+    c.threads = static_cast<int>(pick({1, 2, 3}));
+    c.p.activation = pick_activation();
+    taken += shift->refusal(c.p) == nullptr ? 1 : 0;
+    EXPECT_GE(check(c), 1);
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_GT(taken, 50);
+  EXPECT_NE(shift->refusal(make_case({28, 28}, {3, 3}, 1, 1, 1, 1, 64, 16).p), nullptr);
+  EXPECT_NE(shift->refusal(make_case({28, 28}, {3, 3}, 2, 1, 1, 1, 64, 3).p), nullptr);
+  EXPECT_NE(shift->refusal(make_case({28, 28}, {1, 1}, 1, 1, 0, 0, 64, 3).p), nullptr);
 }
 
 TEST(Conv, WinogradMatchesNaive) {

@@ -78,7 +78,7 @@ TEST(Pairs, MatchNaiveOverShapes) {
 
 // Windows by pieces, whose rows the tiles gather.
 TEST(Pairs, Convolutions) {
-  constexpr size_t kStrip = 3, kIndirect = 5;
+  constexpr size_t kStrip = 4, kIndirect = 6;
   for (const KernelTable* table : pair_tables())
     for (const auto& [channels, out, groups, kernel, which] :
          {std::array<int64_t, 5>{16, 20, 1, 3, kIndirect},

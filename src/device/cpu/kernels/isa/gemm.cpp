@@ -99,6 +99,10 @@ TENON_INLINE void multiply(const Tile& tile, Floats (&acc)[kM][kN]) {
   const int64_t ahead = tile.ahead;
   const float* const* rows = tile.rows;
   for (int64_t t = 0; t < tile.taps; ++t, rows += kRows) {
+    if (rows[0] == nullptr) {
+      b += tile.run * kStep;
+      continue;
+    }
     const float* a[kM];
 #pragma GCC unroll 16
     for (int r = 0; r < kM; ++r) a[r] = rows[r] + tile.offset;

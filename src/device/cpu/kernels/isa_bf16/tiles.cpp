@@ -34,12 +34,17 @@ void gather(const GemmBlock& block, int64_t row, int rows, int64_t k, int64_t co
     while (done < count) {
       const int64_t tap = (k + done) / block.run, at = (k + done) % block.run;
       const int64_t n = least(block.run - at, count - done);
-      const float* from =
+      const auto bytes = static_cast<size_t>(n) * sizeof(float);
+      const float* const* pieces =
           block.pieces == nullptr
-              ? block.a + (row + r) * block.lda + at
-              : block.pieces[(row / kBlockRows * block.tile_taps + tap) * kBlockRows + r] +
-                    block.piece_offset + at;
-      __builtin_memcpy(to + done, from, static_cast<size_t>(n) * sizeof(float));
+              ? nullptr
+              : block.pieces + (row / kBlockRows * block.tile_taps + tap) * kBlockRows;
+      if (pieces == nullptr)
+        __builtin_memcpy(to + done, block.a + (row + r) * block.lda + at, bytes);
+      else if (pieces[0] == nullptr)
+        __builtin_memset(to + done, 0, bytes);
+      else
+        __builtin_memcpy(to + done, pieces[r] + block.piece_offset + at, bytes);
       done += n;
     }
     __builtin_memset(to + count, 0, static_cast<size_t>(padded - count) * sizeof(float));
