@@ -173,8 +173,35 @@ TENON_INLINE float exp_row(const float* x, float* y, size_t n, float top) {
   return join_lanes<ReduceKind::kSum>(sums[0] + sums[1]);
 }
 
+// Rows of kN vectors, the last of which may be part of one, stay in registers.
+template <int kN>
+TENON_INLINE void softmax_short_row(const float* x, float* y, int n) {
+  constexpr int kLast = kN - 1;
+  const int rest = n - kLast * kLanes;
+  const auto sum_of = [](Floats a, Floats b) __attribute__((always_inline)) {
+    return a + b;
+  };
+  const auto larger = [](Floats a, Floats b) __attribute__((always_inline)) {
+    return join<ReduceKind::kMax>(a, b);
+  };
+  Floats v[kN];
+  for (int i = 0; i < kLast; ++i) v[i] = load(x + i * kLanes);
+  v[kLast] = first_lanes(load_part(x + kLast * kLanes, rest), rest, splat(-kInfinity));
+  Floats top = v[0];
+  for (int i = 1; i < kN; ++i) top = larger(top, v[i]);
+  top = across(top, larger);
+  for (int i = 0; i < kN; ++i) v[i] = exp_not_positive(v[i] - top);
+  Floats sum = first_lanes(v[kLast], rest, Floats{});
+  for (int i = 0; i < kLast; ++i) sum += v[i];
+  const Floats factor = splat(1.0f) / across(sum, sum_of);
+  for (int i = 0; i < kLast; ++i) store(y + i * kLanes, v[i] * factor);
+  store_up_to(y + kLast * kLanes, v[kLast] * factor, rest);
+}
+
 void softmax_row(const float* x, float* y, size_t n, bool log) {
   if (n == 0) return;
+  if (!log && n <= kLanes) return softmax_short_row<1>(x, y, static_cast<int>(n));
+  if (!log && n <= 2 * kLanes) return softmax_short_row<2>(x, y, static_cast<int>(n));
   const float top = reduce_any<ReduceKind::kMax>(x, n);
   // With an infinite largest value the differences are NaN, as they are in NumPy.
   if (log) {
