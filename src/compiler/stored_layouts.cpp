@@ -44,6 +44,14 @@ PanelLayout per_direction(const Shape& w) {
   return {.batch = w[0].size(), .k = w[1].size(), .n = w[2].size()};
 }
 
+std::optional<PanelLayout> recurrent_layout(const FileStep& step, size_t i, const Shape& shape) {
+  if (shape.rank() != 3 || i < 1 || i > 2) return std::nullopt;
+  if (step.op->as<Lstm>() != nullptr || step.op->as<Rnn>() != nullptr) return per_direction(shape);
+  if (const auto* gru = step.op->as<Gru>(); gru != nullptr && (i == 1 || gru->linear_before_reset))
+    return per_direction(shape);
+  return std::nullopt;
+}
+
 // Of f32, or of bf16 that are multiplied as pairs.
 std::optional<PanelLayout> real_layout(const FileGraph& graph, const FileStep& step, size_t i,
                                        const Shape& shape, bool pairs) {
@@ -58,14 +66,11 @@ std::optional<PanelLayout> real_layout(const FileGraph& graph, const FileStep& s
       return std::nullopt;
     return filter_matrix(shape);
   }
-  if (pairs || shape.rank() != 3 || i < 1 || i > 2) return std::nullopt;
-  if (step.op->as<Lstm>() != nullptr || step.op->as<Rnn>() != nullptr) return per_direction(shape);
-  if (const auto* gru = step.op->as<Gru>(); gru != nullptr && (i == 1 || gru->linear_before_reset))
-    return per_direction(shape);
-  return std::nullopt;
+  return pairs ? std::nullopt : recurrent_layout(step, i, shape);
 }
 
 std::optional<PanelLayout> byte_layout(const FileStep& step, size_t i, const Shape& shape) {
+  if (const auto layout = recurrent_layout(step, i, shape)) return layout;
   if (i != 1) return std::nullopt;
   if (step.op->as<QuantizedMatmul>() != nullptr && shape.rank() == 2) return matrix(shape, false);
   if (const auto* conv = step.op->as<QuantizedConv>();
@@ -116,8 +121,10 @@ void choose_layouts(FileGraph& graph, bool of_all) {
   }
   for (const int v : graph.outputs)
     if (v >= 0) want(v, {});
-  for (FileConstant& c : graph.constants)
-    c.layout = wanted[static_cast<size_t>(c.value)].value_or(std::string());
+  for (FileConstant& c : graph.constants) {
+    const auto scaled = ScaledLayout::of(c.tensor);
+    c.layout = scaled ? scaled->name() : wanted[static_cast<size_t>(c.value)].value_or("");
+  }
 }
 
 }  // namespace tenon

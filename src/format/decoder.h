@@ -172,7 +172,7 @@ class Decoder {
   // One of each blob.
   Result<const std::shared_ptr<PackedWeight>*> packed_weight(int blob, std::string_view name,
                                                              const TensorType& t, Bytes bytes) {
-    const auto layout = PanelLayout::parse(name);
+    const auto layout = StoredLayout::parse(name);
     if (!layout)
       return unsupported(fmt::format(
           "the file holds weights in the layout '{}', which this runtime does not know; update the "

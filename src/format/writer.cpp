@@ -50,11 +50,10 @@ class BlobTable {
   // Packs and places what is there; nothing is added afterwards.
   void place() {
     for (Blob& blob : blobs_) {
-      const auto layout = PanelLayout::parse(blob.layout);
+      const auto layout = StoredLayout::parse(blob.layout);
       const bool packs = layout && layout->dense_bytes() == blob.bytes.size();
       if (packs) blob.packed = allocate_aligned(layout->packed_bytes());
-      if (blob.packed != nullptr) {
-        layout->pack(blob.bytes.data(), blob.packed.get());
+      if (blob.packed != nullptr && layout->pack(blob.bytes.data(), blob.packed.get())) {
         blob.bytes = {blob.packed.get(), layout->packed_bytes()};
       } else {
         blob.layout.clear();
@@ -111,8 +110,7 @@ class Encoder {
                                          s.is_written));
       functions.push_back(fbs::CreateFunction(builder, builder.CreateString(f.key),
                                               builder.CreateString("cpu"), graph(f.graph),
-                                              builder.CreateVectorOfStrings(f.input_names),
-                                              builder.CreateVectorOfStrings(f.output_names),
+                                              strings(f.input_names), strings(f.output_names),
                                               state.empty() ? 0 : builder.CreateVector(state)));
     }
     std::vector<Offset<fbs::Blob>> blob_rows;
@@ -141,6 +139,7 @@ class Encoder {
         fbs::CreateDeviceSection(builder, section.machine, builder.CreateVector(programs)));
     std::string bytes(reinterpret_cast<const char*>(builder.GetBufferPointer()), builder.GetSize());
     builder.Clear();
+    types_.clear();
     return bytes;
   }
 
@@ -148,7 +147,25 @@ class Encoder {
   BlobTable blobs;
 
  private:
+  // Names and types are there once, however many refer to them, and what is empty not at all.
+  Offset<flatbuffers::Vector<Offset<flatbuffers::String>>> strings(
+      const std::vector<std::string>& all) {
+    if (all.empty()) return 0;
+    std::vector<Offset<flatbuffers::String>> offsets;
+    for (const std::string& s : all) offsets.push_back(builder.CreateSharedString(s));
+    return builder.CreateVector(offsets);
+  }
+  template <typename T>
+  Offset<flatbuffers::Vector<T>> vector(const std::vector<T>& all) {
+    return all.empty() ? 0 : builder.CreateVector(all);
+  }
+
   Offset<fbs::Type> type(const TensorType& t) {
+    std::string key =
+        fmt::format("{} {} {}", static_cast<int>(t.dtype), t.is_list, t.shape.ranked());
+    for (const Dim d : t.shape.dims()) (key += '\0') += d.to_string();
+    Offset<fbs::Type>& known = types_[key];
+    if (!known.IsNull()) return known;
     std::vector<int64_t> dims;
     std::vector<std::string> symbols;
     for (const Dim d : t.shape.dims()) {
@@ -159,15 +176,16 @@ class Encoder {
         dims.push_back(d.size_or(-1));
       }
     }
-    return fbs::CreateType(builder, static_cast<uint8_t>(t.dtype), t.is_list, t.shape.ranked(),
-                           builder.CreateVector(dims), builder.CreateVectorOfStrings(symbols));
+    known = fbs::CreateType(builder, static_cast<uint8_t>(t.dtype), t.is_list, t.shape.ranked(),
+                            vector(dims), strings(symbols));
+    return known;
   }
 
   Offset<fbs::Attr> attr(int id, const AttrValue& value) {
     Offset<flatbuffers::String> s;
     Offset<flatbuffers::Vector<int64_t>> ints;
     Offset<flatbuffers::Vector<double>> floats;
-    Offset<flatbuffers::Vector<Offset<flatbuffers::String>>> strings;
+    Offset<flatbuffers::Vector<Offset<flatbuffers::String>>> texts;
     Offset<fbs::Type> ty;
     int64_t i = 0;
     double f = 0;
@@ -186,7 +204,7 @@ class Encoder {
           else if constexpr (std::is_same_v<T, std::vector<double>>)
             floats = builder.CreateVector(x);
           else if constexpr (std::is_same_v<T, std::vector<std::string>>)
-            strings = builder.CreateVectorOfStrings(x);
+            texts = this->strings(x);
           else if constexpr (std::is_same_v<T, DType>)
             i = static_cast<int64_t>(x);
           else if constexpr (std::is_same_v<T, TensorType>)
@@ -198,7 +216,7 @@ class Encoder {
         },
         value);
     return fbs::CreateAttr(builder, static_cast<uint16_t>(id), static_cast<uint8_t>(value.index()),
-                           i, f, s, ints, floats, strings, blob, ty);
+                           i, f, s, ints, floats, texts, blob, ty);
   }
 
   Offset<fbs::Step> step(const FileStep& s) {
@@ -208,24 +226,22 @@ class Encoder {
       if (!s.op->is_default(i)) attrs.push_back(attr(def.fields[i].id, s.op->get(i)));
     std::vector<Offset<fbs::Graph>> regions;
     for (const FileGraph& r : s.regions) regions.push_back(graph(r));
-    return fbs::CreateStep(builder, op_index(def.name), builder.CreateVector(s.inputs),
-                           builder.CreateVector(s.outputs), builder.CreateVector(attrs),
-                           builder.CreateVector(regions), builder.CreateVectorOfStrings(s.origins));
+    return fbs::CreateStep(builder, op_index(def.name), vector(s.inputs), vector(s.outputs),
+                           vector(attrs), vector(regions), strings(s.origins));
   }
 
   Offset<fbs::Graph> graph(const FileGraph& g) {
     std::vector<Offset<fbs::Value>> values;
     for (const FileValue& v : g.values)
-      values.push_back(fbs::CreateValue(builder, type(v.type), builder.CreateString(v.name)));
+      values.push_back(fbs::CreateValue(builder, type(v.type), builder.CreateSharedString(v.name)));
     std::vector<Offset<fbs::Constant>> constants;
     for (const FileConstant& c : g.constants)
       constants.push_back(fbs::CreateConstant(builder, c.value, blobs.add(c.tensor, c.layout)));
     std::vector<Offset<fbs::Step>> steps;
     for (const FileStep& s : g.steps) steps.push_back(step(s));
     const auto name = builder.CreateString(g.name);
-    return fbs::CreateGraph(builder, name, builder.CreateVector(values),
-                            builder.CreateVector(g.inputs), builder.CreateVector(g.outputs),
-                            builder.CreateVector(constants), builder.CreateVector(steps));
+    return fbs::CreateGraph(builder, name, vector(values), vector(g.inputs), vector(g.outputs),
+                            vector(constants), vector(steps));
   }
 
   Offset<fbs::DeviceTensor> device_tensor(const FileDeviceTensor& t) {
@@ -266,6 +282,7 @@ class Encoder {
   }
 
   std::vector<std::string> op_names_;
+  std::unordered_map<std::string, Offset<fbs::Type>> types_;
 };
 
 // The file as a list of byte ranges: header with sections, metadata, weights, and padding between.

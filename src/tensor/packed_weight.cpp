@@ -152,7 +152,41 @@ void PanelLayout::unpack(const void* packed, void* dense) const {
   });
 }
 
-Result<std::shared_ptr<PackedWeight>> PackedWeight::create(const PanelLayout& layout, Bytes packed,
+std::optional<StoredLayout> StoredLayout::parse(std::string_view name) {
+  if (const auto panels = PanelLayout::parse(name)) return StoredLayout(*panels);
+  if (const auto scaled = ScaledLayout::parse(name)) return StoredLayout(*scaled);
+  return std::nullopt;
+}
+
+std::string StoredLayout::name() const {
+  return std::visit([](const auto& l) { return l.name(); }, layout_);
+}
+size_t StoredLayout::element_size() const {
+  const auto* panels = std::get_if<PanelLayout>(&layout_);
+  return panels == nullptr ? sizeof(float) : panels->element_size();
+}
+size_t StoredLayout::dense_bytes() const {
+  return std::visit([](const auto& l) { return l.dense_bytes(); }, layout_);
+}
+size_t StoredLayout::packed_bytes() const {
+  return std::visit([](const auto& l) { return l.packed_bytes(); }, layout_);
+}
+
+bool StoredLayout::pack(const void* dense, void* packed) const {
+  if (const auto* scaled = std::get_if<ScaledLayout>(&layout_))
+    return scaled->pack(static_cast<const float*>(dense), packed);
+  std::get<PanelLayout>(layout_).pack(dense, packed);
+  return true;
+}
+
+void StoredLayout::unpack(const void* packed, void* dense) const {
+  if (const auto* scaled = std::get_if<ScaledLayout>(&layout_))
+    scaled->unpack(packed, static_cast<float*>(dense));
+  else
+    std::get<PanelLayout>(layout_).unpack(packed, dense);
+}
+
+Result<std::shared_ptr<PackedWeight>> PackedWeight::create(const StoredLayout& layout, Bytes packed,
                                                            std::shared_ptr<const void> owner) {
   TENON_CHECK(packed.size() == layout.packed_bytes());
   void* dense = ::mmap(nullptr, layout.dense_bytes(), PROT_NONE,

@@ -9,9 +9,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "tensor/scaled_layout.h"
 
 namespace tenon {
 
@@ -50,12 +52,33 @@ struct PanelLayout {
   void unpack(const void* packed, void* dense) const;
 };
 
+// Any of the layouts that a file may hold a weight in.
+class StoredLayout {
+ public:
+  StoredLayout(const PanelLayout& layout) : layout_(layout) {}
+  StoredLayout(const ScaledLayout& layout) : layout_(layout) {}
+  // None as of the layouts themselves.
+  static std::optional<StoredLayout> parse(std::string_view name);
+
+  std::string name() const;
+  // Of an element of the dense form.
+  size_t element_size() const;
+  size_t dense_bytes() const;
+  size_t packed_bytes() const;
+  // False where the layout does not hold these values.
+  [[nodiscard]] bool pack(const void* dense, void* packed) const;
+  void unpack(const void* packed, void* dense) const;
+
+ private:
+  std::variant<PanelLayout, ScaledLayout> layout_;
+};
+
 // A weight that is there in a packed layout. The dense form has an address from the beginning, so
 // that tensors can stand for it; reading there before make_dense() ends the process.
 class PackedWeight {
  public:
   // `packed` is of layout.packed_bytes() and kept alive by `owner`. Errors: no room.
-  static Result<std::shared_ptr<PackedWeight>> create(const PanelLayout& layout, Bytes packed,
+  static Result<std::shared_ptr<PackedWeight>> create(const StoredLayout& layout, Bytes packed,
                                                       std::shared_ptr<const void> owner);
   ~PackedWeight();
   PackedWeight(const PackedWeight&) = delete;
@@ -69,14 +92,14 @@ class PackedWeight {
   bool is_dense() const { return is_dense_; }
 
  private:
-  PackedWeight(const PanelLayout& layout, Bytes packed, std::shared_ptr<const void> owner,
+  PackedWeight(const StoredLayout& layout, Bytes packed, std::shared_ptr<const void> owner,
                void* dense)
       : layout_(layout),
         name_(layout.name()),
         packed_(packed),
         owner_(std::move(owner)),
         dense_(dense) {}
-  PanelLayout layout_;
+  StoredLayout layout_;
   std::string name_;
   Bytes packed_;
   std::shared_ptr<const void> owner_;

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "base/hash.h"
@@ -51,6 +53,8 @@ Outcome run(const FileModel& model) {
         inputs.back().mutable_data<float>()[i] = static_cast<float>(i * 37 % 101) / 64 - 0.7f;
       else if (port.type.dtype == DType::u8)
         inputs.back().mutable_data<uint8_t>()[i] = static_cast<uint8_t>(i * 37);
+      else if (port.type.dtype == DType::i64)
+        inputs.back().mutable_data<int64_t>()[i] = i;
       else
         inputs.back().mutable_data<bool>()[i] = true;
   }
@@ -124,6 +128,48 @@ TEST(StoredLayouts, AnyLayoutGivesTheSameResults) {
           PanelLayout{.batch = 2, .k = 2, .n = n, .transposed = transposed, .unit = unit}.name();
       expect_same(run(model).outputs, dense.outputs, c.layout);
     }
+}
+
+// Weights of f32 that are multiples of bytes, of layers of every kind.
+TEST(StoredLayouts, MultiplesOfBytesAreStoredAsBytes) {
+  FileModel model = model_of(
+      R"(graph @f (%x: f32[5,48], %i: f32[1,9,9,12], %s: f32[6,2,8], %j: i64[3]) {
+  %w0 = const random(seed=1) : f32[48,40]
+  %w1 = const random(seed=2) : f32[24,40]
+  %w2 = const random(seed=3) : f32[3,3,12,24]
+  %w3 = const random(seed=4) : f32[5,5,1,24]
+  %w4 = const random(seed=5) : f32[2,2,7,24]
+  %w5 = const random(seed=8) : f32[60,20]
+  %a = matmul(%x, %w0) : f32[5,40]
+  %b = matmul(%a, %w1) {transpose_b=true} : f32[5,24]
+  %c = conv(%i, %w2) : f32[1,7,7,24]
+  %d = conv(%c, %w3) {groups=24} : f32[1,3,3,24]
+  %e = conv_transpose(%d, %w4) {strides=[2, 2]}
+  %l0 = const random(seed=6) : f32[2,8,64]
+  %l1 = const random(seed=7) : f32[2,16,64]
+  %h, %h1, %c1 = lstm(%s, %l0, %l1) {direction="bidirectional"}
+  %g = gather(%w5, %j)
+  %t = tanh(%w5)
+  return (%b, %e, %h, %g, %t)
+})");
+  for (FileConstant& c : model.functions[0].graph.constants)
+    for (int64_t i = 0; i < c.tensor.elements(); ++i) {
+      float& v = c.tensor.mutable_data<float>()[i];
+      v = std::nearbyint(std::clamp(v, -1.0f, 1.0f) * 127) * 0.0021f + 0.0f;
+    }
+  const Outcome dense = run(model);
+  const size_t dense_bytes = encode_model(model).value().size();
+  choose_layouts(model.functions[0].graph);
+  for (const FileConstant& c : model.functions[0].graph.constants)
+    EXPECT_TRUE(c.layout.starts_with("scaled/")) << c.tensor.type().to_string();
+  EXPECT_LT(encode_model(model).value().size(), dense_bytes / 2);
+  expect_same(run(model).outputs, dense.outputs, "scaled");
+  // A layout that does not hold the numbers is not used.
+  FileConstant& first = model.functions[0].graph.constants[0];
+  first.tensor.mutable_data<float>()[5] = 0.1234567f;
+  const Outcome other = run(model);
+  first.layout.clear();
+  expect_same(other.outputs, run(model).outputs, "not scaled");
 }
 
 // Each of these reads a constant in a way that has nothing to do with packing.
