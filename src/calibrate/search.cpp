@@ -171,6 +171,7 @@ Result<SearchResult> search_assignment(const Trial& trial,
     result.trials = assignments.run();
     for (const std::string& name : best) {
       options.keep_float[name] = Assignments::kReason;
+      options.exact.insert(name);
       result.price += prices.at(name);
     }
     return result;

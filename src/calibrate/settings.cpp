@@ -48,9 +48,9 @@ struct Quantisation {
                                        std::vector<std::string>& warnings) const {
     if (std::ranges::none_of(function.graph->nodes(),
                              [](const auto& node) { return quant::is_product(*node); })) {
-      warnings.push_back(fmt::format(
-          "function '{}' has no convolution or matrix product to quantise: it stays in fp32",
-          function.key));
+      warnings.push_back(
+          fmt::format("function '{}' has no convolution or matrix product to quantise by ranges",
+                      function.key));
       return QuantizationInput{};
     }
     Calibration calibration = TRY(calibrate(function, how));

@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <map>
+#include <unordered_map>
 
 #include "base/nearest.h"
 #include "compiler/stored_layouts.h"
@@ -69,12 +71,28 @@ Error unsupported_nodes(const ImportReport& report) {
                   shown, list));
 }
 
-// What `tenon explain` prints of the passes: per rule and place "rule TAB nodes TAB bytes TAB
-// place".
+// What `tenon explain` prints of the passes: each place, and behind it a line for each rule that
+// fired there, "TAB rule TAB times TAB nodes TAB bytes". Places have long names.
 std::string firings_note(const std::vector<Firing>& firings) {
+  struct Sum {
+    int64_t times = 0, nodes = 0, bytes = 0;
+  };
+  std::vector<std::pair<std::string_view, std::map<std::string_view, Sum>>> places;
+  std::unordered_map<std::string_view, size_t> index;
+  for (const Firing& f : firings) {
+    const auto [at, is_new] = index.try_emplace(f.where, places.size());
+    if (is_new) places.emplace_back(f.where, std::map<std::string_view, Sum>());
+    Sum& sum = places[at->second].second[f.rule];
+    ++sum.times;
+    sum.nodes += f.nodes;
+    sum.bytes += f.bytes;
+  }
   std::string text;
-  for (const Firing& f : firings)
-    text += fmt::format("{}\t{}\t{}\t{}\n", f.rule, f.nodes, f.bytes, f.where);
+  for (const auto& [place, rules] : places) {
+    text += fmt::format("{}\n", place);
+    for (const auto& [rule, sum] : rules)
+      text += fmt::format("\t{}\t{}\t{}\t{}\n", rule, sum.times, sum.nodes, sum.bytes);
+  }
   return text;
 }
 
@@ -98,9 +116,10 @@ Status add_custom_ops(FileModel& model, const CompileOptions& options) {
   return {};
 }
 
-// Integers in place of the products of reals, by what the tensors hold on calibration data.
+// Integers in place of the products of reals, by what the tensors hold on calibration data. `exact`
+// gets the nodes of the products whose weights are to stay as they are.
 Status quantize(ImportedFunction& function, PassContext& context, const CompileOptions& options,
-                CompileReport& all, FunctionReport& report) {
+                CompileReport& all, FunctionReport& report, std::set<std::string>& exact) {
   if (Status s = canonicalize(*function.graph, context); !s.ok())
     return write_reproducer(std::move(s).error(), context);
   TRY(quant::prepare(*function.graph));
@@ -112,6 +131,8 @@ Status quantize(ImportedFunction& function, PassContext& context, const CompileO
   if (options.disabled.contains("bias-correction")) input.options.bias_correction = false;
   report.quantization = TRY(quant::quantize(*function.graph, input.statistics, input.options));
   const auto& made = *report.quantization;
+  for (const quant::LayerChoice& layer : made.layers)
+    if (input.options.exact.contains(layer.name)) exact.insert(layer.node);
   all.warnings.insert(all.warnings.end(), made.warnings.begin(), made.warnings.end());
   return {};
 }
@@ -129,10 +150,13 @@ std::string range_methods(const CompileReport& report) {
 // Weights of fewer bits, and products in bf16, as the options have it.
 Result<std::vector<quant::NarrowedLayer>> narrow(Graph& graph, const CompileOptions& options,
                                                  const quant::Precision& precision,
-                                                 const ImportReport& import) {
-  // What was to be of integers and could not be, is of what the rest is.
+                                                 const ImportReport& import,
+                                                 const std::set<std::string>& exact) {
+  // What was to be of integers and could not be, is of what the rest is; at least its weights are.
   const bool integers = precision.products == quant::LayerPrecision::int8;
-  quant::LayerPrecision otherwise = integers ? precision.rest : precision.products;
+  const quant::LayerPrecision rest =
+      precision.rest == quant::LayerPrecision::fp32 ? quant::LayerPrecision::int8 : precision.rest;
+  quant::LayerPrecision otherwise = integers ? rest : precision.products;
   quant::LayerDecisions decisions;
   if (otherwise == quant::LayerPrecision::int8_dynamic ||
       (options.config && quant::mentions(*options.config, quant::LayerPrecision::int8_dynamic)))
@@ -141,10 +165,14 @@ Result<std::vector<quant::NarrowedLayer>> narrow(Graph& graph, const CompileOpti
     decisions = TRY(
         quant::decide_layers(*options.config, otherwise, graph, source_ops_of(import), !integers));
     for (auto& [node, decision] : decisions)
-      if (decision.precision == quant::LayerPrecision::int8) decision = {precision.rest, {}};
+      if (decision.precision == quant::LayerPrecision::int8) decision = {rest, {}};
     if (options.config->precision && options.config->precision != quant::LayerPrecision::int8)
       otherwise = *options.config->precision;
   }
+  // What was kept in fp32 for its accuracy stays so.
+  for (const auto& node : graph.nodes())
+    if (std::ranges::any_of(node->origins, [&](const auto& o) { return exact.contains(o); }))
+      decisions[node.get()] = {quant::LayerPrecision::fp32, {}};
   return quant::narrow(graph, otherwise, decisions);
 }
 
@@ -164,12 +192,14 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
     if (options.keep_imported) compiled.imported.push_back(function.graph->clone());
     PassContext context;
     context.disabled = options.disabled;
-    if (integers) TRY(quantize(function, context, options, compiled.report, report));
+    std::set<std::string> exact;
+    if (integers) TRY(quantize(function, context, options, compiled.report, report, exact));
     const bool narrows = options.config || precision != quant::Precision();
     if (options.optimize || narrows) {
       Status s = canonicalize(*function.graph, context);
       if (s.ok() && narrows)
-        report.narrowed = TRY(narrow(*function.graph, options, precision, compiled.report.import));
+        report.narrowed =
+            TRY(narrow(*function.graph, options, precision, compiled.report.import, exact));
       if (s.ok()) s = finish(*function.graph, context);
       if (!s.ok()) return write_reproducer(std::move(s).error(), context);
     }

@@ -65,6 +65,13 @@ Result<RecurrentLayer> layer_from(const Node& node) {
     if (v->constant() == nullptr) return unsupported("its weights are no constants");
   for (const Value* v : {l.b, l.rb})
     if (v != nullptr && v->constant() == nullptr) return unsupported("its bias is no constant");
+  if (l.w->dtype() == DType::i8) {
+    const int scales = recurrent_scales(node.op());
+    for (const int i : {scales, scales + 1})
+      if (node.input(i)->constant() == nullptr)
+        return unsupported("its weights' scales are no constants");
+    l.w_scale = *node.input(scales)->constant(), l.r_scale = *node.input(scales + 1)->constant();
+  }
   // Lengths that are all of the sequence say nothing.
   if (l.lengths != nullptr && l.lengths->constant() != nullptr &&
       l.lengths->dtype() != DType::boolean) {
@@ -72,6 +79,13 @@ Result<RecurrentLayer> layer_from(const Node& node) {
     if (std::ranges::all_of(lengths, [&](int64_t n) { return n >= l.steps; })) l.lengths = nullptr;
   }
   return l;
+}
+
+// Element `column` of row `row`, counted through the directions of `rows` rows each, as a real.
+double weight(const Tensor& w, const Tensor& scale, int64_t rows, int64_t row, int64_t column) {
+  const int64_t n = w.dim(2);
+  const double v = w.real_at(row * n + column);
+  return scale.defined() ? v * scale.real_at(row / rows * n + column) : v;
 }
 
 // Weights of all directions side by side: [I, D * gates * H].
@@ -83,7 +97,7 @@ std::shared_ptr<const Tensor> side_by_side(const RecurrentLayer& l) {
     for (int64_t k = 0; k < l.inputs; ++k)
       for (int64_t j = 0; j < n; ++j)
         all[static_cast<size_t>((k * l.directions + d) * n + j)] =
-            static_cast<float>(w.real_at((d * l.inputs + k) * n + j));
+            static_cast<float>(weight(w, l.w_scale, l.inputs, d * l.inputs + k, j));
   return std::make_shared<const Tensor>(Tensor::vector(all));
 }
 
@@ -112,8 +126,8 @@ int pack_state_weights(Lowering& lowering, const RecurrentLayer& l, const Recurr
   const int64_t gates = l.parts()[part], columns = gates * t.width;
   const bool ascend = std::holds_alternative<AscendChip>(lowering.machine().chip);
   const DType real = lowering.real();
-  const auto make = [=, r = *l.r->constant(), h = l.hidden, directions = l.directions,
-                     all = l.gates()]() -> Result<Tensor> {
+  const auto make = [=, r = *l.r->constant(), scale = l.r_scale, h = l.hidden,
+                     directions = l.directions]() -> Result<Tensor> {
     FractalShape f;
     f.channels = t.k, f.columns = columns;
     f.k0 = 32 / bytes_of(real);
@@ -128,7 +142,7 @@ int pack_state_weights(Lowering& lowering, const RecurrentLayer& l, const Recurr
           for (int64_t g = 0; g < gates; ++g)
             for (int64_t j = 0; j < t.width && tile * t.width + j < h; ++j)
               m[static_cast<size_t>(k * columns + g * t.width + j)] = static_cast<float>(
-                  r.real_at((d * h + k) * all * h + (first + g) * h + tile * t.width + j));
+                  weight(r, scale, h, d * h + k, (first + g) * h + tile * t.width + j));
         const auto pack = ascend ? pack_fractals : pack_rows;
         const Tensor one = TRY(pack(Tensor::vector(m), f, DType::f32));
         packed.insert(packed.end(), one.data<float>(), one.data<float>() + block);
@@ -237,7 +251,8 @@ Status lower_recurrent(Lowering& lowering, const Node& node) {
   p.layer = name + ".inputs";
   p.rows = l.steps * l.batch, p.k = l.inputs, p.columns = l.directions * l.gates() * l.hidden;
   p.a_row = p.k, p.b_row = p.y_row = p.columns;
-  p.b_constant = l.directions == 1 ? l.w->constant() : lowering.keep(side_by_side(l));
+  p.b_constant =
+      l.directions == 1 && !l.w_scale.defined() ? l.w->constant() : lowering.keep(side_by_side(l));
   p.a = lowering.tensor_of(l.x);
   p.bias = bias_of(lowering, l, name);
   p.y = lowering.scratch(p.layer, lowering.real(), p.rows * p.columns);

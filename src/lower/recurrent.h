@@ -29,6 +29,8 @@ struct RecurrentLayer {
   // Operands, null where left out.
   const Value *x = nullptr, *w = nullptr, *r = nullptr, *b = nullptr, *rb = nullptr,
               *lengths = nullptr, *h0 = nullptr, *c0 = nullptr, *p = nullptr;
+  // Of weights of bytes: chips multiply the numbers they stand for, by inputs as they are.
+  Tensor w_scale, r_scale;
 
   int64_t gates() const { return cell == Cell::lstm ? 4 : cell == Cell::gru ? 3 : 1; }
   bool has_cell_state() const { return cell == Cell::lstm; }

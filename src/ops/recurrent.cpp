@@ -12,6 +12,7 @@ struct Operands {
   std::string_view op;
   int64_t gates;
   int b, rb, seq_lens, h0, c0, p;
+  int scales;  // w_scale, which r_scale follows
   int states;  // results after y
 };
 
@@ -32,8 +33,17 @@ Status expect_shape(const InferContext& context, const Operands& o, int i,
 Result<TensorTypes> infer_layer(const InferContext& context, const Operands& o,
                                 Direction direction) {
   TRY(nn::expect_float(context, o.op));
+  const bool bytes = context.dtype(1) == DType::i8 && context.dtype(2) == DType::i8 &&
+                     context.dtype(0) == DType::f32;
+  for (const int i : {o.scales, o.scales + 1}) {
+    if (context.has(i) != bytes)
+      return invalid_argument(fmt::format(
+          "{}: weights of i8, which x of f32 can be multiplied by, and their scales go together",
+          o.op));
+    if (bytes) TRY(nn::expect_same_dtype(context, o.op, {i}));
+  }
   for (const int i : {1, 2})
-    if (!nn::takes_weights(context.dtype(0), context.dtype(i)))
+    if (!bytes && !nn::takes_weights(context.dtype(0), context.dtype(i)))
       TRY(nn::expect_same_dtype(context, o.op, {i}));
   for (const int i : {o.b, o.rb, o.h0, o.c0, o.p})
     if (i >= 0) TRY(nn::expect_same_dtype(context, o.op, {i}));
@@ -60,6 +70,8 @@ Result<TensorTypes> infer_layer(const InferContext& context, const Operands& o,
   TRY(expect_shape(context, o, 2, {d, hidden, all}, "r is [directions, hidden, gates * hidden]"));
   for (const int i : {o.b, o.rb})
     TRY(expect_shape(context, o, i, {d, all}, "a bias is [directions, gates * hidden]"));
+  for (const int i : {o.scales, o.scales + 1})
+    TRY(expect_shape(context, o, i, {d, all}, "scales are [directions, gates * hidden]"));
   if (context.has(o.seq_lens) && context.dtype(o.seq_lens) == DType::boolean) {
     TRY(expect_shape(context, o, o.seq_lens, {dim(0, 0), batch}, "a mask is [steps, batch]"));
   } else {
@@ -91,24 +103,30 @@ int64_t layer_flops(std::span<const TensorType> in) {
 }  // namespace
 
 Result<TensorTypes> Lstm::infer(const InferContext& context) const {
-  return infer_layer(context, {name, 4, 3, -1, 4, 5, 6, 7, 2}, direction);
+  return infer_layer(context, {name, 4, 3, -1, 4, 5, 6, 7, 8, 2}, direction);
 }
 int64_t Lstm::flops(std::span<const TensorType> in, std::span<const TensorType>) const {
   return layer_flops(in);
 }
 
 Result<TensorTypes> Gru::infer(const InferContext& context) const {
-  return infer_layer(context, {name, 3, 3, 4, 5, 6, -1, -1, 1}, direction);
+  return infer_layer(context, {name, 3, 3, 4, 5, 6, -1, -1, 7, 1}, direction);
 }
 int64_t Gru::flops(std::span<const TensorType> in, std::span<const TensorType>) const {
   return layer_flops(in);
 }
 
 Result<TensorTypes> Rnn::infer(const InferContext& context) const {
-  return infer_layer(context, {name, 1, 3, -1, 4, 5, -1, -1, 1}, direction);
+  return infer_layer(context, {name, 1, 3, -1, 4, 5, -1, -1, 6, 1}, direction);
 }
 int64_t Rnn::flops(std::span<const TensorType> in, std::span<const TensorType>) const {
   return layer_flops(in);
+}
+
+int recurrent_scales(const Op& op) {
+  if (op.as<Lstm>() != nullptr) return 8;
+  if (op.as<Gru>() != nullptr) return 7;
+  return op.as<Rnn>() != nullptr ? 6 : -1;
 }
 
 constinit const OpDef Lstm::def = define<Lstm>();

@@ -17,11 +17,15 @@ constexpr std::span<const std::string_view> enum_names(Direction) {
 // a boolean mask [T, B] in its place. A step t >= seq_lens[b], or where the mask is false, leaves
 // the state and gives zeros, or the state as it is with `hold`; reverse begins at the last step, or
 // the last that seq_lens allows.
+// Weights w and r are numbers, or i8 with scales behind the other operands, w_scale and r_scale [D,
+// columns], and x of f32. Then products are of integers: of bytes that each row of what is
+// multiplied (x of a step and sequence, h of a sequence) is rounded to as dynamic_quantize_linear
+// does, by the row's own range.
 // Parameters of the activations are in `alphas` and `betas`, one per activation; missing ones are
 // the usual defaults. clip > 0 limits what enters the activations to [-clip, clip].
 
-// Operands x, w, r [, b] [, seq_lens] [, h0] [, c0] [, p]; results y, h, c. Gate columns i, f, g,
-// o:
+// Operands x, w, r [, b] [, seq_lens] [, h0] [, c0] [, p] [, w_scale, r_scale]; results y, h, c.
+// Gate columns i, f, g, o:
 //   z = x w + h r + b;  c' = f(z_f + p_f c) c + f(z_i + p_i c) g(z_g);  h' = f(z_o + p_o c') h(c')
 struct Lstm {
   Direction direction = Direction::forward;
@@ -39,8 +43,9 @@ struct Lstm {
       "LSTM layer: x [T,B,I], w [D,I,4H], r [D,H,4H], optional b [D,4H] (both biases summed), "
       "seq_lens [B] or a boolean mask [T,B], h0 and c0 [D,B,H], peepholes p [D,3H] (i, o, f); "
       "gates in the order input, "
-      "forget, cell, output. Gives y [T,D,B,H] and the last h and c [D,B,H].";
-  static constexpr Arity inputs{3, 8};
+      "forget, cell, output. w and r may be i8 with scales w_scale and r_scale [D,4H]: x and h are "
+      "then rounded to bytes, row by row. Gives y [T,D,B,H] and the last h and c [D,B,H].";
+  static constexpr Arity inputs{3, 10};
   static constexpr Arity outputs{3};
   static constexpr auto fields() {
     return std::tuple{Field{1, "direction", &Lstm::direction, "which way the sequence is read"},
@@ -57,7 +62,8 @@ struct Lstm {
   int64_t flops(std::span<const TensorType> in, std::span<const TensorType> out) const;
 };
 
-// Operands x, w, r [, b] [, rb] [, seq_lens] [, h0]; results y, h. Gate columns z, r, h:
+// Operands x, w, r [, b] [, rb] [, seq_lens] [, h0] [, w_scale, r_scale]; results y, h. Gate
+// columns z, r, h:
 //   h' = (1 - z) n + z h with n = g(x w_h + b_h + r (h r_h + rb_h)) if linear_before_reset, else
 //   n = g(x w_h + b_h + (r h) r_h + rb_h)
 struct Gru {
@@ -75,9 +81,9 @@ struct Gru {
   static constexpr std::string_view doc =
       "GRU layer: x [T,B,I], w [D,I,3H], r [D,H,3H], optional input bias b [D,3H], recurrent bias "
       "rb [D,3H], seq_lens [B] or a boolean mask [T,B], h0 [D,B,H]; gates in the order update, "
-      "reset, candidate. Gives y "
-      "[T,D,B,H] and the last h [D,B,H].";
-  static constexpr Arity inputs{3, 7};
+      "reset, candidate. w and r may be i8 with scales w_scale and r_scale [D,3H]: x and h are "
+      "then rounded to bytes, row by row. Gives y [T,D,B,H] and the last h [D,B,H].";
+  static constexpr Arity inputs{3, 9};
   static constexpr Arity outputs{2};
   static constexpr auto fields() {
     return std::tuple{Field{1, "direction", &Gru::direction, "which way the sequence is read"},
@@ -95,7 +101,8 @@ struct Gru {
   int64_t flops(std::span<const TensorType> in, std::span<const TensorType> out) const;
 };
 
-// Operands x, w, r [, b] [, seq_lens] [, h0]; results y, h: h' = activation(x w + h r + b).
+// Operands x, w, r [, b] [, seq_lens] [, h0] [, w_scale, r_scale]; results y, h:
+//   h' = activation(x w + h r + b)
 struct Rnn {
   Direction direction = Direction::forward;
   ActivationKind activation = ActivationKind::tanh;
@@ -108,9 +115,10 @@ struct Rnn {
   static constexpr std::string_view name = "rnn";
   static constexpr std::string_view doc =
       "Plain recurrent layer: x [T,B,I], w [D,I,H], r [D,H,H], optional b [D,H] (both biases "
-      "summed), seq_lens [B] or a boolean mask [T,B], h0 [D,B,H]. Gives y [T,D,B,H] and the last h "
-      "[D,B,H].";
-  static constexpr Arity inputs{3, 6};
+      "summed), seq_lens [B] or a boolean mask [T,B], h0 [D,B,H]. w and r may be i8 with scales "
+      "w_scale and r_scale [D,H]: x and h are then rounded to bytes, row by row. Gives y [T,D,B,H] "
+      "and the last h [D,B,H].";
+  static constexpr Arity inputs{3, 8};
   static constexpr Arity outputs{2};
   static constexpr auto fields() {
     return std::tuple{Field{1, "direction", &Rnn::direction, "which way the sequence is read"},
@@ -124,5 +132,8 @@ struct Rnn {
   Status eval(EvalContext& context) const;
   int64_t flops(std::span<const TensorType> in, std::span<const TensorType> out) const;
 };
+
+// Where a recurrent op has w_scale, which r_scale follows; -1: it is no recurrent op.
+int recurrent_scales(const Op& op);
 
 }  // namespace tenon

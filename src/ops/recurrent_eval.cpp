@@ -33,9 +33,25 @@ void add_product(const double* v, const double* m, size_t rows, size_t columns, 
     for (size_t j = 0; j < n; ++j) out[first + j] += v[k] * m[k * columns + first + j];
 }
 
+// A row as dynamic_quantize_linear rounds it.
+void round_row(std::span<double> row) {
+  float low = 0, high = 0;
+  for (const double v : row) {
+    low = std::min(low, static_cast<float>(v));
+    high = std::max(high, static_cast<float>(v));
+  }
+  const float range = (high - low) / 255.0f, scale = range > 0 ? range : 1.0f;
+  const float zero = std::clamp(std::nearbyint(-low / scale), 0.0f, 255.0f);
+  for (double& v : row) {
+    const float q = std::nearbyint(static_cast<float>(v) / scale) + zero;
+    v = static_cast<double>(std::clamp(q, 0.0f, 255.0f) - zero) * static_cast<double>(scale);
+  }
+}
+
 // The operands in double, and what one step of one sequence works on.
 struct Layer {
   size_t steps, batch, inputs, hidden, columns;
+  bool rounds = false;  // what is multiplied by the weights, to bytes
   Vec x, w, r, b, rb, h0, c0, p;
   std::vector<int64_t> lengths;
   std::vector<double> mask;  // [steps, batch], or empty
@@ -45,12 +61,27 @@ Vec optional_reals(const EvalContext& context, int i) {
   return i >= 0 && context.has(i) ? nn::reals(context.in(i)) : Vec{};
 }
 
-Layer load(const EvalContext& context, int b, int rb, int seq_lens, int h0, int c0, int p) {
+// Bytes of [D, k, columns] by their scales.
+void scale_weights(const Tensor& scales, size_t columns, Vec& w) {
+  const size_t matrix = w.size() / std::max<size_t>(1, static_cast<size_t>(scales.dim(0)));
+  for (size_t i = 0; i < w.size(); ++i)
+    w[i] *= scales.real_at(static_cast<int64_t>(i / matrix * columns + i % columns));
+}
+
+Layer load(const EvalContext& context, int b, int rb, int seq_lens, int h0, int c0, int p,
+           int scales) {
   const Tensor& x = context.in(0);
   const auto size = [](int64_t v) { return static_cast<size_t>(v); };
   Layer l{size(x.dim(0)), size(x.dim(1)), size(x.dim(2)), size(context.in(2).dim(1)),
           size(context.in(2).dim(2))};
   l.x = nn::reals(x), l.w = nn::reals(context.in(1)), l.r = nn::reals(context.in(2));
+  if (context.has(scales)) {
+    l.rounds = true;
+    scale_weights(context.in(scales), l.columns, l.w);
+    scale_weights(context.in(scales + 1), l.columns, l.r);
+    for (size_t row = 0; row < l.steps * l.batch; ++row)
+      round_row(std::span(l.x).subspan(row * l.inputs, l.inputs));
+  }
   l.b = optional_reals(context, b), l.rb = optional_reals(context, rb);
   l.h0 = optional_reals(context, h0), l.c0 = optional_reals(context, c0);
   l.p = optional_reals(context, p);
@@ -91,6 +122,12 @@ void run(EvalContext& context, const Layer& l, Direction direction, bool hold, c
   if (context.outputs() > 2) nn::store_reals(context.out(2), last_c);
 }
 
+// What of a state is multiplied.
+Vec factor(const Layer& l, Vec h) {
+  if (l.rounds) round_row(h);
+  return h;
+}
+
 // b + x w for all gates.
 Vec input_part(const Layer& l, size_t d, const double* x) {
   Vec z(l.columns);
@@ -103,14 +140,15 @@ Vec input_part(const Layer& l, size_t d, const double* x) {
 }  // namespace
 
 Status Lstm::eval(EvalContext& context) const {
-  const Layer l = load(context, 3, -1, 4, 5, 6, 7);
+  const Layer l = load(context, 3, -1, 4, 5, 6, 7, 8);
   const Function gate = function(f, 0, alphas, betas, clip);
   const Function cell = function(g, 1, alphas, betas, clip);
   const Function output = function(h, 2, alphas, betas, clip);
   const size_t n = l.hidden;
   run(context, l, direction, hold, [&](size_t d, const double* x, Vec& state, Vec& c) {
     Vec z = input_part(l, d, x);
-    add_product(state.data(), l.r.data() + d * n * l.columns, n, l.columns, 0, l.columns, z.data());
+    add_product(factor(l, state).data(), l.r.data() + d * n * l.columns, n, l.columns, 0, l.columns,
+                z.data());
     const double* p = l.p.empty() ? nullptr : l.p.data() + d * 3 * n;
     for (size_t i = 0; i < n; ++i) {
       const double zi = z[i] + (p ? p[i] * c[i] : 0);
@@ -124,7 +162,7 @@ Status Lstm::eval(EvalContext& context) const {
 }
 
 Status Gru::eval(EvalContext& context) const {
-  const Layer l = load(context, 3, 4, 5, 6, -1, -1);
+  const Layer l = load(context, 3, 4, 5, 6, -1, -1, 7);
   const Function gate = function(f, 0, alphas, betas, clip);
   const Function candidate = function(g, 1, alphas, betas, clip);
   const size_t n = l.hidden;
@@ -132,7 +170,7 @@ Status Gru::eval(EvalContext& context) const {
     const double* r = l.r.data() + d * n * l.columns;
     Vec z = input_part(l, d, x), recurrent(l.columns);
     if (!l.rb.empty()) std::copy_n(l.rb.data() + d * l.columns, l.columns, recurrent.data());
-    add_product(h.data(), r, n, l.columns, 0, linear_before_reset ? 3 * n : 2 * n,
+    add_product(factor(l, h).data(), r, n, l.columns, 0, linear_before_reset ? 3 * n : 2 * n,
                 recurrent.data());
     Vec reset(n), reset_h(n);
     for (size_t i = 0; i < n; ++i) {
@@ -140,7 +178,7 @@ Status Gru::eval(EvalContext& context) const {
       reset_h[i] = reset[i] * h[i];
     }
     if (!linear_before_reset)
-      add_product(reset_h.data(), r, n, l.columns, 2 * n, n, recurrent.data());
+      add_product(factor(l, reset_h).data(), r, n, l.columns, 2 * n, n, recurrent.data());
     for (size_t i = 0; i < n; ++i) {
       const double update = gate(z[i] + recurrent[i]);
       const double hidden_part = recurrent[2 * n + i] * (linear_before_reset ? reset[i] : 1);
@@ -151,12 +189,12 @@ Status Gru::eval(EvalContext& context) const {
 }
 
 Status Rnn::eval(EvalContext& context) const {
-  const Layer l = load(context, 3, -1, 4, 5, -1, -1);
+  const Layer l = load(context, 3, -1, 4, 5, -1, -1, 6);
   const Function f = function(activation, 0, alphas, betas, clip);
   const size_t n = l.hidden;
   run(context, l, direction, hold, [&](size_t d, const double* x, Vec& h, Vec&) {
     Vec z = input_part(l, d, x);
-    add_product(h.data(), l.r.data() + d * n * l.columns, n, l.columns, 0, n, z.data());
+    add_product(factor(l, h).data(), l.r.data() + d * n * l.columns, n, l.columns, 0, n, z.data());
     for (size_t i = 0; i < n; ++i) h[i] = f(z[i]);
   });
   return {};

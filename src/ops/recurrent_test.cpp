@@ -26,6 +26,24 @@ TEST(Rnn, DirectionsAndLengths) {
   expect_values(y[1], {2, 2, 1}, {7, 70, 10, 73});
 }
 
+TEST(Rnn, WeightsOfBytes) {
+  // Rows have ranges of their own: 255 makes steps of 1, 2.55 steps of 0.01.
+  const Tensor x = f32({1, 2, 2}, {0.4f, 255, 0.404f, 2.55f});
+  const Tensor w = make<int8_t>({1, 2, 1}, {2, 1}), r = make<int8_t>({1, 1, 1}, {3});
+  const Tensor w_scale = f32({1, 1}, {0.5}), r_scale = f32({1, 1}, {1});
+  const Tensor h0 = f32({1, 2, 1}, {10, 20});
+  const Rnn op{.activation = ActivationKind::none};
+  const auto y = run(op, {x, w, r, Tensor(), Tensor(), h0, w_scale, r_scale}, 2);
+  expect_values(y[0], {1, 1, 2, 1}, {0 + 127.5 + 30, 0.4 + 1.275 + 60}, 1e-4);
+  EXPECT_EQ(inferred(Rnn{}, {"f32[?t,?b,3]", "i8[1,3,2]", "i8[1,2,2]", "", "", "", "f32[1,2]",
+                             "f32[1,2]"}),
+            "f32[?t,1,?b,2]");
+  EXPECT_FALSE(infer_text(Rnn{}, {"f32[5,1,3]", "i8[1,3,2]", "i8[1,2,2]"}).ok());
+  EXPECT_FALSE(infer_text(Rnn{}, {"f32[5,1,3]", "f32[1,3,2]", "f32[1,2,2]", "", "", "", "f32[1,2]",
+                                  "f32[1,2]"})
+                   .ok());
+}
+
 TEST(Lstm, OneStepByGates) {
   // One unit, i = f = g = o = x through linear activations: c = x c0 + x x, h = x c.
   const auto linear = ActivationKind::none;

@@ -14,6 +14,7 @@
 #include "ops/matmul_nbits.h"
 #include "ops/quantized_product.h"
 #include "ops/recurrent.h"
+#include "quant/byte_layers.h"
 #include "quant/nbits.h"
 #include "quant/plan.h"
 #include "quant/weights.h"
@@ -37,13 +38,6 @@ Result<Tensor> rounded(const Tensor& t, DType dtype) {
   else
     std::ranges::transform(x, y.mutable_data<BFloat16>(), [](float v) { return BFloat16(v); });
   return y;
-}
-
-// The operands of a layer that are weights.
-std::vector<int> weights_of(const Node& node) {
-  if (node.is(Gather::name)) return {0};
-  if (node.is(Lstm::name) || node.is(Gru::name) || node.is(Rnn::name)) return {1, 2};
-  return {1};
 }
 
 // Where Winograd's algorithm in f32 was measured to be faster than bf16: 3x3 over many pixels, of
@@ -101,10 +95,17 @@ class Narrower {
 
  private:
   Status narrow(Node& node, const LayerDecision& decision) {
-    if (decision.precision == LayerPrecision::int8_dynamic) return make_dynamic(node);
-    if (decision.precision == LayerPrecision::int8_weights ||
-        decision.precision == LayerPrecision::int4_weights)
-      return make_nbits(node, decision.precision);
+    switch (decision.precision) {
+      case LayerPrecision::int8:
+        return make_bytes(node, LayerPrecision::int8);
+      case LayerPrecision::int8_dynamic:
+        return make_dynamic(node);
+      case LayerPrecision::int8_weights:
+      case LayerPrecision::int4_weights:
+        return make_nbits(node, decision.precision);
+      default:
+        break;
+    }
     const DType dtype = dtype_of_weights(decision.precision);
     if (dtype == DType::f32 || node.output()->type().is_list) return {};
     for (const int i : weights_of(node)) {
@@ -137,16 +138,34 @@ class Narrower {
             {}};
   }
 
-  // x becomes u8 by its own range, whenever it is computed.
-  Status make_dynamic(Node& node) {
-    if (!is_product(node) || node.input(1)->constant() == nullptr) return {};
-    NarrowedLayer layer = named(node, LayerPrecision::int8_dynamic);
-    layer.reason = product_refusal(node);
+  // What is of no integers by ranges: a recurrent layer multiplies bytes, others have weights that
+  // are multiples of bytes.
+  Status make_bytes(Node& node, LayerPrecision precision) {
+    const bool is_recurrent = recurrent_scales(node.op()) >= 0;
+    if (node.output()->type().is_list || node.output()->dtype() != DType::f32) return {};
+    for (const int i : weights_of(node))
+      if (node.input(i) == nullptr || node.input(i)->constant() == nullptr ||
+          node.input(i)->dtype() != DType::f32)
+        return {};
+    NarrowedLayer layer = named(node, precision);
+    layer.multiplies_narrow = is_recurrent && precision != LayerPrecision::int8_weights;
+    layer.reason = layer.multiplies_narrow ? TRY(multiply_recurrent_bytes(graph_, node))
+                                           : TRY(round_weights(graph_, node));
     if (!layer.reason.empty()) {
       layer.precision = LayerPrecision::fp32;
-      report_.push_back(std::move(layer));
-      return {};
+      layer.multiplies_narrow = false;
     }
+    report_.push_back(std::move(layer));
+    return {};
+  }
+
+  // x becomes u8 by its own range, whenever it is computed.
+  Status make_dynamic(Node& node) {
+    if (!is_product(node) || node.input(1)->constant() == nullptr)
+      return make_bytes(node, LayerPrecision::int8_dynamic);
+    NarrowedLayer layer = named(node, LayerPrecision::int8_dynamic);
+    layer.reason = product_refusal(node);
+    if (!layer.reason.empty()) return make_bytes(node, LayerPrecision::int8_dynamic);
     const auto* conv = node.as<Conv>();
     const auto* matmul = node.as<Matmul>();
     const Tensor& w = *node.input(1)->constant();
@@ -177,7 +196,8 @@ class Narrower {
     return {};
   }
 
-  // Few bits where the product is one of a matrix of weights; other layers get fp16.
+  // Few bits where the product is one of a matrix of weights; other layers have weights that are
+  // multiples of bytes.
   Status make_nbits(Node& node, LayerPrecision precision) {
     const auto* matmul = node.as<Matmul>();
     const Tensor* w = matmul == nullptr ? nullptr : node.input(1)->constant();
@@ -186,7 +206,7 @@ class Narrower {
         matmul->transpose_a || node.output()->dtype() != DType::f32 ||
         (bias != nullptr && (!bias->shape().ranked() || bias->shape().rank() != 1)) ||
         !std::ranges::all_of(w->span<float>(), [](float v) { return std::isfinite(v); }))
-      return narrow(node, {LayerPrecision::fp16, {}});
+      return make_bytes(node, LayerPrecision::int8_weights);
     NarrowedLayer layer = named(node, precision);
     const Tensor weights = matmul->transpose_b ? TRY(transposed_weights(*w)) : *w;
     int bits = precision == LayerPrecision::int4_weights ? 4 : 8;

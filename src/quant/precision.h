@@ -14,12 +14,14 @@ namespace tenon::quant {
 // stored as.
 enum class LayerPrecision : uint8_t {
   fp32,
-  fp16,          // weights of f16, arithmetic in f32
-  bf16,          // weights and what they are multiplied by of bf16, sums in f32
-  int8,          // integers by ranges found beforehand
+  fp16,  // weights of f16, arithmetic in f32
+  bf16,  // weights and what they are multiplied by of bf16, sums in f32
+  // Integers by ranges found beforehand; where that is not to be, or for recurrent layers, as far
+  // as possible what the next two say.
+  int8,
   int8_dynamic,  // integers by the range of each input as it comes
-  int8_weights,  // weights of matrix products of 8 bits, of others fp16; arithmetic in f32
-  int4_weights   // the same of 4 bits
+  int8_weights,  // weights of 8 bits; arithmetic in f32
+  int4_weights   // weights of matrix products of 4 bits, others as int8_weights
 };
 inline constexpr std::string_view kLayerPrecisions[] = {
     "fp32", "fp16", "bf16", "int8", "int8_dynamic", "int8_weights", "int4_weights"};

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,8 @@ struct QuantizeOptions {
   std::map<std::string, Method> methods;  // of single tensors, by name
   // Products that stay as they are, by the name of their result, with the reason.
   std::map<std::string, std::string> keep_float;
+  // Those of them whose weights are not rounded either.
+  std::set<std::string> exact;
   // Biases make up for what the rounding of weights adds to the mean of each output channel.
   bool bias_correction = true;
   // Integers of weights that are not each rounded to the nearest, by the name of the result.

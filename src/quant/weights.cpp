@@ -16,32 +16,55 @@ constexpr int64_t kMaxTerms = 66'000;
 
 }  // namespace
 
-Result<QuantizedWeights> quantize_weights(const Tensor& w, int64_t axis, double factor) {
-  if (w.dtype() != DType::f32 || axis < 0 || axis >= w.rank())
+Result<ScaledIntegers> scaled_integers(const Tensor& w, const ScaledLayout& channels,
+                                       double factor) {
+  if (w.dtype() != DType::f32 || channels.elements() != w.elements())
     return internal_error("weights of this kind cannot be quantised");
-  const int64_t channels = w.dim(static_cast<int>(axis));
-  int64_t inner = 1;
-  for (int i = static_cast<int>(axis) + 1; i < w.rank(); ++i) inner *= w.dim(i);
+  const int64_t dims[] = {channels.batch, channels.columns};
+  ScaledIntegers q{TRY(Tensor::allocate(DType::i8, w.dims())),
+                   TRY(Tensor::allocate(DType::f32, dims))};
   const float* src = w.data<float>();
-  std::vector<float> scales(static_cast<size_t>(channels), 0.0f);
-  const auto channel_of = [&](int64_t i) { return static_cast<size_t>(i / inner % channels); };
-  for (int64_t i = 0; i < w.elements(); ++i)
-    scales[channel_of(i)] = std::max(scales[channel_of(i)], std::abs(src[i]));
+  const std::span<float> scales(q.scales.mutable_data<float>(),
+                                static_cast<size_t>(channels.scales()));
+  std::ranges::fill(scales, 0.0f);
+  const auto scale_of = [&](int64_t i) -> float& {
+    return scales[static_cast<size_t>(channels.scale_of(i))];
+  };
+  for (int64_t i = 0; i < w.elements(); ++i) scale_of(i) = std::max(scale_of(i), std::abs(src[i]));
   for (float& s : scales) {
     s = static_cast<float>(static_cast<double>(s) * std::abs(factor) / 127);
     if (!(s > 1e-30f)) s = 1;
   }
-  QuantizedWeights q;
-  q.axis = axis;
-  q.integers = TRY(Tensor::allocate(DType::i8, w.dims()));
   auto* dst = q.integers.mutable_data<int8_t>();
   for (int64_t i = 0; i < w.elements(); ++i) {
-    const double v =
-        static_cast<double>(src[i]) * factor / static_cast<double>(scales[channel_of(i)]);
+    const double v = static_cast<double>(src[i]) * factor / static_cast<double>(scale_of(i));
     dst[i] = static_cast<int8_t>(std::clamp(std::nearbyint(v), -127.0, 127.0));
   }
-  q.scales = Tensor::vector(scales);
   return q;
+}
+
+Result<QuantizedWeights> quantize_weights(const Tensor& w, int64_t axis, double factor) {
+  if (axis < 0 || axis >= w.rank())
+    return internal_error("weights of this kind cannot be quantised");
+  const auto channels = ScaledLayout::along(w, static_cast<int>(axis));
+  ScaledIntegers q = TRY(scaled_integers(w, channels, factor));
+  return QuantizedWeights{std::move(q.integers), q.scales.reshaped({channels.columns}), axis};
+}
+
+Result<RoundedWeights> rounded_weights(const Tensor& w, const ScaledLayout& channels) {
+  const ScaledIntegers q = TRY(scaled_integers(w, channels));
+  RoundedWeights rounded{TRY(Tensor::allocate(DType::f32, w.dims())), 0};
+  auto* reals = rounded.reals.mutable_data<float>();
+  double lost = 0, all = 0;
+  for (int64_t i = 0; i < w.elements(); ++i) {
+    reals[i] = static_cast<float>(q.integers.data<int8_t>()[i]) *
+               q.scales.data<float>()[channels.scale_of(i)];
+    const auto v = static_cast<double>(w.data<float>()[i]);
+    lost += (v - static_cast<double>(reals[i])) * (v - static_cast<double>(reals[i]));
+    all += v * v;
+  }
+  if (all > 0) rounded.loss = std::sqrt(lost / all);
+  return rounded;
 }
 
 std::vector<double> lost_means(const Node& product, const QuantizedWeights& q,

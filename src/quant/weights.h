@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "ir/graph.h"
+#include "tensor/scaled_layout.h"
 
 namespace tenon::quant {
 
@@ -13,6 +14,20 @@ struct QuantizedWeights {
   Tensor scales;    // f32, one per output channel
   int64_t axis = 0;
 };
+
+// With a scale for each column of each batch.
+struct ScaledIntegers {
+  Tensor integers;  // i8, -127 to 127
+  Tensor scales;    // f32 [batch, columns]
+};
+Result<ScaledIntegers> scaled_integers(const Tensor& weights, const ScaledLayout& channels,
+                                       double factor = 1);
+// What the integers stand for, and how much of the weights' norm is lost by that.
+struct RoundedWeights {
+  Tensor reals;  // f32
+  double loss = 0;
+};
+Result<RoundedWeights> rounded_weights(const Tensor& weights, const ScaledLayout& channels);
 
 // `axis` is that of the output channels; values are multiplied by `factor` first.
 Result<QuantizedWeights> quantize_weights(const Tensor& weights, int64_t axis, double factor = 1);

@@ -66,6 +66,9 @@ void print_narrowed(const FunctionReport& f) {
   for (const auto& [precision, count] : counts)
     fmt::print("{}: {} weights of {} layers, {} of which multiply in it\n", f.key, precision,
                count.first, count.second);
+  for (const auto& l : f.narrowed)
+    if (l.precision == quant::LayerPrecision::fp32)
+      fmt::print("  weights of {} ({}) stay in fp32: {}\n", l.name, l.op, l.reason);
 }
 
 void print_function(const FunctionReport& f) {

@@ -20,27 +20,33 @@ struct ExplainArguments : FileArguments {
   ChipExplainArguments chip;  // what only a chip needs
 };
 
-// Lines of "rule TAB nodes TAB bytes TAB place" by rule.
+// By rule what firings_note() of the compiler wrote by place.
 nlohmann::json rules_of(std::string_view note) {
   std::map<std::string, nlohmann::json> rules;
+  std::string_view place;
   while (!note.empty()) {
     std::string_view line = note.substr(0, note.find('\n'));
     note.remove_prefix(std::min(line.size() + 1, note.size()));
+    if (!line.starts_with('\t')) {
+      place = line;
+      continue;
+    }
     std::array<std::string, 4> columns;
     for (std::string& column : columns) {
+      line.remove_prefix(std::min<size_t>(1, line.size()));
       column = line.substr(0, line.find('\t'));
-      line.remove_prefix(std::min(column.size() + 1, line.size()));
+      line.remove_prefix(column.size());
     }
     nlohmann::json& rule = rules[columns[0]];
     if (rule.is_null())
       rule = {{"rule", columns[0]}, {"times", 0}, {"nodes_saved", 0}, {"bytes_saved", 0}};
-    const auto number = [](const std::string& text) {
-      return std::strtoll(text.c_str(), nullptr, 10);
+    const auto add = [&](const char* what, const std::string& number) {
+      rule[what] = rule[what].get<int64_t>() + std::strtoll(number.c_str(), nullptr, 10);
     };
-    rule["times"] = rule["times"].get<int64_t>() + 1;
-    rule["nodes_saved"] = rule["nodes_saved"].get<int64_t>() + number(columns[1]);
-    rule["bytes_saved"] = rule["bytes_saved"].get<int64_t>() + number(columns[2]);
-    rule["places"].push_back(columns[3]);
+    add("times", columns[1]);
+    add("nodes_saved", columns[2]);
+    add("bytes_saved", columns[3]);
+    rule["places"].push_back(std::string(place));
   }
   nlohmann::json list = nlohmann::json::array();
   for (const auto& [name, rule] : rules) list.push_back(rule);

@@ -6,6 +6,7 @@
 #include "device/cpu/candidates.h"
 #include "device/cpu/kernels/pack.h"
 #include "device/cpu/kernels/recurrent.h"
+#include "tensor/packed_weight.h"
 
 namespace tenon::cpu {
 namespace {
@@ -73,7 +74,8 @@ std::string refuses(const StepInfo& s) {
   }
   if (s.constants[1] == nullptr || s.constants[2] == nullptr) return "the weights are not constant";
   for (const size_t i : {size_t{1}, size_t{2}})
-    if (s.inputs[i].dtype != DType::f32 && dtype_size(s.inputs[i].dtype) != 2) return "only f32";
+    if (const DType t = s.inputs[i].dtype; t != DType::f32 && t != DType::i8 && dtype_size(t) != 2)
+      return "only f32";
   return {};
 }
 
@@ -94,6 +96,8 @@ class RecurrentKernel final : public Kernel {
     if (info_.activations.size() > 1) p_.g = activation_of(info_, 1);
     if (info_.activations.size() > 2) p_.output = activation_of(info_, 2);
     columns_ = s.in_dim(2, 2);
+    p_.in_bytes = s.inputs[1].dtype == DType::i8;
+    scales_ = static_cast<size_t>(recurrent_scales(s.op));
     const int64_t n = p_.hidden;
     for (int d = 0; d < p_.directions; ++d) {
       RecurrentDirection& direction = p_.direction[d];
@@ -133,6 +137,10 @@ class RecurrentKernel final : public Kernel {
       direction.y = result(c, 0, d * state);
       direction.h_last = result(c, 1, d * state);
       direction.c_last = result(c, 2, d * state);
+      if (!p.in_bytes) continue;
+      direction.w.scales = c.in(scales_) + d * columns_;
+      direction.r.scales = c.in(scales_ + 1) + d * columns_;
+      direction.r_h.scales = direction.r.scales + 2 * p.hidden;
     }
     recurrent(p, c.pool, c.scratch);
     return {};
@@ -140,24 +148,39 @@ class RecurrentKernel final : public Kernel {
 
  private:
   // Columns [first, first + n) of matrix d of [directions, k, columns], which is operand i.
-  const float* pack(const StepInfo& s, size_t i, int d, int64_t k, int64_t first, int64_t n) {
-    const int64_t ld = columns_;
-    const int64_t begin = d * k * ld + first;
+  ScaledWeights pack(const StepInfo& s, size_t i, int d, int64_t k, int64_t first, int64_t n) {
     const Tensor t = *s.constants[i];
-    if (n == columns_) {
-      const PanelLayout layout{.batch = p_.directions, .k = k, .n = n};
-      const int64_t floats = packed_b_floats(k, n);
-      packs_.push_back(s.pack(i, layout.name(), layout.batch * floats, [=](float* out) {
-        const WideWeights wide(t);
-        for (int64_t b = 0; b < layout.batch; ++b)
-          pack_b(k, n, wide.data() + b * k * n, n, false, out + b * floats);
-      }));
-      return packs_.back().get() + d * floats;
+    const bool whole = n == columns_;
+    PanelLayout layout{.batch = whole ? p_.directions : 1, .k = k, .n = n};
+    if (p_.in_bytes) layout.unit = 4;
+    const auto floats = static_cast<int64_t>(layout.packed_bytes() / sizeof(float));
+    if (whole)
+      packs_.push_back(
+          s.pack(i, layout.name(), floats, [=](float* out) { pack_columns(layout, t, 0, out); }));
+    else
+      packs_.push_back(s.packs.get(t,
+                                   fmt::format("{} of columns {} of {}", layout.name(), first, d),
+                                   floats, [=, begin = d * k * columns_ + first](float* out) {
+                                     pack_columns(layout, t, begin, out);
+                                   }));
+    return {packs_.back().get() + (whole ? d * floats / layout.batch : 0), nullptr, n};
+  }
+  // The matrices of a layout, from element `begin` of t, whose rows may be longer.
+  static void pack_columns(const PanelLayout& layout, const Tensor& t, int64_t begin, float* out) {
+    const int64_t ld = t.dim(2);
+    if (t.dtype() != DType::i8) {
+      const WideWeights wide(t);
+      for (int64_t b = 0; b < layout.batch; ++b)
+        pack_b(layout.k, layout.n, wide.data() + begin + b * layout.k * ld, ld, false,
+               out + b * packed_b_floats(layout.k, layout.n));
+    } else if (layout.n == ld) {
+      layout.pack(t.raw(), out);
+    } else {
+      std::vector<int8_t> columns(layout.dense_bytes());
+      for (int64_t i = 0; i < layout.k; ++i)
+        std::copy_n(t.data<int8_t>() + begin + i * ld, layout.n, columns.data() + i * layout.n);
+      layout.pack(columns.data(), out);
     }
-    packs_.push_back(s.packs.get(
-        t, fmt::format("panels of columns {}+{} of {}", first, n, d), packed_b_floats(k, n),
-        [=](float* out) { pack_b(k, n, WideWeights(t).data() + begin, ld, false, out); }));
-    return packs_.back().get();
   }
   static const float* operand(const RunContext& c, int i, int64_t offset) {
     return i >= 0 && c.has(static_cast<size_t>(i)) ? c.in(static_cast<size_t>(i)) + offset
@@ -170,6 +193,7 @@ class RecurrentKernel final : public Kernel {
   LayerInfo info_;
   RecurrentParams p_;
   int64_t columns_ = 0;
+  size_t scales_ = 0;
   std::vector<PackStore::Packed> packs_;
   int64_t scratch_ = 0;
 };
@@ -178,7 +202,14 @@ std::unique_ptr<Kernel> make(const StepInfo& s) {
   return std::make_unique<RecurrentKernel>(s);
 }
 
+std::string bytes_refuses(const StepInfo& s) {
+  return s.inputs[1].dtype == DType::i8 ? refuses(s) : "the weights are not bytes";
+}
+
 constexpr KernelCandidate kCandidates[] = {
+    {Lstm::name, "recurrent_bytes", bytes_refuses, make},
+    {Gru::name, "recurrent_bytes", bytes_refuses, make},
+    {Rnn::name, "recurrent_bytes", bytes_refuses, make},
     {Lstm::name, "recurrent", refuses, make},
     {Gru::name, "recurrent", refuses, make},
     {Rnn::name, "recurrent", refuses, make},

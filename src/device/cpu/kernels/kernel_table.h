@@ -18,6 +18,8 @@ struct WinogradInput;
 struct WinogradOutput;
 struct LstmGates;
 struct GruGates;
+struct ByteRange;
+struct ScaledSums;
 struct LayerNormRow;
 enum class UnaryOp : uint8_t;
 enum class BinaryOp : uint8_t;
@@ -60,6 +62,9 @@ struct KernelTable {
                                        int64_t inner, float* y) = {};
   void (*lstm_gates)(const LstmGates& gates) = nullptr;
   void (*gru_gates)(const GruGates& gates) = nullptr;
+  // A row as dynamic_quantize_linear rounds it, and back from the sums of products with it.
+  ByteRange (*quantize_row)(const float* x, uint8_t* y, int64_t n) = nullptr;
+  void (*scale_sums)(const ScaledSums& sums) = nullptr;
 };
 
 // The table for this processor, chosen once from cpu_features(). Thread-safe.

@@ -2,24 +2,26 @@
 // product with the state and the gates. Sequences and directions are dealt to threads.
 #include "device/cpu/kernels/recurrent.h"
 
-#include <immintrin.h>
-
 #include <algorithm>
-#include <atomic>
-#include <thread>
+#include <cstring>
 
 #include "base/numbers.h"
+#include "device/cpu/kernels/byte_rows.h"
 #include "device/cpu/kernels/elementwise.h"
 #include "device/cpu/kernels/gemm.h"
 #include "device/cpu/kernels/gemm_region.h"
 #include "device/cpu/kernels/pack.h"
 #include "device/cpu/kernels/slots.h"
+#include "device/cpu/kernels/steps.h"
 
 namespace tenon::cpu {
 namespace {
 
 // Floats of x w computed ahead: they stay in L2 beside the recurrent weights.
 constexpr int64_t kAheadFloats = 96 << 10;
+
+// Rows of x that are multiplied in bytes as one task.
+constexpr int64_t kInputRows = 48;
 
 int64_t gates_of(CellKind cell) {
   return cell == CellKind::kLstm ? 4 : cell == CellKind::kGru ? 3 : 1;
@@ -35,6 +37,8 @@ struct Layout {
   int64_t next_h = 0;    // the same, of the step being computed in parts
   int64_t c = 0;         // [batch, hidden]
   int64_t floats = 0;
+  // Of bytes: rows of the state, and of x in a task.
+  ByteRows state, input;
 };
 
 Layout lay_out(const RecurrentParams& p) {
@@ -49,6 +53,8 @@ Layout lay_out(const RecurrentParams& p) {
   l.next_h = l.h + whole_lines(p.batch * p.hidden);
   l.c = l.next_h + whole_lines(p.batch * p.hidden);
   l.floats = l.c + whole_lines(p.batch * p.hidden);
+  l.state = {p.batch, p.hidden};
+  l.input = {kInputRows, p.inputs};
   return l;
 }
 
@@ -62,11 +68,12 @@ bool products_come_first(const RecurrentParams& p) {
   return p.cell != CellKind::kGru || p.linear_before_reset;
 }
 
-// The rows [first, last) of the batch, one direction.
+// The rows [first, last) of the batch, one direction. `bytes` is room for the state in bytes, one
+// after the other for as many parts as steps are done in.
 class Sequence {
  public:
   Sequence(const RecurrentParams& p, const Layout& l, int direction, int64_t first, int64_t last,
-           float* scratch, const KernelTable& table)
+           float* scratch, char* bytes, const ByteTables& tables)
       : p_(p),
         d_(p.direction[direction]),
         l_(l),
@@ -77,26 +84,32 @@ class Sequence {
         h_(scratch + l.h),
         next_h_(scratch + l.next_h),
         c_(scratch + l.c),
-        table_(table),
+        bytes_(bytes),
+        tables_(tables),
+        table_(tables.floats),
         usual_(is_usual(p, d_)) {}
 
   // Step t, whose x w is the `slot`-th of those computed ahead.
   void step(int64_t t, int64_t slot) {
-    if (products_come_first(p_))
-      multiply_columns(slot, 0, l_.columns, h_);
-    else
+    if (products_come_first(p_)) {
+      round(h_, 0);
+      multiply_columns(slot, 0, l_.columns, h_, 0);
+    } else {
       step_gru_products(ahead(slot));
+    }
     finish(t, slot);
   }
 
-  // Columns [begin, end) of the hidden ones, in step t, the `i`-th done in parts; begin is a
-  // multiple of 16. The state of even steps is in h_, that of odd ones in next_h_.
-  void step_part(int64_t t, int64_t slot, int64_t i, int64_t begin, int64_t end) const {
+  // Columns [begin, end) of the hidden ones, a part, in step t, the `i`-th done in parts; begin is
+  // a multiple of 16. The state of even steps is in h_, that of odd ones in next_h_.
+  void step_part(int64_t t, int64_t slot, int64_t i, int64_t part, int64_t begin,
+                 int64_t end) const {
     const int64_t n = p_.hidden;
     const float* const from = i % 2 == 0 ? h_ : next_h_;
     float* const to = i % 2 == 0 ? next_h_ : h_;
+    round(from, part);
     for (int64_t gate = 0; gate < l_.columns; gate += n)
-      multiply_columns(slot, gate + begin, gate + end, from);
+      multiply_columns(slot, gate + begin, gate + end, from, part);
     for (int64_t b = first_; b < last_; ++b) {
       float* const h = to + b * n + begin;
       const float* const x = ahead(slot) + b * l_.columns + begin;
@@ -122,17 +135,18 @@ class Sequence {
     if (steps % 2 != 0) std::copy_n(next_h_, p_.batch * p_.hidden, h_);
   }
 
-  // The columns [first, last) of the products with the state; first is a multiple of 16.
-  void multiply_columns(int64_t slot, int64_t first, int64_t last, const float* h) const {
-    const float* weights = d_.r + first * p_.hidden;
+  // The columns [first, last) of the products with the state, which round() has seen; first is a
+  // multiple of 16.
+  void multiply_columns(int64_t slot, int64_t first, int64_t last, const float* h,
+                        int64_t part) const {
     const float* xw = ahead(slot) + first;
+    const Columns columns{first, last - first, part};
     float* out = products_ + first;
-    const int64_t n = last - first, ld = l_.columns;
     if (p_.cell == CellKind::kGru)
-      multiply(weights, n, h, nullptr, 0, d_.bias_r == nullptr ? nullptr : d_.bias_r + first, out,
-               ld, {});
+      multiply(d_.r, columns, h, nullptr, d_.bias_r == nullptr ? nullptr : d_.bias_r + first, out,
+               {});
     else
-      multiply(weights, n, h, xw, ld, nullptr, out, ld,
+      multiply(d_.r, columns, h, xw, nullptr, out,
                p_.cell == CellKind::kPlain && p_.clip <= 0 ? p_.g : Activation{});
   }
 
@@ -167,22 +181,47 @@ class Sequence {
   const float* ahead(int64_t slot) const { return ahead_ + slot * p_.batch * l_.columns; }
   float* candidates() const { return products_ + p_.batch * l_.columns; }
 
-  // out[b] = activation(a[b] x weights + add[b] + bias) for the rows of this sequence.
-  void multiply(const float* weights, int64_t n, const float* a, const float* add, int64_t add_ld,
-                const float* bias, float* out, int64_t out_ld, Activation activation) const {
+  struct Columns {
+    int64_t first, n, part;
+  };
+
+  // What products of bytes are with: rows of the state, in the room of a part.
+  void round(const float* h, int64_t part) const {
+    if (p_.in_bytes) l_.state.fill(room(part), first_, last_, h, table_);
+  }
+  char* room(int64_t part) const { return bytes_ + part * l_.state.bytes(); }
+
+  // out[b] = activation(a[b] x weights + add[b] + bias) for the rows of this sequence; `add` and
+  // `out` as wide as all gates.
+  void multiply(const ScaledWeights& weights, const Columns& columns, const float* a,
+                const float* add, const float* bias, float* out, Activation activation) const {
+    const int64_t ld = l_.columns;
+    if (p_.in_bytes) {
+      multiply_bytes({l_.state, room(columns.part), first_, last_, weights, columns.first,
+                      columns.n, add == nullptr ? bias : add, add == nullptr ? 0 : ld, out, ld},
+                     tables_);
+      for (int64_t b = first_; b < last_; ++b) {
+        float* const y = out + b * ld;
+        const auto n = static_cast<size_t>(columns.n);
+        if (add != nullptr && bias != nullptr)
+          table_.binary[static_cast<size_t>(BinaryOp::kAdd)](y, bias, y, n);
+        if (activation.kind != ActivationKind::kNone) table_.activate(activation, y, y, n);
+      }
+      return;
+    }
     GemmRegion region;
     region.m = last_ - first_;
-    region.n = n;
+    region.n = columns.n;
     region.k = p_.hidden;
     region.a = a + first_ * p_.hidden;
     region.lda = p_.hidden;
-    region.b = weights;
+    region.b = static_cast<const float*>(weights.panels) + columns.first * p_.hidden;
     region.b_panel_stride = p_.hidden * kPanelColumns;
-    region.c = out + first_ * out_ld;
-    region.ldc = out_ld;
+    region.c = out + first_ * ld;
+    region.ldc = ld;
     region.bias = bias;
-    if (add != nullptr) region.residual = add + first_ * add_ld;
-    region.ld_residual = add_ld;
+    if (add != nullptr) region.residual = add + first_ * ld;
+    region.ld_residual = ld;
     region.activation = activation;
     gemm_region(region, table_);
   }
@@ -202,15 +241,17 @@ class Sequence {
   // The update and reset gates, then the candidate of the state that was reset.
   void step_gru_products(const float* xw) const {
     const int64_t n = p_.hidden, columns = l_.columns;
-    multiply(d_.r, 2 * n, h_, xw, columns, d_.bias_r, products_, columns, {});
+    round(h_, 0);
+    multiply(d_.r, {0, 2 * n, 0}, h_, xw, d_.bias_r, products_, {});
     for (int64_t b = first_; b < last_; ++b) {
       float* z = products_ + b * columns;
       apply(p_.f, z, 2 * n);
       // The state that was reset takes the place of the candidate's column, which is next.
       binary(BinaryOp::kMul, z + n, h_ + b * n, candidates() + b * n);
     }
-    multiply(d_.r_h, n, candidates(), xw + 2 * n, columns,
-             d_.bias_r == nullptr ? nullptr : d_.bias_r + 2 * n, products_ + 2 * n, columns, {});
+    round(candidates(), 0);
+    multiply(d_.r_h, {0, n, 0}, candidates(), xw + 2 * n,
+             d_.bias_r == nullptr ? nullptr : d_.bias_r + 2 * n, products_ + 2 * n, {});
   }
 
   void lstm_row(float* z, float* c, float* h) const {
@@ -264,6 +305,8 @@ class Sequence {
   float* h_;
   float* next_h_;
   float* c_;
+  char* bytes_;
+  const ByteTables& tables_;
   const KernelTable& table_;
   bool usual_;
 };
@@ -277,31 +320,6 @@ bool splits_columns(const RecurrentParams& p, const Layout& l, int64_t slices, i
          p.hidden % kPanelColumns == 0 && l.columns * p.hidden >= kLargeFloats;
 }
 
-// `count` steps in parts, all of a step's before any of the next. A part is taken when it can be
-// computed: any number of threads gets to the end, and none that is kept waiting holds one.
-template <typename Body>
-void steps_in_parts(ThreadPool& pool, int64_t count, int64_t parts, Body body) {
-  constexpr int kSpins = 8000;
-  alignas(64) std::atomic<int64_t> next{0};
-  alignas(64) std::atomic<int64_t> done{0};
-  pool.parallel_for(pool.threads(), [&](int64_t) {
-    for (int spins = 0;;) {
-      int64_t task = next.load(std::memory_order_relaxed);
-      if (task >= count * parts) return;
-      if (done.load(std::memory_order_acquire) < task / parts * parts) {
-        if (++spins < kSpins)
-          _mm_pause();
-        else
-          std::this_thread::yield();
-      } else if (next.compare_exchange_strong(task, task + 1, std::memory_order_relaxed)) {
-        body(task / parts, task % parts);
-        done.fetch_add(1, std::memory_order_release);
-        spins = 0;
-      }
-    }
-  });
-}
-
 void copy_or_zero(const float* from, int64_t n, float* to) {
   if (from == nullptr)
     std::fill_n(to, n, 0.0f);
@@ -311,15 +329,63 @@ void copy_or_zero(const float* from, int64_t n, float* to) {
 
 }  // namespace
 
-int64_t recurrent_scratch_bytes(const RecurrentParams& p, int) {
-  return slots_bytes(lay_out(p).floats, p.directions);
+// x w + bias of `count` steps from `begin` on.
+void multiply_inputs(const RecurrentParams& p, const Layout& l, const RecurrentDirection& d,
+                     int64_t begin, int64_t count, float* out, ThreadPool& pool, char* slots,
+                     const ByteTables& tables) {
+  const float* const x = p.x + begin * p.batch * p.inputs;
+  const int64_t rows = count * p.batch;
+  if (!p.in_bytes) {
+    GemmParams product;
+    product.m = rows;
+    product.n = l.columns;
+    product.k = product.lda = p.inputs;
+    product.a = x;
+    product.b = static_cast<const float*>(d.w.panels);
+    product.c = out;
+    product.ldc = l.columns;
+    product.bias = d.bias;
+    return gemm(product, pool, nullptr, tables.floats);
+  }
+  parallel_with_slots(pool, ceil_div(rows, kInputRows), [&](int64_t task, int64_t slot) {
+    const int64_t first = task * kInputRows, m = std::min(kInputRows, rows - first);
+    char* const at = slots + slot * l.input.bytes();
+    l.input.fill(at, 0, m, x + first * p.inputs, tables.floats);
+    multiply_bytes(
+        {l.input, at, 0, m, d.w, 0, l.columns, d.bias, 0, out + first * l.columns, l.columns},
+        tables);
+  });
 }
 
-void recurrent(const RecurrentParams& p, ThreadPool& pool, void* scratch,
-               const KernelTable& table) {
+// Scratch in bytes: that of the directions, then what products of bytes need.
+struct Scratch {
+  int64_t floats = 0, zeros = 0, state = 0, input = 0, bytes = 0;
+
+  Scratch(const RecurrentParams& p, const Layout& l, int64_t threads) {
+    floats = slots_bytes(l.floats, p.directions);
+    bytes = floats;
+    if (!p.in_bytes) return;
+    zeros = floats;
+    state = zeros + round_to_lines(4 * (l.columns + ByteTables::kBeyond));
+    // One for each direction, or part of a step.
+    input = state + std::max<int64_t>(p.directions, threads) * l.state.bytes();
+    bytes = input + threads * l.input.bytes();
+  }
+};
+
+int64_t recurrent_scratch_bytes(const RecurrentParams& p, int threads) {
+  return Scratch(p, lay_out(p), threads).bytes;
+}
+
+void recurrent(const RecurrentParams& p, ThreadPool& pool, void* scratch, const KernelTable& table,
+               const Int8Table& bytes) {
   const Layout l = lay_out(p);
   const int64_t state = p.batch * p.hidden;
   if (state <= 0) return;
+  const Scratch room(p, l, pool.threads());
+  char* const base = static_cast<char*>(scratch);
+  const ByteTables tables{table, bytes, reinterpret_cast<const int32_t*>(base + room.zeros)};
+  if (p.in_bytes) std::memset(base + room.zeros, 0, static_cast<size_t>(room.state - room.zeros));
   const auto scratch_of = [&](int64_t d) { return slot_floats(scratch, d, l.floats); };
   for (int d = 0; d < p.directions; ++d) {
     copy_or_zero(p.direction[d].h0, state, scratch_of(d) + l.h);
@@ -335,26 +401,18 @@ void recurrent(const RecurrentParams& p, ThreadPool& pool, void* scratch,
     for (int d = 0; d < p.directions; ++d) {
       const RecurrentDirection& direction = p.direction[d];
       const int64_t begin = direction.reverse ? p.steps - done - count : done;
-      GemmParams product;
-      product.m = count * p.batch;
-      product.n = l.columns;
-      product.k = product.lda = p.inputs;
-      product.a = p.x + begin * p.batch * p.inputs;
-      product.b = direction.w;
-      product.c = scratch_of(d) + l.ahead;
-      product.ldc = l.columns;
-      product.bias = direction.bias;
-      gemm(product, pool, nullptr, table);
+      multiply_inputs(p, l, direction, begin, count, scratch_of(d) + l.ahead, pool,
+                      base + room.input, tables);
     }
     const auto step_of = [&](bool reverse, int64_t i) {
       return reverse ? p.steps - 1 - done - i : done + i;
     };
     if (splits_columns(p, l, slices, threads)) {
       const bool reverse = p.direction[0].reverse;
-      const Sequence sequence(p, l, 0, 0, p.batch, scratch_of(0), table);
+      const Sequence sequence(p, l, 0, 0, p.batch, scratch_of(0), base + room.state, tables);
       const int64_t width = round_up(ceil_div(p.hidden, threads), kPanelColumns);
       steps_in_parts(pool, count, ceil_div(p.hidden, width), [&](int64_t i, int64_t part) {
-        sequence.step_part(step_of(reverse, i), reverse ? count - 1 - i : i, i, part * width,
+        sequence.step_part(step_of(reverse, i), reverse ? count - 1 - i : i, i, part, part * width,
                            std::min(p.hidden, (part + 1) * width));
       });
       sequence.end_parts(count);
@@ -363,7 +421,8 @@ void recurrent(const RecurrentParams& p, ThreadPool& pool, void* scratch,
     pool.parallel_for(p.directions * slices, [&](int64_t task) {
       const int d = static_cast<int>(task / slices);
       const int64_t first = task % slices * rows;
-      Sequence sequence(p, l, d, first, std::min(p.batch, first + rows), scratch_of(d), table);
+      Sequence sequence(p, l, d, first, std::min(p.batch, first + rows), scratch_of(d),
+                        base + room.state + d * l.state.bytes(), tables);
       const bool reverse = p.direction[d].reverse;
       for (int64_t i = 0; i < count; ++i)
         sequence.step(step_of(reverse, i), reverse ? count - 1 - i : i);

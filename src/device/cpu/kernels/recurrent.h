@@ -6,6 +6,8 @@
 
 #include "base/thread_pool.h"
 #include "device/cpu/kernels/activation.h"
+#include "device/cpu/kernels/byte_rows.h"
+#include "device/cpu/kernels/int8.h"
 #include "device/cpu/kernels/kernel_table.h"
 
 namespace tenon::cpu {
@@ -15,9 +17,9 @@ enum class CellKind : uint8_t { kLstm, kGru, kPlain };
 // One direction of a layer, G gates of `hidden` columns each (4, 3 or 1).
 struct RecurrentDirection {
   bool reverse = false;             // t from steps - 1 to 0; y[t] still belongs to x[t]
-  const float* w = nullptr;         // pack_b(inputs, G * hidden)
-  const float* r = nullptr;         // pack_b(hidden, G * hidden); GRU not linear: 2 * hidden
-  const float* r_h = nullptr;       // GRU not linear: pack_b(hidden, hidden), the candidate's
+  ScaledWeights w;                  // [inputs, G * hidden]
+  ScaledWeights r;                  // [hidden, G * hidden]; GRU not linear: 2 * hidden
+  ScaledWeights r_h;                // GRU not linear: [hidden, hidden], the candidate's
   const float* bias = nullptr;      // [G * hidden], added to x w; or null
   const float* bias_r = nullptr;    // GRU: [3 * hidden], added to h r; or null
   const float* peephole = nullptr;  // LSTM: [3 * hidden] for i, o, f; or null
@@ -36,9 +38,11 @@ struct RecurrentDirection {
 //   n = g(x w_h + b_h + (r h) r_h + rb_h)     otherwise
 // Plain: h' = g(x w + h r + bias).
 // Where t >= lengths[b], or the mask is false, the state stays and y is zero, or the state with
-// hold.
+// hold. With weights of bytes the rows of x and h are rounded to bytes first, each by its own
+// range.
 struct RecurrentParams {
   CellKind cell = CellKind::kLstm;
+  bool in_bytes = false;  // all weights, or none
   int64_t steps = 0;
   int64_t batch = 0;
   int64_t inputs = 0;
@@ -59,7 +63,7 @@ struct RecurrentParams {
 };
 int64_t recurrent_scratch_bytes(const RecurrentParams& p, int threads);
 void recurrent(const RecurrentParams& p, ThreadPool& pool, void* scratch,
-               const KernelTable& table = kernels());
+               const KernelTable& table = kernels(), const Int8Table& bytes = int8_kernels());
 
 // Columns of one row of a step of the usual cells (sigmoid, tanh, no clip, no peepholes), for the
 // table: n of each gate, `gate` floats from one gate to the next.

@@ -59,7 +59,7 @@ void check(const LayerCase& c, const KernelTable& table) {
   p.linear_before_reset = true;
   RecurrentDirection& d = p.direction[0];
   d.reverse = c.reverse;
-  d.w = w.packed.data(), d.r = r.packed.data(), d.bias = bias.data();
+  d.w = {w.packed.data()}, d.r = {r.packed.data()}, d.bias = bias.data();
   if (c.cell == CellKind::kGru) d.bias_r = bias_r.data();
   d.h0 = h0.data(), d.y = y.data(), d.h_last = h_last.data();
   ThreadPool pool(c.threads);
@@ -124,6 +124,40 @@ TEST(RecurrentKernel, LongOrWideOrNothing) {
       check({cell, 0, 2, 3, 5}, *table);
       check({cell, 3, 0, 3, 5}, *table);
       check({cell, 2, 2, 0, 5}, *table);
+    }
+}
+
+TEST(RecurrentKernel, BytesAreTheSameOnEveryInstructionSet) {
+  constexpr int64_t kSteps = 7, kBatch = 3, kInputs = 13, kHidden = 48, kColumns = 4 * kHidden;
+  const auto x = random_floats(kSteps * kBatch * kInputs),
+             scales = random_floats(kColumns, 0, 3e-3f);
+  const auto pack = [](int64_t k) {
+    std::vector<int8_t> w(static_cast<size_t>(k * kColumns));
+    for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<int8_t>(i * 37 % 255 - 127);
+    const Int8Weights form{k, kColumns};
+    std::vector<int8_t> packed(static_cast<size_t>(packed_int8_bytes(form)));
+    pack_int8(form, w.data(), packed.data());
+    return packed;
+  };
+  const auto w = pack(kInputs), r = pack(kHidden);
+  std::vector<float> expected;
+  for (const KernelTable* table : tables_under_test())
+    for (const Int8Table* bytes : supported_int8_tables()) {
+      GuardedFloats y(kSteps * kBatch * kHidden);
+      RecurrentParams p;
+      p.in_bytes = true;
+      p.steps = kSteps, p.batch = kBatch, p.inputs = kInputs, p.hidden = kHidden;
+      p.x = x.data();
+      p.y_step_stride = kBatch * kHidden;
+      p.direction[0].w = {w.data(), scales.data(), kColumns};
+      p.direction[0].r = {r.data(), scales.data(), kColumns};
+      p.direction[0].y = y.data();
+      ThreadPool pool(2);
+      Scratch scratch(recurrent_scratch_bytes(p, 2));
+      recurrent(p, pool, scratch.get(), *table, *bytes);
+      if (expected.empty()) expected.assign(y.data(), y.data() + y.size());
+      EXPECT_EQ(std::vector<float>(y.data(), y.data() + y.size()), expected)
+          << table->name << " " << bytes->name;
     }
 }
 

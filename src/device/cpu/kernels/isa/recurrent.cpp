@@ -47,11 +47,64 @@ void gru_gates(const GruGates& g) {
   }
 }
 
+// Division and rounding as the op has them, so that integers are the same everywhere.
+ByteRange quantize_row(const float* x, uint8_t* y, int64_t n) {
+  Floats least{}, most{};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Floats v = load(x + i);
+    least = min_second(v, least);
+    most = max_second(v, most);
+  }
+  float low = 0, high = 0;
+  for (; i < n; ++i) {
+    low = x[i] < low ? x[i] : low;
+    high = x[i] > high ? x[i] : high;
+  }
+  for (int lane = 0; lane < kLanes; ++lane) {
+    low = least[lane] < low ? least[lane] : low;
+    high = most[lane] > high ? most[lane] : high;
+  }
+  const float range = (high - low) / 255.0f, scale = range > 0 ? range : 1.0f;
+  const Floats zero = clip(round_even(splat(-low / scale)), Floats{}, splat(255.0f));
+  const auto bytes = [&](Floats v) __attribute__((always_inline)) {
+    const Floats q = clip(round_even(v / scale) + zero, Floats{}, splat(255.0f));
+    return __builtin_convertvector(q, Ints);
+  };
+  using Bytes = uint8_t __attribute__((vector_size(TENON_LANES)));
+  for (i = 0; i + kLanes <= n; i += kLanes) {
+    const Bytes q = __builtin_convertvector(bytes(load(x + i)), Bytes);
+    __builtin_memcpy(y + i, &q, kLanes);
+  }
+  if (i < n) {
+    const Ints rest = bytes(load_part(x + i, static_cast<int>(n - i)));
+    for (int64_t lane = 0; i < n; ++i, ++lane) y[i] = static_cast<uint8_t>(rest[lane]);
+  }
+  return {scale, static_cast<int32_t>(zero[0])};
+}
+
+TENON_INLINE Ints load_ints(const int32_t* p, int n) {
+  return bits(load_up_to(reinterpret_cast<const float*>(p), n));
+}
+
+void scale_sums(const ScaledSums& s) {
+  for (int64_t i = 0; i < s.n; i += kLanes) {
+    const int lanes = s.n - i < kLanes ? static_cast<int>(s.n - i) : kLanes;
+    const Ints sums = load_ints(s.sums + i, lanes) -
+                      load_ints(s.column_sums + i, lanes) * splat_int(s.range.zero);
+    const Floats scale = load_up_to(s.scales + i, lanes) * s.range.scale;
+    const Floats add = s.add == nullptr ? Floats{} : load_up_to(s.add + i, lanes);
+    store_up_to(s.y + i, fused(__builtin_convertvector(sums, Floats), scale, add), lanes);
+  }
+}
+
 }  // namespace
 
 void fill_recurrent(KernelTable& table) {
   table.lstm_gates = lstm_gates;
   table.gru_gates = gru_gates;
+  table.quantize_row = quantize_row;
+  table.scale_sums = scale_sums;
 }
 
 }  // namespace tenon::cpu::TENON_ISA

@@ -1,0 +1,23 @@
+// Weights of bytes for layers whose products are not of integers by ranges found beforehand.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ir/graph.h"
+
+namespace tenon::quant {
+
+// The operands of a layer that are weights.
+std::vector<int> weights_of(const Node& node);
+
+// A recurrent layer whose weights become i8, and what it multiplies by them when it runs. The node
+// is replaced. Why that cannot be; empty where it was done.
+Result<std::string> multiply_recurrent_bytes(Graph& graph, Node& node);
+
+// Weights that become products of bytes and a scale per output channel, and stay f32: files hold
+// them in bytes, the arithmetic is as before. Of large tables that are looked up in only the rows
+// wanted are made reals. Why not; empty where it was done, or where there is nothing to gain.
+Result<std::string> round_weights(Graph& graph, Node& node);
+
+}  // namespace tenon::quant
