@@ -10,10 +10,11 @@ Result<TensorTypes> ConvTranspose::infer(const InferContext& context) const {
   TRY(nn::expect_float(context, name));
   if (!nn::takes_weights(context.dtype(0), context.dtype(1)))
     TRY(nn::expect_same_dtype(context, name, {1}));
-  TRY(nn::expect_same_dtype(context, name, {2}));
+  TRY(nn::expect_same_dtype(context, name, {2}, result != DType::none));
   const Shape& x = context.shape(0);
   const Shape& w = context.shape(1);
   TensorType out = context.type(0);
+  out.dtype = TRY(nn::product_type(out.dtype, result, name));
   if (!is_fusable(activation))
     return invalid_argument("conv_transpose cannot apply this activation");
   if (!w.ranked()) return TensorTypes{{out.dtype, Shape::unranked()}};

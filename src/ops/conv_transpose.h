@@ -18,6 +18,7 @@ struct ConvTranspose {
   ActivationKind activation = ActivationKind::none;
   double alpha = 0;
   double beta = 0;
+  DType result = DType::none;
 
   static const OpDef def;
   static constexpr std::string_view name = "conv_transpose";
@@ -35,7 +36,9 @@ struct ConvTranspose {
               "added at the end per spatial dimension; empty means 0"},
         Field{6, "activation", &ConvTranspose::activation, "applied to the result"},
         Field{7, "alpha", &ConvTranspose::alpha, "first parameter of the activation"},
-        Field{8, "beta", &ConvTranspose::beta, "second parameter of the activation"}};
+        Field{8, "beta", &ConvTranspose::beta, "second parameter of the activation"},
+        Field{9, "result", &ConvTranspose::result,
+              "type of the result: f32 of 16-bit x; none: as x"}};
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;

@@ -9,6 +9,7 @@
 #include "base/half.h"
 #include "ops/cast.h"
 #include "ops/conv.h"
+#include "ops/conv_transpose.h"
 #include "ops/gather.h"
 #include "ops/matmul.h"
 #include "ops/matmul_nbits.h"
@@ -62,6 +63,13 @@ std::string bf16_refusal(const Node& node, bool is_wanted) {
       return conv->groups > 1 ? "one channel is multiplied at a time"
                               : "the number of input channels is odd";
     return !is_wanted && winograd_is_faster(node) ? "Winograd's algorithm in f32 is faster" : "";
+  }
+  if (const auto* conv = node.as<ConvTranspose>()) {
+    const Shape& w = node.input(1)->shape();
+    const Dim channels = w[w.rank() - 1];
+    return channels.known() && channels.size() / conv->groups % 2 == 0
+               ? ""
+               : "the number of input channels is odd";
   }
   if (node.as<Matmul>() == nullptr) return "there is no product in bf16 for it";
   const Tensor& w = *node.input(1)->constant();

@@ -5,6 +5,7 @@
 
 #include "device/cpu/candidates.h"
 #include "device/cpu/kernels/conv_transpose.h"
+#include "device/cpu/kernels/pairs.h"
 #include "device/cpu/window.h"
 
 namespace tenon::cpu {
@@ -26,8 +27,7 @@ ConvTransposeParams params_of(const StepInfo& s) {
   return p;
 }
 
-std::string refuses(const StepInfo& s) {
-  if (!all_f32(s, {1})) return "only f32";
+std::string refuses_any(const StepInfo& s) {
   if (s.inputs[0].shape.rank() - 2 > kMaxSpatial) return "more than three spatial dimensions";
   if (s.constants[1] == nullptr) return "the filter is not constant";
   if (ConvTransposePlan::phases(params_of(s)) > ConvTransposePlan::kMaxPhases)
@@ -35,13 +35,28 @@ std::string refuses(const StepInfo& s) {
   return {};
 }
 
+std::string refuses(const StepInfo& s) {
+  return all_f32(s, {1}) ? refuses_any(s) : "only f32";
+}
+
+std::string refuses_pairs(const StepInfo& s) {
+  if (s.inputs[0].dtype != DType::bf16 || s.inputs[1].dtype != DType::bf16 ||
+      s.outputs[0].dtype != DType::f32 || (s.has(2) && s.inputs[2].dtype != DType::f32))
+    return "only bf16 by bf16, with f32 results";
+  if (pair_kernels() == nullptr) return "the processor has no products of bf16";
+  if (s.in_dim(0, s.inputs[0].shape.rank() - 1) / s.op.as<ConvTranspose>()->groups % 2 != 0)
+    return "the number of input channels is odd";
+  return refuses_any(s);
+}
+
 class ConvTransposeKernel final : public Kernel {
  public:
-  explicit ConvTransposeKernel(const StepInfo& s)
-      : plan_(params_of(s)), scratch_(plan_.scratch_bytes(s.threads)) {
+  ConvTransposeKernel(const StepInfo& s, bool pairs)
+      : pairs_(pairs), plan_(halved(params_of(s), pairs), pairs) {
+    scratch_ = plan_.scratch_bytes(s.threads, table());
     // What decides the taps of the phases.
     const ConvTransposeParams p = params_of(s);
-    std::string kind = "phases/" + std::to_string(p.groups);
+    std::string kind = (pairs ? "pair phases/" : "phases/") + std::to_string(p.groups);
     for (int d = 0; d < kMaxSpatial; ++d)
       for (const int64_t v :
            {p.stride[d], p.dilation[d], p.pad_begin[d], std::min(p.stride[d], p.out[d])})
@@ -53,21 +68,32 @@ class ConvTransposeKernel final : public Kernel {
   }
   int64_t scratch_bytes() const override { return scratch_; }
   Status run(const RunContext& c) const override {
-    plan_.run(c.in(0), packed_.get(), c.in(2), c.out(0), c.pool, c.scratch);
+    const float* x = pairs_ ? as_pairs(c.inputs[0]->data<BFloat16>()) : c.in(0);
+    plan_.run(x, packed_.get(), c.in(2), c.out(0), c.pool, c.scratch, table());
     return {};
   }
 
  private:
+  static ConvTransposeParams halved(ConvTransposeParams p, bool pairs) {
+    if (pairs) p.in_channels /= 2;
+    return p;
+  }
+  const KernelTable& table() const { return pairs_ ? *pair_kernels() : kernels(); }
+
+  bool pairs_;
   ConvTransposePlan plan_;
   int64_t scratch_ = 0;
   PackStore::Packed packed_;
 };
 
+template <bool kPairs>
 std::unique_ptr<Kernel> make(const StepInfo& s) {
-  return std::make_unique<ConvTransposeKernel>(s);
+  return std::make_unique<ConvTransposeKernel>(s, kPairs);
 }
 
-constexpr KernelCandidate kCandidates[] = {{ConvTranspose::name, "phase_convs", refuses, make}};
+constexpr KernelCandidate kCandidates[] = {
+    {ConvTranspose::name, "phase_convs", refuses, make<false>},
+    {ConvTranspose::name, "phase_convs_bf16", refuses_pairs, make<true>}};
 
 }  // namespace
 

@@ -8,6 +8,7 @@
 #include "device/cpu/conv.h"
 #include "device/cpu/conv_chain.h"
 #include "device/cpu/kernels/conv.h"
+#include "device/cpu/kernels/conv_shift.h"
 #include "device/cpu/kernels/gemm.h"
 #include "device/cpu/kernels/pack.h"
 #include "device/cpu/kernels/winograd.h"
@@ -93,7 +94,7 @@ ConvParams params_of_pairs(const StepInfo& s) {
   return p;
 }
 
-constexpr size_t kWinograd = 2;
+constexpr size_t kWinograd = 2, kShift = 3;
 
 class PairConv final : public ChainableConv {
  public:
@@ -104,6 +105,13 @@ class PairConv final : public ChainableConv {
       packed_ = s.pack(1, "winograd of pairs", method.filter_floats(p_),
                        [p = p_, w = *s.constants[1]](float* out) {
                          pack_winograd_pairs(p, WideWeights(w).data(), out);
+                       });
+      return;
+    }
+    if (&method == &conv_methods()[kShift]) {
+      packed_ = s.pack(1, "shifted pairs", method.filter_floats(p_),
+                       [p = p_, w = *s.constants[1]](float* out) {
+                         pack_shift_pairs(p, w.data<BFloat16>(), out);
                        });
       return;
     }
@@ -176,6 +184,7 @@ constexpr KernelCandidate kCandidates[] = {
      [](const StepInfo& s) -> std::unique_ptr<Kernel> { return std::make_unique<PairMatmul>(s); }},
     {Conv::name, "winograd_bf16", conv_refuses<kWinograd>, make_conv<kWinograd>},
     {Conv::name, "gemm_bf16", conv_refuses<kMethods[0]>, make_conv<kMethods[0]>},
+    {Conv::name, "gemm_shift_bf16", conv_refuses<kShift>, make_conv<kShift>},
     {Conv::name, "gemm_strip_bf16", conv_refuses<kMethods[1]>, make_conv<kMethods[1]>},
     {Conv::name, "gemm_indirect_bf16", conv_refuses<kMethods[2]>, make_conv<kMethods[2]>},
 };

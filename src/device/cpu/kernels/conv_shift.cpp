@@ -6,6 +6,7 @@
 #include "base/numbers.h"
 #include "device/cpu/kernels/gemm_region.h"
 #include "device/cpu/kernels/pack.h"
+#include "device/cpu/kernels/pairs.h"
 #include "device/cpu/kernels/slots.h"
 #include "device/cpu/kernels/windows.h"
 
@@ -111,6 +112,18 @@ void activate_row(const ConvParams& p, float* y, const KernelTable& table) {
     table.activate(p.activation, y, y, static_cast<size_t>(floats));
 }
 
+// [tap, channel, filter] as [channel, tap, filter].
+template <typename T>
+std::vector<T> filters_of_taps(const ConvParams& p, int64_t channels, const T* filter) {
+  const int64_t taps = taps_of(p), out = p.out_channels;
+  std::vector<T> columns(static_cast<size_t>(channels * taps * out));
+  for (int64_t tap = 0; tap < taps; ++tap)
+    for (int64_t c = 0; c < channels; ++c)
+      std::copy_n(filter + (tap * channels + c) * out, out,
+                  columns.data() + (c * taps + tap) * out);
+  return columns;
+}
+
 }  // namespace
 
 const char* shift_refusal(const ConvParams& p) {
@@ -138,12 +151,13 @@ int64_t shift_filter_floats(const ConvParams& p) {
 
 void pack_shift(const ConvParams& p, const float* filter, float* packed) {
   const int64_t columns = taps_of(p) * p.out_channels;
-  std::vector<float> b(static_cast<size_t>(p.in_channels * columns));
-  for (int64_t tap = 0; tap < taps_of(p); ++tap)
-    for (int64_t c = 0; c < p.in_channels; ++c)
-      std::copy_n(filter + (tap * p.in_channels + c) * p.out_channels, p.out_channels,
-                  b.data() + c * columns + tap * p.out_channels);
-  pack_b(p.in_channels, columns, b.data(), columns, false, packed);
+  pack_b(p.in_channels, columns, filters_of_taps(p, p.in_channels, filter).data(), columns, false,
+         packed);
+}
+void pack_shift_pairs(const ConvParams& p, const BFloat16* filter, float* packed) {
+  const int64_t channels = 2 * p.in_channels, columns = taps_of(p) * p.out_channels;
+  pack_pairs(channels, columns, filters_of_taps(p, channels, filter).data(), columns, false,
+             packed);
 }
 
 int64_t shift_scratch_bytes(const ConvParams& p, int threads, const KernelTable&) {

@@ -4,6 +4,7 @@
 // Multiplication, 2017). The gemm_shift method of conv.h.
 #pragma once
 
+#include "base/half.h"
 #include "device/cpu/kernels/conv.h"
 
 namespace tenon::cpu {
@@ -11,6 +12,8 @@ namespace tenon::cpu {
 const char* shift_refusal(const ConvParams& p);
 int64_t shift_filter_floats(const ConvParams& p);
 void pack_shift(const ConvParams& p, const float* filter, float* packed);
+// The same for products of pairs (pairs.h), of which p has in_channels.
+void pack_shift_pairs(const ConvParams& p, const BFloat16* filter, float* packed);
 int64_t shift_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table);
 void run_shift(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table);
 

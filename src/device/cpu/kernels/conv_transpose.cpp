@@ -2,7 +2,11 @@
 #include "device/cpu/kernels/conv_transpose.h"
 
 #include <numeric>
+#include <string_view>
 
+#include "device/cpu/kernels/conv_shift.h"
+#include "device/cpu/kernels/half.h"
+#include "device/cpu/kernels/pairs.h"
 #include "device/cpu/kernels/slots.h"
 #include "device/cpu/kernels/windows.h"
 
@@ -35,10 +39,29 @@ PhaseDim phase_dim(int64_t kernel, int64_t stride, int64_t dilation, int64_t pad
   return dim;
 }
 
-const ConvMethod& choose_method(const ConvParams& p) {
-  for (const ConvMethod& method : conv_methods())
-    if (method.refusal(p) == nullptr) return method;
+bool is_shift(const ConvMethod& method) {
+  return method.run == run_shift;
+}
+
+const ConvMethod& choose_method(const ConvParams& p, bool pairs) {
+  for (const ConvMethod& method : conv_methods()) {
+    const bool packs_pairs = method.layout == std::string_view("panels") || is_shift(method);
+    if ((packs_pairs || !pairs) && method.refusal(p) == nullptr) return method;
+  }
   return conv_methods().back();
+}
+
+// A filter [tap, channel / groups, filter] for a method that multiplies pairs.
+void pack_pairs_for(const ConvMethod& method, const ConvParams& p, const std::vector<float>& filter,
+                    float* packed) {
+  std::vector<BFloat16> narrow(filter.size());
+  convert(filter.data(), narrow.data(), static_cast<int64_t>(filter.size()));
+  const int64_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2];
+  if (is_shift(method))
+    pack_shift_pairs(p, narrow.data(), packed);
+  else
+    pack_conv_pairs(taps, 2 * p.in_channels / p.groups, p.out_channels, p.groups, narrow.data(),
+                    packed);
 }
 
 constexpr int64_t kCopyFloats = 16 << 10;
@@ -55,7 +78,8 @@ int64_t ConvTransposePlan::phases(const ConvTransposeParams& p) {
   return phases;
 }
 
-ConvTransposePlan::ConvTransposePlan(const ConvTransposeParams& p) : p_(p) {
+ConvTransposePlan::ConvTransposePlan(const ConvTransposeParams& p, bool pairs)
+    : p_(p), pairs_(pairs) {
   const int64_t count = phases(p);
   for (int64_t index = 0; index < count; ++index) {
     Phase phase;
@@ -83,7 +107,7 @@ ConvTransposePlan::ConvTransposePlan(const ConvTransposeParams& p) : p_(p) {
       phase.tap_step[d] = -dim.tap_step;
       pixels *= c.out[d];
     }
-    phase.method = &choose_method(c);
+    phase.method = &choose_method(c, pairs);
     phase.filter_offset = filter_floats_;
     filter_floats_ += round_to_lines(phase.method->filter_floats(c) * 4) / 4;
     phase.y_offset = y_floats_;
@@ -93,7 +117,7 @@ ConvTransposePlan::ConvTransposePlan(const ConvTransposeParams& p) : p_(p) {
 }
 
 void ConvTransposePlan::pack_filter(const float* filter, float* packed) const {
-  const int64_t in = p_.in_channels, group_in = in / p_.groups;
+  const int64_t in = p_.in_channels * (pairs_ ? 2 : 1), group_in = in / p_.groups;
   const int64_t out = p_.out_channels, group_out = out / p_.groups;
   std::vector<float> plain;
   for (const Phase& phase : phases_) {
@@ -112,7 +136,11 @@ void ConvTransposePlan::pack_filter(const float* filter, float* packed) const {
         for (int64_t o = 0; o < out; ++o)
           *to++ = from[o % group_out * in + o / group_out * group_in + i];
     }
-    phase.method->pack_filter(c, plain.data(), packed + phase.filter_offset);
+    float* const place = packed + phase.filter_offset;
+    if (pairs_)
+      pack_pairs_for(*phase.method, c, plain, place);
+    else
+      phase.method->pack_filter(c, plain.data(), place);
   }
 }
 

@@ -33,8 +33,10 @@ class ConvTransposePlan {
   static constexpr int64_t kMaxPhases = 1024;
   static int64_t phases(const ConvTransposeParams& p);
 
-  explicit ConvTransposePlan(const ConvTransposeParams& p);
-  // `filter` is [kernel…, out_channels / groups, in_channels].
+  // With `pairs`, products are of pairs of bf16 (pairs.h), of which p has in_channels, x and the
+  // packed filter have them, and the tables given are those of pair_kernels().
+  explicit ConvTransposePlan(const ConvTransposeParams& p, bool pairs = false);
+  // `filter` is [kernel…, out_channels / groups, channels of x].
   int64_t filter_floats() const { return filter_floats_; }
   void pack_filter(const float* filter, float* packed) const;
   int64_t scratch_bytes(int threads, const KernelTable& table = kernels()) const;
@@ -55,6 +57,7 @@ class ConvTransposePlan {
   void interleave(const Phase& phase, const float* from, float* y, ThreadPool& pool) const;
 
   ConvTransposeParams p_;
+  bool pairs_;
   std::vector<Phase> phases_;
   int64_t filter_floats_ = 0;
   int64_t y_floats_ = 0;

@@ -1,8 +1,13 @@
 #include "device/cpu/kernels/conv_transpose.h"
 
+#include "device/cpu/kernels/half.h"
+#include "device/cpu/kernels/pairs.h"
 #include "device/cpu/kernels/test_support.h"
 
 namespace tenon::cpu {
+namespace wide16 {
+const KernelTable& pair_table();
+}
 namespace {
 
 std::vector<double> reference(const ConvTransposeParams& p, const float* x, const float* filter,
@@ -91,6 +96,49 @@ TEST(ConvTranspose, MatchesNaiveOverRandomCases) {
       p.out[d] = std::max<int64_t>(0, full - p.pad_begin[d] - pick({0, 1, 2}) + pick({0, 1, 4}));
     }
     check(p, pick({0, 1}) != 0, static_cast<int>(pick({1, 2})));
+    if (HasFatalFailure()) return;
+  }
+}
+
+// Against floats: products of numbers of few bits are the same.
+TEST(ConvTranspose, OfPairsIsThatOfFloats) {
+  const auto few_bits = [](int64_t n) {
+    std::vector<float> values(static_cast<size_t>(n));
+    for (float& v : values) v = static_cast<float>(pick({-3, -2, -1, 0, 1, 2, 3})) / 4;
+    return values;
+  };
+  for (int i = 0; i < 100; ++i) {
+    ConvTransposeParams p;
+    p.groups = pick({1, 1, 2});
+    p.in_channels = p.groups * pick({2, 8, 20, 40});
+    p.out_channels = p.groups * pick({1, 3, 16, 18});
+    for (const int d : {1, 2}) {
+      p.in[d] = pick({1, 4, 7});
+      p.kernel[d] = pick({1, 2, 3, 4});
+      p.stride[d] = pick({1, 2, 2});
+      p.pad_begin[d] = pick({0, 1});
+      p.out[d] = std::max<int64_t>(1, (p.in[d] - 1) * p.stride[d] + p.kernel[d] - p.pad_begin[d]);
+    }
+    const auto x = few_bits(p.in[1] * p.in[2] * p.in_channels);
+    const auto filter =
+        few_bits(p.kernel[1] * p.kernel[2] * p.out_channels / p.groups * p.in_channels);
+    std::vector<BFloat16> narrow(x.size());
+    convert(x.data(), narrow.data(), static_cast<int64_t>(x.size()));
+    const int64_t y_floats = p.out[1] * p.out[2] * p.out_channels;
+    GuardedFloats want(y_floats), got(y_floats);
+    ConvTransposeParams halved = p;
+    halved.in_channels /= 2;
+    ThreadPool pool(static_cast<int>(pick({1, 2})));
+    for (const bool pairs : {false, true}) {
+      const ConvTransposePlan plan(pairs ? halved : p, pairs);
+      const KernelTable& table = pairs ? wide16::pair_table() : wide16::kernel_table();
+      std::vector<float> packed(static_cast<size_t>(plan.filter_floats()));
+      plan.pack_filter(filter.data(), packed.data());
+      Scratch scratch(plan.scratch_bytes(pool.threads(), table));
+      plan.run(pairs ? as_pairs(narrow.data()) : x.data(), packed.data(), nullptr,
+               (pairs ? got : want).data(), pool, scratch.get(), table);
+    }
+    expect_near(got, {want.data(), want.data() + y_floats}, 1e-5, "case " + std::to_string(i));
     if (HasFatalFailure()) return;
   }
 }

@@ -4,6 +4,7 @@
 
 #include "base/cpu_features.h"
 #include "device/cpu/kernels/conv.h"
+#include "device/cpu/kernels/conv_shift.h"
 #include "device/cpu/kernels/gemm.h"
 #include "device/cpu/kernels/half.h"
 #include "device/cpu/kernels/pack.h"
@@ -78,13 +79,14 @@ TEST(Pairs, MatchNaiveOverShapes) {
 
 // Windows by pieces, whose rows the tiles gather.
 TEST(Pairs, Convolutions) {
-  constexpr size_t kStrip = 4, kIndirect = 6;
+  constexpr size_t kShift = 3, kStrip = 4, kIndirect = 6;
   for (const KernelTable* table : pair_tables())
     for (const auto& [channels, out, groups, kernel, which] :
          {std::array<int64_t, 5>{16, 20, 1, 3, kIndirect},
           {64, 40, 1, 3, kIndirect},
           {24, 36, 2, 3, kIndirect},
           {4, 33, 1, 5, kStrip},
+          {32, 3, 1, 3, kShift},
           {40, 17, 1, 1, kIndirect}}) {
       ConvParams p;
       p.batch = 2;
@@ -100,7 +102,10 @@ TEST(Pairs, Convolutions) {
       const ConvMethod& method = conv_methods()[static_cast<size_t>(which)];
       ASSERT_EQ(method.refusal(p), nullptr);
       std::vector<float> packed(static_cast<size_t>(method.filter_floats(p)));
-      pack_conv_pairs(kernel * kernel, channels / groups, out, groups, w.data(), packed.data());
+      if (which == kShift)
+        pack_shift_pairs(p, w.data(), packed.data());
+      else
+        pack_conv_pairs(kernel * kernel, channels / groups, out, groups, w.data(), packed.data());
       const int64_t pixels = 2 * p.out[1] * p.out[2];
       GuardedFloats y(pixels * out);
       std::vector<double> expected(static_cast<size_t>(pixels * out));
