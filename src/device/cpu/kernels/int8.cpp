@@ -2,6 +2,7 @@
 #include "device/cpu/kernels/int8.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "base/numbers.h"
@@ -18,6 +19,7 @@ constexpr int64_t kColumnUnit = kInt8ColumnUnit;
 constexpr int64_t kRowUnit = 12;
 constexpr int64_t kGatheredBytes = 96 << 10;
 constexpr int64_t kStripPixels = 768;
+constexpr float kSmallResult = 1 << 30;
 
 int64_t volume(const int64_t (&dims)[3]) {
   return dims[0] * dims[1] * dims[2];
@@ -193,6 +195,12 @@ Int8Vectors prepare(const Int8Params& p, const Plan& plan, const Int8Weights& fo
            v.scale + at);
     if (p.bias != nullptr) divide(p.bias + channel, false, p.y_scale, columns, v.bias + at);
   }
+  const int64_t terms = volume(p.kernel) * (p.in_channels / p.groups);
+  const float most = static_cast<float>(std::min(terms * 255 * 255, int64_t{1} << 31));
+  bool large = false;
+  for (int64_t i = 0; i < n; ++i)
+    large |= !(std::abs(v.scale[i]) * most + std::abs(v.bias[i]) < kSmallResult);
+  v.small = !large;
   return v;
 }
 
@@ -413,6 +421,8 @@ Int8Epilogue int8_epilogue(const Int8Params& p, const Int8Vectors& v, int64_t co
     const auto zero = static_cast<float>(p.y_zero);
     e.low = std::max(p.low / p.y_scale, least - zero);
     e.high = std::max(std::min(p.high / p.y_scale, least + 255.0f - zero), e.low);
+    e.saturates = v.small && std::nearbyint(e.low) <= least - zero &&
+                  std::nearbyint(e.high) >= least + 255.0f - zero;
   }
   return e;
 }

@@ -31,6 +31,7 @@ struct Int8Epilogue {
   float high = 0;
   int32_t zero = 0;  // of kU8 and kI8, whose range low and high respect
   Int8Result result = Int8Result::kI32;
+  bool saturates = false;  // low and high are all that a byte holds, and no sum is beyond an i32
 };
 
 // y[m, n] from rows of bytes a[m, 4 * groups] and panels [ceil(n / 16)][groups][16][4]. With

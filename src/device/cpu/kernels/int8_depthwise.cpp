@@ -169,6 +169,7 @@ void copy_row(const Int8Params& p, const RowPlan& plan, const uint8_t* from, uin
 Int8Vectors spread(const Int8Params& p, const Int8Vectors& natural, void* scratch) {
   const int64_t period = period_of(p), blocks = period / kBlock;
   Int8Vectors v{};
+  v.small = natural.small;
   v.column_add = static_cast<int32_t*>(scratch);
   v.scale = reinterpret_cast<float*>(v.column_add + period);
   v.bias = v.scale + period;

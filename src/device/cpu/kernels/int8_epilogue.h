@@ -19,6 +19,7 @@ struct Int8Vectors {
   float* scale;
   float* bias;
   bool any_zero = false;
+  bool small = false;  // all results are far within the range of i32
 };
 
 // The zero point of a channel's weights as they are multiplied, and that of x.

@@ -31,8 +31,8 @@ TENON_INLINE void sum_step(const ByteSum& p, const uint8_t* const* x, uint8_t* y
   Ints rounded[4];
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j)
-    rounded[j] = add(to_int(clip(sums[j], splat_real(p.low), splat_real(p.high))), splat(p.zero));
-  store_all(y, packed_bytes(rounded, p.y_signed));
+    rounded[j] = to_int(clip(sums[j], splat_real(p.low), splat_real(p.high)));
+  store_all(y, packed_bytes(rounded, p.zero, p.y_signed));
 }
 
 // The last `left` elements, fewer than a step has.
@@ -92,9 +92,9 @@ void quantize_bytes(const ByteQuantizer& q, const float* x, uint8_t* y, int64_t 
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
       const Floats real = number_or(divided(load_real(from + j * kLanes), scale), none);
-      v[j] = add(to_int(clip(real, low, high)), splat(q.zero));
+      v[j] = to_int(clip(real, low, high));
     }
-    store_all(whole ? y + i : rest_of_y, in_order(packed_bytes(v, q.is_signed)));
+    store_all(whole ? y + i : rest_of_y, in_order(packed_bytes(v, q.zero, q.is_signed)));
     if (!whole) __builtin_memcpy(y + i, rest_of_y, static_cast<size_t>(n - i));
   }
 }

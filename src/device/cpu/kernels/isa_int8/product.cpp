@@ -34,9 +34,21 @@ TENON_INLINE bool gives_bytes(const Int8Epilogue& e) {
 }
 
 // What sums are, column_add among them, as real numbers: columns [column, column + kLanes).
+TENON_INLINE Floats unclipped(const Int8Epilogue& e, Ints sum, int64_t column) {
+  return fma(to_real(sum), load_real(e.scale + column), load_real(e.bias + column));
+}
 TENON_INLINE Floats scaled(const Int8Epilogue& e, Ints sum, int64_t column) {
-  return clip(fma(to_real(sum), load_real(e.scale + column), load_real(e.bias + column)),
-              splat_real(e.low), splat_real(e.high));
+  return clip(unclipped(e, sum, column), splat_real(e.low), splat_real(e.high));
+}
+// Four vectors of real numbers as bytes.
+TENON_INLINE Ints bytes_of(const Int8Epilogue& e, Floats (&real)[4]) {
+  if (!e.saturates)
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) real[i] = clip(real[i], splat_real(e.low), splat_real(e.high));
+  Ints v[4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) v[i] = to_int(real[i]);
+  return packed_bytes(v, e.zero, e.result == Int8Result::kI8);
 }
 TENON_INLINE Ints without_zeros(const Int8Epilogue& e, Ints sum, int64_t column, int32_t row_sum) {
   if (e.weights_zero == nullptr) return sum;
@@ -176,16 +188,15 @@ TENON_INLINE void finish_pairs(const Int8Block& block, const Ints (&sums)[kM][2]
   const Int8Epilogue& e = block.epilogue;
 #pragma GCC unroll 6
   for (int r = 0; r + 1 < kM; r += 2) {
-    Ints v[4];
+    Floats real[4];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
       const int64_t at = column + i % 2 * kLanes;
       const int32_t row_sum = block.row_sums != nullptr ? block.row_sums[row + r + i / 2] : 0;
-      v[i] = add(to_int(scaled(e, without_zeros(e, sums[r + i / 2][i % 2], at, row_sum), at)),
-                 splat(e.zero));
+      real[i] = unclipped(e, without_zeros(e, sums[r + i / 2][i % 2], at, row_sum), at);
     }
     char* const y = block.y + (row + r) * block.y_row_bytes + column;
-    store_halves(y, y + block.y_row_bytes, in_order(packed_bytes(v, e.result == Int8Result::kI8)));
+    store_halves(y, y + block.y_row_bytes, in_order(bytes_of(e, real)));
   }
 }
 
@@ -320,16 +331,19 @@ void depthwise_pixel(const Int8DepthwisePixel& p) {
 
 constexpr int kRowBytes = 4 * kLanes;  // results of a step
 
-// Real numbers of a vector of sums whose place in the epilogue is `position`.
-TENON_INLINE Floats scaled_row(const Int8Epilogue& e, Ints sum, int64_t position) {
-  return scaled(e, add(sum, load(e.column_add + position)), position);
+// A vector of sums whose place in the epilogue is `position`, with what is added to it.
+TENON_INLINE Ints whole_sum(const Int8Epilogue& e, Ints sum, int64_t position) {
+  return add(sum, load(e.column_add + position));
 }
 // The bytes of sums; `position` is that of sums[0] in the epilogue.
-TENON_INLINE Ints row_bytes(const Int8Epilogue& e, Ints (&sums)[4], int64_t position) {
+TENON_INLINE Ints row_bytes(const Int8Epilogue& e, const Ints (&sums)[4], int64_t position) {
+  Floats real[4];
 #pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j)
-    sums[j] = add(to_int(scaled_row(e, sums[j], position + 16 * j)), splat(e.zero));
-  return packed_bytes(sums, e.result == Int8Result::kI8);
+  for (int j = 0; j < 4; ++j) {
+    const int64_t at = position + 16 * j;
+    real[j] = unclipped(e, whole_sum(e, sums[j], at), at);
+  }
+  return bytes_of(e, real);
 }
 
 // Finishes the sums of results [at, at + count), bytes that are not a whole step or no bytes.
@@ -345,8 +359,8 @@ void finish_row(const Int8DepthwiseRow& p, Ints (&sums)[4], int64_t position, in
   alignas(64) int32_t given[4][kLanes], natural[kRowBytes];
   for (int j = 0; j < 4; ++j) {
     const int64_t i = position + 16 * j;
-    store_all(given[j], e.result == Int8Result::kI32 ? add(sums[j], load(e.column_add + i))
-                                                     : bits(scaled_row(e, sums[j], i)));
+    const Ints sum = whole_sum(e, sums[j], i);
+    store_all(given[j], e.result == Int8Result::kI32 ? sum : bits(scaled(e, sum, i)));
   }
   for (int j = 0; j < 4; ++j)
     for (int lane = 0; lane < kLanes / 4; ++lane)

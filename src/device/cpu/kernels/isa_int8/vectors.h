@@ -200,8 +200,11 @@ TENON_INLINE Ints low_words(Ints a, Ints b) {
 TENON_INLINE Ints high_words(Ints a, Ints b) {
   return _mm512_unpackhi_epi16(a, b);
 }
-TENON_INLINE Ints packed_bytes(const Ints (&v)[4], bool is_signed) {
-  const Ints low = _mm512_packs_epi32(v[0], v[1]), high = _mm512_packs_epi32(v[2], v[3]);
+// v + zero, saturated, in the order that interleaving bytes and words would undo.
+TENON_INLINE Ints packed_bytes(const Ints (&v)[4], int32_t zero, bool is_signed) {
+  const Ints more = _mm512_set1_epi16(static_cast<int16_t>(zero));
+  const Ints low = _mm512_adds_epi16(_mm512_packs_epi32(v[0], v[1]), more);
+  const Ints high = _mm512_adds_epi16(_mm512_packs_epi32(v[2], v[3]), more);
   return is_signed ? _mm512_packs_epi16(low, high) : _mm512_packus_epi16(low, high);
 }
 TENON_INLINE void store_all(void* y, Ints v) {
@@ -232,8 +235,10 @@ TENON_INLINE Ints low_words(Ints a, Ints b) {
 TENON_INLINE Ints high_words(Ints a, Ints b) {
   return _mm256_unpackhi_epi16(a, b);
 }
-TENON_INLINE Ints packed_bytes(const Ints (&v)[4], bool is_signed) {
-  const Ints low = _mm256_packs_epi32(v[0], v[1]), high = _mm256_packs_epi32(v[2], v[3]);
+TENON_INLINE Ints packed_bytes(const Ints (&v)[4], int32_t zero, bool is_signed) {
+  const Ints more = _mm256_set1_epi16(static_cast<int16_t>(zero));
+  const Ints low = _mm256_adds_epi16(_mm256_packs_epi32(v[0], v[1]), more);
+  const Ints high = _mm256_adds_epi16(_mm256_packs_epi32(v[2], v[3]), more);
   return is_signed ? _mm256_packs_epi16(low, high) : _mm256_packus_epi16(low, high);
 }
 TENON_INLINE void store_all(void* y, Ints v) {
