@@ -262,11 +262,20 @@ void run_tile(const Int8Block& block, int64_t row, int64_t column, int columns) 
 }
 
 using TileFunction = void (*)(const Int8Block&, int64_t, int64_t, int);
+// None for more rows than a tile has.
+template <int kM, int kN>
+constexpr TileFunction tile_function() {
+  if constexpr (kM <= kRows)
+    return run_tile<kM, kN>;
+  else
+    return nullptr;
+}
 template <int kN>
 constexpr TileFunction kTileFunctions[] = {
-    run_tile<1, kN>, run_tile<2, kN>,  run_tile<3, kN>,  run_tile<4, kN>,
-    run_tile<5, kN>, run_tile<6, kN>,  run_tile<7, kN>,  run_tile<8, kN>,
-    run_tile<9, kN>, run_tile<10, kN>, run_tile<11, kN>, run_tile<12, kN>,
+    tile_function<1, kN>(),  tile_function<2, kN>(),  tile_function<3, kN>(),
+    tile_function<4, kN>(),  tile_function<5, kN>(),  tile_function<6, kN>(),
+    tile_function<7, kN>(),  tile_function<8, kN>(),  tile_function<9, kN>(),
+    tile_function<10, kN>(), tile_function<11, kN>(), tile_function<12, kN>(),
 };
 static_assert(kRows <= sizeof(kTileFunctions<1>) / sizeof(TileFunction));
 
