@@ -32,7 +32,7 @@ EXAMPLE = """Example:
 def measure_peers(part, arguments):
     file = arguments.keep / f"{part}.json"
     command = [sys.executable, ROOT / "bench/peers.py", arguments.models, *PRECISIONS[part], "--cold", "0", "--json", file,
-               "--rounds", str(arguments.rounds), "--seconds", str(arguments.seconds)]
+               "--batch", "1,8", "--rounds", str(arguments.rounds), "--seconds", str(arguments.seconds)]
     subprocess.run(command, check=True)
     rows = json.loads(file.read_text())
     file.write_text(json.dumps({"machine": machine(), "date": time.strftime("%Y-%m-%d"), "rows": rows}, indent=1) + "\n")
@@ -49,6 +49,10 @@ def measure_kernels(arguments):
     (arguments.keep / "kernels.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 
+def case_of(row):
+    return row["model"] + (f", batch {row['batch']}" if row["batch"] != 1 else "")
+
+
 def peer_of(row, rows):
     return best_peer([other for other in rows if all(other[key] == row[key] for key in ("model", "batch", "threads"))])
 
@@ -59,16 +63,16 @@ def ratio_table(rows):
     threads = sorted({row["threads"] for row in ours})
     lines = ["| model | " + " | ".join(f"Tenon ms, {t} threads | fastest peer | ratio (of fastest runs)" for t in threads) + " |",
              "|---|" + "--:|--:|--:|" * len(threads)]
-    for model in dict.fromkeys(row["model"] for row in ours):
+    for case in dict.fromkeys(case_of(row) for row in sorted(ours, key=lambda row: row["batch"])):
         cells = []
         for t in threads:
-            row = next((r for r in ours if r["model"] == model and r["threads"] == t), None)
+            row = next((r for r in ours if case_of(r) == case and r["threads"] == t), None)
             if row is None:
                 cells += ["", "", ""]
                 continue
             peer = peer_of(row, rows)
             cells += [f"{row['ms']:.3g}", f"{peer['engine']} {peer['ms']:.3g}", f"{row['ratio']:.2f} ({row['min_ratio']:.2f})"]
-        lines.append(f"| {model} | " + " | ".join(cells) + " |")
+        lines.append(f"| {case} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -77,9 +81,9 @@ def start_table(rows):
     lines = ["| model | load ms, Tenon / best peer | first run ms / steady | best peer's first run / steady | peak MB, Tenon / best peer | "
              "compile s | file MB |", "|---|" + "--:|" * 6]
     for row in rows:
-        if "ratio" not in row or row["threads"] != 1:
+        if "ratio" not in row or row["threads"] != 1 or row["batch"] != 1:
             continue
-        peers = [r for r in rows if r["model"] == row["model"] and r["threads"] == 1 and r["engine"] != "tenon" and "ms" in r]
+        peers = [r for r in rows if r["model"] == row["model"] and r["threads"] == r["batch"] == 1 and r["engine"] != "tenon" and "ms" in r]
         least = min(r["first_run_ms"] / r["ms"] for r in peers)
         lines.append(f"| {row['model']} | {row['load_ms']:.0f} / {min(r['load_ms'] for r in peers):.0f} | {row['first_run_ms']:.3g} "
                      f"({row['first_run_ms'] / row['ms']:.1f}) | {least:.1f} | {row['peak_mb']:.0f} / {min(r['peak_mb'] for r in peers):.0f} | "
@@ -108,8 +112,8 @@ def summary(name, rows):
 def page(arguments):
     text = ["# Performance", "",
             "Written by `bench/performance.py` from what it measured; `bench/README.md` says what the figures mean. Ratio: the fastest peer's "
-            "time over Tenon's, paired within rounds (above 1: Tenon is faster); peers are ONNX Runtime, OpenVINO and LiteRT, each at its best "
-            "setting and in the same precision, one process per engine, engines in turns. Batch 1, made-up weights.", ""]
+            "time over Tenon's, paired within rounds (above 1: Tenon is faster); peers are ONNX Runtime, OpenVINO, LiteRT and MNN, each at its best "
+            "setting and in the same precision, one process per engine, engines in turns. Made-up weights.", ""]
     for part in PRECISIONS:
         file = arguments.keep / f"{part}.json"
         if not file.exists():
@@ -118,7 +122,7 @@ def page(arguments):
         text += [f"## {part}", "", f"{kept['date']}, {kept['machine']}.", "", summary(part, kept["rows"]), "", *ratio_table(kept["rows"]), ""]
         if part == "fp32":
             text += ["## Start and memory (fp32, one thread)", "",
-                     "Load is from the import of the package in Python to a model ready to run; some 9 ms of Tenon's are the import.", "",
+                     "Load is from the import of the package in Python to a model ready to run; some 3 ms of Tenon's are the import.", "",
                      *start_table(kept["rows"]), ""]
     file = arguments.keep / "kernels.json"
     if file.exists():
