@@ -4,6 +4,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 
+#include <cstring>
 #include <memory>
 
 #include "tensor/narrow.h"
@@ -59,6 +60,75 @@ nb::dlpack::dtype dlpack_of(DType dtype) {
   return {static_cast<uint8_t>(code), static_cast<uint8_t>(dtype_size(dtype) * 8), 1};
 }
 
+// Of the buffer protocol's formats those that NumPy gives numbers of this machine.
+DType dtype_of(const char* format) {
+  const bool complex = format[0] == 'Z';
+  const char letter = complex ? format[1] : format[0];
+  if (letter == '\0' || format[complex ? 2 : 1] != '\0') return DType::none;
+  if (complex) return letter == 'f' ? DType::c64 : letter == 'd' ? DType::c128 : DType::none;
+  switch (letter) {
+    case 'f':
+      return DType::f32;
+    case 'd':
+      return DType::f64;
+    case 'e':
+      return DType::f16;
+    case '?':
+      return DType::boolean;
+    case 'b':
+      return DType::i8;
+    case 'B':
+      return DType::u8;
+    case 'h':
+      return DType::i16;
+    case 'H':
+      return DType::u16;
+    case 'i':
+      return DType::i32;
+    case 'I':
+      return DType::u32;
+    case 'l':
+    case 'q':
+      return DType::i64;
+    case 'L':
+    case 'Q':
+      return DType::u64;
+    default:
+      return DType::none;
+  }
+}
+
+bool is_numpy_array(nb::handle value) {
+  return std::strcmp(Py_TYPE(value.ptr())->tp_name, "numpy.ndarray") == 0;
+}
+
+// A new NumPy array with what a tensor of numbers holds: quicker than handing over a small one's
+// memory.
+nb::object numpy_copy(const Tensor& tensor) {
+  // For good: they are needed until the interpreter ends.
+  static PyObject* const empty =
+      nb::object(nb::module_::import_("numpy").attr("empty")).release().ptr();
+  static PyObject* dtypes[kDTypeEnd] = {};
+  PyObject*& dtype = dtypes[static_cast<size_t>(tensor.dtype())];
+  if (dtype == nullptr)
+    dtype = nb::module_::import_("numpy")
+                .attr("dtype")(std::string(dtype_long_name(tensor.dtype())))
+                .release()
+                .ptr();
+  const nb::object shape = nb::steal(PyTuple_New(tensor.rank()));
+  if (!shape.is_valid()) throw nb::python_error();
+  for (int i = 0; i < tensor.rank(); ++i)
+    PyTuple_SET_ITEM(shape.ptr(), i, PyLong_FromLongLong(tensor.dim(i)));
+  PyObject* const arguments[] = {shape.ptr(), dtype};
+  nb::object array = nb::steal(PyObject_Vectorcall(empty, arguments, 2, nullptr));
+  Py_buffer view;
+  if (!array.is_valid() || PyObject_GetBuffer(array.ptr(), &view, PyBUF_CONTIG) != 0)
+    throw nb::python_error();
+  std::memcpy(view.buf, tensor.raw(), tensor.byte_size());
+  PyBuffer_Release(&view);
+  return array;
+}
+
 Error refused(const runtime::PortInfo& port, const std::string& why) {
   return invalid_argument(fmt::format("input '{}' ({} {}): {}", port.name,
                                       dtype_long_name(port.type.dtype), port.type.shape.to_string(),
@@ -107,8 +177,26 @@ void raise(const Error& error) {
   throw nb::python_error();
 }
 
+Operands::~Operands() {
+  for (Py_buffer& view : views_) PyBuffer_Release(&view);
+}
+
 // Not usable: not an array, not contiguous, of a type NumPy only knows, or misaligned.
 Tensor Operands::borrow(nb::handle value, bool& usable) {
+  // A tenth of the time that DLPack takes.
+  if (is_numpy_array(value)) {
+    Py_buffer view;
+    if (PyObject_GetBuffer(value.ptr(), &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) == 0) {
+      const DType dtype = dtype_of(view.format);
+      views_.push_back(view);
+      usable = dtype != DType::none &&
+               reinterpret_cast<uintptr_t>(view.buf) % std::min<size_t>(dtype_size(dtype), 8) == 0;
+      if (usable)
+        return Tensor::view(dtype, {view.shape, static_cast<size_t>(view.ndim)}, view.buf);
+    } else {
+      PyErr_Clear();
+    }
+  }
   Array array;
   usable = nb::try_cast<Array>(value, array, false);
   if (!usable) return {};
@@ -203,6 +291,9 @@ nb::object to_python(const Tensor& tensor) {
   }
   if (!tensor.defined()) return nb::none();
   if (tensor.dtype() == DType::string) return string_array(tensor);
+  constexpr size_t kSmall = size_t{16} << 10;
+  const bool has_bits = tensor.dtype() == DType::bf16 || is_narrow(tensor.dtype());
+  if (tensor.byte_size() <= kSmall && !has_bits) return numpy_copy(tensor);
   auto keeper = std::make_unique<Tensor>(tensor);
   void* data = keeper->mutable_raw();
   const nb::capsule owner(keeper.get(), [](void* p) noexcept { delete static_cast<Tensor*>(p); });
@@ -211,7 +302,7 @@ nb::object to_python(const Tensor& tensor) {
   const nb::ndarray<nb::numpy> array(data, dims.size(), dims.data(), owner, nullptr,
                                      dlpack_of(tensor.dtype()), nb::device::cpu::value);
   nb::object result = nb::cast(array, nb::rv_policy::reference);
-  if (tensor.dtype() == DType::bf16 || is_narrow(tensor.dtype()))
+  if (has_bits)
     return arrays_module().attr("from_bits")(result, std::string(dtype_long_name(tensor.dtype())));
   return result;
 }

@@ -27,6 +27,11 @@ T value_or_raise(Result<T> result) {
 // object, which must outlive the run.
 class Operands {
  public:
+  Operands() = default;
+  ~Operands();
+  Operands(const Operands&) = delete;
+  Operands& operator=(const Operands&) = delete;
+
   // NumPy and DLPack arrays, anything numpy.asarray takes, None for an absent optional input.
   // Raises tenon.Error naming the port for what cannot be a tensor.
   void add(const runtime::PortInfo& port, nb::handle value);
@@ -41,6 +46,7 @@ class Operands {
   Tensor prepared(const runtime::PortInfo& port, nb::handle pair);
 
   std::vector<Tensor> tensors_;
+  std::vector<Py_buffer> views_;
   std::vector<Array> arrays_;
   std::vector<nb::object> objects_;
 };

@@ -318,7 +318,10 @@ Status RunControl::ask() {
   constexpr auto kInterval = std::chrono::milliseconds(20);
   const auto now = std::chrono::steady_clock::now();
   if (now < next_question_) return {};
+  // A run that is short asks nothing.
+  const bool is_first = next_question_ == std::chrono::steady_clock::time_point();
   next_question_ = now + kInterval;
+  if (is_first) return {};
   return switch_.interrupted() ? cancelled() : Status();
 }
 
