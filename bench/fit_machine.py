@@ -40,9 +40,7 @@ NUMBERS = {
     "ascend": {
         "product": ("product_rate", True, 30, 100),
         "vector": ("vector_rate", True, 10, 200),
-        "function": ("function_rate", True, 10, 200),
-        "reduce": ("reduce_rate", True, 10, 200),
-        "order": ("order_rate", True, 10, 200),
+        "reduce": ("reduce_rate", True, 2, 200),
         "memory": ("memory_rate", True, 30, 100),
         "port": ("port_rate", True, 20, 100),
         "move": ("move_rate", True, 20, 100),

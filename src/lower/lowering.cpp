@@ -37,8 +37,7 @@ void Lowering::use_cores_for(const Node& node) {
   a = architecture_for(machine_, options_.batch);
   const auto* c = std::get_if<CambriconChip>(&machine_.chip);
   if (c == nullptr || options_.batch < 1) return;
-  // A layer that would take a cluster long, for its products or for what it reads and writes, has
-  // its samples shared between clusters.
+  // A layer that would take a cluster long has its samples shared between clusters.
   TensorTypes in, out;
   for (const Value* v : node.inputs()) in.push_back(v == nullptr ? TensorType{} : v->type());
   for (int i = 0; i < node.output_count(); ++i) out.push_back(node.output(i)->type());
@@ -46,15 +45,7 @@ void Lowering::use_cores_for(const Node& node) {
   const double rate = 2 * macs * c->cores_per_cluster * c->clock;
   const double busy = static_cast<double>(a.cores) / c->cores_per_cluster;
   const double work = static_cast<double>(node.op().flops(in, out)) / busy;
-  double elements = 0;
-  for (const Value* v : node.inputs())
-    if (v != nullptr && !v->type().is_list)
-      elements += static_cast<double>(count_of(dims_of(v))) / (v->constant() != nullptr ? 1 : busy);
-  for (int i = 0; i < node.output_count(); ++i)
-    elements += static_cast<double>(count_of(dims_of(node.output(i)))) / busy;
-  const double bytes = elements * static_cast<double>(dtype_size(real_));
-  if (work > c->split_time * rate || bytes > c->split_time * c->cluster_bandwidth)
-    a = isa::architecture_of(machine_);
+  if (work > c->split_time * rate) a = isa::architecture_of(machine_);
 }
 
 DeviceProgram Lowering::take() {

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "base/numbers.h"
@@ -101,9 +100,7 @@ class CambriconProduct {
     const double out = pixels * static_cast<double>(t.columns * size_) * (p_.residual >= 0 ? 2 : 1);
     const double bytes = x + w * w_share + out;
     const auto cores = static_cast<double>(t.grid_m * t.grid_n);
-    const double clusters = std::ceil(cores / chip_.cores_per_cluster);
-    const double memory = std::min(chip_.memory_bandwidth, clusters * chip_.cluster_bandwidth);
-    const double rate = std::min(chip_.io_bytes * chip_.clock, memory / cores);
+    const double rate = std::min(chip_.io_bytes * chip_.clock, chip_.memory_bandwidth / cores);
     const double io = bytes / rate + (chunks * (1 + w_share) + 3) * chip_.copy_start / chip_.clock;
     const double work = compute + vector;
     // Latency shows where a tile's copies are short.

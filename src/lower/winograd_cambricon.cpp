@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/numbers.h"
 #include "lower/pack.h"
@@ -118,9 +117,7 @@ class CambriconWinograd {
                  w = real(positions_ * t.outputs * w_.channels * size_),
                  y = real(out.out_elements() * size_) * (p_.residual >= 0 ? 2 : 1);
     const auto cores = real(t.grid_m * t.grid_n);
-    const double clusters = std::ceil(cores / chip_.cores_per_cluster);
-    const double memory = std::min(chip_.memory_bandwidth, clusters * chip_.cluster_bandwidth);
-    const double rate = std::min(chip_.io_bytes * clock, memory / cores);
+    const double rate = std::min(chip_.io_bytes * clock, chip_.memory_bandwidth / cores);
     const double times_in = t.kept ? own_m * own_n : own_m, times_out = own_m * own_n;
     const double work = times_in * transform + times_out * (product + back);
     const double copies =

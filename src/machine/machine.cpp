@@ -134,10 +134,12 @@ Result<Chip> read_chip(const MachineFile& file, const toml::table& table,
   Chip chip;
   for (const NumberField<Chip>& field : Chip::fields()) {
     const auto found = numbers.find(field.key);
-    if (found == numbers.end())
-      return invalid_argument(fmt::format("the number '{}' is missing: {}, in one of: {}",
-                                          field.key, field.doc, unit_choices(field.dimension)))
-          .at(file.name);
+    if (found == numbers.end()) {
+      const toml::node* list = table.get("numbers");
+      return bad(file, list == nullptr ? table : *list,
+                 fmt::format("the number '{}' is missing: {}, in one of: {}", field.key, field.doc,
+                             unit_choices(field.dimension)));
+    }
     chip.*field.member = found->second.value;
     listed.push_back(found->second);
   }

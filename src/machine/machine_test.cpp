@@ -89,7 +89,6 @@ struct Broken {
   const char* from;
   const char* to;
   const char* message;
-  bool has_line = true;
 };
 class BrokenMachine : public testing::TestWithParam<Broken> {};
 
@@ -100,11 +99,11 @@ TEST_P(BrokenMachine, IsRefusedWithTheLine) {
   const std::string text = machine.error().to_string();
   EXPECT_NE(text.find(b.message), std::string::npos) << text;
   EXPECT_NE(text.find(b.file), std::string::npos) << text;
-  EXPECT_EQ(machine.error().where.find(':') != std::string::npos, b.has_line) << text;
+  EXPECT_NE(machine.error().where.find(':'), std::string::npos) << text;
 }
 
 constexpr Broken kBroken[] = {
-    {"missing", "ascend310p3.toml", "l0c = {", "# l0c = {", "'l0c' is missing", false},
+    {"missing", "ascend310p3.toml", "l0c = {", "# l0c = {", "'l0c' is missing"},
     {"small_l0c", "ascend310p3.toml", "l0c = { value = 256, unit = \"KiB\"",
      "l0c = { value = 512, unit = \"B\"", "out of bounds"},
     {"partial_fractal", "ascend310p3.toml", "l0c = { value = 256, unit = \"KiB\"",

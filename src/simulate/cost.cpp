@@ -110,24 +110,6 @@ double repeats(const View& v, std::span<const int64_t> variables, double width, 
   return std::max(up(blocks * block, width), 1.0);
 }
 
-// What the vector unit does with an instruction, and which share of its rate that reaches.
-std::pair<Cause, double> vector_work(const AscendChip& chip, const Instruction& i, bool within) {
-  switch (i.op) {
-    case Opcode::exp:
-    case Opcode::ln:
-    case Opcode::sqrt:
-    case Opcode::rsqrt:
-    case Opcode::reciprocal:
-    case Opcode::div:
-      return {Cause::function, chip.function_rate};
-    case Opcode::copy:
-      return {Cause::order, chip.order_rate};
-    default:
-      if (within) return {Cause::reduce, chip.reduce_rate};
-      return {Cause::vector, chip.vector_rate};
-  }
-}
-
 void vector_ascend(const AscendChip& chip, const Instruction& i, std::span<const int64_t> v,
                    Cost& cost) {
   const bool reduces = isa::info(i.op).kind == OpcodeClass::reduce;
@@ -141,8 +123,9 @@ void vector_ascend(const AscendChip& chip, const Instruction& i, std::span<const
   if (across) per = chip.slope_binary;
   const double instructions = up(n, chip.vector_repeats);
   cost.start = chip.vector_start / chip.vector_clock;
-  const auto [cause, rate] = vector_work(chip, i, reduces && !across);
-  cost.cause = cause;
+  const bool within = reduces && !across;
+  if (within) cost.cause = Cause::reduce;
+  const double rate = within ? chip.reduce_rate : chip.vector_rate;
   cost.seconds = (instructions + per * n) / rate / chip.vector_clock;
 }
 

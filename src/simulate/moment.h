@@ -12,10 +12,8 @@ namespace tenon::simulate {
 enum class Cause : uint8_t {
   product,        // the cube, or the convolution unit, at its rate
   product_start,  // before each of its instructions
-  vector,         // arithmetic of the vector unit,
-  function,       // its functions and divisions,
-  reduce,         // sums and extremes within rows,
-  order,          // and elements put in another order
+  vector,
+  reduce,  // the vector unit's sums and extremes within rows
   vector_start,
   move,        // copies between memories of a core
   memory,      // the global memory's own rate
@@ -26,10 +24,10 @@ enum class Cause : uint8_t {
   issue,       // of instructions to queues
   barrier,
 };
-constexpr size_t kCauses = 15;
+constexpr size_t kCauses = 13;
 constexpr std::array<std::string_view, kCauses> kCauseNames{
-    "product", "product_start", "vector", "function",   "reduce",  "order", "vector_start", "move",
-    "memory",  "cluster",       "port",   "copy_start", "latency", "issue", "barrier"};
+    "product", "product_start", "vector",     "reduce",  "vector_start", "move",   "memory",
+    "cluster", "port",          "copy_start", "latency", "issue",        "barrier"};
 
 using Causes = std::array<double, kCauses>;  // seconds
 
