@@ -245,7 +245,8 @@ def main() -> int:
     held = np.zeros(len(model.records))
     for fold in range(args.folds):
         out = np.isin(model.groups, names[fold :: args.folds])
-        held[out] = model.predict(model.fit(~out, args.pull))[out]
+        # Of one network alone there is nothing else to fit to.
+        held[out] = model.predict(model.fit(~out, args.pull) if (~out).any() else np.zeros(len(model.keys)))[out]
     report("held out", group_errors(model, held, everything))
     for precision in sorted({r["precision"] for r in model.records}):
         rows = np.array([r["precision"] == precision for r in model.records])

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -127,6 +128,38 @@ def test_only_the_loop_is_left_to_the_host(tmp_path):
     layers = json.loads(done.stdout)[0]["layers"]
     assert [layer["algorithm"] for layer in layers if layer["algorithm"] != "host"], layers
     assert len([layer for layer in layers if layer["algorithm"] == "host"]) == 1, layers
+
+
+def test_a_tile_program_is_checked_after_an_edit(tmp_path):
+    done = run("predict", DIGITS, "--target", "ascend310p3", "--batch", "1", "--programs", tmp_path, "--layers", "0")
+    assert done.returncode == 0, done.stderr
+    program = next(f for f in sorted(tmp_path.rglob("*.tile")) if "wait_flag mte2 -> v #" in f.read_text())
+    done = run("targets", "check", program)
+    assert done.returncode == 0 and "ascend310p3 can run it" in done.stdout and "Simulated" in done.stdout, done.stderr
+    text = program.read_text()
+    outside = text.replace("ub[0]", "ub[262144]")
+    unordered = "\n".join(line for line in text.splitlines() if "wait_flag mte2 -> v" not in line)
+    for edited, said in ((outside, "which has 262144"), (unordered, "race")):
+        assert edited != text
+        program.write_text(edited)
+        done = run("targets", "check", program)
+        assert done.returncode == 1 and said in done.stderr, done.stderr
+
+
+def test_a_description_is_fitted_to_measurements_of_ones_own(tmp_path):
+    tiny = ROOT / "examples/resnet_tiny/resnet_tiny"
+    measured, made, targets = tmp_path / "mine.csv", tmp_path / "mine.json", tmp_path / "targets"
+    rows = [f"ascend310p3,{m},{b},fp16,{ms}," for m, b, ms in
+            ((DIGITS, 1, 0.3), (DIGITS, 8, 0.31), (tiny, 1, 0.9))]
+    measured.write_text("\n".join(["chip,model,batch,precision,latency_ms,input_shape", *rows]) + "\n")
+    shutil.copytree(ROOT / "targets", targets)
+    for command in (["predictions.py", "--tenon", TENON, "--measured", measured, "--output", made],
+                    ["fit_machine.py", "--predictions", made, "--chip", "ascend310p3", "--write", targets]):
+        subprocess.run([sys.executable, ROOT / "bench" / command[0], *command[1:]], check=True, capture_output=True)
+    before = predict("--target", "ascend310p3", "--batch", "1")[0]["latency_ms"]
+    after = predict("--target", "ascend310p3", "--batch", "1", "--targets-dir", targets)[0]["latency_ms"]
+    assert before < after <= 0.3 * 1.2
+    assert "3 rows of 2 networks" in run("targets", "show", "ascend310p3", "--targets-dir", targets).stdout
 
 
 def test_an_unknown_chip_names_the_nearest():
