@@ -1,8 +1,6 @@
 // Parallel loops whose bodies need scratch of their own.
 #pragma once
 
-#include <algorithm>
-#include <atomic>
 #include <cstdint>
 
 #include "base/thread_pool.h"
@@ -13,14 +11,7 @@ namespace tenon::cpu {
 // bodies at a time with the same slot.
 template <typename Body>
 void parallel_with_slots(ThreadPool& pool, int64_t tasks, Body&& body) {
-  if (tasks <= pool.threads())
-    return pool.parallel_for(tasks, [&](int64_t task) { body(task, task); });
-  std::atomic<int64_t> next{0};
-  pool.parallel_for(std::min<int64_t>(pool.threads(), tasks), [&](int64_t slot) {
-    for (int64_t task = next.fetch_add(1, std::memory_order_relaxed); task < tasks;
-         task = next.fetch_add(1, std::memory_order_relaxed))
-      body(task, slot);
-  });
+  pool.parallel_for(tasks, [&](int64_t task, int thread) { body(task, int64_t{thread}); });
 }
 
 // A scratch pointer cut into equal slots of whole cache lines.
