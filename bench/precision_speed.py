@@ -1,19 +1,22 @@
-"""Whether int8 is faster than fp32, layer by layer: fits the cost model of `tenon check --precision`, and says how well it
+"""Whether a precision is faster than fp32, layer by layer: fits the cost model of `tenon check --precision`, and says how well it
 predicts what it was not fitted on.
 
     .venv-dev/bin/python bench/precision_speed.py measure --output build/layers.json     # layers of many sizes, each alone
     .venv-dev/bin/python bench/precision_speed.py fit build/layers.json                  # writes src/cost/coefficients.inc
     .venv-dev/bin/python bench/precision_speed.py check MODEL…                           # predicted against measured, rank correlation
+    .venv-dev/bin/python bench/precision_speed.py page bench-models                      # the same of networks: writes docs/precision_speed.md
 
-`measure` compiles graphs of single convolutions and matrix products with `tenon compile`, for fp32 and int8, and times each
-step with `tenon bench --profile`, once for every instruction set of this machine (TENON_ISA). `check` does the same
-with whole models, and prints Kendall's tau between predicted and measured gain (fp32 time over int8 time) of their layers.
+`measure` compiles graphs of single convolutions, matrix products and recurrent layers with `tenon compile`, for fp32 and other
+precisions, and times each step with `tenon bench --profile`, once for every instruction set of this machine (TENON_ISA). `check`
+does the same with whole models, and prints Kendall's tau between predicted and measured gain (fp32 time over the other's) of their
+layers. Times are the fastest of many runs, the precisions taking turns.
 """
 import argparse
 import json
 import os
 import random
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -21,7 +24,8 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 TENON = ROOT / "build/bin/tenon"
-SETS = {"avx2": "avx2", "avx-vnni": "avx_vnni", "avx512": "avx512f", "avx512-vnni": "avx512"}  # level: TENON_ISA
+SETS = {"avx2": "avx2", "avx-vnni": "avx_vnni", "avx512": "avx512f", "avx512-bf16": "avx512"}  # level: TENON_ISA
+PRECISIONS = ("int8", "bf16", "int8_dynamic", "int8_weights", "int4_weights")
 
 
 def tenon(*arguments, isa=""):
@@ -56,7 +60,7 @@ def shapes(seed=1):
         yield "matmul", size, 1, low, high, 1, 1
     for size in (28, 64, 96, 160, 224):
         yield "conv", size, size, choose.choice((1, 3, 3)), choose.choice((8, 16, 32, 64)), choose.choice((3, 5, 7)), choose.choice((1, 2))
-    for _ in range(60):
+    for _ in range(100):
         size, c = choose.choice((4, 7, 14, 28, 56, 112)), channels(8, 960)
         yield "depthwise", size, size, c if size < 56 else min(c, 144), 0, choose.choice((3, 3, 5)), choose.choice((1, 2))
     for what in ("add", "max_pool", "average", "sigmoid", "silu") * 6:
@@ -64,6 +68,8 @@ def shapes(seed=1):
         yield what, size, size, channels(8, 256 if size < 28 else 96), 0, 1, 1
     for _ in range(60):
         yield "matmul", choose.choice((1, 1, 1, 2, 4, 16, 64, 128, 384)), 1, wide(8, 4096), wide(4, 3072), 1, 1
+    for _ in range(12):
+        yield choose.choice(("lstm", "gru")), choose.choice((1, 10, 28, 64, 128)), 1, wide(16, 256), wide(32, 384), 1, 1
 
 
 def graph_of(layers):
@@ -78,6 +84,12 @@ def graph_of(layers):
             inputs.append(f'%x{i} "x{i}": f32[{height},{c}]')
             lines.append(f'  %w{i} = const random(seed=1, min=-1, max=1) : f32[{c},{k}]\n  %a{i} = matmul(%x{i}, %w{i}) from "a{i}"\n'
                          f'  %v{i} = const random(seed=2, min=-1, max=1) : f32[{k},16]\n  %b{i} = matmul(%a{i}, %v{i}) from "b{i}"')
+        elif kind in ("lstm", "gru"):
+            gates = {"lstm": 4, "gru": 3}[kind] * k
+            inputs.append(f'%x{i} "x{i}": f32[{height},1,{c}]')
+            lines.append(f'  %w{i} = const random(seed=1, min=-0.1, max=0.1) : f32[1,{c},{gates}]\n'
+                         f'  %v{i} = const random(seed=2, min=-0.1, max=0.1) : f32[1,{k},{gates}]\n'
+                         f'  %b{i}, %c{i}{f", %d{i}" if kind == "lstm" else ""} = {kind}(%x{i}, %w{i}, %v{i}) from "a{i}"')
         elif kind in between:
             inputs.append(f'%x{i} "x{i}": f32[1,{height},{width},8]')
             lines.append(f'  %w{i} = const random(seed=1, min=-1, max=1) : f32[1,1,8,{c}]\n  %a{i} = conv(%x{i}, %w{i}) from "a{i}"\n'
@@ -90,7 +102,12 @@ def graph_of(layers):
             group = f", groups={c}" if kind == "depthwise" else ""
             out = c if kind == "depthwise" else k
             pad = kernel // 2
-            inputs.append(f'%x{i} "x{i}": f32[1,{height},{width},{c}]')
+            x = f"%x{i}"
+            if group:  # it is the cache that counts: what it reads was just computed, as in a network
+                inputs.append(f'%i{i} "x{i}": f32[1,{height},{width},8]')
+                lines.append(f'  %p{i} = const random(seed=3, min=-1, max=1) : f32[1,1,8,{c}]\n  {x} = conv(%i{i}, %p{i}) from "p{i}"')
+            else:
+                inputs.append(f'{x} "x{i}": f32[1,{height},{width},{c}]')
             lines.append(f'  %w{i} = const random(seed=1, min=-1, max=1) : f32[{kernel},{kernel},{1 if group else c},{out}]\n'
                          f'  %a{i} = conv(%x{i}, %w{i}) {{strides=[{stride}, {stride}], pads=[{pad}, {pad}, {pad}, {pad}]{group}}} from "a{i}"\n'
                          f'  %v{i} = const random(seed=2, min=-1, max=1) : f32[1,1,{out},16]\n  %b{i} = conv(%a{i}, %v{i}) from "b{i}"')
@@ -99,41 +116,57 @@ def graph_of(layers):
     return f'graph @main ({", ".join(inputs)}) {{\n{body}\n  return ({", ".join(outputs)})\n}}\n'
 
 
-PRODUCTS = {"depthwise", "depthwise_strided", "grouped", "pointwise", "rows", "spatial", "three"}
+PRODUCTS = {"depthwise", "depthwise_strided", "grouped", "pointwise", "recurrent", "rows", "spatial", "three", "winograd"}
+CONVERSIONS = {"cast", "dynamic_quantize_linear", "mul"}  # the last is of scales
 VIEWS = {"reshape", "squeeze", "expand_dims", "identity"}
 
 
-def compare(model, folder, levels, seconds=0.6):
-    """By level: what `tenon check --precision int8` says of the first signature, and with each step its measured time."""
+def profile_of(file, level, seconds, signature):
+    steps = json.loads(tenon("bench", file, "--threads", 1, "--profile", "--json", "--duration", seconds, "--signature", signature,
+                             isa=SETS[level]))["steps"]
+    return [step for step in steps if step["op"] not in VIEWS]
+
+
+def compare(model, folder, levels, precisions, seconds=0.6, rounds=1):
+    """By level and precision: what `tenon check --precision` says of the first signature, and with each step its measured time."""
     files = {}
-    for precision in ("fp32", "int8"):
+    for precision in ("fp32", *precisions):
         files[precision] = folder / f"{precision}.tenon"
-        tenon("compile", model, "-o", files[precision], "--precision", precision, "--no-verify",
-              *(["--force-precision"] if precision == "int8" else []))
+        tenon("compile", model, "-o", files[precision], "--precision", precision, "--no-verify", "--force-precision")
     for level in levels:
-        said = json.loads(tenon("check", model, "--precision", "int8", "--cpu", level, "--json"))["precision"][0]
-        for precision, file in files.items():
-            profile = json.loads(tenon("bench", file, "--threads", 1, "--profile", "--json", "--duration", seconds, "--signature",
-                                       said["signature"], isa=SETS[level]))["steps"]
-            profile = [step for step in profile if step["op"] not in VIEWS]
-            predicted = [step for step in said["steps"][precision] if step["op"] not in VIEWS]
-            if [s["op"] for s in profile] != [s["op"] for s in predicted]:
-                raise SystemExit(f"{model}: the steps are others than those predicted")
-            for step, got in zip(predicted, profile):
-                step["measured_us"] = got["time_ns"] / 1e3
-            said["steps"][precision] = predicted
-        yield level, said
+        said = {p: json.loads(tenon("check", model, "--precision", p, "--cpu", level, "--json"))["precision"][0] for p in precisions}
+        signature = next(iter(said.values()))["signature"]
+        times = {}
+        for _ in range(rounds):
+            for precision, file in files.items():
+                got = profile_of(file, level, seconds, signature)
+                best = times.setdefault(precision, got)
+                for a, b in zip(best, got):
+                    a["time_ns"] = min(a["time_ns"], b["time_ns"])
+        for precision, answer in said.items():
+            for p, steps in answer["steps"].items():
+                steps = answer["steps"][p] = [step for step in steps if step["op"] not in VIEWS]
+                if [s["op"] for s in times[p]] != [s["op"] for s in steps]:
+                    raise SystemExit(f"{model}: the steps in {p} are others than those predicted")
+                for step, got in zip(steps, times[p]):
+                    step["measured_us"] = got["time_ns"] / 1e3
+                    step["with_next"] = got["kernel"] == "with a later step"
+            yield level, precision, answer
 
 
-def measure(levels, per_graph=24):
+def measure(levels, only="", per_graph=24):
     """Steps of layers of many sizes, with what the model knows of them."""
-    layers, found = list(shapes()), []
+    layers, found = [layer for layer in shapes() if only in layer[0]], []
     with tempfile.TemporaryDirectory() as name:
         for begin in range(0, len(layers), per_graph):
             graph = Path(name) / "graph.tn"
             graph.write_text(graph_of(layers[begin:begin + per_graph]))
-            for level, said in compare(graph, Path(name), levels):
-                found += [{"level": level} | step for steps in said["steps"].values() for step in steps]
+            for level, precision, said in compare(graph, Path(name), levels, PRECISIONS):
+                for p in (precision, "fp32") if precision == PRECISIONS[0] else (precision,):
+                    steps = said["steps"][p]
+                    # What one kernel does together is no measurement of any of it.
+                    alone = [s for before, s in zip([{"with_next": False}, *steps], steps) if not s["with_next"] and not before["with_next"]]
+                    found += [{"level": level} | step for step in alone]
             print(f"{min(begin + per_graph, len(layers))} of {len(layers)} layers", flush=True)
     return found
 
@@ -145,7 +178,7 @@ def fit(rows):
     for row in rows:
         groups.setdefault((row["level"], row["kind"]), []).append(row)
         dtype, form = row["kind"].split(".")
-        if form not in PRODUCTS:  # what is said of ops that none was measured of
+        if form not in PRODUCTS and form not in CONVERSIONS:  # what is said of ops that none was measured of
             groups.setdefault((row["level"], f"{dtype}.other"), []).append(row)
     lines = []
     for (level, kind), group in sorted(groups.items()):
@@ -162,34 +195,84 @@ def fit(rows):
     return lines
 
 
-def by_layer(said):
-    """(name, predicted gain, measured gain, measured fp32 us) of layers that can be of integers."""
-    for i, layer in enumerate(said["layers"]):
-        if layer["reason"]:
+def by_layer(said, precision):
+    """(name, predicted gain, measured gain, measured fp32 us) of layers that can be of the precision. Layers that one kernel computes
+    together in one of the two have one time, and are one here."""
+    of = list(range(len(said["layers"])))
+    for steps in said["steps"].values():
+        before = None
+        for step in steps:
+            if before is not None and step["layer"] >= 0:
+                joined = of[before]
+                of = [of[step["layer"]] if group == joined else group for group in of]
+            before = step["layer"] if step["with_next"] and step["layer"] >= 0 else None
+    for group in sorted(set(of)):
+        layers = [i for i, g in enumerate(of) if g == group]
+        if all(said["layers"][i]["reason"] for i in layers):
             continue
-        sums = [[sum(s[key] for s in said["steps"][p] if s["layer"] == i) for p in ("fp32", "int8")] for key in ("us", "measured_us")]
+        sums = [[sum(s[key] for s in said["steps"][p] if s["layer"] in layers) for p in ("fp32", precision)] for key in ("us", "measured_us")]
         if all(v > 0 for pair in sums for v in pair):
-            yield layer["name"], sums[0][0] / sums[0][1], sums[1][0] / sums[1][1], sums[1][0]
+            yield said["layers"][layers[-1]]["name"], sums[0][0] / sums[0][1], sums[1][0] / sums[1][1], sums[1][0]
 
 
-def check(models, level):
+def tau(rows):
+    """Kendall's tau-b; NaN where the predictions are all the same."""
     from scipy.stats import kendalltau
-    every = []
+    return kendalltau([r[1] for r in rows], [r[2] for r in rows]).statistic if len(rows) > 1 else float("nan")
+
+
+LEAST_US = 5  # layers that take less are said beside the others: their times are mostly calls
+
+
+def check(models, level, precisions, rounds=3):
+    """(model, precision, layers, predicted and measured gain of the whole) of each."""
     for model in models:
         with tempfile.TemporaryDirectory() as name:
-            _, said = next(compare(model, Path(name), [level], 2))
-        rows = list(by_layer(said))
-        whole = [sum(s["measured_us"] for s in said["steps"][p]) for p in ("fp32", "int8")]
-        tau = kendalltau([r[1] for r in rows], [r[2] for r in rows]).statistic
-        same = np.mean([(r[1] > 1) == (r[2] > 1) for r in rows])
-        print(f"{model}: {len(rows)} layers, tau {tau:.2f}, right side of 1 {same:.0%}; whole: predicted gain {said['gain']:.2f}, "
-              f"measured {whole[0] / whole[1]:.2f}")
-        every += rows
-    for least in (0, 5):
-        some = [r for r in every if r[3] >= least]
-        tau = kendalltau([r[1] for r in some], [r[2] for r in some]).statistic
-        print(f"all of at least {least} us: {len(some)} layers, tau {tau:.3f}")
-    return every
+            for _, precision, said in compare(model, Path(name), [level], precisions, 1, rounds):
+                whole = [sum(s["measured_us"] for s in said["steps"][p]) for p in ("fp32", precision)]
+                yield model, precision, list(by_layer(said, precision)), said["gain"], whole[0] / whole[1]
+
+
+def describe(rows):
+    """Figures of layers: how many, tau, how many on the right side of 1, each of all and of those that are not small."""
+    large = [r for r in rows if r[3] >= LEAST_US]
+    right = f"{np.mean([(r[1] > 1) == (r[2] > 1) for r in rows]):.0%}" if rows else ""
+    number = lambda v: "" if np.isnan(v) else f"{v:.2f}"
+    return [str(len(rows)), number(tau(rows)), str(len(large)), number(tau(large)), right]
+
+
+PAGE = """# Predicted and measured gain of precisions
+
+Made by `bench/precision_speed.py page`: what `tenon check --precision` predicts of each convolution and matrix product beside what was
+measured on one thread of a CPU with AVX-512, VNNI and BF16: the gain, fp32's time over the precision's, with the conversions around it.
+The cost model is fitted to layers of many sizes, each alone, not to these networks. Times are the fastest of many runs, precisions
+in turns, on a machine with other load. tau is Kendall's rank correlation; right: layers predicted on the side of 1 where they
+were measured. fp16 changes no time, as predicted: its weights are widened at load; it has no tau.
+
+{table}
+"""
+
+
+def page(networks, level, precisions):
+    head = ["network", "precision", "layers", "tau", f"of {LEAST_US} us or more", "tau", "right", "whole, predicted", "whole, measured"]
+    lines, every = [head, ["---", "---", *["--:"] * 7]], {}
+    for model, precision, rows, predicted, measured in check(networks.values(), level, precisions):
+        name = next(n for n, path in networks.items() if path == model)
+        lines.append([name, precision, *describe(rows), f"{predicted:.2f}", f"{measured:.2f}"])
+        print(*lines[-1], sep=" | ", flush=True)
+        every.setdefault(precision, []).extend(rows)
+    lines += [["all", p, *describe(rows), "", ""] for p, rows in every.items()]
+    return PAGE.format(table="\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+def networks_of(bench, models):
+    """Name and file of the networks of a folder of make_models.py, and a small one of the trained ones."""
+    found = {name: bench / name / "saved_model" for name in ("resnet50", "mobilenetv2", "efficientnetb0", "bert_4x256", "lstm")}
+    found["DS-CNN"] = models / "tf/mlperf_tiny_kws"
+    for name, path in found.items():
+        if not path.exists():
+            print(f"left out: {name}, which is not in {path.parent}", file=sys.stderr)
+    return {name: path for name, path in found.items() if path.exists()}
 
 
 def main():
@@ -198,23 +281,34 @@ def main():
     one = commands.add_parser("measure")
     one.add_argument("--output", type=Path, default=ROOT / "build/layers.json")
     one.add_argument("--levels", nargs="+", default=list(SETS), choices=list(SETS))
+    one.add_argument("--only", default="", help="layers whose kind holds this word")
     one = commands.add_parser("fit")
     one.add_argument("input", type=Path, nargs="?", default=ROOT / "build/layers.json")
     one.add_argument("--output", type=Path, default=ROOT / "src/cost/coefficients.inc")
     one = commands.add_parser("check")
     one.add_argument("models", nargs="+")
-    one.add_argument("--level", default="avx512-vnni", choices=list(SETS))
     one.add_argument("--list", action="store_true", help="every layer")
+    two = commands.add_parser("page")
+    two.add_argument("bench", type=Path, help="folder of make_models.py")
+    two.add_argument("--models", type=Path, default=ROOT / "../shared/models")
+    two.add_argument("--output", type=Path, default=ROOT / "docs/precision_speed.md")
+    for command in (one, two):
+        command.add_argument("--level", default="avx512-bf16", choices=list(SETS))
+        command.add_argument("--precisions", nargs="+", default=["int8", "bf16", "fp16"])
     a = parser.parse_args()
     if a.command == "measure":
-        a.output.write_text(json.dumps(measure(a.levels)))
+        a.output.write_text(json.dumps(measure(a.levels, a.only)))
     if a.command == "fit":
         a.output.write_text("".join(fit(json.loads(a.input.read_text()))))
     if a.command == "check":
-        rows = check(a.models, a.level)
-        if a.list:
-            for name, predicted, got, us in sorted(rows, key=lambda r: r[2]):
-                print(f"{predicted:6.2f} {got:6.2f} {us:9.2f} us  {name}")
+        for model, precision, rows, predicted, measured in check(a.models, a.level, a.precisions):
+            layers, all_tau, large, large_tau, right = describe(rows)
+            print(f"{model}, {precision}: {layers} layers, tau {all_tau}; {large} of {LEAST_US} us or more, tau {large_tau}; right side of 1 "
+                  f"{right}; whole: predicted gain {predicted:.2f}, measured {measured:.2f}", flush=True)
+            for name, said, got, us in sorted(rows, key=lambda r: r[2]) if a.list else ():
+                print(f"{said:6.2f} {got:6.2f} {us:9.2f} us  {name}")
+    if a.command == "page":
+        a.output.write_text(page(networks_of(a.bench, a.models), a.level, a.precisions))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def cosine(a, b):
 
 def top1_rows(models, folder):
     for case in labelled(models, folder):
-        results = [tenon(case, folder, p) for p in PRECISIONS]
+        results = [tenon(case, folder, p)[:2] for p in PRECISIONS]
         whole = results[0][1].stat().st_size
         right = [top1(outputs, case.labels) for outputs, _ in results]
         cells = [f"{100 * (right[0] - r):+.2f}, {file.stat().st_size / whole:.0%}" for r, (_, file) in zip(right[1:], results[1:])]

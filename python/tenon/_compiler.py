@@ -125,7 +125,7 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
     preprocess: of pictures, such as "resize=256,crop=224,scale=1/255".
     samples: at most so many. statistics: a file in which what was found is kept and looked for.
     report: an .html or .json file to write.
-    force_precision: integers also in layers where they are predicted to be slower on this CPU.
+    force_precision: the precision also in layers where it is predicted to be slower on this CPU.
 
     Raises tenon.Error; nothing is written then. What was left out of the model is a UserWarning.
     """

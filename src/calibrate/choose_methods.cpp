@@ -35,7 +35,7 @@ Status choose_methods(const Trial& trial, const quant::FunctionStatistics& stati
     if (left-- <= 0 && std::isfinite(least)) break;
     quant::QuantizeOptions candidate = options;
     candidate.method = method;
-    const double error = TRY(trial.run(statistics, candidate)).relative_l2;
+    const double error = TRY(trial.loss(statistics, candidate));
     if (error < least * (1 - kGain)) {
       least = error;
       options.method = method;
@@ -51,7 +51,7 @@ Status choose_methods(const Trial& trial, const quant::FunctionStatistics& stati
       --left;
       quant::QuantizeOptions candidate = options;
       candidate.methods[name] = method;
-      const double error = TRY(trial.run(statistics, candidate)).relative_l2;
+      const double error = TRY(trial.loss(statistics, candidate));
       if (error >= least * (1 - kTensorGain)) continue;
       least = error;
       options = std::move(candidate);

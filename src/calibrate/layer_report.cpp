@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "verify/load_graph.h"
 
@@ -46,21 +47,26 @@ Result<std::map<std::string, Accuracy>> tensor_accuracy(const NamedGraph& functi
   return accuracy;
 }
 
+// Of the layers that are of integers by these options, whatever became of them.
 Status measure_shares(const Trial& trial, const quant::FunctionStatistics& statistics,
                       const quant::QuantizeOptions& options, std::vector<LayerAccuracy>& layers) {
-  const auto integers = std::ranges::count_if(layers, [](const auto& l) { return l.integer; });
-  if (trial.estimated_cost() * static_cast<double>(integers) > kSecondsForShares) return {};
+  const auto choices =
+      TRY(quant::quantize(*trial.function().graph->clone(), statistics, options)).layers;
+  std::set<std::string, std::less<>> integers;
+  for (const quant::LayerChoice& choice : choices)
+    if (choice.integer) integers.insert(choice.name);
+  if (trial.estimated_cost() * static_cast<double>(integers.size()) > kSecondsForShares) return {};
   double total = 0;
   for (LayerAccuracy& layer : layers) {
-    if (!layer.integer) continue;
+    if (!integers.contains(layer.name)) continue;
     quant::QuantizeOptions alone = options;
-    for (const LayerAccuracy& other : layers)
-      if (other.integer && &other != &layer) alone.keep_float[other.name] = "another is looked at";
+    for (const std::string& other : integers)
+      if (other != layer.name) alone.keep_float[other] = "another is looked at";
     layer.alone_relative_l2 = TRY(trial.run(statistics, alone)).relative_l2;
     total += layer.alone_relative_l2 * layer.alone_relative_l2;
   }
   for (LayerAccuracy& layer : layers)
-    if (layer.integer)
+    if (integers.contains(layer.name))
       layer.share = total > 0 ? layer.alone_relative_l2 * layer.alone_relative_l2 / total : 0;
   return {};
 }
@@ -83,15 +89,8 @@ Result<LayerReport> report_layers(const Quantised& chosen, const Quantised& plai
   }
   TRY(measure_shares(plain.trial, plain.statistics, plain.options, report.layers));
   std::ranges::stable_sort(report.layers, [](const LayerAccuracy& a, const LayerAccuracy& b) {
-    return a.integer != b.integer ? a.integer : a.share > b.share;
+    return a.share != b.share ? a.share > b.share : a.integer && !b.integer;
   });
-  if (options.bias_correction) {
-    quant::QuantizeOptions without = options;
-    without.bias_correction = false;
-    report.gains.push_back({std::string(quant::kTechniques[0].name),
-                            TRY(trial.run(statistics, without)).relative_l2,
-                            report.outputs.relative_l2});
-  }
   return report;
 }
 

@@ -26,7 +26,7 @@ struct LayerReport {
   std::string key;
   size_t samples = 0;
   Accuracy outputs;
-  std::vector<LayerAccuracy> layers;  // the largest share first; those in fp32 last
+  std::vector<LayerAccuracy> layers;  // the largest share first
   std::vector<TechniqueGain> gains;
   quant::QuantizeReport choices;
 };

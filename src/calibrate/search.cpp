@@ -115,9 +115,9 @@ Result<std::map<std::string, double>> prices_of(const Trial& trial,
   }
   if (objective != Objective::latency) return prices;
   const auto cost =
-      TRY(cost::compare_precisions(graph, statistics, options, cost::level_of(cpu_features())));
+      TRY(cost::compare_integers(graph, statistics, options, cost::level_of(cpu_features())));
   for (const cost::LayerCost& layer : cost.layers)
-    prices[layer.name] = std::max(0.0, layer.fp32_ns - layer.int8_ns) / 1e3;
+    prices[layer.name] = std::max(0.0, layer.fp32_ns - layer.other_ns) / 1e3;
   return prices;
 }
 

@@ -8,14 +8,26 @@
 #include "base/bytes.h"
 #include "calibrate/calibrate.h"
 #include "calibrate/choose_methods.h"
+#include "calibrate/fitting.h"
 #include "cost/precision_cost.h"
 #include "quant/config.h"
 #include "quant/plan.h"
+#include "verify/verify.h"
 
 namespace tenon {
 namespace {
 
-constexpr int64_t kTrialSamples = 32;
+// As many as two hundred runs of them are affordable, by the estimate for the reference: of few
+// samples what is chosen may be what suits those alone.
+constexpr int64_t kFewestSamples = 32, kMostSamples = 256;
+constexpr double kSecondsForSamples = 5;
+
+int64_t trial_samples(const NamedGraph& function, const std::vector<Sample>& one) {
+  if (one.empty()) return 0;
+  const double seconds = estimated_seconds(*function.graph, one.front().inputs);
+  return std::clamp(static_cast<int64_t>(kSecondsForSamples / std::max(seconds, 1e-9)),
+                    kFewestSamples, kMostSamples);
+}
 
 // Layers that are not of integers by the config, by name.
 Status apply_config(const quant::Config& config, quant::LayerPrecision otherwise,
@@ -63,10 +75,10 @@ struct Quantisation {
       input.options.keep_float.merge(TRY(cost::slower_in_integers(
           *function.graph, input.statistics, input.options, cost::level_of(cpu_features()))));
     // Without data of the user's there is nothing that a measurement would say of them.
-    auto samples = TRY(some_samples(function, how,
-                                    how.data.empty() ? 0
-                                    : refine         ? how.samples
-                                                     : kTrialSamples));
+    const int64_t count = how.data.empty() ? 0
+                          : refine         ? how.samples
+                                   : trial_samples(function, TRY(some_samples(function, how, 1)));
+    auto samples = TRY(some_samples(function, how, count));
     if (findings != nullptr) findings->statistics[function.key] = input.statistics;
     if (samples.empty()) {
       if (wants_report || refine)
@@ -93,9 +105,13 @@ struct Quantisation {
     if (refine) {
       TRY(refine(function, trial, input.statistics, input.options));
     } else {
+      TRY(choose_ends(trial, input.statistics, disabled, input.options, gains));
       if (method == quant::Method::automatic)
         TRY(choose_methods(trial, input.statistics, input.options));
       TRY(choose_rounding(trial, input.statistics, how, disabled, input.options, gains));
+      if (!disabled.contains("layer-fitting"))
+        TRY(fit_layers(trial, input.statistics, how, input.options, gains));
+      TRY(choose_bias_correction(trial, input.statistics, input.options, gains));
     }
     if (findings != nullptr) {
       findings->functions.push_back(
@@ -103,7 +119,7 @@ struct Quantisation {
       if (wants_report) {
         const Quantised chosen{trial, input.statistics, input.options};
         const Quantised hard{plain, as_it_came, at_first};
-        findings->layers.push_back(TRY(report_layers(chosen, rescaled ? hard : chosen)));
+        findings->layers.push_back(TRY(report_layers(chosen, hard)));
         auto& all = findings->layers.back().gains;
         all.insert(all.begin(), gains.begin(), gains.end());
       }
@@ -173,6 +189,10 @@ Status apply_calibration(const CalibrationSettings& s, const runtime::LoadOption
   TRY(check_calibration(s));
   const quant::Precision precision = TRY(quant::parse_precision(options.precision));
   if (!s.config.empty()) options.config = TRY(quant::read_config(s.config));
+  if (!s.force_precision)
+    options.better_in_f32 = [](const Graph& graph, quant::LayerPrecision products) {
+      return cost::slower_narrowed(graph, products, cost::level_of(cpu_features()));
+    };
   if (!needs_calibration(options, precision)) {
     if (!s.data.empty() || !s.statistics.empty() || !s.report.empty())
       return invalid_argument(fmt::format(

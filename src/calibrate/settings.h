@@ -21,7 +21,7 @@ struct CalibrationSettings {
   int64_t samples = 256;
   std::string config;  // TOML file (quant/config.h)
   std::string report;  // page to write: FILE.html, or .json
-  // Integers also where they are predicted to be slower on this CPU.
+  // The precision also where it is predicted to be slower on this CPU.
   bool force_precision = false;
 };
 

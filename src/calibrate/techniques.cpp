@@ -1,8 +1,12 @@
 #include "calibrate/techniques.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
+#include "cost/precision_cost.h"
 #include "ops/matmul.h"
+#include "quant/config.h"
 #include "quant/plan.h"
 #include "quant/rescale.h"
 #include "quant/rounding.h"
@@ -105,7 +109,7 @@ Result<std::unique_ptr<RescaledFunction>> rescale_function(
     const quant::QuantizeOptions& options, const CalibrationOptions& how,
     const DisabledNames& disabled, std::vector<TechniqueGain>& gains) {
   std::unique_ptr<RescaledFunction> best;
-  double least = TRY(trial.run(statistics, options)).relative_l2;
+  double least = TRY(trial.loss(statistics, options));
   CalibrationOptions again = how;
   again.statistics_file.clear();  // it is of the model as it came
   for (const auto& [kind, name] :
@@ -119,7 +123,7 @@ Result<std::unique_ptr<RescaledFunction>> rescale_function(
     if (changed.empty()) continue;
     candidate->statistics = TRY(calibrate(candidate->function, again)).statistics;
     const double error =
-        TRY(trial.run_other(candidate->function, candidate->statistics, options)).relative_l2;
+        TRY(trial.loss_of_other(candidate->function, candidate->statistics, options));
     const bool better = error < least * (1 - kGain);
     gains.push_back({name, least, error, better});
     if (!better) continue;
@@ -139,11 +143,69 @@ Status choose_rounding(const Trial& trial, const quant::FunctionStatistics& stat
   quant::QuantizeOptions rounded = options;
   rounded.rounded = TRY(rounder.round());
   if (rounded.rounded.empty()) return {};
-  const double without = TRY(trial.run(statistics, options)).relative_l2;
-  const double with = TRY(trial.run(statistics, rounded)).relative_l2;
+  const double without = TRY(trial.loss(statistics, options));
+  const double with = TRY(trial.loss(statistics, rounded));
   const bool better = with < without * (1 - kGain);
   gains.push_back({std::string(kName), without, with, better});
   if (better) options = std::move(rounded);
+  return {};
+}
+
+Status choose_ends(const Trial& trial, const quant::FunctionStatistics& statistics,
+                   const DisabledNames& disabled, quant::QuantizeOptions& options,
+                   std::vector<TechniqueGain>& gains) {
+  // A loss worth a layer in fp32, what part of it must go, and how much longer the model may take
+  // beyond the part that is lost.
+  constexpr double kMuch = 0.01, kMost = 0.5, kLonger = 0.15;
+  const Graph& graph = *trial.function().graph;
+  const auto level = cost::level_of(cpu_features());
+  double without = TRY(trial.loss(statistics, options));
+  double time = TRY(cost::compare_integers(graph, statistics, options, level)).other_ns;
+  for (const bool first : {true, false}) {
+    const std::string_view name = first ? "first-layer" : "last-layer";
+    if (disabled.contains(name) || without < kMuch) continue;
+    quant::Config ends;
+    (first ? ends.first_layer : ends.last_layer) = quant::LayerPrecision::fp32;
+    const auto decisions =
+        TRY(quant::decide_layers(ends, quant::LayerPrecision::int8, graph, {}, false));
+    quant::QuantizeOptions kept = options;
+    for (const quant::NamedValue& v : quant::observed_values(graph)) {
+      const auto it = decisions.find(v.value->producer());
+      if (it == decisions.end() || it->second.precision != quant::LayerPrecision::fp32) continue;
+      kept.exact.insert(v.name);
+      kept.keep_float.try_emplace(
+          v.name, fmt::format("most of what integers lose would be lost here; --disable {} makes "
+                              "it integers all the same",
+                              name));
+    }
+    // Ends that are most of the model are not its ends.
+    const auto integers = [&](const quant::QuantizeOptions& o) -> Result<int64_t> {
+      const auto report = TRY(quant::quantize(*graph.clone(), statistics, o));
+      return std::ranges::count_if(report.layers, [](const auto& l) { return l.integer; });
+    };
+    const int64_t before = TRY(integers(options)), after = TRY(integers(kept));
+    if (after == before || 2 * after < before) continue;
+    const double with = TRY(trial.loss(statistics, kept));
+    const double longer = TRY(cost::compare_integers(graph, statistics, kept, level)).other_ns;
+    const bool better = with < without * (1 - kMost) && longer < time * (1 + kLonger + without);
+    gains.push_back({std::string(name), without, with, better});
+    if (!better) continue;
+    options = std::move(kept);
+    without = with;
+    time = longer;
+  }
+  return {};
+}
+
+Status choose_bias_correction(const Trial& trial, const quant::FunctionStatistics& statistics,
+                              quant::QuantizeOptions& options, std::vector<TechniqueGain>& gains) {
+  if (!options.bias_correction || !options.biases.empty()) return {};
+  quant::QuantizeOptions plain = options;
+  plain.bias_correction = false;
+  const double with = TRY(trial.loss(statistics, options));
+  const double without = TRY(trial.loss(statistics, plain));
+  options.bias_correction = without >= with * (1 - kGain);
+  gains.push_back({"bias-correction", without, with, options.bias_correction});
   return {};
 }
 

@@ -34,6 +34,17 @@ Result<std::unique_ptr<RescaledFunction>> rescale_function(
     const quant::QuantizeOptions& options, const CalibrationOptions& how,
     const DisabledNames& disabled, std::vector<TechniqueGain>& gains);
 
+// Keeps the first products, or the last, in fp32 where they alone lose most of what is lost, that
+// is much, and the model takes little longer for it, as predicted for this CPU.
+Status choose_ends(const Trial& trial, const quant::FunctionStatistics& statistics,
+                   const DisabledNames& disabled, quant::QuantizeOptions& options,
+                   std::vector<TechniqueGain>& gains);
+
+// Whether biases make up for rounded weights: unless the outputs are better without. Biases that
+// were fitted do already.
+Status choose_bias_correction(const Trial& trial, const quant::FunctionStatistics& statistics,
+                              quant::QuantizeOptions& options, std::vector<TechniqueGain>& gains);
+
 // Chooses how weights are rounded (quant/rounding.h), where that helps.
 Status choose_rounding(const Trial& trial, const quant::FunctionStatistics& statistics,
                        const CalibrationOptions& how, const DisabledNames& disabled,

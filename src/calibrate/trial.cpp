@@ -8,6 +8,28 @@
 #include "verify/verify.h"
 
 namespace tenon {
+namespace {
+
+// Outputs that a softmax gives become what it reads.
+void end_before_softmax(Graph& graph) {
+  auto outputs = graph.outputs();
+  for (Value*& v : outputs) {
+    const Node* node = v->producer();
+    while (node != nullptr && (node->is("identity") || node->is("reshape")))
+      node = node->input(0)->producer();
+    if (node != nullptr && node->is("softmax")) v = node->input(0);
+  }
+  graph.set_outputs(std::move(outputs));
+}
+
+Accuracy compare(const Outputs& actual, const Outputs& expected) {
+  AccuracyMeter meter;
+  for (size_t i = 0; i < actual.size(); ++i)
+    for (size_t k = 0; k < actual[i].size(); ++k) meter.add(actual[i][k], expected[i][k]);
+  return meter.result();
+}
+
+}  // namespace
 
 void AccuracyMeter::add(const Tensor& actual, const Tensor& expected) {
   if (!is_float(actual.dtype()) || actual.is_list() || actual.dims() != expected.dims()) return;
@@ -56,6 +78,9 @@ Result<Trial> Trial::make(const NamedGraph& function, std::vector<Sample> sample
     trial.estimated_cost_ = estimated_seconds(*function.graph, trial.samples_[0].inputs) *
                             static_cast<double>(trial.samples_.size());
   trial.expected_ = TRY(trial.outputs_of(*function.graph));
+  const auto before = function.graph->clone();
+  end_before_softmax(*before);
+  trial.expected_before_softmax_ = TRY(trial.outputs_of(*before));
   return trial;
 }
 
@@ -78,9 +103,23 @@ std::vector<Tensor> Trial::with_variables(std::vector<Tensor> inputs) const {
   return inputs;
 }
 
+Result<double> Trial::loss(const quant::FunctionStatistics& statistics,
+                           const quant::QuantizeOptions& options) const {
+  return loss_of_other(*function_, statistics, options);
+}
+
+Result<double> Trial::loss_of_other(const NamedGraph& function,
+                                    const quant::FunctionStatistics& statistics,
+                                    const quant::QuantizeOptions& options) const {
+  const auto graph = function.graph->clone();
+  TRY(quant::quantize(*graph, statistics, options));
+  end_before_softmax(*graph);
+  return compare(TRY(outputs_of(*graph)), expected_before_softmax_).relative_l2;
+}
+
 Result<Accuracy> Trial::run(const quant::FunctionStatistics& statistics,
                             const quant::QuantizeOptions& options) const {
-  return run_other(*function_, statistics, options);
+  return compare(TRY(outputs(statistics, options)), expected_);
 }
 
 Result<Outputs> Trial::outputs(const quant::FunctionStatistics& statistics,
@@ -88,18 +127,6 @@ Result<Outputs> Trial::outputs(const quant::FunctionStatistics& statistics,
   const auto graph = function_->graph->clone();
   TRY(quant::quantize(*graph, statistics, options));
   return outputs_of(*graph);
-}
-
-Result<Accuracy> Trial::run_other(const NamedGraph& function,
-                                  const quant::FunctionStatistics& statistics,
-                                  const quant::QuantizeOptions& options) const {
-  const auto graph = function.graph->clone();
-  TRY(quant::quantize(*graph, statistics, options));
-  const auto outputs = TRY(outputs_of(*graph));
-  AccuracyMeter meter;
-  for (size_t i = 0; i < outputs.size(); ++i)
-    for (size_t k = 0; k < outputs[i].size(); ++k) meter.add(outputs[i][k], expected_[i][k]);
-  return meter.result();
 }
 
 }  // namespace tenon

@@ -48,16 +48,21 @@ class Trial {
   // Seconds that the reference would take for the samples, roughly.
   double estimated_cost() const { return estimated_cost_; }
 
+  // What to choose by: the relative L2 of the outputs, or of what goes into the softmax that they
+  // come from, which shows what is lost also where that is sure of itself.
+  Result<double> loss(const quant::FunctionStatistics& statistics,
+                      const quant::QuantizeOptions& options) const;
+  // The same of a function that computes what this one does, against this one in f32.
+  Result<double> loss_of_other(const NamedGraph& function,
+                               const quant::FunctionStatistics& statistics,
+                               const quant::QuantizeOptions& options) const;
+
   // All outputs that are real, of the model quantised so.
   Result<Accuracy> run(const quant::FunctionStatistics& statistics,
                        const quant::QuantizeOptions& options) const;
   // What it gives then.
   Result<Outputs> outputs(const quant::FunctionStatistics& statistics,
                           const quant::QuantizeOptions& options) const;
-  // The same of a function that computes what this one does, against this one in f32.
-  Result<Accuracy> run_other(const NamedGraph& function,
-                             const quant::FunctionStatistics& statistics,
-                             const quant::QuantizeOptions& options) const;
 
  private:
   Result<Outputs> outputs_of(const Graph& graph) const;
@@ -65,7 +70,7 @@ class Trial {
   const NamedGraph* function_ = nullptr;
   std::vector<Sample> samples_;
   std::vector<Tensor> variables_;
-  Outputs expected_;
+  Outputs expected_, expected_before_softmax_;
   runtime::LoadOptions load_;
   double estimated_cost_ = 0;
 };

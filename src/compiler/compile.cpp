@@ -173,6 +173,13 @@ Result<std::vector<quant::NarrowedLayer>> narrow(Graph& graph, const CompileOpti
   for (const auto& node : graph.nodes())
     if (std::ranges::any_of(node->origins, [&](const auto& o) { return exact.contains(o); }))
       decisions[node.get()] = {quant::LayerPrecision::fp32, {}};
+  // What a rule of the user's names is as it says.
+  if (options.better_in_f32)
+    for (auto& [node, reason] : TRY(options.better_in_f32(graph, otherwise))) {
+      const auto [it, is_new] = decisions.try_emplace(node, quant::LayerDecision{otherwise, {}});
+      if (it->second.precision == otherwise && !it->second.is_named)
+        it->second.better_in_f32 = std::move(reason);
+    }
   return quant::narrow(graph, otherwise, decisions);
 }
 

@@ -31,12 +31,18 @@ struct QuantizationInput {
 using CalibrateFunction = std::function<Result<QuantizationInput>(
     const NamedGraph& function, const ImportReport& import, std::vector<std::string>& warnings)>;
 
+// Layers of a canonical graph whose products are better of f32 than of this precision, which takes
+// no ranges, with the reason.
+using BetterInF32 = std::function<Result<std::map<const Node*, std::string>>(
+    const Graph& graph, quant::LayerPrecision precision)>;
+
 struct CompileOptions {
   ImportOptions import;
   std::string target = "cpu";
   std::string precision = "fp32";       // one of those quant::parse_precision() takes
   std::optional<quant::Config> config;  // what single layers are, where that differs
   CalibrateFunction calibrate;  // needed where the precision is of integers (calibrate/calibrate.h)
+  BetterInF32 better_in_f32;    // may be empty: none
   std::set<std::string, std::less<>> disabled;  // rules and passes switched off, by name
   bool optimize = true;
   // Leaves the graphs as they were imported in the result, for verify_compiled().

@@ -7,7 +7,9 @@
 
 #include "ops/conv.h"
 #include "ops/matmul.h"
+#include "ops/matmul_nbits.h"
 #include "ops/quantized_product.h"
+#include "ops/recurrent.h"
 
 namespace tenon::cost {
 namespace {
@@ -29,6 +31,20 @@ double elements(const Value* v) {
   return n;
 }
 
+// Bytes that a step reads and writes, as far as they are more than a core's own caches hold and
+// than what comes in while it multiplies.
+double beyond_cache(const Node& node, double multiplications = 0) {
+  constexpr double kCache = 1 << 20, kWhileOne = 0.3;
+  double bytes = 0;
+  const auto add = [&](const Value* v) {
+    if (v != nullptr && !v->type().is_list)
+      bytes += elements(v) * static_cast<double>(dtype_size(v->dtype()));
+  };
+  for (const Value* v : node.inputs()) add(v);
+  for (int i = 0; i < node.output_count(); ++i) add(node.output(i));
+  return std::max(0.0, bytes - kCache - kWhileOne * multiplications);
+}
+
 double round_up(double v, double step) {
   return std::ceil(v / step) * step;
 }
@@ -41,7 +57,8 @@ std::string dtype_kind(DType t) {
 struct Product {
   double rows = 0, columns = 0, terms = 0;
   double groups = 1, taps = 1;
-  bool unit_stride = true;
+  double batch = 1, height = 1, width = 1;  // of the result of a convolution over two dimensions
+  bool unit_stride = true, is_dense = true;
 };
 
 template <typename T>
@@ -55,7 +72,15 @@ Product conv_product(const Node& node, const T& conv) {
   p.terms = p.taps * static_cast<double>(w[rank - 2].size_or(1));
   p.columns = static_cast<double>(w[rank - 1].size_or(1)) / p.groups;
   p.rows = elements(node.output()) / std::max(p.columns * p.groups, 1.0);
-  p.unit_stride = std::ranges::all_of(conv.strides, [](int64_t s) { return s == 1; });
+  const auto is_one = [](int64_t v) { return v == 1; };
+  p.unit_stride = std::ranges::all_of(conv.strides, is_one);
+  p.is_dense = std::ranges::all_of(conv.dilations, is_one);
+  const Shape& y = node.output()->shape();
+  if (y.ranked() && y.rank() == 4 && rank == 4) {
+    p.batch = static_cast<double>(y[0].size_or(1));
+    p.height = static_cast<double>(y[1].size_or(1));
+    p.width = static_cast<double>(y[2].size_or(1));
+  }
   return p;
 }
 
@@ -70,13 +95,36 @@ Product matmul_product(const Node& node, bool transposed) {
   return p;
 }
 
-std::string_view form_of(const Product& p) {
-  constexpr double kFewRows = 4, kWideEnough = 16;
+// Whether the kernels take Winograd's algorithm, which multiplies 36 times for 16 results of 9
+// terms each and transforms both ends: as they decide it themselves.
+bool takes_winograd(const Product& p, DType dtype) {
+  constexpr double kFewest = 32, kColumns = 16, kTile = 4, kFrequencies = 36;
+  constexpr double kCyclesPerProduct = 8, kLeastCycles = 146, kTransform = 180, kGain = 0.75;
+  if (dtype != DType::f32 && dtype != DType::bf16) return false;
+  const double channels = p.terms / p.taps;
+  if (p.taps != 9 || p.groups != 1 || !p.unit_stride || !p.is_dense || channels < kFewest ||
+      p.columns < kColumns || (dtype == DType::bf16 && std::fmod(channels, kColumns) != 0))
+    return false;
+  const double tiles = p.batch * std::ceil(p.height / kTile) * std::ceil(p.width / kTile);
+  const double in = channels / (dtype == DType::bf16 ? 2 : 1) / kColumns;
+  const double out = std::ceil(p.columns / kColumns);
+  const double direct = 9 * in * out * std::max(kCyclesPerProduct * p.rows, kLeastCycles);
+  const double here = kFrequencies * in * out * std::max(kCyclesPerProduct * tiles, kLeastCycles) +
+                      kTransform * tiles * (channels / kColumns + out);
+  return here < kGain * direct;
+}
+
+std::string_view form_of(const Product& p, DType dtype) {
+  constexpr double kFewRows = 4;
   if (p.groups > 1 && (p.columns != 1 || p.terms != p.taps)) return "grouped";
   if (p.groups > 1) return p.unit_stride ? "depthwise" : "depthwise_strided";
   if (p.rows <= kFewRows) return "rows";
   if (p.taps == 1) return "pointwise";
-  return p.taps == 9 && p.unit_stride && p.terms >= kWideEnough * p.taps ? "three" : "spatial";
+  constexpr double kWideEnough = 16;
+  if ((dtype == DType::u8 || dtype == DType::i8) && p.taps == 9 && p.unit_stride &&
+      p.terms >= kWideEnough * p.taps)
+    return "three";
+  return takes_winograd(p, dtype) ? "winograd" : "spatial";
 }
 
 StepFeatures product_features(const Node& node, const Product& p) {
@@ -89,7 +137,8 @@ StepFeatures product_features(const Node& node, const Product& p) {
   const bool ragged = channels % static_cast<int64_t>(depthwise ? kLanes : kTerms) != 0;
   const double gathered = p.rows * p.terms * p.groups;
   StepFeatures f;
-  f.kind = fmt::format("{}.{}", dtype_kind(node.input(0)->dtype()), form_of(p));
+  const DType dtype = node.input(0)->dtype();
+  f.kind = fmt::format("{}.{}", dtype_kind(dtype), form_of(p, dtype));
   f.values = {1,
               p.rows * columns * terms * groups,
               p.rows * columns * groups,
@@ -97,7 +146,32 @@ StepFeatures product_features(const Node& node, const Product& p) {
               ragged ? gathered : 0,
               elements(node.input(0)),
               terms * columns * groups,
-              node.output()->dtype() == DType::f32 ? elements(node.output()) : 0};
+              node.output()->dtype() == DType::f32 ? elements(node.output()) : 0,
+              beyond_cache(node, p.rows * columns * terms * groups)};
+  return f;
+}
+
+// Weights of few bits by numbers that are not.
+StepFeatures nbits_features(const Node& node, const MatmulNbits& op) {
+  Product p = matmul_product(node, false);
+  if (op.bits == 4) p.terms *= 2;  // two to a byte
+  StepFeatures f = product_features(node, p);
+  f.kind = fmt::format("i{}.{}", op.bits, form_of(p, DType::i8));
+  return f;
+}
+
+// All gates at all times: by the inputs in one product, by the state in one for each time.
+StepFeatures recurrent_features(const Node& node) {
+  const Value *x = node.input(0), *state = node.input(2);
+  const int rank = x->shape().ranked() ? x->shape().rank() : 0;
+  if (rank == 0 || !state->shape().ranked()) return {};
+  const auto size = [](const Dim& d) { return static_cast<double>(d.size_or(1)); };
+  const double terms = size(x->shape()[rank - 1]), rows = elements(x) / std::max(terms, 1.0);
+  const double gates = size(state->shape()[state->shape().rank() - 1]);
+  const double weights = elements(node.input(1)) + elements(state);
+  StepFeatures f;
+  f.kind = "f32.recurrent";
+  f.values = {1, rows * weights, rows * gates, rows, 0, elements(x), weights, 0, 0};
   return f;
 }
 
@@ -126,12 +200,23 @@ const Coefficients* find(std::string_view level, std::string_view kind) {
   return it == std::end(kCoefficients) ? nullptr : it;
 }
 
+// The level by which a kind of step was measured: some differ in what others of them have, too.
+std::string_view measured_as(CpuLevel level, std::string_view kind) {
+  if (level == CpuLevel::avx512_vnni && kind.starts_with("bf16."))
+    level = CpuLevel::avx512;
+  else if (level == CpuLevel::avx512_vnni || level == CpuLevel::amx)
+    level = CpuLevel::avx512_bf16;
+  return kCpuLevels[static_cast<size_t>(level)].name;
+}
+
 // What comes nearest where nothing of this kind was measured.
-const Coefficients* nearest(std::string_view level, const std::string& kind) {
+const Coefficients* nearest(CpuLevel cpu, const std::string& kind) {
+  const std::string_view level = measured_as(cpu, kind);
   if (const Coefficients* c = find(level, kind)) return c;
   const size_t dot = kind.find('.');
   const std::string dtype = kind.substr(0, dot), form = kind.substr(dot + 1);
-  for (const std::string_view other : {form == "three" || form == "grouped" ? "spatial" : "other"})
+  for (const std::string_view other :
+       {form == "winograd" || form == "three" || form == "grouped" ? "spatial" : "other"})
     if (const Coefficients* c = find(level, fmt::format("{}.{}", dtype, other))) return c;
   return find(level, "f32.other");
 }
@@ -139,7 +224,8 @@ const Coefficients* nearest(std::string_view level, const std::string& kind) {
 }  // namespace
 
 CpuLevel level_of(const CpuFeatures& f) {
-  if (f.avx512_vnni) return f.amx_int8 ? CpuLevel::amx : CpuLevel::avx512_vnni;
+  if (f.avx512_vnni && f.amx_int8) return CpuLevel::amx;
+  if (f.avx512_vnni) return f.avx512_bf16 ? CpuLevel::avx512_bf16 : CpuLevel::avx512_vnni;
   if (f.avx_vnni) return CpuLevel::avx_vnni;
   return f.avx512 ? CpuLevel::avx512 : CpuLevel::avx2;
 }
@@ -162,6 +248,9 @@ StepFeatures features_of(const Node& node) {
     return product_features(node, matmul_product(node, matmul->transpose_b));
   if (node.as<QuantizedMatmul>() != nullptr)
     return product_features(node, matmul_product(node, false));
+  if (const auto* matmul = node.as<MatmulNbits>()) return nbits_features(node, *matmul);
+  if (node.is(Lstm::name) || node.is(Gru::name) || node.is(Rnn::name))
+    return recurrent_features(node);
   const Value* x = node.input(0);
   double read = 0;
   for (const Value* v : node.inputs()) read += v != nullptr && !v->constant() ? elements(v) : 0;
@@ -169,22 +258,21 @@ StepFeatures features_of(const Node& node) {
   const double written = elements(node.output());
   StepFeatures f;
   f.kind = fmt::format("{}.{}", x == nullptr ? "f32" : dtype_kind(x->dtype()), node.def().name);
-  f.values = {1, read, written, work * written, costly * written, 0, 0, 0};
+  f.values = {1, read, written, work * written, costly * written, 0, 0, 0, beyond_cache(node)};
   return f;
 }
 
 double predicted_ns(const StepFeatures& features, CpuLevel level) {
   if (features.kind.empty()) return 0;
-  // No machine with AMX was measured: its products do four times the work of VNNI per instruction,
-  // and the rest is the same.
+  // No machine with AMX was measured: its products do four times the work per instruction, and the
+  // rest is the same.
   constexpr double kTilesGain = 4;
-  const bool tiles = level == CpuLevel::amx;
-  const auto name = kCpuLevels[static_cast<size_t>(tiles ? CpuLevel::avx512_vnni : level)].name;
-  const Coefficients* c = nearest(name, features.kind);
+  const bool tiles = level == CpuLevel::amx &&
+                     (features.kind.starts_with("u8.") || features.kind.starts_with("bf16."));
+  const Coefficients* c = nearest(level, features.kind);
   double ns = 0;
   for (size_t i = 0; c != nullptr && i < kFeatures; ++i)
-    ns += c->values[i] * features.values[i] *
-          (tiles && i == 1 && features.kind.starts_with("u8.") ? 1 / kTilesGain : 1);
+    ns += c->values[i] * features.values[i] * (tiles && i == 1 ? 1 / kTilesGain : 1);
   return ns;
 }
 

@@ -14,17 +14,18 @@
 namespace tenon::cost {
 
 // What the kernels of a CPU are chosen by, in the order of kCpuLevels.
-enum class CpuLevel : uint8_t { avx2, avx_vnni, avx512, avx512_vnni, amx };
+enum class CpuLevel : uint8_t { avx2, avx_vnni, avx512, avx512_vnni, avx512_bf16, amx };
 struct CpuLevelInfo {
   std::string_view name;
   std::string_view doc;
 };
-inline constexpr std::array<CpuLevelInfo, 5> kCpuLevels{{
+inline constexpr std::array<CpuLevelInfo, 6> kCpuLevels{{
     {"avx2", "AVX2"},
     {"avx-vnni", "AVX2 with AVX-VNNI"},
     {"avx512", "AVX-512 without VNNI"},
     {"avx512-vnni", "AVX-512 with VNNI"},
-    {"amx", "AVX-512 with VNNI and AMX"},
+    {"avx512-bf16", "AVX-512 with VNNI and BF16"},
+    {"amx", "AVX-512 with VNNI, BF16 and AMX"},
 }};
 CpuLevel level_of(const CpuFeatures& features);
 // Error: invalid_argument listing the levels.
@@ -32,7 +33,7 @@ Result<CpuLevel> parse_level(std::string_view name);
 
 // What the time of a step depends on. The kind names the coefficients: of a product its dtype and
 // its form, of others the op and the dtype it reads.
-constexpr size_t kFeatures = 8;
+constexpr size_t kFeatures = 9;
 struct StepFeatures {
   std::string kind;  // empty: takes no time
   std::array<double, kFeatures> values{};

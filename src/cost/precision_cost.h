@@ -1,4 +1,4 @@
-// What integers do to the time of each layer of a model, as the CPU's cost model has it.
+// What a precision does to the time of each layer of a model, as the CPU's cost model has it.
 #pragma once
 
 #include <map>
@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cost/cpu_cost.h"
+#include "quant/config.h"
 #include "quant/quantize.h"
 
 namespace tenon::cost {
@@ -19,20 +20,21 @@ struct StepCost {
   double ns = 0;
 };
 
-// A convolution or matrix product with what comes before and behind it because of it.
+// A layer with weights, with what comes before and behind it because of its precision.
 struct LayerCost {
   std::string name;  // of its result, as in quant::LayerChoice
   std::string node;
   std::string op;
-  bool integer = false;
-  std::string reason;  // why it cannot be of integers
-  double fp32_ns = 0, int8_ns = 0;
+  bool changes = false;  // multiplies in the other precision
+  std::string reason;    // why it does not
+  double fp32_ns = 0, other_ns = 0;
 };
 
+// fp32 beside another precision.
 struct PrecisionCost {
-  double fp32_ns = 0, int8_ns = 0;  // of all steps
+  double fp32_ns = 0, other_ns = 0;  // of all steps
   std::vector<LayerCost> layers;
-  std::vector<StepCost> fp32, int8;
+  std::vector<StepCost> fp32, other;
 };
 
 // Sizes that a model leaves open: the first dimension of inputs, and others.
@@ -41,11 +43,15 @@ struct AssumedSizes {
   int64_t other = 64;
 };
 
-// Of a graph after quant::prepare().
-Result<PrecisionCost> compare_precisions(const Graph& prepared,
-                                         const quant::FunctionStatistics& statistics,
-                                         const quant::QuantizeOptions& options, CpuLevel level,
-                                         const AssumedSizes& sizes = {});
+// Integers by ranges, of a graph after quant::prepare().
+Result<PrecisionCost> compare_integers(const Graph& prepared,
+                                       const quant::FunctionStatistics& statistics,
+                                       const quant::QuantizeOptions& options, CpuLevel level,
+                                       const AssumedSizes& sizes = {});
+// A precision that takes no ranges (quant/narrow.h), of a graph after canonicalize(), wherever it
+// can be.
+Result<PrecisionCost> compare_narrowed(const Graph& canonical, quant::LayerPrecision precision,
+                                       CpuLevel level, const AssumedSizes& sizes = {});
 
 // Statistics as of a model whose tensors are all between -1 and 1: for what is asked before there
 // are data.
@@ -56,5 +62,9 @@ quant::FunctionStatistics assumed_statistics(const Graph& prepared);
 Result<std::map<std::string, std::string>> slower_in_integers(
     const Graph& prepared, const quant::FunctionStatistics& statistics,
     const quant::QuantizeOptions& options, CpuLevel level);
+// The same of products in a precision that takes no ranges: layers of the canonical graph.
+Result<std::map<const Node*, std::string>> slower_narrowed(const Graph& canonical,
+                                                           quant::LayerPrecision precision,
+                                                           CpuLevel level);
 
 }  // namespace tenon::cost

@@ -2,10 +2,12 @@
 // the model's own definition are rounded in f32; quantising a sum that lies within such a rounding
 // of the middle between two integers may give the other one of them.
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "ops/conv.h"
 #include "ops/matmul.h"
+#include "ops/quantize.h"
 #include "ops/quantized_product.h"
 #include "ops/registry.h"
 #include "passes/passes.h"
@@ -220,7 +222,83 @@ Result<bool> requantise(Graph& graph, Node& node) {
   return extend(graph, node, *product, product->op().clone(), kYScale, {scale, zero});
 }
 
+// What gives the elements of its first operand as they are, or some of them.
+bool moves_bytes(const Node& node) {
+  return node.is("reshape") || node.is("squeeze") || node.is("expand_dims") ||
+         node.is("max_pool") || node.is("transpose");
+}
+
+// Whether a convolution or matrix product reads it, perhaps moved.
+bool feeds_product(const Value* v) {
+  return std::ranges::any_of(v->uses(), [](const Use& use) {
+    if (use.user->as<Conv>() != nullptr || use.user->as<Matmul>() != nullptr) return use.index < 2;
+    return moves_bytes(*use.user) && use.index == 0 && feeds_product(use.user->output());
+  });
+}
+
+Result<bool> move_bytes(Graph& graph, Node& node) {
+  if (!moves_bytes(node) || node.is("transpose") || node.output_count() != 1) return false;
+  const auto real = dequantised(node.input(0));
+  if (!real || real->axis != -1 || !feeds_product(node.output())) return false;
+  Builder builder(graph, &node);
+  builder.set_origins(node.origins);
+  std::vector<Value*> operands = node.inputs();
+  operands[0] = TRY(integers(builder, *real));
+  Node* moved = TRY(builder.add(node.op().clone(), std::move(operands)));
+  builder.set_origins(real->node->origins);
+  operands = real->node->inputs();
+  operands[0] = moved->output();
+  Node* result = TRY(builder.add(real->node->op().clone(), std::move(operands)));
+  graph.replace_all_uses(node.output(), result->output());
+  return true;
+}
+
+// At a tie the integer is the even one instead of the upper one.
+Result<bool> fake_quant(Graph& graph, Node& node) {
+  constexpr int64_t kBits = 8;
+  const FakeQuant* fake = node.as<FakeQuant>();
+  if (fake == nullptr || fake->bits > kBits || node.output()->dtype() != DType::f32 ||
+      !feeds_product(node.output()))
+    return false;
+  const auto [from, to, step] = fake->levels();
+  if (!(step > 0)) return false;
+  const float lowest = fake->narrow ? 1 : 0;
+  Builder builder(graph, &node);
+  builder.set_origins(node.origins);
+  Value* x = node.input(0);
+  if (fake->narrow || fake->bits < kBits)
+    x = TRY(builder.op("clip", {x},
+                       {{"min", static_cast<double>(from)}, {"max", static_cast<double>(to)}}));
+  Value* scale = builder.constant(Tensor::scalar(step));
+  Value* zero =
+      builder.constant(Tensor::scalar(static_cast<uint8_t>(std::nearbyint(lowest - from / step))));
+  x = TRY(builder.op("quantize_linear", {x, scale, zero}));
+  graph.replace_all_uses(node.output(), TRY(builder.op("dequantize_linear", {x, scale, zero})));
+  return true;
+}
+
+Result<bool> integer_sums(Graph& graph, Node& node) {
+  const Matmul* matmul = node.as<Matmul>();
+  if (matmul == nullptr || node.output()->dtype() != DType::i32 || matmul->transpose_a ||
+      matmul->transpose_b || matmul->alpha != 1 || node.input(2) != nullptr ||
+      node.input(3) != nullptr || matmul->activation != ActivationKind::none ||
+      !is_byte(node.input(0)->dtype()) || !is_byte(node.input(1)->dtype()))
+    return false;
+  Builder builder(graph, &node);
+  builder.set_origins(node.origins);
+  Value* sums = TRY(builder.op(QuantizedMatmul{}, {node.input(0), node.input(1)}));
+  if (sums->type() != node.output()->type()) return false;
+  graph.replace_all_uses(node.output(), sums);
+  return true;
+}
+
 constexpr Rule kRules[] = {
+    {"integer-fake", "fake_quant(x) = dequantize(quantize(x)), where a product reads it",
+     fake_quant},
+    {"integer-moves", "max_pool(dequantize(x)) = dequantize(max_pool(x)), where a product reads it",
+     move_bytes},
+    {"integer-sums", "matmul(x, w) of bytes with i32 results = quantized_matmul(x, w)",
+     integer_sums},
     {"integer-conv", "conv(dequantize(x), dequantize(w), b) = quantized_conv(x, w, …, b)",
      integer_conv},
     {"integer-matmul", "matmul(dequantize(x), dequantize(w)) = quantized_matmul(x, w, …)",

@@ -41,6 +41,8 @@ struct LayerDecision {
   LayerPrecision precision = LayerPrecision::fp32;
   std::string reason;     // the key or rule and its file; empty: none speaks of the layer
   bool is_named = false;  // by a rule
+  // Why its products had better be of f32, whatever its weights are; empty: nobody says so.
+  std::string better_in_f32 = {};
 };
 // Whether a config can speak of a node: it has weights that can be of several precisions.
 bool is_layer(const Node& node);

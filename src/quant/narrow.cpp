@@ -41,28 +41,29 @@ Result<Tensor> rounded(const Tensor& t, DType dtype) {
   return y;
 }
 
-// Where Winograd's algorithm in f32 was measured to be faster than bf16: 3x3 over many pixels, of
-// channels that it does not take in bf16.
-bool winograd_is_faster(const Node& node) {
-  constexpr int64_t kPixels = 400, kChannels = 32, kVector = 16;
-  const auto* conv = node.as<Conv>();
-  const Shape &w = node.input(1)->shape(), &y = node.output()->shape();
-  const auto is_one = [](int64_t v) { return v == 1; };
-  if (w.rank() != 4 || !y.ranked() || w[0] != Dim(3) || w[1] != Dim(3) || conv->groups != 1 ||
-      !std::ranges::all_of(conv->strides, is_one) || !std::ranges::all_of(conv->dilations, is_one))
-    return false;
-  return w[2].size() % kVector != 0 && w[2].size() >= kChannels && w[3].size() >= kChannels &&
-         y[1].known() && y[2].known() && y[1].size() * y[2].size() >= kPixels;
+// Of the two types of 16 bits the one that rounds these numbers less: bf16 has three bits fewer,
+// and what is too large or too small for f16.
+DType nearer_16_bits(const Tensor& t) {
+  double half = 0, brain = 0;
+  for (const float v : t.span<float>()) {
+    const double to_half =
+        static_cast<double>(static_cast<float>(Half(v))) - static_cast<double>(v);
+    const double to_brain =
+        static_cast<double>(static_cast<float>(BFloat16(v))) - static_cast<double>(v);
+    half += to_half * to_half;
+    brain += to_brain * to_brain;
+  }
+  return half < brain ? DType::f16 : DType::bf16;  // NaN, of what is infinite as f16: bf16
 }
 
-// Why a layer cannot multiply in bf16, or, unless `is_wanted`, had better not; empty where it does.
-std::string bf16_refusal(const Node& node, bool is_wanted) {
+// Why a layer cannot multiply in bf16; empty where it can.
+std::string bf16_refusal(const Node& node) {
   if (const auto* conv = node.as<Conv>()) {
     const Shape& w = node.input(1)->shape();
     if (w[w.rank() - 2].size() % 2 != 0)
       return conv->groups > 1 ? "one channel is multiplied at a time"
                               : "the number of input channels is odd";
-    return !is_wanted && winograd_is_faster(node) ? "Winograd's algorithm in f32 is faster" : "";
+    return {};
   }
   if (const auto* conv = node.as<ConvTranspose>()) {
     const Shape& w = node.input(1)->shape();
@@ -107,7 +108,7 @@ class Narrower {
       case LayerPrecision::int8:
         return make_bytes(node, LayerPrecision::int8);
       case LayerPrecision::int8_dynamic:
-        return make_dynamic(node);
+        return make_dynamic(node, decision);
       case LayerPrecision::int8_weights:
       case LayerPrecision::int4_weights:
         return make_nbits(node, decision.precision);
@@ -127,10 +128,15 @@ class Narrower {
       report_.push_back(std::move(layer));
       return {};
     }
-    for (const int i : weights_of(node)) node.set_input(i, TRY(narrowed(node.input(i), dtype)));
     if (dtype == DType::bf16) {
-      layer.reason = bf16_refusal(node, decision.is_named);
+      layer.reason = bf16_refusal(node);
+      if (layer.reason.empty()) layer.reason = decision.better_in_f32;
       layer.multiplies_narrow = layer.reason.empty();
+    }
+    for (const int i : weights_of(node)) {
+      const bool any = dtype == DType::bf16 && !layer.multiplies_narrow;
+      const DType stored = any ? nearer_16_bits(*node.input(i)->constant()) : dtype;
+      node.set_input(i, TRY(narrowed(node.input(i), stored)));
     }
     if (layer.multiplies_narrow) TRY(multiply_narrow(node));
     if (node.is(Gather::name)) TRY(widen_result(node));
@@ -168,8 +174,9 @@ class Narrower {
   }
 
   // x becomes u8 by its own range, whenever it is computed.
-  Status make_dynamic(Node& node) {
-    if (!is_product(node) || node.input(1)->constant() == nullptr)
+  Status make_dynamic(Node& node, const LayerDecision& decision) {
+    if (!is_product(node) || node.input(1)->constant() == nullptr ||
+        !decision.better_in_f32.empty())
       return make_bytes(node, LayerPrecision::int8_dynamic);
     NarrowedLayer layer = named(node, LayerPrecision::int8_dynamic);
     layer.reason = product_refusal(node);

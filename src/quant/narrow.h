@@ -3,8 +3,8 @@
 //
 // A product in bf16 multiplies numbers rounded to bf16 (to nearest, ties to even), whose products
 // are exact in f32, and adds them in f32; bias, residual and activation are of f32. That is a cast
-// in front of it, made once for all who read a tensor. Weights of f16, or of bf16 where a product
-// is not worth it, stand for the f32 numbers that they are: the arithmetic is that of f32.
+// in front of it, made once for all who read a tensor. Where a product in bf16 is not worth it the
+// arithmetic is that of f32, of weights of whichever 16 bits are nearer, as it is with f16.
 #pragma once
 
 #include <string>
@@ -19,14 +19,14 @@ namespace tenon::quant {
 struct NarrowedLayer {
   std::string name;  // in the user's model
   std::string op;
-  LayerPrecision precision = LayerPrecision::fp32;  // of the weights
-  bool multiplies_narrow = false;                   // in that precision, too
-  std::string reason;                               // why not
+  // Of the weights; those of a bf16 layer that multiplies in f32 are f16 where that is nearer.
+  LayerPrecision precision = LayerPrecision::fp32;
+  bool multiplies_narrow = false;  // in that precision, too
+  std::string reason;              // why not
 };
 
 // Makes every layer what is decided of it, and others, also in sub-graphs, `otherwise`; layers that
-// are of integers already stay so. One that a rule names
-// multiplies in its precision also where that is not expected to be faster.
+// are of integers already stay so.
 Result<std::vector<NarrowedLayer>> narrow(Graph& graph, LayerPrecision otherwise,
                                           const LayerDecisions& decisions);
 

@@ -79,7 +79,10 @@ class Emitter {
       q.integers = rounded->second;
     Builder b(graph_, &node);
     const auto means = plan_.input_means.find(&node);
-    if (means != plan_.input_means.end() && node.input(2) != nullptr)
+    if (const auto fitted = options_.biases.find(plan_.names[node.output()]);
+        fitted != options_.biases.end() && node.input(2) != nullptr)
+      node.set_input(2, b.constant(fitted->second));
+    else if (means != plan_.input_means.end() && node.input(2) != nullptr)
       correct_bias(b, node, lost_means(node, q, means->second));
     node.set_input(1, TRY(b.op("dequantize_linear", {b.constant(q.integers), b.constant(q.scales)},
                                {{"axis", q.axis}})));

@@ -39,6 +39,8 @@ struct QuantizeOptions {
   bool bias_correction = true;
   // Integers of weights that are not each rounded to the nearest, by the name of the result.
   std::map<std::string, Tensor> rounded;
+  // Biases, f32, in place of those of products, by the name of the result; not corrected further.
+  std::map<std::string, Tensor> biases;
 };
 
 // What can be switched off by name beside rules and passes.
@@ -51,6 +53,9 @@ inline constexpr Technique kTechniques[] = {
     {"cross-layer-equalisation", "channels between products are brought to like sizes"},
     {"smooth-quant", "channels behind normalisations are brought to like sizes"},
     {"adaptive-rounding", "weights are rounded for the least error of a layer's results"},
+    {"first-layer", "the first products stay in fp32 where most is lost there"},
+    {"last-layer", "the last products stay in fp32 where most is lost there"},
+    {"layer-fitting", "layer by layer, weights and biases make up for what was lost before it"},
 };
 
 // What became of a convolution or matrix product.

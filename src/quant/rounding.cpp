@@ -50,14 +50,17 @@ Correlations::Correlations(const Node& product) : product_(&product) {
     pads_ = conv->pads.empty() ? std::vector<int64_t>(2 * n, 0) : conv->pads;
     terms_ = w.elements() / w.dim(w.rank() - 1);
   } else {
-    terms_ = w.dim(product.as<Matmul>()->transpose_b ? 1 : 0);
+    is_transposed_ = product.as<Matmul>()->transpose_b;
+    terms_ = w.dim(is_transposed_ ? 1 : 0);
   }
+  columns_ = w.elements() / terms_;
   products_.resize(static_cast<size_t>(groups_ * terms_ * terms_));
   sums_.resize(static_cast<size_t>(groups_ * terms_));
   row_.resize(static_cast<size_t>(terms_));
 }
 
-void Correlations::take(const float* x, const std::vector<int64_t>& dims, int64_t position) {
+void Correlations::take(const float* x, const std::vector<int64_t>& dims, int64_t position,
+                        const float* wanted) {
   const auto spatial = static_cast<int64_t>(kernel_.size());
   const int64_t channels = dims.back(), per_group = channels / groups_;
   // The window's begin in each dimension, and where its sample begins.
@@ -89,18 +92,23 @@ void Correlations::take(const float* x, const std::vector<int64_t>& dims, int64_
     }
     double* products = products_.data() + g * terms_ * terms_;
     double* sums = sums_.data() + g * terms_;
+    const int64_t columns = columns_ / groups_, first = g * columns;
     for (int64_t i = 0; i < terms_; ++i) {
       const double v = row_[static_cast<size_t>(i)];
       if (v == 0) continue;
       sums[i] += v;
+      for (int64_t c = first; wanted != nullptr && c < first + columns; ++c)
+        wanted_[static_cast<size_t>(i * columns_ + c)] += v * static_cast<double>(wanted[c]);
       for (int64_t j = 0; j < terms_; ++j)
         products[i * terms_ + j] += v * static_cast<double>(row_[static_cast<size_t>(j)]);
     }
   }
+  for (int64_t c = 0; wanted != nullptr && c < columns_; ++c)
+    wanted_sums_[static_cast<size_t>(c)] += static_cast<double>(wanted[c]);
   ++count_;
 }
 
-Status Correlations::add(const Tensor& input, int64_t windows) {
+Status Correlations::add(const Tensor& input, int64_t windows, const Tensor* wanted) {
   std::vector<int64_t> dims(input.dims().begin(), input.dims().end());
   if (input.dtype() != DType::f32 || dims.empty() || input.elements() == 0)
     return internal_error("no input of a product");
@@ -116,16 +124,23 @@ Status Correlations::add(const Tensor& input, int64_t windows) {
       positions *= output_positions(dims[d + 1], kernel_[d], strides_[d], dilations_[d],
                                     pads_[d] + pads_[d + kernel_.size()]);
   }
+  if (wanted != nullptr && wanted->elements() != positions * columns_)
+    return internal_error("results of another size");
+  if (wanted != nullptr && wanted_.empty()) {
+    wanted_.resize(static_cast<size_t>(terms_ * columns_));
+    wanted_sums_.resize(static_cast<size_t>(columns_));
+  }
   const int64_t step = std::max<int64_t>(1, positions / std::max<int64_t>(windows, 1));
   // Where the first lies changes with each run: windows of one place are not all that is seen.
-  for (int64_t p = count_ % step; p < positions; p += step) take(input.data<float>(), dims, p);
+  for (int64_t p = count_ % step; p < positions; p += step)
+    take(input.data<float>(), dims, p,
+         wanted == nullptr ? nullptr : wanted->data<float>() + p * columns_);
   return {};
 }
 
 Result<QuantizedWeights> Correlations::round(const Tensor& w, QuantizedWeights q) const {
   if (count_ == 0) return q;
-  const bool transposed = product_->as<Matmul>() != nullptr && product_->as<Matmul>()->transpose_b;
-  const int64_t columns = w.dim(static_cast<int>(q.axis)), per_group = columns / groups_;
+  const int64_t per_group = columns_ / groups_;
   const auto n = static_cast<double>(count_);
   std::vector<double> h(static_cast<size_t>(terms_ * terms_)),
       gradient(static_cast<size_t>(terms_)), error(static_cast<size_t>(terms_));
@@ -142,16 +157,24 @@ Result<QuantizedWeights> Correlations::round(const Tensor& w, QuantizedWeights q
         if (i == j) trace += v;
       }
     const double damping = kDamping * std::max(trace, 1e-30) / static_cast<double>(terms_);
-    for (int64_t i = 0; i < terms_; ++i) h[static_cast<size_t>(i * terms_ + i)] += damping;
     for (int64_t c = g * per_group; c < (g + 1) * per_group; ++c) {
       const auto scale = static_cast<double>(q.scales.data<float>()[c]);
-      const auto at = [&](int64_t i) { return transposed ? c * terms_ + i : i * columns + c; };
+      const auto at = [&](int64_t i) { return place(c, i); };
       std::ranges::fill(gradient, 0);
       for (int64_t i = 0; i < terms_; ++i) {
-        const double e = integers[at(i)] - static_cast<double>(w.data<float>()[at(i)]) / scale;
+        const double exact = static_cast<double>(w.data<float>()[at(i)]) / scale;
+        const double e = integers[at(i)] - exact;
         error[static_cast<size_t>(i)] = e;
+        // Towards what is wanted, where that is not what the exact weights give.
+        const double to = wanted_.empty() ? e : e + exact;
         for (int64_t j = 0; j < terms_; ++j)
-          gradient[static_cast<size_t>(j)] += h[static_cast<size_t>(i * terms_ + j)] * e;
+          gradient[static_cast<size_t>(j)] += h[static_cast<size_t>(i * terms_ + j)] * to;
+        gradient[static_cast<size_t>(i)] += damping * e;
+        if (!wanted_.empty())
+          gradient[static_cast<size_t>(i)] -=
+              (wanted_[static_cast<size_t>(i * columns_ + c)] / n -
+               sums[i] / n * (wanted_sums_[static_cast<size_t>(c)] / n)) /
+              scale;
       }
       bool changed = true;
       for (int sweep = 0; sweep < kSweeps && changed; ++sweep) {
@@ -159,7 +182,7 @@ Result<QuantizedWeights> Correlations::round(const Tensor& w, QuantizedWeights q
         for (int64_t i = 0; i < terms_; ++i) {
           // One step that makes the error of the sums smaller, no further than to the next integer.
           const double slope = gradient[static_cast<size_t>(i)];
-          const double own = h[static_cast<size_t>(i * terms_ + i)];
+          const double own = h[static_cast<size_t>(i * terms_ + i)] + damping;
           const int step = slope > own / 2 ? -1 : slope < -own / 2 ? 1 : 0;
           const double e = error[static_cast<size_t>(i)] + step;
           if (step == 0 || std::abs(e) >= 1 || std::abs(integers[at(i)] + step) > 127) continue;
@@ -167,12 +190,28 @@ Result<QuantizedWeights> Correlations::round(const Tensor& w, QuantizedWeights q
           error[static_cast<size_t>(i)] = e;
           for (int64_t j = 0; j < terms_; ++j)
             gradient[static_cast<size_t>(j)] += step * h[static_cast<size_t>(i * terms_ + j)];
+          gradient[static_cast<size_t>(i)] += step * damping;
           changed = true;
         }
       }
     }
   }
   return q;
+}
+
+Tensor Correlations::biases(const QuantizedWeights& q) const {
+  const auto n = static_cast<double>(count_);
+  std::vector<float> biases(static_cast<size_t>(columns_));
+  for (int64_t c = 0; c < columns_; ++c) {
+    const double* sums = sums_.data() + c / (columns_ / groups_) * terms_;
+    double given = 0;
+    for (int64_t i = 0; i < terms_; ++i)
+      given += q.integers.data<int8_t>()[place(c, i)] * (sums[i] / n);
+    given *= static_cast<double>(q.scales.data<float>()[c]);
+    biases[static_cast<size_t>(c)] =
+        static_cast<float>(wanted_sums_[static_cast<size_t>(c)] / n - given);
+  }
+  return Tensor::vector(biases);
 }
 
 }  // namespace tenon::quant

@@ -1,5 +1,6 @@
 // Weights rounded up or down so that the results of a layer change least on the inputs it had,
-// where rounding each to the nearest looks at that weight alone.
+// where rounding each to the nearest looks at that weight alone; and so that they come nearest to
+// what the layer gives in f32, where its inputs are not those that it has there.
 #pragma once
 
 #include <map>
@@ -12,27 +13,37 @@
 namespace tenon::quant {
 
 // How the inputs of the sums of a product go together: sums of products of what each pair of
-// weights is multiplied by, about the mean. One matrix per group.
+// weights is multiplied by, about the mean, one matrix per group; and with the results wanted.
 class Correlations {
  public:
   // Where it is of a size that is affordable.
   static bool is_affordable(const Node& product);
   explicit Correlations(const Node& product);
 
-  // The product's input of one run; windows are taken evenly, `windows` at most.
-  Status add(const Tensor& input, int64_t windows);
+  // The product's input of one run; windows are taken evenly, `windows` at most. `wanted`: what the
+  // product should give without its activation; null: what its weights give for this input.
+  Status add(const Tensor& input, int64_t windows, const Tensor* wanted = nullptr);
   bool empty() const { return count_ == 0; }
 
   // The integers of these weights, improved; scales stay. Deterministic.
   Result<QuantizedWeights> round(const Tensor& weights, QuantizedWeights nearest) const;
+  // The bias with which these weights give the wanted results in the mean.
+  Tensor biases(const QuantizedWeights& weights) const;
 
  private:
-  void take(const float* x, const std::vector<int64_t>& dims, int64_t position);
+  void take(const float* x, const std::vector<int64_t>& dims, int64_t position,
+            const float* wanted);
+  // The place of a weight of column `c`.
+  int64_t place(int64_t c, int64_t term) const {
+    return is_transposed_ ? c * terms_ + term : term * columns_ + c;
+  }
 
   const Node* product_;
-  int64_t terms_ = 0, groups_ = 1;
+  int64_t terms_ = 0, groups_ = 1, columns_ = 0;
+  bool is_transposed_ = false;
   std::vector<int64_t> kernel_, strides_, dilations_, pads_;
-  std::vector<double> products_, sums_;  // [groups, terms, terms], [groups, terms]
+  std::vector<double> products_, sums_;       // [groups, terms, terms], [groups, terms]
+  std::vector<double> wanted_, wanted_sums_;  // [terms, columns], [columns]; empty: as they are
   std::vector<float> row_;
   int64_t count_ = 0;
 };

@@ -1,6 +1,7 @@
 """Techniques against what integers lose, layer-by-layer reports on files, and the search with measures of the user's own."""
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -91,10 +92,50 @@ def test_weights_are_rounded_for_the_result(tmp_path):
     exact = first_output(tenon.compile(graph), x[200:])
     lost = {}
     for name in ("", "adaptive-rounding"):
-        done = compile_graph(graph, tmp_path / "x.npy", *(["--disable", name] if name else []))
+        done = compile_graph(graph, tmp_path / "x.npy", "--disable", "layer-fitting", *(["--disable", name] if name else []))
         assert ("adaptive-rounding" in techniques(done)) == (not name)
         lost[name] = np.linalg.norm(first_output(tmp_path / "m.tenon", x[200:]) - exact)
     assert lost[""] < lost["adaptive-rounding"]
+
+
+def test_layers_are_fitted_to_what_those_before_them_lost(digits, tmp_path):
+    images = digits[1]
+    model = Path(shutil.copytree(digits[0], tmp_path / "saved_model"))
+    np.save(tmp_path / "x.npy", images[:200])
+    scores = lambda file: next(iter(tenon.Runner(file).run({"images": images[200:]}).values()))
+    exact = scores(tenon.compile(model, signature="serving_default"))
+    lost = {}
+    for name in ("", "layer-fitting"):
+        done = compile_graph(model, tmp_path / "x.npy", "--signature", "serving_default", *(["--disable", name] if name else []))
+        assert ("layer-fitting" in techniques(done)) == (not name)
+        lost[name] = np.linalg.norm(scores(tmp_path / "m.tenon") - exact)
+    assert lost[""] < 0.95 * lost["layer-fitting"]
+
+
+def test_a_first_layer_that_loses_most_stays_in_fp32(tmp_path):
+    # One input a thousand times as large as the others, which its weights make up for.
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(64, 16)).astype(np.float32)
+    x[:, 0] *= 1000
+    np.save(tmp_path / "x.npy", x)
+    graph = tmp_path / "g.tn"
+    graph.write_text("""graph @main (%x "x": f32[?n,16]) {
+  %w = const random(seed=8, min=-1, max=1) : f32[16,16]
+  %s = const dense<[[0.001], [1], [1], [1], [1], [1], [1], [1], [1], [1], [1], [1], [1], [1], [1], [1]]> : f32[16,1]
+  %m = mul(%w, %s)
+  %a = matmul(%x, %m) from "first/MatMul"
+  %b = relu(%a) from "first/Relu"
+  %v = const random(seed=9, min=-1, max=1) : f32[16,16]
+  %c = matmul(%b, %v) from "second/MatMul"
+  %d = relu(%c) from "second/Relu"
+  %u = const random(seed=10, min=-1, max=1) : f32[16,8]
+  %y = matmul(%d, %u) from "third/MatMul"
+  return (%y "y")
+}
+""")
+    used = techniques(compile_graph(graph, tmp_path / "x.npy"))["first-layer"]
+    assert used["used"] and used["relative_l2_with"] < 0.5 * used["relative_l2_without"]
+    assert "first-layer" not in techniques(compile_graph(graph, tmp_path / "x.npy", "--disable", "first-layer"))
 
 
 @pytest.mark.parametrize("bad", range(1, 5))
@@ -102,7 +143,7 @@ def test_files_are_compared_layer_by_layer_on_data(tmp_path, bad):
     graph, x = tmp_path / "planted.tn", tmp_path / "x.npy"
     graph.write_text(planted(bad))
     np.save(x, np.random.default_rng(bad).normal(size=(64, 16)).astype(np.float32))
-    compile_graph(graph, x, "--disable", "cross-layer-equalisation", "--calibration-method", "minmax")
+    compile_graph(graph, x, "--disable", "cross-layer-equalisation", "--disable", "last-layer", "--calibration-method", "minmax")
     command("compile", graph, "-o", tmp_path / "exact.tenon")
     page = tmp_path / "layers.html"
     done = command("diff", "--layers", tmp_path / "m.tenon", tmp_path / "exact.tenon", "--data", x, "--report", page, "--json",

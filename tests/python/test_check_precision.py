@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import command
 
-LEVELS = ["avx2", "avx-vnni", "avx512", "avx512-vnni", "amx"]
+LEVELS = ["avx2", "avx-vnni", "avx512", "avx512-vnni", "avx512-bf16", "amx"]
 # A wide product, which integers are good for, before a depthwise convolution of few channels, which they are not.
 GRAPH = """graph @main (%x "x": f32[?n,56,56,64]) {
   %w = const random(seed=1, min=-1, max=1) : f32[3,3,64,64]
@@ -40,7 +40,7 @@ def test_check_predicts_every_layer_and_the_whole(graph, level):
         assert layer["verdict"] in ("faster", "slower", "the same")
     for precision in ("fp32", "int8"):
         assert sum(step["us"] for step in said["steps"][precision]) == pytest.approx(said[f"{precision}_us"])
-        assert all(step["kind"] and len(step["features"]) == 8 for step in said["steps"][precision])
+        assert all(step["kind"] and len(step["features"]) == 9 for step in said["steps"][precision])
 
 
 def test_vnni_gains_more_than_avx2(graph):

@@ -136,13 +136,13 @@ void add_check(CLI::App& app, Action& action) {
   command->add_flag("--summary", a->summary, "counts by type and what needs attention only");
   command
       ->add_option("--precision", a->precision.precision,
-                   "int8: whether it is faster than fp32, layer by layer, as predicted")
+                   "int8, bf16, …: whether it is faster than fp32, layer by layer, as predicted")
       ->check(
           [](const std::string& text) { return message_of(check_question({.precision = text})); });
   command
       ->add_option("--cpu", a->precision.cpu,
-                   "with --precision: avx2, avx-vnni, avx512, avx512-vnni or amx (default: this "
-                   "CPU)")
+                   "with --precision: avx2, avx-vnni, avx512, avx512-vnni, avx512-bf16 or amx "
+                   "(default: this CPU)")
       ->check([](const std::string& text) {
         return message_of(check_question({.precision = "int8", .cpu = text}));
       });

@@ -16,6 +16,7 @@ namespace {
 using cost::LayerCost;
 using cost::PrecisionCost;
 using cost::StepCost;
+using quant::LayerPrecision;
 
 struct Row {
   std::string node, op, reason;
@@ -49,39 +50,51 @@ Result<Answer> of_cpu(const PrecisionQuestion& q, const NamedGraph& function) {
   const cost::CpuLevel level =
       q.cpu.empty() ? cost::level_of(cpu_features()) : TRY(cost::parse_level(q.cpu));
   const auto graph = function.graph->clone();
+  const LayerPrecision products = TRY(quant::parse_precision(q.precision)).products;
+  const bool integers = products == LayerPrecision::int8;
   PassContext context;
   TRY(canonicalize(*graph, context));
-  TRY(quant::prepare(*graph));
-  const PrecisionCost c = TRY(cost::compare_precisions(*graph, cost::assumed_statistics(*graph), {},
-                                                       level, {.batch = q.batch}));
+  if (integers || products == LayerPrecision::int8_dynamic) TRY(quant::prepare(*graph));
+  const cost::AssumedSizes sizes{.batch = q.batch};
+  const PrecisionCost c =
+      integers
+          ? TRY(cost::compare_integers(*graph, cost::assumed_statistics(*graph), {}, level, sizes))
+          : TRY(cost::compare_narrowed(*graph, products, level, sizes));
   Answer a{function.key, std::string(cost::kCpuLevels[static_cast<size_t>(level)].doc), "fp32",
-           "int8"};
+           std::string(name_of(products))};
   a.before_us = c.fp32_ns * 1e-3;
-  a.after_us = c.int8_ns * 1e-3;
+  a.after_us = c.other_ns * 1e-3;
   for (const LayerCost& l : c.layers)
-    a.rows.push_back({l.node, l.op, l.reason, l.fp32_ns * 1e-3, l.int8_ns * 1e-3});
-  a.steps = {{"fp32", json_of(c.fp32)}, {"int8", json_of(c.int8)}};
+    a.rows.push_back({l.node, l.op, l.reason, l.fp32_ns * 1e-3, l.other_ns * 1e-3});
+  a.steps = {{a.before, json_of(c.fp32)}, {a.after, json_of(c.other)}};
   return a;
 }
 
-// By simulation: integers against the halves that chips compute in.
+// By simulation: integers against the halves that chips compute in, or those against floats.
 Result<Answer> of_chip(const PrecisionQuestion& q, const NamedGraph& function) {
   const MachineCatalog catalog = TRY(MachineCatalog::load(q.folder));
   const Machine* machine = TRY(catalog.find(q.target));
-  const auto time = [&](const char* precision) -> Result<Prediction> {
+  const auto time = [&](const std::string& precision) -> Result<Prediction> {
     return predict(*function.graph, *machine, q.batch, {TRY(device_real(precision, true))});
   };
-  const Prediction halves = TRY(time("fp16")), integers = TRY(time("int8"));
-  Answer a{function.key, "the simulated " + machine->name, "fp16", "int8"};
-  a.before_us = halves.seconds * 1e6;
-  a.after_us = integers.seconds * 1e6;
+  const LayerPrecision products = TRY(quant::parse_precision(q.precision)).products;
+  if (products != LayerPrecision::int8 && products != LayerPrecision::fp16)
+    return unsupported(fmt::format(
+        "there is no prediction of {} for simulated chips; there is of int8, beside fp16, and of "
+        "fp16, beside fp32",
+        name_of(products)));
+  Answer a{function.key, "the simulated " + machine->name,
+           products == LayerPrecision::int8 ? "fp16" : "fp32", std::string(name_of(products))};
+  const Prediction before = TRY(time(a.before)), after = TRY(time(a.after));
+  a.before_us = before.seconds * 1e6;
+  a.after_us = after.seconds * 1e6;
   std::map<std::string, size_t> rows;
-  for (const LayerPrediction& l : halves.layers) {
+  for (const LayerPrediction& l : before.layers) {
     const auto [it, is_new] = rows.try_emplace(l.name, a.rows.size());
     if (is_new) a.rows.push_back({l.name, l.algorithm, l.reason});
     a.rows[it->second].before_us += l.seconds * 1e6;
   }
-  for (const LayerPrediction& l : integers.layers)
+  for (const LayerPrediction& l : after.layers)
     if (const auto it = rows.find(l.name); it != rows.end())
       a.rows[it->second].after_us += l.seconds * 1e6;
   return a;
@@ -137,9 +150,8 @@ void print(const Answer& a) {
 Status check_question(const PrecisionQuestion& q) {
   if (!q()) return {};
   const quant::Precision precision = TRY(quant::parse_precision(q.precision));
-  if (precision.products != quant::LayerPrecision::int8)
-    return unsupported(
-        fmt::format("there is no prediction for precision {}; there is for int8", q.precision));
+  if (precision.products == LayerPrecision::fp32)
+    return invalid_argument("fp32 is what precisions are compared with; name another");
   if (!q.cpu.empty()) TRY(cost::parse_level(q.cpu));
   return {};
 }

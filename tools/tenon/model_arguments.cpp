@@ -87,7 +87,7 @@ void add_calibration(CLI::App& command, CalibrationSettings& settings) {
                   "FILE.html or FILE.json: what integers do to each layer, and it to the outputs")
       ->check([check](const std::string& file) { return check({.report = file}); });
   command.add_flag("--force-precision", settings.force_precision,
-                   "integers also in layers where they are predicted to be slower on this CPU");
+                   "the precision also in layers where it is predicted to be slower on this CPU");
   command.add_option("--statistics", settings.statistics,
                      "file in which what the calibration found is kept and looked for");
 }

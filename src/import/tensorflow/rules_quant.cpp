@@ -1,9 +1,12 @@
 // Rules of quantisation. TensorFlow's quantised tensors are integers with the real numbers that
 // their lowest and highest values stand for as further tensors.
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 #include "import/tensorflow/quant.h"
+#include "ops/quantize.h"
 
 namespace tenon::tf {
 Result<IntegerRange> range_of(DType dtype) {
@@ -25,6 +28,32 @@ Values fake_quant_args(RuleContext& c) {
                            {"narrow", TRY(c.node.attrs.get_bool("narrow_range", false))}}));
 }
 
+// Constant weights, whose ranges are one per channel, as integers of their own scales.
+Values fake_quant_weights(RuleContext& c, const Tensor& w, const std::vector<double>& min,
+                          const std::vector<double>& max, int64_t bits, bool narrow) {
+  Tensor integers = TRY(Tensor::allocate(DType::u8, w.dims()));
+  std::vector<float> scales, lowest, highest;
+  std::vector<uint8_t> zeros;
+  const float bottom = narrow ? 1 : 0;
+  for (size_t i = 0; i < min.size(); ++i) {
+    const auto [from, to, step] = FakeQuant{min[i], max[i], bits, narrow}.levels();
+    scales.push_back(step);
+    lowest.push_back(from);
+    highest.push_back(to);
+    zeros.push_back(static_cast<uint8_t>(std::nearbyint(bottom - from / step)));
+  }
+  for (int64_t i = 0; i < w.elements(); ++i) {
+    const auto k = static_cast<size_t>(i) % min.size();
+    const float x = std::clamp(w.data<float>()[i], lowest[k], highest[k]);
+    integers.mutable_data<uint8_t>()[i] =
+        static_cast<uint8_t>(std::floor((x - lowest[k]) * (1 / scales[k]) + 0.5f) + bottom);
+  }
+  return one(c.builder.op("dequantize_linear",
+                          {c.builder.constant(integers), c.builder.constant(Tensor::vector(scales)),
+                           c.builder.constant(Tensor::vector(zeros))},
+                          {{"axis", int64_t{w.rank() - 1}}}));
+}
+
 // FakeQuantWithMinMaxVars and its form per channel: min and max are operands.
 Values fake_quant_vars(RuleContext& c) {
   const Maths m{c};
@@ -37,6 +66,12 @@ Values fake_quant_vars(RuleContext& c) {
     return one(c.builder.op(
         "fake_quant", {x},
         {{"min", (*low)[0]}, {"max", (*high)[0]}, {"bits", bits}, {"narrow", narrow}}));
+  const Tensor* w = x->constant();
+  constexpr int64_t kByte = 8;
+  if (w != nullptr && w->dtype() == DType::f32 && w->rank() > 0 && bits <= kByte && low.ok() &&
+      high.ok() && std::ssize(*low) == w->dim(w->rank() - 1) && low->size() == high->size() &&
+      std::ranges::equal(*low, *high, std::less<>()))
+    return fake_quant_weights(c, *w, *low, *high, bits, narrow);
   const double bottom = narrow ? 1 : 0, top = std::ldexp(1, static_cast<int>(bits)) - 1;
   Value* scale = TRY(m.op("div", TRY(m.op("sub", max, min)), top - bottom));
   Value* zero = TRY(m.op("sub", TRY(m.num(bottom)), TRY(m.op("div", min, scale))));
