@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "device/abi/backend.h"
+#include "runtime/execute.h"
 #include "runtime/model.h"
 #include "runtime/state.h"
 
@@ -19,6 +20,8 @@ class CpuProgram : public device::Program {
                                       const device::Interrupted& interrupted) override {
     // A handle of its own: what ends one execution does not end the others.
     Function function = TRY(model_.function(function_.key(), function_.state()));
+    // A run too short to ask does not go unasked.
+    if (interrupted && interrupted()) return RunControl::cancelled();
     if (interrupted) function.set_interrupt_check(interrupted);
     const auto begin = std::chrono::steady_clock::now();
     std::vector<Tensor> results = TRY(function.run(inputs, {}));

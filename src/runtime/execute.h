@@ -37,6 +37,8 @@ class RunControl {
         cancels_before_(run_switch.cancels.load(std::memory_order_relaxed)),
         max_loop_iterations_(max_loop_iterations) {}
   int64_t max_loop_iterations() const { return max_loop_iterations_; }
+  // What a run ends with that something stopped.
+  static Error cancelled();
   // Called between steps. Error: cancelled.
   Status check() {
     if (switch_.cancels.load(std::memory_order_relaxed) != cancels_before_) return cancelled();
@@ -44,7 +46,6 @@ class RunControl {
   }
 
  private:
-  static Error cancelled();
   Status ask();
 
   const RunSwitch& switch_;
