@@ -113,7 +113,9 @@ def page(arguments):
     text = ["# Performance", "",
             "Written by `bench/performance.py` from what it measured; `bench/README.md` says what the figures mean. Ratio: the fastest peer's "
             "time over Tenon's, paired within rounds (above 1: Tenon is faster); peers are ONNX Runtime, OpenVINO, LiteRT and MNN, each at its best "
-            "setting and in the same precision, one process per engine, engines in turns. Made-up weights.", ""]
+            "setting and in the same precision, one process per engine, engines in turns. Made-up weights. The "
+            "load average says how much else ran; one-thread figures repeat within some 3 %. At two threads all engines, Tenon most, are slower for minutes "
+            "at a time on the shared machine these were taken on.", ""]
     for part in PRECISIONS:
         file = arguments.keep / f"{part}.json"
         if not file.exists():

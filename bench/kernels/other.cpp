@@ -105,8 +105,8 @@ void bench_recurrent(Bench& b) {
           r(packed_b_floats(hidden, columns)), bias(columns), y(64 * batch * hidden);
       p.x = x.data;
       p.y_step_stride = batch * hidden;
-      p.direction[0].w = w.data;
-      p.direction[0].r = r.data;
+      p.direction[0].w = {w.data};
+      p.direction[0].r = {r.data};
       p.direction[0].bias = p.direction[0].bias_r = bias.data;
       p.direction[0].y = y.data;
       const Buffer scratch(recurrent_scratch_bytes(p, b.pool().threads()) / 4);
