@@ -327,8 +327,12 @@ Status RunControl::ask() {
 
 Status prepare_run(Plan& plan, cpu::PackStore& packs, ThreadPool& pool) {
   packs.fill_pending(pool);
-  auto execution = TRY(make_execution(plan));
-  touch_pages(execution->arena.get(), static_cast<size_t>(plan.arena_bytes));
+  // One is enough, however many handles are made ready.
+  auto execution = plan.take_execution();
+  if (execution == nullptr) {
+    execution = TRY(make_execution(plan));
+    touch_pages(execution->arena.get(), static_cast<size_t>(plan.arena_bytes));
+  }
   plan.give_back(std::move(execution));
   return {};
 }
