@@ -139,6 +139,22 @@ Activation pick_activation() {
   return all[pick({0, 1, 2, 3, 4, 5})];
 }
 
+// What any case may have besides its dims.
+void vary(ConvCase& c, std::initializer_list<int64_t> threads) {
+  c.p.batch = pick({1, 1, 2});
+  c.bias = pick({0, 1}) != 0;
+  c.residual = pick({0, 1}) != 0;
+  c.in_place = c.residual && pick({0, 1}) != 0;
+  c.extra = pick({0, 3});
+  c.threads = static_cast<int>(pick(threads));
+  c.p.activation = pick_activation();
+}
+
+const ConvMethod& method_named(std::string_view name) {
+  return *std::ranges::find(conv_methods(), name,
+                            [](const ConvMethod& m) { return std::string_view(m.name); });
+}
+
 TEST(Conv, MatchesNaiveOverRandomCases) {
   for (int i = 0; i < 400; ++i) {
     const int64_t groups = pick({1, 1, 1, 2, 3, 8});
@@ -151,13 +167,7 @@ TEST(Conv, MatchesNaiveOverRandomCases) {
     ConvCase c = make_case(in, kernel, pick({1, 1, 2, 3}), pick({1, 1, 2}), pick({0, 1, 2}),
                            pick({0, 1, 3}), groups * pick({1, 2, 3, 8, 16, 21}),
                            groups * pick({1, 5, 8, 16, 17, 33, 40}), groups);
-    c.p.batch = pick({1, 1, 2});
-    c.bias = pick({0, 1}) != 0;
-    c.residual = pick({0, 1}) != 0;
-    c.in_place = c.residual && pick({0, 1}) != 0;
-    c.extra = pick({0, 3});
-    c.threads = static_cast<int>(pick({1, 1, 2, 3}));
-    c.p.activation = pick_activation();
+    vary(c, {1, 1, 2, 3});
     EXPECT_GE(check(c), 1);
     if (HasFatalFailure()) return;
   }
@@ -175,13 +185,7 @@ TEST(Conv, DepthwiseMatchesNaiveOverRandomCases) {
                   multiplier = pick({1, 1, 1, 2, 3});
     ConvCase c = make_case(in, kernel, pick({1, 1, 2, 3}), pick({1, 1, 2}), pick({0, 1, 2, 6}),
                            pick({0, 1, 3}), channels, channels * multiplier, channels);
-    c.p.batch = pick({1, 1, 2});
-    c.bias = pick({0, 1}) != 0;
-    c.residual = pick({0, 1}) != 0;
-    c.in_place = c.residual && pick({0, 1}) != 0;
-    c.extra = pick({0, 3});
-    c.threads = static_cast<int>(pick({1, 1, 2, 3}));
-    c.p.activation = pick_activation();
+    vary(c, {1, 1, 2, 3});
     EXPECT_GE(check(c), 2);
     if (HasFatalFailure()) return;
   }
@@ -215,61 +219,42 @@ TEST(Conv, DeepAndWide) {
 }
 
 TEST(Conv, FewFiltersMatchNaive) {
-  const auto named = [](std::string_view name) {
-    return std::ranges::find_if(conv_methods(),
-                                [&](const ConvMethod& m) { return m.name == name; });
-  };
-  const auto shift = named("gemm_shift");
+  const ConvMethod& shift = method_named("gemm_shift");
   int taken = 0;
   for (int i = 0; i < 200; ++i) {
     ConvCase c = make_case({pick({1, 3, 9, 40}), pick({1, 4, 13, 60})},
                            {pick({1, 2, 3, 3, 5}), pick({1, 3, 3, 4, 7})}, 1, pick({1, 1, 2, 3}),
                            pick({-1, 0, 1, 2, 4}), pick({0, 1, 3}), pick({16, 24, 33, 64}),
                            pick({1, 2, 3, 4, 5, 8, 11}));
-    c.p.batch = pick({1, 1, 2});
-    c.bias = pick({0, 1}) != 0;
-    c.residual = pick({0, 1}) != 0;
-    c.in_place = c.residual && pick({0, 1}) != 0;
-    c.extra = pick({0, 3});
-    c.threads = static_cast<int>(pick({1, 2, 3}));
-    c.p.activation = pick_activation();
-    taken += shift->refusal(c.p) == nullptr ? 1 : 0;
+    vary(c, {1, 2, 3});
+    taken += shift.refusal(c.p) == nullptr ? 1 : 0;
     EXPECT_GE(check(c), 1);
     if (HasFatalFailure()) return;
   }
   EXPECT_GT(taken, 50);
-  EXPECT_NE(shift->refusal(make_case({28, 28}, {3, 3}, 1, 1, 1, 1, 64, 16).p), nullptr);
-  EXPECT_NE(shift->refusal(make_case({28, 28}, {3, 3}, 2, 1, 1, 1, 64, 3).p), nullptr);
-  EXPECT_NE(shift->refusal(make_case({28, 28}, {1, 1}, 1, 1, 0, 0, 64, 3).p), nullptr);
+  EXPECT_NE(shift.refusal(make_case({28, 28}, {3, 3}, 1, 1, 1, 1, 64, 16).p), nullptr);
+  EXPECT_NE(shift.refusal(make_case({28, 28}, {3, 3}, 2, 1, 1, 1, 64, 3).p), nullptr);
+  EXPECT_NE(shift.refusal(make_case({28, 28}, {1, 1}, 1, 1, 0, 0, 64, 3).p), nullptr);
 }
 
 TEST(Conv, WinogradMatchesNaive) {
-  const ConvMethod* winograd = nullptr;
-  for (const ConvMethod& method : conv_methods())
-    if (method.name == std::string("winograd")) winograd = &method;
-  ASSERT_NE(winograd, nullptr);
+  const ConvMethod& winograd = method_named("winograd");
   int taken = 0;
   for (int i = 0; i < 60; ++i) {
     ConvCase c =
         make_case({pick({12, 13, 22, 31}), pick({12, 15, 29})}, {3, 3}, 1, 1, pick({-1, 0, 1, 2}),
                   pick({0, 1, 3}), pick({32, 40, 64, 77}), pick({16, 17, 32, 40, 96, 101}));
-    c.p.batch = pick({1, 1, 2});
-    c.bias = pick({0, 1}) != 0;
-    c.residual = pick({0, 1}) != 0;
-    c.in_place = c.residual && pick({0, 1}) != 0;
-    c.extra = pick({0, 3});
-    c.threads = static_cast<int>(pick({1, 2, 3}));
-    c.p.activation = pick_activation();
-    taken += winograd->refusal(c.p) == nullptr ? 1 : 0;
+    vary(c, {1, 2, 3});
+    taken += winograd.refusal(c.p) == nullptr ? 1 : 0;
     EXPECT_GE(check(c), 1);
     if (HasFatalFailure()) return;
   }
   EXPECT_GT(taken, 10);
   // Worth it only for plain 3x3 with enough of everything.
-  EXPECT_NE(winograd->refusal(make_case({28, 28}, {3, 3}, 2, 1, 1, 1, 64, 64).p), nullptr);
-  EXPECT_NE(winograd->refusal(make_case({28, 28}, {3, 3}, 1, 2, 1, 1, 64, 64).p), nullptr);
-  EXPECT_NE(winograd->refusal(make_case({7, 7}, {3, 3}, 1, 1, 1, 1, 512, 512).p), nullptr);
-  EXPECT_NE(winograd->refusal(make_case({28, 28}, {3, 3}, 1, 1, 1, 1, 64, 64, 2).p), nullptr);
+  EXPECT_NE(winograd.refusal(make_case({28, 28}, {3, 3}, 2, 1, 1, 1, 64, 64).p), nullptr);
+  EXPECT_NE(winograd.refusal(make_case({28, 28}, {3, 3}, 1, 2, 1, 1, 64, 64).p), nullptr);
+  EXPECT_NE(winograd.refusal(make_case({7, 7}, {3, 3}, 1, 1, 1, 1, 512, 512).p), nullptr);
+  EXPECT_NE(winograd.refusal(make_case({28, 28}, {3, 3}, 1, 1, 1, 1, 64, 64, 2).p), nullptr);
 }
 
 TEST(Conv, NothingToDo) {
