@@ -8,7 +8,6 @@
 #include "device/cpu/conv.h"
 #include "device/cpu/conv_chain.h"
 #include "device/cpu/kernels/conv.h"
-#include "device/cpu/kernels/conv_shift.h"
 #include "device/cpu/kernels/gemm.h"
 #include "device/cpu/kernels/pack.h"
 #include "device/cpu/kernels/winograd.h"
@@ -108,21 +107,13 @@ class PairConv final : public ChainableConv {
                        });
       return;
     }
-    if (&method == &conv_methods()[kShift]) {
-      packed_ = s.pack(1, "shifted pairs", method.filter_floats(p_),
-                       [p = p_, w = *s.constants[1]](float* out) {
-                         pack_shift_pairs(p, w.data<BFloat16>(), out);
-                       });
-      return;
-    }
+    const bool panels = method.layout == std::string_view("panels") && p_.groups == 1;
     const int64_t k = 2 * p_.kernel[0] * p_.kernel[1] * p_.kernel[2] * p_.in_channels;
     packed_ = s.pack(1,
-                     p_.groups == 1 ? PanelLayout{.k = k, .n = p_.out_channels, .unit = 2}.name()
-                                    : fmt::format("pairs of {} groups", p_.groups),
-                     method.filter_floats(p_), [p = p_, w = *s.constants[1]](float* out) {
-                       pack_conv_pairs(p.kernel[0] * p.kernel[1] * p.kernel[2],
-                                       2 * p.in_channels / p.groups, p.out_channels, p.groups,
-                                       w.data<BFloat16>(), out);
+                     panels ? PanelLayout{.k = k, .n = p_.out_channels, .unit = 2}.name()
+                            : fmt::format("pairs of {} groups, {}", p_.groups, method.layout),
+                     method.filter_floats(p_), [&method, p = p_, w = *s.constants[1]](float* out) {
+                       method.pack_pairs(p, w.data<BFloat16>(), out);
                      });
   }
   int64_t scratch_bytes() const override { return scratch_; }

@@ -12,6 +12,7 @@
 #include "device/cpu/kernels/gemm.h"
 #include "device/cpu/kernels/gemm_region.h"
 #include "device/cpu/kernels/pack.h"
+#include "device/cpu/kernels/pairs.h"
 #include "device/cpu/kernels/slots.h"
 #include "device/cpu/kernels/windows.h"
 #include "device/cpu/kernels/winograd.h"
@@ -45,6 +46,9 @@ int64_t panel_floats(const ConvParams& p) {
 }
 void pack_panels(const ConvParams& p, const float* filter, float* packed) {
   pack_conv_filter(volume(p.kernel), group_in(p), p.out_channels, p.groups, filter, packed);
+}
+void pack_panel_pairs(const ConvParams& p, const BFloat16* filter, float* packed) {
+  pack_conv_pairs(volume(p.kernel), 2 * group_in(p), p.out_channels, p.groups, filter, packed);
 }
 
 // --- 1x1: a plain product.
@@ -422,17 +426,17 @@ constexpr ConvMethod kMethods[] = {
     {"depthwise", "depthwise", depthwise_refusal, depthwise_filter_floats, pack_depthwise,
      depthwise_scratch_bytes, run_depthwise, ChainRole::kDepthwise},
     {"gemm", "panels", pointwise_refusal, panel_floats, pack_panels, no_scratch, run_pointwise,
-     ChainRole::kPointwise},
+     ChainRole::kPointwise, false, pack_panel_pairs},
     {"winograd", "winograd", winograd_refusal, winograd_filter_floats, pack_winograd,
      winograd_scratch_bytes, run_winograd, ChainRole::kNone, true},
     {"gemm_shift", "shifted", shift_refusal, shift_filter_floats, pack_shift, shift_scratch_bytes,
-     run_shift},
+     run_shift, ChainRole::kNone, false, pack_shift_pairs},
     {"gemm_strip", "panels", strip_refusal, panel_floats, pack_panels, strip_scratch_bytes,
-     run_strip},
+     run_strip, ChainRole::kNone, false, pack_panel_pairs},
     {"gemm_merged", "merged_panels", merged_refusal, merged_floats, pack_merged,
      merged_scratch_bytes, run_merged},
     {"gemm_indirect", "panels", indirect_refusal, panel_floats, pack_panels, indirect_scratch_bytes,
-     run_indirect},
+     run_indirect, ChainRole::kNone, false, pack_panel_pairs},
 };
 static_assert(std::size(kMethods) == kConvMethods);
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 
+#include "base/half.h"
 #include "base/thread_pool.h"
 #include "device/cpu/kernels/activation.h"
 #include "device/cpu/kernels/kernel_table.h"
@@ -57,6 +58,8 @@ struct ConvMethod {
   void (*run)(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table);
   ChainRole chain_role = ChainRole::kNone;
   bool transforms = false;  // multiplies sums of the inputs: other roundings than of the sums meant
+  // Packs for products of pairs (pairs.h), of which p has in_channels; null: not by this method.
+  void (*pack_pairs)(const ConvParams& p, const BFloat16* filter, float* packed) = nullptr;
 };
 
 // All of them, best first. The last one takes everything.

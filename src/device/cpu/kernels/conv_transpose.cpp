@@ -2,11 +2,8 @@
 #include "device/cpu/kernels/conv_transpose.h"
 
 #include <numeric>
-#include <string_view>
 
-#include "device/cpu/kernels/conv_shift.h"
 #include "device/cpu/kernels/half.h"
-#include "device/cpu/kernels/pairs.h"
 #include "device/cpu/kernels/slots.h"
 #include "device/cpu/kernels/windows.h"
 
@@ -39,29 +36,10 @@ PhaseDim phase_dim(int64_t kernel, int64_t stride, int64_t dilation, int64_t pad
   return dim;
 }
 
-bool is_shift(const ConvMethod& method) {
-  return method.run == run_shift;
-}
-
 const ConvMethod& choose_method(const ConvParams& p, bool pairs) {
-  for (const ConvMethod& method : conv_methods()) {
-    const bool packs_pairs = method.layout == std::string_view("panels") || is_shift(method);
-    if ((packs_pairs || !pairs) && method.refusal(p) == nullptr) return method;
-  }
+  for (const ConvMethod& method : conv_methods())
+    if ((!pairs || method.pack_pairs != nullptr) && method.refusal(p) == nullptr) return method;
   return conv_methods().back();
-}
-
-// A filter [tap, channel / groups, filter] for a method that multiplies pairs.
-void pack_pairs_for(const ConvMethod& method, const ConvParams& p, const std::vector<float>& filter,
-                    float* packed) {
-  std::vector<BFloat16> narrow(filter.size());
-  convert(filter.data(), narrow.data(), static_cast<int64_t>(filter.size()));
-  const int64_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2];
-  if (is_shift(method))
-    pack_shift_pairs(p, narrow.data(), packed);
-  else
-    pack_conv_pairs(taps, 2 * p.in_channels / p.groups, p.out_channels, p.groups, narrow.data(),
-                    packed);
 }
 
 constexpr int64_t kCopyFloats = 16 << 10;
@@ -120,6 +98,7 @@ void ConvTransposePlan::pack_filter(const float* filter, float* packed) const {
   const int64_t in = p_.in_channels * (pairs_ ? 2 : 1), group_in = in / p_.groups;
   const int64_t out = p_.out_channels, group_out = out / p_.groups;
   std::vector<float> plain;
+  std::vector<BFloat16> narrow;
   for (const Phase& phase : phases_) {
     const ConvParams& c = phase.conv;
     const int64_t taps = c.kernel[0] * c.kernel[1] * c.kernel[2];
@@ -137,10 +116,13 @@ void ConvTransposePlan::pack_filter(const float* filter, float* packed) const {
           *to++ = from[o % group_out * in + o / group_out * group_in + i];
     }
     float* const place = packed + phase.filter_offset;
-    if (pairs_)
-      pack_pairs_for(*phase.method, c, plain, place);
-    else
+    if (!pairs_) {
       phase.method->pack_filter(c, plain.data(), place);
+      continue;
+    }
+    narrow.resize(plain.size());
+    convert(plain.data(), narrow.data(), static_cast<int64_t>(plain.size()));
+    phase.method->pack_pairs(c, narrow.data(), place);
   }
 }
 

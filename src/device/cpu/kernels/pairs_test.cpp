@@ -4,7 +4,6 @@
 
 #include "base/cpu_features.h"
 #include "device/cpu/kernels/conv.h"
-#include "device/cpu/kernels/conv_shift.h"
 #include "device/cpu/kernels/gemm.h"
 #include "device/cpu/kernels/half.h"
 #include "device/cpu/kernels/pack.h"
@@ -102,10 +101,7 @@ TEST(Pairs, Convolutions) {
       const ConvMethod& method = conv_methods()[static_cast<size_t>(which)];
       ASSERT_EQ(method.refusal(p), nullptr);
       std::vector<float> packed(static_cast<size_t>(method.filter_floats(p)));
-      if (which == kShift)
-        pack_shift_pairs(p, w.data(), packed.data());
-      else
-        pack_conv_pairs(kernel * kernel, channels / groups, out, groups, w.data(), packed.data());
+      method.pack_pairs(p, w.data(), packed.data());
       const int64_t pixels = 2 * p.out[1] * p.out[2];
       GuardedFloats y(pixels * out);
       std::vector<double> expected(static_cast<size_t>(pixels * out));
