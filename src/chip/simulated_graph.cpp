@@ -7,6 +7,8 @@
 
 #include "ir/interpret.h"
 #include "isa/check_program.h"
+#include "ops/cast.h"
+#include "ops/random.h"
 #include "simulate/elements.h"
 #include "simulate/run_program.h"
 
@@ -39,6 +41,16 @@ bool converts(DType dtype) {
 
 std::string layer_name(const Node& node) {
   return node.origins.empty() ? std::string(node.def().name) : node.origins[0];
+}
+
+// Uniform numbers drawn in the chip's type, as TensorFlow draws those of narrow types: rounded to it
+// afterwards, one might reach the end that is excluded.
+Result<std::vector<Tensor>> draw_uniform(const RandomUniform& op, DType on_chip,
+                                         std::span<const Tensor> inputs) {
+  op_detail::OpModel<RandomUniform> narrow(op);
+  narrow.value.dtype = on_chip;
+  const op_detail::OpModel<Cast> widen(Cast{.to = op.dtype});
+  return evaluate(widen, TRY(evaluate(narrow, inputs)));
 }
 
 Status check(const ChipRunOptions& options) {
@@ -171,7 +183,12 @@ Status SimulatedGraph::run_host(const DeviceStep& step, const ChipRunOptions& op
   InterpretOptions interpret;
   if (options.max_loop_iterations > 0) interpret.max_loop_iterations = options.max_loop_iterations;
   if (options.interrupted) interpret.check = [&] { return check(options); };
-  const auto results = interpret_node(node, inputs, interpret);
+  const auto* random = node.as<RandomUniform>();
+  const auto results =
+      random != nullptr && is_float(random->dtype)
+          ? draw_uniform(*random, program_.tensors[static_cast<size_t>(step.operands.back())].dtype,
+                         inputs)
+          : interpret_node(node, inputs, interpret);
   if (!results.ok())
     return Error(results.error()).note(fmt::format("on the host, for '{}'", layer_name(node)));
   for (int i = 0; i < node.output_count(); ++i) {

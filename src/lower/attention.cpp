@@ -70,7 +70,6 @@ Result<Mask> mask_of(Lowering& lowering, const Node& node, int64_t s, int64_t t)
   if (op.causal) work.operands.push_back({"causal", causal, {0, 0, t, 1}});
   mask.tensor = lowering.scratch(layer + ".mask", lowering.real(), count_of(mask.dims));
   work.results = {mask.tensor};
-  work.widest = bytes_of(lowering.real());
   work.compute = [real = lowering.real(), keeps = given->dtype() == DType::boolean](
                      VectorCode& code,
                      std::span<const Register> in) -> Result<std::vector<Register>> {

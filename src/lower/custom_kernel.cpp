@@ -331,7 +331,7 @@ Status convert(Lowering& lowering, const Node& node, int from, int to, const std
   work.strides = {1};
   work.operands = {{name, from, {1}}};
   work.results = {to};
-  work.widest = 4;
+  work.wide = true;
   const DType dtype = lowering.tensor(to).dtype;
   work.compute = [dtype](VectorCode& code,
                          std::span<const Register> operands) -> Result<std::vector<Register>> {

@@ -31,11 +31,12 @@ class Kernel {
 
   Status run() {
     if (space_.elements() == 0) return unsupported("it has no elements");
-    cut_tiles(TRY(count_slots()));
+    const Temporaries temporaries = TRY(try_out());
+    cut_tiles(temporaries);
     set_places();
     const int64_t tile = tiles_.elements(space_);
-    VectorCode code(builder_, core_.memory, tile * work_.widest, lowering_.real());
-    if (work_.widest >= 4) code.set_wide_slots();
+    VectorCode code(builder_, core_.memory, tile * temporaries.widest, lowering_.real());
+    if (work_.wide) code.set_wide();
     const TileView first(space_, tiles_, 0);
     load(fixed_, first, 0);
     Status status;
@@ -70,24 +71,29 @@ class Kernel {
   DType dtype_of(int tensor) const { return lowering_.tensor(tensor).dtype; }
   const std::vector<int64_t>& strides(size_t operand) const { return space_.strides[operand]; }
 
-  // How many temporary tiles there are shows in a trial without tiles.
-  Result<int64_t> count_slots() const {
+  // Tiles between operands and results, and the bytes of their widest element.
+  struct Temporaries {
+    int64_t count, widest;
+  };
+
+  // What temporaries there are shows in a trial without tiles.
+  Result<Temporaries> try_out() const {
     ProgramBuilder scratch(lowering_.architecture(), "", "");
     VectorCode code(scratch, core_.memory, 32, lowering_.real());
-    if (work_.widest >= 4) code.set_wide_slots();
+    if (work_.wide) code.set_wide();
     std::vector<Register> operands;
     for (const Elementwise::Operand& o : work_.operands)
       operands.push_back(
           {scratch.local(core_.memory, 0, dtype_of(o.tensor), {}), std::nullopt, nullptr});
     TRY(work_.compute(code, operands));
-    return static_cast<int64_t>(code.slots());
+    return Temporaries{code.slots(), code.widest()};
   }
 
-  void cut_tiles(int64_t slots) {
+  void cut_tiles(const Temporaries& temporaries) {
     const isa::Architecture& a = lowering_.architecture();
     // Of operands and results two tiles each, so that queues work side by side.
-    int64_t per_element =
-        slots * work_.widest + 2 * work_.widest * static_cast<int64_t>(work_.results.size());
+    int64_t per_element = temporaries.count * temporaries.widest;
+    for (const int result : work_.results) per_element += 2 * bytes_of(dtype_of(result));
     for (const Elementwise::Operand& o : work_.operands)
       per_element += 2 * bytes_of(dtype_of(o.tensor));
     const int64_t most =

@@ -28,7 +28,7 @@ struct Elementwise {
   int64_t offset = 0;            // and its first element
   std::vector<Operand> operands;
   std::vector<int> results;  // tensors
-  int64_t widest = 1;        // bytes of the widest element between
+  bool wide = false;         // in f32 what f16 would lose much of, see VectorCode::set_wide
   Compute compute;
 };
 

@@ -174,7 +174,7 @@ Result<int> count_through(Lowering& lowering, const Node& node, const Count& c) 
         {"base", lowering.constant(c.layer + ".base", DType::i32, n, make), work.strides, 0});
   }
   work.results = {to};
-  work.widest = 4;
+  work.wide = true;
   work.compute = [&c](VectorCode& code,
                       std::span<const Register> in) -> Result<std::vector<Register>> {
     const auto number = [](int64_t x) { return Register{{}, static_cast<double>(x), nullptr}; };
@@ -287,7 +287,7 @@ Status lower_byte_lookup(Lowering& lowering, const Node& node) {
   work.strides = {1};
   work.operands = {{"x", lowering.tensor_of(node.input(0)), {1}, 0}};
   work.results = {g.numbers};
-  work.widest = 4;
+  work.wide = true;
   work.compute = [lowest](VectorCode& code,
                           std::span<const Register> in) -> Result<std::vector<Register>> {
     const Register x = code.tile(in[0], DType::i32);

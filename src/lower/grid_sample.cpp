@@ -121,7 +121,7 @@ class Sampler {
       work.operands.push_back({"grid", grid, {positions_ * k, k}, k - 1 - static_cast<int64_t>(d)});
     if (images_ >= 0) work.operands.push_back({"images", images_, {1, 0}});
     work.results = {numbers_, weights_};
-    work.widest = 4;
+    work.wide = true;
     work.compute = [this, c](VectorCode& code,
                              std::span<const Register> in) -> Result<std::vector<Register>> {
       return corner(code, in, c);
@@ -139,7 +139,6 @@ class Sampler {
       work.operands.push_back({"weight", weights_, {1, 0}, c * all});
     }
     work.results = {lowering_.tensor_of(node_.output())};
-    work.widest = bytes_of(lowering_.real());
     work.compute = [](VectorCode& code,
                       std::span<const Register> in) -> Result<std::vector<Register>> {
       Register sum;

@@ -22,7 +22,7 @@ Status expand(Lowering& lowering, const Node& node, const ImageNorm& n, int from
   work.strides = row_major_strides(work.dims);
   work.operands.push_back({"x", from, {n.groups, 1, 0}, 0});
   work.results = {to};
-  work.widest = 4;
+  work.wide = true;
   work.compute = [](VectorCode& code,
                     std::span<const Register> in) -> Result<std::vector<Register>> {
     return std::vector{code.binary(Opcode::add, in[0], {{}, 0.0, nullptr})};
@@ -88,7 +88,7 @@ Status lower_image_norm(Lowering& lowering, const Node& node) {
                    {"scale", lowering.tensor_of(node.input(1)), of_channel, 0},
                    {"bias", lowering.tensor_of(node.input(2)), of_channel, 0}};
   work.results = {lowering.tensor_of(node.output())};
-  work.widest = 4;
+  work.wide = true;
   work.compute = [](VectorCode& code,
                     std::span<const Register> in) -> Result<std::vector<Register>> {
     const auto real = [&](size_t i) { return code.tile(in[i], DType::f32); };

@@ -26,7 +26,6 @@ Status lower_lrn(Lowering& lowering, const Node& node) {
   square.strides = {1};
   square.operands = {{"x", x, {1}}};
   square.results = {squares};
-  square.widest = bytes_of(real);
   const double scale = std::sqrt(std::abs(op.alpha) / static_cast<double>(op.size));
   square.compute = [scale](VectorCode& code,
                            std::span<const Register> in) -> Result<std::vector<Register>> {
@@ -55,7 +54,7 @@ Status lower_lrn(Lowering& lowering, const Node& node) {
   divide.strides = {1};
   divide.operands = {{"x", x, {1}}, {"sums", sums, {1}}};
   divide.results = {lowering.tensor_of(node.output())};
-  divide.widest = 4;
+  divide.wide = true;
   divide.compute = [op](VectorCode& code,
                         std::span<const Register> in) -> Result<std::vector<Register>> {
     const auto number = [](double v) { return Register{{}, v, nullptr}; };

@@ -43,11 +43,8 @@ class Pointwise {
         if ((t == DType::i64 && !n->is("cast")) || !isa::is_tile_dtype(lowering_.device_dtype(t)))
           return unsupported(fmt::format("the vector unit does not compute in {}", dtype_name(t)));
       }
-      work_.widest = std::max(work_.widest, bytes_of(lowering_.device_dtype(n->output()->dtype())));
     }
-    work_.widest = std::max(work_.widest, bytes_of(lowering_.real()));
-    if (std::ranges::any_of(nodes_, [](const Node* n) { return is_wide(*n); }))
-      work_.widest = std::max<int64_t>(work_.widest, 4);
+    work_.wide = std::ranges::any_of(nodes_, [](const Node* n) { return is_wide(*n); });
     for (size_t i = 0; i < results_.size(); ++i)
       work_.results.push_back(lowering_.tensor_of(node_.output(static_cast<int>(i))));
     work_.compute = [this](VectorCode& code, std::span<const Register> operands) {

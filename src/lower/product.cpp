@@ -270,7 +270,7 @@ Status add_in_two_kernels(Lowering& lowering, const Node& node, const Product& p
   if (p.column_scale >= 0)
     work.operands.push_back({"scale", p.column_scale, strides(&BatchDim::bias, 0), p.first.bias});
   work.results = {p.y};
-  work.widest = p.is_exact() ? 4 : bytes_of(lowering.real());
+  work.wide = p.is_exact();
   work.compute = [&p](VectorCode& code,
                       std::span<const Register> in) -> Result<std::vector<Register>> {
     const Register* bias = p.bias >= 0 ? &in[1] : nullptr;

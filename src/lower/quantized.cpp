@@ -187,7 +187,7 @@ class Quantized {
       work.operands = {{"x", x, work.strides, 0}};
       x = lowering_.scratch(layer_ + ".signed", DType::i8, count_of(x_));
       work.results = {x};
-      work.widest = 4;
+      work.wide = true;
       work.compute = [shift = shift_](
                          VectorCode& code,
                          std::span<const Register> in) -> Result<std::vector<Register>> {

@@ -25,6 +25,7 @@ Register VectorCode::temporary(DType dtype) {
     slot = std::prev(slots_->end());
   }
   slot->free = false;
+  widest_ = std::max(widest_, static_cast<int64_t>(dtype_size(dtype)));
   const size_t index = static_cast<size_t>(slot - slots_->begin());
   Register r;
   r.view = builder_.local(memory_, slot->place, dtype, axes_);
@@ -151,7 +152,7 @@ Register VectorCode::in_f32(const Register& x, Register (VectorCode::*f)(const R
 
 Register VectorCode::sigmoid(const Register& x) {
   if (has(Opcode::sigmoid)) return unary(Opcode::sigmoid, x);
-  if (x.view.dtype == DType::f16 && has_wide_slots_) return in_f32(x, &VectorCode::sigmoid);
+  if (x.view.dtype == DType::f16 && is_wide_) return in_f32(x, &VectorCode::sigmoid);
   // e^min(x, 0) / (1 + e^-|x|): nothing overflows, and what is small stays exact.
   const Register e = unary(Opcode::exp, binary(Opcode::mul, unary(Opcode::abs, x), number(-1)));
   const Register r = unary(Opcode::reciprocal, binary(Opcode::add, e, number(1)));
@@ -160,7 +161,7 @@ Register VectorCode::sigmoid(const Register& x) {
 
 Register VectorCode::tanh(const Register& x) {
   if (has(Opcode::tanh)) return unary(Opcode::tanh, x);
-  if (x.view.dtype == DType::f16 && has_wide_slots_) return in_f32(x, &VectorCode::tanh);
+  if (x.view.dtype == DType::f16 && is_wide_) return in_f32(x, &VectorCode::tanh);
   // 1 - 2 / (e^2x + 1), which no large x makes a quotient of infinities.
   const Register e = unary(Opcode::exp, binary(Opcode::mul, x, number(2)));
   const Register r = unary(Opcode::reciprocal, binary(Opcode::add, e, number(1)));
@@ -207,7 +208,7 @@ Register VectorCode::softplus(const Register& x) {
 // sin(x + turn * pi): of x less the nearest multiple of pi, which is taken off in three parts so
 // that nothing of x is lost.
 Register VectorCode::sine(const Register& x, double turn) {
-  if (x.view.dtype == DType::f16 && has_wide_slots_)
+  if (x.view.dtype == DType::f16 && is_wide_)
     return tile(sine(tile(x, DType::f32), turn), DType::f16);
   static constexpr double kPi[] = {3.140625, 9.670257568359375e-4, 6.2783292e-7};
   static constexpr double kTerms[] = {-2.5052108e-8, 2.7557319e-6, -1.9841270e-4, 8.3333333e-3,
@@ -238,7 +239,7 @@ Result<Register> VectorCode::power(const Register& x, double exponent) {
   if (exponent == 0.5) return unary(Opcode::sqrt, x);
   if (exponent == -0.5) return unary(Opcode::rsqrt, x);
   if (magnitude != std::floor(magnitude)) {
-    const Register wide = has_wide_slots_ ? tile(x, DType::f32) : x;
+    const Register wide = is_wide_ ? tile(x, DType::f32) : x;
     const Register log = binary(Opcode::mul, unary(Opcode::ln, wide), number(exponent));
     return tile(unary(Opcode::exp, log), x.view.dtype);
   }

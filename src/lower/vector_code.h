@@ -26,14 +26,16 @@ class VectorCode {
   // Tiles have these sizes, temporaries `slot_bytes`, and reals are computed in `real`.
   VectorCode(ProgramBuilder& builder, int memory, int64_t slot_bytes, DType real);
 
-  // Says that temporaries have room for f32, whatever real() is.
-  void set_wide_slots() { has_wide_slots_ = true; }
+  // Functions that lose much in f16 are computed in f32 from now on. Temporaries need the room.
+  void set_wide() { is_wide_ = true; }
 
   // The axes of temporary tiles from now on.
   void set_tile(std::vector<Axis> axes) { axes_ = std::move(axes); }
   DType real() const { return real_; }
   // Temporary places that were in use at once.
   int slots() const { return static_cast<int>(slots_->size()); }
+  // Bytes of the widest element that any of them had.
+  int64_t widest() const { return widest_; }
 
   // The result of a pointwise node. Errors: unsupported where the unit cannot compute it.
   Result<Register> apply(const Node& node, std::span<const Register> operands);
@@ -80,7 +82,8 @@ class VectorCode {
   int memory_;
   int64_t slot_bytes_;
   DType real_;
-  bool has_wide_slots_ = false;
+  bool is_wide_ = false;
+  int64_t widest_ = 1;
   std::vector<Axis> axes_;
   // Places of temporaries and whether each is free; shared with the registers.
   struct Slot {

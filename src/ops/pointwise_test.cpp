@@ -187,5 +187,15 @@ TEST(Random, SeededIsReproducibleAndInRange) {
   EXPECT_FALSE(bitwise_equal(run("random_normal", {shape}), run("random_normal", {shape})));
 }
 
+TEST(Random, OneMoreThanAUniformDrawIsLessThanTwo) {
+  for (const DType dtype : {DType::bf16, DType::f16, DType::f32}) {
+    const Tensor draws = run("random_uniform", {Tensor::vector<int64_t>({20000})},
+                             {{"seed", int64_t{5}}, {"dtype", dtype}});
+    const Tensor one = run("cast", {Tensor::scalar(1.0f)}, {{"to", dtype}});
+    const Tensor kept = run("floor", {run("add", {draws, one})});
+    for (int64_t i = 0; i < kept.elements(); ++i) ASSERT_EQ(kept.real_at(i), 1) << i;
+  }
+}
+
 }  // namespace
 }  // namespace tenon

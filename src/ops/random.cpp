@@ -93,6 +93,17 @@ Status allocate_random(DType dtype, EvalContext& context) {
   return context.allocate(0, dtype, dims);
 }
 
+// In [0, 1) with as many random bits as the fraction of T has, so that neither it nor one more than
+// it is rounded up to the next whole number: a dropout that keeps all is floor(1 + draw).
+template <typename T>
+double draw(Philox& random) {
+  constexpr double kSteps = std::is_same_v<T, BFloat16> ? 0x1p7
+                            : std::is_same_v<T, Half>   ? 0x1p10
+                            : std::is_same_v<T, float>  ? 0x1p23
+                                                        : 0x1p52;
+  return std::floor(random.uniform() * kSteps) / kSteps;
+}
+
 }  // namespace
 
 Result<TensorTypes> RandomUniform::infer(const InferContext& context) const {
@@ -110,7 +121,7 @@ Status RandomUniform::eval(EvalContext& context) const {
     using T = typename decltype(tag)::type;
     T* y = out.mutable_data<T>();
     for (int64_t i = 0; i < out.elements(); ++i) {
-      const double v = low + random.uniform() * (high - low);
+      const double v = low + draw<T>(random) * (high - low);
       if constexpr (std::is_integral_v<T>) {
         constexpr auto kLow = static_cast<double>(std::numeric_limits<T>::min());
         constexpr auto kHigh = static_cast<double>(std::numeric_limits<T>::max());
