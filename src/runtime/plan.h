@@ -107,6 +107,10 @@ struct GraphState {
   int64_t plans_made_ = 0;
 };
 
+// A plan for inputs of these types; GraphState::plan() keeps it. Errors: of the ops' inference.
+Result<std::shared_ptr<Plan>> make_plan(GraphState& graph, std::span<const TensorType> inputs,
+                                        const cpu::KernelSettings& settings);
+
 // Checks what the reader leaves to the user of the ops: counts of outputs and regions.
 Result<std::unique_ptr<GraphState>> prepare(const FileGraph& graph);
 

@@ -1,4 +1,4 @@
-// Decoding of SavedModel, MetaGraphDef and the checkpoint's own messages.
+// Decoding of SavedModel and MetaGraphDef.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,21 +16,6 @@ void read(WireReader& in, std::pair<int64_t, std::string_view>& child) {
         break;
       case length_key(2):
         child.second = in.text();
-        break;
-      default:
-        in.skip();
-    }
-  }
-}
-
-void read(WireReader& in, std::pair<int64_t, int64_t>& version) {
-  while (in.next()) {
-    switch (in.key()) {
-      case varint_key(1):
-        version.first = in.varint();
-        break;
-      case varint_key(2):
-        version.second = in.varint();
         break;
       default:
         in.skip();
@@ -307,112 +292,6 @@ void read(WireReader& in, SavedModelProto& out) {
   }
 }
 
-void read(WireReader& in, BundleHeader& out) {
-  std::pair<int64_t, int64_t> version{};
-  while (in.next()) {
-    switch (in.key()) {
-      case varint_key(1):
-        out.num_shards = in.varint();
-        break;
-      case varint_key(2):
-        out.endianness = in.varint();
-        break;
-      case length_key(3):
-        in.message(version);
-        break;
-      default:
-        in.skip();
-    }
-  }
-  out.min_consumer = version.second;
-}
-
-void read(WireReader& in, SliceExtent& out) {
-  while (in.next()) {
-    switch (in.key()) {
-      case varint_key(1):
-        out.start = in.varint();
-        break;
-      case varint_key(2):
-        out.length = in.varint();
-        break;
-      default:
-        in.skip();
-    }
-  }
-}
-void read(WireReader& in, TensorSlice& out) {
-  while (in.next()) {
-    switch (in.key()) {
-      case length_key(1):
-        in.push_message(out);
-        break;
-      default:
-        in.skip();
-    }
-  }
-}
-
-void read(WireReader& in, BundleEntry& out) {
-  while (in.next()) {
-    switch (in.key()) {
-      case varint_key(1):
-        out.dtype = static_cast<DataType>(in.varint());
-        break;
-      case length_key(2):
-        in.message(out.shape);
-        break;
-      case varint_key(3):
-        out.shard = in.varint();
-        break;
-      case varint_key(4):
-        out.offset = in.varint();
-        break;
-      case varint_key(5):
-        out.size = in.varint();
-        break;
-      case fixed32_key(6):
-        out.masked_crc = in.fixed32();
-        break;
-      case length_key(7):
-        in.push_message(out.slices);
-        break;
-      default:
-        in.skip();
-    }
-  }
-}
-
-void read(WireReader& in, CheckpointAttribute& out) {
-  while (in.next()) {
-    switch (in.key()) {
-      case length_key(2):
-        out.full_name = in.text();
-        break;
-      case length_key(3):
-        out.key = in.text();
-        break;
-      default:
-        in.skip();
-    }
-  }
-}
-
-struct TrackedObject {
-  std::vector<CheckpointAttribute>& attributes;
-};
-void read(WireReader& in, TrackedObject& out) {
-  while (in.next()) {
-    switch (in.key()) {
-      case length_key(2):
-        in.push_message(out.attributes);
-        break;
-      default:
-        in.skip();
-    }
-  }
-}
-
 Result<SavedModelProto> decode_saved_model(Bytes bytes) {
   return decode_message<SavedModelProto>(bytes, "SavedModel");
 }
@@ -434,27 +313,6 @@ Result<std::vector<std::string_view>> decode_meta_graph_tags(Bytes bytes) {
 
 Result<MetaGraphDef> decode_meta_graph(Bytes bytes) {
   return decode_message<MetaGraphDef>(bytes, "MetaGraphDef");
-}
-Result<BundleHeader> decode_bundle_header(Bytes bytes) {
-  return decode_message<BundleHeader>(bytes, "the checkpoint's header");
-}
-Result<BundleEntry> decode_bundle_entry(Bytes bytes, std::string_view key) {
-  return decode_message<BundleEntry>(bytes, fmt::format("the checkpoint's entry '{}'", key));
-}
-
-Result<std::vector<CheckpointAttribute>> decode_object_graph(Bytes bytes) {
-  std::vector<CheckpointAttribute> attributes;
-  TRY(with_wire(bytes, "the checkpoint's object graph", [&](WireReader& in) {
-    TrackedObject object{attributes};
-    while (in.next()) {
-      if (in.key() == length_key(1)) {
-        in.message(object);
-      } else {
-        in.skip();
-      }
-    }
-  }));
-  return attributes;
 }
 
 }  // namespace tenon::tf
