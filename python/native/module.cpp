@@ -242,8 +242,18 @@ std::vector<std::tuple<std::string, std::string, std::string, bool>> devices() {
   return all;
 }
 
+std::vector<Tensor> run(const runtime::Function& function, const Operands& operands,
+                        const Operands& buffers) {
+  auto results = [&] {
+    nb::gil_scoped_release released;
+    return function.run(operands.tensors(), buffers.tensors());
+  }();
+  if (PyErr_Occurred() != nullptr) throw nb::python_error();
+  return value_or_raise(std::move(results));
+}
+
 // Inputs and output buffers in the order of the function's ports; gives every output in order.
-nb::list run(const runtime::Function& function, nb::list inputs, nb::list buffers) {
+nb::list run_in_order(const runtime::Function& function, nb::list inputs, nb::list buffers) {
   Operands operands, given;
   const auto fill = [](Operands& to, std::span<const runtime::PortInfo> ports, nb::list from,
                        auto add) {
@@ -252,17 +262,33 @@ nb::list run(const runtime::Function& function, nb::list inputs, nb::list buffer
   };
   fill(operands, function.inputs(), inputs, &Operands::add);
   fill(given, function.outputs(), buffers, &Operands::add_buffer);
-  auto result = [&] {
-    nb::gil_scoped_release released;
-    return function.run(operands.tensors(), given.tensors());
-  }();
-  if (PyErr_Occurred() != nullptr) throw nb::python_error();
-  if (!result.ok()) raise(result.error());
+  const std::vector<Tensor> results = run(function, operands, given);
   nb::list outputs;
-  for (size_t i = 0; i < result->size(); ++i) {
+  for (size_t i = 0; i < results.size(); ++i) {
     const bool into_buffer = i < buffers.size() && !buffers[i].is_none();
-    outputs.append(into_buffer ? nb::object(buffers[i]) : to_python((*result)[i]));
+    outputs.append(into_buffer ? nb::object(buffers[i]) : to_python(results[i]));
   }
+  return outputs;
+}
+
+// The usual call, by names as the ports have them: what it would take Python to find the arrays is
+// a good part of a small model's run. None where the names are others.
+nb::object run_by_name(const runtime::Function& function, nb::dict inputs, nb::tuple input_names,
+                       nb::tuple output_names) {
+  const auto ports = function.inputs();
+  if (inputs.size() != ports.size()) return nb::none();
+  Operands operands;
+  for (size_t i = 0; i < ports.size(); ++i) {
+    PyObject* const array = PyDict_GetItemWithError(inputs.ptr(), input_names[i].ptr());
+    if (array == nullptr) {
+      if (PyErr_Occurred() != nullptr) throw nb::python_error();
+      return nb::none();
+    }
+    operands.add(ports[i], array);
+  }
+  const std::vector<Tensor> results = run(function, operands, Operands());
+  nb::dict outputs;
+  for (size_t i = 0; i < results.size(); ++i) outputs[output_names[i]] = to_python(results[i]);
   return outputs;
 }
 
@@ -319,7 +345,8 @@ NB_MODULE(_native, m) {
       .def("inputs", [](const Function& f) { return py::ports(f.inputs()); })
       .def("outputs", [](const Function& f) { return py::ports(f.outputs()); })
       .def("state", [](const Function& f) { return State{f.state()}; })
-      .def("run", &py::run)
+      .def("run", &py::run_in_order)
+      .def("run_by_name", &py::run_by_name)
       .def("cancel", &Function::cancel)
       .def("device", &Function::device)
       .def("counters", &py::counters)

@@ -126,8 +126,8 @@ class Runner:
         self.inputs: tuple[Port, ...] = tuple(Port(*port) for port in self._function.inputs())
         self.outputs: tuple[Port, ...] = tuple(Port(*port) for port in self._function.outputs())
         self._positions = {_bare(port.name): i for i, port in enumerate(self.inputs)}
-        self._input_names = [port.name for port in self.inputs]
-        self._output_names = [port.name for port in self.outputs]
+        self._input_names = tuple(port.name for port in self.inputs)
+        self._output_names = tuple(port.name for port in self.outputs)
 
     @property
     def signatures(self) -> tuple[str, ...]:
@@ -175,6 +175,10 @@ class Runner:
         with __dlpack__); others are copied. What comes back owns its memory. `out` may name
         writable arrays that receive outputs without another copy.
         """
+        if len(inputs) == 1 and type(inputs[0]) is dict and not named and not out:
+            outputs = self._function.run_by_name(inputs[0], self._input_names, self._output_names)
+            if outputs is not None:
+                return outputs
         if len(inputs) == 1 and isinstance(inputs[0], Mapping):
             operands = self._by_name({**inputs[0], **named} if named else inputs[0])
         elif inputs:

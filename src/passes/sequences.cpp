@@ -310,6 +310,24 @@ Result<bool> drop_full_gather(Graph& graph, Node& node) {
   return true;
 }
 
+// Indices that a model moves to [0, n) itself, as Keras does: gather counts from the end, too.
+Result<bool> drop_index_wrap(Graph&, Node& node) {
+  static const Pattern pattern("select(less(i, 0), add(i, n), i)");
+  const Gather* gather = node.as<Gather>();
+  Node* select = gather == nullptr ? nullptr : node.input(1)->producer();
+  const Shape& x = node.input_count() > 0 ? node.input(0)->shape() : Shape();
+  Match m;
+  if (select == nullptr || !x.ranked() || !pattern.match(*select, m)) return false;
+  const auto axis = static_cast<int>(gather->axis < 0 ? gather->axis + x.rank() : gather->axis);
+  if (axis < 0 || axis >= x.rank() || !x[axis].known() ||
+      m["i"]->type() != select->output()->type())
+    return false;
+  const auto size = splat_value(m["n"]);
+  if (!size || *size != static_cast<double>(x[axis].size())) return false;
+  node.set_input(1, m["i"]);
+  return true;
+}
+
 constexpr Rule kRules[] = {
     {"sink-reverse", "f(reverse(x)) = reverse(f(x)), f a transpose, squeeze or expand_dims",
      sink_reverse},
@@ -319,6 +337,8 @@ constexpr Rule kRules[] = {
      merge_directions},
     {"join-split", "concat(squeeze(split(x))) = reshape(transpose(x))", join_split},
     {"drop-full-gather", "gather(x, range(0, n)) = x", drop_full_gather},
+    {"drop-index-wrap", "gather(x, i < 0 ? i + n : i) = gather(x, i), of n slices",
+     drop_index_wrap},
 };
 
 }  // namespace

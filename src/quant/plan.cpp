@@ -128,10 +128,25 @@ class Planner {
     for (const Node* node : plan_.order) {
       const Support s = plan_.support(*node);
       if (s == Support::none || !is_needed(*node)) continue;
-      if (std::ranges::any_of(data_operands(*node, s),
-                              [&](const Value* v) { return plan_.is_integer(v->producer()); }))
-        plan_.integer.insert(node);
+      const std::vector<Value*> operands = data_operands(*node, s);
+      const bool of_integers = std::ranges::any_of(
+          operands, [&](const Value* v) { return plan_.is_integer(v->producer()); });
+      // A constant table is written in the bytes that are looked up.
+      const bool of_table = operands.empty() && s == Support::move &&
+                            !options_.keep_float.contains(plan_.names[node->output()]) &&
+                            is_only_multiplied(node->output());
+      if (of_integers || of_table) plan_.integer.insert(node);
     }
+  }
+
+  // Whether all that becomes of it, perhaps moved, is input of products of integers.
+  bool is_only_multiplied(const Value* v) const {
+    return !graph_.is_output(v) && std::ranges::all_of(v->uses(), [&](const Use& use) {
+      if (use.index != 0) return false;
+      if (is_product(*use.user)) return plan_.is_integer(use.user);
+      return plan_.support(*use.user) == Support::move && use.user->output_count() == 1 &&
+             is_only_multiplied(use.user->output());
+    });
   }
 
   void find_bases() {

@@ -174,6 +174,23 @@ TEST(Quantize, TransposedConvolutionsWithoutOverlapAreProducts) {
     }
 }
 
+TEST(Quantize, TablesAreWrittenInTheBytesThatAreLookedUp) {
+  for (const bool also_added : {false, true}) {
+    Maker m;
+    Value* i = m.input({DType::i32, Shape({batch(), Dim(3)})});
+    Value* looked_up = m.op("gather", {m.floats({4, 8}, 1), i});
+    Value* flat = m.op("reshape", {looked_up, m.builder.ints({-1, 24})});
+    Value* y = m.op("matmul", {flat, m.floats({24, 5}, 2)});
+    m.graph.set_outputs(also_added ? std::vector<Value*>{y, looked_up} : std::vector<Value*>{y});
+    quantize_and_compare(m.graph);
+    for (const auto& node : m.graph.nodes())
+      if (node->is("gather")) {
+        EXPECT_EQ(node->output()->dtype(), also_added ? DType::f32 : DType::u8);
+      }
+    EXPECT_EQ(count(m.graph, "quantize_linear"), also_added ? 1 : 0);
+  }
+}
+
 TEST(Quantize, WhatCannotBeIntegersSaysWhy) {
   Maker m;
   Value* x = m.input(f32({4, 6}));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ops/gather.h"
 #include "ops/pad.h"
 #include "ops/pool.h"
 #include "ops/reduce.h"
@@ -27,6 +28,12 @@ bool adds_zeros(const Node& node) {
   const Value* value = node.input(2);
   return value == nullptr || (value->constant() != nullptr && value->constant()->elements() == 1 &&
                               value->constant()->real_at(0) == 0);
+}
+
+// Slices of a constant table.
+bool looks_up(const Node& node) {
+  return node.as<Gather>() != nullptr && node.input(0)->constant() != nullptr &&
+         is_real(node.input(0));
 }
 
 bool is_pointwise(const Node& node) {
@@ -86,6 +93,7 @@ Support support_of(const Node& node) {
   if (node.is("concat"))
     return std::ranges::all_of(node.inputs(), is_real) ? Support::move : Support::none;
   if (!is_real(node.input(0))) return Support::none;
+  if (looks_up(node)) return Support::move;
   if (moves_elements(node))
     return node.as<Pad>() == nullptr || adds_zeros(node) ? Support::move : Support::none;
   if (is_pointwise(node)) return Support::pointwise;
@@ -99,7 +107,7 @@ std::vector<Value*> data_operands(const Node& node, Support support) {
       if (v->constant() == nullptr) operands.push_back(v);
     return operands;
   }
-  return {node.input(0)};
+  return looks_up(node) ? std::vector<Value*>() : std::vector<Value*>{node.input(0)};
 }
 
 }  // namespace tenon::quant

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 
@@ -316,7 +317,14 @@ Error RunControl::cancelled() {
 
 Status RunControl::ask() {
   constexpr auto kInterval = std::chrono::milliseconds(20);
+  constexpr auto kShort = std::chrono::milliseconds(1);
+  constexpr int kMostChecks = 8;
   const auto now = std::chrono::steady_clock::now();
+  // Of short steps several go by between two looks at the clock, which takes as long as some do.
+  checks_between_looks_ =
+      now - last_look_ < kShort ? std::min(2 * checks_between_looks_, kMostChecks) : 1;
+  checks_to_look_ = checks_between_looks_;
+  last_look_ = now;
   if (now < next_question_) return {};
   // A run that is short asks nothing.
   const bool is_first = next_question_ == std::chrono::steady_clock::time_point();

@@ -42,7 +42,7 @@ class RunControl {
   // Called between steps. Error: cancelled.
   Status check() {
     if (switch_.cancels.load(std::memory_order_relaxed) != cancels_before_) return cancelled();
-    return switch_.interrupted ? ask() : Status();
+    return switch_.interrupted && --checks_to_look_ <= 0 ? ask() : Status();
   }
 
  private:
@@ -51,7 +51,8 @@ class RunControl {
   const RunSwitch& switch_;
   uint64_t cancels_before_;
   int64_t max_loop_iterations_;
-  std::chrono::steady_clock::time_point next_question_{};
+  std::chrono::steady_clock::time_point last_look_{}, next_question_{};  // at the clock
+  int checks_to_look_ = 1, checks_between_looks_ = 1;
 };
 
 struct Machine {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <mutex>
 #include <span>
 
 #include "device/cpu/candidates.h"
@@ -102,6 +103,7 @@ class ProductKernel final : public Kernel {
     }
     if (p_.is_depthwise()) {
       pack_depthwise(s);
+      make_ready(s);
       return;
     }
     form_ = p_.weight_form();
@@ -116,6 +118,7 @@ class ProductKernel final : public Kernel {
             : "int8/" + std::to_string(p_.groups) + "/" + std::to_string(form_.pieces);
     packed_ = s.pack(kWeights, layout, (packed_int8_bytes(form_) + 3) / 4,
                      [form = form_, weights](float* out) { pack_int8(form, weights, out); });
+    make_ready(s);
   }
   int64_t scratch_bytes() const override { return packed_bytes_ + scratch_; }
   Status run(const RunContext& c) const override {
@@ -129,12 +132,16 @@ class ProductKernel final : public Kernel {
     const int64_t x_step = p.in[2] * p.in_channels, y_step = p.out[2] * p.out_channels;
     const int64_t y_bytes = static_cast<int64_t>(dtype_size(c.outputs[0]->dtype()));
     const int64_t batches = batches_ == 0 ? 1 : batches_;
+    p.weights = packed_.get();
+    if (p.is_depthwise()) {
+      p.weights = weights;
+      p.depthwise = reinterpret_cast<const int8_t*>(packed_.get());
+    }
+    if (vectors_memory_ != nullptr) {
+      std::call_once(vectors_made_, [&] { vectors_ = int8_vectors(p, vectors_memory_.get()); });
+      p.vectors = &vectors_;
+    }
     for (int64_t i = 0; i < batches; ++i) {
-      p.weights = packed_.get();
-      if (p.is_depthwise()) {
-        p.weights = weights;
-        p.depthwise = reinterpret_cast<const int8_t*>(packed_.get());
-      }
       if (packed_bytes_ > 0) {
         pack_int8(form_, weights + i * form_.k * form_.columns, scratch);
         p.weights = scratch;
@@ -149,6 +156,13 @@ class ProductKernel final : public Kernel {
   }
 
  private:
+  // The epilogue's vectors are made once where they are constant.
+  void make_ready(const StepInfo& s) {
+    for (size_t i = kXZero; i < s.inputs.size(); ++i)
+      if (s.has(i) && s.constants[i] == nullptr) return;
+    vectors_memory_ = allocate_aligned(static_cast<size_t>(int8_vectors_bytes(p_)));
+  }
+
   // Prepared where there are no zero points of the filter.
   void pack_depthwise(const StepInfo& s) {
     const Tensor* weights = s.constants[kWeights];
@@ -175,6 +189,9 @@ class ProductKernel final : public Kernel {
   Int8Params p_;
   Int8Weights form_;
   PackStore::Packed packed_;
+  std::shared_ptr<std::byte> vectors_memory_;
+  mutable std::once_flag vectors_made_;
+  mutable Int8Vectors vectors_;
   int64_t packed_bytes_ = 0;
   int64_t scratch_ = 0;
   int64_t batches_ = 0;  // of weights that are batched (even if by 1); 0: they are not

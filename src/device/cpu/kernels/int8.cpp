@@ -25,6 +25,10 @@ int64_t columns_of(const Int8Params& p) {
 int64_t panel_bytes(const Int8Weights& w) {
   return round_up(w.columns, kPanel) * int8_groups(w) * 4;
 }
+int64_t padded_columns(const Int8Params& p) {
+  return p.is_depthwise() ? round_up(p.out_channels, kInt8ColumnUnit)
+                          : round_up(columns_of(p), kInt8ColumnUnit) * p.groups;
+}
 int64_t group_bytes(const Int8Weights& w) {
   return panel_bytes(w) + round_up(w.columns, kPanel) * 4;
 }
@@ -37,19 +41,19 @@ void divide(const float* x, bool single, float by, int64_t n, float* y) {
     for (int64_t i = 0; i < n; ++i) y[i] = x[i] / by;
 }
 
-Int8Vectors prepare(const Int8Params& p, const Int8Plan& plan, const Int8Weights& form,
-                    void* scratch) {
-  Int8Vectors v{};
-  const int64_t n = plan.padded_columns;
-  v.column_add = static_cast<int32_t*>(scratch);
+Int8Vectors vectors_by_column(const Int8Params& p, void* memory) {
+  Int8Vectors v;
+  const Int8Weights form = p.weight_form();
+  const int64_t n = padded_columns(p);
+  v.column_add = static_cast<int32_t*>(memory);
   v.weights_zero = v.column_add + n;
   v.scale = reinterpret_cast<float*>(v.weights_zero + n);
   v.bias = v.scale + n;
-  std::memset(scratch, 0, static_cast<size_t>(16 * n));
+  std::memset(memory, 0, static_cast<size_t>(16 * n));
   const int64_t x_zero = int8_x_zero(p);
   const bool depthwise = p.is_depthwise();
   const int64_t groups = depthwise ? 1 : p.groups;
-  const int64_t columns = depthwise ? p.out_channels : plan.columns;
+  const int64_t columns = depthwise ? p.out_channels : columns_of(p);
   for (int64_t g = 0; g < groups; ++g) {
     const int64_t at = g * (n / groups), channel = g * columns;
     if (!depthwise) {
@@ -61,7 +65,7 @@ Int8Vectors prepare(const Int8Params& p, const Int8Plan& plan, const Int8Weights
         v.any_zero |= zero != 0;
         std::fill(v.weights_zero + at + j, v.weights_zero + at + end, static_cast<int32_t>(zero));
         // Wraps, as the sums themselves do.
-        const auto first = static_cast<uint32_t>(plan.k * x_zero * zero);
+        const auto first = static_cast<uint32_t>(form.k * x_zero * zero);
         const auto factor = static_cast<uint32_t>(x_zero);
         for (int64_t i = j; i < end; ++i)
           v.column_add[at + i] =
@@ -81,12 +85,13 @@ Int8Vectors prepare(const Int8Params& p, const Int8Plan& plan, const Int8Weights
   v.small = !large;
   return v;
 }
+
 void run_gemm(const Int8Params& p, const Int8Plan& plan, const Int8Vectors& vectors,
               ThreadPool& pool, char* slots, const Int8Table& table) {
   const Int8Weights form = p.weight_form();
   const int64_t blocks = plan.row_blocks * plan.column_blocks;
   const int64_t size = int8_result_bytes(p.result);
-  parallel_with_slots(pool, p.groups * blocks, [&](int64_t task, int64_t slot) {
+  deal_with_slots(pool, p.groups * blocks, plan.most_tasks, [&](int64_t task, int64_t slot) {
     const int64_t group = task / blocks, block = task % blocks;
     const int64_t column = block % plan.column_blocks * plan.column_block;
     const Range pixels = int8_row_range(p, plan, block / plan.column_blocks);
@@ -103,7 +108,7 @@ void run_gemm(const Int8Params& p, const Int8Plan& plan, const Int8Vectors& vect
     }
     b.b = static_cast<const int8_t*>(p.weights) + group * group_bytes(form) +
           column / kPanel * (plan.padded_k / 4) * 64;
-    b.epilogue = int8_epilogue(p, vectors, group * (plan.padded_columns / p.groups) + column);
+    b.epilogue = int8_epilogue(p, vectors, group * (padded_columns(p) / p.groups) + column);
     b.y_row_bytes = p.out_channels * size;
     b.y = static_cast<char*>(p.y) + pixels.begin * b.y_row_bytes +
           (group * plan.columns + column) * size;
@@ -178,21 +183,32 @@ void pack_int8(const Int8Weights& w, const void* weights, void* packed) {
   }
 }
 
+int64_t int8_vectors_bytes(const Int8Params& p) {
+  const int64_t bytes = round_to_lines(16 * padded_columns(p));
+  return p.is_depthwise() ? bytes + round_to_lines(int8_spread_bytes(p)) : bytes;
+}
+
+Int8Vectors int8_vectors(const Int8Params& p, void* memory) {
+  const Int8Vectors v = vectors_by_column(p, memory);
+  if (p.depthwise == nullptr) return v;
+  return spread_int8_vectors(p, v,
+                             static_cast<char*>(memory) + round_to_lines(16 * padded_columns(p)));
+}
+
 int64_t int8_scratch_bytes(const Int8Params& p, int threads, const Int8Table& table) {
-  const Int8Plan plan = plan_int8(p, threads, table);
-  const int64_t bytes = round_to_lines(16 * plan.padded_columns) + threads * plan.slot_bytes;
-  return p.is_depthwise() ? bytes + int8_depthwise_scratch_bytes(p, threads) : bytes;
+  return int8_vectors_bytes(p) + (p.is_depthwise()
+                                      ? int8_depthwise_scratch_bytes(p, threads, table)
+                                      : threads * plan_int8(p, threads, table).slot_bytes);
 }
 
 void int8_product(const Int8Params& p, ThreadPool& pool, void* scratch, const Int8Table& table) {
-  const Int8Plan plan = plan_int8(p, pool.threads(), table);
-  if (plan.pixels <= 0 || p.out_channels <= 0) return;
-  const Int8Vectors vectors = prepare(p, plan, p.weight_form(), scratch);
-  char* const rest = static_cast<char*>(scratch) + round_to_lines(16 * plan.padded_columns);
+  if (p.batch * volume(p.out) <= 0 || p.out_channels <= 0) return;
+  const Int8Vectors vectors = p.vectors != nullptr ? *p.vectors : int8_vectors(p, scratch);
+  char* const rest = static_cast<char*>(scratch) + int8_vectors_bytes(p);
   if (p.is_depthwise())
     run_int8_depthwise(p, vectors, pool, rest, table);
   else
-    run_gemm(p, plan, vectors, pool, rest, table);
+    run_gemm(p, plan_int8(p, pool.threads(), table), vectors, pool, rest, table);
 }
 
 }  // namespace tenon::cpu

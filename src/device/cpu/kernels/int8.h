@@ -113,6 +113,16 @@ struct Int8Weights {
 int64_t packed_int8_bytes(const Int8Weights& w);
 void pack_int8(const Int8Weights& w, const void* weights, void* packed);
 
+// What the epilogue reads, made of a product's parameters: int8_vectors().
+struct Int8Vectors {
+  int32_t* column_add = nullptr;
+  int32_t* weights_zero = nullptr;
+  float* scale = nullptr;
+  float* bias = nullptr;
+  bool any_zero = false;
+  bool small = false;  // all results are far within the range of i32
+};
+
 // Sizes and parameters of a product. Dims as in ConvParams; a matrix product of m rows has in[2] =
 // out[2] = m and kernels of 1.
 struct Int8Params {
@@ -134,10 +144,11 @@ struct Int8Params {
 
   const void* x = nullptr;
   int32_t x_zero = 0;
-  const void* weights = nullptr;       // packed; of depthwise raw [taps, channels]
-  const int8_t* depthwise = nullptr;   // of depthwise: pack_int8_depthwise(), or null
-  bool sums_plane = false;             // depthwise: all weights are 1, the window is all of x
-  const void* weights_zero = nullptr;  // i8 or u8 as the weights: one, or one per channel
+  const void* weights = nullptr;         // packed; of depthwise raw [taps, channels]
+  const int8_t* depthwise = nullptr;     // of depthwise: pack_int8_depthwise(), or null
+  bool sums_plane = false;               // depthwise: all weights are 1, the window is all of x
+  const Int8Vectors* vectors = nullptr;  // of these very parameters; null: every run makes them
+  const void* weights_zero = nullptr;    // i8 or u8 as the weights: one, or one per channel
   int64_t weights_zeros = 0;
   const float* scale = nullptr;  // one, or one per channel
   int64_t scales = 0;
@@ -162,6 +173,10 @@ bool is_int8_plane(const Int8Params& p);
 // pixel.
 int64_t int8_depthwise_bytes(const Int8Params& p);
 void pack_int8_depthwise(const Int8Params& p, void* packed);
+
+// The vectors of a product of packed weights, in memory of int8_vectors_bytes().
+int64_t int8_vectors_bytes(const Int8Params& p);
+Int8Vectors int8_vectors(const Int8Params& p, void* memory);
 
 int64_t int8_scratch_bytes(const Int8Params& p, int threads,
                            const Int8Table& table = int8_kernels());

@@ -16,6 +16,8 @@ constexpr int64_t kBlock = 64;  // channels of a block of the filter
 constexpr int64_t kMaxFilterBytes = int64_t{1} << 20;
 // Of input rows that a task copies, about.
 constexpr int64_t kStripBytes = 40 << 10;
+// What a result costs beside its products, in taps.
+constexpr int64_t kOtherTaps = 16;
 
 int64_t volume(const int64_t (&dims)[3]) {
   return dims[0] * dims[1] * dims[2];
@@ -107,6 +109,7 @@ int64_t period_of(const Int8Params& p) {
 // A task computes `rows` rows of output from a copy of the input below them, in which what lies
 // outside is the zero point and pixels that are a stride apart are neighbours.
 struct RowPlan {
+  int64_t most_tasks = 1;  // that the work is worth
   int64_t rows = 1;
   int64_t blocks = 0;        // of rows
   int64_t strip_rows = 0;    // of a plane
@@ -115,15 +118,18 @@ struct RowPlan {
   int64_t slot_bytes = 0;
 };
 
-RowPlan plan_rows(const Int8Params& p, int threads) {
+RowPlan plan_rows(const Int8Params& p, int threads, const Int8Table& table) {
   RowPlan plan;
   const int64_t span = (p.kernel[1] - 1) * p.dilation[1] + 1;
   plan.phase_pixels = p.out[2] + (p.kernel[2] - 1) * p.dilation[2] / p.stride[2];
   const int64_t row_bytes = plan.phase_pixels * p.stride[2] * p.in_channels;
   const int64_t fits = kStripBytes / std::max<int64_t>(1, row_bytes * p.kernel[0]);
   plan.rows = fits > span ? (fits - span) / p.stride[1] + 1 : 1;
-  if (threads > 1)
-    plan.rows = std::min(plan.rows, ceil_div(p.batch * p.out[0] * p.out[1], 4 * threads));
+  const int64_t all_rows = p.batch * p.out[0] * p.out[1];
+  const int64_t taps = 4 * tap_groups(p) + kOtherTaps;
+  plan.most_tasks = tasks_worth(
+      all_rows * p.out[2] * p.out_channels * taps / table.macs_per_instruction, threads);
+  if (plan.most_tasks > 1) plan.rows = std::min(plan.rows, ceil_div(all_rows, plan.most_tasks));
   plan.rows = std::clamp<int64_t>(plan.rows, 1, std::max<int64_t>(1, p.out[1]));
   plan.blocks = ceil_div(p.out[1], plan.rows);
   plan.strip_rows = (plan.rows - 1) * p.stride[1] + span;
@@ -165,38 +171,14 @@ void copy_row(const Int8Params& p, const RowPlan& plan, const uint8_t* from, uin
     for (int64_t i = 0; i < row_bytes; ++i) to[i] ^= 0x80;
 }
 
-// The epilogue's vectors for a whole period, in the order of the sums.
-Int8Vectors spread(const Int8Params& p, const Int8Vectors& natural, void* scratch) {
-  const int64_t period = period_of(p), blocks = period / kBlock;
-  Int8Vectors v{};
-  v.small = natural.small;
-  v.column_add = static_cast<int32_t*>(scratch);
-  v.scale = reinterpret_cast<float*>(v.column_add + period);
-  v.bias = v.scale + period;
-  const auto* sums = reinterpret_cast<const int32_t*>(p.depthwise + period * tap_groups(p) * 4);
-  const int64_t zero = int8_x_zero(p);
-  for (int64_t block = 0; block < blocks; ++block)
-    for (int64_t i = 0; i < kBlock; i += 4) {  // four neighbours stay neighbours
-      int64_t c = (block * kBlock + channel_of(i)) % p.out_channels;
-      for (int64_t at = block * kBlock + i; at < block * kBlock + i + 4; ++at) {
-        v.column_add[at] = static_cast<int32_t>(-zero * sums[c]);
-        v.scale[at] = natural.scale[c];
-        v.bias[at] = natural.bias[c];
-        if (++c == p.out_channels) c = 0;
-      }
-    }
-  return v;
-}
-
-void run_rows(const Int8Params& p, const Int8Vectors& natural, ThreadPool& pool, char* scratch,
+void run_rows(const Int8Params& p, const Int8Vectors& vectors, ThreadPool& pool, char* slots,
               const Int8Table& table) {
-  const RowPlan plan = plan_rows(p, pool.threads());
-  const Int8Vectors vectors = spread(p, natural, scratch);
-  char* const slots = scratch + round_to_lines(12 * period_of(p));
+  const RowPlan plan = plan_rows(p, pool.threads(), table);
   const int64_t channels = p.in_channels, taps = volume(p.kernel);
   const int64_t row_bytes = plan.phase_pixels * p.stride[2] * channels;
   const int64_t y_row = p.out[2] * p.out_channels * int8_result_bytes(p.result);
-  parallel_with_slots(pool, p.batch * p.out[0] * plan.blocks, [&](int64_t task, int64_t slot) {
+  const int64_t tasks = p.batch * p.out[0] * plan.blocks;
+  deal_with_slots(pool, tasks, plan.most_tasks, [&](int64_t task, int64_t slot) {
     auto* const strip = reinterpret_cast<uint8_t*>(slots + slot * plan.slot_bytes);
     auto** const x = reinterpret_cast<const uint8_t**>(strip + plan.strip_bytes);
     const int64_t oh = task % plan.blocks * plan.rows, plane = task / plan.blocks;
@@ -313,12 +295,37 @@ void pack_int8_depthwise(const Int8Params& p, void* packed) {
   }
 }
 
-int64_t int8_depthwise_scratch_bytes(const Int8Params& p, int threads) {
+int64_t int8_depthwise_scratch_bytes(const Int8Params& p, int threads, const Int8Table& table) {
   const int64_t pixels = round_to_lines(pairs_bytes(p)) + round_to_lines(p.in_channels) +
                          threads * pixel_slot_bytes(p);
   if (int8_depthwise_bytes(p) == 0) return pixels;
-  return std::max(pixels,
-                  round_to_lines(12 * period_of(p)) + threads * plan_rows(p, threads).slot_bytes);
+  return std::max(pixels, threads * plan_rows(p, threads, table).slot_bytes);
+}
+
+int64_t int8_spread_bytes(const Int8Params& p) {
+  return int8_depthwise_bytes(p) == 0 ? 0 : 12 * period_of(p);
+}
+
+Int8Vectors spread_int8_vectors(const Int8Params& p, const Int8Vectors& by_channel, void* memory) {
+  const int64_t period = period_of(p), blocks = period / kBlock;
+  Int8Vectors v;
+  v.small = by_channel.small;
+  v.column_add = static_cast<int32_t*>(memory);
+  v.scale = reinterpret_cast<float*>(v.column_add + period);
+  v.bias = v.scale + period;
+  const auto* sums = reinterpret_cast<const int32_t*>(p.depthwise + period * tap_groups(p) * 4);
+  const int64_t zero = int8_x_zero(p);
+  for (int64_t block = 0; block < blocks; ++block)
+    for (int64_t i = 0; i < kBlock; i += 4) {  // four neighbours stay neighbours
+      int64_t c = (block * kBlock + channel_of(i)) % p.out_channels;
+      for (int64_t at = block * kBlock + i; at < block * kBlock + i + 4; ++at) {
+        v.column_add[at] = static_cast<int32_t>(-zero * sums[c]);
+        v.scale[at] = by_channel.scale[c];
+        v.bias[at] = by_channel.bias[c];
+        if (++c == p.out_channels) c = 0;
+      }
+    }
+  return v;
 }
 
 void run_int8_depthwise(const Int8Params& p, const Int8Vectors& vectors, ThreadPool& pool,

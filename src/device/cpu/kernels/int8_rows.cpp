@@ -43,12 +43,12 @@ int64_t strip_input_rows(const Int8Params& p, int64_t rows) {
 }
 
 // Blocks of rows of the result within an image, whose input is copied.
-void plan_strips(const Int8Params& p, int threads, Int8Plan& plan) {
+void plan_strips(const Int8Params& p, Int8Plan& plan) {
   plan.strip_row_bytes =
       ((p.out[2] - 1) * p.stride[2] + (p.kernel[2] - 1) * p.dilation[2] + 1) * p.in_channels;
   int64_t rows = std::max<int64_t>(1, kStripPixels / std::max<int64_t>(p.out[2], 1));
   while (rows > 1 && strip_input_rows(p, rows) * plan.strip_row_bytes > kGatheredBytes) --rows;
-  if (threads > 1) rows = std::min(rows, ceil_div(p.batch * p.out[1], 4 * threads));
+  if (plan.most_tasks > 1) rows = std::min(rows, ceil_div(p.batch * p.out[1], plan.most_tasks));
   rows = std::clamp<int64_t>(rows, 1, std::max<int64_t>(p.out[1], 1));
   // The last block is not much smaller than the others.
   plan.strip_rows = ceil_div(p.out[1], ceil_div(p.out[1], rows));
@@ -56,12 +56,12 @@ void plan_strips(const Int8Params& p, int threads, Int8Plan& plan) {
   plan.row_blocks = p.batch * ceil_div(p.out[1], plan.strip_rows);
 }
 
-void plan_row_blocks(int threads, const Int8Table& table, Int8Plan& plan) {
+void plan_row_blocks(const Int8Table& table, Int8Plan& plan) {
   const int64_t unit = std::max<int64_t>(kRowUnit, table.tile_rows);
   const int64_t units = std::max<int64_t>(1, ceil_div(plan.pixels, unit));
   int64_t most =
       std::clamp<int64_t>(kGatheredBytes / std::max<int64_t>(plan.padded_k, 1) / unit, 2, 64);
-  if (threads > 1) most = std::clamp<int64_t>(ceil_div(units, 4 * threads), 1, most);
+  if (plan.most_tasks > 1) most = std::clamp<int64_t>(ceil_div(units, plan.most_tasks), 1, most);
   plan.row_block = ceil_div(units, ceil_div(units, most)) * unit;
   plan.row_blocks = ceil_div(plan.pixels, plan.row_block);
 }
@@ -195,28 +195,27 @@ Int8Plan plan_int8(const Int8Params& p, int threads, const Int8Table& table) {
   Int8Plan plan;
   plan.columns = p.out_channels / p.groups;
   plan.pixels = p.batch * volume(p.out);
-  if (p.is_depthwise()) {
-    plan.padded_columns = round_up(p.out_channels, kInt8ColumnUnit);
-    return plan;
-  }
   const Int8Weights form = p.weight_form();
   plan.k = form.k;
   plan.padded_k = int8_groups(form) * 4;
   plan.source = source_of(p, table);
   if (plan.source != Int8RowSource::kInPlace && p.pieces() > 0) plan.pieces = p.pieces();
   plan.piece_k = plan.k / plan.pieces;
+  // Fresh weights take as long to come as another row to multiply.
+  const int64_t columns = round_up(plan.columns, kInt8ColumnUnit) * p.groups;
+  const int64_t instructions =
+      columns * plan.padded_k * (plan.pixels + 1) / table.macs_per_instruction;
+  plan.most_tasks = tasks_worth(instructions, threads);
   if (plan.source == Int8RowSource::kStrips)
-    plan_strips(p, threads, plan);
+    plan_strips(p, plan);
   else
-    plan_row_blocks(threads, table, plan);
+    plan_row_blocks(table, plan);
   const int64_t column_units = std::max<int64_t>(1, ceil_div(plan.columns, kInt8ColumnUnit));
   int64_t column_blocks = 1;
-  const int64_t wanted = threads == 1 ? 1 : 4 * threads;
-  if (plan.row_blocks > 0 && plan.row_blocks * p.groups < wanted)
-    column_blocks = std::min(column_units, ceil_div(wanted, plan.row_blocks * p.groups));
+  if (plan.row_blocks > 0 && plan.row_blocks * p.groups < plan.most_tasks)
+    column_blocks = std::min(column_units, ceil_div(plan.most_tasks, plan.row_blocks * p.groups));
   plan.column_block = ceil_div(column_units, column_blocks) * kInt8ColumnUnit;
   plan.column_blocks = ceil_div(plan.columns, plan.column_block);
-  plan.padded_columns = round_up(plan.columns, kInt8ColumnUnit) * p.groups;
   plan.slot_bytes = round_to_lines(plan.row_block * 4) +
                     round_to_lines((plan.row_block + plan.pieces) * 4) +
                     round_to_lines(rows_bytes(p, plan));

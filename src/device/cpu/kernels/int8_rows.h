@@ -24,7 +24,7 @@ struct Int8Plan {
   int64_t row_block = 0, row_blocks = 0, column_block = 0, column_blocks = 0;
   int64_t strip_rows = 0;  // of the result, that make a block
   int64_t strip_row_bytes = 0;
-  int64_t padded_columns = 0;  // of all groups
+  int64_t most_tasks = 1;  // that the work is worth
   int64_t slot_bytes = 0;
 };
 
