@@ -91,7 +91,7 @@ Result<TensorTypes> Matmul::infer(const InferContext& context) const {
         "matmul of integers or complex numbers takes no alpha and no activation");
   if (!is_fusable(activation)) return invalid_argument("matmul cannot apply this activation");
   for (const int i : {2, 3})
-    if (context.has(i) && context.dtype(i) != type)
+    if (context.has(i) && context.dtype(i) != type && !(i == 3 && context.dtype(i) == a_type))
       return invalid_argument(fmt::format("matmul: operand {} is {}, but the result is {}", i,
                                           context.type(i).to_string(), dtype_name(type)));
   const Shape& a = context.shape(0);

@@ -13,7 +13,7 @@ namespace {
 constexpr size_t kMaxNodes = 64;
 constexpr size_t kMaxOperands = 12;
 constexpr size_t kMaxResults = 4;
-// Casts between other types keep a kernel of their own.
+// Casts between other types keep a kernel of their own, but for those that widen bf16.
 bool is_fusable_type(const TensorType& type) {
   return !type.is_list && type.shape.ranked() &&
          (type.dtype == DType::f32 || type.dtype == DType::boolean);
@@ -22,6 +22,10 @@ bool is_fusable_type(const TensorType& type) {
 bool is_byte(const Value* v) {
   return !v->type().is_list && v->shape().ranked() &&
          (v->dtype() == DType::i8 || v->dtype() == DType::u8);
+}
+
+bool is_rounded(const Value* v) {
+  return !v->type().is_list && v->shape().ranked() && v->dtype() == DType::bf16;
 }
 
 // Between f32 and bytes by constant scalars.
@@ -46,7 +50,8 @@ bool is_fusable(const Node& node) {
       node.input_count() == 0 || !is_fusable_type(node.output()->type()))
     return false;
   for (const Value* v : node.inputs())
-    if (v == nullptr || !is_fusable_type(v->type())) return false;
+    if (v == nullptr || (!is_fusable_type(v->type()) && !(node.is("cast") && is_rounded(v))))
+      return false;
   return true;
 }
 

@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/half.h"
 #include "ops/cast.h"
+#include "ops/concat.h"
 #include "ops/conv.h"
 #include "ops/conv_transpose.h"
 #include "ops/gather.h"
@@ -99,6 +101,9 @@ class Narrower {
       TRY(narrow(*node, decision));
     }
     remove_unread(order);
+    TRY(concatenate_rounded());
+    TRY(round_sums());
+    read_rounded();
     return {};
   }
 
@@ -259,15 +264,22 @@ class Narrower {
     return known;
   }
 
-  // x is rounded once for all layers that read it.
+  // x is rounded once for all layers that read it, where it is computed and not where it is looked
+  // at in another shape.
+  Result<Value*> rounded_before(Value* x, Node& node) {
+    if (Value* known = casts_[x]) return known;
+    Builder builder(graph_, &node);
+    Node* producer = x->producer();
+    if (producer != nullptr) builder.set_origins(producer->origins);
+    if (producer == nullptr || !producer->def().has(kView))
+      return casts_[x] = TRY(builder.op("cast", {x}, {{"to", DType::bf16}}));
+    std::vector<Value*> operands = producer->inputs();
+    operands[0] = TRY(rounded_before(operands[0], node));
+    return casts_[x] = TRY(builder.add(producer->op().clone(), std::move(operands)))->output();
+  }
+
   Status multiply_narrow(Node& node) {
-    Value* x = node.input(0);
-    Value*& cast = casts_[x];
-    if (cast == nullptr) {
-      Builder builder(graph_, &node);
-      if (x->producer() != nullptr) builder.set_origins(x->producer()->origins);
-      cast = TRY(builder.op("cast", {x}, {{"to", DType::bf16}}));
-    }
+    Value* cast = TRY(rounded_before(node.input(0), node));
     auto op = node.op().clone();
     TRY(set_attr(*op, "result", DType::f32));
     std::vector<Value*> operands = node.inputs();
@@ -275,8 +287,128 @@ class Narrower {
     Builder builder(graph_, &node);
     builder.set_origins(node.origins);
     Node* product = TRY(builder.add(std::move(op), std::move(operands)));
+    products_.insert(product);
+    products_in_order_.push_back(product);
     graph_.replace_all_uses(node.output(), product->output());
     return {};
+  }
+
+  // Whether all that read x can do with it rounded: products, those of `concats`, and a chain of
+  // ops on single elements.
+  bool is_read_rounded(const Value& x, const std::unordered_set<const Node*>& concats) {
+    if (graph_.is_output(&x)) return false;
+    int chains = 0;
+    for (const Use& use : x.uses()) {
+      const bool rounds = casts_.contains(&x) && casts_[&x]->producer() == use.user;
+      if (!rounds && !concats.contains(use.user) && (!is_elementwise(*use.user) || ++chains > 1))
+        return false;
+    }
+    return true;
+  }
+  static bool is_elementwise(const Node& node) {
+    return node.output_count() == 1 && (node.def().has(kPointwise) || node.is("batch_norm"));
+  }
+
+  // What products in bf16 give to concatenations, which move nothing but bytes, they give rounded.
+  Status concatenate_rounded() {
+    std::vector<Node*> order;
+    std::unordered_set<const Node*> concats;
+    std::unordered_map<const Node*, size_t> position;
+    for (const auto& node : graph_.nodes()) {
+      position[node.get()] = order.size();
+      order.push_back(node.get());
+    }
+    for (auto it = order.rbegin(); it != order.rend(); ++it)
+      if ((*it)->is(Concat::name) && !(*it)->output()->type().is_list &&
+          (*it)->output()->dtype() == DType::f32 && is_read_rounded(*(*it)->output(), concats))
+        concats.insert(*it);
+    for (Node* node : order) {
+      if (!concats.contains(node)) continue;
+      if (std::ranges::none_of(node->inputs(), [&](const Value* x) {
+            return products_.contains(x->producer()) || concats.contains(x->producer());
+          })) {
+        concats.erase(node);
+        continue;
+      }
+      std::vector<Value*> parts;
+      for (Value* x : node->inputs()) {
+        const auto known = casts_.find(x);
+        if (known == casts_.end() || position[known->second->producer()] > position[node])
+          TRY(replace_rounded(*x, "cast", {x}, *node, position));
+        parts.push_back(casts_[x]);
+      }
+      TRY(replace_rounded(*node->output(), Concat::name, std::move(parts), *node, position));
+      TRY(widen_for_chains(*node->output(), concats));
+    }
+    for (auto it = order.rbegin(); it != order.rend(); ++it)
+      if (concats.contains(*it)) graph_.erase(*it);
+    return {};
+  }
+
+  // Computes x rounded at `place`, for all that read it so.
+  Status replace_rounded(Value& x, std::string_view op, std::vector<Value*> operands, Node& place,
+                         std::unordered_map<const Node*, size_t>& position) {
+    Builder builder(graph_, &place);
+    if (x.producer() != nullptr) builder.set_origins(x.producer()->origins);
+    Value* y = op == Concat::name
+                   ? TRY(builder.add(place.op().clone(), std::move(operands)))->output()
+                   : TRY(builder.op(op, std::move(operands), {{"to", DType::bf16}}));
+    position[y->producer()] = position[&place];
+    Value*& known = casts_[&x];
+    if (known != nullptr) {
+      Node* before = known->producer();
+      graph_.replace_all_uses(known, y);
+      graph_.erase(before);
+    }
+    known = y;
+    return {};
+  }
+
+  // What computes with single elements of x reads them rounded, and widens them itself.
+  Status widen_for_chains(Value& x, const std::unordered_set<const Node*>& concats) {
+    const std::vector<Use> uses = x.uses();
+    for (const Use& use : uses) {
+      if (concats.contains(use.user)) continue;
+      Builder builder(graph_, use.user);
+      builder.set_origins(x.producer()->origins);
+      use.user->set_input(use.index, TRY(builder.op("cast", {casts_[&x]}, {{"to", DType::f32}})));
+    }
+    return {};
+  }
+
+  // What products give each other to add alone is rounded, too.
+  Status round_sums() {
+    for (const Node* node : products_in_order_) {
+      Value* x = node->output();
+      if (x->uses().empty() || casts_.contains(x) || graph_.is_output(x) ||
+          !std::ranges::all_of(x->uses(), [&](const Use& use) { return adds(use); }))
+        continue;
+      Builder builder(graph_, x->uses().front().user);
+      builder.set_origins(node->origins);
+      casts_[x] = TRY(builder.op("cast", {x}, {{"to", DType::bf16}}));
+    }
+    return {};
+  }
+
+  // Whether a product in bf16 adds the value to its sums.
+  bool adds(const Use& use) const { return use.index == 3 && products_.contains(use.user); }
+
+  // Where x is only rounded or added to what products in bf16 give, they add it rounded, too: it
+  // need not be kept in f32.
+  void read_rounded() {
+    std::unordered_set<const Value*> rounded;  // by the nodes so far
+    for (const auto& node : graph_.nodes()) {
+      if (node->is(Cast::name) && casts_.contains(node->input(0)) &&
+          casts_[node->input(0)] == node->output())
+        rounded.insert(node->input(0));
+      if (!products_.contains(node.get())) continue;
+      Value* x = node->input(3);
+      if (x == nullptr || !rounded.contains(x) || graph_.is_output(x)) continue;
+      const bool is_needed = std::ranges::any_of(x->uses(), [&](const Use& use) {
+        return use.user != casts_[x]->producer() && !adds(use);
+      });
+      if (!is_needed) node->set_input(3, casts_[x]);
+    }
   }
 
   Status widen_result(Node& node) {
@@ -294,7 +426,7 @@ class Narrower {
         const Value* v = (*it)->output(i);
         return v->uses().empty() && !graph_.is_output(v);
       };
-      bool dead = (*it)->is("const") || is_layer(**it);
+      bool dead = (*it)->is("const") || is_layer(**it) || (*it)->def().has(kView);
       for (int i = 0; i < (*it)->output_count(); ++i) dead = dead && unread(i);
       if (dead) graph_.erase(*it);
     }
@@ -312,6 +444,8 @@ class Narrower {
   std::vector<NarrowedLayer>& report_;
   std::unordered_map<std::pair<const Value*, DType>, Value*, PairHash> weights_;
   std::unordered_map<const Value*, Value*> casts_;
+  std::unordered_set<const Node*> products_;  // in bf16
+  std::vector<const Node*> products_in_order_;
   std::unordered_map<const Value*, Node*> bytes_;
 };
 

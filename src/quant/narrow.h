@@ -3,8 +3,10 @@
 //
 // A product in bf16 multiplies numbers rounded to bf16 (to nearest, ties to even), whose products
 // are exact in f32, and adds them in f32; bias, residual and activation are of f32. That is a cast
-// in front of it, made once for all who read a tensor. Where a product in bf16 is not worth it the
-// arithmetic is that of f32, of weights of whichever 16 bits are nearer, as it is with f16.
+// in front of it, made once for all who read a tensor; a tensor that is else only added to what
+// such products give is added rounded, so that it need not be kept in f32. Where a product in bf16
+// is not worth it the arithmetic is that of f32, of weights of whichever 16 bits are nearer, as it
+// is with f16.
 #pragma once
 
 #include <string>

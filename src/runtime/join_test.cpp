@@ -53,9 +53,10 @@ struct Network {
 
 Result<Model> load(FileGraph graph, int threads) {
   FileModel file;
-  std::vector<std::string> names;
+  std::vector<std::string> names, inputs{"x", "r"};
+  inputs.resize(graph.inputs.size());
   for (size_t i = 0; i < graph.outputs.size(); ++i) names.push_back("y" + std::to_string(i));
-  FileFunction f{"serving_default", std::move(graph), {"x", "r"}, names};
+  FileFunction f{"serving_default", std::move(graph), inputs, names};
   file.functions.push_back(std::move(f));
   auto owner = std::make_shared<std::vector<std::byte>>(TRY(encode_model(file)));
   return Model::load(Blob{{owner->data(), owner->size()}, owner}, {.threads = threads});
@@ -210,6 +211,57 @@ TEST(JoinedSteps, AFusionRoundsWhatItGives) {
     const auto got = one->function()->run(inputs, {}), want = many->function()->run(inputs, {});
     ASSERT_TRUE(got.ok() && want.ok());
     for (int64_t i = 0; i < x.elements(); ++i)
+      ASSERT_EQ((*got)[0].real_at(i), (*want)[0].real_at(i)) << i;
+  }
+}
+
+// A residual block whose products are of bf16, and what it adds is, too.
+Network rounded_block(const std::vector<Tensor>& weights, bool between_too) {
+  const std::vector<int64_t> dims{2, 24, 24, 32};
+  Network n;
+  const int x = n.value(dims);
+  n.graph.inputs = {x};
+  const int first = n.conv(rounded(n, x, dims), 1, 32, 32, 1, 1, dims);
+  const int narrow = rounded(n, first, dims);
+  const int second = n.conv(narrow, 3, 32, 32, 1, 1, dims);
+  const int third = n.conv(rounded(n, second, dims), 1, 32, 32, 1, 1, dims, narrow);
+  n.graph.outputs = {rounded(n, third, dims)};
+  if (between_too) n.graph.outputs.insert(n.graph.outputs.end(), {first, second, third});
+  for (FileStep& step : n.graph.steps)
+    if (auto* conv = step.op->as<Conv>(); conv != nullptr) conv->result = DType::f32;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    auto& constant = n.graph.constants[i];
+    constant.tensor = weights[i];
+    n.graph.values[static_cast<size_t>(constant.value)].type.dtype = weights[i].dtype();
+  }
+  return n;
+}
+
+TEST(JoinedSteps, ProductsRoundWhatTheyGive) {
+  std::vector<Tensor> weights;
+  const Network sample = rounded_block({}, false);
+  for (const auto& c : sample.graph.constants) {
+    weights.push_back(c.tensor);
+    if (c.tensor.rank() == 1) continue;
+    weights.back() = Tensor::allocate(DType::bf16, c.tensor.dims()).value();
+    for (int64_t i = 0; i < c.tensor.elements(); ++i)
+      weights.back().mutable_data<BFloat16>()[i] = BFloat16(c.tensor.data<float>()[i]);
+  }
+  const std::vector<Tensor> inputs{random_tensor({2, 24, 24, 32})};
+  for (const int threads : {1, 2}) {
+    const auto one = load(rounded_block(weights, false).graph, threads);
+    const auto many = load(rounded_block(weights, true).graph, threads);
+    ASSERT_TRUE(one.ok() && many.ok());
+    const auto plan = one->function()->explain(TensorTypes{inputs[0].type()});
+    ASSERT_TRUE(plan.ok());
+    if (cpu_features().avx512_bf16) {
+      EXPECT_EQ(plan->steps[2].kernel, "gemm_bf16 + array_cast");
+      EXPECT_EQ(plan->steps[1].kernel, "with a later step");
+      EXPECT_EQ(plan->steps[6].kernel, "gemm_bf16 + array_cast");
+    }
+    const auto got = one->function()->run(inputs, {}), want = many->function()->run(inputs, {});
+    ASSERT_TRUE(got.ok() && want.ok());
+    for (int64_t i = 0; i < (*want)[0].elements(); ++i)
       ASSERT_EQ((*got)[0].real_at(i), (*want)[0].real_at(i)) << i;
   }
 }

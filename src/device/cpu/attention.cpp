@@ -28,7 +28,7 @@ HeadView<T> dense_view(const Attention& op, const Shape& shape) {
 
 class AttentionKernel final : public Kernel {
  public:
-  explicit AttentionKernel(const StepInfo& s) {
+  explicit AttentionKernel(const StepInfo& s) : threads_(s.threads) {
     const Attention& op = *s.op.as<Attention>();
     p_.batch = s.in_dim(0, 0);
     p_.heads = s.in_dim(0, op.head_axis());
@@ -52,15 +52,14 @@ class AttentionKernel final : public Kernel {
       p_.keep = {nullptr, strides[0], strides[1], strides[2]};
       p_.mask_step = strides[3];
     }
-    scratch_ = attention_scratch_bytes(p_, s.threads);
   }
-  int64_t scratch_bytes() const override { return scratch_; }
+  int64_t scratch_bytes() const override { return attention_scratch_bytes(p_, threads_); }
   Status run(const RunContext& c) const override {
     AttentionParams p = p_;
     p.q.data = c.in(0);
     p.k.data = c.in(1);
     p.v.data = c.in(2);
-    p.y.data = c.out(0);
+    p.y.data = static_cast<float*>(c.outputs[0]->mutable_raw());
     if (c.has(3) && c.inputs[3]->dtype() == DType::boolean)
       p.keep.data = c.inputs[3]->data<bool>();
     else if (c.has(3))
@@ -68,10 +67,16 @@ class AttentionKernel final : public Kernel {
     attention(p, c.pool, c.scratch);
     return {};
   }
+  std::unique_ptr<Kernel> join(const Kernel& next, size_t) const override {
+    if (!rounds_to_bf16(next) || p_.narrow_y) return nullptr;
+    auto joined = std::make_unique<AttentionKernel>(*this);
+    joined->p_.narrow_y = true;
+    return joined;
+  }
 
  private:
   AttentionParams p_;
-  int64_t scratch_ = 0;
+  int threads_;
 };
 
 std::unique_ptr<Kernel> make(const StepInfo& s) {

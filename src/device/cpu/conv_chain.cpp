@@ -12,7 +12,7 @@ void bind(const RunContext& c, const ChainPart& part, ConvParams& p) {
   if (c.has(at.first))
     p.x = part.pairs ? as_pairs(c.inputs[at.first]->data<BFloat16>()) : c.in(at.first);
   p.bias = at.bias ? c.in(at.first + 2) : nullptr;
-  p.residual = at.residual ? c.in(at.first + 3) : nullptr;
+  p.residual = at.residual ? static_cast<const float*>(c.inputs[at.first + 3]->raw()) : nullptr;
 }
 
 class ChainKernel final : public Kernel {
@@ -46,7 +46,7 @@ class ChainKernel final : public Kernel {
 };
 
 // Whether the parts are, in this order, an expansion or none, a depthwise convolution, its rounding
-// or none, a projection or none.
+// or none, a projection, which may be rounded, or none.
 bool arrange(const std::vector<ChainPart>& parts, ConvChain& chain) {
   size_t i = 0;
   const auto is = [&](ChainRole role) { return i < parts.size() && parts[i].role == role; };
@@ -61,6 +61,8 @@ bool arrange(const std::vector<ChainPart>& parts, ConvChain& chain) {
   if (is(ChainRole::kPointwise) && parts[i].pairs == chain.rounds) {
     chain.projects = true;
     chain.project = parts[i++].p;
+    if (is(ChainRole::kRounding) && chain.rounds && conv_chain_rounds(chain.project, *chain.pairs))
+      chain.project.narrow_y = true, ++i;
   }
   return i == parts.size();
 }

@@ -131,6 +131,10 @@ class FusedKernel final : public Kernel {
         load_row<uint8_t>(base, offset, stride, &y, n);
       else if (load.dtype == DType::i8)
         load_row<int8_t>(base, offset, stride, &y, n);
+      else if (load.dtype == DType::bf16 && stride == 1)
+        convert(static_cast<const BFloat16*>(base) + offset, &y, n);
+      else if (load.dtype == DType::bf16)
+        load_row<BFloat16>(base, offset, stride, &y, n);
       else
         load_row<float>(base, offset, stride, &y, n);
     }
@@ -155,6 +159,10 @@ class FusedKernel final : public Kernel {
         if (load.direct) {
           // Only read through: instructions write to registers and results.
           slot = const_cast<float*>(c.in(load.input)) + row_offset(load, row) + begin * stride;
+          continue;
+        }
+        if (load.dense) {
+          load_part(load, at, rows * n, *slot);
           continue;
         }
         for (int64_t r = 0; r < rows; ++r)

@@ -152,7 +152,8 @@ class Translator {
 
   std::string run() {
     for (const TensorType& t : step_.inputs)
-      if (t.is_none() || t.is_list || !is_allowed(t.dtype)) return "the type of an operand";
+      if (t.is_none() || t.is_list || (!is_allowed(t.dtype) && t.dtype != DType::bf16))
+        return "the type of an operand";
     if (step_.outputs.empty() || region_.outputs.size() != step_.outputs.size() ||
         region_.inputs.size() != step_.inputs.size())
       return "the sub-graph does not fit";
@@ -249,6 +250,7 @@ class Translator {
       const bool dense = load.strides == loops.strides.back();
       const bool by_row = p_.inner > kTile && !k.scalar && load.strides.back() == 1;
       load.direct = !k.scalar && load.dtype == DType::f32 && (dense || by_row);
+      load.dense = dense && !k.scalar;
       load.once =
           !load.direct && p_.inner <= kTile && !k.scalar &&
           std::all_of(load.strides.begin(), load.strides.end() - 1, [](auto s) { return s == 0; });
@@ -275,6 +277,8 @@ class Translator {
     for (size_t i = 0; i < step.inputs.size(); ++i) {
       if (step.inputs[i] < 0 || value(step.inputs[i]).slot < 0) return "an operand is absent";
       const Known& k = value(step.inputs[i]);
+      if (k.type.dtype == DType::bf16 && step.op->as<Cast>() == nullptr)
+        return "bf16 is not widened first";
       infos.push_back({k.type, nullptr, nullptr});
       in.src[i] = k.slot;
       in.scalar[i] = k.scalar;

@@ -37,6 +37,7 @@ struct Load {
   DType dtype = DType::f32;
   bool direct = false;           // the slot points into the operand
   bool once = false;             // the same in every tile
+  bool dense = false;            // an element for each of the result, in their order
   std::vector<int64_t> strides;  // of the loops
 };
 

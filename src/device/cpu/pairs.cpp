@@ -22,8 +22,9 @@ std::string refuses_pairs(const StepInfo& s) {
     return "only bf16 by bf16";
   if (pair_kernels() == nullptr) return "the processor has no products of bf16";
   if (s.outputs[0].dtype != DType::f32) return "only f32 results";
-  for (const size_t i : {size_t{2}, size_t{3}})
-    if (s.has(i) && s.inputs[i].dtype != DType::f32) return "bias and residual must be f32";
+  if (s.has(2) && s.inputs[2].dtype != DType::f32) return "the bias must be f32";
+  if (s.has(3) && s.inputs[3].dtype != DType::f32 && s.inputs[3].dtype != DType::bf16)
+    return "the residual must be f32 or bf16";
   if (s.constants[1] == nullptr) return "the weights are not constant";
   return {};
 }
@@ -32,9 +33,20 @@ const float* pairs_of(const RunContext& c, size_t i) {
   return as_pairs(c.inputs[i]->data<BFloat16>());
 }
 
+bool is_narrow(const StepInfo& s, size_t i) {
+  return s.has(i) && s.inputs[i].dtype == DType::bf16;
+}
+// An operand of f32 or bf16, null where absent.
+const float* any_of(const RunContext& c, size_t i) {
+  return c.has(i) ? static_cast<const float*>(c.inputs[i]->raw()) : nullptr;
+}
+float* any_result(const RunContext& c) {
+  return static_cast<float*>(c.outputs[0]->mutable_raw());
+}
+
 class PairMatmul final : public Kernel {
  public:
-  explicit PairMatmul(const StepInfo& s) {
+  explicit PairMatmul(const StepInfo& s) : threads_(s.threads) {
     const Matmul& op = *s.op.as<Matmul>();
     const Shape& b = s.inputs[1].shape;
     const Shape& y = s.outputs[0].shape;
@@ -45,6 +57,7 @@ class PairMatmul final : public Kernel {
     p_.lda = p_.k;
     p_.ldc = p_.ld_residual = p_.n;
     p_.activation = to_kernel(op.activation, op.act_alpha, op.act_beta);
+    p_.narrow_residual = is_narrow(s, 3);
     const auto [n, transposed] = std::pair{p_.n, op.transpose_b};
     packed_ = s.pack(1, PanelLayout{.k = k, .n = n, .transposed = transposed, .unit = 2}.name(),
                      packed_b_floats(p_.k, n),
@@ -52,23 +65,30 @@ class PairMatmul final : public Kernel {
                        pack_pairs(k, n, w.data<BFloat16>(), transposed ? k : n, transposed, out);
                      });
     p_.b = packed_.get();
-    scratch_ = gemm_scratch_bytes(p_, s.threads);
   }
-  int64_t scratch_bytes() const override { return scratch_; }
+  int64_t scratch_bytes() const override {
+    return gemm_scratch_bytes(p_, threads_, *pair_kernels());
+  }
   Status run(const RunContext& c) const override {
     GemmParams p = p_;
     p.a = pairs_of(c, 0);
     p.bias = c.in(2);
-    p.residual = c.in(3);
-    p.c = c.out(0);
+    p.residual = any_of(c, 3);
+    p.c = any_result(c);
     gemm(p, c.pool, c.scratch, *pair_kernels());
     return {};
+  }
+  std::unique_ptr<Kernel> join(const Kernel& next, size_t) const override {
+    if (!rounds_to_bf16(next) || p_.narrow_c) return nullptr;
+    auto joined = std::make_unique<PairMatmul>(*this);
+    joined->p_.narrow_c = true;
+    return joined;
   }
 
  private:
   GemmParams p_;
   PackStore::Packed packed_;
-  int64_t scratch_ = 0;
+  int threads_;
 };
 
 std::string matmul_refuses(const StepInfo& s) {
@@ -90,6 +110,7 @@ ConvParams params_of_pairs(const StepInfo& s) {
   ConvParams p = conv_params(s);
   p.in_channels /= 2;
   p.x_pixel_stride /= 2;
+  p.narrow_residual = is_narrow(s, 3);
   return p;
 }
 
@@ -99,7 +120,6 @@ class PairConv final : public ChainableConv {
  public:
   PairConv(const StepInfo& s, const ConvMethod& method)
       : method_(method), p_(params_of_pairs(s)), at_{0, s.has(2), s.has(3)}, threads_(s.threads) {
-    scratch_ = method.scratch_bytes(p_, s.threads, *pair_kernels());
     if (&method == &conv_methods()[kWinograd]) {
       packed_ = s.pack(1, "winograd of pairs", method.filter_floats(p_),
                        [p = p_, w = *s.constants[1]](float* out) {
@@ -116,19 +136,25 @@ class PairConv final : public ChainableConv {
                        method.pack_pairs(p, w.data<BFloat16>(), out);
                      });
   }
-  int64_t scratch_bytes() const override { return scratch_; }
+  int64_t scratch_bytes() const override {
+    return method_.scratch_bytes(p_, threads_, *pair_kernels());
+  }
   Status run(const RunContext& c) const override {
     ConvParams p = p_;
     p.filter = packed_.get();
     p.x = pairs_of(c, 0);
     p.bias = c.in(2);
-    p.residual = c.in(3);
-    p.y = c.out(0);
+    p.residual = any_of(c, 3);
+    p.y = any_result(c);
     method_.run(p, c.pool, c.scratch, *pair_kernels());
     return {};
   }
   std::unique_ptr<Kernel> join(const Kernel& next, size_t operands) const override {
-    return join_chain({chain_part(0)}, next, operands, threads_);
+    if (!rounds_to_bf16(next)) return join_chain({chain_part(0)}, next, operands, threads_);
+    if (!method_.can_round || p_.narrow_y) return nullptr;
+    auto joined = std::make_unique<PairConv>(*this);
+    joined->p_.narrow_y = true;
+    return joined;
   }
   ChainPart chain_part(size_t operands) const override {
     ChainPart part{method_.chain_role, p_, at_, packed_, true};
@@ -142,7 +168,6 @@ class PairConv final : public ChainableConv {
   ChainOperands at_;
   int threads_ = 1;
   PackStore::Packed packed_;
-  int64_t scratch_ = 0;
 };
 
 // Those whose filters are plain panels.
@@ -154,6 +179,7 @@ std::string conv_refuses(const StepInfo& s) {
   if (std::string reason = refuses_conv(s); !reason.empty()) return reason;
   if (s.in_dim(1, s.inputs[1].shape.rank() - 2) % 2 != 0)
     return "the number of input channels is odd";
+  if (is_narrow(s, 3) && !conv_methods()[kMethod].can_round) return "the residual is of bf16";
   const char* reason = nullptr;
   if constexpr (kMethod == kWinograd) {
     if (s.strict) return "compiled with --strict";

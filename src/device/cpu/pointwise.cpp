@@ -110,9 +110,9 @@ class BinaryKernel final : public Kernel {
   Status run(const RunContext& c) const override {
     const float* a = c.in(0);
     const float* b = c.in(1);
-    float* y = c.out(0);
+    void* const y = c.outputs[0]->mutable_raw();
     const KernelTable& table = kernels();
-    const auto apply = [&](const float* pa, const float* pb, float* py, int64_t n) {
+    const auto compute = [&](const float* pa, const float* pb, float* py, int64_t n) {
       const auto count = static_cast<size_t>(n);
       if (step_a_ != 0 && step_b_ != 0)
         table.binary[op_](pa, pb, py, count);
@@ -123,9 +123,20 @@ class BinaryKernel final : public Kernel {
       else
         table.binary_vs[op_](pa, pb, py, count);
     };
+    // Element `at` of y and those behind it.
+    const auto apply = [&](const float* pa, const float* pb, int64_t at, int64_t n) {
+      if (!narrow_y_) return compute(pa, pb, static_cast<float*>(y) + at, n);
+      constexpr int64_t kPiece = 1024;
+      float wide[kPiece];
+      for (int64_t i = 0; i < n; i += kPiece) {
+        const int64_t count = std::min(kPiece, n - i);
+        compute(pa + i * step_a_, pb + i * step_b_, wide, count);
+        table.round_bf16(wide, static_cast<uint16_t*>(y) + at + i, count);
+      }
+    };
     if (rows_ == 1) {
       for_chunks(c.pool, inner_, [&](int64_t begin, int64_t n) {
-        apply(a + begin * step_a_, b + begin * step_b_, y + begin, n);
+        apply(a + begin * step_a_, b + begin * step_b_, begin, n);
       });
       return {};
     }
@@ -141,14 +152,21 @@ class BinaryKernel final : public Kernel {
           oa += i * loops_.strides[0][d];
           ob += i * loops_.strides[1][d];
         }
-        apply(a + oa, b + ob, y + row * inner_, inner_);
+        apply(a + oa, b + ob, row * inner_, inner_);
       }
     });
     return {};
   }
+  std::unique_ptr<Kernel> join(const Kernel& next, size_t) const override {
+    if (!rounds_to_bf16(next) || narrow_y_) return nullptr;
+    auto joined = std::make_unique<BinaryKernel>(*this);
+    joined->narrow_y_ = true;
+    return joined;
+  }
 
  private:
   size_t op_ = 0;
+  bool narrow_y_ = false;
   Loops loops_;
   int64_t rows_ = 1, inner_ = 1, step_a_ = 1, step_b_ = 1;
 };

@@ -46,9 +46,15 @@ class PoolKernel final : public Kernel {
   Status run(const RunContext& c) const override {
     PoolParams p = p_;
     p.x = c.in(0);
-    p.y = c.out(0);
+    p.y = static_cast<float*>(c.outputs[0]->mutable_raw());
     pooling(p, c.pool);
     return {};
+  }
+  std::unique_ptr<Kernel> join(const Kernel& next, size_t) const override {
+    if (!rounds_to_bf16(next) || p_.narrow_y) return nullptr;
+    auto joined = std::make_unique<PoolKernel>(*this);
+    joined->p_.narrow_y = true;
+    return joined;
   }
 
  private:

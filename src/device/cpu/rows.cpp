@@ -94,9 +94,15 @@ class LayerNormKernel final : public Kernel {
     p.x = c.in(0);
     p.gamma = c.in(1);
     p.beta = c.in(2);
-    p.y = c.out(0);
+    p.y = static_cast<float*>(c.outputs[0]->mutable_raw());
     layer_norm(p, c.pool);
     return {};
+  }
+  std::unique_ptr<Kernel> join(const Kernel& next, size_t) const override {
+    if (!rounds_to_bf16(next) || p_.narrow_y) return nullptr;
+    auto joined = std::make_unique<LayerNormKernel>(*this);
+    joined->p_.narrow_y = true;
+    return joined;
   }
 
  private:

@@ -28,6 +28,7 @@ struct Plan {
   int64_t rows_per_part = 0;
   int64_t key_floats = 0;
   int64_t value_floats = 0;
+  int64_t result_floats = 0;  // of a block, before it is rounded
   int64_t floats = 0;
 };
 
@@ -45,20 +46,32 @@ Plan make_plan(const AttentionParams& p, int threads) {
   plan.row_parts = std::max<int64_t>(1, ceil_div(p.q_len, plan.rows_per_part));
   plan.key_floats = whole_lines(packed_b_floats(p.head_dim, p.kv_len));
   plan.value_floats = whole_lines(packed_b_floats(p.kv_len, p.value_dim));
-  plan.floats = plan.key_floats + plan.value_floats + plan.block * p.kv_len;
+  if (p.narrow_y) plan.result_floats = whole_lines(plan.block * p.value_dim);
+  plan.floats = plan.key_floats + plan.value_floats + plan.result_floats + plan.block * p.kv_len;
   return plan;
 }
 
 template <typename T>
+int64_t offset(const HeadView<T>& view, int64_t b, int64_t h, int64_t row) {
+  return b * view.batch_stride + h * view.head_stride + row * view.row_stride;
+}
+template <typename T>
 T* at(const HeadView<T>& view, int64_t b, int64_t h, int64_t row) {
-  return view.data + b * view.batch_stride + h * view.head_stride + row * view.row_stride;
+  return view.data + offset(view, b, h, row);
 }
 
 class Head {
  public:
   Head(const AttentionParams& p, int64_t b, int64_t h, const float* keys, const float* values,
-       float* scores, const KernelTable& table)
-      : p_(p), b_(b), h_(h), keys_(keys), values_(values), scores_(scores), table_(table) {}
+       float* results, float* scores, const KernelTable& table)
+      : p_(p),
+        b_(b),
+        h_(h),
+        keys_(keys),
+        values_(values),
+        results_(results),
+        scores_(scores),
+        table_(table) {}
 
   void run(int64_t first, int64_t rows) const {
     // A causal block ends where its last row does.
@@ -84,9 +97,13 @@ class Head {
     mix.lda = p_.kv_len;
     mix.b = values_;
     mix.b_panel_stride = p_.kv_len * kPanelColumns;
-    mix.c = at(p_.y, b_, h_, first);
-    mix.ldc = p_.y.row_stride;
+    mix.c = p_.narrow_y ? results_ : at(p_.y, b_, h_, first);
+    mix.ldc = p_.narrow_y ? p_.value_dim : p_.y.row_stride;
     gemm_region(mix, table_);
+    if (!p_.narrow_y) return;
+    auto* y = reinterpret_cast<uint16_t*>(p_.y.data) + offset(p_.y, b_, h_, first);
+    for (int64_t r = 0; r < rows; ++r, y += p_.y.row_stride)
+      table_.round_bf16(results_ + r * p_.value_dim, y, p_.value_dim);
   }
 
  private:
@@ -117,6 +134,7 @@ class Head {
   int64_t b_, h_;
   const float* keys_;
   const float* values_;
+  float* results_;
   float* scores_;
   const KernelTable& table_;
 };
@@ -139,12 +157,13 @@ void attention(const AttentionParams& p, ThreadPool& pool, void* scratch,
     const int64_t b = task / plan.row_parts / p.kv_heads;
     float* const keys = slot_floats(scratch, slot, plan.floats);
     float* const values = keys + plan.key_floats;
-    float* const scores = values + plan.value_floats;
+    float* const results = values + plan.value_floats;
+    float* const scores = results + plan.result_floats;
     pack_b_scaled(p.head_dim, p.kv_len, at(p.k, b, group, 0), p.k.row_stride, true, p.scale, keys);
     pack_b(p.kv_len, p.value_dim, at(p.v, b, group, 0), p.v.row_stride, false, values);
     const int64_t end = std::min(p.q_len, (part + 1) * plan.rows_per_part);
     for (int64_t h = group * heads_per_group; h < (group + 1) * heads_per_group; ++h) {
-      const Head head(p, b, h, keys, values, scores, table);
+      const Head head(p, b, h, keys, values, results, scores, table);
       for (int64_t row = part * plan.rows_per_part; row < end; row += plan.block)
         head.run(row, std::min(plan.block, end - row));
     }

@@ -42,6 +42,7 @@ struct AttentionParams {
   int64_t mask_step = 1;
   bool causal = false;          // query i sees keys j <= i + kv_len - q_len
   bool nan_when_empty = false;  // rows that see nothing: NaN, or zeros
+  bool narrow_y = false;        // y is of bf16, and so are its strides
 };
 int64_t attention_scratch_bytes(const AttentionParams& p, int threads);
 void attention(const AttentionParams& p, ThreadPool& pool, void* scratch,

@@ -76,6 +76,12 @@ void check(const AttentionCase& c, const KernelTable& table) {
               std::string(table.name) + " " + std::to_string(c.q_len) + "x" +
                   std::to_string(c.kv_len) + " mask " + std::to_string(c.mask) + " causal " +
                   std::to_string(c.causal) + " threads " + std::to_string(c.threads));
+  GuardedFloats rounded(y.size());
+  p.y = interleaved(rounded.data(), c.heads, c.q_len, c.value_dim);
+  p.narrow_y = true;
+  Scratch larger(attention_scratch_bytes(p, c.threads));
+  attention(p, pool, larger.get(), table);
+  expect_rounded(rounded, y, table.name);
 }
 
 TEST(AttentionKernel, MatchesNaive) {

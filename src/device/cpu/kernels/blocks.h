@@ -7,6 +7,15 @@
 
 namespace tenon::cpu {
 
+// Element `index` behind `base`, which stands for an array of bf16 where `narrow`.
+[[gnu::always_inline]] inline const float* element(const float* base, int64_t index, bool narrow) {
+  return reinterpret_cast<const float*>(reinterpret_cast<const char*>(base) +
+                                        index * (narrow ? 2 : 4));
+}
+[[gnu::always_inline]] inline float* element(float* base, int64_t index, bool narrow) {
+  return const_cast<float*>(element(static_cast<const float*>(base), index, narrow));
+}
+
 // A block of C held in cache: c[m, n] = post(clip(a x b + bias + add)) over one range of k.
 struct GemmBlock {
   int64_t m = 0;
@@ -34,6 +43,9 @@ struct GemmBlock {
   const float* bias = nullptr;  // [n] or null
   const float* add = nullptr;   // [m, n] or null; may be c
   int64_t ld_add = 0;
+  // What is behind these pointers is bf16, and strides count them: products of pairs only.
+  bool narrow_c = false;
+  bool narrow_add = false;
   float low = 0;  // the clip, ±inf for none
   float high = 0;
   Activation post;  // kNone, or one that the clip cannot express
@@ -102,6 +114,8 @@ struct WinogradOutput {
   const float* add = nullptr;  // may be y; or null
   int64_t add_row = 0;
   int64_t add_pixel = 0;
+  bool narrow_y = false;  // as in a GemmBlock, of any table
+  bool narrow_add = false;
   float low = 0;
   float high = 0;
   Activation post;
@@ -109,7 +123,8 @@ struct WinogradOutput {
 
 struct PoolRow : WindowRow {
   bool average = false;
-  float scale = 1;  // of the sum, for an average
+  float scale = 1;        // of the sum, for an average
+  bool narrow_y = false;  // as in a GemmBlock
 };
 
 }  // namespace tenon::cpu

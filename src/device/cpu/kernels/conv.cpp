@@ -62,10 +62,7 @@ const char* pointwise_refusal(const ConvParams& p) {
   }
   return nullptr;
 }
-int64_t no_scratch(const ConvParams&, int, const KernelTable&) {
-  return 0;
-}
-void run_pointwise(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table) {
+GemmParams product_of(const ConvParams& p) {
   GemmParams g;
   g.m = output_pixels(p);
   g.n = p.out_channels;
@@ -79,7 +76,15 @@ void run_pointwise(const ConvParams& p, ThreadPool& pool, void* scratch, const K
   g.residual = p.residual;
   g.ld_residual = p.residual_pixel_stride;
   g.activation = p.activation;
-  gemm(g, pool, scratch, table);
+  g.narrow_c = p.narrow_y;
+  g.narrow_residual = p.narrow_residual;
+  return g;
+}
+int64_t pointwise_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table) {
+  return gemm_scratch_bytes(product_of(p), threads, table);
+}
+void run_pointwise(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table) {
+  gemm(product_of(p), pool, scratch, table);
 }
 
 // --- Windows by pieces.
@@ -94,23 +99,42 @@ struct PieceProduct {
   int64_t taps = 0;
   int64_t run = 0;
   const float* const* pieces = nullptr;
+  float* sums = nullptr;  // piece_sums() floats
 };
+
+// Depth is cut between taps, or within a tap where one has many channels.
+struct PieceCut {
+  int64_t taps_per_block = 1;
+  int64_t chunk = 0;
+  bool is_whole = true;
+};
+
+PieceCut cut_pieces(int64_t taps, int64_t run) {
+  PieceCut cut;
+  const int64_t chunks = std::max<int64_t>(1, ceil_div(run, kMaxDepth));
+  cut.chunk = ceil_div(run, chunks);
+  const int64_t tap_blocks =
+      chunks > 1 ? taps : std::max<int64_t>(1, ceil_div(taps * run, kMaxDepth));
+  cut.taps_per_block = std::max<int64_t>(1, ceil_div(taps, tap_blocks));
+  cut.is_whole = chunks == 1 && cut.taps_per_block >= taps;
+  return cut;
+}
+
+// Floats for the sums of m pixels by n filters where several parts of them are rounded in the end.
+int64_t piece_sums(const ConvParams& p, int64_t m, int64_t n, int64_t taps, int64_t run) {
+  return p.narrow_y && !cut_pieces(taps, run).is_whole ? m * n : 0;
+}
 
 void multiply(const ConvParams& p, const PieceProduct& product, const KernelTable& table) {
   const int64_t taps = product.taps, run = product.run;
+  const auto [taps_per_block, chunk, is_whole] = cut_pieces(taps, run);
+  float* const y = element(p.y, product.pixel * p.y_pixel_stride + product.channel, p.narrow_y);
+  const bool sums_apart = p.narrow_y && !is_whole;
   GemmBlock block;
   block.m = product.m;
   block.n = product.n;
   block.tile_taps = taps;
   block.b_panel_stride = taps * run * kPanelColumns;
-  block.c = p.y + product.pixel * p.y_pixel_stride + product.channel;
-  block.ldc = p.y_pixel_stride;
-  // Depth is cut between taps, or within a tap where one has many channels.
-  const int64_t chunks = std::max<int64_t>(1, ceil_div(run, kMaxDepth));
-  const int64_t chunk = ceil_div(run, chunks);
-  const int64_t tap_blocks =
-      chunks > 1 ? taps : std::max<int64_t>(1, ceil_div(taps * run, kMaxDepth));
-  const int64_t taps_per_block = std::max<int64_t>(1, ceil_div(taps, tap_blocks));
   bool first = true;
   for (int64_t tap = 0; tap < taps || first; tap += taps_per_block)
     for (int64_t at = 0; at < run || first; at += chunk) {
@@ -120,15 +144,21 @@ void multiply(const ConvParams& p, const PieceProduct& product, const KernelTabl
       block.piece_offset = at;
       block.b = product.filter + (tap * run + at) * kPanelColumns;
       block.bias = first && p.bias != nullptr ? p.bias + product.channel : nullptr;
-      block.add = block.c;
-      block.ld_add = block.ldc;
+      block.add = block.c = sums_apart ? product.sums : y;
+      block.ldc = block.ld_add = sums_apart ? product.n : p.y_pixel_stride;
+      block.narrow_c = block.narrow_add = false;
       if (first) {
-        block.add = p.residual == nullptr
-                        ? nullptr
-                        : p.residual + product.pixel * p.residual_pixel_stride + product.channel;
+        const int64_t from = product.pixel * p.residual_pixel_stride + product.channel;
+        block.add = p.residual == nullptr ? nullptr : element(p.residual, from, p.narrow_residual);
         block.ld_add = p.residual_pixel_stride;
+        block.narrow_add = p.narrow_residual;
       }
       const bool last = tap + taps_per_block >= taps && at + chunk >= run;
+      if (last && p.narrow_y) {
+        block.c = y;
+        block.ldc = p.y_pixel_stride;
+        block.narrow_c = true;
+      }
       set_activation(block, last ? p.activation : Activation{});
       table.gemm_block(block);
       first = false;
@@ -159,6 +189,8 @@ struct IndirectPlan {
   GemmGrid grid;
   int64_t rows = 0;  // pixels whose pieces are listed at a time
   int64_t pieces = 0;
+  int64_t sums = 0;
+  int64_t slot_floats() const { return round_to_lines(8 * pieces) / 4 + sums; }
 };
 
 IndirectPlan plan_indirect(const ConvParams& p, int threads, const KernelTable& table) {
@@ -175,6 +207,7 @@ IndirectPlan plan_indirect(const ConvParams& p, int threads, const KernelTable& 
   const int64_t max_tiles = std::max<int64_t>(96 / table.tile_rows, most / table.tile_rows);
   plan.rows = ceil_div(tiles, ceil_div(tiles, max_tiles)) * table.tile_rows;
   plan.pieces = plan.rows * taps;
+  plan.sums = piece_sums(p, plan.rows, plan.grid.column_block, taps, run);
   return plan;
 }
 
@@ -225,7 +258,7 @@ const char* indirect_refusal(const ConvParams&) {
 }
 int64_t indirect_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table) {
   return round_to_lines(group_in(p) * 4) +
-         slots_bytes(2 * plan_indirect(p, threads, table).pieces, threads);
+         slots_bytes(plan_indirect(p, threads, table).slot_floats(), threads);
 }
 void run_indirect(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table) {
   const int64_t pixels = output_pixels(p), columns = group_out(p), run = group_in(p);
@@ -241,8 +274,8 @@ void run_indirect(const ConvParams& p, ThreadPool& pool, void* scratch, const Ke
     const int64_t column = block % plan.grid.column_blocks * plan.grid.column_block;
     const int64_t begin = block / plan.grid.column_blocks * plan.grid.row_block;
     const int64_t end = std::min(pixels, begin + plan.grid.row_block);
-    auto** const pieces =
-        reinterpret_cast<const float**>(slot_floats(slots, slot, 2 * plan.pieces));
+    float* const own = slot_floats(slots, slot, plan.slot_floats());
+    auto** const pieces = reinterpret_cast<const float**>(own);
     PieceProduct product;
     product.taps = volume(p.kernel);
     product.run = run;
@@ -250,6 +283,7 @@ void run_indirect(const ConvParams& p, ThreadPool& pool, void* scratch, const Ke
     product.n = std::min(plan.grid.column_block, columns - column);
     product.filter = p.filter + group * filter_floats + column * product.taps * run;
     product.pieces = pieces;
+    product.sums = own + plan.slot_floats() - plan.sums;
     for (int64_t pixel = begin; pixel < end; pixel += plan.rows) {
       product.pixel = pixel;
       product.m = std::min(plan.rows, end - pixel);
@@ -273,8 +307,9 @@ struct StripPlan {
   int64_t strip_floats = 0;
   int64_t padded = 0;  // pixels of whole tiles
   int64_t taps = 0;
+  int64_t sums = 0;
   int64_t slot_floats() const {
-    return round_to_lines(strip_floats * 4) / 4 + 2 * padded * (taps + 1);
+    return round_to_lines(strip_floats * 4) / 4 + 2 * padded * (taps + 1) + sums;
   }
 };
 
@@ -295,6 +330,7 @@ StripPlan plan_strip(const ConvParams& p, int threads, const KernelTable& table)
   plan.height = (plan.rows - 1) * p.stride[1] + (p.kernel[1] - 1) * p.dilation[1] + 1;
   plan.strip_floats = p.kernel[0] * plan.height * plan.width * p.in_channels;
   plan.padded = round_up(plan.rows * plan.columns, table.tile_rows);
+  plan.sums = piece_sums(p, plan.padded, p.out_channels, plan.taps, p.kernel[2] * p.in_channels);
   return plan;
 }
 
@@ -370,6 +406,7 @@ void run_strip(const ConvParams& p, ThreadPool& pool, void* scratch, const Kerne
     product.n = p.out_channels;
     product.filter = p.filter;
     product.pieces = pieces;
+    product.sums = strip + plan.slot_floats() - plan.sums;
     product.m = rows * columns;
     product.pixel = (plane * p.out[1] + oh) * p.out[2] + ow;
     int64_t* offset = offsets;
@@ -425,18 +462,18 @@ void run_merged(const ConvParams& p, ThreadPool& pool, void* scratch, const Kern
 constexpr ConvMethod kMethods[] = {
     {"depthwise", "depthwise", depthwise_refusal, depthwise_filter_floats, pack_depthwise,
      depthwise_scratch_bytes, run_depthwise, ChainRole::kDepthwise},
-    {"gemm", "panels", pointwise_refusal, panel_floats, pack_panels, no_scratch, run_pointwise,
-     ChainRole::kPointwise, false, pack_panel_pairs},
+    {"gemm", "panels", pointwise_refusal, panel_floats, pack_panels, pointwise_scratch_bytes,
+     run_pointwise, ChainRole::kPointwise, false, pack_panel_pairs, true},
     {"winograd", "winograd", winograd_refusal, winograd_filter_floats, pack_winograd,
-     winograd_scratch_bytes, run_winograd, ChainRole::kNone, true},
+     winograd_scratch_bytes, run_winograd, ChainRole::kNone, true, nullptr, true},
     {"gemm_shift", "shifted", shift_refusal, shift_filter_floats, pack_shift, shift_scratch_bytes,
      run_shift, ChainRole::kNone, false, pack_shift_pairs},
     {"gemm_strip", "panels", strip_refusal, panel_floats, pack_panels, strip_scratch_bytes,
-     run_strip, ChainRole::kNone, false, pack_panel_pairs},
+     run_strip, ChainRole::kNone, false, pack_panel_pairs, true},
     {"gemm_merged", "merged_panels", merged_refusal, merged_floats, pack_merged,
      merged_scratch_bytes, run_merged},
     {"gemm_indirect", "panels", indirect_refusal, panel_floats, pack_panels, indirect_scratch_bytes,
-     run_indirect, ChainRole::kNone, false, pack_panel_pairs},
+     run_indirect, ChainRole::kNone, false, pack_panel_pairs, true},
 };
 static_assert(std::size(kMethods) == kConvMethods);
 

@@ -39,6 +39,10 @@ struct ConvParams {
   float* y = nullptr;  // no overlap with x
   int64_t y_pixel_stride = 0;
   Activation activation;
+  // y and the residual are of bf16, and so are their strides: by methods that can round, with
+  // tables of pairs.
+  bool narrow_y = false;
+  bool narrow_residual = false;
 };
 
 // What a convolution may be in a chain of conv_chain.h.
@@ -60,6 +64,7 @@ struct ConvMethod {
   bool transforms = false;  // multiplies sums of the inputs: other roundings than of the sums meant
   // Packs for products of pairs (pairs.h), of which p has in_channels; null: not by this method.
   void (*pack_pairs)(const ConvParams& p, const BFloat16* filter, float* packed) = nullptr;
+  bool can_round = false;  // to bf16
 };
 
 // All of them, best first. The last one takes everything.

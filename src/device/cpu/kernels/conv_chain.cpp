@@ -105,6 +105,8 @@ void multiply(const ConvParams& p, int64_t pixels, const float* x, int64_t x_pix
   region.residual = residual;
   region.ld_residual = p.residual_pixel_stride;
   region.activation = p.activation;
+  region.narrow_c = p.narrow_y;
+  region.narrow_residual = p.narrow_residual;
   gemm_region(region, table);
 }
 
@@ -133,12 +135,18 @@ void finish_rows(const ConvChain& c, int64_t index, int64_t rows, const float* m
   }
   if (!c.projects) return;
   const ConvParams& p = c.project;
-  multiply(p, pixels, middle, p.in_channels, p.y + pixel * p.y_pixel_stride, p.y_pixel_stride,
-           p.residual == nullptr ? nullptr : p.residual + pixel * p.residual_pixel_stride,
-           project_table(c, table));
+  const float* residual = p.residual;
+  if (residual != nullptr)
+    residual = element(residual, pixel * p.residual_pixel_stride, p.narrow_residual);
+  multiply(p, pixels, middle, p.in_channels, element(p.y, pixel * p.y_pixel_stride, p.narrow_y),
+           p.y_pixel_stride, residual, project_table(c, table));
 }
 
 }  // namespace
+
+bool conv_chain_rounds(const ConvParams& project, const KernelTable& pairs) {
+  return gemm_region_sums(2 * pairs.tile_rows, 1, project.in_channels, pairs) == 0;
+}
 
 const char* conv_chain_refusal(const ConvParams& p) {
   if (depthwise_refusal(p) != nullptr) return "the convolution is not depthwise";
@@ -156,6 +164,7 @@ bool conv_chain_pays(const ConvChain& c, int threads) {
   if (!c.expands && !c.projects) return c.rounds;
   // What does not stay in L2 otherwise.
   if (c.expands) return d.in[1] * d.in[2] * d.in_channels > kLargeFloats;
+  if (d.batch * d.out[1] * d.out[2] * d.out_channels > kLargeFloats) return true;
   // Meeting at the end of a loop takes as long as a part of small ones.
   return threads > 1 && d.batch * work_of(c) < kSmallWork && d.out[1] >= 4 * threads;
 }

@@ -22,6 +22,8 @@ struct ConvChain {
   ConvParams project;    // as the gemm method does
 };
 
+// Whether what `project`, of pairs, gives can be rounded to bf16 at once (ConvParams::narrow_y).
+bool conv_chain_rounds(const ConvParams& project, const KernelTable& pairs);
 // Why a depthwise convolution is no part of a chain, or null. Looks at sizes only.
 const char* conv_chain_refusal(const ConvParams& depthwise);
 // Whether the chain is thought to be faster than its parts.

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/numbers.h"
+#include "device/cpu/kernels/blocks.h"
 #include "device/cpu/kernels/gemm_region.h"
 #include "device/cpu/kernels/pack.h"
 #include "device/cpu/kernels/slots.h"
@@ -65,16 +66,24 @@ void transpose_rows(int64_t rows, int64_t k, const float* a, int64_t lda, float*
     for (int64_t r = 0; r < rows; ++r) out[r * k + i] = a[i * lda + r];
 }
 
-}  // namespace
-
-int64_t gemm_scratch_bytes(const GemmParams&, int) {
-  return 0;
+int64_t sums_of(const GemmParams& p, const GemmGrid& grid, const KernelTable& table) {
+  if (!p.narrow_c) return 0;
+  return gemm_region_sums(std::min(p.m, grid.row_block), std::min(p.n, grid.column_block), p.k,
+                          table);
 }
 
-void gemm(const GemmParams& p, ThreadPool& pool, void*, const KernelTable& table) {
+}  // namespace
+
+int64_t gemm_scratch_bytes(const GemmParams& p, int threads, const KernelTable& table) {
+  if (!p.narrow_c || p.m <= 0 || p.n <= 0) return 0;
+  return slots_bytes(sums_of(p, choose_gemm_grid(p.m, p.n, p.k, threads, table), table), threads);
+}
+
+void gemm(const GemmParams& p, ThreadPool& pool, void* scratch, const KernelTable& table) {
   if (p.m <= 0 || p.n <= 0) return;
   const GemmGrid grid = choose_gemm_grid(p.m, p.n, p.k, pool.threads(), table);
-  pool.parallel_for(grid.tasks(), [&](int64_t task) {
+  const int64_t sums = sums_of(p, grid, table);
+  parallel_with_slots(pool, grid.tasks(), [&](int64_t task, int64_t slot) {
     const int64_t row = task / grid.column_blocks * grid.row_block;
     const int64_t column = task % grid.column_blocks * grid.column_block;
     GemmRegion region;
@@ -85,12 +94,16 @@ void gemm(const GemmParams& p, ThreadPool& pool, void*, const KernelTable& table
     region.lda = p.lda;
     region.b = p.b + column * p.k;
     region.b_panel_stride = p.k * kPanelColumns;
-    region.c = p.c + row * p.ldc + column;
+    region.c = element(p.c, row * p.ldc + column, p.narrow_c);
     region.ldc = p.ldc;
     region.bias = p.bias != nullptr ? p.bias + column : nullptr;
-    if (p.residual != nullptr) region.residual = p.residual + row * p.ld_residual + column;
+    if (p.residual != nullptr)
+      region.residual = element(p.residual, row * p.ld_residual + column, p.narrow_residual);
     region.ld_residual = p.ld_residual;
     region.activation = p.activation;
+    region.narrow_c = p.narrow_c;
+    region.narrow_residual = p.narrow_residual;
+    if (sums > 0) region.sums = slot_floats(scratch, slot, sums);
     gemm_region(region, table);
   });
 }

@@ -33,9 +33,12 @@ struct GemmParams {
   const float* residual = nullptr;  // [m, n], rows ld_residual apart, or null; may be c itself
   int64_t ld_residual = 0;
   Activation activation;
+  // c and the residual are of bf16, and so are their strides: products of pairs only.
+  bool narrow_c = false;
+  bool narrow_residual = false;
 };
 
-int64_t gemm_scratch_bytes(const GemmParams& p, int threads);
+int64_t gemm_scratch_bytes(const GemmParams& p, int threads, const KernelTable& table = kernels());
 void gemm(const GemmParams& p, ThreadPool& pool, void* scratch,
           const KernelTable& table = kernels());
 

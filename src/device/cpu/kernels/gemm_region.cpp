@@ -13,28 +13,50 @@ namespace {
 constexpr int64_t kMaxDepth = 1024;
 // Floats of A that may stay in L2 beside it.
 constexpr int64_t kMaxAFloats = 96 << 10;
+// Where B is no more than this it is no loss to read it again for every few rows, of which then all
+// of C stays in L2 between one panel and the next: lines of C far apart are slow to fetch.
+constexpr int64_t kSmallB = 64 << 10;
+constexpr int64_t kMaxCFloats = 64 << 10;
+
+struct Cut {
+  int64_t depth_blocks = 1;
+  int64_t depth = 0;
+  int64_t rows = 0;
+  int64_t most_rows = 0;  // of regions that are no higher
+};
+
+Cut cut_region(int64_t m, int64_t n, int64_t k, int64_t tile) {
+  Cut cut;
+  if (m > tile) cut.depth_blocks = std::max<int64_t>(1, ceil_div(k, kMaxDepth));
+  cut.depth = ceil_div(k, cut.depth_blocks);
+  const int64_t tiles = ceil_div(m, tile);
+  int64_t max_rows = kMaxAFloats / std::max<int64_t>(1, cut.depth);
+  if (k * n <= kSmallB) max_rows = std::min(max_rows, kMaxCFloats / std::max<int64_t>(1, n));
+  const int64_t max_tiles = std::max<int64_t>(96, max_rows) / tile;
+  cut.most_rows = std::min(tiles, max_tiles) * tile;
+  cut.rows = ceil_div(tiles, std::max<int64_t>(1, ceil_div(tiles, max_tiles))) * tile;
+  return cut;
+}
 
 }  // namespace
 
+int64_t gemm_region_sums(int64_t m, int64_t n, int64_t k, const KernelTable& table) {
+  const Cut cut = cut_region(m, n, k, table.tile_rows);
+  return cut.depth_blocks == 1 ? 0 : cut.most_rows * n;
+}
+
 void gemm_region(const GemmRegion& region, const KernelTable& table) {
-  const int64_t tile = table.tile_rows;
-  const int64_t depth_blocks =
-      region.m <= tile ? 1 : std::max<int64_t>(1, ceil_div(region.k, kMaxDepth));
-  const int64_t depth = ceil_div(region.k, depth_blocks);
-  const int64_t tiles = ceil_div(region.m, tile);
-  const int64_t max_tiles =
-      std::max<int64_t>(96 / tile, kMaxAFloats / std::max<int64_t>(1, depth * tile));
-  const int64_t row_blocks = std::max<int64_t>(1, ceil_div(tiles, max_tiles));
-  const int64_t rows = ceil_div(tiles, row_blocks) * tile;
+  const Cut cut = cut_region(region.m, region.n, region.k, table.tile_rows);
+  const int64_t depth_blocks = cut.depth_blocks, depth = cut.depth, rows = cut.rows;
+  const bool sums_apart = region.narrow_c && depth_blocks > 1;
 
   GemmBlock block;
   block.n = region.n;
   block.lda = region.lda;
   block.b_panel_stride = region.b_panel_stride;
-  block.ldc = region.ldc;
   for (int64_t row = 0; row < region.m; row += rows) {
     block.m = std::min(rows, region.m - row);
-    block.c = region.c + row * region.ldc;
+    float* const c = element(region.c, row * region.ldc, region.narrow_c);
     for (int64_t d = 0; d < depth_blocks; ++d) {
       const int64_t k = d * depth;
       const bool first = d == 0, last = d + 1 == depth_blocks;
@@ -42,12 +64,20 @@ void gemm_region(const GemmRegion& region, const KernelTable& table) {
       block.a = region.a + row * region.lda + k;
       block.b = region.b + k * kPanelColumns;
       block.bias = first ? region.bias : nullptr;
-      block.add = block.c;
-      block.ld_add = region.ldc;
+      block.add = block.c = sums_apart ? region.sums : c;
+      block.ldc = block.ld_add = sums_apart ? region.n : region.ldc;
+      block.narrow_c = block.narrow_add = false;
       if (first) {
-        block.add =
-            region.residual != nullptr ? region.residual + row * region.ld_residual : nullptr;
+        block.add = region.residual;
+        if (block.add != nullptr)
+          block.add = element(block.add, row * region.ld_residual, region.narrow_residual);
         block.ld_add = region.ld_residual;
+        block.narrow_add = region.narrow_residual;
+      }
+      if (last && region.narrow_c) {
+        block.c = c;
+        block.ldc = region.ldc;
+        block.narrow_c = true;
       }
       set_activation(block, last ? region.activation : Activation{});
       table.gemm_block(block);

@@ -44,7 +44,14 @@ struct GemmRegion {
   const float* residual = nullptr;
   int64_t ld_residual = 0;
   Activation activation;
+  // c and the residual are of bf16, and so are their strides: products of pairs only.
+  bool narrow_c = false;
+  bool narrow_residual = false;
+  float* sums = nullptr;  // gemm_region_sums() floats, where c is of bf16
 };
+// Floats that a region of these sizes needs where its sums, of several parts of k, are rounded in
+// the end.
+int64_t gemm_region_sums(int64_t m, int64_t n, int64_t k, const KernelTable& table);
 void gemm_region(const GemmRegion& region, const KernelTable& table);
 
 // How m x n x k is dealt to threads: blocks of rows and columns, whole tiles each, one task a pair.

@@ -68,6 +68,52 @@ void check(int64_t m, int64_t n, int64_t k, bool transposed, const KernelTable& 
                   std::to_string(k));
 }
 
+// Rounded results are those of f32, rounded; a residual of bf16 counts as its numbers in f32.
+void check_rounded(int64_t m, int64_t n, int64_t k, const Activation& activation, int threads,
+                   const KernelTable& table) {
+  const auto a = random_pairs(m * k), b = random_pairs(k * n), added = random_pairs(m * n);
+  const auto bias = random_floats(n);
+  std::vector<float> packed(static_cast<size_t>(packed_b_floats(k / 2, n)));
+  pack_pairs(k, n, b.data(), n, false, packed.data());
+  std::vector<float> residual(added.size());
+  convert(added.data(), residual.data(), m * n);
+  GuardedFloats wide(m * n), mixed(m * n), narrow(m * n);
+  GemmParams p;
+  p.m = m, p.n = n, p.k = k / 2;
+  p.a = as_pairs(a.data()), p.lda = k / 2;
+  p.b = packed.data(), p.bias = bias.data();
+  p.ldc = p.ld_residual = n;
+  p.activation = activation;
+  ThreadPool pool(threads);
+  const auto run = [&](GuardedFloats& y, bool narrow_c, bool narrow_residual) {
+    p.c = y.data();
+    p.narrow_c = narrow_c;
+    p.narrow_residual = narrow_residual;
+    p.residual = narrow_residual ? as_pairs(added.data()) : residual.data();
+    Scratch scratch(gemm_scratch_bytes(p, threads, table));
+    gemm(p, pool, scratch.get(), table);
+  };
+  run(wide, false, false);
+  run(mixed, false, true);
+  run(narrow, true, true);
+  const std::string what = std::string(table.name) + " " + std::to_string(m) + "x" +
+                           std::to_string(n) + "x" + std::to_string(k);
+  for (int64_t i = 0; i < m * n; ++i) ASSERT_EQ(mixed[i], wide[i]) << what;
+  expect_rounded(narrow, wide, what);
+}
+
+TEST(Pairs, RoundedResults) {
+  for (const KernelTable* table : pair_tables())
+    for (const Activation& activation : {Activation{}, kRelu, Activation{ActivationKind::kSilu}})
+      for (const auto& [m, n, k] : {std::array<int64_t, 3>{1, 16, 2},
+                                    {7, 50, 64},
+                                    {13, 33, 130},
+                                    {30, 47, 4100},
+                                    {150, 70, 2300},
+                                    {61, 32, 6}})
+        check_rounded(m, n, k, activation, m % 2 == 0 ? 2 : 1, *table);
+}
+
 TEST(Pairs, MatchNaiveOverShapes) {
   for (const KernelTable* table : pair_tables())
     for (const int64_t m : {1, 2, 3, 7, 12, 13, 30})
@@ -86,6 +132,7 @@ TEST(Pairs, Convolutions) {
           {24, 36, 2, 3, kIndirect},
           {4, 33, 1, 5, kStrip},
           {32, 3, 1, 3, kShift},
+          {300, 20, 1, 3, kIndirect},
           {40, 17, 1, 1, kIndirect}}) {
       ConvParams p;
       p.batch = 2;
@@ -128,6 +175,13 @@ TEST(Pairs, Convolutions) {
       Scratch scratch(method.scratch_bytes(p, 2, *table));
       method.run(p, pool, scratch.get(), *table);
       expect_near(y, expected, 1e-4, std::string(table->name) + " " + std::to_string(channels));
+      if (!method.can_round) continue;
+      GuardedFloats rounded(pixels * out);
+      p.y = rounded.data();
+      p.narrow_y = true;
+      Scratch larger(method.scratch_bytes(p, 2, *table));
+      method.run(p, pool, larger.get(), *table);
+      expect_rounded(rounded, y, std::string(table->name) + " " + std::to_string(channels));
     }
 }
 
@@ -154,6 +208,23 @@ double winograd_error(int64_t side, int64_t channels, int64_t out, int pad, bool
   ThreadPool pool(threads);
   Scratch scratch(winograd_scratch_bytes(p, threads, table));
   run_winograd(p, pool, scratch.get(), table);
+  for (const Activation& activation : {Activation{}, Activation{ActivationKind::kSilu}}) {
+    GuardedFloats wide(y.size()), narrow(y.size());
+    ConvParams q = p;
+    q.activation = activation;
+    std::vector<BFloat16> halves(added.size());
+    convert(added.data(), halves.data(), static_cast<int64_t>(added.size()));
+    std::vector<float> same(added.size());
+    convert(halves.data(), same.data(), static_cast<int64_t>(added.size()));
+    if (residual) q.residual = same.data();
+    q.y = wide.data();
+    run_winograd(q, pool, scratch.get(), table);
+    if (residual) q.residual = as_pairs(halves.data());
+    q.y = narrow.data();
+    q.narrow_y = q.narrow_residual = true;
+    run_winograd(q, pool, scratch.get(), table);
+    expect_rounded(narrow, wide, table.name);
+  }
   double wrong = 0, right = 0;
   for (int64_t i = 0; i < p.out[1] * p.out[2] * out; ++i) {
     const int64_t o = i % out, ow = i / out % p.out[2], oh = i / out / p.out[2];

@@ -32,6 +32,7 @@ void run_row(const PoolParams& p, const KernelTable& table, int64_t index, int64
 
   PoolRow row;
   row.average = p.kind == PoolKind::kAverage;
+  row.narrow_y = p.narrow_y;
   row.channels = channels;
   row.taps[0] = kd.size();
   row.taps[1] = kh.size();
@@ -49,7 +50,7 @@ void run_row(const PoolParams& p, const KernelTable& table, int64_t index, int64
     row.x = p.x;
     if (taps > 0)
       row.x += (in_row + width.start(begin) + kw.begin * width.dilation) * p.channels + channel;
-    row.y = p.y + (index * width.out + begin) * p.channels + channel;
+    row.y = element(p.y, (index * width.out + begin) * p.channels + channel, p.narrow_y);
     table.pool_row(row);
   };
   for (int64_t o = 0; o < inside.begin; ++o) run(o, o + 1, width.taps(o));

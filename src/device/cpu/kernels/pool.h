@@ -28,6 +28,7 @@ struct PoolParams {
   int64_t channels = 0;
   const float* x = nullptr;
   float* y = nullptr;
+  bool narrow_y = false;  // y is of bf16
 };
 
 void pooling(const PoolParams& p, ThreadPool& pool, const KernelTable& table = kernels());

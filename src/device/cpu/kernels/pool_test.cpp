@@ -54,6 +54,12 @@ void check(PoolParams p, int threads) {
                 std::string(table->name) + " kernel " + std::to_string(p.kernel[1]) + "x" +
                     std::to_string(p.kernel[2]) + " of " + std::to_string(p.in[1]) + "x" +
                     std::to_string(p.in[2]));
+    GuardedFloats rounded(y.size());
+    PoolParams narrow = p;
+    narrow.y = rounded.data();
+    narrow.narrow_y = true;
+    pooling(narrow, pool, *table);
+    expect_rounded(rounded, y, table->name);
   }
 }
 

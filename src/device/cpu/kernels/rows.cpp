@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "device/cpu/kernels/blocks.h"
 #include "device/cpu/kernels/slots.h"
 #include "device/cpu/kernels/transpose8.h"
 
@@ -71,7 +72,8 @@ void layer_norm(const LayerNormParams& p, ThreadPool& pool, const KernelTable& t
     for (int64_t r = first; r < last; ++r) {
       const int64_t at = r * p.cols;
       table.layer_norm_row({p.cols, p.x + at, p.residual != nullptr ? p.residual + at : nullptr,
-                            p.gamma, p.beta, p.epsilon, p.rms, p.y + at});
+                            p.gamma, p.beta, p.epsilon, p.rms, element(p.y, at, p.narrow_y),
+                            p.narrow_y});
     }
   });
 }

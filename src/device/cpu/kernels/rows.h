@@ -34,6 +34,7 @@ struct LayerNormParams {
   float epsilon = 1e-5f;
   bool rms = false;
   float* y = nullptr;
+  bool narrow_y = false;  // y is of bf16; without a residual
 };
 // One row of it.
 struct LayerNormRow {
@@ -45,6 +46,7 @@ struct LayerNormRow {
   float epsilon = 0;
   bool rms = false;
   float* y = nullptr;
+  bool narrow_y = false;
 };
 void layer_norm(const LayerNormParams& p, ThreadPool& pool, const KernelTable& table = kernels());
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -10,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/half.h"
 #include "device/cpu/kernels/activation.h"
 #include "device/cpu/kernels/kernel_table.h"
 
@@ -92,6 +94,22 @@ inline void expect_near(const GuardedFloats& actual, const std::vector<double>& 
     ASSERT_LE(std::abs(a - e), tolerance * (1 + std::abs(e)))
         << what << ": element " << i << " is " << a << ", expected " << e;
   }
+}
+
+// What was written as bf16 to `narrow` is `wide` rounded, and nothing else was written.
+inline void expect_rounded(const GuardedFloats& narrow, const GuardedFloats& wide,
+                           const std::string& what) {
+  ASSERT_EQ(narrow.size(), wide.size()) << what;
+  EXPECT_TRUE(narrow.guards_intact()) << what << ": wrote outside its output";
+  const auto half_of = [&](int64_t i) {
+    return static_cast<uint16_t>(std::bit_cast<uint32_t>(narrow[i / 2]) >> (i % 2 * 16));
+  };
+  for (int64_t i = 0; i < wide.size(); ++i)
+    ASSERT_EQ(half_of(i), BFloat16(wide[i]).bits) << what << ": element " << i;
+  const GuardedFloats unwritten(1);
+  const auto fill = std::bit_cast<uint32_t>(unwritten[0]);
+  for (int64_t i = wide.size(); i < 2 * wide.size(); ++i)
+    ASSERT_EQ(half_of(i), static_cast<uint16_t>(fill >> (i % 2 * 16))) << what << ": behind it";
 }
 
 // The activation in double precision.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "base/half.h"
 #include "device/cpu/kernels/blocks.h"
@@ -81,6 +82,22 @@ void transform_input(const ConvParams& p, const Plan& plan, int64_t tile, int64_
   table.winograd_input(w);
 }
 
+// Outputs that are rounded after an activation.
+void round_activated(WinogradOutput w, const KernelTable& table) {
+  float tile[kOut * kOut * kColumns] = {};
+  auto* y = reinterpret_cast<uint16_t*>(w.y);
+  const int64_t y_row = w.y_row, y_pixel = w.y_pixel;
+  w.y = tile;
+  w.y_row = kOut * kColumns;
+  w.y_pixel = kColumns;
+  w.narrow_y = false;
+  table.winograd_output(w);
+  table.activate(w.post, tile, tile, std::size(tile));
+  for (int64_t i = 0; i < w.rows; ++i)
+    for (int64_t j = 0; j < w.columns; ++j)
+      table.round_bf16(tile + (i * kOut + j) * kColumns, y + i * y_row + j * y_pixel, w.channels);
+}
+
 void transform_output(const ConvParams& p, const Plan& plan, int64_t tile, const float* m,
                       int64_t channel, const KernelTable& table) {
   const int64_t image = tile / (plan.height * plan.width);
@@ -94,12 +111,19 @@ void transform_output(const ConvParams& p, const Plan& plan, int64_t tile, const
   w.columns = static_cast<int>(std::min(kOut, p.out[2] - ow));
   w.y_pixel = p.y_pixel_stride;
   w.y_row = p.out[2] * w.y_pixel;
-  w.y = p.y + pixel * p.y_pixel_stride + channel;
+  w.y = element(p.y, pixel * p.y_pixel_stride + channel, p.narrow_y);
+  w.narrow_y = p.narrow_y;
+  w.narrow_add = p.narrow_residual;
   w.bias = p.bias == nullptr ? nullptr : p.bias + channel;
   w.add_pixel = p.residual_pixel_stride;
   w.add_row = p.out[2] * w.add_pixel;
-  if (p.residual != nullptr) w.add = p.residual + pixel * p.residual_pixel_stride + channel;
+  if (p.residual != nullptr)
+    w.add = element(p.residual, pixel * p.residual_pixel_stride + channel, p.narrow_residual);
   set_activation(w, p.activation);
+  if (w.narrow_y && w.post.kind != ActivationKind::kNone) {
+    round_activated(w, table);
+    return;
+  }
   table.winograd_output(w);
   if (w.post.kind == ActivationKind::kNone) return;
   for (int64_t i = 0; i < w.rows; ++i)

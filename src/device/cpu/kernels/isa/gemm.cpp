@@ -30,6 +30,7 @@ struct Tile {
   const float* b;         // the first vector of a row of B
   int64_t second_vector;  // the second one, floats after the first
   int64_t ahead;          // floats from a row of B to the one to fetch; 0 for none
+  float* before_post;     // where a tile that is rounded after its activation goes, or null
 };
 
 #if defined(TENON_PAIRS)
@@ -132,12 +133,94 @@ TENON_INLINE void multiply(const Tile& tile, Floats (&acc)[kM][kN]) {
   }
 }
 
+// What is added comes from far away, a line or two of every row: no stream that the processor sees.
+constexpr int64_t kAddAhead = 2 * kRows;
+TENON_INLINE void fetch_added(const GemmBlock& block, int64_t row, int64_t column) {
+#if defined(TENON_PAIRS)
+  const bool narrow = block.narrow_add;
+#else
+  constexpr bool narrow = false;
+#endif
+  const float* add = element(block.add, row * block.ld_add + column, narrow);
+  for (int r = 0; r < kRows; ++r, add = element(add, block.ld_add, narrow)) {
+    __builtin_prefetch(add, 0, 3);
+    if (!narrow && kColumns * sizeof(float) > 64) __builtin_prefetch(add + kColumns / 2, 0, 3);
+  }
+}
+
+#if defined(TENON_PAIRS)
+// Rounded to nearest even, as store_bf16 does but for numbers too small to be normal.
+TENON_INLINE void round_and_store(uint16_t* p, Floats x, int lanes) {
+#if defined(__AVX512F__)
+  __m256i rounded;
+  __asm__("vcvtneps2bf16 %1, %0" : "=v"(rounded) : "v"(x));
+  _mm256_mask_storeu_epi16(p, static_cast<__mmask16>((1u << lanes) - 1), rounded);
+#else
+  store_bf16_part(p, x, lanes);
+#endif
+}
+
+// Stores a tile where C or what is added is of bf16. An activation that is not a clip comes before
+// the rounding.
+template <int kM, int kN>
+TENON_INLINE void store_narrow(const GemmBlock& block, const Tile& tile,
+                               const Floats (&acc)[kM][kN], int64_t row, int64_t column,
+                               int columns) {
+  const Floats low = splat(block.low), high = splat(block.high);
+  const bool in_tile = tile.before_post != nullptr;
+  const bool narrow_c = block.narrow_c && !in_tile, narrow_add = block.narrow_add;
+  const int64_t ldc = in_tile ? kColumns : block.ldc, ld_add = block.ld_add;
+  float* c = in_tile ? tile.before_post : element(block.c, row * ldc + column, narrow_c);
+  const float* add =
+      block.add != nullptr ? element(block.add, row * ld_add + column, narrow_add) : nullptr;
+#pragma GCC unroll 2
+  for (int v = 0; v < kN; ++v) {
+    const int lanes = columns - v * kLanes < kLanes ? columns - v * kLanes : kLanes;
+    const Floats offset =
+        block.bias != nullptr ? load_part(block.bias + column + v * kLanes, lanes) : Floats{};
+#pragma GCC unroll 16
+    for (int r = 0; r < kM; ++r) {
+      Floats x = acc[r][v] + offset;
+      const int64_t from = r * ld_add + v * kLanes, to = r * ldc + v * kLanes;
+      if (add != nullptr)
+        x += narrow_add ? load_bf16_part(reinterpret_cast<const uint16_t*>(add) + from, lanes)
+                        : load_part(add + from, lanes);
+      x = clip(x, low, high);
+      if (narrow_c)
+        round_and_store(reinterpret_cast<uint16_t*>(c) + to, x, lanes);
+      else if (!kMasks && lanes == kLanes)
+        store(c + to, x);
+      else
+        store_part(c + to, x, lanes);
+    }
+  }
+}
+
+// The activation of a tile of rows as store_narrow left it, to C.
+void finish_tile(const GemmBlock& block, float* x, int64_t row, int rows, int64_t column,
+                 int columns) {
+  activate(block.post, x, x, static_cast<size_t>((rows - 1) * kColumns + columns));
+  auto* const c = reinterpret_cast<uint16_t*>(element(block.c, row * block.ldc + column, true));
+  for (int r = 0; r < rows; ++r)
+    for (int v = 0; v < columns; v += kLanes)
+      round_and_store(c + r * block.ldc + v, load(x + r * kColumns + v),
+                      columns - v < kLanes ? columns - v : kLanes);
+}
+#endif
+
 // Multiplies and stores one tile of kM rows; `columns` <= kN * kLanes of them exist.
 template <int kM, int kN>
 void run_tile(const GemmBlock& block, const Tile& tile, int64_t row, int64_t column, int columns) {
   Floats acc[kM][kN];
+  if (kM == kRows && block.add != nullptr) fetch_added(block, row + kAddAhead, column);
   multiply<kM, kN>(tile, acc);
   const Floats low = splat(block.low), high = splat(block.high);
+#if defined(TENON_PAIRS)
+  if (block.narrow_c || block.narrow_add) {
+    store_narrow<kM, kN>(block, tile, acc, row, column, columns);
+    return;
+  }
+#endif
   // Not read again after each store.
   const int64_t ldc = block.ldc, ld_add = block.ld_add;
   float* c = block.c + row * ldc + column;
@@ -189,6 +272,10 @@ static_assert(sizeof(kTileFunctions<1>) / sizeof(TileFunction) == kRows);
 
 void gemm_block(const GemmBlock& block) {
   const float* plain_rows[kRows];
+  const bool has_post = block.post.kind != ActivationKind::kNone;
+#if defined(TENON_PAIRS)
+  alignas(64) float before_post[kRows * kColumns] = {};
+#endif
   const bool few = block.m <= kFewRows;
   const bool far = few && block.taps * block.run * block.n > kFloatsOfL2;
   const int64_t most = block.m <= kOnePanelRows && kLanes == kPanelColumns ? kLanes : kColumns;
@@ -201,7 +288,11 @@ void gemm_block(const GemmBlock& block) {
               block.run,
               block.b + column / kPanelColumns * block.b_panel_stride,
               block.b_panel_stride,
-              0};
+              0,
+              nullptr};
+#if defined(TENON_PAIRS)
+    if (block.narrow_c && has_post) tile.before_post = before_post;
+#endif
     for (int64_t row = 0; row < block.m; row += kRows) {
       const int rows = static_cast<int>(block.m - row < kRows ? block.m - row : kRows);
       if (block.pieces != nullptr) {
@@ -216,7 +307,13 @@ void gemm_block(const GemmBlock& block) {
       tile.ahead = fetches ? panel * block.b_panel_stride : 0;
       if (few) tile.ahead = far ? kFetchAhead : 0;
       functions[rows - 1](block, tile, row, column, columns);
-      if (block.post.kind != ActivationKind::kNone)
+#if defined(TENON_PAIRS)
+      if (tile.before_post != nullptr) {
+        finish_tile(block, before_post, row, rows, column, columns);
+        continue;
+      }
+#endif
+      if (has_post)
         for (int r = 0; r < rows; ++r) {
           float* c = block.c + (row + r) * block.ldc + column;
           activate(block.post, c, c, static_cast<size_t>(columns));

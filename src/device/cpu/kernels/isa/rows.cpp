@@ -258,18 +258,25 @@ void layer_norm_row(const LayerNormRow& row) {
     square = join_lanes<ReduceKind::kSum>(sums[0] + sums[1]) / count;
   }
   const float scale = 1.0f / __builtin_sqrtf(square + row.epsilon);
+  auto* const narrow_y = reinterpret_cast<uint16_t*>(row.y);
   for (size_t i = 0; i < n; i += kLanes) {
     const int rest = n - i < kLanes ? static_cast<int>(n - i) : kLanes;
     if (rest == kLanes) {
       Floats v = (load(x + i) - mean) * scale;
       if (row.gamma != nullptr) v *= load(row.gamma + i);
       if (row.beta != nullptr) v += load(row.beta + i);
-      store(row.y + i, v);
+      if (row.narrow_y)
+        store_bf16(narrow_y + i, v);
+      else
+        store(row.y + i, v);
     } else {
       Floats v = (load_part(x + i, rest) - mean) * scale;
       if (row.gamma != nullptr) v *= load_part(row.gamma + i, rest);
       if (row.beta != nullptr) v += load_part(row.beta + i, rest);
-      store_part(row.y + i, v, rest);
+      if (row.narrow_y)
+        store_bf16_part(narrow_y + i, v, rest);
+      else
+        store_part(row.y + i, v, rest);
     }
   }
 }

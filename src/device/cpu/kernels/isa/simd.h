@@ -55,6 +55,11 @@ TENON_INLINE void store_bf16(uint16_t* p, Floats x) {
   *reinterpret_cast<UnalignedHalves*>(p) = __builtin_convertvector(rounded_bf16(x) >> 16, Halves);
 }
 
+TENON_INLINE Floats load_bf16(const uint16_t* p) {
+  return from_bits(__builtin_convertvector(*reinterpret_cast<const UnalignedHalves*>(p), Ints)
+                   << 16);
+}
+
 #if defined(__AVX512F__) && TENON_LANES == 16
 inline constexpr const char* kIsaName = "avx512";
 
@@ -218,6 +223,27 @@ TENON_INLINE Floats clip(Floats x, Floats low, Floats high) {
 }
 TENON_INLINE Floats absolute(Floats x) {
   return from_bits(bits(x) & splat_int(0x7fffffff));
+}
+
+// The first n numbers alone.
+TENON_INLINE Floats load_bf16_part(const uint16_t* p, int n) {
+#if defined(__AVX512F__) && TENON_LANES == 16
+  const __m256i x = _mm256_maskz_loadu_epi16(static_cast<__mmask16>((1u << n) - 1), p);
+  return from_bits((Ints)_mm512_cvtepu16_epi32(x) << 16);
+#else
+  Ints x{};
+  for (int i = 0; i < n; ++i) x[i] = p[i] << 16;
+  return from_bits(x);
+#endif
+}
+TENON_INLINE void store_bf16_part(uint16_t* p, Floats x, int n) {
+  const Ints high = rounded_bf16(x) >> 16;
+#if defined(__AVX512F__) && TENON_LANES == 16
+  _mm256_mask_storeu_epi16(p, static_cast<__mmask16>((1u << n) - 1),
+                           _mm512_cvtepi32_epi16((__m512i)high));
+#else
+  for (int i = 0; i < n; ++i) p[i] = static_cast<uint16_t>(high[i]);
+#endif
 }
 
 // sum += a * b, with sum kept in its register. Left to itself the compiler picks other forms of the

@@ -156,9 +156,14 @@ TENON_INLINE void pool_vector(const PoolRow& row, int64_t pixel, int64_t channel
         acc[p] = kAverage ? acc[p] + value : maximum(acc[p], value);
       });
 #pragma GCC unroll 8
-  for (int p = 0; p < kPixels; ++p)
-    store_lanes(row.y + (pixel + p) * row.y_pixel + channel,
-                kAverage ? acc[p] * splat(row.scale) : acc[p], kPart ? lanes : kLanes);
+  for (int p = 0; p < kPixels; ++p) {
+    const Floats y = kAverage ? acc[p] * splat(row.scale) : acc[p];
+    const int64_t at = (pixel + p) * row.y_pixel + channel;
+    if (row.narrow_y)
+      store_bf16_part(reinterpret_cast<uint16_t*>(row.y) + at, y, kPart ? lanes : kLanes);
+    else
+      store_lanes(row.y + at, y, kPart ? lanes : kLanes);
+  }
 }
 
 template <int kPixels, bool kAverage>

@@ -29,8 +29,7 @@ TENON_INLINE void transform_input(const Floats (&d)[kSide], Floats (&r)[kSide]) 
 constexpr int kStep = kLanes / 2;
 
 TENON_INLINE Floats load_input(const float* p) {
-  return from_bits(__builtin_convertvector(*reinterpret_cast<const UnalignedHalves*>(p), Ints)
-                   << 16);
+  return load_bf16(reinterpret_cast<const uint16_t*>(p));
 }
 TENON_INLINE void store_frequency(float* p, Floats x) {
 #if defined(__AVX512F__)
@@ -139,6 +138,26 @@ TENON_INLINE void transform_output(const Floats (&m)[kSide], Floats (&y)[kOut]) 
   y[3] = kA * kA2 * difference_a + kB * kB2 * difference_b + m[5];
 }
 
+// Element `index` and those behind it of floats or, narrow, of bf16.
+template <bool kWhole>
+TENON_INLINE Floats load_any(const float* base, int64_t index, bool narrow, int lanes) {
+  const auto* const halves = reinterpret_cast<const uint16_t*>(base) + index;
+  if (narrow) return kWhole ? load_bf16(halves) : load_bf16_part(halves, lanes);
+  return kWhole ? load(base + index) : load_part(base + index, lanes);
+}
+template <bool kWhole>
+TENON_INLINE void store_any(float* base, int64_t index, bool narrow, Floats x, int lanes) {
+  auto* const halves = reinterpret_cast<uint16_t*>(base) + index;
+  if (narrow && kWhole)
+    store_bf16(halves, x);
+  else if (narrow)
+    store_bf16_part(halves, x, lanes);
+  else if (kWhole)
+    store(base + index, x);
+  else
+    store_part(base + index, x, lanes);
+}
+
 template <bool kWhole>
 TENON_INLINE void output_lanes(const WinogradOutput& w, int64_t c, int lanes) {
   Floats t[kOut][kSide];
@@ -161,16 +180,10 @@ TENON_INLINE void output_lanes(const WinogradOutput& w, int64_t c, int lanes) {
     for (int j = 0; j < kOut; ++j) {
       if (j >= w.columns) break;
       Floats x = y[j] + bias;
-      float* const out = w.y + i * w.y_row + j * w.y_pixel + c;
-      if (w.add != nullptr) {
-        const float* const add = w.add + i * w.add_row + j * w.add_pixel + c;
-        x += kWhole ? load(add) : load_part(add, lanes);
-      }
-      x = clip(x, low, high);
-      if constexpr (kWhole)
-        store(out, x);
-      else
-        store_part(out, x, lanes);
+      if (w.add != nullptr)
+        x += load_any<kWhole>(w.add, i * w.add_row + j * w.add_pixel + c, w.narrow_add, lanes);
+      store_any<kWhole>(w.y, i * w.y_row + j * w.y_pixel + c, w.narrow_y, clip(x, low, high),
+                        lanes);
     }
   }
 }

@@ -67,24 +67,35 @@ TENON_INLINE void tile_step(const float* a, int64_t lda_bytes, const float* b, i
   }
 }
 
+__m512 widen(__m256i halves) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+
 void finish(const GemmBlock& block, int64_t row, int rows, int64_t column, int columns,
             const float (&sums)[kBlockRows][kBlockColumns]) {
   const __m512 low = _mm512_set1_ps(block.low), high = _mm512_set1_ps(block.high);
   for (int r = 0; r < rows; ++r) {
-    float* c = block.c + (row + r) * block.ldc + column;
+    alignas(64) float before_rounding[kBlockColumns];
+    float* const result = element(block.c, (row + r) * block.ldc + column, block.narrow_c);
+    float* const c = block.narrow_c ? before_rounding : result;
     for (int v = 0; v < columns; v += 16) {
       const int lanes = columns - v < 16 ? columns - v : 16;
       const auto mask = static_cast<__mmask16>((1u << lanes) - 1);
       __m512 x = _mm512_loadu_ps(sums[r] + v);
       if (block.bias != nullptr)
         x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(mask, block.bias + column + v));
-      if (block.add != nullptr)
-        x = _mm512_add_ps(
-            x, _mm512_maskz_loadu_ps(mask, block.add + (row + r) * block.ld_add + column + v));
+      if (block.add != nullptr) {
+        const float* const add =
+            element(block.add, (row + r) * block.ld_add + column + v, block.narrow_add);
+        x = _mm512_add_ps(x, block.narrow_add ? widen(_mm256_maskz_loadu_epi16(mask, add))
+                                              : _mm512_maskz_loadu_ps(mask, add));
+      }
       _mm512_mask_storeu_ps(c + v, mask, _mm512_min_ps(high, _mm512_max_ps(low, x)));
     }
     if (block.post.kind != ActivationKind::kNone)
       avx512::activate(block.post, c, c, static_cast<size_t>(columns));
+    if (block.narrow_c)
+      avx512::kernel_table().round_bf16(c, reinterpret_cast<uint16_t*>(result), columns);
   }
 }
 

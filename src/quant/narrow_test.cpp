@@ -1,0 +1,133 @@
+#include "quant/narrow.h"
+
+#include "ops/cast.h"
+#include "passes/test_support.h"
+
+namespace tenon::quant {
+namespace {
+
+using testing::count;
+using testing::f32;
+using testing::Maker;
+
+using Ints = std::vector<int64_t>;
+
+// Narrows to bf16 and expects that the results stay near.
+void narrow_and_compare(Graph& graph) {
+  const auto before = testing::run(graph);
+  const auto report = narrow(graph, LayerPrecision::bf16, {});
+  ASSERT_TRUE(report.ok()) << report.error().to_string();
+  ASSERT_TRUE(verify(graph).ok());
+  const auto after = testing::run(graph);
+  for (size_t k = 0; k < before.size(); ++k)
+    for (int64_t i = 0; i < before[k].elements(); ++i)
+      EXPECT_NEAR(after[k].real_at(i), before[k].real_at(i),
+                  0.1 * (1 + std::abs(before[k].real_at(i))));
+}
+
+Value* conv(Maker& m, Value* x, int64_t in, int64_t out, uint32_t seed, Value* added = nullptr) {
+  std::vector<Value*> operands{x, m.floats({1, 1, in, out}, seed), m.floats({out}, seed + 1)};
+  if (added != nullptr) operands.push_back(added);
+  return m.op("conv", std::move(operands));
+}
+
+std::vector<const Value*> added_values(const Graph& graph) {
+  std::vector<const Value*> added;
+  for (const auto& node : graph.nodes())
+    if (node->inputs().size() > 3 && node->input(3) != nullptr) added.push_back(node->input(3));
+  return added;
+}
+
+TEST(Narrow, WhatIsAddedToProductsIsRoundedLikeWhatTheyMultiply) {
+  Maker m;
+  Value* a = conv(m, m.input(f32({2, 3, 3, 4})), 4, 6, 1);
+  Value* b = conv(m, conv(m, a, 6, 8, 3), 8, 6, 5, a);
+  m.graph.set_outputs({conv(m, b, 6, 2, 7)});
+  narrow_and_compare(m.graph);
+  const auto added = added_values(m.graph);
+  ASSERT_EQ(added.size(), 1u);
+  EXPECT_EQ(added[0]->dtype(), DType::bf16);
+  EXPECT_EQ(count(m.graph, "cast"), 4);
+}
+
+// Two ways that meet: the one is nothing but added to the other.
+TEST(Narrow, ASumOfProductsIsRoundedToo) {
+  Maker m;
+  Value* x = m.input(f32({2, 3, 3, 4}));
+  Value* way = conv(m, x, 4, 6, 1);
+  m.graph.set_outputs({conv(m, x, 4, 6, 3, way)});
+  narrow_and_compare(m.graph);
+  ASSERT_EQ(added_values(m.graph).size(), 1u);
+  EXPECT_EQ(added_values(m.graph)[0]->dtype(), DType::bf16);
+}
+
+TEST(Narrow, WhatOthersReadStaysWide) {
+  for (const bool is_output : {false, true}) {
+    Maker m;
+    Value* a = conv(m, m.input(f32({2, 3, 3, 4})), 4, 6, 1);
+    Value* b = conv(m, a, 6, 6, 3, a);
+    m.graph.set_outputs({b, is_output ? a : m.op("tanh", {a})});
+    narrow_and_compare(m.graph);
+    ASSERT_EQ(added_values(m.graph).size(), 1u);
+    EXPECT_EQ(added_values(m.graph)[0]->dtype(), DType::f32);
+  }
+}
+
+// As densely connected layers do it: what is concatenated is concatenated again, normalised and
+// multiplied.
+TEST(Narrow, ConcatenationsOfProductsAreRounded) {
+  Maker m;
+  Value* x = m.input(f32({2, 3, 3, 4}));
+  Value* a = conv(m, x, 4, 6, 1);
+  Value* once = m.op("concat", {a, x}, {{"axis", int64_t{-1}}});
+  const auto normal = [&](Value* v, int64_t channels, uint32_t seed) {
+    return m.op("relu", {m.op("mul", {v, m.floats({channels}, seed)})});
+  };
+  Value* b = conv(m, normal(once, 10, 3), 10, 6, 5);
+  Value* twice = m.op("concat", {once, b}, {{"axis", int64_t{-1}}});
+  m.graph.set_outputs({conv(m, normal(twice, 16, 7), 16, 2, 9)});
+  narrow_and_compare(m.graph);
+  int concats = 0;
+  for (const auto& node : m.graph.nodes())
+    if (node->is("concat")) {
+      ++concats;
+      EXPECT_EQ(node->output()->dtype(), DType::bf16);
+    }
+  EXPECT_EQ(concats, 2);
+  PassContext context;
+  const auto before = testing::run(m.graph);
+  ASSERT_TRUE(finish(m.graph, context).ok());
+  EXPECT_EQ(count(m.graph, "fused"), 2);  // each widens what it reads
+  const auto after = testing::run(m.graph);
+  for (int64_t i = 0; i < before[0].elements(); ++i)
+    EXPECT_EQ(after[0].real_at(i), before[0].real_at(i));
+}
+
+TEST(Narrow, ConcatenationsThatOthersReadStayWide) {
+  Maker m;
+  Value* x = m.input(f32({2, 4, 4, 4}));
+  Value* joined =
+      m.op("concat", {conv(m, x, 4, 6, 1), conv(m, x, 4, 6, 3)}, {{"axis", int64_t{3}}});
+  Value* pooled = m.op("max_pool", {joined}, {{"kernel", Ints{2, 2}}, {"strides", Ints{2, 2}}});
+  m.graph.set_outputs({conv(m, joined, 12, 2, 5), conv(m, pooled, 12, 2, 7)});
+  narrow_and_compare(m.graph);
+  for (const auto& node : m.graph.nodes())
+    if (node->is("concat")) {
+      EXPECT_EQ(node->output()->dtype(), DType::f32);
+    }
+}
+
+TEST(Narrow, RoundsBeforeAnotherViewOfIt) {
+  Maker m;
+  Value* x = m.op("tanh", {m.input(f32({2, 3, 4}))});
+  Value* flat = m.op("reshape", {x, m.builder.ints({6, 4})});
+  m.graph.set_outputs({m.op("matmul", {flat, m.floats({4, 5}, 1)})});
+  narrow_and_compare(m.graph);
+  for (const auto& node : m.graph.nodes())
+    if (node->is(Cast::name)) {
+      EXPECT_TRUE(node->input(0)->producer()->is("tanh"));
+    }
+}
+
+}  // namespace
+}  // namespace tenon::quant
