@@ -34,7 +34,7 @@ Result<std::vector<double>> numbers(std::string_view text, std::string_view part
     const auto v = ratio(text.substr(0, end));
     if (!v)
       return invalid_argument(fmt::format(
-          "--preprocess: '{}' is not of numbers apart by ';', such as mean=0.485;0.456;0.406",
+          "'{}' in preprocessing is not of numbers apart by ';', such as mean=0.485;0.456;0.406",
           part));
     values.push_back(*v);
     if (end == std::string_view::npos) return values;
@@ -49,7 +49,7 @@ Result<std::pair<int64_t, int64_t>> sizes(std::string_view text, std::string_vie
   const auto fits = [](double v) { return v >= 0 && v <= kMaxSide && v == std::floor(v); };
   if (!h || !w || !fits(*h) || !fits(*w) || *h == 0 || (x != std::string_view::npos && *w == 0))
     return invalid_argument(
-        fmt::format("--preprocess: '{}' is no size; expected e.g. 224 or 224x320", part));
+        fmt::format("'{}' in preprocessing is no size; expected e.g. 224 or 224x320", part));
   return std::pair{static_cast<int64_t>(*h), static_cast<int64_t>(*w)};
 }
 
@@ -147,14 +147,14 @@ Result<Preprocess> parse_preprocess(const std::string& text) {
     } else if (name == "std") {
       p.deviation = TRY(numbers(value, part));
       if (std::ranges::find(p.deviation, 0.0) != p.deviation.end())
-        return invalid_argument("--preprocess: a std of 0");
+        return invalid_argument("a std of 0 in preprocessing");
     } else if (name == "layout" && (value == "nhwc" || value == "nchw")) {
       p.layout = value == "nhwc" ? Preprocess::Layout::nhwc : Preprocess::Layout::nchw;
     } else if (name == "channels" && (value == "rgb" || value == "bgr")) {
       p.bgr = value == "bgr";
     } else {
       return invalid_argument(fmt::format(
-          "--preprocess: '{}' is none of resize=SIZE, crop=SIZE, scale=NUMBER, mean=A;B;C, "
+          "'{}' in preprocessing is none of resize=SIZE, crop=SIZE, scale=NUMBER, mean=A;B;C, "
           "std=A;B;C, layout=nhwc|nchw, channels=rgb|bgr",
           part));
     }

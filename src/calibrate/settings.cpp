@@ -9,6 +9,7 @@
 #include "calibrate/calibrate.h"
 #include "calibrate/choose_methods.h"
 #include "calibrate/fitting.h"
+#include "calibrate/repeated.h"
 #include "cost/precision_cost.h"
 #include "quant/config.h"
 #include "quant/plan.h"
@@ -46,6 +47,18 @@ Status apply_config(const quant::Config& config, quant::LayerPrecision otherwise
   return {};
 }
 
+// What was found of one function, said of another too.
+void repeat(CalibrationFindings& findings, const std::string& from, const std::string& key,
+            const quant::FunctionStatistics& statistics) {
+  findings.statistics[key] = statistics;
+  const auto it =
+      std::ranges::find_if(findings.functions, [&](const auto& f) { return f.key == from; });
+  if (it == findings.functions.end()) return;
+  FunctionAccuracy again = *it;
+  again.key = key;
+  findings.functions.push_back(std::move(again));
+}
+
 struct Quantisation {
   CalibrationOptions how;
   quant::Method method = quant::Method::automatic;
@@ -55,9 +68,24 @@ struct Quantisation {
   DisabledNames disabled;
   std::shared_ptr<CalibrationFindings> findings;
   RefineChoices refine;
+  std::shared_ptr<RepeatedFunctions> known = std::make_shared<RepeatedFunctions>();
 
   Result<QuantizationInput> operator()(const NamedGraph& function, const ImportReport& import,
                                        std::vector<std::string>& warnings) const {
+    // A search, a report, a config and files of statistics go by names; variables are anyone's own.
+    if (refine || wants_report || config || !how.statistics_file.empty() || !function.state.empty())
+      return find(function, import, warnings);
+    if (auto found = known->find(function)) {
+      if (findings != nullptr) repeat(*findings, found->key, function.key, found->input.statistics);
+      return std::move(found->input);
+    }
+    QuantizationInput input = TRY(find(function, import, warnings));
+    known->add(function, input);
+    return input;
+  }
+
+  Result<QuantizationInput> find(const NamedGraph& function, const ImportReport& import,
+                                 std::vector<std::string>& warnings) const {
     if (std::ranges::none_of(function.graph->nodes(),
                              [](const auto& node) { return quant::is_product(*node); })) {
       warnings.push_back(

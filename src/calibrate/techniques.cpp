@@ -54,9 +54,9 @@ class Rounder {
     return {};
   }
 
-  Result<std::map<std::string, Tensor>> round() const {
+  Result<std::map<std::string, Tensor>> round() {
     std::map<std::string, Tensor> rounded;
-    for (const Rounded& r : products_) {
+    for (Rounded& r : products_) {
       if (r.correlations.empty()) continue;
       const Tensor& w = *r.product->input(1)->constant();
       const auto* matmul = r.product->as<Matmul>();

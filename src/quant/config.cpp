@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <set>
 #include <unordered_set>
+#include <utility>
 
 #define TOML_EXCEPTIONS 0
 #include <toml++/toml.h>
@@ -258,8 +259,17 @@ Result<LayerDecisions> decide_layers(const Config& config, LayerPrecision otherw
                                                      : rule.op;
     const auto near_names = candidates(rule, products, source_ops);
     const std::string near = did_you_mean(typed, near_names);
+    // Who names a layer of the source model where whole names are meant.
+    LayerRule as_layer = rule;
+    as_layer.layer = std::exchange(as_layer.name, "");
+    const std::string near_layers =
+        near.empty() && !rule.name.empty()
+            ? did_you_mean(typed, candidates(as_layer, products, source_ops))
+            : "";
     std::string list;
-    if (near.empty()) {
+    if (!near_layers.empty()) {
+      list = near_layers + " That is a part of a name, for layer = in place of name =";
+    } else if (near.empty()) {
       const auto shown = std::min<std::ptrdiff_t>(5, std::ssize(near_names));
       const std::vector<std::string> some(near_names.begin(), near_names.begin() + shown);
       list = fmt::format("; there are: {}{}", fmt::join(some, ", "),

@@ -5,6 +5,7 @@
 
 #include "ops/conv.h"
 #include "ops/matmul.h"
+#include "quant/sums_of_products.h"
 
 namespace tenon::quant {
 namespace {
@@ -56,7 +57,7 @@ Correlations::Correlations(const Node& product) : product_(&product) {
   columns_ = w.elements() / terms_;
   products_.resize(static_cast<size_t>(groups_ * terms_ * terms_));
   sums_.resize(static_cast<size_t>(groups_ * terms_));
-  row_.resize(static_cast<size_t>(terms_));
+  windows_.resize(static_cast<size_t>(groups_ * kWaiting * terms_));
 }
 
 void Correlations::take(const float* x, const std::vector<int64_t>& dims, int64_t position,
@@ -86,26 +87,36 @@ void Correlations::take(const float* x, const std::vector<int64_t>& dims, int64_
         inside &= at >= 0 && at < dims[d + 1];
         place = place * dims[d + 1] + at;
       }
-      for (int64_t c = 0; c < per_group; ++c)
-        row_[static_cast<size_t>(tap * per_group + c)] =
-            inside ? x[place * channels + g * per_group + c] : 0.0f;
-    }
-    double* products = products_.data() + g * terms_ * terms_;
-    double* sums = sums_.data() + g * terms_;
-    const int64_t columns = columns_ / groups_, first = g * columns;
-    for (int64_t i = 0; i < terms_; ++i) {
-      const double v = row_[static_cast<size_t>(i)];
-      if (v == 0) continue;
-      sums[i] += v;
-      for (int64_t c = first; wanted != nullptr && c < first + columns; ++c)
-        wanted_[static_cast<size_t>(i * columns_ + c)] += v * static_cast<double>(wanted[c]);
-      for (int64_t j = 0; j < terms_; ++j)
-        products[i * terms_ + j] += v * static_cast<double>(row_[static_cast<size_t>(j)]);
+      float* to = windows_.data() + (g * kWaiting + waiting_) * terms_ + tap * per_group;
+      if (inside)
+        std::copy_n(x + place * channels + g * per_group, per_group, to);
+      else
+        std::fill_n(to, per_group, 0.0f);
     }
   }
-  for (int64_t c = 0; wanted != nullptr && c < columns_; ++c)
-    wanted_sums_[static_cast<size_t>(c)] += static_cast<double>(wanted[c]);
+  if (wanted != nullptr) std::copy_n(wanted, columns_, results_.data() + waiting_ * columns_);
   ++count_;
+  if (++waiting_ == kWaiting) add_windows();
+}
+
+void Correlations::add_windows() {
+  const int64_t columns = columns_ / groups_;
+  for (int64_t g = 0; g < groups_; ++g) {
+    const Terms windows{windows_.data() + g * kWaiting * terms_, terms_, terms_};
+    for (int64_t k = 0; k < waiting_; ++k)
+      for (int64_t i = 0; i < terms_; ++i)
+        sums_[static_cast<size_t>(g * terms_ + i)] +=
+            static_cast<double>(windows.data[k * terms_ + i]);
+    add_products(windows, windows, waiting_, products_.data() + g * terms_ * terms_, terms_, true);
+    if (!wanted_.empty())
+      add_products(windows, {results_.data() + g * columns, columns_, columns}, waiting_,
+                   wanted_.data() + g * columns, columns_);
+  }
+  for (int64_t k = 0; !wanted_.empty() && k < waiting_; ++k)
+    for (int64_t c = 0; c < columns_; ++c)
+      wanted_sums_[static_cast<size_t>(c)] +=
+          static_cast<double>(results_[static_cast<size_t>(k * columns_ + c)]);
+  waiting_ = 0;
 }
 
 Status Correlations::add(const Tensor& input, int64_t windows, const Tensor* wanted) {
@@ -129,6 +140,7 @@ Status Correlations::add(const Tensor& input, int64_t windows, const Tensor* wan
   if (wanted != nullptr && wanted_.empty()) {
     wanted_.resize(static_cast<size_t>(terms_ * columns_));
     wanted_sums_.resize(static_cast<size_t>(columns_));
+    results_.resize(static_cast<size_t>(kWaiting * columns_));
   }
   const int64_t step = std::max<int64_t>(1, positions / std::max<int64_t>(windows, 1));
   // Where the first lies changes with each run: windows of one place are not all that is seen.
@@ -138,68 +150,97 @@ Status Correlations::add(const Tensor& input, int64_t windows, const Tensor* wan
   return {};
 }
 
-Result<QuantizedWeights> Correlations::round(const Tensor& w, QuantizedWeights q) const {
-  if (count_ == 0) return q;
-  const int64_t per_group = columns_ / groups_;
+// Of the inputs of a group's sums, what damps it added to the diagonal.
+struct Correlations::Covariance {
+  std::vector<double> values;  // [terms, terms]
+  double damping = 0;
+};
+
+Correlations::Covariance Correlations::covariance(int64_t group) const {
   const auto n = static_cast<double>(count_);
-  std::vector<double> h(static_cast<size_t>(terms_ * terms_)),
-      gradient(static_cast<size_t>(terms_)), error(static_cast<size_t>(terms_));
-  q.integers = TRY(q.integers.clone());
-  auto* integers = q.integers.mutable_data<int8_t>();
-  for (int64_t g = 0; g < groups_; ++g) {
-    const double* products = products_.data() + g * terms_ * terms_;
-    const double* sums = sums_.data() + g * terms_;
-    double trace = 0;
-    for (int64_t i = 0; i < terms_; ++i)
-      for (int64_t j = 0; j < terms_; ++j) {
-        double& v = h[static_cast<size_t>(i * terms_ + j)];
-        v = products[i * terms_ + j] / n - sums[i] / n * (sums[j] / n);
-        if (i == j) trace += v;
-      }
-    const double damping = kDamping * std::max(trace, 1e-30) / static_cast<double>(terms_);
-    for (int64_t c = g * per_group; c < (g + 1) * per_group; ++c) {
-      const auto scale = static_cast<double>(q.scales.data<float>()[c]);
-      const auto at = [&](int64_t i) { return place(c, i); };
-      std::ranges::fill(gradient, 0);
-      for (int64_t i = 0; i < terms_; ++i) {
-        const double exact = static_cast<double>(w.data<float>()[at(i)]) / scale;
-        const double e = integers[at(i)] - exact;
-        error[static_cast<size_t>(i)] = e;
-        // Towards what is wanted, where that is not what the exact weights give.
-        const double to = wanted_.empty() ? e : e + exact;
-        for (int64_t j = 0; j < terms_; ++j)
-          gradient[static_cast<size_t>(j)] += h[static_cast<size_t>(i * terms_ + j)] * to;
-        gradient[static_cast<size_t>(i)] += damping * e;
-        if (!wanted_.empty())
-          gradient[static_cast<size_t>(i)] -=
-              (wanted_[static_cast<size_t>(i * columns_ + c)] / n -
-               sums[i] / n * (wanted_sums_[static_cast<size_t>(c)] / n)) /
-              scale;
-      }
-      bool changed = true;
-      for (int sweep = 0; sweep < kSweeps && changed; ++sweep) {
-        changed = false;
-        for (int64_t i = 0; i < terms_; ++i) {
-          // One step that makes the error of the sums smaller, no further than to the next integer.
-          const double slope = gradient[static_cast<size_t>(i)];
-          const double own = h[static_cast<size_t>(i * terms_ + i)] + damping;
-          const int step = slope > own / 2 ? -1 : slope < -own / 2 ? 1 : 0;
-          const double e = error[static_cast<size_t>(i)] + step;
-          if (step == 0 || std::abs(e) >= 1 || std::abs(integers[at(i)] + step) > 127) continue;
-          integers[at(i)] = static_cast<int8_t>(integers[at(i)] + step);
-          error[static_cast<size_t>(i)] = e;
-          for (int64_t j = 0; j < terms_; ++j)
-            gradient[static_cast<size_t>(j)] += step * h[static_cast<size_t>(i * terms_ + j)];
-          gradient[static_cast<size_t>(i)] += step * damping;
-          changed = true;
-        }
+  const double* products = products_.data() + group * terms_ * terms_;
+  const double* sums = sums_.data() + group * terms_;
+  Covariance h{std::vector<double>(static_cast<size_t>(terms_ * terms_))};
+  double trace = 0;
+  for (int64_t i = 0; i < terms_; ++i)
+    for (int64_t j = i; j < terms_; ++j) {
+      const double v = products[i * terms_ + j] / n - sums[i] / n * (sums[j] / n);
+      h.values[static_cast<size_t>(i * terms_ + j)] = v;
+      h.values[static_cast<size_t>(j * terms_ + i)] = v;
+      if (i == j) trace += v;
+    }
+  h.damping = kDamping * std::max(trace, 1e-30) / static_cast<double>(terms_);
+  for (int64_t i = 0; i < terms_; ++i) h.values[static_cast<size_t>(i * terms_ + i)] += h.damping;
+  return h;
+}
+
+// Columns [first, first + columns) of one group; those of several share what is read of the
+// covariance, which no cache holds.
+void Correlations::descend(const Covariance& h, const Tensor& w, const QuantizedWeights& q,
+                           int64_t first, int64_t columns, int8_t* integers) const {
+  const auto n = static_cast<double>(count_);
+  const double* sums = sums_.data() + first / (columns_ / groups_) * terms_;
+  std::vector<double> slopes(static_cast<size_t>(columns * terms_)), errors(slopes.size()),
+      towards(slopes.size());
+  for (int64_t c = 0; c < columns; ++c) {
+    const auto scale = static_cast<double>(q.scales.data<float>()[first + c]);
+    for (int64_t i = 0; i < terms_; ++i) {
+      const auto at = static_cast<size_t>(c * terms_ + i);
+      const int64_t weight = place(first + c, i);
+      const double exact = static_cast<double>(w.data<float>()[weight]) / scale;
+      errors[at] = integers[weight] - exact;
+      towards[at] = errors[at];
+      if (wanted_.empty()) continue;
+      // Towards what is wanted, which is not what the exact weights give.
+      const auto result = static_cast<size_t>(first + c);
+      towards[at] = integers[weight];
+      slopes[at] = -h.damping * exact - (wanted_[static_cast<size_t>(i * columns_) + result] / n -
+                                         sums[i] / n * (wanted_sums_[result] / n)) /
+                                            scale;
+    }
+  }
+  for (int64_t i = 0; i < terms_; ++i)
+    for (int64_t c = 0; c < columns; ++c)
+      add_multiple(towards[static_cast<size_t>(c * terms_ + i)], h.values.data() + i * terms_,
+                   slopes.data() + c * terms_, terms_);
+  bool changed = true;
+  for (int sweep = 0; sweep < kSweeps && changed; ++sweep) {
+    changed = false;
+    for (int64_t i = 0; i < terms_; ++i) {
+      const double own = h.values[static_cast<size_t>(i * terms_ + i)];
+      for (int64_t c = 0; c < columns; ++c) {
+        // One step that makes the error of the sums smaller, no further than to the next integer.
+        const auto at = static_cast<size_t>(c * terms_ + i);
+        const int step = slopes[at] > own / 2 ? -1 : slopes[at] < -own / 2 ? 1 : 0;
+        int8_t& integer = integers[place(first + c, i)];
+        if (step == 0 || std::abs(errors[at] + step) >= 1 || std::abs(integer + step) > 127)
+          continue;
+        integer = static_cast<int8_t>(integer + step);
+        errors[at] += step;
+        add_multiple(step, h.values.data() + i * terms_, slopes.data() + c * terms_, terms_);
+        changed = true;
       }
     }
+  }
+}
+
+Result<QuantizedWeights> Correlations::round(const Tensor& w, QuantizedWeights q) {
+  constexpr int64_t kColumns = 8;
+  if (count_ == 0) return q;
+  add_windows();
+  q.integers = TRY(q.integers.clone());
+  auto* integers = q.integers.mutable_data<int8_t>();
+  const int64_t per_group = columns_ / groups_;
+  for (int64_t g = 0; g < groups_; ++g) {
+    const Covariance h = covariance(g);
+    for (int64_t c = 0; c < per_group; c += kColumns)
+      descend(h, w, q, g * per_group + c, std::min(kColumns, per_group - c), integers);
   }
   return q;
 }
 
-Tensor Correlations::biases(const QuantizedWeights& q) const {
+Tensor Correlations::biases(const QuantizedWeights& q) {
+  add_windows();
   const auto n = static_cast<double>(count_);
   std::vector<float> biases(static_cast<size_t>(columns_));
   for (int64_t c = 0; c < columns_; ++c) {

@@ -26,13 +26,19 @@ class Correlations {
   bool empty() const { return count_ == 0; }
 
   // The integers of these weights, improved; scales stay. Deterministic.
-  Result<QuantizedWeights> round(const Tensor& weights, QuantizedWeights nearest) const;
+  Result<QuantizedWeights> round(const Tensor& weights, QuantizedWeights nearest);
   // The bias with which these weights give the wanted results in the mean.
-  Tensor biases(const QuantizedWeights& weights) const;
+  Tensor biases(const QuantizedWeights& weights);
 
  private:
   void take(const float* x, const std::vector<int64_t>& dims, int64_t position,
             const float* wanted);
+  // Adds the windows that wait to the sums.
+  void add_windows();
+  struct Covariance;
+  Covariance covariance(int64_t group) const;
+  void descend(const Covariance& h, const Tensor& weights, const QuantizedWeights& nearest,
+               int64_t first, int64_t columns, int8_t* integers) const;
   // The place of a weight of column `c`.
   int64_t place(int64_t c, int64_t term) const {
     return is_transposed_ ? c * terms_ + term : term * columns_ + c;
@@ -42,9 +48,13 @@ class Correlations {
   int64_t terms_ = 0, groups_ = 1, columns_ = 0;
   bool is_transposed_ = false;
   std::vector<int64_t> kernel_, strides_, dilations_, pads_;
-  std::vector<double> products_, sums_;       // [groups, terms, terms], [groups, terms]
+  std::vector<double> products_, sums_;       // [groups, terms, terms]: j >= i; [groups, terms]
   std::vector<double> wanted_, wanted_sums_;  // [terms, columns], [columns]; empty: as they are
-  std::vector<float> row_;
+  // Windows that are not in the sums yet: added one by one each would go through all of them, which
+  // no cache holds. [groups, windows, terms], [windows, columns].
+  static constexpr int64_t kWaiting = 64;
+  std::vector<float> windows_, results_;
+  int64_t waiting_ = 0;
   int64_t count_ = 0;
 };
 

@@ -113,12 +113,13 @@ void TensorStatistics::add(const Tensor& tensor) {
     channel_max_abs.clear();
     return;
   }
-  for (size_t i = 0; i < values.size(); ++i) {
-    const size_t c = i % static_cast<size_t>(channels);
-    if (!std::isfinite(values[i])) continue;
-    channel_sum[c] += static_cast<double>(values[i]);
-    channel_max_abs[c] = std::max(channel_max_abs[c], std::abs(values[i]));
-  }
+  for (auto row = values.begin(); row != values.end(); row += channels)
+    for (int64_t c = 0; c < channels; ++c) {
+      if (!std::isfinite(row[c])) continue;
+      channel_sum[static_cast<size_t>(c)] += static_cast<double>(row[c]);
+      float& most = channel_max_abs[static_cast<size_t>(c)];
+      most = std::max(most, std::abs(row[c]));
+    }
   channel_count += tensor.elements() / channels;
 }
 

@@ -27,19 +27,44 @@ Result<ScaledIntegers> scaled_integers(const Tensor& w, const ScaledLayout& chan
   const std::span<float> scales(q.scales.mutable_data<float>(),
                                 static_cast<size_t>(channels.scales()));
   std::ranges::fill(scales, 0.0f);
-  const auto scale_of = [&](int64_t i) -> float& {
-    return scales[static_cast<size_t>(channels.scale_of(i))];
+  // Runs of elements of one row: each with a scale of its own, or all with the same.
+  const auto for_rows = [&](const auto& distinct, const auto& same) {
+    int64_t i = 0;
+    for (int64_t b = 0; b < channels.batch; ++b)
+      for (int64_t r = 0; r < channels.rows; ++r) {
+        float* row = scales.data() + b * channels.columns;
+        if (channels.inner == 1) {
+          distinct(i, channels.columns, row);
+          i += channels.columns;
+          continue;
+        }
+        for (int64_t c = 0; c < channels.columns; ++c, i += channels.inner)
+          same(i, channels.inner, row[c]);
+      }
   };
-  for (int64_t i = 0; i < w.elements(); ++i) scale_of(i) = std::max(scale_of(i), std::abs(src[i]));
+  for_rows(
+      [&](int64_t i, int64_t count, float* scale) {
+        for (int64_t k = 0; k < count; ++k) scale[k] = std::max(scale[k], std::abs(src[i + k]));
+      },
+      [&](int64_t i, int64_t count, float& scale) {
+        for (int64_t k = 0; k < count; ++k) scale = std::max(scale, std::abs(src[i + k]));
+      });
   for (float& s : scales) {
     s = static_cast<float>(static_cast<double>(s) * std::abs(factor) / 127);
     if (!(s > 1e-30f)) s = 1;
   }
   auto* dst = q.integers.mutable_data<int8_t>();
-  for (int64_t i = 0; i < w.elements(); ++i) {
-    const double v = static_cast<double>(src[i]) * factor / static_cast<double>(scale_of(i));
+  const auto rounded = [&](int64_t i, float scale) {
+    const double v = static_cast<double>(src[i]) * factor / static_cast<double>(scale);
     dst[i] = static_cast<int8_t>(std::clamp(std::nearbyint(v), -127.0, 127.0));
-  }
+  };
+  for_rows(
+      [&](int64_t i, int64_t count, const float* scale) {
+        for (int64_t k = 0; k < count; ++k) rounded(i + k, scale[k]);
+      },
+      [&](int64_t i, int64_t count, float scale) {
+        for (int64_t k = 0; k < count; ++k) rounded(i + k, scale);
+      });
   return q;
 }
 
@@ -77,15 +102,19 @@ std::vector<double> lost_means(const Node& product, const QuantizedWeights& q,
   const int64_t groups = conv == nullptr ? 1 : conv->groups;
   if (static_cast<int64_t>(input_means.size()) != rows * groups) return {};
   std::vector<double> lost(static_cast<size_t>(columns));
-  for (int64_t i = 0; i < w.elements(); ++i) {
-    const int64_t column = transposed ? i / rows : i % columns;
-    const int64_t row = transposed ? i % rows : i / columns % rows;
-    const int64_t group = column / std::max<int64_t>(columns / groups, 1);
-    const double rounded = static_cast<double>(q.integers.data<int8_t>()[i]) *
-                           static_cast<double>(q.scales.data<float>()[column]);
-    lost[static_cast<size_t>(column)] += (static_cast<double>(w.data<float>()[i]) - rounded) *
-                                         input_means[static_cast<size_t>(group * rows + row)];
-  }
+  const int64_t per_group = std::max<int64_t>(columns / groups, 1);
+  const int64_t outer = transposed ? columns : w.elements() / columns;
+  const int64_t inner = transposed ? rows : columns;
+  for (int64_t o = 0; o < outer; ++o)
+    for (int64_t i = 0; i < inner; ++i) {
+      const int64_t column = transposed ? o : i, row = transposed ? i : o % rows;
+      const int64_t group = groups == 1 ? 0 : column / per_group;
+      const int64_t at = o * inner + i;
+      const double rounded = static_cast<double>(q.integers.data<int8_t>()[at]) *
+                             static_cast<double>(q.scales.data<float>()[column]);
+      lost[static_cast<size_t>(column)] += (static_cast<double>(w.data<float>()[at]) - rounded) *
+                                           input_means[static_cast<size_t>(group * rows + row)];
+    }
   return lost;
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <limits>
 
 #include "import/custom_ops.h"
 #include "run_arguments.h"
@@ -79,9 +80,9 @@ void add_calibration(CLI::App& command, CalibrationSettings& settings) {
       ->check([check](const std::string& text) { return check({.preprocess = text}); });
   command
       .add_option("--samples", settings.samples, "of the calibration data, at most (default: 256)")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(int64_t{1}, std::numeric_limits<int64_t>::max(), "one or more"));
   command.add_option("--config", settings.config,
-                     "TOML file that says which layers become integers (docs/quantization.md)");
+                     "TOML file of the precision of single layers (docs/quantization.md)");
   command
       .add_option("--report", settings.report,
                   "FILE.html or FILE.json: what integers do to each layer, and it to the outputs")
