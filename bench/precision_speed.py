@@ -12,6 +12,7 @@ does the same with whole models, and prints Kendall's tau between predicted and 
 layers. Times are the fastest of many runs, the precisions taking turns.
 """
 import argparse
+import difflib
 import json
 import os
 import random
@@ -28,8 +29,11 @@ SETS = {"avx2": "avx2", "avx-vnni": "avx_vnni", "avx512": "avx512f", "avx512-bf1
 PRECISIONS = ("int8", "bf16", "int8_dynamic", "int8_weights", "int4_weights")
 
 
-def tenon(*arguments, isa=""):
-    done = subprocess.run([TENON, *map(str, arguments)], capture_output=True, text=True, env=os.environ | {"TENON_ISA": isa})
+RUN_BY = []  # what timed runs are started by
+
+
+def tenon(*arguments, isa="", by=()):
+    done = subprocess.run([*by, TENON, *map(str, arguments)], capture_output=True, text=True, env=os.environ | {"TENON_ISA": isa})
     if done.returncode:
         raise SystemExit(done.stderr)
     return done.stdout
@@ -63,6 +67,15 @@ def shapes(seed=1):
     for _ in range(100):
         size, c = choose.choice((4, 7, 14, 28, 56, 112)), channels(8, 960)
         yield "depthwise", size, size, c if size < 56 else min(c, 144), 0, choose.choice((3, 3, 5)), choose.choice((1, 2))
+    for _ in range(24):
+        size, c = choose.choice((7, 14, 28, 56)), channels(8, 960)
+        yield "depthwise_silu", size, size, c if size < 56 else min(c, 144), 0, choose.choice((3, 5)), choose.choice((1, 1, 2))
+    for size, c in ((56, 256), (28, 512), (14, 1024), (56, 128), (28, 256), (56, 64)):
+        yield "add", size, size, c, 0, 1, 1
+    for _ in range(16):
+        wide_end, narrow = wide(64, 1200), wide(4, 48)
+        yield "matmul", 1, 1, wide_end, narrow, 1, 1
+        yield "matmul", 1, 1, narrow, wide_end, 1, 1
     for what in ("add", "max_pool", "average", "sigmoid", "silu") * 6:
         size = choose.choice((7, 14, 28, 56))
         yield what, size, size, channels(8, 256 if size < 28 else 96), 0, 1, 1
@@ -72,59 +85,100 @@ def shapes(seed=1):
         yield choose.choice(("lstm", "gru")), choose.choice((1, 10, 28, 64, 128)), 1, wide(16, 256), wide(32, 384), 1, 1
 
 
+def cold_shapes(seed=2):
+    """Layers of a model whose weights no cache holds, of bytes either."""
+    choose = random.Random(seed)
+    for _ in range(28):
+        size, low, high = choose.choice(((7, 2048, 512), (7, 512, 2048), (14, 1024, 1024), (4, 1024, 2048)))
+        yield "gemm", size, size, low, high, 1, 1
+    for size, c in ((14, 256), (7, 512), (7, 512), (28, 128)):
+        yield "conv", size, size, c, c, 3, 1
+    for rows in (1, 1, 16, 64):
+        yield "matmul", rows, 1, 2048, choose.choice((1000, 1024, 2048)), 1, 1
+
+
+def batches(only=""):
+    """Layers that are measured in one graph: few, so that their weights are in a cache, and such as are in none."""
+    per_graph = 24
+    layers = [layer for layer in shapes() if only in layer[0]]
+    yield from (layers[i:i + per_graph] for i in range(0, len(layers), per_graph))
+    if cold := [layer for layer in cold_shapes() if only in layer[0]]:
+        yield cold
+
+
 def graph_of(layers):
-    """Text of a graph with each layer and a product of one by one behind it, so that the layer gives bytes and that reals."""
-    between = {"add": "  %s{i} = add(%b{i}, %a{i})\n  %m{i} = relu(%s{i})", "sigmoid": "  %m{i} = sigmoid(%b{i})",
+    """Text of a graph with each layer and a product of one by one behind it, so that the layer gives bytes and that reals. No two have
+    the same weights: those would be one."""
+    between = {"add": "  %s{i} = add(%b{i}, %r{i})\n  %m{i} = relu(%s{i})", "sigmoid": "  %m{i} = sigmoid(%b{i})",
                "silu": "  %s{i} = sigmoid(%b{i})\n  %m{i} = mul(%b{i}, %s{i})",
                "max_pool": "  %m{i} = max_pool(%b{i}) {{kernel=[2, 2], strides=[2, 2], pads=[0, 0, 0, 0]}}",
                "average": "  %m{i} = mean(%b{i}) {{axes=[1, 2], keep_dims=true}}"}
-    inputs, lines, outputs = [], [], []
+    inputs, first, lines, outputs = [], [], [], []
     for i, (kind, height, width, c, k, kernel, stride) in enumerate(layers):
         if kind == "matmul":
             inputs.append(f'%x{i} "x{i}": f32[{height},{c}]')
-            lines.append(f'  %w{i} = const random(seed=1, min=-1, max=1) : f32[{c},{k}]\n  %a{i} = matmul(%x{i}, %w{i}) from "a{i}"\n'
-                         f'  %v{i} = const random(seed=2, min=-1, max=1) : f32[{k},16]\n  %b{i} = matmul(%a{i}, %v{i}) from "b{i}"')
+            lines.append(f'  %w{i} = const random(seed={3 * i}, min=-1, max=1) : f32[{c},{k}]\n  %a{i} = matmul(%x{i}, %w{i}) from "a{i}"\n'
+                         f'  %v{i} = const random(seed={3 * i + 1}, min=-1, max=1) : f32[{k},16]\n  %b{i} = matmul(%a{i}, %v{i}) from "b{i}"')
         elif kind in ("lstm", "gru"):
             gates = {"lstm": 4, "gru": 3}[kind] * k
             inputs.append(f'%x{i} "x{i}": f32[{height},1,{c}]')
-            lines.append(f'  %w{i} = const random(seed=1, min=-0.1, max=0.1) : f32[1,{c},{gates}]\n'
-                         f'  %v{i} = const random(seed=2, min=-0.1, max=0.1) : f32[1,{k},{gates}]\n'
+            lines.append(f'  %w{i} = const random(seed={3 * i}, min=-0.1, max=0.1) : f32[1,{c},{gates}]\n'
+                         f'  %v{i} = const random(seed={3 * i + 1}, min=-0.1, max=0.1) : f32[1,{k},{gates}]\n'
                          f'  %b{i}, %c{i}{f", %d{i}" if kind == "lstm" else ""} = {kind}(%x{i}, %w{i}, %v{i}) from "a{i}"')
         elif kind in between:
+            if kind == "add":  # what is added has left the nearest caches since, as in a network
+                first.append(f'  %q{i} = const random(seed={3 * i + 2}, min=-1, max=1) : f32[1,1,8,{c}]\n  %r{i} = conv(%x{i}, %q{i}) from "r{i}"')
             inputs.append(f'%x{i} "x{i}": f32[1,{height},{width},8]')
-            lines.append(f'  %w{i} = const random(seed=1, min=-1, max=1) : f32[1,1,8,{c}]\n  %a{i} = conv(%x{i}, %w{i}) from "a{i}"\n'
-                         f'  %v{i} = const random(seed=2, min=-1, max=1) : f32[1,1,{c},{c}]\n  %b{i} = conv(%a{i}, %v{i}) from "b{i}"\n'
+            lines.append(f'  %w{i} = const random(seed={3 * i}, min=-1, max=1) : f32[1,1,8,{c}]\n  %a{i} = conv(%x{i}, %w{i}) from "a{i}"\n'
+                         f'  %v{i} = const random(seed={3 * i + 1}, min=-1, max=1) : f32[1,1,{c},{c}]\n  %b{i} = conv(%a{i}, %v{i}) from "b{i}"\n'
                          f'{between[kind].format(i=i)}\n'
-                         f'  %u{i} = const random(seed=2, min=-1, max=1) : f32[1,1,{c},16]\n  %c{i} = conv(%m{i}, %u{i}) from "c{i}"')
+                         f'  %u{i} = const random(seed={3 * i + 1}, min=-1, max=1) : f32[1,1,{c},16]\n  %c{i} = conv(%m{i}, %u{i}) from "c{i}"')
             outputs.append(f'%c{i} "y{i}"')
             continue
         else:
-            group = f", groups={c}" if kind == "depthwise" else ""
-            out = c if kind == "depthwise" else k
+            group = f", groups={c}" if kind.startswith("depthwise") else ""
+            out = c if group else k
             pad = kernel // 2
             x = f"%x{i}"
             if group:  # it is the cache that counts: what it reads was just computed, as in a network
                 inputs.append(f'%i{i} "x{i}": f32[1,{height},{width},8]')
-                lines.append(f'  %p{i} = const random(seed=3, min=-1, max=1) : f32[1,1,8,{c}]\n  {x} = conv(%i{i}, %p{i}) from "p{i}"')
+                lines.append(f'  %p{i} = const random(seed={3 * i + 2}, min=-1, max=1) : f32[1,1,8,{c}]\n  {x} = conv(%i{i}, %p{i}) from "p{i}"')
             else:
                 inputs.append(f'{x} "x{i}": f32[1,{height},{width},{c}]')
-            lines.append(f'  %w{i} = const random(seed=1, min=-1, max=1) : f32[{kernel},{kernel},{1 if group else c},{out}]\n'
-                         f'  %a{i} = conv(%x{i}, %w{i}) {{strides=[{stride}, {stride}], pads=[{pad}, {pad}, {pad}, {pad}]{group}}} from "a{i}"\n'
-                         f'  %v{i} = const random(seed=2, min=-1, max=1) : f32[1,1,{out},16]\n  %b{i} = conv(%a{i}, %v{i}) from "b{i}"')
+            lines.append(f'  %w{i} = const random(seed={3 * i}, min=-1, max=1) : f32[{kernel},{kernel},{1 if group else c},{out}]\n'
+                         f'  %a{i} = conv(%x{i}, %w{i}) {{strides=[{stride}, {stride}], pads=[{pad}, {pad}, {pad}, {pad}]{group}}} from "a{i}"')
+            a = f"%a{i}"
+            if kind.endswith("silu"):
+                lines.append(f'  %s{i} = sigmoid({a})\n  %m{i} = mul({a}, %s{i})')
+                a = f"%m{i}"
+            lines.append(f'  %v{i} = const random(seed={3 * i + 1}, min=-1, max=1) : f32[1,1,{out},16]\n  %b{i} = conv({a}, %v{i}) from "b{i}"')
         outputs.append(f'%b{i} "y{i}"')
-    body = "\n".join(lines)
+    body = "\n".join(first + lines)
     return f'graph @main ({", ".join(inputs)}) {{\n{body}\n  return ({", ".join(outputs)})\n}}\n'
 
 
-PRODUCTS = {"depthwise", "depthwise_strided", "grouped", "pointwise", "recurrent", "rows", "spatial", "three", "winograd"}
+PRODUCTS = {"average", "depthwise", "depthwise_strided", "grouped", "pointwise", "recurrent", "rows", "spatial", "three", "winograd"}
 CONVERSIONS = {"cast", "dynamic_quantize_linear", "mul"}  # the last is of scales
 VIEWS = {"reshape", "squeeze", "expand_dims", "identity"}
 
 
 def profile_of(file, level, seconds, signature):
     steps = json.loads(tenon("bench", file, "--threads", 1, "--profile", "--json", "--duration", seconds, "--signature", signature,
-                             isa=SETS[level]))["steps"]
+                             isa=SETS[level], by=RUN_BY))["steps"]
     return [step for step in steps if step["op"] not in VIEWS]
+
+
+def pair(steps, times):
+    """The predicted steps with their measured times. What is computed where sizes are open is no step where they are assumed: such as are
+    of no layer may be more or fewer. None where others are."""
+    steps, found = [step for step in steps if step["op"] not in VIEWS], []
+    matcher = difflib.SequenceMatcher(None, [s["op"] for s in steps], [s["op"] for s in times], autojunk=False)
+    for what, a, b, c, d in matcher.get_opcodes():
+        if what != "equal" and any(step["layer"] >= 0 for step in steps[a:b]):
+            return None
+        for step, got in zip(steps[a:b], times[c:d]) if what == "equal" else ():
+            found.append(step | {"measured_us": got["time_ns"] / 1e3, "with_next": got["kernel"] == "with a later step"})
+    return found
 
 
 def compare(model, folder, levels, precisions, seconds=0.6, rounds=1):
@@ -145,29 +199,26 @@ def compare(model, folder, levels, precisions, seconds=0.6, rounds=1):
                     a["time_ns"] = min(a["time_ns"], b["time_ns"])
         for precision, answer in said.items():
             for p, steps in answer["steps"].items():
-                steps = answer["steps"][p] = [step for step in steps if step["op"] not in VIEWS]
-                if [s["op"] for s in times[p]] != [s["op"] for s in steps]:
+                answer["steps"][p] = pair(steps, times[p])
+                if answer["steps"][p] is None:
                     raise SystemExit(f"{model}: the steps in {p} are others than those predicted")
-                for step, got in zip(steps, times[p]):
-                    step["measured_us"] = got["time_ns"] / 1e3
-                    step["with_next"] = got["kernel"] == "with a later step"
             yield level, precision, answer
 
 
-def measure(levels, only="", per_graph=24):
+def measure(levels, only=""):
     """Steps of layers of many sizes, with what the model knows of them."""
-    layers, found = [layer for layer in shapes() if only in layer[0]], []
+    found, graphs = [], list(batches(only))
     with tempfile.TemporaryDirectory() as name:
-        for begin in range(0, len(layers), per_graph):
+        for number, layers in enumerate(graphs):
             graph = Path(name) / "graph.tn"
-            graph.write_text(graph_of(layers[begin:begin + per_graph]))
+            graph.write_text(graph_of(layers))
             for level, precision, said in compare(graph, Path(name), levels, PRECISIONS):
                 for p in (precision, "fp32") if precision == PRECISIONS[0] else (precision,):
                     steps = said["steps"][p]
                     # What one kernel does together is no measurement of any of it.
                     alone = [s for before, s in zip([{"with_next": False}, *steps], steps) if not s["with_next"] and not before["with_next"]]
                     found += [{"level": level} | step for step in alone]
-            print(f"{min(begin + per_graph, len(layers))} of {len(layers)} layers", flush=True)
+            print(f"{number + 1} of {len(graphs)} graphs", flush=True)
     return found
 
 
@@ -183,6 +234,7 @@ def fit(rows):
     lines = []
     for (level, kind), group in sorted(groups.items()):
         x, t = np.array([r["features"] for r in group]), 1e3 * np.array([r["measured_us"] for r in group])
+        x[:, 1:] *= np.ptp(x[:, 1:], axis=0) > 0  # what never changes is no reason
         weight = 1 / np.maximum(t, 800)
         c, _ = nnls(x * weight[:, None], t * weight)
         # Outliers, which are interruptions, count less the second time.
@@ -196,8 +248,9 @@ def fit(rows):
 
 
 def by_layer(said, precision):
-    """(name, predicted gain, measured gain, measured fp32 us) of layers that can be of the precision. Layers that one kernel computes
-    together in one of the two have one time, and are one here."""
+    """(name, predicted gain, measured gain, measured fp32 us) of layers that can be of the precision and take other steps then. Layers
+    that one kernel computes together in one of the two have one time, and are one here; so are layers of the same steps, as in the
+    blocks of a network that repeats one: they are one prediction, and as many measurements of it."""
     of = list(range(len(said["layers"])))
     for steps in said["steps"].values():
         before = None
@@ -206,13 +259,20 @@ def by_layer(said, precision):
                 joined = of[before]
                 of = [of[step["layer"]] if group == joined else group for group in of]
             before = step["layer"] if step["with_next"] and step["layer"] >= 0 else None
+    found = {}
     for group in sorted(set(of)):
         layers = [i for i, g in enumerate(of) if g == group]
         if all(said["layers"][i]["reason"] for i in layers):
             continue
-        sums = [[sum(s[key] for s in said["steps"][p] if s["layer"] in layers) for p in ("fp32", precision)] for key in ("us", "measured_us")]
-        if all(v > 0 for pair in sums for v in pair):
-            yield said["layers"][layers[-1]]["name"], sums[0][0] / sums[0][1], sums[1][0] / sums[1][1], sums[1][0]
+        steps = [[s for s in said["steps"][p] if s["layer"] in layers] for p in ("fp32", precision)]
+        kinds = [tuple((s["kind"], *s["features"]) for s in some) for some in steps]
+        sums = [[sum(s[key] for s in some) for some in steps] for key in ("us", "measured_us")]
+        if kinds[0] != kinds[1] and all(v > 0 for both in sums for v in both):
+            found.setdefault(tuple(kinds), []).append((said["layers"][layers[-1]]["name"], *sums))
+    for same in found.values():
+        name, predicted, _ = same[0]
+        fp32, other = (np.mean([measured[i] for _, _, measured in same]) for i in (0, 1))
+        yield name, predicted[0] / predicted[1], fp32 / other, fp32
 
 
 def tau(rows):
@@ -246,8 +306,9 @@ PAGE = """# Predicted and measured gain of precisions
 Made by `bench/precision_speed.py page`: what `tenon check --precision` predicts of each convolution and matrix product beside what was
 measured on one thread of a CPU with AVX-512, VNNI and BF16: the gain, fp32's time over the precision's, with the conversions around it.
 The cost model is fitted to layers of many sizes, each alone, not to these networks. Times are the fastest of many runs, precisions
-in turns, on a machine with other load. tau is Kendall's rank correlation; right: layers predicted on the side of 1 where they
-were measured. fp16 changes no time, as predicted: its weights are widened at load; it has no tau.
+in turns, on a machine with other load. Layers are such as take other steps in the precision than in fp32; those of the same steps, as in
+repeated blocks, are one, by the mean of their times; so are those that one kernel computes together. tau is Kendall's rank correlation;
+right: layers predicted on the side of 1 where they were measured. In fp16 nothing takes other steps: its weights are widened at load.
 
 {table}
 """
@@ -294,8 +355,11 @@ def main():
     two.add_argument("--output", type=Path, default=ROOT / "docs/precision_speed.md")
     for command in (one, two):
         command.add_argument("--level", default="avx512-bf16", choices=list(SETS))
-        command.add_argument("--precisions", nargs="+", default=["int8", "bf16", "fp16"])
+        command.add_argument("--precisions", nargs="+", default=["int8", "bf16"])
+    for name in ("measure", "check", "page"):
+        commands.choices[name].add_argument("--by", default="", help="what timed runs are started by, such as 'chrt -r 5': without interruptions")
     a = parser.parse_args()
+    RUN_BY[:] = getattr(a, "by", "").split()
     if a.command == "measure":
         a.output.write_text(json.dumps(measure(a.levels, a.only)))
     if a.command == "fit":

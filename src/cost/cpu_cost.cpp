@@ -31,18 +31,34 @@ double elements(const Value* v) {
   return n;
 }
 
+double bytes_of(const Value* v) {
+  return v == nullptr ? 0 : elements(v) * static_cast<double>(dtype_size(v->dtype()));
+}
+
 // Bytes that a step reads and writes, as far as they are more than a core's own caches hold and
 // than what comes in while it multiplies.
 double beyond_cache(const Node& node, double multiplications = 0) {
   constexpr double kCache = 1 << 20, kWhileOne = 0.3;
   double bytes = 0;
   const auto add = [&](const Value* v) {
-    if (v != nullptr && !v->type().is_list)
-      bytes += elements(v) * static_cast<double>(dtype_size(v->dtype()));
+    if (v != nullptr && !v->type().is_list) bytes += bytes_of(v);
   };
   for (const Value* v : node.inputs()) add(v);
   for (int i = 0; i < node.output_count(); ++i) add(node.output(i));
   return std::max(0.0, bytes - kCache - kWhileOne * multiplications);
+}
+
+// What of a product's weights comes from memory in every run: of a model that is larger than the
+// caches all of them, whoever used them last.
+double cold_bytes(double weights, double model_bytes) {
+  constexpr double kWarm = 8 << 20, kCold = 24 << 20;
+  return weights * std::clamp((model_bytes - kWarm) / (kCold - kWarm), 0.0, 1.0);
+}
+
+// As far as that takes longer than the multiplications.
+double beyond_products(double cold, double multiplications, DType dtype) {
+  constexpr double kWhileOne = 0.018;
+  return std::max(0.0, cold - kWhileOne * static_cast<double>(dtype_size(dtype)) * multiplications);
 }
 
 double round_up(double v, double step) {
@@ -114,9 +130,18 @@ bool takes_winograd(const Product& p, DType dtype) {
   return here < kGain * direct;
 }
 
+// Results that an activation is computed of which is no simple arithmetic.
+double costly_results(const Node& node) {
+  ActivationKind kind = ActivationKind::none;
+  if (const auto* conv = node.as<Conv>()) kind = conv->activation;
+  if (const auto* matmul = node.as<Matmul>()) kind = matmul->activation;
+  return kind > ActivationKind::leaky_relu ? elements(node.output()) : 0;
+}
+
 std::string_view form_of(const Product& p, DType dtype) {
   constexpr double kFewRows = 4;
   if (p.groups > 1 && (p.columns != 1 || p.terms != p.taps)) return "grouped";
+  if (p.groups > 1 && p.height * p.width == 1) return "average";
   if (p.groups > 1) return p.unit_stride ? "depthwise" : "depthwise_strided";
   if (p.rows <= kFewRows) return "rows";
   if (p.taps == 1) return "pointwise";
@@ -127,8 +152,36 @@ std::string_view form_of(const Product& p, DType dtype) {
   return takes_winograd(p, dtype) ? "winograd" : "spatial";
 }
 
-StepFeatures product_features(const Node& node, const Product& p) {
-  constexpr double kLanes = 16, kTerms = 4;  // of the panels that weights are packed in
+// Of 16 results of 3x3: multiplications at 36 points, transforms of both ends, and filters that
+// are four times as large.
+std::array<double, kFeatures> winograd_features(const Node& node, const Product& p,
+                                                double model_bytes) {
+  constexpr double kLanes = 16, kTile = 4, kFrequencies = 36;
+  const double tiles = p.batch * std::ceil(p.height / kTile) * std::ceil(p.width / kTile);
+  const double in = p.terms / p.taps, out = round_up(p.columns, kLanes);
+  const DType dtype = node.input(0)->dtype();
+  const double products = kFrequencies * tiles * in * out, filters = kFrequencies * in * out;
+  const double cold = cold_bytes(filters * static_cast<double>(dtype_size(dtype)), model_bytes);
+  return {1,
+          products,
+          tiles * out,
+          tiles * in,
+          0,
+          0,
+          filters,
+          0,
+          0,
+          costly_results(node),
+          beyond_products(cold, products, dtype),
+          bytes_of(node.input(3)),
+          cold,
+          0,
+          0};
+}
+
+StepFeatures product_features(const Node& node, const Product& p, double model_bytes) {
+  constexpr double kLanes = 16, kTerms = 4;            // of the panels that weights are packed in
+  constexpr double kTileRows = 12, kTileColumns = 32;  // that registers hold
   const bool depthwise = p.groups > 1 && p.columns == 1;
   const double columns = depthwise ? 1 : round_up(p.columns, kLanes);
   const double groups = depthwise ? round_up(p.groups, kLanes) : p.groups;
@@ -138,24 +191,37 @@ StepFeatures product_features(const Node& node, const Product& p) {
   const double gathered = p.rows * p.terms * p.groups;
   StepFeatures f;
   const DType dtype = node.input(0)->dtype();
-  f.kind = fmt::format("{}.{}", dtype_kind(dtype), form_of(p, dtype));
+  const std::string_view form = form_of(p, dtype);
+  f.kind = fmt::format("{}.{}", dtype_kind(dtype), form);
+  if (form == "winograd") {
+    f.values = winograd_features(node, p, model_bytes);
+    return f;
+  }
+  const double products = p.rows * columns * terms * groups;
+  const double cold = cold_bytes(bytes_of(node.input(1)), model_bytes);
   f.values = {1,
-              p.rows * columns * terms * groups,
+              products,
               p.rows * columns * groups,
               gathered,
               ragged ? gathered : 0,
               elements(node.input(0)),
               terms * columns * groups,
               node.output()->dtype() == DType::f32 ? elements(node.output()) : 0,
-              beyond_cache(node, p.rows * columns * terms * groups)};
+              beyond_cache(node, products),
+              costly_results(node),
+              beyond_products(cold, products, dtype),
+              bytes_of(node.input(3)),
+              cold,
+              std::ceil(p.rows / kTileRows) * terms * columns * groups,
+              p.rows * terms * (round_up(p.columns, kTileColumns) - columns) * groups};
   return f;
 }
 
 // Weights of few bits by numbers that are not.
-StepFeatures nbits_features(const Node& node, const MatmulNbits& op) {
+StepFeatures nbits_features(const Node& node, const MatmulNbits& op, double model_bytes) {
   Product p = matmul_product(node, false);
   if (op.bits == 4) p.terms *= 2;  // two to a byte
-  StepFeatures f = product_features(node, p);
+  StepFeatures f = product_features(node, p, model_bytes);
   f.kind = fmt::format("i{}.{}", op.bits, form_of(p, DType::i8));
   return f;
 }
@@ -171,7 +237,7 @@ StepFeatures recurrent_features(const Node& node) {
   const double weights = elements(node.input(1)) + elements(state);
   StepFeatures f;
   f.kind = "f32.recurrent";
-  f.values = {1, rows * weights, rows * gates, rows, 0, elements(x), weights, 0, 0};
+  f.values = {1, rows * weights, rows * gates, rows, 0, elements(x), weights};
   return f;
 }
 
@@ -239,16 +305,18 @@ Result<CpuLevel> parse_level(std::string_view name) {
   return invalid_argument(fmt::format("there is no CPU '{}'; there are: {}", name, names));
 }
 
-StepFeatures features_of(const Node& node) {
+StepFeatures features_of(const Node& node, double model_bytes) {
   if (node.is("const") || node.def().has(kView) || node.output_count() == 0) return {};
-  if (const auto* conv = node.as<Conv>()) return product_features(node, conv_product(node, *conv));
+  if (const auto* conv = node.as<Conv>())
+    return product_features(node, conv_product(node, *conv), model_bytes);
   if (const auto* conv = node.as<QuantizedConv>())
-    return product_features(node, conv_product(node, *conv));
+    return product_features(node, conv_product(node, *conv), model_bytes);
   if (const auto* matmul = node.as<Matmul>())
-    return product_features(node, matmul_product(node, matmul->transpose_b));
+    return product_features(node, matmul_product(node, matmul->transpose_b), model_bytes);
   if (node.as<QuantizedMatmul>() != nullptr)
-    return product_features(node, matmul_product(node, false));
-  if (const auto* matmul = node.as<MatmulNbits>()) return nbits_features(node, *matmul);
+    return product_features(node, matmul_product(node, false), model_bytes);
+  if (const auto* matmul = node.as<MatmulNbits>())
+    return nbits_features(node, *matmul, model_bytes);
   if (node.is(Lstm::name) || node.is(Gru::name) || node.is(Rnn::name))
     return recurrent_features(node);
   const Value* x = node.input(0);
@@ -260,6 +328,14 @@ StepFeatures features_of(const Node& node) {
   f.kind = fmt::format("{}.{}", x == nullptr ? "f32" : dtype_kind(x->dtype()), node.def().name);
   f.values = {1, read, written, work * written, costly * written, 0, 0, 0, beyond_cache(node)};
   return f;
+}
+
+double constant_bytes(const Graph& graph) {
+  double bytes = 0;
+  for (const auto& node : graph.nodes())
+    for (int i = 0; i < node->output_count(); ++i)
+      if (node->output(i)->constant() != nullptr) bytes += bytes_of(node->output(i));
+  return bytes;
 }
 
 double predicted_ns(const StepFeatures& features, CpuLevel level) {

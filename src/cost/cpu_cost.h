@@ -33,13 +33,15 @@ Result<CpuLevel> parse_level(std::string_view name);
 
 // What the time of a step depends on. The kind names the coefficients: of a product its dtype and
 // its form, of others the op and the dtype it reads.
-constexpr size_t kFeatures = 9;
+constexpr size_t kFeatures = 15;
 struct StepFeatures {
   std::string kind;  // empty: takes no time
   std::array<double, kFeatures> values{};
 };
-// Of a node whose types are known; dimensions that are not count as 1.
-StepFeatures features_of(const Node& node);
+// Of a node whose types are known; dimensions that are not count as 1. `model_bytes`: constants of
+// the whole model, which decide what of its own a step finds in the caches.
+StepFeatures features_of(const Node& node, double model_bytes = 0);
+double constant_bytes(const Graph& graph);
 
 // Nanoseconds on one thread.
 double predicted_ns(const StepFeatures& features, CpuLevel level);

@@ -94,9 +94,10 @@ class Layers {
 
 std::vector<StepCost> steps_of(const Graph& graph, const Layers& layers, CpuLevel level) {
   std::vector<StepCost> steps;
+  const double bytes = constant_bytes(graph);
   for (const auto& node : graph.nodes()) {
     StepCost step;
-    step.features = features_of(*node);
+    step.features = features_of(*node, bytes);
     if (step.features.kind.empty()) continue;
     step.op = node->def().name;
     step.name = node->origins.empty() ? "" : node->origins.back();
