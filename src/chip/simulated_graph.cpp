@@ -43,8 +43,8 @@ std::string layer_name(const Node& node) {
   return node.origins.empty() ? std::string(node.def().name) : node.origins[0];
 }
 
-// Uniform numbers drawn in the chip's type, as TensorFlow draws those of narrow types: rounded to it
-// afterwards, one might reach the end that is excluded.
+// Uniform numbers drawn in the chip's type, as TensorFlow draws those of narrow types: rounded to
+// it afterwards, one might reach the end that is excluded.
 Result<std::vector<Tensor>> draw_uniform(const RandomUniform& op, DType on_chip,
                                          std::span<const Tensor> inputs) {
   op_detail::OpModel<RandomUniform> narrow(op);
@@ -167,6 +167,7 @@ Status SimulatedGraph::run_kernel(const DeviceStep& step, const ChipRunOptions& 
                                {.pool = options.pool,
                                 .check_order = options.check_order,
                                 .max_work = options.max_work,
+                                .places = step.places,
                                 .peaks = options.peaks});
 }
 

@@ -62,6 +62,13 @@ inline bool Loop::operator==(const Loop& other) const {
   return variable == other.variable && count == other.count && body == other.body;
 }
 
+// What a program keeps one thing at a time in, of a core's own memory. It is known of programs that
+// were lowered here, their text does not say it.
+struct Place {
+  int memory = 0;
+  int64_t begin = 0, end = 0;  // in bytes
+};
+
 // A tensor in the global memory that the program reads or writes.
 struct Buffer {
   enum class Role : uint8_t { input, output, constant, scratch };

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <limits>
 
 #include "lower/elementwise.h"
 #include "lower/pack.h"
@@ -27,7 +28,8 @@ Strides strides_of(const Attention& op, const std::vector<int64_t>& dims) {
   return {dims[1] * dims[2] * inner, dims[2] * inner, inner};
 }
 
-constexpr double kHidden = -65504;  // what a score becomes that is not to be seen
+// What a score becomes that is not to be seen.
+constexpr double kHidden = -std::numeric_limits<double>::infinity();
 
 // What a causal mask adds to the scores of queries s and keys t.
 int causal_mask(Lowering& lowering, const std::string& layer, int64_t s, int64_t t) {
@@ -74,11 +76,10 @@ Result<Mask> mask_of(Lowering& lowering, const Node& node, int64_t s, int64_t t)
                      VectorCode& code,
                      std::span<const Register> in) -> Result<std::vector<Register>> {
     const auto number = [](double x) { return Register{{}, x, nullptr}; };
-    Register y = code.tile(in[0], real);
-    if (keeps)
-      y = code.binary(Opcode::mul, code.binary(Opcode::add, y, number(-1)), number(-kHidden));
-    if (in.size() > 1)
-      y = code.binary(Opcode::max, code.binary(Opcode::add, y, in[1]), number(kHidden));
+    Register y = in[0];
+    if (keeps) y = code.select(y, code.tile(number(0), real), number(kHidden));
+    y = code.tile(y, real);
+    if (in.size() > 1) y = code.binary(Opcode::add, y, in[1]);
     return std::vector{y};
   };
   TRY(lower_elementwise(lowering, node, work));
@@ -135,7 +136,9 @@ Status lower_attention(Lowering& lowering, const Node& node) {
   std::erase_if(first.batch, is_one);
   TRY(add_product(lowering, node, first));
 
-  TRY(lower_softmax(lowering, node, layer + ".softmax", before, after, batch * heads * s, t));
+  const bool hides = first.residual >= 0 && !op.nan_when_empty;
+  TRY(lower_softmax(lowering, node, layer + ".softmax", before, after, batch * heads * s, t,
+                    hides));
 
   Product second;
   second.layer = layer + ".values";

@@ -48,9 +48,10 @@ struct DeviceStep {
   std::vector<int> operands;  // tensors: of a kernel's buffers, or what the host reads, then writes
   size_t reads = 0;           // of the host's operands, how many are read
   const Node* node = nullptr;
-  std::string reason;           // why the host
-  std::string tiling;           // how a kernel is cut, in words
-  std::vector<int64_t> memory;  // bytes of each memory that a core uses
+  std::string reason;              // why the host
+  std::string tiling;              // how a kernel is cut, in words
+  std::vector<int64_t> memory;     // bytes of each memory that a core uses
+  std::vector<isa::Place> places;  // of a kernel that was lowered here: what it keeps its tiles in
   // Of the first kernel of a node that there are several ways to compute: the others, how long all
   // of its kernels take, and what would make it faster (LowerOptions::advise).
   std::vector<Alternative> rejected;

@@ -112,6 +112,7 @@ int Lowering::scratch(std::string name, DType dtype, int64_t elements) {
 Status Lowering::add(const Node& node, KernelBuilder& builder, std::string tiling) {
   std::vector<int64_t> memory = builder.used();
   add(node, TRY(builder.take()), std::move(memory), builder.operands(), std::move(tiling));
+  program_.steps.back().places = builder.places();
   return {};
 }
 

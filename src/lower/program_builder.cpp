@@ -62,7 +62,7 @@ int ProgramBuilder::buffer(std::string name, isa::Buffer::Role role, DType dtype
   return static_cast<int>(program_.buffers.size()) - 1;
 }
 
-int64_t ProgramBuilder::allocate(int memory, int64_t bytes) {
+int64_t ProgramBuilder::reserve(int memory, int64_t bytes) {
   const auto m = static_cast<size_t>(memory);
   const auto& info = architecture_.memories[m];
   const int64_t place = used_[m];
@@ -72,6 +72,12 @@ int64_t ProgramBuilder::allocate(int memory, int64_t bytes) {
   return place;
 }
 
+int64_t ProgramBuilder::allocate(int memory, int64_t bytes) {
+  const int64_t begin = reserve(memory, bytes);
+  places_.push_back({memory, begin, begin + bytes});
+  return begin;
+}
+
 Ring ProgramBuilder::ring(int memory, int64_t bytes, int64_t depth, std::vector<int> queues) {
   const int64_t align = architecture_.memories[static_cast<size_t>(memory)].align;
   Ring ring;
@@ -79,7 +85,11 @@ Ring ProgramBuilder::ring(int memory, int64_t bytes, int64_t depth, std::vector<
   ring.memory_ = memory;
   ring.bytes_ = (bytes + align - 1) / align * align;
   ring.depth_ = depth;
-  ring.base_ = allocate(memory, ring.bytes_ * depth);
+  ring.base_ = reserve(memory, ring.bytes_ * depth);
+  for (int64_t i = 0; i < depth; ++i) {
+    const int64_t begin = ring.base_ + i * ring.bytes_;
+    places_.push_back({memory, begin, begin + bytes});
+  }
   ring.queues_ = std::move(queues);
   for (size_t k = 0; k < ring.queues_.size(); ++k) {
     const int from = ring.queues_[k], to = ring.queues_[(k + 1) % ring.queues_.size()];

@@ -56,6 +56,8 @@ class ProgramBuilder {
   int64_t free_bytes(int memory) const;
   // Bytes in use, by memory.
   const std::vector<int64_t>& used() const { return used_; }
+  // What was allocated, and each place of the rings.
+  const std::vector<isa::Place>& places() const { return places_; }
 
   int buffer(std::string name, isa::Buffer::Role role, DType dtype, int64_t elements);
   Expr block() const { return Expr::variable(0); }
@@ -86,6 +88,7 @@ class ProgramBuilder {
  private:
   friend class Ring;
   void fail(std::string message);
+  int64_t reserve(int memory, int64_t bytes);
 
   const isa::Architecture& architecture_;
   isa::Program program_;
@@ -93,6 +96,7 @@ class ProgramBuilder {
   std::vector<int64_t> used_;                       // bytes, per memory
   std::map<std::pair<int, int>, int64_t> flags_;    // ids in use, per pair of queues
   std::vector<Ring> rings_;
+  std::vector<isa::Place> places_;
   std::string error_;
 };
 

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <limits>
+
 #include "lower/movement.h"
 #include "lower/vector_code.h"
 #include "lower/vector_core.h"
@@ -19,6 +21,7 @@ struct RowTensors {
   int from, to;
   int64_t count, width;
   std::vector<int> parameters;  // -1: none
+  bool hides = false;           // of softmax: a row may be -inf throughout, and gives zeros then
 };
 
 class Rows {
@@ -136,10 +139,14 @@ class Rows {
     code.set_tile({{n_, width_}, {width_, 1}});
     const Register x = code.tile(in[0], DType::f32);
     if (kind_ == RowKind::softmax || kind_ == RowKind::log_softmax) {
-      const Register d =
-          code.binary(Opcode::sub, x, broadcast(code, reduced(code, Opcode::reduce_max, x)));
+      constexpr double kLowest = std::numeric_limits<float>::lowest();
+      Register most = reduced(code, Opcode::reduce_max, x);
+      if (t_.hides) most = code.binary(Opcode::max, most, number(kLowest));
+      const Register d = code.binary(Opcode::sub, x, broadcast(code, std::move(most)));
       const Register e = code.unary(Opcode::exp, d);
-      const Register sum = reduced(code, Opcode::reduce_sum, e);
+      Register sum = reduced(code, Opcode::reduce_sum, e);
+      // The largest of a row adds 1.
+      if (t_.hides) sum = code.binary(Opcode::max, sum, number(1));
       if (kind_ == RowKind::log_softmax)
         return code.binary(Opcode::sub, d, broadcast(code, code.unary(Opcode::ln, sum)));
       return code.binary(Opcode::mul, e, broadcast(code, code.unary(Opcode::reciprocal, sum)));
@@ -201,8 +208,9 @@ Status along_inner(Lowering& lowering, const Node& node, RowKind kind,
 }  // namespace
 
 Status lower_softmax(Lowering& lowering, const Node& node, std::string layer, int from, int to,
-                     int64_t count, int64_t width) {
-  return Rows(lowering, node, std::move(layer), RowKind::softmax, 0, {from, to, count, width, {}})
+                     int64_t count, int64_t width, bool hides) {
+  return Rows(lowering, node, std::move(layer), RowKind::softmax, 0,
+              {from, to, count, width, {}, hides})
       .run();
 }
 

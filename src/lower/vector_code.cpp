@@ -78,6 +78,13 @@ Register VectorCode::floor(const Register& x) {
   return convert(x, DType::i32, Rounding::floor);
 }
 
+// Where i32 holds it, by i32: beyond, numbers are whole already, or none.
+Register VectorCode::whole_number(const Register& x, Rounding rounding) {
+  constexpr double kWhole = 0x1p23;  // every f32 from here on
+  const Register small = compare(Relation::less, unary(Opcode::abs, x), number(kWhole));
+  return select(small, tile(convert(x, DType::i32, rounding), x.view.dtype), x);
+}
+
 Register VectorCode::binary(Opcode op, const Register& a, const Register& b) {
   if (a.number && b.number) return binary(op, tile(a, real_), b);
   const auto scalar = [&](Opcode with, const Register& x, double s) {
@@ -340,7 +347,7 @@ Result<Register> VectorCode::apply_unary(const Node& node, const Register& x) {
   static constexpr std::pair<std::string_view, Rounding> kRound[] = {
       {"floor", Rounding::floor}, {"ceil", Rounding::ceil}, {"round", Rounding::even}};
   for (const auto& [name, rounding] : kRound)
-    if (op == name) return tile(convert(x, DType::i32, rounding), x.view.dtype);
+    if (op == name) return whole_number(x, rounding);
   if (const auto* q = node.as<FakeQuant>()) return fake_quant(q->levels(), x);
   if (const auto* c = node.as<Clip>()) return clip(x, c->min, c->max);
   if (const auto* l = node.as<LeakyRelu>()) return activate(A::leaky_relu, l->alpha, 0, x);
@@ -367,7 +374,8 @@ Result<Register> VectorCode::apply_unary(const Node& node, const Register& x) {
   }
   if (op == "sign") {
     const Register one = tile(compare(Relation::greater, x, number(0)), x.view.dtype);
-    return binary(Opcode::sub, one, tile(compare(Relation::less, x, number(0)), x.view.dtype));
+    const Register minus = tile(compare(Relation::less, x, number(0)), x.view.dtype);
+    return select(compare(Relation::equal, x, x), binary(Opcode::sub, one, minus), x);
   }
   if (op == "logical_not") return compare(Relation::equal, x, number(0));
   if (const auto* c = node.as<Cast>()) {

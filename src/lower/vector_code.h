@@ -76,6 +76,7 @@ class VectorCode {
   Result<Register> apply_binary(const Node& node, const Register& a, const Register& b);
   Result<Register> quantise(const Node& node, std::span<const Register> operands);
   Register convert(const Register& x, DType to, isa::Rounding rounding);
+  Register whole_number(const Register& x, isa::Rounding rounding);
   bool has(Opcode op) const;
 
   ProgramBuilder& builder_;

@@ -6,6 +6,7 @@
 #include "isa/check_program.h"
 #include "isa/text.h"
 #include "simulate/move.h"
+#include "simulate/overlap.h"
 #include "simulate/product.h"
 #include "simulate/vector.h"
 
@@ -102,7 +103,11 @@ Status Core::execute(const Instruction& instruction) {
       return resource_exhausted("the program touches more elements than it may");
     work_ += elements;
   }
-  if (options_.check_order) TRY(note_accesses(instruction));
+  if (options_.check_order) {
+    TRY(check_places());
+    TRY(check_overlap(instruction));
+    TRY(note_accesses(instruction));
+  }
   compute(instruction);
   if (options_.check_order) copy_written(instruction);
   return {};

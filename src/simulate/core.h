@@ -52,6 +52,10 @@ class Core {
   Result<Operand> resolve(const isa::View& view);
   Status check_sizes(const isa::Instruction& instruction) const;
   Status check_numbers(const isa::Instruction& instruction) const;
+  // What is written lies apart from what is read, or exactly on it.
+  Status check_overlap(const isa::Instruction& instruction) const;
+  // What is in this core's memories is within one of the places that are known.
+  Status check_places() const;
 
   // Notes what the instruction touches; errors are races and reads of what nobody wrote.
   Status note_accesses(const isa::Instruction& instruction);

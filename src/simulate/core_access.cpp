@@ -1,9 +1,12 @@
 // What an instruction touches, against what the core knows of its memories.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "isa/text.h"
 #include "simulate/core.h"
 #include "simulate/move.h"
+#include "simulate/overlap.h"
 #include "simulate/pairs.h"
 
 namespace tenon::simulate {
@@ -22,6 +25,25 @@ Status first_of(const Operand& o, int outer, int inner, int64_t count, const F& 
   return f(o.part(outer, count / block, 1).part(inner, 0, count % block));
 }
 
+// Whether each element of the result lies on an element that only it depends on: of what is
+// computed element by element the one it is computed of, of a row that is reduced the first.
+bool is_in_place(const Instruction& instruction, const Operand& dst, const Operand& source) {
+  switch (isa::info(instruction.op).kind) {
+    case isa::OpcodeClass::move:
+      return instruction.op == Opcode::copy && is_same_place(dst, source);
+    case isa::OpcodeClass::product:
+    case isa::OpcodeClass::order:
+      return false;
+    case isa::OpcodeClass::reduce: {
+      Operand first = source.part(source.rank - 1, 0, 1);
+      first.stride[static_cast<size_t>(source.rank - 1)] = 0;
+      return is_same_place(dst, first);
+    }
+    default:
+      return is_same_place(dst, source);
+  }
+}
+
 // Pure movements within a core take bytes along that nobody wrote.
 bool carries(const Instruction& instruction, const std::vector<Operand>& operands) {
   return (instruction.op == Opcode::copy || instruction.op == Opcode::img2col) &&
@@ -30,6 +52,41 @@ bool carries(const Instruction& instruction, const std::vector<Operand>& operand
 }
 
 }  // namespace
+
+Status Core::check_places() const {
+  if (options_.places.empty()) return {};
+  for (size_t i = 0; i < operands_.size(); ++i) {
+    const Operand& o = operands_[i];
+    const ByteRange bytes = hull(o);
+    const auto holds = [&](const isa::Place& p) {
+      return p.memory == o.memory && p.begin <= bytes.begin && bytes.end <= p.end;
+    };
+    if (o.memory == 0 || bytes.begin == bytes.end || std::ranges::any_of(options_.places, holds))
+      continue;
+    return invalid_model(fmt::format(
+        "out of place: operand {} reaches bytes {} to {} of {}, beyond the place it begins in", i,
+        bytes.begin, bytes.end, name_of(o)));
+  }
+  return {};
+}
+
+Status Core::check_overlap(const Instruction& instruction) const {
+  const Operand& dst = operands_[0];
+  if (const auto bytes = repeated_bytes(dst))
+    return invalid_model(
+        fmt::format("overlap: bytes {} to {} of {} are written by several elements", bytes->begin,
+                    bytes->end, name_of(dst)));
+  for (size_t i = 1; i < operands_.size(); ++i) {
+    const Operand& source = operands_[i];
+    if (is_in_place(instruction, dst, source)) continue;
+    if (const auto bytes = common_bytes(dst, source))
+      return invalid_model(
+          fmt::format("overlap: bytes {} to {} of {} are written while operand {} is read from "
+                      "them: a result lies beside what it is made of, or exactly on it",
+                      bytes->begin, bytes->end, name_of(dst), i));
+  }
+  return {};
+}
 
 Status Core::note_accesses(const Instruction& instruction) {
   if (operands_[0].elements() == 0) return {};

@@ -173,6 +173,59 @@ TEST(SimulateOrder, ABarrierIsBetweenBlocks) {
   expect_trouble(trouble("ascend310p3", own + again), "no flag or sync orders them");
 }
 
+TEST(SimulateOrder, AResultLiesBesideItsOperandsOrExactlyOnOne) {
+  const std::string fill = "v: fill ub[0] f16 (256:1) {scalar = 1.0}\n";
+  const auto of = [&](const std::string& instruction) {
+    return trouble("ascend310p3", fill + "v: " + instruction);
+  };
+  EXPECT_EQ(of("add ub[0] f16 (64:1) <- ub[0] f16 (64:1), ub[128] f16 (64:1)"), "");
+  EXPECT_EQ(of("relu ub[0] f16 (4:16, 8:2) <- ub[0] f16 (4:16, 8:2)"), "");
+  // Columns beside columns.
+  EXPECT_EQ(of("relu ub[0] f16 (4:32, 16:1) <- ub[32] f16 (4:32, 16:1)"), "");
+  EXPECT_EQ(of("relu ub[128] f16 (64:1) <- ub[0] f16 (64:1)"), "");
+  const std::string later = of("add ub[0] f16 (64:1) <- ub[128] f16 (64:1), ub[32] f16 (64:1)");
+  expect_trouble(later, "overlap: bytes 32 to 128 of ub are written while operand 2 is read");
+  expect_trouble(later, "at t:3");
+  // Wider elements run over what is still to be read; narrower ones behind it are no better.
+  expect_trouble(of("convert ub[0] i32 (64:1) <- ub[0] f16 (64:1) {rounding = 0}"),
+                 "overlap: bytes 0 to 128 of ub");
+  expect_trouble(of("relu ub[0] f16 (4:16, 8:1) <- ub[0] f16 (4:16, 8:2)"), "overlap");
+  expect_trouble(of("relu ub[0] f16 (4:32, 17:1) <- ub[32] f16 (4:32, 17:1)"), "overlap");
+  expect_trouble(
+      of("add ub[0] f16 (4:16, 16:1) <- ub[0] f16 (4:0, 16:1), ub[256] f16 (4:16, 16:1)"),
+      "overlap: bytes 0 to 32 of ub are written while operand 1 is read");
+  // Of a row that is reduced, the first element.
+  EXPECT_EQ(of("reduce_sum ub[0] f16 (4:16, 1:1) <- ub[0] f16 (4:16, 16:1)"), "");
+  expect_trouble(of("reduce_sum ub[0] f16 (4:1, 1:1) <- ub[0] f16 (4:16, 16:1)"), "overlap");
+  expect_trouble(of("reduce_sum ub[0] f32 (4:8, 1:1) <- ub[0] f16 (4:16, 16:1)"), "overlap");
+  expect_trouble(of("relu ub[256] f16 (4:0, 16:1) <- ub[0] f16 (4:16, 16:1)"),
+                 "overlap: bytes 256 to 288 of ub are written by several elements");
+  expect_trouble(of("relu ub[256] f16 (4:8, 16:1) <- ub[0] f16 (4:16, 16:1)"),
+                 "bytes 272 to 288 of ub are written by several elements");
+}
+
+TEST(SimulateOrder, OperandsStayWithinTheirPlaces) {
+  const auto program = isa::parse_program(R"(program t target=ascend310p3 blocks=1 {
+  v: fill ub[64] f16 (32:1) {scalar = 1.0}
+  for i0 in 2 {
+    v: relu ub[i0 * 32] f16 (16:1) <- ub[64] f16 (16:1)
+  }
+})",
+                                          chip("ascend310p3"), "test");
+  ASSERT_TRUE(program.ok());
+  const int ub = *chip("ascend310p3").memory("ub");
+  const auto run = [&](const std::vector<isa::Place>& places) -> std::string {
+    const Status status = run_program(*program, chip("ascend310p3"), {}, {.places = places});
+    return status.ok() ? "" : status.error().to_string();
+  };
+  EXPECT_EQ(run({{ub, 0, 64}, {ub, 64, 128}}), "");
+  // One place of a ring is no part of the next.
+  EXPECT_EQ(run({{ub, 0, 32}, {ub, 32, 64}, {ub, 64, 128}}), "");
+  const std::string text = run({{ub, 0, 64}, {ub, 64, 96}, {ub, 96, 128}});
+  expect_trouble(text, "out of place: operand 0 reaches bytes 64 to 128 of ub");
+  expect_trouble(text, "at t:2");
+}
+
 // What the verifier cannot prove of intricate loops, running finds.
 TEST(SimulateOrder, BoundsAreCheckedAgain) {
   const auto program = isa::parse_program(R"(program t target=ascend310p3 blocks=1 {

@@ -31,6 +31,9 @@ struct RunOptions {
   // Elements that all instructions of a block may touch together: programs of others may loop for
   // ever.
   int64_t max_work = std::numeric_limits<int64_t>::max();
+  // Where given, what the program keeps its tiles in: an operand in a core's memory lies within
+  // one.
+  std::span<const isa::Place> places;
   // Where given, per memory of a core the first byte behind all that any block touched; it grows.
   std::vector<int64_t>* peaks = nullptr;
 };

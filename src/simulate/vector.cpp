@@ -219,8 +219,16 @@ template <typename T>
 T scalar_of(double scalar, DType dtype) {
   alignas(8) std::byte bytes[8];
   T value = 0;
-  const auto real = static_cast<float>(scalar);
-  store_floats(&real, 1, isa::Rounding::even, dtype, 1, bytes);
+  if constexpr (std::is_same_v<T, int64_t>) {
+    // Exactly, where f32 would round.
+    constexpr double kMost = 0x1p62;
+    const double whole = std::isnan(scalar) ? 0 : std::nearbyint(scalar);
+    const auto number = static_cast<int64_t>(std::clamp(whole, -kMost, kMost));
+    store_ints(&number, 1, dtype, 1, bytes);
+  } else {
+    const auto real = static_cast<float>(scalar);
+    store_floats(&real, 1, isa::Rounding::even, dtype, 1, bytes);
+  }
   load(bytes, dtype, 1, 1, &value);
   return value;
 }

@@ -169,6 +169,7 @@ int main(int argc, char** argv) {
   tenon::data_tests::run_golden_cases(runner);
   tenon::data_tests::run_tf_op_cases(runner);
   tenon::data_tests::run_chip_products(runner);
+  tenon::data_tests::run_chip_shapes(runner);
   tenon::data_tests::run_random_graphs(runner);
   return runner.finish();
 }

@@ -64,6 +64,7 @@ void run_op_cases(Runner& runner);       // tests/ops/*.test
 void run_tf_op_cases(Runner& runner);    // tests/tf_ops/*.cases
 void run_golden_cases(Runner& runner);   // tests/{ir,passes,isa}, tests/import
 void run_chip_products(Runner& runner);  // conv and matmul of all sizes on simulated chips
+void run_chip_shapes(Runner& runner);    // all other ops, likewise
 void run_random_graphs(Runner& runner);  // optimised graphs compute what they did before
 
 }  // namespace tenon::data_tests
