@@ -223,8 +223,10 @@ TENON_INLINE void finish_tile(const Int8Block& block, const Ints (&sums)[kM][kN]
   }
 }
 
+// `ahead`: what is multiplied next, fetched group by group.
 template <int kM, int kN>
-void run_tile(const Int8Block& block, int64_t row, int64_t column, int columns) {
+void run_tile(const Int8Block& block, int64_t row, int64_t column, int columns,
+              const int8_t* ahead) {
   const uint8_t* a[kM];
 #pragma GCC unroll 16
   for (int r = 0; r < kM; ++r)
@@ -251,7 +253,10 @@ void run_tile(const Int8Block& block, int64_t row, int64_t column, int columns) 
           step<kM, kN>(a, k + 4 * i, b + i * kGroupBytes, second, parts[i]);
       }
     }
-    for (; k < end; k += 4, b += kGroupBytes) step<kM, kN>(a, k, b, second, sums);
+    for (; k < end; k += 4, b += kGroupBytes, ahead += kGroupBytes) {
+      if constexpr (kParts == 1) __builtin_prefetch(ahead, 0, 2);
+      step<kM, kN>(a, k, b, second, sums);
+    }
   }
 #pragma GCC unroll 32
   for (int i = kM * kN; i < kParts * kM * kN; ++i) {
@@ -261,7 +266,7 @@ void run_tile(const Int8Block& block, int64_t row, int64_t column, int columns) 
   finish_tile(block, sums, row, column, columns);
 }
 
-using TileFunction = void (*)(const Int8Block&, int64_t, int64_t, int);
+using TileFunction = void (*)(const Int8Block&, int64_t, int64_t, int, const int8_t*);
 // None for more rows than a tile has.
 template <int kM, int kN>
 constexpr TileFunction tile_function() {
@@ -280,12 +285,22 @@ constexpr TileFunction kTileFunctions[] = {
 static_assert(kRows <= sizeof(kTileFunctions<1>) / sizeof(TileFunction));
 
 void gemm_block(const Int8Block& block) {
+  if (block.m <= 0) return;
+  // Tiles of about the same size: one of few rows would read the weights for little.
+  const int64_t tiles = (block.m + kRows - 1) / kRows;
+  const int64_t least_rows = block.m / tiles, larger_tiles = block.m % tiles;
+  const int64_t panel_bytes = block.groups * kGroupBytes;
   for (int64_t column = 0; column < block.n; column += kColumns) {
     const int columns = static_cast<int>(block.n - column < kColumns ? block.n - column : kColumns);
     const TileFunction* functions = columns > kLanes ? kTileFunctions<2> : kTileFunctions<1>;
-    for (int64_t row = 0; row < block.m; row += kRows) {
-      const int64_t rows = block.m - row < kRows ? block.m - row : kRows;
-      functions[rows - 1](block, row, column, columns);
+    const int8_t* const b = block.b + column / 16 * panel_bytes;
+    for (int64_t tile = 0, row = 0; tile < tiles; ++tile) {
+      const int64_t rows = least_rows + (tile < larger_tiles ? 1 : 0);
+      // The first tiles fetch the next columns, where there are some.
+      const bool fetches = tile < kVectors && column + kColumns < block.n;
+      functions[rows - 1](block, row, column, columns,
+                          fetches ? b + (kColumns / 16 + tile) * panel_bytes : b);
+      row += rows;
     }
   }
 }
