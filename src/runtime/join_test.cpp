@@ -1,12 +1,14 @@
 // Steps that are computed together against the same steps one by one.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 
 #include "base/cpu_features.h"
 #include "format/model_file.h"
 #include "ops/cast.h"
 #include "ops/conv.h"
+#include "ops/pool.h"
 #include "ops/registry.h"
 #include "runtime/model.h"
 
@@ -263,6 +265,69 @@ TEST(JoinedSteps, ProductsRoundWhatTheyGive) {
     ASSERT_TRUE(got.ok() && want.ok());
     for (int64_t i = 0; i < (*want)[0].elements(); ++i)
       ASSERT_EQ((*got)[0].real_at(i), (*want)[0].real_at(i)) << i;
+  }
+}
+
+// Averages of bytes as a model of integers has them: between reals.
+FileGraph byte_averages(bool between_too) {
+  Network n;
+  const auto add_step = [&](std::string_view op, std::vector<int> inputs, DType type) {
+    FileStep s;
+    s.op = create_op(op);
+    s.inputs = std::move(inputs);
+    s.outputs = {n.value({2, 9, 9, 24})};
+    n.graph.values.back().type.dtype = type;
+    n.graph.steps.push_back(std::move(s));
+    return n.graph.steps.back().outputs[0];
+  };
+  const auto number = [&](Tensor t) {
+    const int v = n.constant(t);
+    n.graph.values[static_cast<size_t>(v)].type.dtype = t.dtype();
+    return v;
+  };
+  const int x = n.value({2, 9, 9, 24});
+  n.graph.values.back().type.dtype = DType::u8;
+  n.graph.inputs = {x};
+  const int real =
+      add_step("dequantize_linear",
+               {x, number(Tensor::scalar(0.02f)), number(Tensor::scalar(uint8_t{90}))}, DType::f32);
+  const int mean = add_step("avg_pool", {real}, DType::f32);
+  auto* pool = n.graph.steps.back().op->as<AvgPool>();
+  pool->kernel = {3, 3};
+  pool->pads = {1, 1, 1, 1};
+  n.graph.outputs = {add_step(
+      "quantize_linear",
+      {mean, number(Tensor::scalar(0.0143f)), number(Tensor::scalar(int8_t{-7}))}, DType::i8)};
+  if (between_too) n.graph.outputs.insert(n.graph.outputs.end(), {real, mean});
+  return std::move(n.graph);
+}
+
+TEST(JoinedSteps, AveragesBetweenBytes) {
+  std::vector<uint8_t> bytes(size_t{2} * 9 * 9 * 24);
+  std::mt19937 engine(3);
+  for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(engine());
+  const std::vector<int64_t> dims{2, 9, 9, 24};
+  const std::vector<Tensor> inputs{Tensor::view(DType::u8, dims, bytes.data())};
+  for (const int threads : {1, 2}) {
+    const auto load_it = [&](bool between_too) -> Result<Model> {
+      FileModel file;
+      FileFunction f{"serving_default", byte_averages(between_too), {"x"}, {"y"}};
+      if (between_too) f.output_names.insert(f.output_names.end(), {"real", "mean"});
+      file.functions.push_back(std::move(f));
+      auto owner = std::make_shared<std::vector<std::byte>>(TRY(encode_model(file)));
+      return Model::load(Blob{{owner->data(), owner->size()}, owner}, {.threads = threads});
+    };
+    const auto one = load_it(false), many = load_it(true);
+    ASSERT_TRUE(one.ok() && many.ok());
+    const auto plan = one->function()->explain(TensorTypes{inputs[0].type()});
+    ASSERT_TRUE(plan.ok());
+    EXPECT_EQ(plan->steps[2].kernel, "linear + window_rows + linear");
+    const auto got = one->function()->run(inputs, {}), want = many->function()->run(inputs, {});
+    ASSERT_TRUE(got.ok() && want.ok());
+    // The mean of reals is rounded, that of bytes is not.
+    for (int64_t i = 0; i < (*want)[0].elements(); ++i)
+      ASSERT_NEAR((*got)[0].real_at(i),
+                  std::clamp((*want)[2].real_at(i) / 0.0143 - 7, -128.0, 127.0), 0.501);
   }
 }
 

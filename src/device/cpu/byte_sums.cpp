@@ -98,12 +98,17 @@ class Sum {
     }
   }
 
-  void run(const RunContext& c, const float* factors) const {
+  bool are_small(const float* factors) const {
+    return factors_are_small(factors, samples_ * factor_floats());
+  }
+
+  void run(const RunContext& c, const float* factors, bool are_small) const {
     ByteSum sum = sum_;
     sum.n = c.outputs[0]->elements() / samples_;
     const float least = (sum.y_signed ? -128.0f : 0.0f) - static_cast<float>(sum.zero);
     sum.low = std::max(low_ / y_scale_, least);
     sum.high = std::max(std::min(high_ / y_scale_, least + 255), sum.low);
+    sum.saturates = are_small && sum.low == least && sum.high == least + 255;
     for (int64_t sample = 0; sample < samples_; ++sample, factors += factor_floats()) {
       const int64_t at = sample * sum.n;
       for (int t = 0; t < terms_; ++t) {
@@ -291,6 +296,7 @@ class ByteSumKernel final : public Kernel {
     std::vector<float> rows(static_cast<size_t>(sum_.row_floats()));
     factors_.resize(static_cast<size_t>(sum_.factor_floats() * sum_.samples()));
     make(std::span<const Tensor* const>(), rows.data(), factors_.data());
+    are_small_ = sum_.are_small(factors_.data());
   }
   int64_t scratch_bytes() const override {
     if (sum_.is_constant()) return 0;
@@ -298,12 +304,12 @@ class ByteSumKernel final : public Kernel {
   }
   Status run(const RunContext& c) const override {
     if (sum_.is_constant()) {
-      sum_.run(c, factors_.data());
+      sum_.run(c, factors_.data(), are_small_);
       return {};
     }
     auto* const factors = static_cast<float*>(c.scratch);
     make(c.inputs, factors + sum_.samples() * sum_.factor_floats(), factors);
-    sum_.run(c, factors);
+    sum_.run(c, factors, sum_.are_small(factors));
     return {};
   }
 
@@ -315,6 +321,7 @@ class ByteSumKernel final : public Kernel {
 
   Sum sum_;
   std::vector<float> factors_;  // where they are constant
+  bool are_small_ = false;
 };
 
 std::string refuses(const StepInfo& s) {

@@ -1,6 +1,7 @@
 // max_pool and avg_pool on the pooling kernels.
 #include "device/cpu/kernels/pool.h"
 
+#include "device/cpu/byte_average.h"
 #include "device/cpu/candidates.h"
 #include "device/cpu/window.h"
 #include "ops/pool.h"
@@ -57,6 +58,8 @@ class PoolKernel final : public Kernel {
     return joined;
   }
 
+  const PoolParams& params() const { return p_; }
+
  private:
   PoolParams p_;
 };
@@ -69,6 +72,11 @@ constexpr KernelCandidate kCandidates[] = {{MaxPool::name, "window_rows", refuse
                                            {AvgPool::name, "window_rows", refuses, make}};
 
 }  // namespace
+
+const PoolParams* averaged_windows(const Kernel& kernel) {
+  const auto* pool = dynamic_cast<const PoolKernel*>(&kernel);
+  return pool != nullptr && pool->params().kind == PoolKind::kAverage ? &pool->params() : nullptr;
+}
 
 std::span<const KernelCandidate> pool_candidates() {
   return kCandidates;

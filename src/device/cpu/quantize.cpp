@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "device/cpu/byte_average.h"
 #include "device/cpu/candidates.h"
 #include "device/cpu/kernels/byte_sums.h"
 #include "device/cpu/kernels/rows.h"
@@ -57,7 +58,7 @@ void dequantize_run(const T* x, float* y, int64_t n, float scale, int32_t zero) 
 
 class LinearKernel final : public Kernel {
  public:
-  explicit LinearKernel(const StepInfo& s) {
+  explicit LinearKernel(const StepInfo& s) : threads_(s.threads) {
     if (const auto* op = s.op.as<QuantizeLinear>()) {
       quantize_ = true;
       runs_ = runs_of(s, op->axis);
@@ -65,6 +66,7 @@ class LinearKernel final : public Kernel {
       runs_ = runs_of(s, s.op.as<DequantizeLinear>()->axis);
     }
     is_signed_ = (quantize_ ? s.outputs[0] : s.inputs[0]).dtype == DType::i8;
+    has_zero_ = s.has(2);
   }
   Status run(const RunContext& c) const override {
     if (is_signed_)
@@ -72,6 +74,14 @@ class LinearKernel final : public Kernel {
     else
       run_as<uint8_t>(c);
     return {};
+  }
+  std::unique_ptr<Kernel> join(const Kernel& next, size_t) const override {
+    const auto own = form();
+    return own ? join_average(*own, next, threads_) : nullptr;
+  }
+  std::optional<LinearForm> form() const {
+    if (runs_.count != 1) return std::nullopt;
+    return LinearForm{quantize_, is_signed_, has_zero_};
   }
 
  private:
@@ -92,7 +102,8 @@ class LinearKernel final : public Kernel {
   }
 
   Runs runs_;
-  bool quantize_ = false, is_signed_ = false;
+  bool quantize_ = false, is_signed_ = false, has_zero_ = false;
+  int threads_;
 };
 
 std::string refuses(const StepInfo& s) {
@@ -161,6 +172,11 @@ constexpr KernelCandidate kCandidates[] = {
 };
 
 }  // namespace
+
+std::optional<LinearForm> linear_form(const Kernel& kernel) {
+  const auto* linear = dynamic_cast<const LinearKernel*>(&kernel);
+  return linear == nullptr ? std::nullopt : linear->form();
+}
 
 std::span<const KernelCandidate> quantize_candidates() {
   return kCandidates;

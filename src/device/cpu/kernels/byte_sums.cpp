@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <numeric>
 
@@ -43,6 +44,14 @@ void spread_factors(const float* by_channel, int64_t channels, float* factors) {
       int64_t c = (block * kBlock + byte_sum_channel(i)) % channels;
       for (int64_t k = 0; k < 4; ++k, c = c + 1 == channels ? 0 : c + 1) *factors++ = by_channel[c];
     }
+}
+
+bool factors_are_small(const float* factors, int64_t n) {
+  constexpr float kMost = 1 << 20;
+  static_assert((ByteSum::kMaxTerms * 255 + 1) * static_cast<int64_t>(kMost) < INT32_MAX);
+  bool are_small = true;
+  for (int64_t i = 0; i < n; ++i) are_small &= std::abs(factors[i]) <= kMost;
+  return are_small;
 }
 
 void sum_bytes(const ByteSum& sum, ThreadPool& pool, const Int8Table& table) {

@@ -23,6 +23,7 @@ struct ByteSum {
   int64_t blocks = 1;
   float low = 0;
   float high = 0;
+  bool saturates = false;  // low and high are all that a byte holds, and factors_are_small()
   int32_t zero = 0;
   bool y_signed = false;
   uint8_t* y = nullptr;
@@ -37,6 +38,9 @@ constexpr int64_t byte_sum_channel(int64_t position) {
 int64_t byte_sum_blocks(int64_t channels);
 // Factors for `channels` channels, over and over, in the order of ByteSum: 64 floats per block.
 void spread_factors(const float* by_channel, int64_t channels, float* factors);
+
+// Whether no sum with these n factors and offsets is beyond an i32.
+bool factors_are_small(const float* factors, int64_t n);
 
 void sum_bytes(const ByteSum& sum, ThreadPool& pool, const Int8Table& table = int8_kernels());
 

@@ -17,7 +17,8 @@ std::vector<uint8_t> random_bytes(int64_t n) {
   return bytes;
 }
 
-void check(int terms, int64_t rows, int64_t channels, bool x_signed, bool y_signed) {
+void check(int terms, int64_t rows, int64_t channels, bool x_signed, bool y_signed,
+           bool saturates) {
   const int64_t n = rows * channels;
   ByteSum sum;
   sum.n = n;
@@ -25,8 +26,11 @@ void check(int terms, int64_t rows, int64_t channels, bool x_signed, bool y_sign
   sum.blocks = byte_sum_blocks(channels);
   sum.y_signed = y_signed;
   sum.zero = y_signed ? -3 : 120;
-  sum.low = -90;
-  sum.high = 110;
+  const double low = saturates ? (y_signed ? -128.0 : 0.0) - sum.zero : -90;
+  const double high = saturates ? low + 255 : 110;
+  sum.low = static_cast<float>(low);
+  sum.high = static_cast<float>(high);
+  sum.saturates = saturates;
   std::vector<std::vector<uint8_t>> x;
   std::vector<std::vector<float>> by_channel, factors;
   for (int t = 0; t <= terms; ++t) {
@@ -55,7 +59,7 @@ void check(int terms, int64_t rows, int64_t channels, bool x_signed, bool y_sign
           v += static_cast<double>(by_channel[t][c]) * byte;
         }
         const int got = y_signed ? static_cast<int8_t>(y[at]) : y[at];
-        ASSERT_NEAR(got, std::clamp(v, -90.0, 110.0) + sum.zero, 0.501)
+        ASSERT_NEAR(got, std::clamp(v, low, high) + sum.zero, 0.501)
             << table->name << " element " << i << " of " << channels << " channels";
       }
       for (size_t i = 0; i < 64; ++i) ASSERT_EQ(y[static_cast<size_t>(n) + i], 0xa5);
@@ -69,7 +73,14 @@ TEST(ByteSums, AllInstructionSetsAgree) {
     for (const int64_t channels : {1, 5, 24, 64, 96})
       for (const int64_t rows : {1, 3, 700})
         for (const bool is_signed : {false, true})
-          ASSERT_NO_FATAL_FAILURE(check(terms, rows, channels, is_signed, is_signed));
+          for (const bool saturates : {false, true})
+            ASSERT_NO_FATAL_FAILURE(check(terms, rows, channels, is_signed, is_signed, saturates));
+}
+
+TEST(ByteSums, SmallFactors) {
+  EXPECT_TRUE(factors_are_small(std::vector<float>{0, -1e6f, 3}.data(), 3));
+  for (const float large : {1e10f, -1e10f, std::nanf("")})
+    EXPECT_FALSE(factors_are_small(std::vector<float>{0, large, 3}.data(), 3));
 }
 
 TEST(ByteSums, LookUp) {

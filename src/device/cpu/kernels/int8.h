@@ -81,6 +81,28 @@ struct Int8DepthwiseRow {
   char* y = nullptr;
 };
 
+// Of averages (byte_averages.h): sums[i] of `rows` rows of n bytes, each ^ flip.
+struct ByteColumns {
+  const uint8_t* const* x = nullptr;
+  int64_t rows = 0;
+  int64_t n = 0;
+  uint8_t flip = 0;
+  uint16_t* sums = nullptr;  // whole vectors are written
+};
+// Behind it: y[i] = sum over t of sums[i + t * step] * factor + offset, i < n, rounded to bytes
+// after `zero` unless as kF32. Whole vectors are read.
+struct ByteMeans {
+  const uint16_t* sums = nullptr;
+  int64_t taps = 0;
+  int64_t step = 0;
+  int64_t n = 0;
+  float factor = 0;
+  float offset = 0;
+  int32_t zero = 0;
+  Int8Result result = Int8Result::kF32;
+  char* y = nullptr;
+};
+
 // The inner loops of one instruction set.
 struct Int8Table {
   const char* name = "";  // "avx2", "avx_vnni", "avx512", "avx512_vnni", "amx"
@@ -94,6 +116,8 @@ struct Int8Table {
   // Blocks [first, first + count) of the elements: byte_sums.h.
   void (*sum_bytes)(const ByteSum& sum, int64_t first, int64_t count) = nullptr;
   void (*quantize_bytes)(const ByteQuantizer& q, const float* x, uint8_t* y, int64_t n) = nullptr;
+  void (*add_byte_rows)(const ByteColumns& columns) = nullptr;
+  void (*average_sums)(const ByteMeans& means) = nullptr;
 };
 
 // The best one for this processor, and all that it can run. All read one packing: a panel's group

@@ -28,10 +28,12 @@ TENON_INLINE void sum_step(const ByteSum& p, const uint8_t* const* x, uint8_t* y
     sums[2] = fma(to_real(low_words(high, none)), load_real(factor + 32), sums[2]);
     sums[3] = fma(to_real(high_words(high, none)), load_real(factor + 48), sums[3]);
   }
+  if (!p.saturates)
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) sums[j] = clip(sums[j], splat_real(p.low), splat_real(p.high));
   Ints rounded[4];
 #pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j)
-    rounded[j] = to_int(clip(sums[j], splat_real(p.low), splat_real(p.high)));
+  for (int j = 0; j < 4; ++j) rounded[j] = to_int(sums[j]);
   store_all(y, packed_bytes(rounded, p.zero, p.y_signed));
 }
 
@@ -68,7 +70,48 @@ void sum_blocks(const ByteSum& p, int64_t first, int64_t count) {
   }
 }
 
+constexpr int kWords = 2 * kLanes;  // 16-bit sums of a vector
+
 }  // namespace
+
+void add_byte_rows(const ByteColumns& p) {
+  int64_t i = 0;
+  for (; i + kWords <= p.n; i += kWords) {
+    Ints sum = splat(0);
+    for (int64_t r = 0; r < p.rows; ++r) sum = add_words(sum, words_of(p.x[r] + i, p.flip));
+    store_all(p.sums + i, sum);
+  }
+  if (i == p.n) return;
+  Ints sum = splat(0);
+  for (int64_t r = 0; r < p.rows; ++r) {
+    uint8_t rest[kWords] = {};
+    __builtin_memcpy(rest, p.x[r] + i, static_cast<size_t>(p.n - i));
+    sum = add_words(sum, words_of(rest, p.flip));
+  }
+  store_all(p.sums + i, sum);
+}
+
+void average_sums(const ByteMeans& p) {
+  const bool is_real = p.result == Int8Result::kF32;
+  const float least = (p.result == Int8Result::kI8 ? -128.0f : 0.0f) - static_cast<float>(p.zero);
+  const Floats factor = splat_real(p.factor), offset = splat_real(p.offset);
+  const Floats low = splat_real(least), high = splat_real(least + 255);
+  for (int64_t i = 0; i < p.n; i += kWords) {
+    Ints sum = splat(0);
+    for (int64_t t = 0; t < p.taps; ++t) sum = add_words(sum, load(p.sums + t * p.step + i));
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      const int64_t at = i + half * kLanes, left = p.n - at;
+      if (left <= 0) return;
+      const int lanes = left < kLanes ? static_cast<int>(left) : kLanes;
+      const Floats real = fma(to_real(half_of_words(sum, half)), factor, offset);
+      if (is_real)
+        store_part(p.y + 4 * at, bits(real), lanes);
+      else
+        store_bytes(p.y + at, add(to_int(clip(real, low, high)), splat(p.zero)), lanes);
+    }
+  }
+}
 
 void sum_bytes(const ByteSum& p, int64_t first, int64_t count) {
   static_assert(ByteSum::kMaxTerms == 4);

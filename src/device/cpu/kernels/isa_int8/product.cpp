@@ -14,6 +14,8 @@ namespace tenon::cpu::TENON_INT8 {
 // bytes.cpp
 void sum_bytes(const ByteSum& p, int64_t first, int64_t count);
 void quantize_bytes(const ByteQuantizer& q, const float* x, uint8_t* y, int64_t n);
+void add_byte_rows(const ByteColumns& columns);
+void average_sums(const ByteMeans& means);
 
 namespace {
 
@@ -473,10 +475,10 @@ void depthwise_row(const Int8DepthwiseRow& p) {
 }  // namespace
 
 const Int8Table& int8_table() {
-  static constexpr Int8Table table{
-      TENON_INT8_NAME, kBlockRows,    kColumns,        (kVnni ? 4 : 2) * kLanes,
-      kRowsInPlace,    gemm_block,    depthwise_pixel, depthwise_row,
-      sum_bytes,       quantize_bytes};
+  static constexpr Int8Table table{TENON_INT8_NAME,          kBlockRows,    kColumns,
+                                   (kVnni ? 4 : 2) * kLanes, kRowsInPlace,  gemm_block,
+                                   depthwise_pixel,          depthwise_row, sum_bytes,
+                                   quantize_bytes,           add_byte_rows, average_sums};
   return table;
 }
 

@@ -222,6 +222,18 @@ TENON_INLINE void store_halves(void* y, void* next, Ints v) {
 TENON_INLINE Ints flipped(Ints v) {
   return _mm512_xor_si512(v, _mm512_set1_epi8(-128));
 }
+// Bytes, each ^ flip, as unsigned words; and one half of those as integers.
+TENON_INLINE Ints words_of(const uint8_t* p, uint8_t flip) {
+  const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return _mm512_cvtepu8_epi16(_mm256_xor_si256(bytes, _mm256_set1_epi8(static_cast<char>(flip))));
+}
+TENON_INLINE Ints add_words(Ints a, Ints b) {
+  return _mm512_add_epi16(a, b);
+}
+TENON_INLINE Ints half_of_words(Ints v, int half) {
+  return _mm512_cvtepu16_epi32(half == 0 ? _mm512_castsi512_si256(v)
+                                         : _mm512_extracti64x4_epi64(v, 1));
+}
 #else
 TENON_INLINE Ints low_bytes(Ints a, Ints b) {
   return _mm256_unpacklo_epi8(a, b);
@@ -253,6 +265,17 @@ TENON_INLINE void store_halves(void* y, void* next, Ints v) {
 }
 TENON_INLINE Ints flipped(Ints v) {
   return _mm256_xor_si256(v, _mm256_set1_epi8(-128));
+}
+TENON_INLINE Ints words_of(const uint8_t* p, uint8_t flip) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_cvtepu8_epi16(_mm_xor_si128(bytes, _mm_set1_epi8(static_cast<char>(flip))));
+}
+TENON_INLINE Ints add_words(Ints a, Ints b) {
+  return _mm256_add_epi16(a, b);
+}
+TENON_INLINE Ints half_of_words(Ints v, int half) {
+  return _mm256_cvtepu16_epi32(half == 0 ? _mm256_castsi256_si128(v)
+                                         : _mm256_extracti128_si256(v, 1));
 }
 #endif
 
