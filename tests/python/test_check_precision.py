@@ -40,7 +40,8 @@ def test_check_predicts_every_layer_and_the_whole(graph, level):
         assert layer["verdict"] in ("faster", "slower", "the same")
     for precision in ("fp32", "int8"):
         assert sum(step["us"] for step in said["steps"][precision]) == pytest.approx(said[f"{precision}_us"])
-        assert all(step["kind"] and len(step["features"]) == 9 for step in said["steps"][precision])
+        assert all(step["kind"] for step in said["steps"][precision])
+        assert {len(step["features"]) for step in said["steps"][precision]} == {len(said["steps"]["fp32"][0]["features"])}
 
 
 def test_vnni_gains_more_than_avx2(graph):
