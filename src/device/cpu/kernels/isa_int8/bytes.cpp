@@ -51,14 +51,15 @@ void sum_rest(const ByteSum& p, int64_t at, int64_t left, int64_t position) {
 }
 
 template <int kTerms>
-void sum_blocks(const ByteSum& p, int64_t first, int64_t count) {
+void sum_blocks(const ByteSum& sum, int64_t first, int64_t count) {
+  const ByteSum p = sum;  // which storing bytes cannot change
   int64_t block = first % p.blocks;
   for (int64_t i = first; i < first + count; ++i) {
     for (int part = 0; part < kBlock / kBytes; ++part) {
       const int64_t at = kBlock * i + part * kBytes, left = p.n - at;
       const int64_t position = kBlock * block + part * kLanes;
       if (left < kBytes) {
-        if (left > 0) sum_rest<kTerms>(p, at, left, position);
+        if (left > 0) sum_rest<kTerms>(sum, at, left, position);
         return;
       }
       const uint8_t* x[kTerms];
