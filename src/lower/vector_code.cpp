@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 #include "ops/cast.h"
@@ -377,6 +378,10 @@ Result<Register> VectorCode::apply_unary(const Node& node, const Register& x) {
     const Register minus = tile(compare(Relation::less, x, number(0)), x.view.dtype);
     return select(compare(Relation::equal, x, x), binary(Opcode::sub, one, minus), x);
   }
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  if (op == "is_nan") return compare(Relation::not_equal, x, x);
+  if (op == "is_inf") return compare(Relation::equal, unary(Opcode::abs, x), number(kInfinity));
+  if (op == "is_finite") return compare(Relation::less, unary(Opcode::abs, x), number(kInfinity));
   if (op == "logical_not") return compare(Relation::equal, x, number(0));
   if (const auto* c = node.as<Cast>()) {
     const DType to = is_float(c->to) ? real_ : c->to == DType::i64 ? DType::i32 : c->to;
@@ -411,6 +416,10 @@ Result<Register> VectorCode::apply_binary(const Node& node, const Register& a, c
   if (op == "squared_difference") {
     const Register d = binary(Opcode::sub, a, b);
     return binary(Opcode::mul, d, d);
+  }
+  if (op == "div_no_nan" && !whole) {
+    if (b.number) return *b.number == 0 ? number(0) : binary(Opcode::div, a, b);
+    return select(compare(Relation::equal, b, number(0)), number(0), binary(Opcode::div, a, b));
   }
   if (op == "pow" && b.number && !a.number) return power(a, *b.number);
   if (op == "pow" && a.number && *a.number > 0)
