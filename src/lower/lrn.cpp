@@ -1,5 +1,7 @@
 // Local response normalisation: the sum over neighbouring channels is a product with a matrix of
 // ones around the diagonal.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -14,6 +16,8 @@ namespace tenon::lower {
 Status lower_lrn(Lowering& lowering, const Node& node) {
   const Lrn op = *node.as<Lrn>();
   const int64_t n = count_of(dims_of(node.input(0))), c = dims_of(node.input(0)).back();
+  constexpr int64_t kMostChannels = 8192;  // of a square band of ones
+  if (c > kMostChannels) return unsupported(fmt::format("it is over {} channels", c));
   const std::string layer = layer_of(node);
   const int x = lowering.tensor_of(node.input(0));
   const DType real = lowering.real();
