@@ -41,7 +41,9 @@ class Runner {
   Status run(std::span<const Tensor> inputs, std::span<Tensor> outputs, int64_t* times_ns) {
     for (size_t i = 0; i < inputs.size(); ++i) bind(file_.inputs[i], inputs[i]);
     TRY(place_outputs(outputs));
+    if (plan_.head.plan != nullptr) TRY(run_head(times_ns));
     for (size_t i = 0; i < plan_.steps.size(); ++i) {
+      if (i < plan_.head.steps && plan_.steps[i].kind == StepKind::kNothing) continue;
       TRY(machine_.control.check());
       const int64_t start = times_ns == nullptr ? 0 : now_ns();
       Status status = run_step(i);
@@ -65,7 +67,7 @@ class Runner {
 
   Status place_outputs(std::span<Tensor> outputs) {
     for (size_t i = 0; i < outputs.size(); ++i) {
-      int v = file_.outputs[i];
+      int v = plan_.outputs[i];
       if (planned(v).place == Place::kView) v = planned(v).source;
       if (planned(v).place != Place::kOutput || value(v).raw() != nullptr) continue;
       if (outputs[i].defined())
@@ -78,7 +80,7 @@ class Runner {
 
   Status collect(std::span<Tensor> outputs) {
     for (size_t i = 0; i < outputs.size(); ++i) {
-      const Tensor& t = value(file_.outputs[i]);
+      const Tensor& t = value(plan_.outputs[i]);
       Tensor& out = outputs[i];
       if (!out.defined()) {
         out = t;
@@ -93,6 +95,54 @@ class Runner {
       }
     }
     return {};
+  }
+
+  // Points a part's tensors at its rows.
+  void bind_part(size_t part) {
+    const PlanHead& head = plan_.head;
+    const auto rows_of = [&](const Tensor& whole, Tensor& rows) {
+      const auto* first = static_cast<const std::byte*>(whole.raw());
+      rows.rebind(first + part * rows.byte_size(), nullptr);
+    };
+    std::vector<Tensor>& inputs = execution_.part_inputs[part];
+    for (size_t i = 0; i < inputs.size(); ++i)
+      if (head.splits[i])
+        rows_of(value(file_.inputs[i]), inputs[i]);
+      else
+        inputs[i] = value(file_.inputs[i]);
+    std::vector<Tensor>& outputs = execution_.part_outputs[part];
+    for (size_t i = 0; i < outputs.size(); ++i) rows_of(value(head.plan->outputs[i]), outputs[i]);
+  }
+
+  Status run_head(int64_t* times_ns) {
+    static ThreadPool alone(1);
+    const PlanHead& head = plan_.head;
+    cpu::KernelSettings kernels = machine_.kernels;
+    if (head.side_by_side) kernels.threads = 1;
+    ThreadPool& pool = head.side_by_side ? alone : machine_.pool;
+    const auto run_part = [&](int64_t p, RunControl& control, int64_t* times) -> Status {
+      const auto part = static_cast<size_t>(p);
+      bind_part(part);
+      return run_plan(*head.plan, execution_.part_inputs[part], execution_.part_outputs[part],
+                      {pool, kernels, control}, times);
+    };
+    if (!head.side_by_side || times_ns != nullptr) {
+      std::vector<int64_t> times(times_ns == nullptr ? 0 : head.steps);
+      for (int64_t p = 0; p < head.parts; ++p) {
+        TRY(run_part(p, machine_.control, times_ns == nullptr ? nullptr : times.data()));
+        for (size_t i = 0; i < times.size(); ++i) times_ns[i] += times[i];
+      }
+      return {};
+    }
+    std::atomic<bool> failed = false;
+    Status failure;
+    machine_.pool.parallel_for(head.parts, [&](int64_t p, int thread) {
+      if (failed.load(std::memory_order_relaxed)) return;
+      RunControl beside = machine_.control.beside();
+      Status status = run_part(p, thread == 0 ? machine_.control : beside, nullptr);
+      if (!status.ok() && !failed.exchange(true)) failure = std::move(status);
+    });
+    return failure;
   }
 
   Status run_step(size_t index) {
@@ -292,6 +342,20 @@ Result<std::unique_ptr<Execution>> make_execution(const Plan& plan) {
     if (v.place == Place::kArena)
       values[i] =
           Tensor::view(v.type.dtype, v.type.shape.sizes(), execution->arena.get() + v.offset);
+  }
+  const PlanHead& head = plan.head;
+  for (int64_t p = 0; p < head.parts; ++p) {
+    auto& inputs = execution->part_inputs.emplace_back();
+    for (size_t i = 0; i < head.splits.size(); ++i) {
+      const PlanValue& v = head.plan->values[static_cast<size_t>(plan.graph->file->inputs[i])];
+      inputs.push_back(head.splits[i] ? Tensor::view(v.type.dtype, v.type.shape.sizes(), nullptr)
+                                      : Tensor());
+    }
+    auto& outputs = execution->part_outputs.emplace_back();
+    for (const int o : head.plan->outputs) {
+      const TensorType& type = head.plan->values[static_cast<size_t>(o)].type;
+      outputs.push_back(Tensor::view(type.dtype, type.shape.sizes(), nullptr));
+    }
   }
   for (const PlanStep& step : plan.steps) {
     auto& operands = execution->operands.emplace_back();

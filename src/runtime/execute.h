@@ -19,6 +19,8 @@ struct Execution {
   std::vector<Tensor> values;
   std::vector<std::vector<const Tensor*>> operands;  // by step
   std::vector<std::vector<Tensor*>> results;
+  // What the plan of the head gets and gives, by part.
+  std::vector<std::vector<Tensor>> part_inputs, part_outputs;
 };
 
 struct RunSwitch {
@@ -37,12 +39,18 @@ class RunControl {
         cancels_before_(run_switch.cancels.load(std::memory_order_relaxed)),
         max_loop_iterations_(max_loop_iterations) {}
   int64_t max_loop_iterations() const { return max_loop_iterations_; }
+  // For another thread of the same run: ends when that is cancelled, but asks nobody.
+  RunControl beside() const {
+    RunControl other = *this;
+    other.asks_ = false;
+    return other;
+  }
   // What a run ends with that something stopped.
   static Error cancelled();
   // Called between steps. Error: cancelled.
   Status check() {
     if (switch_.cancels.load(std::memory_order_relaxed) != cancels_before_) return cancelled();
-    return switch_.interrupted && --checks_to_look_ <= 0 ? ask() : Status();
+    return asks_ && switch_.interrupted && --checks_to_look_ <= 0 ? ask() : Status();
   }
 
  private:
@@ -51,6 +59,7 @@ class RunControl {
   const RunSwitch& switch_;
   uint64_t cancels_before_;
   int64_t max_loop_iterations_;
+  bool asks_ = true;
   std::chrono::steady_clock::time_point last_look_{}, next_question_{};  // at the clock
   int checks_to_look_ = 1, checks_between_looks_ = 1;
 };

@@ -91,8 +91,13 @@ void fill_report(const ModelState& state, const FunctionState& function, const P
   report.arena_bytes = plan.arena_bytes;
   report.weight_bytes = function.weight_bytes;
   report.packed_bytes = state.packs.bytes();
+  if (const PlanHead& head = plan.head; head.plan != nullptr) {
+    report.part_steps = head.steps;
+    report.parts = head.parts;
+    report.arena_bytes += head.plan->arena_bytes * (head.side_by_side ? state.pool->threads() : 1);
+  }
   for (size_t i = 0; i < plan.steps.size(); ++i) {
-    const PlanStep& step = plan.steps[i];
+    const PlanStep& step = plan.step(i);
     StepReport& out = report.steps.emplace_back();
     out.op = step.step->op->def().name;
     out.kernel = step.choice.name;

@@ -26,10 +26,12 @@ void Plan::give_back(std::unique_ptr<Execution> execution) {
 
 int64_t Plan::idle_bytes() {
   const std::lock_guard lock(mutex_);
-  return arena_bytes * static_cast<int64_t>(idle_.size());
+  return arena_bytes * static_cast<int64_t>(idle_.size()) +
+         (head.plan == nullptr ? 0 : head.plan->idle_bytes());
 }
 
 void Plan::drop_idle() {
+  if (head.plan != nullptr) head.plan->drop_idle();
   const std::lock_guard lock(mutex_);
   idle_.clear();
 }

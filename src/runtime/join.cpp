@@ -25,13 +25,12 @@ void join(Plan& plan, size_t first, size_t second) {
 
 void join_steps(Plan& plan) {
   constexpr size_t kNone = SIZE_MAX;
-  const FileGraph& file = *plan.graph->file;
   std::vector<size_t> producers(plan.values.size(), kNone);
   std::vector<int> uses(plan.values.size());
-  for (const FileStep& step : file.steps)
-    for (const int v : step.inputs)
+  for (const PlanStep& step : plan.steps)
+    for (const int v : step.step->inputs)
       if (v >= 0) ++uses[static_cast<size_t>(v)];
-  for (const int v : file.outputs)
+  for (const int v : plan.outputs)
     if (v >= 0) ++uses[static_cast<size_t>(v)];
   for (size_t i = 0; i < plan.steps.size(); ++i) {
     const PlanStep& step = plan.steps[i];

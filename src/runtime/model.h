@@ -59,6 +59,8 @@ struct PlanReport {
   int64_t weight_bytes = 0;  // constants of this function, in the file
   int64_t packed_bytes = 0;  // the model's weights rearranged for kernels
   std::vector<StepReport> steps;
+  size_t part_steps = 0;  // how many of them, from the first on, are run for a part of the batch
+  int64_t parts = 1;      // at a time, and how often
 };
 
 struct RunOptions {

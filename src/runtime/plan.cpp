@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "ops/conv.h"
 #include "ops/matmul.h"
 #include "ops/quantized_product.h"
 #include "ops/recurrent.h"
+#include "runtime/batch_head.h"
 #include "runtime/execute.h"
 #include "runtime/join.h"
 #include "runtime/memory_plan.h"
@@ -57,14 +59,18 @@ bool packs_weights(const Op& op) {
 
 class Planner {
  public:
-  Planner(GraphState& graph, const cpu::KernelSettings& settings)
-      : graph_(graph), file_(*graph.file), settings_(settings) {}
-
-  Result<std::shared_ptr<Plan>> run(std::span<const TensorType> inputs) {
+  // Plans the first `steps` steps, whose results `outputs` are handed out.
+  Planner(GraphState& graph, const cpu::KernelSettings& settings, size_t steps,
+          std::vector<int> outputs)
+      : graph_(graph), file_(*graph.file), settings_(settings) {
     plan_->graph = &graph_;
     plan_->values.resize(file_.values.size());
-    plan_->steps.resize(file_.steps.size());
+    plan_->steps.resize(steps);
+    plan_->outputs = std::move(outputs);
     ints_.resize(file_.values.size());
+  }
+
+  Result<std::shared_ptr<Plan>> run(std::span<const TensorType> inputs) {
     TRY(check_sizes(inputs));
     for (size_t i = 0; i < file_.inputs.size(); ++i) {
       PlanValue& v = value(file_.inputs[i]);
@@ -72,13 +78,16 @@ class Planner {
       v.type = inputs[i];
     }
     for (const FileConstant& c : file_.constants) set_known(c.value, c.tensor);
-    for (size_t i = 0; i < file_.steps.size(); ++i) {
-      const Status status = plan_step(i);
+    for (size_t i = 0; i < plan_->steps.size(); ++i) {
+      const Status status = type_step(i);
       if (!status.ok()) return Error(status.error()).at(step_place(file_.steps[i]));
     }
-    for (const int v : file_.outputs)
+    const bool measures = settings_.tuning != nullptr && settings_.tuning->take;
+    if (plan_->steps.size() == file_.steps.size() && !measures) plan_head(inputs);
+    for (size_t i = plan_->head.steps; i < plan_->steps.size(); ++i) TRY(choose_kernel(i));
+    for (const int v : plan_->outputs)
       if (v >= 0) make_dense(v);
-    if (settings_.tuning == nullptr || !settings_.tuning->take) join_steps(*plan_);
+    if (!measures) join_steps(*plan_);
     place_values();
     return plan_;
   }
@@ -95,18 +104,18 @@ class Planner {
     value(i).type = std::move(type);
   }
 
-  Status plan_step(size_t index) {
+  // What a step computes: where its results live and of which types they are.
+  Status type_step(size_t index) {
     const FileStep& step = file_.steps[index];
     PlanStep& out = plan_->steps[index];
     out.step = &step;
-    if (!step.regions.empty()) make_dense(step);
-    if (!step.regions.empty())
-      return step.op->def().name == "fused" && plan_fused(index) ? Status() : plan_regions(index);
+    if (!step.regions.empty()) {
+      make_dense(step);
+      return type_fused(index) ? Status() : plan_regions(index);
+    }
     if (!packs_weights(*step.op)) make_dense(step);
     bool all_known = true, all_typed = true;
     std::vector<OperandInfo> infos;
-    TensorTypes types;
-    std::vector<const Tensor*> constants;
     for (const int v : step.inputs) {
       OperandInfo info;
       if (v >= 0) {
@@ -117,8 +126,6 @@ class Planner {
         all_known &= p.place == Place::kKnown || p.place == Place::kAbsent;
         all_typed &= p.place == Place::kAbsent || (is_static(p.type) && !p.type.is_list);
       }
-      types.push_back(info.type);
-      constants.push_back(info.constant);
       infos.push_back(std::move(info));
     }
     const InferContext context(infos);
@@ -144,12 +151,31 @@ class Planner {
       else
         value(step.outputs[i]).place = Place::kArena, value(step.outputs[i]).type = results[i];
     }
+    return {};
+  }
+
+  // What computes it.
+  Status choose_kernel(size_t index) {
+    const FileStep& step = file_.steps[index];
+    PlanStep& out = plan_->steps[index];
     uint32_t taken = 0;
-    if (!on_heap)
+    if (out.kind == StepKind::kStatic) {
+      TensorTypes types, results;
+      std::vector<const Tensor*> constants;
+      for (const int v : step.inputs) {
+        types.push_back(v < 0 ? TensorType() : value(v).type);
+        constants.push_back(v >= 0 && value(v).place == Place::kKnown ? &value(v).known : nullptr);
+      }
+      for (const int v : step.outputs) results.push_back(value(v).type);
+      const bool fused = !step.regions.empty();
+      const cpu::Region region = fused ? region_of(step) : cpu::Region();
       out.choice = cpu::choose_kernel({*step.op, types, results, constants, settings_.packs,
-                                       settings_.threads, nullptr, settings_.tuning, &taken,
+                                       settings_.threads, fused ? &region : nullptr,
+                                       settings_.tuning, fused ? nullptr : &taken,
                                        settings_.strict});
-    make_dense(step, taken);
+      if (fused && out.choice.kernel == nullptr) return plan_regions(index);
+    }
+    if (packs_weights(*step.op)) make_dense(step, taken);
     return {};
   }
 
@@ -209,32 +235,69 @@ class Planner {
     return true;
   }
 
-  // As one kernel, where there is one and all types are known.
-  bool plan_fused(size_t index) {
+  // As one kernel, should there be one, where all types are known.
+  bool type_fused(size_t index) {
     const FileStep& step = file_.steps[index];
+    if (step.op->def().name != "fused") return false;
     std::vector<OperandInfo> infos;
-    TensorTypes types;
-    std::vector<const Tensor*> constants;
     for (const int v : step.inputs) {
       if (v < 0 || !is_static(value(v).type)) return false;
-      types.push_back(value(v).type);
-      constants.push_back(value(v).place == Place::kKnown ? &value(v).known : nullptr);
-      infos.push_back({types.back(), constants.back(), nullptr});
+      const bool known = value(v).place == Place::kKnown;
+      infos.push_back({value(v).type, known ? &value(v).known : nullptr, nullptr});
     }
     const auto results = infer_step(step, infos);
     if (!results.ok() || results->size() != step.outputs.size() ||
         !std::all_of(results->begin(), results->end(), is_static) || !check_sizes(*results).ok())
       return false;
-    const cpu::Region region = region_of(step);
-    PlanStep& out = plan_->steps[index];
-    out.choice = cpu::choose_kernel({*step.op, types, *results, constants, settings_.packs,
-                                     settings_.threads, &region, settings_.tuning, nullptr,
-                                     settings_.strict});
-    if (out.choice.kernel == nullptr) return false;
-    out.kind = StepKind::kStatic;
+    plan_->steps[index].kind = StepKind::kStatic;
     for (size_t i = 0; i < step.outputs.size(); ++i)
       value(step.outputs[i]).place = Place::kArena, value(step.outputs[i]).type = (*results)[i];
     return true;
+  }
+
+  // The first steps by parts of the batch, where that is thought to be faster. What later steps
+  // read of them is whole again.
+  void plan_head(std::span<const TensorType> inputs) {
+    // For trying things out: the size of a part, whatever it costs.
+    static const char* const part_size = std::getenv("TENON_BATCH_PART");
+    const HeadChoice choice = choose_batch_head(
+        *plan_, settings_.threads, part_size == nullptr ? 0 : std::atoll(part_size));
+    if (choice.steps == 0) return;
+    PlanHead head{choice.steps, nullptr, choice.batch / choice.part, batched_inputs(inputs), false};
+    head.side_by_side = settings_.threads > 1 && head.parts % settings_.threads == 0;
+    TensorTypes part_inputs;
+    for (size_t i = 0; i < inputs.size(); ++i)
+      part_inputs.push_back(head.splits[i] ? with_rows(inputs[i], choice.part) : inputs[i]);
+    std::vector<char> is_made(plan_->values.size()), is_read(plan_->values.size());
+    const auto read = [&](std::span<const int> values) {
+      for (const int v : values)
+        if (v >= 0) is_read[static_cast<size_t>(root(v))] = 1;
+    };
+    for (size_t i = 0; i < plan_->steps.size(); ++i)
+      if (i >= choice.steps)
+        read(file_.steps[i].inputs);
+      else if (plan_->steps[i].kind == StepKind::kStatic)
+        for (const int v : file_.steps[i].outputs) is_made[static_cast<size_t>(v)] = 1;
+    read(file_.outputs);
+    std::vector<int> handed_on;
+    for (size_t v = 0; v < is_made.size(); ++v)
+      if (is_made[v] && is_read[v]) handed_on.push_back(static_cast<int>(v));
+    cpu::KernelSettings settings = settings_;
+    if (head.side_by_side) settings.threads = 1;
+    const auto part = Planner(graph_, settings, choice.steps, handed_on).run(part_inputs);
+    if (!part.ok() || !is_part_of(**part, *plan_, choice)) return;
+    for (size_t i = 0; i < choice.steps; ++i) {
+      StepKind& kind = plan_->steps[i].kind;
+      const int v = file_.steps[i].outputs.empty() ? -1 : root(file_.steps[i].outputs[0]);
+      const bool inside = v >= 0 && is_made[static_cast<size_t>(v)] && !is_read[static_cast<size_t>(v)];
+      if (kind == StepKind::kStatic || inside) kind = StepKind::kNothing;
+    }
+    for (size_t v = 0; v < is_made.size(); ++v) {
+      const auto r = static_cast<size_t>(root(static_cast<int>(v)));
+      if (is_made[r] && !is_read[r]) plan_->values[v].place = Place::kAbsent;
+    }
+    head.plan = *part;
+    plan_->head = std::move(head);
   }
 
   Status plan_regions(size_t index) {
@@ -277,8 +340,12 @@ class Planner {
 
   void place_values() {
     std::vector<ArenaRequest> lives(plan_->values.size());
-    for (const int v : file_.outputs)
+    for (const int v : plan_->outputs)
       if (v >= 0 && value(root(v)).place == Place::kArena) value(root(v)).place = Place::kOutput;
+    // Values of the head that are still in the arena are there before the first step.
+    if (plan_->head.plan != nullptr)
+      for (const int v : plan_->head.plan->outputs)
+        lives[static_cast<size_t>(v)].bytes = value(v).type.byte_size().value_or(0);
     int64_t scratch = 0;
     for (size_t i = 0; i < plan_->steps.size(); ++i) {
       const FileStep& step = file_.steps[i];
@@ -319,7 +386,7 @@ class Planner {
 
 Result<std::shared_ptr<Plan>> make_plan(GraphState& graph, std::span<const TensorType> inputs,
                                         const cpu::KernelSettings& settings) {
-  return Planner(graph, settings).run(inputs);
+  return Planner(graph, settings, graph.file->steps.size(), graph.file->outputs).run(inputs);
 }
 
 Result<TensorTypes> infer_step(const FileStep& step, std::span<const OperandInfo> operands) {

@@ -34,7 +34,7 @@ struct PlanValue {
 };
 
 enum class StepKind : uint8_t {
-  kNothing,  // done while planning, or a view
+  kNothing,  // done while planning or by the head, or a view
   kJoined,   // computed with a later step
   kView,     // a view of an input or output tensor, made anew for each run
   kStatic,   // types known
@@ -55,10 +55,23 @@ struct PlanStep {
 struct GraphState;
 struct Execution;
 
+struct Plan;
+
+// The first steps of a plan, run for a part of the batch at a time: batch_head.h.
+struct PlanHead {
+  size_t steps = 0;
+  std::shared_ptr<Plan> plan;  // of a part; null where there is no head
+  int64_t parts = 0;
+  std::vector<bool> splits;   // by input: whether a part gets its rows of it, or all
+  bool side_by_side = false;  // every thread runs parts of its own
+};
+
 struct Plan {
   const GraphState* graph = nullptr;
   std::vector<PlanValue> values;
   std::vector<PlanStep> steps;
+  std::vector<int> outputs;  // values
+  PlanHead head;
   int64_t arena_bytes = 0;  // with scratch
   int64_t scratch_offset = 0;
   std::vector<int> transient;  // values bound to memory anew for each run
@@ -68,6 +81,8 @@ struct Plan {
   // An execution's memory, returned for later runs.
   std::unique_ptr<Execution> take_execution();
   void give_back(std::unique_ptr<Execution> execution);
+  // The step with its kernel, which for one of the head is that of a part.
+  const PlanStep& step(size_t i) const { return i < head.steps ? head.plan->steps[i] : steps[i]; }
   // The memory of executions kept for later, which drop_idle() gives back.
   int64_t idle_bytes();
   void drop_idle();

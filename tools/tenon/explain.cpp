@@ -128,7 +128,8 @@ Status explain(const ExplainArguments& a) {
   const auto report = TRY(function.explain(types));
   nlohmann::json json{{"signature", function.key()},         {"arena_bytes", report.arena_bytes},
                       {"weight_bytes", report.weight_bytes}, {"packed_bytes", report.packed_bytes},
-                      {"steps", steps_of(report)},           {"rules", nlohmann::json::array()}};
+                      {"steps", steps_of(report)},           {"rules", nlohmann::json::array()},
+                      {"part_steps", report.part_steps},     {"parts", report.parts}};
   std::string disabled;
   for (const auto& [key, value] : model.notes()) {
     if (key == std::string(kRulesNote) + function.key()) json["rules"] = rules_of(value);
@@ -147,6 +148,10 @@ Status explain(const ExplainArguments& a) {
                processor == processor_name() ? "" : ", which this is not: that is not looked at");
   fmt::print("\n");
   print_steps(json["steps"]);
+  if (report.parts > 1)
+    fmt::print("\nthe first {} steps are run {} times, each for {} of the batch\n",
+               report.part_steps, report.parts,
+               report.parts == a.batch ? "one" : fmt::format("1/{}", report.parts));
   fmt::print("\narena {} bytes, weights {} bytes, rearranged for kernels {} bytes\n",
              report.arena_bytes, report.weight_bytes, report.packed_bytes);
   return {};
