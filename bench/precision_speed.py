@@ -250,11 +250,14 @@ def fit(rows):
 def by_layer(said, precision):
     """(name, predicted gain, measured gain, measured fp32 us) of layers that can be of the precision and take other steps then. Layers
     that one kernel computes together in one of the two have one time, and are one here; so are layers of the same steps, as in the
-    blocks of a network that repeats one: they are one prediction, and as many measurements of it."""
+    blocks of a network that repeats one: they are one prediction, and as many measurements of it. What a layer's kernel rounds for the next
+    is its own."""
     of = list(range(len(said["layers"])))
     for steps in said["steps"].values():
         before = None
         for step in steps:
+            if before is not None and step["op"] == "cast":
+                step["layer"] = before  # rounded by who computes it, whoever reads it: that joins no layers
             if before is not None and step["layer"] >= 0:
                 joined = of[before]
                 of = [of[step["layer"]] if group == joined else group for group in of]
