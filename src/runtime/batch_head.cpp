@@ -109,12 +109,24 @@ bool is_row_wise_region(const FileGraph& region, std::span<const Rows> in,
 
 // Some operand and every result is batched; results have the rows of the batch.
 bool is_row_wise(const FileStep& step, std::span<const Rows> in, std::span<const Rows> out) {
-  static constexpr std::string_view kImageOps[] = {
-      "conv", "conv_transpose", "max_pool", "max_pool_index", "avg_pool", "resize", "lrn",
-      "batch_norm", "instance_norm", "group_norm", "depth_to_space", "space_to_depth",
-      "quantized_conv", "quantize_linear", "dequantize_linear", "byte_lookup"};
-  static constexpr std::string_view kAxisOps[] = {"softmax", "log_softmax", "layer_norm",
-                                                  "rms_norm", "concat", "split"};
+  static constexpr std::string_view kImageOps[] = {"conv",
+                                                   "conv_transpose",
+                                                   "max_pool",
+                                                   "max_pool_index",
+                                                   "avg_pool",
+                                                   "resize",
+                                                   "lrn",
+                                                   "batch_norm",
+                                                   "instance_norm",
+                                                   "group_norm",
+                                                   "depth_to_space",
+                                                   "space_to_depth",
+                                                   "quantized_conv",
+                                                   "quantize_linear",
+                                                   "dequantize_linear",
+                                                   "byte_lookup"};
+  static constexpr std::string_view kAxisOps[] = {"softmax",  "log_softmax", "layer_norm",
+                                                  "rms_norm", "concat",      "split"};
   const Op& op = *step.op;
   const std::string_view name = op.def().name;
   const Rows& y = out[0];
@@ -145,7 +157,6 @@ bool is_row_wise(const FileStep& step, std::span<const Rows> in, std::span<const
            attribute<int64_t>(op, "batch_dims").value_or(0) == 0;
   return false;
 }
-
 
 // What a step touches and does for one sample, and the weights that it reads each time.
 struct Load {
@@ -251,7 +262,8 @@ HeadChoice choose_batch_head(const Plan& plan, int threads, int64_t part) {
   double best_gain = 0;
   for (part = 1; part <= batch / 2 && !loads.empty(); ++part) {
     if (batch % part != 0) continue;
-    const auto more = static_cast<double>(batch / part);
+    const int64_t times = batch / part;
+    const auto more = static_cast<double>(times);
     double gain = 0, whole = 0;
     for (size_t i = 0; i < loads.size(); ++i) {
       const Load& load = loads[i];

@@ -24,8 +24,8 @@ struct HeadChoice {
 // plan's values have types; its steps need no kernels yet.
 size_t steps_by_parts(const Plan& plan);
 
-// Chooses for such a plan. Where `part` is given, it is that size if it divides the batch, and every
-// step that allows it, whatever it costs.
+// Chooses for such a plan. Where `part` is given, it is that size if it divides the batch, and
+// every step that allows it, whatever it costs.
 HeadChoice choose_batch_head(const Plan& plan, int threads, int64_t part = 0);
 
 // The inputs that have the batch as their first dimension: those of the first input's size.

@@ -169,10 +169,10 @@ class Planner {
       for (const int v : step.outputs) results.push_back(value(v).type);
       const bool fused = !step.regions.empty();
       const cpu::Region region = fused ? region_of(step) : cpu::Region();
-      out.choice = cpu::choose_kernel({*step.op, types, results, constants, settings_.packs,
-                                       settings_.threads, fused ? &region : nullptr,
-                                       settings_.tuning, fused ? nullptr : &taken,
-                                       settings_.strict});
+      out.choice =
+          cpu::choose_kernel({*step.op, types, results, constants, settings_.packs,
+                              settings_.threads, fused ? &region : nullptr, settings_.tuning,
+                              fused ? nullptr : &taken, settings_.strict});
       if (fused && out.choice.kernel == nullptr) return plan_regions(index);
     }
     if (packs_weights(*step.op)) make_dense(step, taken);
@@ -260,8 +260,8 @@ class Planner {
   void plan_head(std::span<const TensorType> inputs) {
     // For trying things out: the size of a part, whatever it costs.
     static const char* const part_size = std::getenv("TENON_BATCH_PART");
-    const HeadChoice choice = choose_batch_head(
-        *plan_, settings_.threads, part_size == nullptr ? 0 : std::atoll(part_size));
+    const HeadChoice choice = choose_batch_head(*plan_, settings_.threads,
+                                                part_size == nullptr ? 0 : std::atoll(part_size));
     if (choice.steps == 0) return;
     PlanHead head{choice.steps, nullptr, choice.batch / choice.part, batched_inputs(inputs), false};
     head.side_by_side = settings_.threads > 1 && head.parts % settings_.threads == 0;
@@ -289,7 +289,8 @@ class Planner {
     for (size_t i = 0; i < choice.steps; ++i) {
       StepKind& kind = plan_->steps[i].kind;
       const int v = file_.steps[i].outputs.empty() ? -1 : root(file_.steps[i].outputs[0]);
-      const bool inside = v >= 0 && is_made[static_cast<size_t>(v)] && !is_read[static_cast<size_t>(v)];
+      const bool inside =
+          v >= 0 && is_made[static_cast<size_t>(v)] && !is_read[static_cast<size_t>(v)];
       if (kind == StepKind::kStatic || inside) kind = StepKind::kNothing;
     }
     for (size_t v = 0; v < is_made.size(); ++v) {

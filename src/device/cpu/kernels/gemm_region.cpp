@@ -13,10 +13,6 @@ namespace {
 constexpr int64_t kMaxDepth = 1024;
 // Floats of A that may stay in L2 beside it.
 constexpr int64_t kMaxAFloats = 96 << 10;
-// Where B is no more than this it is no loss to read it again for every few rows, of which then all
-// of C stays in L2 between one panel and the next: lines of C far apart are slow to fetch.
-constexpr int64_t kSmallB = 64 << 10;
-constexpr int64_t kMaxCFloats = 64 << 10;
 
 struct Cut {
   int64_t depth_blocks = 1;
@@ -25,14 +21,13 @@ struct Cut {
   int64_t most_rows = 0;  // of regions that are no higher
 };
 
-Cut cut_region(int64_t m, int64_t n, int64_t k, int64_t tile) {
+Cut cut_region(int64_t m, int64_t k, int64_t tile) {
   Cut cut;
   if (m > tile) cut.depth_blocks = std::max<int64_t>(1, ceil_div(k, kMaxDepth));
   cut.depth = ceil_div(k, cut.depth_blocks);
   const int64_t tiles = ceil_div(m, tile);
-  int64_t max_rows = kMaxAFloats / std::max<int64_t>(1, cut.depth);
-  if (k * n <= kSmallB) max_rows = std::min(max_rows, kMaxCFloats / std::max<int64_t>(1, n));
-  const int64_t max_tiles = std::max<int64_t>(96, max_rows) / tile;
+  const int64_t max_tiles =
+      std::max<int64_t>(96 / tile, kMaxAFloats / std::max<int64_t>(1, cut.depth * tile));
   cut.most_rows = std::min(tiles, max_tiles) * tile;
   cut.rows = ceil_div(tiles, std::max<int64_t>(1, ceil_div(tiles, max_tiles))) * tile;
   return cut;
@@ -41,12 +36,12 @@ Cut cut_region(int64_t m, int64_t n, int64_t k, int64_t tile) {
 }  // namespace
 
 int64_t gemm_region_sums(int64_t m, int64_t n, int64_t k, const KernelTable& table) {
-  const Cut cut = cut_region(m, n, k, table.tile_rows);
+  const Cut cut = cut_region(m, k, table.tile_rows);
   return cut.depth_blocks == 1 ? 0 : cut.most_rows * n;
 }
 
 void gemm_region(const GemmRegion& region, const KernelTable& table) {
-  const Cut cut = cut_region(region.m, region.n, region.k, table.tile_rows);
+  const Cut cut = cut_region(region.m, region.k, table.tile_rows);
   const int64_t depth_blocks = cut.depth_blocks, depth = cut.depth, rows = cut.rows;
   const bool sums_apart = region.narrow_c && depth_blocks > 1;
 
