@@ -254,16 +254,19 @@ size_t steps_by_parts(const Plan& plan) {
 HeadChoice choose_batch_head(const Plan& plan, int threads, int64_t part) {
   static const Costs costs;
   constexpr double kLeast = 0.03;  // of the time: what is less is not worth another plan
+  constexpr int64_t kMostParts = 4096;
   int64_t batch = 0;
   const std::vector<Load> loads = loads_by_parts(plan, batch);
   HeadChoice best{0, 0, batch};
   if (part > 0)
-    return part >= batch || batch % part != 0 ? best : HeadChoice{loads.size(), part, batch};
+    return part >= batch || batch % part != 0 || batch / part > kMostParts
+               ? best
+               : HeadChoice{loads.size(), part, batch};
   double best_gain = 0;
-  for (part = 1; part <= batch / 2 && !loads.empty(); ++part) {
-    if (batch % part != 0) continue;
-    const int64_t times = batch / part;
-    const auto more = static_cast<double>(times);
+  for (int64_t parts = std::min(batch, kMostParts); parts > 1 && !loads.empty(); --parts) {
+    if (batch % parts != 0) continue;
+    part = batch / parts;
+    const auto more = static_cast<double>(parts);
     double gain = 0, whole = 0;
     for (size_t i = 0; i < loads.size(); ++i) {
       const Load& load = loads[i];
