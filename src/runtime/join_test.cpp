@@ -113,6 +113,18 @@ int rounded(Network& n, int v, const std::vector<int64_t>& dims) {
   return n.graph.steps.back().outputs[0];
 }
 
+// Products of these weights give f32, though they read bf16.
+void use_weights(Network& n, const std::vector<Tensor>& weights) {
+  for (FileStep& step : n.graph.steps)
+    if (auto* conv = step.op->as<Conv>(); conv != nullptr && conv->groups == 1)
+      conv->result = DType::f32;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    auto& constant = n.graph.constants[i];
+    constant.tensor = weights[i];
+    n.graph.values[static_cast<size_t>(constant.value)].type.dtype = weights[i].dtype();
+  }
+}
+
 // An inverted residual whose products are of bf16.
 Network rounded_residual(const std::vector<Tensor>& weights, bool between_too) {
   Network n;
@@ -123,14 +135,7 @@ Network rounded_residual(const std::vector<Tensor>& weights, bool between_too) {
   const int narrow = rounded(n, middle, {1, 20, 20, 256});
   n.graph.outputs = {n.conv(narrow, 1, 256, 12, 1, 1, {1, 20, 20, 12}, r)};
   if (between_too) n.graph.outputs.insert(n.graph.outputs.end(), {expanded, middle});
-  for (FileStep& step : n.graph.steps)
-    if (auto* conv = step.op->as<Conv>(); conv != nullptr && conv->groups == 1)
-      conv->result = DType::f32;
-  for (size_t i = 0; i < weights.size(); ++i) {
-    auto& constant = n.graph.constants[i];
-    constant.tensor = weights[i];
-    n.graph.values[static_cast<size_t>(constant.value)].type.dtype = weights[i].dtype();
-  }
+  use_weights(n, weights);
   return n;
 }
 
@@ -229,13 +234,7 @@ Network rounded_block(const std::vector<Tensor>& weights, bool between_too) {
   const int third = n.conv(rounded(n, second, dims), 1, 32, 32, 1, 1, dims, narrow);
   n.graph.outputs = {rounded(n, third, dims)};
   if (between_too) n.graph.outputs.insert(n.graph.outputs.end(), {first, second, third});
-  for (FileStep& step : n.graph.steps)
-    if (auto* conv = step.op->as<Conv>(); conv != nullptr) conv->result = DType::f32;
-  for (size_t i = 0; i < weights.size(); ++i) {
-    auto& constant = n.graph.constants[i];
-    constant.tensor = weights[i];
-    n.graph.values[static_cast<size_t>(constant.value)].type.dtype = weights[i].dtype();
-  }
+  use_weights(n, weights);
   return n;
 }
 

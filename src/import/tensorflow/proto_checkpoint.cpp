@@ -3,30 +3,10 @@
 
 #include "import/tensorflow/proto_read.h"
 
-// Found by the namespace of WireReader: the other argument has none of ours.
-namespace tenon {
-
-void read(WireReader& in, std::pair<int64_t, int64_t>& version) {
-  while (in.next()) {
-    switch (in.key()) {
-      case varint_key(1):
-        version.first = in.varint();
-        break;
-      case varint_key(2):
-        version.second = in.varint();
-        break;
-      default:
-        in.skip();
-    }
-  }
-}
-
-}  // namespace tenon
-
 namespace tenon::tf {
 
 void read(WireReader& in, BundleHeader& out) {
-  std::pair<int64_t, int64_t> version{};
+  Versions versions;
   while (in.next()) {
     switch (in.key()) {
       case varint_key(1):
@@ -36,13 +16,13 @@ void read(WireReader& in, BundleHeader& out) {
         out.endianness = in.varint();
         break;
       case length_key(3):
-        in.message(version);
+        in.message(versions);
         break;
       default:
         in.skip();
     }
   }
-  out.min_consumer = version.second;
+  out.min_consumer = versions.min_consumer;
 }
 
 void read(WireReader& in, SliceExtent& out) {

@@ -386,14 +386,14 @@ void read(WireReader& in, LibraryReader& out) {
   }
 }
 
-struct VersionReader {
-  GraphDef& graph;
-};
-void read(WireReader& in, VersionReader& out) {
+void read(WireReader& in, Versions& out) {
   while (in.next()) {
     switch (in.key()) {
       case varint_key(1):
-        out.graph.producer = in.varint();
+        out.producer = in.varint();
+        break;
+      case varint_key(2):
+        out.min_consumer = in.varint();
         break;
       default:
         in.skip();
@@ -413,8 +413,9 @@ void read(WireReader& in, GraphDef& out) {
         break;
       }
       case length_key(4): {
-        VersionReader versions{out};
+        Versions versions{out.producer};
         in.message(versions);
+        out.producer = versions.producer;
         break;
       }
       default:

@@ -40,6 +40,12 @@ inline void read(WireReader& in, std::pair<std::string_view, Bytes>& out) {
 
 namespace tenon::tf {
 
+// VersionDef: of what wrote a graph or a checkpoint, and the least version that may read it.
+struct Versions {
+  int64_t producer = 0, min_consumer = 0;
+};
+
+void read(WireReader& in, Versions& out);
 void read(WireReader& in, ShapeProto& out);
 void read(WireReader& in, TensorProto& out);
 void read(WireReader& in, GraphDef& out);
