@@ -99,6 +99,7 @@ struct PieceProduct {
   int64_t taps = 0;
   int64_t run = 0;
   const float* const* pieces = nullptr;
+  int64_t offset = 0;     // floats from where pieces point
   float* sums = nullptr;  // piece_sums() floats
 };
 
@@ -141,7 +142,7 @@ void multiply(const ConvParams& p, const PieceProduct& product, const KernelTabl
       block.taps = std::min(taps_per_block, taps - tap);
       block.run = std::min(chunk, run - at);
       block.pieces = product.pieces + tap * table.tile_rows;
-      block.piece_offset = at;
+      block.piece_offset = product.offset + at;
       block.b = product.filter + (tap * run + at) * kPanelColumns;
       block.bias = first && p.bias != nullptr ? p.bias + product.channel : nullptr;
       block.add = block.c = sums_apart ? product.sums : y;
@@ -165,29 +166,11 @@ void multiply(const ConvParams& p, const PieceProduct& product, const KernelTabl
     }
 }
 
-// Where the piece of (row of a block, tap) goes: see GemmBlock::pieces.
-struct PieceWriter {
-  const float** at;
-  int64_t tile_rows;
-  int64_t tile_step;  // from the last row of a tile to the first of the next
-  int64_t row;        // within the tile
-
-  PieceWriter(const float** pieces, int64_t taps, int64_t tap, int64_t first, int64_t rows)
-      : at(pieces + (first / rows * taps + tap) * rows + first % rows),
-        tile_rows(rows),
-        tile_step((taps - 1) * rows + 1),
-        row(first % rows) {}
-  void put(const float* piece) {
-    *at = piece;
-    ++row;
-    at += row == tile_rows ? tile_step : 1;
-    row = row == tile_rows ? 0 : row;
-  }
-};
-
+// A task computes a block of pixels for a few groups, which share the lists of pieces.
 struct IndirectPlan {
   GemmGrid grid;
-  int64_t rows = 0;  // pixels whose pieces are listed at a time
+  int64_t groups = 1;  // of a task
+  int64_t rows = 0;    // pixels whose pieces are listed at a time
   int64_t pieces = 0;
   int64_t sums = 0;
   int64_t slot_floats() const { return round_to_lines(8 * pieces) / 4 + sums; }
@@ -197,12 +180,14 @@ IndirectPlan plan_indirect(const ConvParams& p, int threads, const KernelTable& 
   const int64_t taps = std::max<int64_t>(1, volume(p.kernel));
   const int64_t run = std::max<int64_t>(1, group_in(p));
   IndirectPlan plan;
-  plan.grid = choose_gemm_grid(output_pixels(p), group_out(p), taps * run,
-                               p.groups >= 4 * threads ? 1 : threads, table);
+  const bool by_groups = threads > 1 && p.groups >= 4 * threads;
+  plan.groups = by_groups ? ceil_div(p.groups, 2 * threads) : p.groups;
+  plan.grid =
+      choose_gemm_grid(output_pixels(p), group_out(p), taps * run, by_groups ? 1 : threads, table);
   int64_t fresh = 1;  // input pixels an output pixel needs that its neighbour does not
   for (int d = 0; d < 3; ++d) fresh *= std::min(p.stride[d], p.kernel[d]);
-  const int64_t most =
-      std::min(kMaxInputFloats / (run * std::max<int64_t>(1, fresh)), kMaxPieces / taps);
+  const int64_t most = std::min(kMaxInputFloats / (plan.groups * run * std::max<int64_t>(1, fresh)),
+                                kMaxPieces / taps);
   const int64_t tiles = ceil_div(std::max<int64_t>(1, plan.grid.row_block), table.tile_rows);
   const int64_t max_tiles = std::max<int64_t>(96 / table.tile_rows, most / table.tile_rows);
   plan.rows = ceil_div(tiles, ceil_div(tiles, max_tiles)) * table.tile_rows;
@@ -211,45 +196,77 @@ IndirectPlan plan_indirect(const ConvParams& p, int threads, const KernelTable& 
   return plan;
 }
 
-// Lists the pieces of output pixels [begin, end), all images counted through.
+// Output pixels one after the other, all images counted through.
+struct Pixel {
+  int64_t n, od, oh, ow;
+
+  Pixel(const ConvParams& p, int64_t index)
+      : n(index / volume(p.out)),
+        od(index / (p.out[1] * p.out[2]) % p.out[0]),
+        oh(index / p.out[2] % p.out[1]),
+        ow(index % p.out[2]) {}
+  void next(const ConvParams& p) {
+    if (++ow < p.out[2]) return;
+    ow = 0;
+    if (++oh < p.out[1]) return;
+    oh = 0;
+    if (++od < p.out[0]) return;
+    od = 0;
+    ++n;
+  }
+};
+
+// Where the windows of a tile's pixels begin: input positions, and floats from the input's first.
+struct TileStarts {
+  static constexpr int64_t kMost = 32;
+  int64_t at[kMost], depth[kMost], height[kMost], width[kMost];
+};
+
+// Lists the pieces of output pixels [begin, end), tile by tile. Taps that are outside for all
+// pixels of a tile are marked, and then not multiplied.
 void list_pieces(const ConvParams& p, int64_t begin, int64_t end, const float* x, const float* zero,
                  int64_t tile_rows, const float** pieces) {
   const WindowDim depth = window_dim(p, 0), height = window_dim(p, 1), width = window_dim(p, 2);
-  const int64_t taps = volume(p.kernel), step = width.stride * p.x_pixel_stride;
-  int64_t row = 0;
-  for (int64_t pixel = begin; pixel < end;) {
-    const int64_t ow = pixel % width.out, oh = pixel / width.out % height.out;
-    const int64_t od = pixel / width.out / height.out % depth.out;
-    const int64_t n = pixel / width.out / height.out / depth.out;
-    const int64_t count = std::min(width.out - ow, end - pixel);
-    int64_t tap = 0;
+  const Range whole[] = {depth.interior(), height.interior(), width.interior()};
+  const auto holds = [](const Range& range, int64_t i) {
+    return i >= range.begin && i < range.end;
+  };
+  Pixel pixel(p, begin);
+  TileStarts s;
+  for (; begin < end; begin += tile_rows) {
+    const int64_t rows = std::min(tile_rows, end - begin);
+    bool inside = true;
+    for (int64_t r = 0; r < rows; ++r, pixel.next(p)) {
+      s.depth[r] = depth.start(pixel.od);
+      s.height[r] = height.start(pixel.oh);
+      s.width[r] = width.start(pixel.ow);
+      s.at[r] =
+          (((pixel.n * depth.in + s.depth[r]) * height.in + s.height[r]) * width.in + s.width[r]) *
+          p.x_pixel_stride;
+      inside &= holds(whole[0], pixel.od) & holds(whole[1], pixel.oh) & holds(whole[2], pixel.ow);
+    }
     for (int64_t kd = 0; kd < depth.kernel; ++kd)
-      for (int64_t kh = 0; kh < height.kernel; ++kh) {
-        const int64_t id = depth.start(od) + kd * depth.dilation;
-        const int64_t ih = height.start(oh) + kh * height.dilation;
-        const bool inside = id >= 0 && id < depth.in && ih >= 0 && ih < height.in;
-        const int64_t in_row = inside ? ((n * depth.in + id) * height.in + ih) * width.in : 0;
-        for (int64_t kw = 0; kw < width.kernel; ++kw, ++tap) {
-          PieceWriter out(pieces, taps, tap, row, tile_rows);
-          int64_t iw = width.start(ow) + kw * width.dilation;
-          int64_t at = (in_row + iw) * p.x_pixel_stride;
-          for (int64_t i = 0; i < count; ++i, iw += width.stride, at += step)
-            out.put(inside && iw >= 0 && iw < width.in ? x + at : zero);
+      for (int64_t kh = 0; kh < height.kernel; ++kh)
+        for (int64_t kw = 0; kw < width.kernel; ++kw, pieces += tile_rows) {
+          const int64_t id = kd * depth.dilation, ih = kh * height.dilation;
+          const int64_t iw = kw * width.dilation;
+          const int64_t at = ((id * height.in + ih) * width.in + iw) * p.x_pixel_stride;
+          if (inside) {
+            for (int64_t r = 0; r < rows; ++r) pieces[r] = x + s.at[r] + at;
+            continue;
+          }
+          bool any = false;
+          for (int64_t r = 0; r < rows; ++r) {
+            const auto is_in = [](int64_t i, int64_t size) {
+              return static_cast<uint64_t>(i) < static_cast<uint64_t>(size);
+            };
+            const bool here = is_in(s.depth[r] + id, depth.in) &
+                              is_in(s.height[r] + ih, height.in) & is_in(s.width[r] + iw, width.in);
+            pieces[r] = here ? x + s.at[r] + at : zero;
+            any |= here;
+          }
+          if (!any) pieces[0] = nullptr;
         }
-      }
-    row += count;
-    pixel += count;
-  }
-}
-
-// Marks the taps that are outside for all pixels of a tile, which then are not multiplied.
-void mark_outside(int64_t pixels, int64_t taps, const float* zero, int64_t tile_rows,
-                  const float** pieces) {
-  for (int64_t row = 0; row < pixels; row += tile_rows) {
-    const int64_t rows = std::min(tile_rows, pixels - row);
-    for (int64_t tap = 0; tap < taps; ++tap, pieces += tile_rows)
-      if (std::all_of(pieces, pieces + rows, [&](const float* piece) { return piece == zero; }))
-        *pieces = nullptr;
   }
 }
 
@@ -257,7 +274,7 @@ const char* indirect_refusal(const ConvParams&) {
   return nullptr;
 }
 int64_t indirect_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table) {
-  return round_to_lines(group_in(p) * 4) +
+  return round_to_lines(p.in_channels * 4) +
          slots_bytes(plan_indirect(p, threads, table).slot_floats(), threads);
 }
 void run_indirect(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table) {
@@ -265,33 +282,37 @@ void run_indirect(const ConvParams& p, ThreadPool& pool, void* scratch, const Ke
   if (pixels <= 0 || p.out_channels <= 0) return;
   const IndirectPlan plan = plan_indirect(p, pool.threads(), table);
   float* const zero = static_cast<float*>(scratch);
-  std::fill_n(zero, run, 0.0f);
-  char* const slots = static_cast<char*>(scratch) + round_to_lines(run * 4);
+  std::fill_n(zero, p.in_channels, 0.0f);
+  char* const slots = static_cast<char*>(scratch) + round_to_lines(p.in_channels * 4);
   const int64_t filter_floats = panel_floats(p) / p.groups;
   const int64_t group_tasks = plan.grid.tasks();
-  parallel_with_slots(pool, p.groups * group_tasks, [&](int64_t task, int64_t slot) {
-    const int64_t group = task / group_tasks, block = task % group_tasks;
-    const int64_t column = block % plan.grid.column_blocks * plan.grid.column_block;
-    const int64_t begin = block / plan.grid.column_blocks * plan.grid.row_block;
-    const int64_t end = std::min(pixels, begin + plan.grid.row_block);
-    float* const own = slot_floats(slots, slot, plan.slot_floats());
-    auto** const pieces = reinterpret_cast<const float**>(own);
-    PieceProduct product;
-    product.taps = volume(p.kernel);
-    product.run = run;
-    product.channel = group * columns + column;
-    product.n = std::min(plan.grid.column_block, columns - column);
-    product.filter = p.filter + group * filter_floats + column * product.taps * run;
-    product.pieces = pieces;
-    product.sums = own + plan.slot_floats() - plan.sums;
-    for (int64_t pixel = begin; pixel < end; pixel += plan.rows) {
-      product.pixel = pixel;
-      product.m = std::min(plan.rows, end - pixel);
-      list_pieces(p, pixel, pixel + product.m, p.x + group * run, zero, table.tile_rows, pieces);
-      mark_outside(product.m, product.taps, zero, table.tile_rows, pieces);
-      multiply(p, product, table);
-    }
-  });
+  parallel_with_slots(
+      pool, ceil_div(p.groups, plan.groups) * group_tasks, [&](int64_t task, int64_t slot) {
+        const int64_t first_group = task / group_tasks * plan.groups, block = task % group_tasks;
+        const int64_t end_group = std::min(p.groups, first_group + plan.groups);
+        const int64_t column = block % plan.grid.column_blocks * plan.grid.column_block;
+        const int64_t begin = block / plan.grid.column_blocks * plan.grid.row_block;
+        const int64_t end = std::min(pixels, begin + plan.grid.row_block);
+        float* const own = slot_floats(slots, slot, plan.slot_floats());
+        auto** const pieces = reinterpret_cast<const float**>(own);
+        PieceProduct product;
+        product.taps = volume(p.kernel);
+        product.run = run;
+        product.n = std::min(plan.grid.column_block, columns - column);
+        product.pieces = pieces;
+        product.sums = own + plan.slot_floats() - plan.sums;
+        for (int64_t pixel = begin; pixel < end; pixel += plan.rows) {
+          product.pixel = pixel;
+          product.m = std::min(plan.rows, end - pixel);
+          list_pieces(p, pixel, pixel + product.m, p.x, zero, table.tile_rows, pieces);
+          for (int64_t group = first_group; group < end_group; ++group) {
+            product.offset = group * run;
+            product.channel = group * columns + column;
+            product.filter = p.filter + group * filter_floats + column * product.taps * run;
+            multiply(p, product, table);
+          }
+        }
+      });
 }
 
 // --- Few channels: windows' rows from a padded copy of a strip of the input.

@@ -74,6 +74,21 @@ TENON_INLINE void step(const float* const (&a)[kM], int64_t k, const float* b, i
   }
 }
 
+// Adds a few steps of k: with one vector of columns what counts are loads and instructions, which
+// fetching ahead and a loop for every step would add to.
+constexpr int kSteps = 2;
+template <int kM>
+TENON_INLINE void few_steps(const float* const (&a)[kM], int64_t k, const float* b,
+                            Floats (&acc)[kM][1]) {
+  Floats vectors[kSteps];
+#pragma GCC unroll 4
+  for (int u = 0; u < kSteps; ++u) vectors[u] = load(b + u * kStep);
+#pragma GCC unroll 16
+  for (int r = 0; r < kM; ++r)
+#pragma GCC unroll 4
+    for (int u = 0; u < kSteps; ++u) add_product(acc[r][0], broadcast(a[r] + k + u), vectors[u]);
+}
+
 // Few rows leave too few independent sums to hide the latency of an addition; they get kChains
 // sets of them over successive k.
 template <int kM, int kN>
@@ -108,6 +123,9 @@ TENON_INLINE void multiply(const Tile& tile, Floats (&acc)[kM][kN]) {
 #pragma GCC unroll 16
     for (int r = 0; r < kM; ++r) a[r] = rows[r] + tile.offset;
     int64_t k = 0;
+    if constexpr (kM > kFewRows && kN == 1)
+      for (; k + kSteps <= tile.run; k += kSteps, b += kSteps * kStep)
+        few_steps<kM>(a, k, b, sums[0]);
     // Unrolling further was slower: the compiler renames accumulators with extra moves.
     for (; k + kSets <= tile.run; k += kSets, b += kSets * kStep) {
       if constexpr (kM > kFewRows)
