@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "ops/conv.h"
 #include "ops/matmul.h"
@@ -18,13 +20,21 @@ bool are(const std::vector<int64_t>& values, int64_t wanted) {
 // Filters that Winograd's algorithm may take have a form of their own, too large to be stored. For
 // few pixels, for which those are too large to be read, too, it is not taken.
 bool may_be_transformed(const Conv& op, const Shape& filter, const Shape& y) {
-  constexpr int64_t kFewPixels = 100;
-  if (filter.rank() != 4 || filter[0].size() != 3 || filter[1].size() != 3 ||
-      filter[2].size() < 2 * PanelLayout::kColumns || filter[3].size() < PanelLayout::kColumns ||
-      !are(op.strides, 1) || !are(op.dilations, 1))
+  const std::vector<int64_t> sizes = filter.sizes();
+  const std::span<const int64_t> kernel = std::span(sizes).first(sizes.size() - 2);
+  const bool is_line =
+      std::ranges::count(kernel, 3) == 1 && std::ranges::count(kernel, 1) + 1 == std::ssize(kernel);
+  const bool is_square = kernel.size() >= 2 && kernel.end()[-1] == 3 && kernel.end()[-2] == 3;
+  if ((!is_line && !is_square) || !are(op.strides, 1)) return false;
+  if (sizes.end()[-2] < 2 * PanelLayout::kColumns || sizes.end()[-1] < PanelLayout::kColumns)
     return false;
-  return !y.ranked() || y.rank() != 4 || !y[1].known() || !y[2].known() ||
-         y[1].size() * y[2].size() >= kFewPixels;
+  if (!y.ranked() || y.rank() != filter.rank()) return true;
+  int64_t pixels = 1;
+  for (int d = 1; d + 1 < y.rank(); ++d) {
+    if (!y[d].known()) return true;
+    pixels *= y[d].size();
+  }
+  return pixels >= (is_line ? 40 : 100);
 }
 
 PanelLayout matrix(const Shape& b, bool transposed) {

@@ -89,6 +89,7 @@ struct DepthwiseRow : WindowRow {
 // Inputs outside the given ranges count as zero and are not read.
 struct WinogradInput {
   static constexpr int kSide = 6;
+  bool is_line = false;      // of one row
   const float* x = nullptr;  // where input (0, 0) is, or would be
   int64_t x_row = 0;
   int64_t x_pixel = 0;
@@ -96,12 +97,13 @@ struct WinogradInput {
   int column_begin = 0, column_end = kSide;
   int64_t channels = 0;
   float* v = nullptr;
-  int64_t v_frequency = 0;  // floats from one of the 36 to the next
+  int64_t v_frequency = 0;  // floats from one of the 36, or 6, to the next
 };
 
 // y = clip(the 36 products transformed back + bias + add), for `rows` x `columns` of 4x4 outputs.
 struct WinogradOutput {
   static constexpr int kOut = 4;
+  bool is_line = false;
   const float* m = nullptr;  // whole vectors are read
   int64_t m_frequency = 0;
   int64_t channels = 0;

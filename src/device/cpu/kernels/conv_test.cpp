@@ -250,11 +250,37 @@ TEST(Conv, WinogradMatchesNaive) {
     if (HasFatalFailure()) return;
   }
   EXPECT_GT(taken, 10);
-  // Worth it only for plain 3x3 with enough of everything.
+  // Worth it only for 3x3 with enough of everything.
   EXPECT_NE(winograd.refusal(make_case({28, 28}, {3, 3}, 2, 1, 1, 1, 64, 64).p), nullptr);
-  EXPECT_NE(winograd.refusal(make_case({28, 28}, {3, 3}, 1, 2, 1, 1, 64, 64).p), nullptr);
+  EXPECT_NE(winograd.refusal(make_case({28, 28}, {3, 3}, 1, 13, 13, 13, 64, 64).p), nullptr);
   EXPECT_NE(winograd.refusal(make_case({7, 7}, {3, 3}, 1, 1, 1, 1, 512, 512).p), nullptr);
   EXPECT_NE(winograd.refusal(make_case({28, 28}, {3, 3}, 1, 1, 1, 1, 64, 64, 2).p), nullptr);
+}
+
+TEST(Conv, WinogradOfLinesDepthAndDilationMatchesNaive) {
+  const ConvMethod& winograd = method_named("winograd");
+  int taken = 0;
+  for (int i = 0; i < 60; ++i) {
+    const int64_t dilation = pick({1, 1, 2, 3});
+    std::vector<int64_t> kernel{3, 3, 3};
+    const int64_t line = pick({0, 1, 2, 3, 4});
+    for (size_t d = 0; line < 3 && d < 3; ++d) kernel[d] = static_cast<int64_t>(d) == line ? 3 : 1;
+    if (line == 4) kernel[0] = pick({1, 2, 5});
+    ConvCase c = make_case({pick({1, 5, 11}), pick({8, 12, 15}), pick({7, 13, 24})}, kernel, 1,
+                           dilation, pick({0, 1, 2}), pick({0, 1, 4}), pick({32, 40, 77}),
+                           pick({16, 17, 32, 40, 101}));
+    for (int d = 0; d < 3; ++d)
+      if (c.p.kernel[d] == 1) c.p.pad_begin[d] = 0, c.p.out[d] = c.p.in[d];
+    if (line == 3 && pick({0, 1}) == 1) {
+      c.p.stride[0] = 2;
+      c.p.out[0] = (c.p.out[0] + 1) / 2;
+    }
+    vary(c, {1, 2, 3});
+    taken += winograd.refusal(c.p) == nullptr ? 1 : 0;
+    EXPECT_GE(check(c), 1);
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_GT(taken, 15);
 }
 
 TEST(Conv, NothingToDo) {

@@ -1,13 +1,13 @@
 // Winograd convolution: tiles of 6x6 inputs are transformed to 36 values per channel
 // ("frequencies"), multiplied by transformed filters as 36 matrix products, and transformed back to
-// 4x4 outputs. A block of tiles goes through all three while it is in L2.
+// 4x4 outputs; or lines of 6 inputs to 6 values and 4 outputs. A block of tiles goes through all
+// three while it is in L2. Taps in depth are summed by the products.
 #include "device/cpu/kernels/winograd.h"
 
 #include <algorithm>
-#include <cstring>
 #include <iterator>
+#include <numeric>
 
-#include "base/half.h"
 #include "device/cpu/kernels/blocks.h"
 #include "device/cpu/kernels/gemm_region.h"
 #include "device/cpu/kernels/pack.h"
@@ -19,63 +19,179 @@ namespace {
 
 constexpr int64_t kSide = WinogradInput::kSide;
 constexpr int64_t kOut = WinogradOutput::kOut;
-constexpr int64_t kFrequencies = kSide * kSide;
-// Output channels that are multiplied and transformed back at a time.
-constexpr int64_t kColumns = 2 * kPanelColumns;
+constexpr int64_t kColumns = kWinogradColumns;
 // Floats of a block's transformed inputs and products; most of a small L2.
 constexpr int64_t kBlockFloats = 160 << 10;
 // A line more than a multiple of large powers of two, which share a set of the caches.
 constexpr int64_t kLineFloats = 16;
+// Planes of outputs whose inputs are transformed once for all taps in depth.
+constexpr int64_t kPlanes = 8;
+
+// A dim cut into tiles. Dilated windows are windows of every so manieth pixel.
+struct Axis {
+  int64_t in = 1, out = 1, dilation = 1, pad = 0;
+  int64_t tiles() const { return dilation * ceil_div(ceil_div(out, dilation), kOut); }
+  int64_t first(int64_t tile) const { return tile / dilation * kOut * dilation + tile % dilation; }
+  // Of `most` pixels from `begin` on, the first behind those before `end`.
+  int until(int64_t begin, int64_t end, int64_t most) const {
+    return static_cast<int>(std::clamp<int64_t>(ceil_div(end - begin, dilation), 0, most));
+  }
+};
 
 struct Plan {
-  int64_t height = 0;  // tiles in a column and a row of an image
-  int64_t width = 0;
-  int64_t tiles = 0;  // of the batch
-  int64_t block = 0;  // tiles at a time
+  bool is_line = false;
+  Axis rows;              // one pixel where tiles are lines
+  Axis columns;           // the dim of lines
+  int64_t inner = 1;      // pixels behind those of lines
+  int64_t taps = 1;       // in depth
+  int64_t in_planes = 0;  // that a block may need, with several taps
+  int64_t planes = 1;     // outputs of a block are of so many planes, and `block` tiles of each
+  int64_t block = 0;
+  int64_t plane_blocks = 1;
+  int64_t tiles = 0;  // of an image's plane with taps in depth, else of all
+  int64_t tile_blocks = 0;
   int64_t blocks = 0;
   int64_t column_blocks = 0;
   bool is_shared = false;  // the threads share each block
   int64_t v_frequency = 0;
   int64_t m_frequency = 0;
-  int64_t v_floats() const { return kFrequencies * v_frequency; }
-  int64_t m_floats() const { return kFrequencies * m_frequency; }
+  int64_t pieces = 0;
+  int64_t frequencies() const { return is_line ? kSide : kSide * kSide; }
+  int64_t v_floats() const { return frequencies() * v_frequency + 2 * pieces; }
+  int64_t m_floats() const { return frequencies() * m_frequency; }
 };
+
+Axis axis_of(const ConvParams& p, int d) {
+  return {p.in[d], p.out[d], p.dilation[d], p.pad_begin[d]};
+}
+
+void set_tiles(const ConvParams& p, Plan& plan) {
+  const int line = winograd_line(p);
+  plan.is_line = line >= 0;
+  plan.columns = axis_of(p, plan.is_line ? line : 2);
+  if (!plan.is_line) {
+    plan.rows = axis_of(p, 1);
+    plan.taps = p.kernel[0];
+  }
+  for (int d = line + 1; plan.is_line && d < 3; ++d) plan.inner *= p.out[d];
+  plan.tiles = plan.rows.tiles() * plan.columns.tiles() * plan.inner;
+  if (plan.taps > 1) return;
+  plan.tiles *= p.batch;
+  for (int d = 0; d < (plan.is_line ? line : 1); ++d) plan.tiles *= p.out[d];
+}
 
 Plan plan_of(const ConvParams& p, int threads, int64_t tile_rows) {
   Plan plan;
-  plan.height = ceil_div(p.out[1], kOut);
-  plan.width = ceil_div(p.out[2], kOut);
-  plan.tiles = p.batch * plan.height * plan.width;
+  set_tiles(p, plan);
+  int64_t images = 1;
+  if (plan.taps > 1) {
+    plan.planes = ceil_div(p.out[0], std::max<int64_t>(1, ceil_div(p.out[0], kPlanes)));
+    plan.in_planes =
+        std::min(p.in[0], (plan.planes - 1) * p.stride[0] + (p.kernel[0] - 1) * p.dilation[0] + 1);
+    images = p.batch;
+  }
+  const int64_t planes = std::max<int64_t>(1, plan.planes);
+  const int64_t in_planes = plan.taps > 1 ? plan.in_planes : 1;
   plan.column_blocks = ceil_div(p.out_channels, kColumns);
   const int64_t most =
-      std::clamp<int64_t>(kBlockFloats / (kFrequencies * (p.in_channels + kColumns)), 24, 96);
-  plan.blocks = std::max<int64_t>(1, ceil_div(plan.tiles, most));
-  plan.block = std::max<int64_t>(1, ceil_div(plan.tiles, plan.blocks));
-  if (plan.blocks > 1) plan.block = ceil_div(plan.block, tile_rows) * tile_rows;
-  plan.blocks = std::max<int64_t>(1, ceil_div(plan.tiles, plan.block));
+      std::clamp<int64_t>(
+          kBlockFloats / (plan.frequencies() * (p.in_channels * in_planes / planes + kColumns)), 24,
+          96) /
+      planes;
+  plan.tile_blocks = std::max<int64_t>(1, ceil_div(plan.tiles, std::max<int64_t>(1, most)));
+  plan.block = std::max<int64_t>(1, ceil_div(plan.tiles, plan.tile_blocks));
+  if (plan.tile_blocks > 1)
+    plan.block = round_up(plan.block, tile_rows / std::gcd(planes, tile_rows));
+  plan.tile_blocks = std::max<int64_t>(1, ceil_div(plan.tiles, plan.block));
+  plan.plane_blocks = plan.taps > 1 ? ceil_div(p.out[0], planes) : 1;
+  plan.blocks = images * plan.plane_blocks * plan.tile_blocks;
   plan.is_shared = threads > 1 && plan.blocks < 3 * threads;
-  plan.v_frequency = plan.block * p.in_channels + kLineFloats;
-  plan.m_frequency = plan.block * kColumns + kLineFloats;
+  // With taps in depth a row of zeros stands behind the others.
+  plan.v_frequency =
+      (plan.block * in_planes + (plan.taps > 1 ? 1 : 0)) * p.in_channels + kLineFloats;
+  plan.m_frequency = plan.block * planes * kColumns + kLineFloats;
+  if (plan.taps > 1) plan.pieces = plan.taps * round_up(plan.block * planes, tile_rows);
   return plan;
 }
 
-// Transforms tile `tile` of the batch to row `row` of the block at `v`.
-void transform_input(const ConvParams& p, const Plan& plan, int64_t tile, int64_t row, float* v,
+// What a block computes: row i of its products is of tile i % tiles of plane i / tiles. Without
+// taps in depth tiles are counted through all planes of all images.
+struct Part {
+  int64_t tile = 0, tiles = 0;
+  int64_t planes = 1;
+  int64_t out_plane = 0;                // of all images
+  int64_t first_depth = 0;              // of the inputs of tap 0
+  int64_t in_plane = 0, in_planes = 1;  // rows of v are of so many planes, in the same way
+  int64_t in_depth = 0;                 // of the first of them
+  int64_t rows() const { return planes * tiles; }
+};
+
+Part part_of(const ConvParams& p, const Plan& plan, int64_t block) {
+  Part part;
+  part.tile = block % plan.tile_blocks * plan.block;
+  part.tiles = std::min(plan.block, plan.tiles - part.tile);
+  if (plan.taps == 1) return part;
+  const int64_t od = block / plan.tile_blocks % plan.plane_blocks * plan.planes;
+  const int64_t image = block / plan.tile_blocks / plan.plane_blocks;
+  part.planes = std::min(plan.planes, p.out[0] - od);
+  part.out_plane = image * p.out[0] + od;
+  part.first_depth = od * p.stride[0] - p.pad_begin[0];
+  const int64_t end =
+      part.first_depth + (part.planes - 1) * p.stride[0] + (p.kernel[0] - 1) * p.dilation[0] + 1;
+  part.in_depth = std::clamp<int64_t>(part.first_depth, 0, p.in[0]);
+  part.in_planes = std::max<int64_t>(0, std::min(end, p.in[0]) - part.in_depth);
+  part.in_plane = image * p.in[0] + part.in_depth;
+  return part;
+}
+
+// Lists what rows of v the products' rows read for each tap, as GemmBlock::pieces.
+void list_planes(const ConvParams& p, const Plan& plan, const Part& part, float* v,
+                 int64_t tile_rows, const float** pieces) {
+  const int64_t zero_row = plan.v_frequency - kLineFloats - p.in_channels;
+  for (int64_t f = 0; f < plan.frequencies(); ++f)
+    std::fill_n(v + f * plan.v_frequency + zero_row, p.in_channels, 0.0f);
+  for (int64_t row = 0; row < part.rows(); row += tile_rows)
+    for (int64_t tap = 0; tap < plan.taps; ++tap, pieces += tile_rows) {
+      bool any = false;
+      for (int64_t r = row; r < std::min(row + tile_rows, part.rows()); ++r) {
+        const int64_t plane =
+            part.first_depth + r / part.tiles * p.stride[0] + tap * p.dilation[0] - part.in_depth;
+        const bool inside = plane >= 0 && plane < part.in_planes;
+        const int64_t from = (plane * part.tiles + r % part.tiles) * p.in_channels;
+        pieces[r - row] = v + (inside ? from : zero_row);
+        any |= inside;
+      }
+      if (!any) pieces[0] = nullptr;
+    }
+}
+
+// A tile's place in its plane, which is counted from that of the first tile.
+struct Place {
+  int64_t plane, row, column, inner;
+};
+Place place_of(const Plan& plan, int64_t tile) {
+  const int64_t rows = plan.rows.tiles(), columns = plan.columns.tiles();
+  return {tile / plan.inner / columns / rows, tile / plan.inner / columns % rows,
+          tile / plan.inner % columns, tile % plan.inner};
+}
+
+// Transforms the inputs of row `row` of v.
+void transform_input(const ConvParams& p, const Plan& plan, const Part& part, int64_t row, float* v,
                      const KernelTable& table) {
-  const int64_t image = tile / (plan.height * plan.width);
-  const int64_t ih = tile / plan.width % plan.height * kOut - p.pad_begin[1];
-  const int64_t iw = tile % plan.width * kOut - p.pad_begin[2];
-  const auto inside = [](int64_t at) {
-    return static_cast<int>(std::clamp<int64_t>(at, 0, kSide));
-  };
+  const Place at = place_of(plan, part.tile + row % part.tiles);
+  const int64_t plane = part.in_plane + row / part.tiles + at.plane;
+  const int64_t ih = plan.rows.first(at.row) - plan.rows.pad;
+  const int64_t iw = plan.columns.first(at.column) - plan.columns.pad;
   WinogradInput w;
-  w.x_pixel = p.x_pixel_stride;
-  w.x_row = p.in[2] * w.x_pixel;
-  w.x = p.x + (image * p.in[1] + ih) * w.x_row + iw * w.x_pixel;
-  w.row_begin = inside(-ih);
-  w.row_end = inside(p.in[1] - ih);
-  w.column_begin = inside(-iw);
-  w.column_end = inside(p.in[2] - iw);
+  const int64_t pixel = plan.inner * p.x_pixel_stride, line = plan.columns.in * pixel;
+  w.is_line = plan.is_line;
+  w.x_pixel = plan.columns.dilation * pixel;
+  w.x_row = plan.rows.dilation * line;
+  w.x = p.x + (plane * plan.rows.in + ih) * line + iw * pixel + at.inner * p.x_pixel_stride;
+  w.row_begin = plan.rows.until(ih, 0, kSide);
+  w.row_end = plan.rows.until(ih, plan.rows.in, kSide);
+  w.column_begin = plan.columns.until(iw, 0, kSide);
+  w.column_end = plan.columns.until(iw, plan.columns.in, kSide);
   w.channels = p.in_channels;
   w.v = v + row * p.in_channels;
   w.v_frequency = plan.v_frequency;
@@ -98,25 +214,30 @@ void round_activated(WinogradOutput w, const KernelTable& table) {
       table.round_bf16(tile + (i * kOut + j) * kColumns, y + i * y_row + j * y_pixel, w.channels);
 }
 
-void transform_output(const ConvParams& p, const Plan& plan, int64_t tile, const float* m,
-                      int64_t channel, const KernelTable& table) {
-  const int64_t image = tile / (plan.height * plan.width);
-  const int64_t oh = tile / plan.width % plan.height * kOut, ow = tile % plan.width * kOut;
-  const int64_t pixel = (image * p.out[1] + oh) * p.out[2] + ow;
+void transform_output(const ConvParams& p, const Plan& plan, const Part& part, int64_t row,
+                      const float* m, int64_t channel, const KernelTable& table) {
+  const Place at = place_of(plan, part.tile + row % part.tiles);
+  const int64_t plane = part.out_plane + row / part.tiles + at.plane;
+  const int64_t oh = plan.rows.first(at.row), ow = plan.columns.first(at.column);
+  const int64_t line = plan.columns.out * plan.inner;
+  const int64_t pixel = (plane * plan.rows.out + oh) * line + ow * plan.inner + at.inner;
   WinogradOutput w;
-  w.m = m;
+  w.is_line = plan.is_line;
+  w.m = m + row * kColumns;
   w.m_frequency = plan.m_frequency;
   w.channels = std::min(kColumns, p.out_channels - channel);
-  w.rows = static_cast<int>(std::min(kOut, p.out[1] - oh));
-  w.columns = static_cast<int>(std::min(kOut, p.out[2] - ow));
-  w.y_pixel = p.y_pixel_stride;
-  w.y_row = p.out[2] * w.y_pixel;
+  w.rows = plan.rows.until(oh, plan.rows.out, kOut);
+  w.columns = plan.columns.until(ow, plan.columns.out, kOut);
+  const int64_t pixels_apart = plan.columns.dilation * plan.inner;
+  const int64_t rows_apart = plan.rows.dilation * line;
+  w.y_pixel = pixels_apart * p.y_pixel_stride;
+  w.y_row = rows_apart * p.y_pixel_stride;
   w.y = element(p.y, pixel * p.y_pixel_stride + channel, p.narrow_y);
   w.narrow_y = p.narrow_y;
   w.narrow_add = p.narrow_residual;
   w.bias = p.bias == nullptr ? nullptr : p.bias + channel;
-  w.add_pixel = p.residual_pixel_stride;
-  w.add_row = p.out[2] * w.add_pixel;
+  w.add_pixel = pixels_apart * p.residual_pixel_stride;
+  w.add_row = rows_apart * p.residual_pixel_stride;
   if (p.residual != nullptr)
     w.add = element(p.residual, pixel * p.residual_pixel_stride + channel, p.narrow_residual);
   set_activation(w, p.activation);
@@ -133,118 +254,67 @@ void transform_output(const ConvParams& p, const Plan& plan, int64_t tile, const
     }
 }
 
-// The products of a block of tiles by the filters of one block of columns, and their outputs.
-void multiply(const ConvParams& p, const Plan& plan, int64_t first, int64_t tiles, int64_t columns,
-              const float* v, float* m, const KernelTable& table) {
-  const int64_t channel = columns * kColumns;
+// The products of a block by the filters of one block of columns, and their outputs.
+void multiply(const ConvParams& p, const Plan& plan, const Part& part, int64_t columns,
+              const float* v, const float* const* pieces, float* m, const KernelTable& table) {
+  const int64_t channel = columns * kColumns, k = plan.taps * p.in_channels;
   const int64_t panels = ceil_div(std::min(kColumns, p.out_channels - channel), kPanelColumns);
   GemmBlock block;
-  block.m = tiles;
+  block.m = part.rows();
   block.n = block.next_columns = panels * kPanelColumns;
   block.lda = block.run = p.in_channels;
-  block.b_panel_stride = p.in_channels * kPanelColumns;
+  block.taps = block.tile_taps = plan.taps;
+  if (plan.taps > 1) block.pieces = pieces;
+  block.b_panel_stride = k * kPanelColumns;
   block.ldc = kColumns;
   set_activation(block, {});
-  for (int64_t f = 0; f < kFrequencies; ++f) {
-    block.a = v + f * plan.v_frequency;
-    block.b = p.filter + (kFrequencies * channel + f * panels * kPanelColumns) * p.in_channels;
+  for (int64_t f = 0; f < plan.frequencies(); ++f) {
+    if (plan.taps > 1)
+      block.piece_offset = f * plan.v_frequency;
+    else
+      block.a = v + f * plan.v_frequency;
+    block.b = p.filter + (plan.frequencies() * channel + f * panels * kPanelColumns) * k;
     block.c = m + f * plan.m_frequency;
     table.gemm_block(block);
   }
-  for (int64_t i = 0; i < tiles; ++i)
-    transform_output(p, plan, first + i, m + i * kColumns, channel, table);
-}
-
-// Rows of G: the filter's side of the points 0, ±a, ±b and infinity, a = 3/4, b = 3/2.
-constexpr float kA = 0.75f, kB = 1.5f;
-constexpr float kN0 = 1 / (kA * kA * kB * kB);
-constexpr float kNa = 1 / (2 * kA * kA * (kA * kA - kB * kB));
-constexpr float kNb = 1 / (2 * kB * kB * (kB * kB - kA * kA));
-constexpr float kG[kSide][3] = {
-    {kN0, 0, 0},
-    {kNa, kNa* kA, kNa* kA* kA},
-    {kNa, -kNa* kA, kNa* kA* kA},
-    {kNb, kNb* kB, kNb* kB* kB},
-    {kNb, -kNb* kB, kNb* kB* kB},
-    {0, 0, 1},
-};
-
-// The 36 values of sixteen filters at one input channel, `stride` floats apart in `out`.
-void transform_filters(const float (&g)[9][kPanelColumns], float* out, int64_t stride) {
-  float rows[kSide][3][kPanelColumns];
-  for (int64_t i = 0; i < kSide; ++i)
-    for (int64_t j = 0; j < 3; ++j)
-      for (int64_t o = 0; o < kPanelColumns; ++o)
-        rows[i][j][o] = kG[i][0] * g[j][o] + kG[i][1] * g[3 + j][o] + kG[i][2] * g[6 + j][o];
-  for (int64_t i = 0; i < kSide; ++i)
-    for (int64_t j = 0; j < kSide; ++j, out += stride)
-      for (int64_t o = 0; o < kPanelColumns; ++o)
-        out[o] = kG[j][0] * rows[i][0][o] + kG[j][1] * rows[i][1][o] + kG[j][2] * rows[i][2][o];
+  for (int64_t i = 0; i < block.m; ++i) transform_output(p, plan, part, i, m, channel, table);
 }
 
 // `unit` channels of the filter are one of the input.
 const char* refusal(const ConvParams& p, int64_t unit) {
   if (p.groups != 1) return "the channels are grouped";
-  if (p.kernel[0] != 1 || p.in[0] != 1 || p.kernel[1] != 3 || p.kernel[2] != 3)
-    return "the kernel is not 3x3";
-  for (int d = 0; d < 3; ++d)
-    if (p.stride[d] != 1 || p.dilation[d] != 1) return "strided or dilated";
+  const int line = winograd_line(p);
+  if (line < 0 && (p.kernel[0] < 1 || p.kernel[1] != 3 || p.kernel[2] != 3))
+    return "the kernel is not 3x3 or 3";
+  for (int d = 0; d < 3; ++d) {
+    if (line < 0 && d == 0 && p.kernel[0] > 1) continue;  // taps in depth may be any
+    if (p.stride[d] != 1) return "strided";
+    if (p.kernel[d] == 1 && (p.pad_begin[d] != 0 || p.in[d] != p.out[d]))
+      return "the input is padded or cropped";
+  }
   if (unit * p.in_channels < 2 * kPanelColumns || p.out_channels < kPanelColumns)
     return "few channels: the transforms would cost more than they save";
   // In cycles: two vectors of sixteen multiplied, while filters come from memory; the transforms.
-  constexpr double kBytesPerCycle = 7, kTransform = 180;
+  constexpr double kBytesPerCycle = 7, kTransform = 180, kTransformOfLine = 45;
   const Plan plan = plan_of(p, 1, 12);
   const double in = static_cast<double>(p.in_channels) / 16;
   const double out = static_cast<double>(ceil_div(p.out_channels, kPanelColumns));
+  const double planes = plan.taps == 1 ? 1 : static_cast<double>(p.batch * p.out[0]);
+  const double in_planes = plan.taps == 1
+                               ? 1
+                               : planes * static_cast<double>(plan.in_planes) /
+                                     static_cast<double>(std::max<int64_t>(1, plan.planes));
   const double tiles = static_cast<double>(plan.tiles);
-  const double pixels = static_cast<double>(p.batch * p.out[1] * p.out[2]);
+  const double pixels = static_cast<double>(p.batch * p.out[0] * p.out[1] * p.out[2]);
   const double read = 16 * 16 * 4 / kBytesPerCycle;
-  const double direct = 9 * in * out * std::max(8 * pixels, read);
-  const double here = kFrequencies * in * out * std::max(8 * tiles, read) +
-                      kTransform * tiles * (static_cast<double>(unit) * in + out);
-  return here < 0.75 * direct ? nullptr : "too few pixels to pay for larger filters";
-}
-
-// Rows of sixteen columns; of pairs, every two of them rounded side by side.
-void put_rows(const float* rows, int64_t count, int64_t unit, float* to) {
-  if (unit == 1) {
-    std::copy_n(rows, count * kPanelColumns, to);
-    return;
-  }
-  for (int64_t i = 0; i < count; i += 2, rows += 2 * kPanelColumns)
-    for (int64_t j = 0; j < kPanelColumns; ++j, ++to) {
-      const BFloat16 pair[] = {BFloat16(rows[j]), BFloat16(rows[kPanelColumns + j])};
-      std::memcpy(to, pair, sizeof pair);
-    }
-}
-
-// By blocks of columns, then frequency: the order in which they are read.
-void pack(const ConvParams& p, int64_t unit, const float* filter, float* packed) {
-  const int64_t in_channels = unit * p.in_channels;
-  for (int64_t channel = 0; channel < p.out_channels; channel += kPanelColumns) {
-    const int64_t first = channel / kColumns * kColumns;
-    const int64_t panels = ceil_div(std::min(kColumns, p.out_channels - first), kPanelColumns);
-    float* const panel =
-        packed + kFrequencies * first * p.in_channels + (channel - first) * p.in_channels;
-    const int64_t columns = std::min(kPanelColumns, p.out_channels - channel);
-    const int64_t frequency = panels * kPanelColumns * p.in_channels;
-    // Some channels at a time: 36 streams that advance by lines are slow to write.
-    constexpr int64_t kChannels = 16, kBlock = kChannels * kPanelColumns;
-    float block[kFrequencies * kBlock];
-    for (int64_t begin = 0; begin < in_channels; begin += kChannels) {
-      const int64_t channels = std::min(kChannels, in_channels - begin);
-      for (int64_t c = 0; c < channels; ++c) {
-        float g[9][kPanelColumns] = {};
-        for (int64_t tap = 0; tap < 9; ++tap)
-          std::copy_n(filter + (tap * in_channels + begin + c) * p.out_channels + channel, columns,
-                      g[tap]);
-        transform_filters(g, block + c * kPanelColumns, kBlock);
-      }
-      for (int64_t f = 0; f < kFrequencies; ++f)
-        put_rows(block + f * kBlock, channels, unit,
-                 panel + f * frequency + begin / unit * kPanelColumns);
-    }
-  }
+  const double products = static_cast<double>(plan.taps) * in * out;
+  const double direct = (plan.is_line ? 3 : 9) * products * std::max(8 * pixels, read);
+  const double here =
+      static_cast<double>(plan.frequencies()) * products * std::max(8 * tiles * planes, read) +
+      (plan.is_line ? kTransformOfLine : kTransform) * tiles *
+          (static_cast<double>(unit) * in * in_planes + out * planes);
+  return here < (plan.is_line ? 0.85 : 0.75) * direct ? nullptr
+                                                      : "too few pixels to pay for larger filters";
 }
 
 }  // namespace
@@ -258,17 +328,6 @@ const char* winograd_pairs_refusal(const ConvParams& p) {
   return refusal(p, 2);
 }
 
-int64_t winograd_filter_floats(const ConvParams& p) {
-  return kFrequencies * p.in_channels * ceil_div(p.out_channels, kPanelColumns) * kPanelColumns;
-}
-
-void pack_winograd(const ConvParams& p, const float* filter, float* packed) {
-  pack(p, 1, filter, packed);
-}
-void pack_winograd_pairs(const ConvParams& p, const float* filter, float* packed) {
-  pack(p, 2, filter, packed);
-}
-
 int64_t winograd_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table) {
   const Plan plan = plan_of(p, threads, table.tile_rows);
   return slots_bytes(plan.v_floats(), plan.is_shared ? 1 : threads) +
@@ -277,30 +336,36 @@ int64_t winograd_scratch_bytes(const ConvParams& p, int threads, const KernelTab
 
 void run_winograd(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table) {
   const Plan plan = plan_of(p, pool.threads(), table.tile_rows);
-  if (plan.tiles <= 0) return;
+  if (plan.tiles <= 0 || plan.planes <= 0) return;
   char* const products = static_cast<char*>(scratch) +
                          slots_bytes(plan.v_floats(), plan.is_shared ? 1 : pool.threads());
-  const auto tiles_of = [&](int64_t block) {
-    return std::min(plan.block, plan.tiles - block * plan.block);
+  const auto pieces_of = [&](float* v) {
+    return reinterpret_cast<const float**>(v + plan.v_floats() - 2 * plan.pieces);
+  };
+  const auto prepare = [&](const Part& part, float* v) {
+    if (plan.taps > 1) list_planes(p, plan, part, v, table.tile_rows, pieces_of(v));
+    return part.in_planes * part.tiles;
   };
   if (!plan.is_shared) {
     parallel_with_slots(pool, plan.blocks, [&](int64_t block, int64_t slot) {
       float* const v = slot_floats(scratch, slot, plan.v_floats());
       float* const m = slot_floats(products, slot, plan.m_floats());
-      const int64_t first = block * plan.block, tiles = tiles_of(block);
-      for (int64_t i = 0; i < tiles; ++i) transform_input(p, plan, first + i, i, v, table);
+      const Part part = part_of(p, plan, block);
+      const int64_t rows = prepare(part, v);
+      for (int64_t i = 0; i < rows; ++i) transform_input(p, plan, part, i, v, table);
       for (int64_t columns = 0; columns < plan.column_blocks; ++columns)
-        multiply(p, plan, first, tiles, columns, v, m, table);
+        multiply(p, plan, part, columns, v, pieces_of(v), m, table);
     });
     return;
   }
   float* const v = static_cast<float*>(scratch);
   for (int64_t block = 0; block < plan.blocks; ++block) {
-    const int64_t first = block * plan.block, tiles = tiles_of(block);
-    pool.parallel_for(tiles, [&](int64_t i) { transform_input(p, plan, first + i, i, v, table); });
+    const Part part = part_of(p, plan, block);
+    pool.parallel_for(prepare(part, v),
+                      [&](int64_t i) { transform_input(p, plan, part, i, v, table); });
     parallel_with_slots(pool, plan.column_blocks, [&](int64_t columns, int64_t slot) {
-      multiply(p, plan, first, tiles, columns, v, slot_floats(products, slot, plan.m_floats()),
-               table);
+      multiply(p, plan, part, columns, v, pieces_of(v),
+               slot_floats(products, slot, plan.m_floats()), table);
     });
   }
 }

@@ -1,12 +1,20 @@
 // Winograd convolution F(4x4, 3x3): the "winograd" method of conv.h. A quarter of the
 // multiplications of the direct form, for an error some ten times as large (2e-6 of the output's
-// scale). Of pairs (pairs.h), for a KernelTable of theirs: transforms are in f32, what is
-// multiplied is rounded to bf16 once more, which leaves an error of 1e-2 of the output's norm.
+// scale). Kernels of 3 in one dim take F(4, 3), half of the multiplications. Of pairs (pairs.h),
+// for a KernelTable of theirs: transforms are in f32, what is multiplied is rounded to bf16 once
+// more, which leaves an error of 1e-2 of the output's norm.
 #pragma once
 
 #include "device/cpu/kernels/conv.h"
+#include "device/cpu/kernels/pack.h"
 
 namespace tenon::cpu {
+
+// Output channels that are multiplied and transformed back at a time.
+inline constexpr int64_t kWinogradColumns = 2 * kPanelColumns;
+
+// The only dim of a kernel of three pixels, or -1 for other kernels, whose tiles are squares.
+int winograd_line(const ConvParams& p);
 
 const char* winograd_refusal(const ConvParams& p);
 int64_t winograd_filter_floats(const ConvParams& p);

@@ -1,5 +1,5 @@
-// The transforms of Winograd convolutions F(4x4, 3x3) at the points 0, ±3/4, ±3/2 and infinity:
-// their coefficients are exact, and the error is about a third of that of 0, ±1, ±2. With
+// The transforms of Winograd convolutions F(4x4, 3x3) and F(4, 3) at the points 0, ±3/4, ±3/2 and
+// infinity: their coefficients are exact, and the error is about a third of that of 0, ±1, ±2. With
 // TENON_PAIRS inputs and what is multiplied are bf16, in pairs that stand for floats
 // (kernels/pairs.h).
 #include "device/cpu/kernels/blocks.h"
@@ -104,20 +104,49 @@ TENON_INLINE void input_lanes(const WinogradInput& w, int64_t c, int lanes) {
   }
 }
 
-template <bool kEdge>
+template <bool kWhole>
+TENON_INLINE void input_line(const WinogradInput& w, int64_t c, int lanes) {
+  Floats d[kSide], r[kSide];
+#pragma GCC unroll 6
+  for (int j = 0; j < kSide; ++j) {
+    const float* x = w.x + j * w.x_pixel + c;
+    if constexpr (kWhole)
+      d[j] = load_input(x);
+    else
+      d[j] = j >= w.column_begin && j < w.column_end ? load_lanes(x, lanes) : Floats{};
+  }
+  transform_input(d, r);
+  float* v = w.v + c;
+#pragma GCC unroll 6
+  for (int j = 0; j < kSide; ++j, v += w.v_frequency) {
+    if constexpr (kWhole)
+      store_frequency(v, r[j]);
+    else
+      store_lanes(v, r[j], lanes);
+  }
+}
+
+template <bool kEdge, bool kLine>
 void input_tile(const WinogradInput& w) {
+  const auto lanes = [&]<bool kWhole>(int64_t c, int count) __attribute__((always_inline)) {
+    if constexpr (kLine)
+      input_line<kWhole>(w, c, count);
+    else
+      input_lanes<kWhole>(w, c, count);
+  };
   int64_t c = 0;
-  for (; c + kStep <= w.channels; c += kStep) input_lanes<!kEdge>(w, c, kLanes);
-  if (c < w.channels) input_lanes<false>(w, c, static_cast<int>(w.channels - c));
+  for (; c + kStep <= w.channels; c += kStep) lanes.template operator()<!kEdge>(c, kLanes);
+  if (c < w.channels) lanes.template operator()<false>(c, static_cast<int>(w.channels - c));
 }
 
 void winograd_input(const WinogradInput& w) {
-  const bool whole =
-      w.row_begin == 0 && w.row_end == kSide && w.column_begin == 0 && w.column_end == kSide;
-  if (whole)
-    input_tile<false>(w);
+  const bool columns = w.column_begin == 0 && w.column_end == kSide;
+  if (w.is_line)
+    columns ? input_tile<false, true>(w) : input_tile<true, true>(w);
+  else if (columns && w.row_begin == 0 && w.row_end == kSide)
+    input_tile<false, false>(w);
   else
-    input_tile<true>(w);
+    input_tile<true, false>(w);
 }
 
 #if defined(TENON_PAIRS)
@@ -158,8 +187,34 @@ TENON_INLINE void store_any(float* base, int64_t index, bool narrow, Floats x, i
     store_part(base + index, x, lanes);
 }
 
+// Finishes and stores a row of outputs, in y.
+template <bool kWhole>
+TENON_INLINE void store_row(const WinogradOutput& w, int row, const Floats (&y)[kOut], int64_t c,
+                            Floats bias, int lanes) {
+  const Floats low = splat(w.low), high = splat(w.high);
+#pragma GCC unroll 4
+  for (int j = 0; j < kOut; ++j) {
+    if (j >= w.columns) break;
+    Floats x = y[j] + bias;
+    if (w.add != nullptr)
+      x += load_any<kWhole>(w.add, row * w.add_row + j * w.add_pixel + c, w.narrow_add, lanes);
+    store_any<kWhole>(w.y, row * w.y_row + j * w.y_pixel + c, w.narrow_y, clip(x, low, high),
+                      lanes);
+  }
+}
+
 template <bool kWhole>
 TENON_INLINE void output_lanes(const WinogradOutput& w, int64_t c, int lanes) {
+  Floats bias{};
+  if (w.bias != nullptr) bias = kWhole ? load(w.bias + c) : load_part(w.bias + c, lanes);
+  if (w.is_line) {
+    Floats m[kSide], y[kOut];
+#pragma GCC unroll 6
+    for (int j = 0; j < kSide; ++j) m[j] = load(w.m + j * w.m_frequency + c);
+    transform_output(m, y);
+    store_row<kWhole>(w, 0, y, c, bias, lanes);
+    return;
+  }
   Floats t[kOut][kSide];
 #pragma GCC unroll 6
   for (int j = 0; j < kSide; ++j) {
@@ -170,21 +225,10 @@ TENON_INLINE void output_lanes(const WinogradOutput& w, int64_t c, int lanes) {
 #pragma GCC unroll 4
     for (int i = 0; i < kOut; ++i) t[i][j] = y[i];
   }
-  const Floats low = splat(w.low), high = splat(w.high);
-  Floats bias{};
-  if (w.bias != nullptr) bias = kWhole ? load(w.bias + c) : load_part(w.bias + c, lanes);
   for (int i = 0; i < w.rows; ++i) {
     Floats y[kOut];
     transform_output(t[i], y);
-#pragma GCC unroll 4
-    for (int j = 0; j < kOut; ++j) {
-      if (j >= w.columns) break;
-      Floats x = y[j] + bias;
-      if (w.add != nullptr)
-        x += load_any<kWhole>(w.add, i * w.add_row + j * w.add_pixel + c, w.narrow_add, lanes);
-      store_any<kWhole>(w.y, i * w.y_row + j * w.y_pixel + c, w.narrow_y, clip(x, low, high),
-                        lanes);
-    }
+    store_row<kWhole>(w, i, y, c, bias, lanes);
   }
 }
 
