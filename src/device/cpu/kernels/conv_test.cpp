@@ -78,7 +78,8 @@ int check(const ConvCase& c) {
   const auto residual = random_floats(out_pixels * p.residual_pixel_stride);
   p.x = x.data();
   p.bias = c.bias ? bias.data() : nullptr;
-  const double length = static_cast<double>(taps * p.in_channels / p.groups);
+  const int64_t terms = taps * p.in_channels / p.groups;
+  const double length = static_cast<double>(terms);
   int ran = 0;
   constexpr double kWinogradError = 4;  // times that of a plain sum
   for (const ConvMethod& method : conv_methods()) {

@@ -217,7 +217,8 @@ TENON_INLINE void store_narrow(const GemmBlock& block, const Tile& tile,
 // The activation of a tile of rows as store_narrow left it, to C.
 void finish_tile(const GemmBlock& block, float* x, int64_t row, int rows, int64_t column,
                  int columns) {
-  activate(block.post, x, x, static_cast<size_t>((rows - 1) * kColumns + columns));
+  activate(block.post, x, x,
+           static_cast<size_t>(rows - 1) * kColumns + static_cast<size_t>(columns));
   auto* const c = reinterpret_cast<uint16_t*>(element(block.c, row * block.ldc + column, true));
   for (int r = 0; r < rows; ++r)
     for (int v = 0; v < columns; v += kLanes)
