@@ -1,5 +1,6 @@
 // Local identities: what changes nothing, and pairs that are one op.
 #include <algorithm>
+#include <functional>
 #include <numeric>
 
 #include "ops/slice.h"
@@ -112,6 +113,33 @@ Result<bool> drop_neutral(Graph& graph, Node& node) {
   return false;
 }
 
+bool is_true_everywhere(const Value* value) {
+  const Node* node = value->producer();
+  const Tensor* t = (node != nullptr && node->is("expand") ? node->input(0) : value)->constant();
+  if (t == nullptr || t->is_list() || t->dtype() != DType::boolean || t->elements() < 1)
+    return false;
+  return std::all_of(t->data<bool>(), t->data<bool>() + t->elements(), std::identity{});
+}
+
+// A mask that is "and" of something and of all the places there are, as causal attention spells it.
+Result<bool> drop_true_conjunct(Graph&, Node& node) {
+  if (!node.is("select")) return false;
+  const Node* both = node.input(0)->producer();
+  if (both == nullptr || !both->is("logical_and")) return false;
+  // A value of the result's shape, so that the condition is broadcast without the conjunct, too.
+  const Shape& shape = node.output()->shape();
+  const auto is_as_large = [&](int i) {
+    return all_dims_named(shape) && node.input(i)->shape() == shape;
+  };
+  if (!is_as_large(1) && !is_as_large(2)) return false;
+  for (const int side : {0, 1}) {
+    if (!is_true_everywhere(both->input(side))) continue;
+    node.set_input(0, both->input(1 - side));
+    return true;
+  }
+  return false;
+}
+
 // concat(x) = x.
 Result<bool> drop_concat_of_one(Graph& graph, Node& node) {
   if (!node.is("concat") || node.input_count() != 1) return false;
@@ -174,6 +202,7 @@ constexpr Rule kRules[] = {
     {"merge-transposes", "transpose(transpose(x, q), p) = transpose(x, q[p])", merge_transposes},
     {"merge-reshapes", "reshape(reshape(x)) = reshape(x)", merge_reshapes},
     {"cancel-views", "squeeze(expand_dims(x)) = x, and other pairs of views", cancel_views},
+    {"drop-true-conjunct", "select(true && c, x, y) = select(c, x, y)", drop_true_conjunct},
     {"drop-concat-of-one", "concat(x) = x", drop_concat_of_one},
     {"slice-as-squeeze", "x[:, 0] where that dimension has size 1", slice_as_squeeze},
     {"solve-reshape", "a reshape with at most one unknown dimension gets a constant shape",
