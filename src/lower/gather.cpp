@@ -196,6 +196,23 @@ Result<int> count_through(Lowering& lowering, const Node& node, const Count& c) 
 
 }  // namespace
 
+Status pick_known(Lowering& lowering, const Node& node, KnownPicks picks) {
+  RowGather g;
+  g.layer = std::move(picks.layer);
+  g.table = picks.from, g.to = picks.to;
+  g.rows = picks.outer * picks.size, g.width = picks.inner, g.counted = true;
+  g.count = picks.outer * std::ssize(picks.numbers);
+  const auto make = [outer = picks.outer, size = picks.size,
+                     numbers = std::move(picks.numbers)]() -> Result<Tensor> {
+    std::vector<int32_t> all;
+    for (int64_t o = 0; o < outer; ++o)
+      for (const int64_t i : numbers) all.push_back(static_cast<int32_t>(o * size + i));
+    return Tensor::vector(all);
+  };
+  g.numbers = lowering.constant(g.layer + ".rows", DType::i32, g.count, make);
+  return gather_rows(lowering, node, g);
+}
+
 Status check_count(int64_t rows) {
   if (rows >= int64_t{1} << 24) return unsupported("it picks from a very large table");
   return {};

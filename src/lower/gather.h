@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "lower/lowering.h"
 
@@ -18,6 +19,15 @@ struct RowGather {
 
 // Errors: unsupported where a row has no room on a core.
 Status gather_rows(Lowering& lowering, const Node& node, const RowGather& gather);
+
+// [outer, size, inner] with the slices of these numbers in place of its own, as they are known.
+struct KnownPicks {
+  std::string layer;
+  int from = -1, to = -1;  // tensors
+  int64_t outer = 1, size = 1, inner = 1;
+  std::vector<int64_t> numbers;
+};
+Status pick_known(Lowering& lowering, const Node& node, KnownPicks picks);
 
 // Numbers of rows are computed in f32. Errors: unsupported where that does not hold them.
 Status check_count(int64_t rows);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "lower/gather.h"
 #include "lower/movement.h"
 #include "lower/tiles.h"
 #include "lower/vector_core.h"
@@ -241,7 +242,8 @@ struct Run {
   int64_t from, to, count;
 };
 
-// Pads that repeat elements, axis by axis: runs of slices that lie side by side, else one by one.
+// Pads that repeat elements, axis by axis: runs of slices that lie side by side, or where those are
+// many, slice by slice.
 Status repeat_pads(Lowering& lowering, const Node& node, PadMode mode,
                    const std::vector<int64_t>& begins) {
   constexpr size_t kMostRuns = 96;
@@ -264,13 +266,20 @@ Status repeat_pads(Lowering& lowering, const Node& node, PadMode mode,
       else
         runs.push_back({source, i, 1});
     }
-    if (runs.size() > kMostRuns) return unsupported("it repeats many slices");
     dims[a] = y[a];
     const std::string layer =
         layer_of(node) + (k + 1 == axes.size() ? "" : fmt::format(".axis{}", a));
     const int to = k + 1 == axes.size()
                        ? lowering.tensor_of(node.output())
                        : lowering.scratch(layer, lowering.tensor(from).dtype, count_of(dims));
+    if (runs.size() > kMostRuns) {
+      KnownPicks picks{layer, from, to, outer, size, inner, {}};
+      for (int64_t i = 0; i < y[a]; ++i)
+        picks.numbers.push_back(pad_source(mode, i - begins[a], size));
+      TRY(pick_known(lowering, node, std::move(picks)));
+      from = to;
+      continue;
+    }
     std::vector<Piece> pieces;
     pieces.reserve(runs.size());
     for (const Run& r : runs)

@@ -1,19 +1,73 @@
 // Resizing as products: along one axis every way to interpolate is a matrix over the input's
-// elements, whose rows are the weights of one output element.
+// elements, whose rows are the weights of one output element. What is not of reals is picked.
 #include "ops/resize.h"
 
 #include <fmt/format.h>
 
+#include "lower/gather.h"
 #include "lower/movement.h"
 #include "lower/pack.h"
 #include "lower/product.h"
 
 namespace tenon::lower {
 
+namespace {
+
+// Which element each of the result is; nothing where one is made of several.
+std::optional<std::vector<int64_t>> picked(const Resize& op, size_t axis, int64_t in, int64_t out) {
+  std::vector<int64_t> numbers;
+  for (int64_t o = 0; o < out; ++o) {
+    const ResizeTaps t = op.taps(axis, o, in, out);
+    int64_t number = -1;
+    for (size_t k = 0; k < t.index.size(); ++k) {
+      if (t.weight[k] == 0) continue;
+      if (t.weight[k] != 1 || number >= 0) return std::nullopt;
+      number = t.index[k];
+    }
+    if (number < 0) return std::nullopt;
+    numbers.push_back(number);
+  }
+  return numbers;
+}
+
+// Axis by axis: whole repeats are one strided copy, else slices are picked by number.
+Status pick(Lowering& lowering, const Node& node, const Resize& op,
+            const std::vector<size_t>& axes) {
+  std::vector<int64_t> dims = dims_of(node.input(0));
+  const auto y = dims_of(node.output());
+  int from = lowering.tensor_of(node.input(0));
+  for (size_t k = 0; k < axes.size(); ++k) {
+    const size_t a = axes[k];
+    const int64_t in = dims[a], out = y[a];
+    auto numbers = picked(op, a - 1, in, out);
+    if (!numbers) return unsupported("what it interpolates is not of reals");
+    const int64_t outer = count_of(std::span(dims).first(a)),
+                  inner = count_of(std::span(dims).subspan(a + 1));
+    dims[a] = out;
+    const bool is_last = k + 1 == axes.size();
+    std::string layer = layer_of(node) + (is_last ? "" : fmt::format(".axis{}", a));
+    const int to = is_last ? lowering.tensor_of(node.output())
+                           : lowering.scratch(layer, lowering.tensor(from).dtype, count_of(dims));
+    const int64_t times = out / in;
+    bool repeats = out % in == 0;
+    for (int64_t o = 0; o < out && repeats; ++o)
+      repeats = (*numbers)[static_cast<size_t>(o)] == o / times;
+    const std::vector<int64_t> all{outer * in, times, inner};
+    if (repeats)
+      TRY(move_pieces(lowering, node, layer,
+                      {{from, to, all, {inner, 0, 1}, {times * inner, inner, 1}, 0, 0}}));
+    else
+      TRY(pick_known(lowering, node, {layer, from, to, outer, in, inner, std::move(*numbers)}));
+    from = to;
+  }
+  return {};
+}
+
+}  // namespace
+
 Status lower_resize(Lowering& lowering, const Node& node) {
   const auto& op = *node.as<Resize>();
   const auto x = dims_of(node.input(0)), y = dims_of(node.output());
-  if (!is_float(node.output()->dtype())) return unsupported("it is not of reals");
   if (op.coordinate == ResizeCoordinate::tf_crop_and_resize)
     return unsupported("it crops what it resizes");
   if (count_of(y) == 0) return unsupported("it has no elements");
@@ -28,6 +82,7 @@ Status lower_resize(Lowering& lowering, const Node& node) {
                          {count_of(x)},
                          {1},
                          {1}}});
+  if (!is_float(node.output()->dtype())) return pick(lowering, node, op, axes);
   int from = lowering.tensor_of(node.input(0));
   for (size_t i = 0; i < axes.size(); ++i) {
     const size_t a = axes[i];

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "lower/movement.h"
 #include "lower/row_kernel.h"
@@ -136,19 +137,21 @@ Status top_k(Lowering& lowering, const Node& node, const TopK& op) {
 Status one_hot(Lowering& lowering, const Node& node, const OneHot& op) {
   const auto y = dims_of(node.output());
   const Around s = around(y, op.axis);
-  if (s.inner != 1) return unsupported("its axis is not the last");
   const Tensor *on = node.input(2)->constant(), *off = node.input(3)->constant();
   if (on == nullptr || off == nullptr) return unsupported("its values are no constants");
-  if (!is_float(node.output()->dtype())) return unsupported("it is not of reals");
   const int numbers = lowering.tensor_of(node.input(0));
   if (lowering.tensor(numbers).dtype != DType::i32)
     return unsupported("its numbers are not of 32 bits");
   RowKernel k;
   k.layer = layer_of(node), k.algorithm = "rows";
-  k.rows = s.outer, k.width = s.size;
+  k.rows = s.outer * s.inner, k.width = s.size;
   k.operands = {{numbers, 1, false},
                 {count_up(lowering, k.layer + ".numbers", DType::i32, s.size), s.size, true}};
-  k.results = {{lowering.tensor_of(node.output()), s.size, s.size, 0}};
+  const int result = lowering.tensor_of(node.output());
+  const DType dtype = lowering.tensor(result).dtype;
+  const std::string rows_layer = k.layer + (s.inner == 1 ? "" : ".rows");
+  const int rows_to = s.inner == 1 ? result : lowering.scratch(rows_layer, dtype, k.rows * s.size);
+  k.results = {{rows_to, s.size, s.size, 0}};
   k.compute = [=, yes = on->real_at(0), no = off->real_at(0), wraps = op.wrap_negative](
                   VectorCode& code, std::span<const Register> in,
                   const Expr& rows) -> Result<std::vector<Register>> {
@@ -163,9 +166,18 @@ Status one_hot(Lowering& lowering, const Node& node, const OneHot& op) {
     }
     at.view.axes = {{rows, 1}, {s.size, 0}};
     const Register is_there = code.compare(isa::Relation::equal, in[1], at);
-    return std::vector{code.select(is_there, {{}, yes, nullptr}, {{}, no, nullptr})};
+    return std::vector{code.select(is_there, code.tile({{}, yes, nullptr}, dtype),
+                                   code.tile({{}, no, nullptr}, dtype))};
   };
-  return add_row_kernel(lowering, node, k);
+  const std::string layer = std::exchange(k.layer, rows_layer);
+  TRY(add_row_kernel(lowering, node, k));
+  if (s.inner == 1) return {};
+  return move_pieces(lowering, node, layer,
+                     {{rows_to,
+                       result,
+                       {s.outer, s.size, s.inner},
+                       {s.size * s.inner, 1, s.size},
+                       {s.size * s.inner, s.inner, 1}}});
 }
 
 }  // namespace

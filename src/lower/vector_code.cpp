@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numbers>
 
+#include "lower/vector_functions.h"
 #include "ops/cast.h"
 #include "ops/quantize.h"
 #include "ops/unary_attr.h"
@@ -213,36 +213,8 @@ Register VectorCode::softplus(const Register& x) {
   return binary(Opcode::add, l, unary(Opcode::relu, x));
 }
 
-// sin(x + turn * pi): of x less the nearest multiple of pi, which is taken off in three parts so
-// that nothing of x is lost.
-Register VectorCode::sine(const Register& x, double turn) {
-  if (x.view.dtype == DType::f16 && is_wide_)
-    return tile(sine(tile(x, DType::f32), turn), DType::f16);
-  static constexpr double kPi[] = {3.140625, 9.670257568359375e-4, 6.2783292e-7};
-  static constexpr double kTerms[] = {-2.5052108e-8, 2.7557319e-6, -1.9841270e-4, 8.3333333e-3,
-                                      -1.6666667e-1};
-  const Register halves =
-      binary(Opcode::add, binary(Opcode::mul, x, number(std::numbers::inv_pi)), number(turn));
-  const Register n = tile(round(halves), x.view.dtype);
-  const Register multiple = binary(Opcode::add, n, number(-turn));
-  Register r = x;
-  for (const double part : kPi)
-    r = binary(Opcode::sub, r, binary(Opcode::mul, multiple, number(part)));
-  const Register square = binary(Opcode::mul, r, r);
-  Register sum = binary(Opcode::mul, square, number(kTerms[0]));
-  for (size_t i = 1; i < std::size(kTerms); ++i)
-    sum = binary(Opcode::mul, binary(Opcode::add, sum, number(kTerms[i])), square);
-  const Register y = binary(Opcode::mul, r, binary(Opcode::add, sum, number(1)));
-  // Odd multiples turn the sign.
-  const Register pairs = tile(floor(binary(Opcode::mul, n, number(0.5))), x.view.dtype);
-  const Register odd = binary(Opcode::sub, n, binary(Opcode::mul, pairs, number(2)));
-  const Register sign = binary(Opcode::add, binary(Opcode::mul, odd, number(-2)), number(1));
-  return binary(Opcode::mul, y, sign);
-}
-
 // Whole exponents by products, which take numbers below 0, too.
 Result<Register> VectorCode::power(const Register& x, double exponent) {
-  constexpr double kMost = 64;
   const double magnitude = std::abs(exponent);
   if (exponent == 0.5) return unary(Opcode::sqrt, x);
   if (exponent == -0.5) return unary(Opcode::rsqrt, x);
@@ -251,8 +223,7 @@ Result<Register> VectorCode::power(const Register& x, double exponent) {
     const Register log = binary(Opcode::mul, unary(Opcode::ln, wide), number(exponent));
     return tile(unary(Opcode::exp, log), x.view.dtype);
   }
-  if (magnitude == 0 || magnitude > kMost)
-    return unsupported(fmt::format("the vector unit has no power of {}", exponent));
+  if (magnitude == 0) return number(1);
   std::optional<Register> y;
   Register square = x;
   for (auto rest = static_cast<int>(magnitude); rest > 0; rest /= 2) {
@@ -357,9 +328,15 @@ Result<Register> VectorCode::apply_unary(const Node& node, const Register& x) {
     return activate(A::hard_sigmoid, h->alpha, h->beta, x);
   if (node.is("gelu"))
     return gelu(x, node.as<Gelu>() == nullptr || node.as<Gelu>()->approximate != GeluKind::none);
-  if (op == "sin") return sine(x, 0);
-  if (op == "cos") return sine(x, 0.5);
-  if (op == "tan") return binary(Opcode::div, sine(x, 0), sine(x, 0.5));
+  if (const auto y = real_function(*this, op, x)) return *y;
+  if (const auto* t = node.as<ThresholdedRelu>())
+    return select(compare(Relation::greater, x, number(t->alpha)), x, number(0));
+  if (const auto* s = node.as<Shrink>()) {
+    const Register below = select(compare(Relation::less, x, number(-s->lambd)),
+                                  binary(Opcode::add, x, number(s->bias)), number(0));
+    return select(compare(Relation::greater, x, number(s->lambd)),
+                  binary(Opcode::add, x, number(-s->bias)), below);
+  }
   if (const auto* c = node.as<Celu>()) return elu(x, 1 / c->alpha, c->alpha, 1);
   if (const auto* c = node.as<Selu>()) return elu(x, 1, c->alpha, c->gamma);
   if (op == "neg") return binary(Opcode::mul, x, number(-1));
@@ -369,9 +346,11 @@ Result<Register> VectorCode::apply_unary(const Node& node, const Register& x) {
   if (op == "mish") return binary(Opcode::mul, x, tanh(softplus(x)));
   if (op == "softsign")
     return binary(Opcode::div, x, binary(Opcode::add, unary(Opcode::abs, x), number(1)));
-  if (op == "erf") {
+  if (op == "erf" || op == "erfc") {
     const Register e = erf_of_magnitude(unary(Opcode::abs, x));
-    return select(compare(Relation::less, x, number(0)), binary(Opcode::mul, e, number(-1)), e);
+    const Register y =
+        select(compare(Relation::less, x, number(0)), binary(Opcode::mul, e, number(-1)), e);
+    return op == "erf" ? y : binary(Opcode::sub, number(1), y);
   }
   if (op == "sign") {
     const Register one = tile(compare(Relation::greater, x, number(0)), x.view.dtype);
@@ -403,6 +382,11 @@ Result<Register> VectorCode::apply_binary(const Node& node, const Register& a, c
   const bool whole = is_int(node.output()->dtype());
   for (const auto& [name, code] : kPlain)
     if (op == name && !(whole && code == Opcode::div)) return binary(code, a, b);
+  if (whole)
+    if (const auto y = whole_function(*this, op, a, b)) {
+      const DType to = node.output()->dtype();
+      return tile(*y, to == DType::i64 ? DType::i32 : to);
+    }
   static constexpr std::pair<std::string_view, Relation> kRelations[] = {
       {"equal", Relation::equal},
       {"not_equal", Relation::not_equal},
@@ -421,9 +405,13 @@ Result<Register> VectorCode::apply_binary(const Node& node, const Register& a, c
     if (b.number) return *b.number == 0 ? number(0) : binary(Opcode::div, a, b);
     return select(compare(Relation::equal, b, number(0)), number(0), binary(Opcode::div, a, b));
   }
-  if (op == "pow" && b.number && !a.number) return power(a, *b.number);
+  constexpr double kMostOfProducts = 64;
+  if (op == "pow" && b.number && !a.number && std::abs(*b.number) <= kMostOfProducts)
+    return power(a, *b.number);
   if (op == "pow" && a.number && *a.number > 0)
     return unary(Opcode::exp, binary(Opcode::mul, b, number(std::log(*a.number))));
+  if (!whole)
+    if (const auto y = real_function(*this, op, a, b)) return *y;
   return unsupported(fmt::format("the vector unit has no '{}'", op));
 }
 

@@ -49,6 +49,8 @@ class VectorCode {
   // x as whole numbers in i32, to even or downwards.
   Register round(const Register& x);
   Register floor(const Register& x);
+  // x as whole numbers in its own type, also where i32 does not hold them.
+  Register whole_number(const Register& x, isa::Rounding rounding);
 
   Register unary(Opcode op, const Register& x);
   Register binary(Opcode op, const Register& a, const Register& b);
@@ -69,14 +71,12 @@ class VectorCode {
   Register erf_of_magnitude(const Register& magnitude);
   Register softplus(const Register& x);
   Register elu(const Register& x, double inner, double alpha, double gamma);
-  Register sine(const Register& x, double turn);
   Result<Register> power(const Register& x, double exponent);
   Register fake_quant(const FakeQuantLevels& levels, const Register& x);
   Result<Register> apply_unary(const Node& node, const Register& x);
   Result<Register> apply_binary(const Node& node, const Register& a, const Register& b);
   Result<Register> quantise(const Node& node, std::span<const Register> operands);
   Register convert(const Register& x, DType to, isa::Rounding rounding);
-  Register whole_number(const Register& x, isa::Rounding rounding);
   bool has(Opcode op) const;
 
   ProgramBuilder& builder_;

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -115,6 +116,12 @@ Status read_numbers(const MachineFile& file, const toml::table& table, const Sou
                  fmt::format("{} = {} {} is out of bounds, which are {:g} to {:g} {}", field->key,
                              number.written, number.unit, field->min / scale, field->max / scale,
                              number.unit));
+    const bool counts =
+        field->dimension == Dimension::count || field->dimension == Dimension::bytes;
+    if (counts && number.value != std::floor(number.value))
+      return bad(file, node,
+                 fmt::format("{} = {} {} is no whole number{}", field->key, number.written,
+                             number.unit, field->dimension == Dimension::bytes ? " of bytes" : ""));
     numbers.insert_or_assign(number.key, number);
   }
   return {};
@@ -271,24 +278,47 @@ Result<MachineCatalog> MachineCatalog::load(const std::string& folder) {
   MachineCatalog catalog;
   for (const MachineFile& file : chips) {
     Machine machine = TRY(parse_machine(file, families));
-    const auto same = std::find_if(catalog.machines_.begin(), catalog.machines_.end(),
-                                   [&](const Machine& m) { return m.name == machine.name; });
+    const auto same = std::ranges::find(catalog.machines_, plain(machine.name),
+                                        [](const Machine& m) { return plain(m.name); });
     if (same == catalog.machines_.end())
       catalog.machines_.push_back(std::move(machine));
     else
       *same = std::move(machine);
   }
+  TRY(catalog.check_names());
   return catalog;
 }
 
+Status MachineCatalog::check_names() const {
+  std::map<std::string, const Machine*> named;
+  for (const Machine& machine : machines_) {
+    std::vector<std::string> names{machine.name};
+    names.insert(names.end(), machine.aliases.begin(), machine.aliases.end());
+    for (const std::string& name : names) {
+      const Machine* other = named.try_emplace(plain(name), &machine).first->second;
+      if (other != &machine)
+        return invalid_argument(
+                   fmt::format("'{}' is a name of {} already, which {} describes; a chip has names "
+                               "of its own",
+                               name, other->name, other->file))
+            .at(machine.file);
+    }
+  }
+  return {};
+}
+
 Result<const Machine*> MachineCatalog::find(std::string_view name) const {
-  std::vector<std::string> names;
+  std::vector<std::string> names, of_family;
   for (const Machine& machine : machines_) {
     names.push_back(machine.name);
+    if (machine.family() == plain(name)) of_family.push_back(machine.name);
     if (plain(machine.name) == plain(name)) return &machine;
     for (const std::string& alias : machine.aliases)
       if (plain(alias) == plain(name)) return &machine;
   }
+  if (!of_family.empty())
+    return not_found(fmt::format("'{}' is a family; name one of its chips: {}", name,
+                                 fmt::join(of_family, ", ")));
   return not_found(fmt::format("there is no chip '{}'{}; known: {}", name,
                                did_you_mean(plain(name), names), fmt::join(names, ", ")));
 }

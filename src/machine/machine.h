@@ -46,14 +46,17 @@ Result<Machine> parse_machine(const MachineFile& file, std::span<const MachineFi
 class MachineCatalog {
  public:
   // What is built in (targets/), then the *.toml of `folder` unless it is empty; a chip there
-  // replaces one of the same name.
+  // replaces one of the same name. Two chips of one name or alias are an error.
   static Result<MachineCatalog> load(const std::string& folder = {});
 
   std::span<const Machine> machines() const { return machines_; }
-  // By name or alias, without regard to case, '-' and '_'; the error lists the nearest names.
+  // By name or alias, without regard to case, '-' and '_'; the error lists the nearest names, or
+  // the chips of a family.
   Result<const Machine*> find(std::string_view name) const;
 
  private:
+  Status check_names() const;
+
   std::vector<Machine> machines_;
 };
 

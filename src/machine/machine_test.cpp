@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 
 namespace tenon {
 namespace {
@@ -72,6 +74,41 @@ TEST(Machine, IsFoundByNameAndAliasAndSpelling) {
       << unknown.error().message;
 }
 
+TEST(Machine, AFamilyIsNoChip) {
+  const MachineCatalog catalog = MachineCatalog::load().value();
+  const auto family = catalog.find("Cambricon");
+  ASSERT_FALSE(family.ok());
+  EXPECT_NE(family.error().message.find("is a family; name one of its chips: mlu220, mlu270"),
+            std::string::npos)
+      << family.error().message;
+}
+
+TEST(Machine, NamesAreOfOneChip) {
+  const auto folder = std::filesystem::path(testing::TempDir()) / "machines_of_one_name";
+  std::filesystem::create_directories(folder);
+  const auto load = [&](const std::string& name, const std::string& alias) {
+    std::string text = file_named("ascend310p3.toml").text;
+    const auto put = [&](const std::string& key, const std::string& value) {
+      const size_t at = text.find(key + " = ");
+      text.replace(at, text.find('\n', at) - at, key + " = " + value);
+    };
+    put("name", "\"" + name + "\"");
+    put("title", "\"mine\"");
+    put("aliases", "[\"" + alias + "\"]");
+    std::ofstream(folder / "mine.toml") << text;
+    return MachineCatalog::load(folder.string());
+  };
+  const auto taken = load("ascend310p9", "Ascend-310");
+  ASSERT_FALSE(taken.ok());
+  EXPECT_NE(taken.error().to_string().find("'Ascend-310' is a name of ascend310 already"),
+            std::string::npos)
+      << taken.error().to_string();
+  // Another spelling of a chip that is there replaces it.
+  const auto replaced = load("Ascend310_P3", "mine");
+  ASSERT_TRUE(replaced.ok()) << replaced.error().to_string();
+  EXPECT_EQ((*replaced->find("ascend310p3"))->title, "mine");
+}
+
 TEST(Machine, UnitsAreConverted) {
   const MachineCatalog catalog = MachineCatalog::load().value();
   const auto& chip = std::get<AscendChip>((*catalog.find("ascend310p3"))->chip);
@@ -125,6 +162,7 @@ constexpr Broken kBroken[] = {
     {"key", "ascend310p3.toml", "aliases", "alias", "did you mean 'aliases'"},
     {"bandwidth", "mlu370-s4.toml", "value = 128, unit = \"GB/s\"", "value = 500, unit = \"GB/s\"",
      "more than memory_bandwidth"},
+    {"part_of_a_core", "ascend310p3.toml", "value = 8,", "value = 7.5,", "is no whole number"},
     {"wram", "mlu370-s4.toml", "wram = { value = 1024", "wram = { value = 1022",
      "local_tables parts"},
 };

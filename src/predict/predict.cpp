@@ -57,6 +57,7 @@ Result<LayerPrediction> time_step(const DeviceProgram& program, const DeviceStep
   if (!step.program) {
     layer.name = lower::layer_of(*step.node);
     layer.algorithm = layer.bound_by = "host";
+    layer.op = step.node->def().name;
     layer.reason = step.reason;
     layer.seconds = host_seconds(program, step, host_bandwidth_of(machine));
     layer.busy.assign(program.architecture.queues.size(), 0);

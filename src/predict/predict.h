@@ -14,6 +14,7 @@ namespace tenon {
 struct LayerPrediction {
   std::string name;                   // in the user's model
   std::string algorithm;              // of the kernel; "host"
+  std::string op;                     // of the node, where the host computes it
   std::string reason;                 // why the host
   std::string tiling;                 // of the kernel, in words
   std::vector<Alternative> rejected;  // the other ways to compute the node, where this is its first

@@ -175,6 +175,7 @@ void add_explain(CLI::App& app, Action& action) {
   command->add_option("--layer", a->chip.layers,
                       "on the chip: only layers whose name is like this");
   add_input_shapes(*command, a->chip.shapes);
+  add_cuts(*command, a->chip);
   command
       ->add_option("--targets-dir", a->chip.folder, "folder with machine descriptions of your own")
       ->check(CLI::ExistingDirectory);

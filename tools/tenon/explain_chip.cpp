@@ -96,7 +96,7 @@ Status explain_for_chip(const ChipExplainArguments& a) {
   for (const LayerPrediction& l : p.layers)
     if (fnmatch(a.layers.c_str(), l.name.c_str(), 0) == 0)
       (l.algorithm == "host" ? host : kernels).push_back(&l);
-  if (kernels.empty() && host.empty())
+  if (kernels.empty() && host.empty() && !p.layers.empty())
     return invalid_argument(fmt::format("no layer of the model is like '{}'", a.layers));
   if (a.json) {
     nlohmann::json json{{"target", p.target},
@@ -109,8 +109,10 @@ Status explain_for_chip(const ChipExplainArguments& a) {
                         {"host", nlohmann::json::array()}};
     for (const LayerPrediction* l : kernels) json["layers"].push_back(json_of(*l, p));
     for (const LayerPrediction* l : host)
-      json["host"].push_back(
-          {{"name", l->name}, {"reason", l->reason}, {"latency_ms", l->seconds * 1e3}});
+      json["host"].push_back({{"name", l->name},
+                              {"op", l->op},
+                              {"reason", l->reason},
+                              {"latency_ms", l->seconds * 1e3}});
     fmt::print("{}\n", to_text(json));
     return {};
   }
@@ -120,7 +122,7 @@ Status explain_for_chip(const ChipExplainArguments& a) {
   for (const LayerPrediction* l : kernels) print_layer(*l, p);
   if (!host.empty()) fmt::print("\nleft to the host:\n");
   for (const LayerPrediction* l : host)
-    fmt::print("  {}, {:.4f} ms: {}\n", l->name, l->seconds * 1e3, l->reason);
+    fmt::print("  {} ({}), {:.4f} ms: {}\n", l->name, l->op, l->seconds * 1e3, l->reason);
   fmt::print("\nSimulated: nothing here ran on a chip.\n");
   return {};
 }

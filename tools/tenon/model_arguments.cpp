@@ -44,10 +44,7 @@ void add_input_shapes(CLI::App& command, std::vector<std::string>& shapes) {
       });
 }
 
-void add_model_arguments(CLI::App& command, ModelArguments& a) {
-  command.add_option("MODEL", a.model, "SavedModel folder, .pb, .pbtxt, .onnx or .tn")->required();
-  command.add_option("--signature", a.signature, "only this signature (default: all)");
-  add_input_shapes(command, a.shapes);
+void add_cuts(CLI::App& command, ModelArguments& a) {
   command
       .add_option("--inputs", a.inputs,
                   "a,b: cut a GraphDef or ONNX graph there; x and x:0 are the same")
@@ -56,6 +53,13 @@ void add_model_arguments(CLI::App& command, ModelArguments& a) {
   command.add_option("--outputs", a.outputs, "a,b: stop there; what lies behind is left out")
       ->allow_extra_args(false)
       ->delimiter(',');
+}
+
+void add_model_arguments(CLI::App& command, ModelArguments& a) {
+  command.add_option("MODEL", a.model, "SavedModel folder, .pb, .pbtxt, .onnx or .tn")->required();
+  command.add_option("--signature", a.signature, "only this signature (default: all)");
+  add_input_shapes(command, a.shapes);
+  add_cuts(command, a);
   add_custom_ops(command, a.custom_ops);
   command.add_flag("--json", a.json, "machine-readable output");
 }

@@ -17,6 +17,8 @@ struct ModelArguments {
 };
 
 void add_input_shapes(CLI::App& command, std::vector<std::string>& shapes);
+// --inputs and --outputs: where to cut a graph.
+void add_cuts(CLI::App& command, ModelArguments& a);
 void add_model_arguments(CLI::App& command, ModelArguments& a);
 void add_calibration(CLI::App& command, CalibrationSettings& settings);
 // Error: invalid_argument for an --input-shape that is none.

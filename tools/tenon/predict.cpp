@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <span>
 
+#include "chip/deploy.h"
 #include "commands.h"
 #include "compiler/compile.h"
 #include "isa/text.h"
@@ -99,8 +100,9 @@ Status write_programs(const std::string& folder, const DeviceProgram& program, i
 Status run(const PredictArguments& a) {
   LowerOptions options{TRY(device_real(a.precision, true))};
   const MachineCatalog catalog = TRY(MachineCatalog::load(a.folder));
-  std::vector<const Machine*> machines;
-  for (const std::string& name : a.targets) machines.push_back(TRY(catalog.find(name)));
+  const std::vector<const Machine*> machines = TRY(chips_named(catalog, a.targets));
+  if (machines.empty())
+    return invalid_argument("times are predicted of chips; `tenon bench` measures this CPU");
   auto progress = std::make_unique<Progress>();
   progress->stage("import");
   const auto functions = TRY(load_graphs(a.model, TRY(import_options(a)), {a.custom_ops, false}));
@@ -147,7 +149,8 @@ void add_predict(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("predict", "How long a model takes on a chip, by simulation");
   auto a = std::make_shared<PredictArguments>();
   add_model_arguments(*command, *a);
-  command->add_option("--target", a->targets, "chips, see `tenon targets list`")
+  command
+      ->add_option("--target", a->targets, "chips or families of chips, see `tenon targets list`")
       ->required()
       ->delimiter(',');
   command->add_option("--batch", a->batches, "sizes of the first dimension, where it is open")

@@ -116,9 +116,10 @@ bool is_cpu(std::string_view name) {
 
 Result<const Description*> find_device(std::string_view name) {
   const Installed& all = installed();
-  std::vector<std::string> names{"cpu"};
+  std::vector<std::string> names{"cpu"}, of_family;
   for (const Description& d : all.devices) {
     names.push_back(d.name);
+    if (d.family == plain(name)) of_family.push_back(d.name);
     if (plain(d.name) == plain(name)) return &d;
     for (std::string_view rest = d.aliases; !rest.empty();) {
       const std::string_view alias = rest.substr(0, rest.find(' '));
@@ -126,6 +127,9 @@ Result<const Description*> find_device(std::string_view name) {
       if (!alias.empty() && plain(alias) == plain(name)) return &d;
     }
   }
+  if (!of_family.empty())
+    return unsupported(
+        fmt::format("'{}' is a family of devices; name one: {}", name, fmt::join(of_family, ", ")));
   std::string text = fmt::format("there is no device '{}'{}; this runs on: {}", name,
                                  did_you_mean(plain(name), names), fmt::join(names, ", "));
   for (const std::string& problem : all.problems) text += "\n  a plug-in is of no use: " + problem;
