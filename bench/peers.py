@@ -10,7 +10,8 @@ from the fastest runs, which other load on the machine disturbs less. Cold start
 result, interpreter and imports included, median of 1 + --cold processes; Tenon's second figure is `tenon run`,
 without Python. `load` is from the import of the engine to a model ready to run, `first` the first run. `peak` is
 the process's largest resident memory. `error` is against TensorFlow's outputs in io.npz, over max(1, largest value);
-`cos`, shown for int8, the smallest cosine of an output with TensorFlow's in fp32.
+`cos`, shown for int8, the smallest cosine of an output with TensorFlow's in fp32. `flops` are the arithmetic of one run, two for
+a multiply-add, as if every sum were made directly; `bytes` what Tenon's steps read and write, each operand once.
 
 --precision is what Tenon compiles for; with bf16 OpenVINO computes in it, too (compare with --engines tenon,openvino). With int8
 the peers run what `make_models.py --precision int8` quantised, ONNX Runtime in both its ways, and Tenon is calibrated on the
@@ -37,8 +38,8 @@ from engines import ENGINES, engines_of, missing_source, source_of
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 COLUMNS = ("model", "precision", "batch", "threads", "engine", "ms", "min_ms", "ratio", "min_ratio", "best_peer", "cold_start_ms",
-           "cold_start_native_ms", "load_ms", "first_run_ms", "peak_mb", "error", "cosine", "compile_s", "file_bytes", "version",
-           "reason")
+           "cold_start_native_ms", "load_ms", "first_run_ms", "peak_mb", "error", "cosine", "compile_s", "file_bytes", "flops",
+           "bytes", "version", "reason")
 EXAMPLE = """Example:
   .venv-dev/bin/python bench/peers.py bench-models mlp resnet50 --threads 1,2 --csv speed.csv"""
 
@@ -92,6 +93,16 @@ def compile_tenon(folder, file, build, precision):
         lines = result.stderr.strip().splitlines() or [f"status {result.returncode}"]
         raise RuntimeError(" ".join(lines[:2])[:160])
     return {"compile_s": time.monotonic() - start, "file_bytes": file.stat().st_size}
+
+
+def work_of(file, batch, build):
+    """Arithmetic and bytes of one run, all steps together."""
+    command = [build / "bin/tenon", "bench", file, "--batch", str(batch), "--threads", "1", "--warmup", "0", "--runs", "1", "--profile", "--json"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        return {}
+    steps = json.loads(result.stdout)["steps"]
+    return {key: sum(step[key] for step in steps) for key in ("flops", "bytes")}
 
 
 def native_cold_start(folder, file, batch, threads, build, times=3):
@@ -148,6 +159,7 @@ def start(engine, folder, batch, threads, compiled, arguments):
         again.close()
     facts |= worker.start | {"cold_start_ms": statistics.median(samples)}
     if engine == "tenon":
+        facts |= work_of(source, batch, arguments.build)
         facts["cold_start_native_ms"] = native_cold_start(folder, source, batch, threads, arguments.build)
     return worker, facts
 

@@ -35,7 +35,15 @@ def measure_peers(part, arguments):
                "--batch", "1,8", "--rounds", str(arguments.rounds), "--seconds", str(arguments.seconds)]
     subprocess.run(command, check=True)
     rows = json.loads(file.read_text())
-    file.write_text(json.dumps({"machine": machine(), "date": time.strftime("%Y-%m-%d"), "rows": rows}, indent=1) + "\n")
+    kept = {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "peak_gflops": peak_gflops(), "rows": rows}
+    file.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def peak_gflops():
+    """The rate of independent fp32 multiply-adds on one thread."""
+    done = subprocess.run([ROOT / "build/bin/tenon_bench_other", "--csv", "--threads", "1", "--filter", "gemm 128x512x784"],
+                          check=True, capture_output=True, text=True)
+    return float(next(csv.DictReader(io.StringIO(done.stdout)))["peak_gflops"])
 
 
 def measure_kernels(arguments):
@@ -73,6 +81,24 @@ def ratio_table(rows):
             peer = peer_of(row, rows)
             cells += [f"{row['ms']:.3g}", f"{peer['engine']} {peer['ms']:.3g}", f"{row['ratio']:.2f} ({row['min_ratio']:.2f})"]
         lines.append(f"| {case} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def rate_table(rows, peak):
+    """Arithmetic and bytes a second of every model beside the multiply-add peak, at each number of threads."""
+    ours = sorted((row for row in rows if row.get("flops") and "ratio" in row), key=lambda row: row["batch"])
+    threads = sorted({row["threads"] for row in ours})
+    lines = ["| model | GFLOP | MB | " + " | ".join(f"GFLOP/s (of peak), {t} threads | GB/s" for t in threads) + " |",
+             "|---|--:|--:|" + "--:|--:|" * len(threads)]
+    for case in dict.fromkeys(map(case_of, ours)):
+        same = {row["threads"]: row for row in ours if case_of(row) == case}
+        first = next(iter(same.values()))
+        cells = [case, f"{first['flops'] / 1e9:.3g}", f"{first['bytes'] / 1e6:.3g}"]
+        for t in threads:
+            row = same[t]
+            rate = row["flops"] / row["ms"] / 1e6
+            cells += [f"{rate:.0f} ({100 * rate / (peak * t):.0f} %)", f"{row['bytes'] / row['ms'] / 1e6:.0f}"]
+        lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
@@ -123,6 +149,11 @@ def page(arguments):
         kept = json.loads(file.read_text())
         text += [f"## {part}", "", f"{kept['date']}, {kept['machine']}.", "", summary(part, kept["rows"]), "", *ratio_table(kept["rows"]), ""]
         if part == "fp32":
+            peak = kept["peak_gflops"]
+            text += ["## Rates (fp32)", "",
+                     f"Arithmetic as if every sum were made directly, which Winograd's algorithm does not; the peak is {peak:.0f} GFLOP/s a core, of "
+                     "independent multiply-adds. Bytes are what steps read and write, each operand once, wherever it lies.", "",
+                     *rate_table(kept["rows"], peak), ""]
             text += ["## Start and memory (fp32, one thread)", "",
                      "Load is from the import of the package in Python to a model ready to run; some 3 ms of Tenon's are the import.", "",
                      *start_table(kept["rows"]), ""]
