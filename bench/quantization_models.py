@@ -148,7 +148,7 @@ def keyword_models(models):
     if len(recordings) < 4:
         return
     import tensorflow as tf
-    sets = [utterances(recordings, count, seed) for seed, count in enumerate((100, 400))]
+    sets = [utterances(recordings, count, seed) for seed, count in enumerate((100, 2000))]
     folder = models / "tf/kws_mcu"
     names = (folder / "labels.txt").read_text().split() if folder.exists() else []
     for file in sorted(folder.glob("*/*.pb")):

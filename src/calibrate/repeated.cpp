@@ -69,9 +69,11 @@ std::optional<RepeatedFunctions::Found> RepeatedFunctions::find(const NamedGraph
   rename(options.keep_float, names);
   rename(options.rounded, names);
   rename(options.biases, names);
-  std::set<std::string> exact;
-  for (const std::string& name : options.exact) exact.insert(names[name]);
-  options.exact = std::move(exact);
+  for (std::set<std::string>* set : {&options.exact, &options.byte_weights}) {
+    std::set<std::string> renamed;
+    for (const std::string& name : *set) renamed.insert(names[name]);
+    *set = std::move(renamed);
+  }
   return found;
 }
 

@@ -7,27 +7,15 @@
 
 #include "base/bytes.h"
 #include "calibrate/metric_script.h"
+#include "calibrate/search_metric.h"
 #include "cost/precision_cost.h"
+#include "quant/byte_layers.h"
 #include "quant/plan.h"
 
 namespace tenon {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-double drop_of(const Accuracy& a, Metric metric) {
-  switch (metric) {
-    case Metric::top1:
-      return 1 - a.same_top1;
-    case Metric::cosine:
-      return 1 - a.cosine;
-    case Metric::mse:
-      return a.relative_l2 * a.relative_l2;
-    case Metric::script:
-      break;
-  }
-  return 0;
-}
 
 // Runs assignments, each once: also those of an earlier search.
 class Assignments {
@@ -79,16 +67,20 @@ class Assignments {
     return drop;
   }
   int64_t run() const { return run_; }
+  // Runs what is no mere assignment, and is not kept.
+  Result<double> measure(const quant::QuantizeOptions& options) const {
+    if (script_)
+      return score_ - TRY(script_->score(trial_, TRY(trial_.outputs(statistics_, options))));
+    if (search_.metric == Metric::top1)
+      return top1_drop(TRY(trial_.outputs_before_softmax(statistics_, options)),
+                       trial_.expected_before_softmax());
+    const Accuracy a = TRY(trial_.run(statistics_, options));
+    return search_.metric == Metric::cosine ? 1 - a.cosine : a.relative_l2 * a.relative_l2;
+  }
 
   static constexpr std::string_view kReason = "the search found that it costs too much accuracy";
 
  private:
-  Result<double> measure(const quant::QuantizeOptions& options) const {
-    if (script_)
-      return score_ - TRY(script_->score(trial_, TRY(trial_.outputs(statistics_, options))));
-    return drop_of(TRY(trial_.run(statistics_, options)), search_.metric);
-  }
-
   const Trial& trial_;
   const quant::FunctionStatistics& statistics_;
   const quant::QuantizeOptions& options_;
@@ -109,9 +101,11 @@ Result<std::map<std::string, double>> prices_of(const Trial& trial,
   for (const quant::NamedValue& v : quant::observed_values(graph)) {
     prices[v.name] = 1;
     const Node* node = v.value->producer();
-    if (objective == Objective::size && node != nullptr && quant::is_product(*node) &&
-        node->input(1)->constant() != nullptr)
-      prices[v.name] = 3 * static_cast<double>(node->input(1)->constant()->elements());
+    if (objective != Objective::size || node == nullptr || !quant::is_candidate(*node)) continue;
+    double& bytes = prices[v.name] = 0;
+    for (const int i : quant::weights_of(*node))
+      if (const Tensor* w = node->input(i)->constant())
+        bytes += 3 * static_cast<double>(w->elements());
   }
   if (objective != Objective::latency) return prices;
   const auto cost =
@@ -146,7 +140,7 @@ Result<Objective> parse_objective(const std::string& text) {
 
 Result<SearchResult> search_assignment(const Trial& trial,
                                        const quant::FunctionStatistics& statistics,
-                                       const SearchOptions& search,
+                                       const SearchOptions& search, const Polish& polish,
                                        quant::QuantizeOptions& options) {
   const auto choices = TRY(quant::quantize(*trial.function().graph->clone(), statistics, options));
   std::vector<std::string> names;
@@ -165,20 +159,26 @@ Result<SearchResult> search_assignment(const Trial& trial,
     result.drop = drop;
     return search.improved ? search.improved(kept, drop) : Status();
   };
-  const auto finish = [&](bool feasible) {
-    result.feasible = feasible;
+  const auto finish = [&]() -> Result<SearchResult> {
     result.kept = best;
-    result.trials = assignments.run();
     for (const std::string& name : best) {
       options.keep_float[name] = Assignments::kReason;
       options.exact.insert(name);
       result.price += prices.at(name);
     }
+    quant::QuantizeOptions polished = options;
+    TRY(polish(polished));
+    if (const double drop = TRY(assignments.measure(polished)); drop <= result.drop) {
+      options = std::move(polished);
+      result.drop = drop;
+    }
+    result.feasible = result.drop <= search.max_drop;
+    result.trials = assignments.run();
     return result;
   };
   result.drop_all_integers = TRY(assignments.drop({}));
   TRY(improve({}, result.drop_all_integers));
-  if (result.drop_all_integers <= search.max_drop) return finish(true);
+  if (result.drop_all_integers <= search.max_drop) return finish();
   // What each costs where it alone is of integers.
   std::vector<std::pair<double, std::string>> costs;
   for (const std::string& name : names) {
@@ -201,7 +201,7 @@ Result<SearchResult> search_assignment(const Trial& trial,
   size_t low = 0, high = order.size();
   const double at_end = TRY(assignments.drop(order));
   TRY(improve(order, at_end));
-  if (at_end > search.max_drop) return finish(false);
+  if (at_end > search.max_drop) return finish();
   while (high - low > 1) {
     const size_t middle = low + (high - low) / 2;
     const double drop = TRY(assignments.drop(first(order, middle)));
@@ -223,7 +223,7 @@ Result<SearchResult> search_assignment(const Trial& trial,
     if (const double drop = TRY(assignments.drop(fewer)); drop <= search.max_drop)
       TRY(improve(fewer, drop));
   }
-  return finish(true);
+  return finish();
 }
 
 std::string config_of(const std::vector<std::string>& kept) {

@@ -9,7 +9,8 @@
 namespace tenon {
 
 enum class Metric : uint8_t { top1, cosine, mse, script };
-// "top1": rows whose largest element is another one than in fp32; "cosine": 1 less the cosine of
+// "top1": the part of rows whose largest element is another one than in fp32, or is expected to be
+// (search_metric.h); "cosine": 1 less the cosine of
 // the outputs; "mse": the squared relative L2; what names a file is a script (metric_script.h).
 // Error: invalid_argument listing them.
 Result<Metric> parse_metric(const std::string& text);
@@ -41,9 +42,10 @@ struct SearchResult {
 
 // Adds the layers to keep to the options. By the error that each layer causes alone, over its
 // price: as many of the worst as are needed, less those that turn out not to be, the dearest first.
+// What `polish` chooses for the layers that are of integers then is taken where it loses no more.
 Result<SearchResult> search_assignment(const Trial& trial,
                                        const quant::FunctionStatistics& statistics,
-                                       const SearchOptions& search,
+                                       const SearchOptions& search, const Polish& polish,
                                        quant::QuantizeOptions& options);
 
 // A [[layer]] for each of the names, as --config takes it.

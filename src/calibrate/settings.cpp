@@ -11,6 +11,7 @@
 #include "calibrate/fitting.h"
 #include "calibrate/repeated.h"
 #include "cost/precision_cost.h"
+#include "quant/byte_layers.h"
 #include "quant/config.h"
 #include "quant/plan.h"
 #include "verify/verify.h"
@@ -47,6 +48,16 @@ Status apply_config(const quant::Config& config, quant::LayerPrecision otherwise
   return {};
 }
 
+// With a precision for the rest recurrent layers, which need no ranges, are of the rest.
+void keep_recurrent(const Graph& graph, quant::LayerPrecision rest,
+                    quant::QuantizeOptions& options) {
+  if (rest == quant::LayerPrecision::fp32) return;
+  for (const quant::NamedValue& v : quant::observed_values(graph))
+    if (v.value->producer() != nullptr && quant::is_recurrent(*v.value->producer()))
+      options.keep_float.try_emplace(
+          v.name, fmt::format("the precision of recurrent layers is {}", quant::name_of(rest)));
+}
+
 // What was found of one function, said of another too.
 void repeat(CalibrationFindings& findings, const std::string& from, const std::string& key,
             const quant::FunctionStatistics& statistics) {
@@ -64,6 +75,7 @@ struct Quantisation {
   quant::Method method = quant::Method::automatic;
   std::optional<quant::Config> config;
   quant::LayerPrecision otherwise = quant::LayerPrecision::int8;
+  quant::LayerPrecision rest = quant::LayerPrecision::fp32;
   bool wants_report = false, forced = false;
   DisabledNames disabled;
   std::shared_ptr<CalibrationFindings> findings;
@@ -87,17 +99,22 @@ struct Quantisation {
   Result<QuantizationInput> find(const NamedGraph& function, const ImportReport& import,
                                  std::vector<std::string>& warnings) const {
     if (std::ranges::none_of(function.graph->nodes(),
-                             [](const auto& node) { return quant::is_product(*node); })) {
-      warnings.push_back(
-          fmt::format("function '{}' has no convolution or matrix product to quantise by ranges",
-                      function.key));
+                             [](const auto& node) { return quant::is_candidate(*node); })) {
+      warnings.push_back(fmt::format(
+          "function '{}' has no convolution, matrix product or recurrent layer to make of integers",
+          function.key));
       return QuantizationInput{};
     }
-    Calibration calibration = TRY(calibrate(function, how));
+    // Recurrent layers need no ranges: made-up numbers would say nothing of them.
+    const bool needs_ranges = std::ranges::any_of(
+        function.graph->nodes(), [](const auto& node) { return quant::is_product(*node); });
+    Calibration calibration;
+    if (needs_ranges || !how.data.empty()) calibration = TRY(calibrate(function, how));
     warnings.insert(warnings.end(), calibration.warnings.begin(), calibration.warnings.end());
     QuantizationInput input{std::move(calibration.statistics), {}, {}};
     input.options.method = method;
     if (config) TRY(apply_config(*config, otherwise, function, import, input.options));
+    keep_recurrent(*function.graph, rest, input.options);
     if (disabled.contains("bias-correction")) input.options.bias_correction = false;
     if (!forced)
       input.options.keep_float.merge(TRY(cost::slower_in_integers(
@@ -131,15 +148,14 @@ struct Quantisation {
     }
     const Trial& trial = other ? *other : plain;
     if (refine) {
-      TRY(refine(function, trial, input.statistics, input.options));
+      const auto polish = [&](quant::QuantizeOptions& options) {
+        return choose_values(trial, input.statistics, options, gains);
+      };
+      TRY(refine(function, trial, input.statistics, input.options, polish));
     } else {
+      TRY(choose_recurrent(trial, input.statistics, disabled, input.options, gains));
       TRY(choose_ends(trial, input.statistics, disabled, input.options, gains));
-      if (method == quant::Method::automatic)
-        TRY(choose_methods(trial, input.statistics, input.options));
-      TRY(choose_rounding(trial, input.statistics, how, disabled, input.options, gains));
-      if (!disabled.contains("layer-fitting"))
-        TRY(fit_layers(trial, input.statistics, how, input.options, gains));
-      TRY(choose_bias_correction(trial, input.statistics, input.options, gains));
+      TRY(choose_values(trial, input.statistics, input.options, gains));
     }
     if (findings != nullptr) {
       findings->functions.push_back(
@@ -154,6 +170,16 @@ struct Quantisation {
     }
     if (rescaled) input.graph = std::move(rescaled->function.graph);
     return input;
+  }
+
+  // Ranges, weights and biases of the layers that are of integers.
+  Status choose_values(const Trial& trial, const quant::FunctionStatistics& statistics,
+                       quant::QuantizeOptions& options, std::vector<TechniqueGain>& gains) const {
+    if (method == quant::Method::automatic) TRY(choose_methods(trial, statistics, options));
+    TRY(choose_rounding(trial, statistics, how, disabled, options, gains));
+    if (!disabled.contains("layer-fitting"))
+      TRY(fit_layers(trial, statistics, how, options, gains));
+    return choose_bias_correction(trial, statistics, options, gains);
   }
 };
 
@@ -237,6 +263,7 @@ Status apply_calibration(const CalibrationSettings& s, const runtime::LoadOption
   q.method = *quant::method_of(s.method);
   q.config = options.config;
   q.otherwise = precision.products;
+  q.rest = precision.rest;
   if (q.config && !q.config->method.empty() && s.method == "auto")
     q.method = *quant::method_of(q.config->method);
   q.wants_report = !s.report.empty();

@@ -40,10 +40,12 @@ struct CalibrationFindings {
   quant::Statistics statistics;
 };
 
-// Chooses further, after the methods and the config: a search. May be null.
+// Chooses ranges, weights and biases for the layers that are of integers by the options.
+using Polish = std::function<Status(quant::QuantizeOptions& options)>;
+// Chooses which layers are: a search. May be null.
 using RefineChoices = std::function<Status(const NamedGraph& function, const Trial& trial,
                                            const quant::FunctionStatistics& statistics,
-                                           quant::QuantizeOptions& options)>;
+                                           quant::QuantizeOptions& options, const Polish& polish)>;
 
 // The error that apply_calibration would give for the texts themselves.
 Status check_calibration(const CalibrationSettings& settings);

@@ -6,6 +6,7 @@
 
 #include "cost/precision_cost.h"
 #include "ops/matmul.h"
+#include "quant/byte_layers.h"
 #include "quant/config.h"
 #include "quant/plan.h"
 #include "quant/rescale.h"
@@ -148,6 +149,35 @@ Status choose_rounding(const Trial& trial, const quant::FunctionStatistics& stat
   const bool better = with < without * (1 - kGain);
   gains.push_back({std::string(kName), without, with, better});
   if (better) options = std::move(rounded);
+  return {};
+}
+
+Status choose_recurrent(const Trial& trial, const quant::FunctionStatistics& statistics,
+                        const DisabledNames& disabled, quant::QuantizeOptions& options,
+                        std::vector<TechniqueGain>& gains) {
+  // A loss worth a layer that takes longer, and what part of it must go.
+  constexpr double kMuch = 0.02, kMost = 0.5;
+  constexpr std::string_view kName = "recurrent-layers";
+  if (disabled.contains(kName)) return {};
+  quant::QuantizeOptions real = options;
+  for (const quant::NamedValue& v : quant::observed_values(*trial.function().graph)) {
+    const Node* node = v.value->producer();
+    if (node == nullptr || v.value != node->output() || !quant::is_recurrent(*node) ||
+        options.keep_float.contains(v.name))
+      continue;
+    real.byte_weights.insert(v.name);
+    real.keep_float[v.name] = fmt::format(
+        "most of what integers lose would be lost here: only its weights are of bytes; --disable "
+        "{} makes it integers all the same",
+        kName);
+  }
+  if (real.byte_weights.size() == options.byte_weights.size()) return {};
+  const double without = TRY(trial.loss(statistics, options));
+  if (without < kMuch) return {};
+  const double with = TRY(trial.loss(statistics, real));
+  const bool better = with < without * (1 - kMost);
+  gains.push_back({std::string(kName), without, with, better});
+  if (better) options = std::move(real);
   return {};
 }
 

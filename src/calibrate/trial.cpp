@@ -111,10 +111,22 @@ Result<double> Trial::loss(const quant::FunctionStatistics& statistics,
 Result<double> Trial::loss_of_other(const NamedGraph& function,
                                     const quant::FunctionStatistics& statistics,
                                     const quant::QuantizeOptions& options) const {
+  return compare(TRY(before_softmax_of(function, statistics, options)), expected_before_softmax_)
+      .relative_l2;
+}
+
+Result<Outputs> Trial::outputs_before_softmax(const quant::FunctionStatistics& statistics,
+                                              const quant::QuantizeOptions& options) const {
+  return before_softmax_of(*function_, statistics, options);
+}
+
+Result<Outputs> Trial::before_softmax_of(const NamedGraph& function,
+                                         const quant::FunctionStatistics& statistics,
+                                         const quant::QuantizeOptions& options) const {
   const auto graph = function.graph->clone();
   TRY(quant::quantize(*graph, statistics, options));
   end_before_softmax(*graph);
-  return compare(TRY(outputs_of(*graph)), expected_before_softmax_).relative_l2;
+  return outputs_of(*graph);
 }
 
 Result<Accuracy> Trial::run(const quant::FunctionStatistics& statistics,

@@ -40,6 +40,8 @@ class Trial {
   size_t samples() const { return samples_.size(); }
   const std::vector<Sample>& all_samples() const { return samples_; }
   const Outputs& expected() const { return expected_; }
+  // Outputs that a softmax gives are what it reads.
+  const Outputs& expected_before_softmax() const { return expected_before_softmax_; }
   const NamedGraph& function() const { return *function_; }
   // What the graph takes for a sample: its inputs, then what the variables begin with.
   std::vector<Tensor> inputs(size_t sample) const;
@@ -63,8 +65,13 @@ class Trial {
   // What it gives then.
   Result<Outputs> outputs(const quant::FunctionStatistics& statistics,
                           const quant::QuantizeOptions& options) const;
+  Result<Outputs> outputs_before_softmax(const quant::FunctionStatistics& statistics,
+                                         const quant::QuantizeOptions& options) const;
 
  private:
+  Result<Outputs> before_softmax_of(const NamedGraph& function,
+                                    const quant::FunctionStatistics& statistics,
+                                    const quant::QuantizeOptions& options) const;
   Result<Outputs> outputs_of(const Graph& graph) const;
 
   const NamedGraph* function_ = nullptr;

@@ -12,6 +12,7 @@
 #include "format/custom_ops.h"
 #include "import/custom_ops.h"
 #include "passes/passes.h"
+#include "quant/byte_layers.h"
 
 namespace tenon {
 namespace {
@@ -154,6 +155,7 @@ Result<std::vector<quant::NarrowedLayer>> narrow(Graph& graph, const CompileOpti
                                                  const std::set<std::string>& exact) {
   // What was to be of integers and could not be, is of what the rest is; at least its weights are.
   const bool integers = precision.products == quant::LayerPrecision::int8;
+  const bool quantised = needs_calibration(options, precision);
   const quant::LayerPrecision rest =
       precision.rest == quant::LayerPrecision::fp32 ? quant::LayerPrecision::int8 : precision.rest;
   quant::LayerPrecision otherwise = integers ? rest : precision.products;
@@ -168,6 +170,14 @@ Result<std::vector<quant::NarrowedLayer>> narrow(Graph& graph, const CompileOpti
       if (decision.precision == quant::LayerPrecision::int8) decision = {rest, {}};
     if (options.config->precision && options.config->precision != quant::LayerPrecision::int8)
       otherwise = *options.config->precision;
+  }
+  // Recurrent layers that could multiply bytes do already: of the others the weights are.
+  for (const auto& node : graph.nodes()) {
+    if (!quantised || !quant::is_recurrent(*node)) continue;
+    const auto [it, is_new] =
+        decisions.try_emplace(node.get(), quant::LayerDecision{otherwise, {}});
+    if (it->second.precision == quant::LayerPrecision::int8)
+      it->second.precision = quant::LayerPrecision::int8_weights;
   }
   // What was kept in fp32 for its accuracy stays so.
   for (const auto& node : graph.nodes())

@@ -236,7 +236,7 @@ StepFeatures recurrent_features(const Node& node) {
   const double gates = size(state->shape()[state->shape().rank() - 1]);
   const double weights = elements(node.input(1)) + elements(state);
   StepFeatures f;
-  f.kind = "f32.recurrent";
+  f.kind = state->dtype() == DType::i8 ? "u8.recurrent" : "f32.recurrent";
   f.values = {1, rows * weights, rows * gates, rows, 0, elements(x), weights};
   return f;
 }

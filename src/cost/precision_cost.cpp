@@ -192,7 +192,7 @@ Result<PrecisionCost> compare_integers(const Graph& prepared,
   std::vector<LayerCost> layers;
   for (const quant::LayerChoice& choice : choices.layers)
     layers.push_back({choice.name, choice.node, choice.op, choice.integer, choice.reason});
-  return compare(*exact, *integers, products_of(*exact, quant::is_product), std::move(layers),
+  return compare(*exact, *integers, products_of(*exact, quant::is_candidate), std::move(layers),
                  level);
 }
 

@@ -19,10 +19,6 @@ constexpr double kMaxLoss = 0.05;
 // Tables from here on stay bytes in memory.
 constexpr int64_t kLargeTable = int64_t{1} << 20;
 
-bool is_recurrent(const Node& node) {
-  return recurrent_scales(node.op()) >= 0;
-}
-
 // What each output channel of a layer's weights is.
 ScaledLayout channels_of(const Node& node, const Tensor& w) {
   const int last = w.rank() - 1;
@@ -64,22 +60,33 @@ Status look_up_bytes(Graph& graph, Node& node, const ScaledLayout& rows) {
 
 }  // namespace
 
+bool is_recurrent(const Node& node) {
+  return recurrent_scales(node.op()) >= 0;
+}
+
 std::vector<int> weights_of(const Node& node) {
   if (node.is(Gather::name)) return {0};
   if (is_recurrent(node)) return {1, 2};
   return {1};
 }
 
-Result<std::string> multiply_recurrent_bytes(Graph& graph, Node& node) {
-  std::vector<ScaledIntegers> all;
-  if (node.input(0)->dtype() != DType::f32) return std::string("its input is not f32");
+Result<std::string> recurrent_refusal(const Node& node) {
+  if (node.output()->type().is_list || node.input(0)->dtype() != DType::f32)
+    return std::string("its input is not f32");
   for (const int i : weights_of(node)) {
     const Tensor* w = node.input(i)->constant();
     if (std::string reason = refusal(w); !reason.empty()) return reason;
-    const ScaledLayout channels = channels_of(node, *w);
-    if (const double loss = TRY(rounded_weights(*w, channels)).loss; loss > kMaxLoss)
+    if (const double loss = TRY(rounded_weights(*w, channels_of(node, *w))).loss; loss > kMaxLoss)
       return fmt::format("bytes would take {:.0f} % from the norm of its weights", 100 * loss);
-    all.push_back(TRY(scaled_integers(*w, channels)));
+  }
+  return std::string();
+}
+
+Result<Node*> multiply_recurrent_bytes(Graph& graph, Node& node) {
+  std::vector<ScaledIntegers> all;
+  for (const int i : weights_of(node)) {
+    const Tensor& w = *node.input(i)->constant();
+    all.push_back(TRY(scaled_integers(w, channels_of(node, w))));
   }
   Builder builder(graph, &node);
   builder.set_origins(node.origins);
@@ -93,7 +100,7 @@ Result<std::string> multiply_recurrent_bytes(Graph& graph, Node& node) {
   Node* layer = TRY(builder.add(node.op().clone(), std::move(operands)));
   for (int i = 0; i < node.output_count(); ++i)
     graph.replace_all_uses(node.output(i), layer->output(i));
-  return std::string();
+  return layer;
 }
 
 Result<std::string> round_weights(Graph& graph, Node& node) {

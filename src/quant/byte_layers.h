@@ -11,9 +11,13 @@ namespace tenon::quant {
 // The operands of a layer that are weights.
 std::vector<int> weights_of(const Node& node);
 
-// A recurrent layer whose weights become i8, and what it multiplies by them when it runs. The node
-// is replaced. Why that cannot be; empty where it was done.
-Result<std::string> multiply_recurrent_bytes(Graph& graph, Node& node);
+bool is_recurrent(const Node& node);
+
+// Why a recurrent layer cannot multiply bytes; empty where it can.
+Result<std::string> recurrent_refusal(const Node& node);
+// A recurrent layer whose weights become i8, and what it multiplies by them when it runs: what
+// stands in place of the node, which nobody reads any more. Only where nothing refuses it.
+Result<Node*> multiply_recurrent_bytes(Graph& graph, Node& node);
 
 // Weights that become products of bytes and a scale per output channel, and stay f32: files hold
 // them in bytes, the arithmetic is as before. Of large tables that are looked up in only the rows

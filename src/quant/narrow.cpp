@@ -16,7 +16,6 @@
 #include "ops/matmul.h"
 #include "ops/matmul_nbits.h"
 #include "ops/quantized_product.h"
-#include "ops/recurrent.h"
 #include "quant/byte_layers.h"
 #include "quant/nbits.h"
 #include "quant/plan.h"
@@ -160,16 +159,17 @@ class Narrower {
   // What is of no integers by ranges: a recurrent layer multiplies bytes, others have weights that
   // are multiples of bytes.
   Status make_bytes(Node& node, LayerPrecision precision) {
-    const bool is_recurrent = recurrent_scales(node.op()) >= 0;
     if (node.output()->type().is_list || node.output()->dtype() != DType::f32) return {};
     for (const int i : weights_of(node))
       if (node.input(i) == nullptr || node.input(i)->constant() == nullptr ||
           node.input(i)->dtype() != DType::f32)
         return {};
     NarrowedLayer layer = named(node, precision);
-    layer.multiplies_narrow = is_recurrent && precision != LayerPrecision::int8_weights;
-    layer.reason = layer.multiplies_narrow ? TRY(multiply_recurrent_bytes(graph_, node))
-                                           : TRY(round_weights(graph_, node));
+    layer.multiplies_narrow = is_recurrent(node) && precision != LayerPrecision::int8_weights;
+    layer.reason =
+        layer.multiplies_narrow ? TRY(recurrent_refusal(node)) : TRY(round_weights(graph_, node));
+    if (layer.multiplies_narrow && layer.reason.empty())
+      TRY(multiply_recurrent_bytes(graph_, node));
     if (!layer.reason.empty()) {
       layer.precision = LayerPrecision::fp32;
       layer.multiplies_narrow = false;

@@ -7,6 +7,7 @@
 
 #include "ops/conv.h"
 #include "ops/matmul.h"
+#include "quant/byte_layers.h"
 #include "quant/weights.h"
 #include "rewrite/pass.h"
 
@@ -73,7 +74,7 @@ class Planner {
   Result<Plan> run() {
     for (NamedValue& v : observed_values(graph_)) plan_.names[v.value] = std::move(v.name);
     for (const auto& node : graph_.nodes()) plan_.order.push_back(node.get());
-    choose_products();
+    TRY(choose_products());
     choose_between();
     find_bases();
     find_bytes();
@@ -83,16 +84,16 @@ class Planner {
   }
 
  private:
-  void choose_products() {
+  Status choose_products() {
     for (const Node* node : plan_.order) {
-      if (!is_product(*node)) {
+      if (!is_candidate(*node)) {
         if (const Support s = support_of(*node); s != Support::none) plan_.supports[node] = s;
         continue;
       }
       LayerChoice layer{plan_.names[node->output()]};
       layer.op = node->def().name;
       layer.node = node->origins.empty() ? layer.name : node->origins.front();
-      layer.reason = product_refusal(*node);
+      layer.reason = is_recurrent(*node) ? TRY(recurrent_refusal(*node)) : product_refusal(*node);
       const auto x = statistics_.tensors.find(plan_.names[node->input(0)]);
       if (layer.reason.empty() && x != statistics_.tensors.end() && x->second.count == 0)
         layer.reason = "its input held no finite value on the calibration data";
@@ -100,14 +101,15 @@ class Planner {
           layer.reason.empty() && kept != options_.keep_float.end())
         layer.reason = kept->second;
       layer.integer = layer.reason.empty();
-      if (layer.integer) plan_.integer.insert(node);
-      if (layer.integer && options_.bias_correction && x != statistics_.tensors.end() &&
+      if (layer.integer) (is_recurrent(*node) ? plan_.recurrent : plan_.integer).insert(node);
+      if (plan_.is_integer(node) && options_.bias_correction && x != statistics_.tensors.end() &&
           x->second.channel_count > 0) {
         auto& means = plan_.input_means[node] = x->second.channel_sum;
         for (double& mean : means) mean /= static_cast<double>(x->second.channel_count);
       }
       plan_.report.layers.push_back(std::move(layer));
     }
+    return {};
   }
 
   // Nodes whose result a product of integers needs, and that are given integers.
@@ -307,6 +309,10 @@ class Planner {
 bool is_product(const Node& node) {
   return (node.as<Conv>() != nullptr || node.as<Matmul>() != nullptr) &&
          node.output()->dtype() == DType::f32;
+}
+
+bool is_candidate(const Node& node) {
+  return is_product(node) || (is_recurrent(node) && node.output()->dtype() == DType::f32);
 }
 
 Result<Plan> make_plan(const Graph& graph, const FunctionStatistics& statistics,

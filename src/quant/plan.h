@@ -16,6 +16,8 @@ struct Plan {
   std::unordered_map<const Node*, Support> supports;
   // Products to be made of integers, and what works on bytes between them.
   std::unordered_set<const Node*> integer;
+  // Recurrent layers that multiply bytes; what they read and give stays real.
+  std::unordered_set<const Node*> recurrent;
   // A pointwise result that depends on one other value alone, and that value.
   std::unordered_map<const Value*, const Value*> bases;
   std::unordered_map<const Value*, QuantParams> params;  // of the tensors that become bytes
@@ -41,6 +43,8 @@ struct Plan {
 };
 
 bool is_product(const Node& node);
+// What quantize() decides on: a product or a recurrent layer.
+bool is_candidate(const Node& node);
 // Why a product of a graph after prepare() cannot be of integers; empty where it can.
 std::string product_refusal(const Node& node);
 

@@ -4,6 +4,7 @@
 
 #include "ops/matmul.h"
 #include "ops/quantized_product.h"
+#include "quant/byte_layers.h"
 #include "quant/plan.h"
 #include "quant/weights.h"
 
@@ -38,6 +39,8 @@ class Emitter {
           else if (reals_ != nullptr && plan_.names.contains(node.output(k)))
             reals_->push_back({node.output(k), plan_.names[node.output(k)]});
     }
+    for (Node* node : plan_.order)
+      if (is_candidate(*node) && is_recurrent(*node)) TRY(emit_recurrent(*node));
     return std::move(plan_.report);
   }
 
@@ -86,6 +89,19 @@ class Emitter {
       correct_bias(b, node, lost_means(node, q, means->second));
     node.set_input(1, TRY(b.op("dequantize_linear", {b.constant(q.integers), b.constant(q.scales)},
                                {{"axis", q.axis}})));
+    return {};
+  }
+
+  Status emit_recurrent(Node& node) {
+    if (options_.byte_weights.contains(plan_.names[node.output()]))
+      TRY(round_weights(graph_, node));
+    if (!plan_.recurrent.contains(&node)) return {};
+    const Node* made = TRY(multiply_recurrent_bytes(graph_, node));
+    if (reals_ != nullptr)
+      for (NamedValue& v : *reals_)
+        for (int k = 0; k < node.output_count(); ++k)
+          if (v.value == node.output(k)) v.value = made->output(k);
+    graph_.erase(&node);
     return {};
   }
 

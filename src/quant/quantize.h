@@ -35,6 +35,8 @@ struct QuantizeOptions {
   std::map<std::string, std::string> keep_float;
   // Those of them whose weights are not rounded either.
   std::set<std::string> exact;
+  // Recurrent ones among those to keep that multiply reals by weights that are rounded to bytes.
+  std::set<std::string> byte_weights;
   // Biases make up for what the rounding of weights adds to the mean of each output channel.
   bool bias_correction = true;
   // Integers of weights that are not each rounded to the nearest, by the name of the result.
@@ -55,10 +57,11 @@ inline constexpr Technique kTechniques[] = {
     {"adaptive-rounding", "weights are rounded for the least error of a layer's results"},
     {"first-layer", "the first products stay in fp32 where most is lost there"},
     {"last-layer", "the last products stay in fp32 where most is lost there"},
+    {"recurrent-layers", "recurrent layers multiply reals where most is lost there"},
     {"layer-fitting", "layer by layer, weights and biases make up for what was lost before it"},
 };
 
-// What became of a convolution or matrix product.
+// What became of a convolution, matrix product or recurrent layer.
 struct LayerChoice {
   std::string name;  // of its result, as in observed_values
   std::string

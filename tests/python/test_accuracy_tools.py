@@ -136,6 +136,63 @@ def test_a_first_layer_that_loses_most_stays_in_fp32(tmp_path):
     assert "first-layer" not in techniques(compile_graph(graph, tmp_path / "x.npy", "--disable", "first-layer"))
 
 
+# Nobody listens to the first element of a row.
+RECURRENT = f"""graph @main (%x "x": f32[?t,?n,16]) {{
+  %u = const random(seed=1, min=-0.3, max=0.3) : f32[1,16,64]
+  %s = const dense<{[[[float(i > 0)] for i in range(16)]]}> : f32[1,16,1]
+  %w = mul(%u, %s)
+  %r = const random(seed=2, min=-0.3, max=0.3) : f32[1,16,64]
+  %y, %h, %c = lstm(%x, %w, %r) from "lstm"
+  %l = squeeze(%h) {{axes=[0]}} from "last"
+  %v = const random(seed=3, min=-0.5, max=0.5) : f32[16,8]
+  %a = matmul(%l, %v) from "dense"
+  return (%a "y")
+}}
+"""
+
+
+@pytest.fixture
+def recurrent(tmp_path):
+    """A recurrent graph, data that bytes suit, and data whose rows have one element that is far larger than the others."""
+    file = tmp_path / "recurrent.tn"
+    file.write_text(RECURRENT)
+    x = np.random.default_rng(3).normal(size=(40, 12, 1, 16)).astype(np.float32)
+    for name, scale in (("even", 1), ("uneven", 60)):
+        x[..., 0] *= scale
+        (tmp_path / name).mkdir()
+        for i, sample in enumerate(x):
+            np.save(tmp_path / name / f"{i:02}.npy", sample)
+    return file
+
+
+def test_recurrent_layers_multiply_reals_where_most_would_be_lost_there(recurrent, tmp_path):
+    def compiled(data, *more):
+        done = compile_graph(recurrent, tmp_path / data, *more)
+        layers = json.loads(done.stdout)["functions"][0]["quantization"]["layers"]
+        return next(layer for layer in layers if layer["name"] == "lstm"), techniques(done).get("recurrent-layers")
+
+    layer, gain = compiled("even")
+    assert layer["integer"] and not (gain and gain["used"])
+    small = (tmp_path / "m.tenon").stat().st_size
+    layer, gain = compiled("uneven")
+    assert not layer["integer"] and "recurrent-layers" in layer["reason"]
+    assert gain["used"] and gain["relative_l2_with"] < 0.5 * gain["relative_l2_without"]
+    assert (tmp_path / "m.tenon").stat().st_size < 1.1 * small  # the weights are bytes all the same
+    layer, gain = compiled("uneven", "--disable", "recurrent-layers")
+    assert layer["integer"] and gain is None
+
+
+def test_a_search_may_keep_a_recurrent_layer(recurrent, tmp_path):
+    file = tmp_path / "found.tenon"
+    done = command("quantize", recurrent, "--calibration", tmp_path / "uneven", "--metric", "mse", "--max-drop", "0.0005", "-o", file,
+                   "--force-precision", "--json")
+    found = json.loads(done.stdout)["functions"][0]
+    assert found["feasible"] and found["fp32"] == ["lstm"] and found["layers"] == 2
+    x = np.load(tmp_path / "uneven/00.npy")
+    exact, got = first_output(tenon.compile(recurrent), x), first_output(file, x)
+    assert ((got - exact) ** 2).sum() < 0.002 * (exact**2).sum()
+
+
 @pytest.mark.parametrize("bad", range(1, 5))
 def test_files_are_compared_layer_by_layer_on_data(tmp_path, bad):
     graph, x = tmp_path / "planted.tn", tmp_path / "x.npy"

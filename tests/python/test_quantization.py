@@ -311,7 +311,7 @@ def test_nothing_to_quantise_needs_no_data(tmp_path):
     graph = tmp_path / "g.tn"
     graph.write_text('graph @main (%x "x": f32[?n,3]) {\n  %y = relu(%x)\n  return (%y "y")\n}\n')
     done = command("compile", graph, "--precision", "int8", "-o", tmp_path / "m.tenon")
-    assert "no convolution or matrix product" in done.stderr and "GUESSES" not in done.stderr
+    assert "no convolution, matrix product or recurrent layer" in done.stderr and "GUESSES" not in done.stderr
 
 
 def test_made_up_numbers_that_do_not_suit_the_model(tmp_path):

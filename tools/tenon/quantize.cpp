@@ -16,6 +16,7 @@ namespace {
 struct QuantizeArguments : ModelArguments {
   std::string output, config_output, state, max_drop = "0.5%", metric = "top1",
                                             objective = "layers";
+  std::vector<std::string> disabled;
   CalibrationSettings calibration;
 };
 
@@ -39,6 +40,7 @@ Status quantize(const QuantizeArguments& a) {
   CompileOptions options;
   options.import = TRY(import_options(a));
   options.precision = "int8";
+  options.disabled.insert(a.disabled.begin(), a.disabled.end());
   runtime::LoadOptions load;
   load.custom_ops.libraries = a.custom_ops;
   SearchOptions search;
@@ -53,7 +55,7 @@ Status quantize(const QuantizeArguments& a) {
   std::vector<std::string> kept;  // of all functions
   const auto refine = [&](const NamedGraph& function, const Trial& trial,
                           const quant::FunctionStatistics& statistics,
-                          quant::QuantizeOptions& chosen) -> Status {
+                          quant::QuantizeOptions& chosen, const Polish& polish) -> Status {
     progress->stage("search " + function.key);
     SearchOptions own = search;
     own.state_file = a.state.empty() || found.empty() ? a.state : a.state + "." + function.key;
@@ -64,7 +66,7 @@ Status quantize(const QuantizeArguments& a) {
       const std::string text = config_of(all);
       return write_file_atomically(config_file, as_bytes(text));
     };
-    found.push_back({function.key, TRY(search_assignment(trial, statistics, own, chosen))});
+    found.push_back({function.key, TRY(search_assignment(trial, statistics, own, polish, chosen))});
     for (const std::string& name : found.back().result.kept)
       if (std::ranges::find(kept, name) == kept.end()) kept.push_back(name);
     return {};
@@ -112,6 +114,11 @@ std::string message_of(const Result<T>& result) {
   return result.ok() ? std::string() : result.error().message;
 }
 
+std::string refusal_to_disable(const std::string& name) {
+  const Status s = check_options({.disabled = {name}});
+  return s.ok() ? std::string() : s.error().message;
+}
+
 }  // namespace
 
 void add_quantize(CLI::App& app, Action& action) {
@@ -125,16 +132,22 @@ void add_quantize(CLI::App& app, Action& action) {
                    "of the metric, such as 0.5% or 0.005 (default: 0.5%)")
       ->check([](const std::string& text) { return message_of(parse_drop(text)); });
   command
-      ->add_option(
-          "--metric", a->metric,
-          "against fp32: top1 (rows with another largest element), cosine (1 - cosine), mse "
-          "(squared relative L2), or a script that prints a score (docs/quantization.md)")
+      ->add_option("--metric", a->metric,
+                   "against fp32: top1 (rows with another largest element, seen or to be "
+                   "expected), cosine (1 - cosine), mse "
+                   "(squared relative L2), or a script that prints a score (docs/quantization.md)")
       ->check([](const std::string& text) { return message_of(parse_metric(text)); });
   command
       ->add_option("--objective", a->objective,
                    "what fp32 layers are to be few of, or cheap in: layers, latency (as predicted "
                    "for this CPU) or size")
       ->check([](const std::string& text) { return message_of(parse_objective(text)); });
+  command
+      ->add_option(
+          "--disable", a->disabled,
+          "switch a technique, rule or pass off; repeatable; `tenon docs rules` lists them")
+      ->allow_extra_args(false)
+      ->check(refusal_to_disable);
   command->add_option("-o,--output", a->output, "file to write (default: MODEL.tenon)");
   command->add_option(
       "--write-config", a->config_output,
