@@ -1,127 +1,13 @@
 // Every chosen kernel against the reference evaluation of its op, over many shapes.
-#include "device/cpu/candidates.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <random>
 
-#include "ops/registry.h"
-#include "tensor/visit.h"
+#include "device/cpu/test_support.h"
 
 namespace tenon::cpu {
 namespace {
-
-std::mt19937& engine() {
-  static std::mt19937 e(11);
-  return e;
-}
-
-Tensor random_tensor(DType dtype, std::vector<int64_t> dims, double low = -3, double high = 3) {
-  Tensor t = Tensor::allocate(dtype, dims).value();
-  std::uniform_real_distribution<double> uniform(low, high);
-  for (int64_t i = 0; i < t.elements(); ++i) {
-    const double v = uniform(engine());
-    if (dtype == DType::boolean)
-      t.mutable_data<bool>()[i] = v > (low + high) / 2;
-    else
-      visit_real(dtype, [&](auto tag) {
-        using T = typename decltype(tag)::type;
-        t.mutable_data<T>()[i] = T(static_cast<Arithmetic<T>>(v));
-      });
-  }
-  return t;
-}
-Tensor f32(std::vector<int64_t> dims) {
-  return random_tensor(DType::f32, std::move(dims));
-}
-Tensor ints(std::vector<int64_t> values) {
-  return Tensor::vector(values);
-}
-
-using Attributes = std::vector<std::pair<std::string_view, AttrValue>>;
-
-struct Case {
-  std::string_view op;
-  std::vector<Tensor> inputs;
-  Attributes attributes;
-  std::string_view kernel;  // expected; empty: any but the reference
-  int outputs = 1;
-  double tolerance = 0;
-  bool constant_weights = false;  // operands 1 and 2
-};
-
-void check(const Case& c) {
-  const auto op = create_op(c.op);
-  ASSERT_NE(op, nullptr) << c.op;
-  std::string what(c.op);
-  for (const auto& [name, value] : c.attributes) {
-    ASSERT_TRUE(set_attr(*op, name, value).ok()) << name;
-    what += " " + std::string(name);
-  }
-  std::vector<OperandInfo> infos;
-  TensorTypes types;
-  std::vector<const Tensor*> constants;
-  for (size_t i = 0; i < c.inputs.size(); ++i) {
-    const Tensor& t = c.inputs[i];
-    types.push_back(t.type());
-    what += " " + t.type().to_string();
-    const bool is_constant =
-        c.constant_weights ? i == 1 || i == 2 : is_int(t.dtype()) && t.rank() <= 1;
-    infos.push_back({t.type(), is_constant ? &t : nullptr, nullptr});
-    constants.push_back(is_constant ? &t : nullptr);
-  }
-  auto results = op->infer(InferContext(infos));
-  ASSERT_TRUE(results.ok()) << what << ": " << results.error().to_string();
-  const auto expected = evaluate(*op, c.inputs, c.outputs);
-  ASSERT_TRUE(expected.ok()) << what << ": " << expected.error().to_string();
-  for (const int threads : {1, 2}) {
-    PackStore packs;
-    const StepInfo info{*op, types, *results, constants, packs, threads};
-    const KernelChoice choice = choose_kernel(info);
-    ASSERT_NE(choice.kernel, nullptr)
-        << what << ": " << (choice.refusals.empty() ? "" : choice.refusals[0]);
-    if (!c.kernel.empty()) {
-      EXPECT_EQ(choice.name, c.kernel) << what;
-    }
-    std::vector<Tensor> outputs;
-    std::vector<const Tensor*> in;
-    std::vector<Tensor*> out;
-    for (const Tensor& t : c.inputs) in.push_back(&t);
-    for (const TensorType& t : *results)
-      outputs.push_back(Tensor::zeros(t.dtype, t.shape.sizes()).value());
-    for (Tensor& t : outputs) out.push_back(&t);
-    const auto scratch = allocate_aligned(static_cast<size_t>(choice.kernel->scratch_bytes()));
-    ThreadPool pool(threads);
-    packs.fill_pending(pool);
-    const Status status = choice.kernel->run({in, out, pool, scratch.get()});
-    ASSERT_TRUE(status.ok()) << what << ": " << status.error().to_string();
-    for (size_t i = 0; i < outputs.size(); ++i) {
-      const Tensor& y = outputs[i];
-      const Tensor& e = (*expected)[i];
-      ASSERT_EQ(y.dims(), e.dims()) << what;
-      if (c.tolerance == 0) {
-        ASSERT_TRUE(bitwise_equal(y, e)) << what << " output " << i;
-        continue;
-      }
-      for (int64_t k = 0; k < y.elements(); ++k) {
-        const double a = y.real_at(k), b = e.real_at(k);
-        if (std::isnan(b) ? std::isnan(a) : a == b) continue;
-        ASSERT_LE(std::abs(a - b), c.tolerance * (1 + std::abs(b)))
-            << what << " output " << i << " element " << k << ": " << a << ", expected " << b;
-      }
-    }
-  }
-}
-
-// The reference's first result.
-Tensor evaluate_like(const Case& c) {
-  const auto op = create_op(c.op);
-  for (const auto& [name, value] : c.attributes) EXPECT_TRUE(set_attr(*op, name, value).ok());
-  return (*evaluate(*op, c.inputs, 1))[0];
-}
 
 TEST(KernelsAgainstReference, Rows) {
   for (const int64_t axis : {0, 1, 2, -1})
@@ -136,50 +22,6 @@ TEST(KernelsAgainstReference, Rows) {
     check({"layer_norm", {f32({4, 5, 24}), Tensor(), f32(row)}, {{"axis", axis}}, "", 1, 1e-5});
     check({"rms_norm", {f32({4, 5, 24}), f32(row)}, {{"axis", axis}}, "", 1, 1e-5});
   }
-}
-
-// A file holds equal bytes once, so constants of different shapes may share an address.
-TEST(PackStore, TellsConstantsOfOneAddressApart) {
-  const std::vector<float> bytes(96, 1.0f);
-  PackStore packs;
-  const auto packed = [&](DType dtype, std::vector<int64_t> dims, std::string_view layout) {
-    const Tensor t = Tensor::view(dtype, dims, bytes.data());
-    return packs.get(t, layout, 96, [](float* out) { std::fill_n(out, 96, 0.0f); });
-  };
-  const auto first = packed(DType::f32, {8, 12}, "panels");
-  EXPECT_EQ(packed(DType::f32, {8, 12}, "panels"), first);
-  EXPECT_NE(packed(DType::f32, {12, 8}, "panels"), first);
-  EXPECT_NE(packed(DType::f32, {8, 12}, "rows"), first);
-  EXPECT_NE(packed(DType::f16, {8, 12}, "panels"), packed(DType::bf16, {8, 12}, "panels"));
-  EXPECT_EQ(packs.bytes(), 5 * 96 * 4);
-}
-
-TEST(PackStore, FillsWhatIsPendingOnce) {
-  PackStore packs;
-  ThreadPool pool(2);
-  std::atomic<int> fills = 0;
-  std::vector<Tensor> constants;
-  std::vector<PackStore::Packed> packed;
-  const int64_t sizes[] = {1, 100'000, 33, 9'000'000, 70'000};
-  for (int round = 0; round < 2; ++round)
-    for (size_t i = 0; i < std::size(sizes); ++i) {
-      if (round == 0) constants.push_back(Tensor::zeros(DType::f32, std::vector{sizes[i]}).value());
-      const auto fill = [&, i](float* out) {
-        ++fills;
-        std::fill_n(out, sizes[i], static_cast<float>(i));
-      };
-      packed.push_back(packs.get(constants[i], "same", sizes[i], fill));
-      EXPECT_EQ(packs.get(constants[i], "same", sizes[i], fill), packed.back());
-      if (round == 1) {
-        EXPECT_EQ(packed[i], packed.back());
-      }
-      if (i == 2) packs.fill_pending(pool);
-    }
-  packs.fill_pending(pool);
-  EXPECT_EQ(fills, 5);
-  for (size_t i = 0; i < std::size(sizes); ++i)
-    EXPECT_EQ(std::count(packed[i].get(), packed[i].get() + sizes[i], static_cast<float>(i)),
-              sizes[i]);
 }
 
 TEST(KernelsAgainstReference, Convolutions) {
@@ -539,61 +381,6 @@ TEST(KernelsAgainstReference, HalfPrecisionOnF32Kernels) {
     check(product);
     check({"cast", {x({3, 40})}, {{"to", DType::i64}}});
   }
-}
-
-// Layers of every kind, with every optional operand there and not. Bytes of a state that lies in
-// the middle between two may be either, so that those are compared less closely.
-void check_recurrent_layers(bool in_bytes) {
-  struct Layer {
-    std::string_view op;
-    int64_t gates;
-    int outputs;
-    bool has_rb, has_c0;
-  };
-  for (const Layer& layer :
-       {Layer{"lstm", 4, 3, false, true}, {"gru", 3, 2, true, false}, {"rnn", 1, 2, false, false}})
-    for (const std::string_view direction : {"forward", "reverse", "bidirectional"})
-      for (int round = 0; round < 12; ++round) {
-        const int64_t d = direction == "bidirectional" ? 2 : 1;
-        const int64_t t = round == 5 ? 300 : 1 + round % 5, b = 1 + round % 4, i = 3 + round,
-                      h = round == 5   ? 40
-                          : round == 8 ? 370
-                                       : 1 + 5 * round;
-        const auto weights = [](std::vector<int64_t> dims) {
-          return random_tensor(DType::f32, std::move(dims), -0.4, 0.4);
-        };
-        const auto optional = [&](int bit, std::vector<int64_t> dims) {
-          return (round >> bit & 1) != 0 ? weights(std::move(dims)) : Tensor();
-        };
-        const int64_t columns = layer.gates * h;
-        std::vector<Tensor> in = {f32({t, b, i}), weights({d, i, columns}),
-                                  weights({d, h, columns}), optional(0, {d, columns})};
-        if (in_bytes)
-          for (const size_t w : {size_t{1}, size_t{2}})
-            in[w] = random_tensor(DType::i8, in[w].dims(), -127, 127);
-        if (layer.has_rb) in.push_back(optional(1, {d, columns}));
-        in.push_back(round % 3 == 0 ? Tensor() : random_tensor(DType::i32, {b}, 0, t + 1.0));
-        in.push_back(optional(1, {d, b, h}));
-        if (layer.has_c0) in.push_back(optional(2, {d, b, h}));
-        if (layer.has_c0) in.push_back(optional(3, {d, 3 * h}));
-        for (int scales = 0; in_bytes && scales < 2; ++scales)
-          in.push_back(random_tensor(DType::f32, {d, columns}, 1e-4, 3e-3));
-        Attributes attributes = {{"direction", std::string(direction)}};
-        if (layer.op == "gru") attributes.push_back({"linear_before_reset", round % 2 == 0});
-        if (round % 4 == 3) attributes.push_back({"clip", 0.7});
-        if (round % 5 == 4 && layer.op != "rnn")
-          attributes.push_back({"f", std::string("hard_sigmoid")});
-        if (round % 5 == 4 && layer.op == "rnn")
-          attributes.push_back({"activation", std::string("relu")});
-        check({layer.op, in, attributes, in_bytes ? "recurrent_bytes" : "recurrent", layer.outputs,
-               in_bytes ? 2e-2 : 2e-5, true});
-      }
-}
-TEST(KernelsAgainstReference, Recurrent) {
-  check_recurrent_layers(false);
-}
-TEST(KernelsAgainstReference, RecurrentOfBytes) {
-  check_recurrent_layers(true);
 }
 
 }  // namespace
