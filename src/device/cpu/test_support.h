@@ -90,6 +90,7 @@ inline void check(const Case& c) {
       EXPECT_EQ(choice.name, c.kernel) << what;
     }
     std::vector<Tensor> outputs;
+    outputs.reserve(results->size());
     std::vector<const Tensor*> in;
     std::vector<Tensor*> out;
     for (const Tensor& t : c.inputs) in.push_back(&t);
