@@ -93,6 +93,8 @@ inline void check(const Case& c) {
     outputs.reserve(results->size());
     std::vector<const Tensor*> in;
     std::vector<Tensor*> out;
+    in.reserve(c.inputs.size());
+    out.reserve(results->size());
     for (const Tensor& t : c.inputs) in.push_back(&t);
     for (const TensorType& t : *results)
       outputs.push_back(Tensor::zeros(t.dtype, t.shape.sizes()).value());
