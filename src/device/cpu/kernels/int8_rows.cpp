@@ -11,8 +11,8 @@ namespace {
 
 // Rows are gathered in blocks of a multiple of the tile's rows or this, about this many bytes.
 constexpr int64_t kRowUnit = 12;
-constexpr int64_t kGatheredBytes = 96 << 10;
-constexpr int64_t kStripPixels = 768;
+constexpr int64_t kGatheredBytes = 256 << 10;
+constexpr int64_t kStripPixels = 3072;
 
 int64_t volume(const int64_t (&dims)[3]) {
   return dims[0] * dims[1] * dims[2];

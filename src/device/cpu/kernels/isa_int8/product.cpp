@@ -183,46 +183,71 @@ inline constexpr int kSets = kM == 1   ? 4
                              : kM <= 3 ? 2
                                        : 1;
 
-// Two rows of bytes are packed at a time.
-template <int kM>
+// Rows of bytes, two packed at a time, without zero points of the weights: what is done is settled
+// before the rows, so that little more than arithmetic is left of each.
+template <bool kSaturates, bool kSigned, int kM>
 TENON_INLINE void finish_pairs(const Int8Block& block, const Ints (&sums)[kM][2], int64_t row,
                                int64_t column) {
   const Int8Epilogue& e = block.epilogue;
+  const Floats scale[2] = {load_real(e.scale + column), load_real(e.scale + column + kLanes)};
+  const Floats bias[2] = {load_real(e.bias + column), load_real(e.bias + column + kLanes)};
+  char* y = block.y + row * block.y_row_bytes + column;
 #pragma GCC unroll 6
-  for (int r = 0; r + 1 < kM; r += 2) {
-    Floats real[4];
+  for (int r = 0; r + 1 < kM; r += 2, y += 2 * block.y_row_bytes) {
+    Ints v[4];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
-      const int64_t at = column + i % 2 * kLanes;
-      const int32_t row_sum = block.row_sums != nullptr ? block.row_sums[row + r + i / 2] : 0;
-      real[i] = unclipped(e, without_zeros(e, sums[r + i / 2][i % 2], at, row_sum), at);
+      Floats real = fma(to_real(sums[r + i / 2][i % 2]), scale[i % 2], bias[i % 2]);
+      if constexpr (!kSaturates) real = clip(real, splat_real(e.low), splat_real(e.high));
+      v[i] = to_int(real);
     }
-    char* const y = block.y + (row + r) * block.y_row_bytes + column;
-    store_halves(y, y + block.y_row_bytes, in_order(bytes_of(e, real)));
+    store_halves(y, y + block.y_row_bytes, in_order(packed_bytes(v, e.zero, kSigned)));
+  }
+}
+
+// Rows [first, kM) of a tile from memory, which takes a tenth of the code that registers would.
+template <int kM, int kN>
+TENON_INLINE void finish_rows(const Int8Block& block, const Ints (&sums)[kM][kN], int first,
+                              int64_t row, int64_t column, int columns) {
+  alignas(64) int32_t stored[kM][kN * kLanes];
+#pragma GCC unroll 32
+  for (int i = 0; i < kM * kN; ++i) store_all(stored[i / kN] + i % kN * kLanes, sums[i / kN][i % kN]);
+  for (int r = first; r < kM; ++r) {
+    char* y = block.y + (row + r) * block.y_row_bytes;
+    const int32_t row_sum = block.row_sums != nullptr ? block.row_sums[row + r] : 0;
+    for (int c = 0; c < columns; c += kLanes)
+      finish(block.epilogue, load(stored[r] + c), column + c, row_sum, y,
+             columns - c < kLanes ? columns - c : kLanes);
   }
 }
 
 template <int kM, int kN>
 TENON_INLINE void finish_tile(const Int8Block& block, const Ints (&sums)[kM][kN], int64_t row,
                               int64_t column, int columns) {
-  int done = 0;
+  const Int8Epilogue& e = block.epilogue;
   if constexpr (kN == 2 && kM > 1)
-    if (columns == kColumns && gives_bytes(block.epilogue)) {
-      finish_pairs<kM>(block, sums, row, column);
-      done = kM / 2 * 2;
+    if (columns == kColumns && gives_bytes(e) && e.weights_zero == nullptr) {
+      const bool is_signed = e.result == Int8Result::kI8;
+      if (!e.saturates)
+        is_signed ? finish_pairs<false, true, kM>(block, sums, row, column)
+                  : finish_pairs<false, false, kM>(block, sums, row, column);
+      else
+        is_signed ? finish_pairs<true, true, kM>(block, sums, row, column)
+                  : finish_pairs<true, false, kM>(block, sums, row, column);
+      if constexpr (kM % 2 == 1)
+        finish_rows<kM, kN>(block, sums, kM - 1, row, column, columns);
+      return;
     }
+  if (columns == kN * kLanes && e.result == Int8Result::kF32 && e.weights_zero == nullptr) {
+    char* y = block.y + row * block.y_row_bytes + 4 * column;
 #pragma GCC unroll 16
-  for (int r = 0; r < kM; ++r) {
-    if (r < done) continue;
-    char* y = block.y + (row + r) * block.y_row_bytes;
-    const int32_t row_sum = block.row_sums != nullptr ? block.row_sums[row + r] : 0;
+    for (int r = 0; r < kM; ++r, y += block.y_row_bytes)
 #pragma GCC unroll 2
-    for (int j = 0; j < kN; ++j) {
-      const int left = columns - j * kLanes;
-      finish(block.epilogue, sums[r][j], column + j * kLanes, row_sum, y,
-             left < kLanes ? left : kLanes);
-    }
+      for (int j = 0; j < kN; ++j)
+        store_all(y + 4 * kLanes * j, bits(scaled(e, sums[r][j], column + j * kLanes)));
+    return;
   }
+  finish_rows<kM, kN>(block, sums, 0, row, column, columns);
 }
 
 // `ahead`: what is multiplied next, fetched group by group.
@@ -286,17 +311,29 @@ constexpr TileFunction kTileFunctions[] = {
 };
 static_assert(kRows <= sizeof(kTileFunctions<1>) / sizeof(TileFunction));
 
-void gemm_block(const Int8Block& block) {
-  if (block.m <= 0) return;
+// Rows that are multiplied by all columns before the next ones: they and a line of the result of
+// each stay in L1 beside the weights of two panels.
+int64_t rows_together(const Int8Block& block) {
+  constexpr int64_t kBytes = 24 << 10, kLine = 64, kLeast = 4 * kRows;
+  int64_t row_bytes = 4 * block.groups;
+  if (block.row_offsets != nullptr && block.m > 1) {
+    const int64_t step = block.row_offsets[1] - block.row_offsets[0];
+    if (step > 0 && step * block.pieces < row_bytes) row_bytes = step * block.pieces;
+  }
+  const int64_t rows = kBytes / (row_bytes + kLine);
+  return rows < kLeast ? kLeast : rows;
+}
+
+void multiply_rows(const Int8Block& block, int64_t first, int64_t end) {
   // Tiles of about the same size: one of few rows would read the weights for little.
-  const int64_t tiles = (block.m + kRows - 1) / kRows;
-  const int64_t least_rows = block.m / tiles, larger_tiles = block.m % tiles;
+  const int64_t tiles = (end - first + kRows - 1) / kRows;
+  const int64_t least_rows = (end - first) / tiles, larger_tiles = (end - first) % tiles;
   const int64_t panel_bytes = block.groups * kGroupBytes;
   for (int64_t column = 0; column < block.n; column += kColumns) {
     const int columns = static_cast<int>(block.n - column < kColumns ? block.n - column : kColumns);
     const TileFunction* functions = columns > kLanes ? kTileFunctions<2> : kTileFunctions<1>;
     const int8_t* const b = block.b + column / 16 * panel_bytes;
-    for (int64_t tile = 0, row = 0; tile < tiles; ++tile) {
+    for (int64_t tile = 0, row = first; tile < tiles; ++tile) {
       const int64_t rows = least_rows + (tile < larger_tiles ? 1 : 0);
       // The first tiles fetch the next columns, where there are some.
       const bool fetches = tile < kVectors && column + kColumns < block.n;
@@ -304,6 +341,18 @@ void gemm_block(const Int8Block& block) {
                           fetches ? b + (kColumns / 16 + tile) * panel_bytes : b);
       row += rows;
     }
+  }
+}
+
+void gemm_block(const Int8Block& block) {
+  if (block.m <= 0) return;
+  const int64_t parts = (block.m + rows_together(block) - 1) / rows_together(block);
+  for (int64_t part = 0, row = 0; part < parts; ++part) {
+    // Whole tiles, but for the last part.
+    int64_t end = part + 1 == parts ? block.m : (part + 1) * block.m / parts;
+    if (part + 1 < parts) end = (end + kRows - 1) / kRows * kRows;
+    if (end > row) multiply_rows(block, row, end < block.m ? end : block.m);
+    row = end;
   }
 }
 #endif
