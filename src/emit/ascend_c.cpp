@@ -141,6 +141,8 @@ Status AscendWriter::move(const Instruction& i) {
       return img2col(i);
     case Opcode::gather:
       return gather(i);
+    case Opcode::scatter:
+      return scatter(i);
     case Opcode::fill: {
       if (memory_name(i.views[0].memory) == "ub") return vector(i);
       const Nest nest(i.views);

@@ -176,6 +176,7 @@ Status BangWriter::instruction(const Instruction& i) {
       break;
     case OpcodeClass::move:
       if (i.op == Opcode::gather) return gather(i);
+      if (i.op == Opcode::scatter) return scatter(i);
       if (i.op == Opcode::copy && i.views[0].dtype == i.views[1].dtype) return copy(i);
       if (i.op == Opcode::copy || i.op == Opcode::fill) return vector(i);
       break;

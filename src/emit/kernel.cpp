@@ -265,23 +265,37 @@ Status KernelWriter::write_loop(const Loop& loop) {
   return {};
 }
 
-Status KernelWriter::gather(const Instruction& i) {
-  const View &dst = i.views[0], &table = i.views[1], &indices = i.views[2];
+Status KernelWriter::rows_by_index(const Instruction& i, const View& tile, const View& table) {
+  const View& indices = i.views[2];
   const auto lead = static_cast<int64_t>(indices.axes.size());
-  View leading = dst, to = dst, from = table;
-  leading.axes.assign(dst.axes.begin(), dst.axes.begin() + lead);
-  to.axes.erase(to.axes.begin(), to.axes.begin() + lead);
-  from.axes.erase(from.axes.begin());
-  const Nest outer({indices, leading}), row({to, from});
+  View leading = tile, part = tile, row = table;
+  leading.axes.assign(tile.axes.begin(), tile.axes.begin() + lead);
+  part.axes.erase(part.axes.begin(), part.axes.begin() + lead);
+  row.axes.erase(row.axes.begin());
+  const Nest outer({indices, leading}), inner({part, row});
   const bool dense =
-      row.rank() == 0 || (row.stride[0].back() == Expr(1) && row.stride[1].back() == Expr(1));
-  if (row.rank() > 1 || !dense) return no_form(i, "rows are gathered whole only");
+      inner.rank() == 0 || (inner.stride[0].back() == Expr(1) && inner.stride[1].back() == Expr(1));
+  if (inner.rank() > 1 || !dense) return no_form(i, "rows of a table are whole only");
   const auto variables = open_axes(outer, outer.rank());
-  line("tile::GatherRow({}, {}, {}, {}, {}, {});", operand(dst, outer, 1, variables), whole(table),
-       text(table.axes[0].stride), text(table.axes[0].size), operand(indices, outer, 0, variables),
-       row.rank() == 0 ? "1" : text(row.size[0]));
+  const std::string at = operand(tile, outer, 1, variables),
+                    index = operand(indices, outer, 0, variables),
+                    n = inner.rank() == 0 ? "1" : text(inner.size[0]),
+                    stride = text(table.axes[0].stride), size = text(table.axes[0].size);
+  if (i.op == isa::Opcode::gather)
+    line("tile::GatherRow({}, {}, {}, {}, {}, {});", at, whole(table), stride, size, index, n);
+  else
+    line("tile::ScatterRow({}, {}, {}, {}, {}, {}, {}, {});", whole(table), stride, size,
+         text(i.numbers[0]), index, at, n, i.numbers[1] == Expr(0) ? "false" : "true");
   close_axes(outer.rank());
   return {};
+}
+
+Status KernelWriter::gather(const Instruction& i) {
+  return rows_by_index(i, i.views[0], i.views[1]);
+}
+
+Status KernelWriter::scatter(const Instruction& i) {
+  return rows_by_index(i, i.views[1], i.views[0]);
 }
 
 Result<Kernel> KernelWriter::write() {

@@ -48,6 +48,9 @@ class KernelWriter {
   std::string whole(const isa::View& view) const { return operand(view, {}, 0, {}); }
   // Rows of a table by index, one call of the folder's tile::GatherRow each.
   Status gather(const isa::Instruction& i);
+  Status scatter(const isa::Instruction& i);
+  // Of both: the rows of a table beside those of a tile, index by index.
+  Status rows_by_index(const isa::Instruction& i, const isa::View& tile, const isa::View& table);
   // Where a loop begins and ends, for what the language has to know of it.
   virtual void enter_loop(const isa::Loop&) {}
   virtual void leave_loop(const isa::Loop&) {}

@@ -142,6 +142,7 @@ void Places::name(const isa::Instruction& instruction) {
     const View* global = nullptr;
     if (instruction.op == isa::Opcode::copy && views[1 - i].memory == 0) global = &views[1 - i];
     if (instruction.op == isa::Opcode::gather && i == 0) global = &views[1];
+    if (instruction.op == isa::Opcode::scatter && i == 1) global = &views[0];
     if (global != nullptr)
       p.name = identifier(shown_.buffers[static_cast<size_t>(global->buffer)].name);
     else if (i == 0 && p.name.empty())

@@ -58,6 +58,7 @@ Architecture ascend(const AscendChip& chip) {
       {Opcode::copy, mte1, {ub, l1}, chip.l1_to_ub},
       {Opcode::fill, mte2, {l1}, chip.l2_read},
       {Opcode::copy, mte3, {gm, ub}, chip.ub_to_l2},
+      {Opcode::scatter, mte3, {gm, ub, ub}, chip.ub_to_l2},
       {Opcode::copy, mte3, {l1, ub}, chip.ub_to_l1},
       {Opcode::mmad, m, {l0c, l0a, l0b}, 0},
   };
@@ -101,6 +102,7 @@ Architecture cambricon(const CambriconChip& chip) {
   a.routes.push_back({Opcode::copy, io, {sram, gdram}, chip.io_bytes});
   a.routes.push_back({Opcode::copy, on_chip, {sram, nram}, chip.move_bytes});
   a.routes.push_back({Opcode::gather, io, {nram, gdram, nram}, chip.io_bytes});
+  a.routes.push_back({Opcode::scatter, io, {gdram, nram, nram}, chip.io_bytes});
   a.routes.push_back({Opcode::conv, compute, {nram, nram, wram}, 0});
   add_vector(a, compute, nram);
   for (const Opcode op : {Opcode::sigmoid, Opcode::tanh})

@@ -92,10 +92,11 @@ Status check_types(const Instruction& instruction, const Architecture& a) {
         return refuse("this queue moves bytes, it does not convert types");
       if (instruction.op == Opcode::img2col && views[0].dtype != views[1].dtype)
         return refuse("img2col does not convert types");
-      if (instruction.op == Opcode::gather &&
+      if ((instruction.op == Opcode::gather || instruction.op == Opcode::scatter) &&
           (views[0].dtype != views[1].dtype ||
            (views[2].dtype != DType::i32 && views[2].dtype != DType::i64)))
-        return refuse("gather takes indices of i32 or i64 and does not convert elements");
+        return refuse(fmt::format("{} takes indices of i32 or i64 and does not convert elements",
+                                  info(instruction.op).name));
       return {};
     case OpcodeClass::product:
       return check_product(instruction);
@@ -146,6 +147,9 @@ Status check_axes(const Instruction& instruction) {
     case Opcode::gather:
       if (views[1].axes.empty()) return refuse("the table is to have an axis");
       return expect({views[1].axes.size() + views[2].axes.size() - 1});
+    case Opcode::scatter:
+      if (views[0].axes.empty()) return refuse("the table is to have an axis");
+      return expect({views[0].axes.size(), views[0].axes.size() + views[2].axes.size() - 1});
     default:
       break;
   }
@@ -178,12 +182,14 @@ Status check_order(const Instruction& instruction, const Architecture& a) {
 Status check_choices(const Instruction& instruction) {
   const int64_t choices = instruction.op == Opcode::convert   ? 5
                           : instruction.op == Opcode::compare ? 6
+                          : instruction.op == Opcode::scatter ? 2
                                                               : 0;
   if (choices == 0) return {};
-  const Expr& number = instruction.numbers[0];
+  // The last number of each.
+  const Expr& number = instruction.numbers.back();
   if (number.is_number() && number.value() >= 0 && number.value() < choices) return {};
   return refuse(
-      fmt::format("{} is a number from 0 to {}", info(instruction.op).numbers[0], choices - 1));
+      fmt::format("{} is a number from 0 to {}", info(instruction.op).numbers.back(), choices - 1));
 }
 
 }  // namespace

@@ -279,7 +279,7 @@ Status Checker::check_view(const View& view, size_t index) const {
                             reached.low, reached.high + element, name, bytes));
 }
 
-// Elementwise operands have equal sizes; gather and reductions by their rules.
+// Elementwise operands have equal sizes; gather, scatter and reductions by their rules.
 Status Checker::check_sizes(const Instruction& instruction) const {
   const std::vector<View>& views = instruction.views;
   const auto equal = [&](const Expr& a, const Expr& b) {
@@ -293,11 +293,13 @@ Status Checker::check_sizes(const Instruction& instruction) const {
   };
   if (views.empty()) return {};
   const std::vector<Axis>& dst = views[0].axes;
-  if (instruction.op == Opcode::gather) {
-    const std::vector<Axis>&table = views[1].axes, &indices = views[2].axes;
-    for (size_t i = 0; i < dst.size(); ++i) {
+  if (instruction.op == Opcode::gather || instruction.op == Opcode::scatter) {
+    const bool from_table = instruction.op == Opcode::gather;
+    const std::vector<Axis>&table = views[from_table ? 1 : 0].axes, &indices = views[2].axes,
+          &rows = views[from_table ? 0 : 1].axes;
+    for (size_t i = 0; i < rows.size(); ++i) {
       const Expr& size = i < indices.size() ? indices[i].size : table[i - indices.size() + 1].size;
-      if (!equal(dst[i].size, size)) return differ(dst[i].size, size);
+      if (!equal(rows[i].size, size)) return differ(rows[i].size, size);
     }
     return {};
   }

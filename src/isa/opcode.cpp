@@ -15,6 +15,7 @@ constexpr std::string_view kMmad[] = {"m", "k", "n", "accumulate"};
 constexpr std::string_view kConv[] = {"kernel_h", "kernel_w",   "stride_h",
                                       "stride_w", "dilation_h", "dilation_w",
                                       "pad_top",  "pad_left",   "accumulate"};
+constexpr std::string_view kScatter[] = {"first", "accumulate"};
 constexpr std::string_view kConvert[] = {"rounding"};
 constexpr std::string_view kCompare[] = {"relation"};
 constexpr std::string_view kFlag[] = {"from", "to", "id"};
@@ -36,6 +37,9 @@ constexpr std::array<OpcodeInfo, kOpcodes> kTable = {{
      {},
      false,
      "dst[i, …] = table[indices[i], …]; an index out of range gives zeros"},
+    {scatter, "scatter", Kind::move, 3, kScatter, false,
+     "dst[indices[i] - first, …] (+)= src[i, …], one after the other; an index out of range writes "
+     "nothing"},
     {img2col, "img2col", Kind::move, 2, kImg2col, false,
      "dst [m1, k1, m0, c0] = the windows of src [c1, h, w, c0]: row first_m + m is output pixel "
      "(row / out_w, row % out_w), column first_k + k is (c1, kernel row, kernel column, c0); "

@@ -14,6 +14,7 @@ enum class Opcode : uint8_t {
   copy,
   fill,
   gather,
+  scatter,
   img2col,
   // Products.
   mmad,

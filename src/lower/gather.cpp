@@ -143,18 +143,7 @@ std::optional<std::vector<Piece>> constant_runs(Lowering& lowering, const Node& 
   return pieces;
 }
 
-// sum over k of numbers[k] (counted from the beginning) * strides[k] + base, in i32.
-struct Count {
-  struct Term {
-    int tensor;
-    std::vector<int64_t> strides;  // under the dims
-    int64_t offset = 0, size = 1, stride = 1;
-  };
-  std::string layer;
-  std::vector<int64_t> dims;
-  std::vector<Term> terms;
-  std::function<int64_t(int64_t)> base;  // by the place of the number; may be empty
-};
+}  // namespace
 
 Result<int> count_through(Lowering& lowering, const Node& node, const Count& c) {
   const int64_t n = count_of(c.dims);
@@ -193,8 +182,6 @@ Result<int> count_through(Lowering& lowering, const Node& node, const Count& c) 
   TRY(lower_elementwise(lowering, node, work));
   return to;
 }
-
-}  // namespace
 
 Status pick_known(Lowering& lowering, const Node& node, KnownPicks picks) {
   RowGather g;

@@ -1,6 +1,7 @@
 // Picking whole rows of a table by numbers.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,22 @@ struct KnownPicks {
   std::vector<int64_t> numbers;
 };
 Status pick_known(Lowering& lowering, const Node& node, KnownPicks picks);
+
+// The number of a row: the sum over k of numbers[k] (counted from the beginning) * strides[k] +
+// base, in i32.
+struct Count {
+  struct Term {
+    int tensor;
+    std::vector<int64_t> strides;  // under the dims
+    int64_t offset = 0, size = 1, stride = 1;
+  };
+  std::string layer;
+  std::vector<int64_t> dims;
+  std::vector<Term> terms;
+  std::function<int64_t(int64_t)> base;  // by the place of the number; may be empty
+};
+// The tensor they are in.
+Result<int> count_through(Lowering& lowering, const Node& node, const Count& count);
 
 // Numbers of rows are computed in f32. Errors: unsupported where that does not hold them.
 Status check_count(int64_t rows);

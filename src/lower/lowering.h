@@ -10,6 +10,7 @@
 #include "lower/device_program.h"
 #include "lower/program_builder.h"
 #include "lower/recipe.h"
+#include "lower/whole_range.h"
 
 namespace tenon::lower {
 
@@ -49,6 +50,8 @@ class Lowering {
   const DeviceTensor& tensor(int index) const {
     return program_.tensors[static_cast<size_t>(index)];
   }
+  // What whole numbers of the graph can be.
+  WholeRanges& ranges() { return ranges_; }
   // A value that is another's memory under another shape.
   void alias(const Value* value, const Value* of);
   // A constant of its own, such as packed weights: `make` is called when the data is needed.
@@ -88,6 +91,7 @@ class Lowering {
   LowerOptions options_;
   DType real_;
   DeviceProgram program_;
+  WholeRanges ranges_;
   std::unordered_map<const Value*, int> tensors_;
   std::unordered_map<std::string, Choice> choices_;
 };
@@ -138,6 +142,8 @@ Status lower_gather_nd(Lowering& lowering, const Node& node);
 Status lower_byte_lookup(Lowering& lowering, const Node& node);
 Status lower_quantized(Lowering& lowering, const Node& node);  // products of bytes
 Status lower_gather_elements(Lowering& lowering, const Node& node);
+Status lower_scatter(Lowering& lowering, const Node& node);
+Status lower_pool_index(Lowering& lowering, const Node& node);
 Status lower_reverse(Lowering& lowering, const Node& node);
 Status lower_grid_sample(Lowering& lowering, const Node& node);
 Status lower_lrn(Lowering& lowering, const Node& node);

@@ -40,8 +40,10 @@ class Pointwise {
       TRY(check_scales(*n));
       for (int i = 0; i < n->output_count(); ++i) {
         const DType t = n->output(i)->dtype();
-        if ((t == DType::i64 && !n->is("cast")) || !isa::is_tile_dtype(lowering_.device_dtype(t)))
+        if (!isa::is_tile_dtype(lowering_.device_dtype(t)))
           return unsupported(fmt::format("the vector unit does not compute in {}", dtype_name(t)));
+        if (t == DType::i64 && !n->is("cast") && !lowering_.ranges().fits_i32(n->output(i)))
+          return unsupported("its whole numbers may take more than 32 bits");
       }
     }
     work_.wide = std::ranges::any_of(nodes_, [](const Node* n) { return is_wide(*n); });
@@ -65,7 +67,12 @@ class Pointwise {
       if (!n->is("const")) nodes_.push_back(n.get());
     for (const Value* v : region.outputs()) results_.push_back(v);
     for (size_t i = 0; i < region.inputs().size(); ++i)
-      outer_[region.inputs()[i].get()] = node_.input(static_cast<int>(i));
+      bind(region.inputs()[i].get(), node_.input(static_cast<int>(i)));
+  }
+
+  void bind(const Value* inner, const Value* outer) {
+    outer_[inner] = outer;
+    lowering_.ranges().bind(inner, outer);
   }
 
   // Scales and zeros go along the last axis, or are one for all.

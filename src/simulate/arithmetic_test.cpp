@@ -240,5 +240,34 @@ TEST(SimulateMove, RowsAreGatheredByIndexAndOutsideIsZero) {
   }
 }
 
+// Of rows at one place the last is there, or all are added; outside of the table nothing is
+// written.
+TEST(SimulateMove, RowsAreScatteredByIndexInTheirOrder) {
+  for (const bool adds : {false, true}) {
+    std::vector<Bytes> data{bytes_of(std::vector<int32_t>{9, 10, 7, 9, 11, -1}),
+                            bytes_of(random_values(24, 4))};
+    const Status status = run_text("mlu370-s4",
+                                   std::string(R"(
+    i: input i32 [6]
+    u: input f32 [24]
+    y: output f32 [12]
+    compute: fill nram[1024] f32 (12:1) {scalar = 8}
+    sync compute
+    io: copy gdram y[0] f32 (12:1) <- nram[1024] f32 (12:1)
+    io: copy nram[0] i32 (6:1) <- gdram i[0] i32 (6:1)
+    io: copy nram[128] f32 (24:1) <- gdram u[0] f32 (24:1)
+    io: scatter gdram y[0] f32 (3:4, 4:1) <- nram[128] f32 (2:12, 3:4, 4:1), nram[0] i32 (2:3, 3:1) {first = 8, accumulate = )") +
+                                       (adds ? "1}\n" : "0}\n"),
+                                   data);
+    ASSERT_TRUE(status.ok()) << status.error().to_string();
+    const auto u = values_of<float>(data[1]), y = values_of<float>(data[2]);
+    for (size_t c = 0; c < 4; ++c) {
+      EXPECT_EQ(y[c], 8);
+      EXPECT_EQ(y[4 + c], adds ? 8 + u[c] + u[12 + c] : u[12 + c]);
+      EXPECT_EQ(y[8 + c], adds ? 8 + u[4 + c] : u[4 + c]);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tenon::simulate

@@ -199,10 +199,12 @@ Status Core::check_sizes(const Instruction& instruction) const {
   };
   const auto axes = static_cast<size_t>(dst.rank);
   if (kind == OpcodeClass::product || instruction.op == Opcode::img2col) return {};
-  if (instruction.op == Opcode::gather) {
+  if (instruction.op == Opcode::gather || instruction.op == Opcode::scatter) {
+    const bool from_table = instruction.op == Opcode::gather;
+    const Operand &rows = operands_[from_table ? 0 : 1], &table = operands_[from_table ? 1 : 0];
     const auto lead = static_cast<size_t>(operands_[2].rank);
-    for (size_t i = 0; i < axes; ++i)
-      TRY(same(dst.size[i], i < lead ? operands_[2].size[i] : operands_[1].size[i - lead + 1]));
+    for (size_t i = 0; i < static_cast<size_t>(rows.rank); ++i)
+      TRY(same(rows.size[i], i < lead ? operands_[2].size[i] : table.size[i - lead + 1]));
     return {};
   }
   const size_t equal = kind == OpcodeClass::reduce ? axes - 1 : axes;
@@ -266,6 +268,8 @@ void Core::compute(const Instruction& instruction) {
       return run_elementwise(instruction.op, operands_, 0, 0);
     case Opcode::gather:
       return run_gather(operands_[0], operands_[1], operands_[2]);
+    case Opcode::scatter:
+      return run_scatter(operands_[0], operands_[1], operands_[2], numbers_[0], numbers_[1] != 0);
     case Opcode::img2col:
       return run_img2col(operands_[0], operands_[1], numbers_);
     case Opcode::mmad:

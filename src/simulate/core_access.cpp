@@ -98,6 +98,17 @@ Status Core::note_accesses(const Instruction& instruction) {
     else
       TRY(must_be_written(operands_[i]));
   }
+  if (instruction.op == Opcode::scatter) {
+    // Only the rows that are there now.
+    Status status;
+    for_each_row(operands_[1], operands_[0], operands_[2], numbers_[0],
+                 [&](const Operand&, const Operand* row) {
+                   if (row == nullptr || !status.ok()) return;
+                   if (numbers_[1] != 0) status = must_be_written(*row);
+                   if (status.ok()) status = note_write(*row);
+                 });
+    return status;
+  }
   return note_write(operands_[0]);
 }
 

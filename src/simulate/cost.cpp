@@ -233,6 +233,10 @@ Cost CostModel::of(const Instruction& i, std::span<const int64_t> v) const {
   const View& to = i.views[0];
   const double moved = static_cast<double>(extent_of(to, v).elements) * bytes_of(to);
   if (i.op == Opcode::gather) cost.bytes = static_cast<int64_t>(moved);
+  // Which rows are there is not known before: as many as there are and the table has.
+  if (i.op == Opcode::scatter)
+    cost.bytes = static_cast<int64_t>(
+        std::min(moved, static_cast<double>(extent_of(i.views[1], v).elements) * bytes_of(to)));
   if (cost.bytes == 0)
     cost.seconds = moved / (route->bytes_per_cycle * architecture_.clock) /
                    (ascend != nullptr ? ascend->move_rate : 1);

@@ -4,6 +4,7 @@
 
 #include "simulate/elements.h"
 #include "simulate/pairs.h"
+#include "simulate/vector.h"
 
 namespace tenon::simulate {
 namespace {
@@ -36,38 +37,34 @@ void run_copy(const Operand& dst, const Operand& source) {
   });
 }
 
-void run_gather(const Operand& dst, const Operand& table, const Operand& indices) {
-  // Row by row: the leading axes of dst are those of the indices.
-  Operand row = table, to = dst;
+void for_each_row(const Operand& tile, const Operand& table, const Operand& indices, int64_t first,
+                  const std::function<void(const Operand& of_tile, const Operand* row)>& f) {
+  // The leading axes of the tile are those of the indices.
+  Operand row = table, part = tile;
   const int lead = indices.rank;
-  to.rank = row.rank = table.rank - 1;
+  part.rank = row.rank = table.rank - 1;
   for (int i = 0; i < row.rank; ++i) {
     const auto k = static_cast<size_t>(i);
     row.size[k] = table.size[k + 1];
     row.stride[k] = table.stride[k + 1];
-    to.size[k] = dst.size[k + static_cast<size_t>(lead)];
-    to.stride[k] = dst.stride[k + static_cast<size_t>(lead)];
+    part.size[k] = tile.size[k + static_cast<size_t>(lead)];
+    part.stride[k] = tile.stride[k + static_cast<size_t>(lead)];
   }
   std::array<int64_t, Operand::kMaxAxes> at{};
   if (indices.elements() <= 0) return;
   for (;;) {
     int64_t place = indices.offset;
-    to.offset = dst.offset;
+    part.offset = tile.offset;
     for (int i = 0; i < lead; ++i) {
       const auto k = static_cast<size_t>(i);
       place += at[k] * indices.stride[k] * indices.element;
-      to.offset += at[k] * dst.stride[k] * dst.element;
+      part.offset += at[k] * tile.stride[k] * tile.element;
     }
     int64_t index = 0;
     load_ints(indices.data + place, indices.dtype, 1, 1, &index);
-    if (index >= 0 && index < table.size[0]) {
-      row.offset = table.offset + index * table.stride[0] * table.element;
-      run_copy(to, row);
-    } else {
-      for_each_run(to, [&](int64_t offset, int64_t bytes) {
-        std::memset(to.data + offset, 0, static_cast<size_t>(bytes));
-      });
-    }
+    const bool is_there = index >= first && index - first < table.size[0];
+    if (is_there) row.offset = table.offset + (index - first) * table.stride[0] * table.element;
+    f(part, is_there ? &row : nullptr);
     int axis = lead - 1;
     for (; axis >= 0; --axis) {
       const auto k = static_cast<size_t>(axis);
@@ -76,6 +73,25 @@ void run_gather(const Operand& dst, const Operand& table, const Operand& indices
     }
     if (axis < 0) return;
   }
+}
+
+void run_gather(const Operand& dst, const Operand& table, const Operand& indices) {
+  for_each_row(dst, table, indices, 0, [](const Operand& to, const Operand* row) {
+    if (row != nullptr) return run_copy(to, *row);
+    for_each_run(to, [&](int64_t offset, int64_t bytes) {
+      std::memset(to.data + offset, 0, static_cast<size_t>(bytes));
+    });
+  });
+}
+
+void run_scatter(const Operand& table, const Operand& source, const Operand& indices, int64_t first,
+                 bool accumulate) {
+  for_each_row(source, table, indices, first, [&](const Operand& from, const Operand* row) {
+    if (row == nullptr) return;
+    if (!accumulate) return run_copy(*row, from);
+    const std::array<Operand, 3> sum{*row, *row, from};
+    run_elementwise(isa::Opcode::add, sum, 0, 0);
+  });
 }
 
 void run_img2col(const Operand& dst, const Operand& source, std::span<const int64_t> numbers) {

@@ -1,6 +1,7 @@
 // Instructions that move elements without computing.
 #pragma once
 
+#include <functional>
 #include <span>
 
 #include "simulate/operand.h"
@@ -10,8 +11,18 @@ namespace tenon::simulate {
 // dst = source, both of one type and equal sizes.
 void run_copy(const Operand& dst, const Operand& source);
 
+// Each row of a tile [indices…, row…] beside that of the table [index, row…] which its index, less
+// `first`, says; null where the table has none.
+void for_each_row(const Operand& tile, const Operand& table, const Operand& indices, int64_t first,
+                  const std::function<void(const Operand& of_tile, const Operand* row)>& f);
+
 // dst [indices…, row…] = table [index, row…]; rows outside of the table are zeros.
 void run_gather(const Operand& dst, const Operand& table, const Operand& indices);
+
+// table [index - first, row…] (+)= source [indices…, row…], one after the other; rows outside of
+// the table are left out.
+void run_scatter(const Operand& table, const Operand& source, const Operand& indices, int64_t first,
+                 bool accumulate);
 
 // dst [m1, k1, m0, c0] = the windows of source [c1, h, w, c0]; numbers as isa::Opcode::img2col
 // names them.

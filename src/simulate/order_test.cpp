@@ -248,5 +248,29 @@ TEST(SimulateOrder, BoundsAreCheckedAgain) {
   EXPECT_FALSE(run_program(*program, chip("ascend310p3"), {}).ok());
 }
 
+// Only the rows that are written count, and two blocks may not write the same ones.
+TEST(SimulateOrder, BlocksScatterToRowsOfTheirOwn) {
+  const auto body = [](const std::string& first) {
+    return R"(
+    x: input f16 [32]
+    y: output f16 [32]
+    mte2: copy ub[0] f16 (32:1) <- gm x[0] f16 (32:1)
+    v: fill ub[128] i32 (2:1) {scalar = 1}
+    sync all
+    mte3: scatter gm y[0] f16 (2:16, 16:1) <- ub[0] f16 (2:16, 16:1), ub[128] i32 (2:1) {first = )" +
+           first + ", accumulate = 0}\n";
+  };
+  EXPECT_EQ(trouble("ascend310p3", body("block"), 2), "");
+  expect_trouble(trouble("ascend310p3", body("0"), 2), "race: bytes 32 to 64 of buffer 'y'");
+  expect_trouble(
+      trouble("ascend310p3",
+              "x: input f16 [16]\ny: output f16 [16]\n"
+              "mte2: copy ub[0] f16 (16:1) <- gm x[0] f16 (16:1)\n"
+              "v: fill ub[128] i32 (1:1) {scalar = 0}\nsync all\n"
+              "mte3: scatter gm y[0] f16 (1:16, 16:1) <- ub[0] f16 (1:16, 16:1), ub[128] "
+              "i32 (1:1) {first = 0, accumulate = 1}\n"),
+      "uninitialised");
+}
+
 }  // namespace
 }  // namespace tenon::simulate

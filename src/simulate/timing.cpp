@@ -265,9 +265,9 @@ bool TimingModel::transfer(Core& core, Shared& shared, const Instruction& i, con
       shared.addresses[static_cast<size_t>(view->buffer)] + view->offset.at(core.variables);
   const double bytes = static_cast<double>(cost.bytes);
   const auto cluster = static_cast<size_t>(core.index / cores_per_cluster_);
-  // Of a table, rows are read here and there.
+  // Of a table, rows are read or written here and there.
   double moved = bytes;
-  if (i.op != Opcode::gather && cache_.is_there())
+  if (i.op != Opcode::gather && i.op != Opcode::scatter && cache_.is_there())
     moved = static_cast<double>(this->moved(*view, address, core.variables, cost.writes));
   (cost.writes ? core.counters.written : core.counters.read) += bytes;
   core.counters.missed += moved;

@@ -101,6 +101,27 @@ __aicore__ inline void GatherRow(const LocalTensor<T>& dst, const GlobalTensor<T
   PipeBarrier<PIPE_ALL>();
 }
 
+// Into the row of a table that an index in UB says, less `first`; nothing where there is none.
+template <typename T, typename I>
+__aicore__ inline void ScatterRow(const GlobalTensor<T>& table, int64_t stride, int64_t size,
+                                  int64_t first, const LocalTensor<I>& index,
+                                  const LocalTensor<T>& src, int32_t n, bool accumulate) {
+  PipeBarrier<PIPE_ALL>();
+  const int64_t row = index.GetValue(0) - first;
+  if (row < 0 || row >= size) return;
+  if (!accumulate) {
+    Store(table[row * stride], 0, src, 0, 1, n);
+    PipeBarrier<PIPE_ALL>();
+    return;
+  }
+  using Wide = typename Number<T>::Wide;
+  for (int64_t i = 0; i < n; ++i)
+    table.SetValue(row * stride + i,
+                   Narrow<T>(static_cast<Wide>(table.GetValue(row * stride + i)) +
+                             static_cast<Wide>(src.GetValue(i))));
+  PipeBarrier<PIPE_ALL>();
+}
+
 // ---- L1 and the cube ----------------------------------------------------------------------------
 
 // Rows into L1. Rows of up to C0 elements, C0 apart, are a matrix in NZ form: zeros follow them.

@@ -269,6 +269,22 @@ __mlu_func__ void GatherRow(T* dst, T* table, int64_t stride, int64_t size, I* i
     for (int32_t i = 0; i < n; ++i) dst[i] = static_cast<T>(0.0f);
 }
 
+// Into the row of a table that an index says, less `first`; nothing where there is none.
+template <typename T, typename I>
+__mlu_func__ void ScatterRow(T* table, int64_t stride, int64_t size, int64_t first, I* index,
+                             T* src, int32_t n, bool accumulate) {
+  __sync();
+  const int64_t row = index[0] - first;
+  if (row < 0 || row >= size) return;
+  T* to = table + row * stride;
+  if (accumulate)
+    for (int32_t i = 0; i < n; ++i)
+      to[i] = Number<T>::From(static_cast<typename Number<T>::Wide>(to[i]) +
+                              static_cast<typename Number<T>::Wide>(src[i]));
+  else
+    __memcpy(to, src, n * sizeof(T), NRAM2GDRAM);
+}
+
 // ---- Convolutions that are no single call of the vendor's ---------------------------------------
 
 // [h, w, c]; elements one beside the other, rows and columns so many apart.
