@@ -236,6 +236,8 @@ class Costs {
     return static_cast<double>(load.flops * samples) / kFlops;
   }
   static constexpr double kStart = 5e-7;  // seconds for a step to begin
+  // Seconds in which threads find what a step has for them and wait for the last one.
+  static constexpr double kJoin = 3e-6;
 
  private:
   static constexpr double kNear = 80e9, kFar = 20e9, kFlops = 300e9;  // a second
@@ -249,6 +251,10 @@ class Costs {
 size_t steps_by_parts(const Plan& plan) {
   int64_t batch = 0;
   return loads_by_parts(plan, batch).size();
+}
+
+bool runs_beside(int64_t parts, int threads) {
+  return threads > 1 && parts % threads == 0;
 }
 
 HeadChoice choose_batch_head(const Plan& plan, int threads, int64_t part) {
@@ -267,13 +273,18 @@ HeadChoice choose_batch_head(const Plan& plan, int threads, int64_t part) {
     if (batch % parts != 0) continue;
     part = batch / parts;
     const auto more = static_cast<double>(parts);
-    double gain = 0, whole = 0;
+    const bool beside = runs_beside(parts, threads);
+    const double join = threads > 1 ? Costs::kJoin : 0;
+    // What it costs more to begin a step for every part, of which threads run some each.
+    const double begin =
+        beside ? more / threads * Costs::kStart - join : more * Costs::kStart + (more - 1) * join;
+    double gain = beside ? -join : 0, whole = 0;
     for (size_t i = 0; i < loads.size(); ++i) {
       const Load& load = loads[i];
       const double moved = costs.move(load, batch);
       whole += moved + costs.compute(load, batch) / threads;
-      gain += moved - more * costs.move(load, part) - (more - 1) * costs.read_weights(load, part) -
-              (load.bytes > 0 ? more * Costs::kStart : 0);
+      gain += moved - more * costs.move(load, part) - (more - 1) * costs.read_weights(load, part);
+      if (load.bytes > 0) gain -= begin;
       if (gain <= best_gain || gain < kLeast * whole) continue;
       best_gain = gain;
       best = {i + 1, part, batch};

@@ -28,6 +28,9 @@ size_t steps_by_parts(const Plan& plan);
 // every step that allows it, whatever it costs.
 HeadChoice choose_batch_head(const Plan& plan, int threads, int64_t part = 0);
 
+// Whether so many parts are run side by side, each by one thread; else all threads run each part.
+bool runs_beside(int64_t parts, int threads);
+
 // The inputs that have the batch as their first dimension: those of the first input's size.
 std::vector<bool> batched_inputs(std::span<const TensorType> inputs);
 

@@ -40,15 +40,17 @@ struct Net {
     s.outputs = {value(Shape::unranked())};
     return s.outputs[0];
   }
-  // How many steps could be run by parts.
-  size_t steps() {
+  template <typename Use>
+  auto with_plan(Use&& use) {
     graph.outputs = {static_cast<int>(graph.values.size()) - 1};
     const auto state = prepare(graph).value();
     cpu::PackStore packs;
     TensorTypes types;
     for (const int v : graph.inputs) types.push_back(graph.values[static_cast<size_t>(v)].type);
-    return steps_by_parts(*make_plan(*state, types, {packs}).value());
+    return use(*make_plan(*state, types, {packs}).value());
   }
+  // How many steps could be run by parts.
+  size_t steps() { return with_plan(steps_by_parts); }
 };
 
 Tensor numbers(const Dims& dims) {
@@ -108,6 +110,23 @@ TEST(BatchHead, TakesRowsOfATableButNotRowsOfTheBatch) {
   const int x = shuffled.input({4, 3});
   shuffled.step("gather", {x, shuffled.constant(Tensor::vector<int32_t>({3, 1, 2, 0}))});
   EXPECT_EQ(shuffled.steps(), 0u);
+}
+
+// Steps of microseconds: no cache gains by parts, but threads that run parts of their own meet
+// once.
+TEST(BatchHead, SmallStepsAreRunSideBySide) {
+  const auto choice = [](int64_t batch, int threads) {
+    Net net;
+    int x = net.input({batch, 25, 5, 64});
+    const int filter = net.constant(numbers({1, 1, 64, 64}));
+    for (int i = 0; i < 8; ++i) x = net.step("conv", {x, filter});
+    return net.with_plan([&](const Plan& plan) { return choose_batch_head(plan, threads); });
+  };
+  EXPECT_EQ(choice(8, 1).steps, 0u);
+  EXPECT_EQ(choice(8, 2).steps, 8u);
+  EXPECT_EQ(choice(8, 2).part, 4);
+  EXPECT_EQ(choice(8, 4).part, 2);
+  EXPECT_EQ(choice(3, 2).steps, 0u) << "two threads cannot share three parts";
 }
 
 // Layers whose activations of all samples are larger than caches, then one over the whole batch.

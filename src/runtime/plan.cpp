@@ -264,7 +264,7 @@ class Planner {
                                                 part_size == nullptr ? 0 : std::atoll(part_size));
     if (choice.steps == 0) return;
     PlanHead head{choice.steps, nullptr, choice.batch / choice.part, batched_inputs(inputs), false};
-    head.side_by_side = settings_.threads > 1 && head.parts % settings_.threads == 0;
+    head.side_by_side = runs_beside(head.parts, settings_.threads);
     TensorTypes part_inputs;
     for (size_t i = 0; i < inputs.size(); ++i)
       part_inputs.push_back(head.splits[i] ? with_rows(inputs[i], choice.part) : inputs[i]);
