@@ -24,6 +24,10 @@ constexpr int kColumns = kVectors * kLanes;
 // Without VNNI both operands are widened, which takes four registers for B and two for A.
 constexpr int kRows = kLanes == 16 ? (kVnni ? 12 : 8) : (kVnni ? 6 : 4);
 constexpr int64_t kGroupBytes = 64;
+// Few rows take as long as the weights take to come: from one place after the other they come half
+// as fast again as from two at once, which is what vectors of two panels are.
+constexpr int64_t kFewRows = 3;
+constexpr bool kPanelByPanel = kLanes == 16;
 
 TENON_INLINE int32_t four_bytes(const uint8_t* p) {
   int32_t v;
@@ -178,9 +182,9 @@ TENON_INLINE void step(const uint8_t* const (&a)[kM], int64_t k, const int8_t* b
 
 // Few rows have few sums, which would wait for their own last product: k is dealt to several sets
 // of them.
-template <int kM>
-inline constexpr int kSets = kM == 1   ? 4
-                             : kM <= 3 ? 2
+template <int kM, int kN>
+inline constexpr int kSets = kM == 1   ? 8 / kN
+                             : kM <= 3 ? 4 / kN
                                        : 1;
 
 // Rows of bytes, two packed at a time, without zero points of the weights: what is done is settled
@@ -211,7 +215,8 @@ TENON_INLINE void finish_rows(const Int8Block& block, const Ints (&sums)[kM][kN]
                               int64_t row, int64_t column, int columns) {
   alignas(64) int32_t stored[kM][kN * kLanes];
 #pragma GCC unroll 32
-  for (int i = 0; i < kM * kN; ++i) store_all(stored[i / kN] + i % kN * kLanes, sums[i / kN][i % kN]);
+  for (int i = 0; i < kM * kN; ++i)
+    store_all(stored[i / kN] + i % kN * kLanes, sums[i / kN][i % kN]);
   for (int r = first; r < kM; ++r) {
     char* y = block.y + (row + r) * block.y_row_bytes;
     const int32_t row_sum = block.row_sums != nullptr ? block.row_sums[row + r] : 0;
@@ -234,8 +239,7 @@ TENON_INLINE void finish_tile(const Int8Block& block, const Ints (&sums)[kM][kN]
       else
         is_signed ? finish_pairs<true, true, kM>(block, sums, row, column)
                   : finish_pairs<true, false, kM>(block, sums, row, column);
-      if constexpr (kM % 2 == 1)
-        finish_rows<kM, kN>(block, sums, kM - 1, row, column, columns);
+      if constexpr (kM % 2 == 1) finish_rows<kM, kN>(block, sums, kM - 1, row, column, columns);
       return;
     }
   if (columns == kN * kLanes && e.result == Int8Result::kF32 && e.weights_zero == nullptr) {
@@ -247,7 +251,16 @@ TENON_INLINE void finish_tile(const Int8Block& block, const Ints (&sums)[kM][kN]
         store_all(y + 4 * kLanes * j, bits(scaled(e, sums[r][j], column + j * kLanes)));
     return;
   }
-  finish_rows<kM, kN>(block, sums, 0, row, column, columns);
+  if constexpr (kM == 1) {
+    char* y = block.y + row * block.y_row_bytes;
+    const int32_t row_sum = block.row_sums != nullptr ? block.row_sums[row] : 0;
+#pragma GCC unroll 2
+    for (int j = 0; j < kN; ++j)
+      if (const int left = columns - j * kLanes; left > 0)
+        finish(e, sums[0][j], column + j * kLanes, row_sum, y, left < kLanes ? left : kLanes);
+  } else {
+    finish_rows<kM, kN>(block, sums, 0, row, column, columns);
+  }
 }
 
 // `ahead`: what is multiplied next, fetched group by group.
@@ -259,7 +272,7 @@ void run_tile(const Int8Block& block, int64_t row, int64_t column, int columns,
   for (int r = 0; r < kM; ++r)
     a[r] = block.a +
            (block.row_offsets != nullptr ? block.row_offsets[row + r] : (row + r) * block.lda);
-  constexpr int kParts = kSets<kM>;
+  constexpr int kParts = kSets<kM, kN>;
   Ints parts[kParts][kM][kN];
 #pragma GCC unroll 32
   for (int i = 0; i < kParts * kM * kN; ++i)
@@ -269,13 +282,13 @@ void run_tile(const Int8Block& block, int64_t row, int64_t column, int columns,
   const int64_t panel_bytes = block.groups * kGroupBytes;
   const int8_t* b = block.b + column / 16 * panel_bytes;
   const int64_t second = kLanes == 16 ? panel_bytes : 32;
-  const int64_t piece_bytes = 4 * block.groups / block.pieces;
+  const int64_t piece_bytes = 4 * (block.pieces == 1 ? block.groups : block.groups / block.pieces);
   for (int64_t piece = 0; piece < block.pieces; ++piece) {
     int64_t k = block.piece_offsets != nullptr ? block.piece_offsets[piece] : 0;
     const int64_t end = k + piece_bytes;
     if constexpr (kParts > 1) {
       for (; k + 4 * kParts <= end; k += 4 * kParts, b += kParts * kGroupBytes) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int i = 0; i < kParts; ++i)
           step<kM, kN>(a, k + 4 * i, b + i * kGroupBytes, second, parts[i]);
       }
@@ -294,10 +307,10 @@ void run_tile(const Int8Block& block, int64_t row, int64_t column, int columns,
 }
 
 using TileFunction = void (*)(const Int8Block&, int64_t, int64_t, int, const int8_t*);
-// None for more rows than a tile has.
+// None for more rows than a tile has, and for few where one panel after the other is taken.
 template <int kM, int kN>
 constexpr TileFunction tile_function() {
-  if constexpr (kM <= kRows)
+  if constexpr (kM <= kRows && !(kPanelByPanel && kN == 2 && kM <= kFewRows))
     return run_tile<kM, kN>;
   else
     return nullptr;
@@ -329,16 +342,17 @@ void multiply_rows(const Int8Block& block, int64_t first, int64_t end) {
   const int64_t tiles = (end - first + kRows - 1) / kRows;
   const int64_t least_rows = (end - first) / tiles, larger_tiles = (end - first) % tiles;
   const int64_t panel_bytes = block.groups * kGroupBytes;
-  for (int64_t column = 0; column < block.n; column += kColumns) {
-    const int columns = static_cast<int>(block.n - column < kColumns ? block.n - column : kColumns);
+  const int64_t step = kPanelByPanel && end - first <= kFewRows ? kLanes : kColumns;
+  for (int64_t column = 0; column < block.n; column += step) {
+    const int columns = static_cast<int>(block.n - column < step ? block.n - column : step);
     const TileFunction* functions = columns > kLanes ? kTileFunctions<2> : kTileFunctions<1>;
     const int8_t* const b = block.b + column / 16 * panel_bytes;
     for (int64_t tile = 0, row = first; tile < tiles; ++tile) {
       const int64_t rows = least_rows + (tile < larger_tiles ? 1 : 0);
       // The first tiles fetch the next columns, where there are some.
-      const bool fetches = tile < kVectors && column + kColumns < block.n;
+      const bool fetches = tile < kVectors && column + step < block.n;
       functions[rows - 1](block, row, column, columns,
-                          fetches ? b + (kColumns / 16 + tile) * panel_bytes : b);
+                          fetches ? b + (step / 16 + tile) * panel_bytes : b);
       row += rows;
     }
   }
