@@ -73,9 +73,37 @@ struct BytePool {
   int64_t channels = 0;
 };
 
-template <typename T>
-void take_larger(const T* __restrict x, T* __restrict y, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) y[i] = std::max(x[i], y[i]);
+// What a window takes: so many steps of so many elements along each dimension.
+struct Taps {
+  Range count[3];
+  int64_t step[3];
+};
+
+// The largest of a window in kWidth neighbouring channels; x is where the window begins, be that
+// inside or not.
+template <typename T, int kWidth>
+void take_largest(const Taps& taps, const T* x, T* y) {
+  typedef T Vector __attribute__((vector_size(kWidth)));
+  Vector largest = Vector{} + std::numeric_limits<T>::min();
+  for (int64_t d = taps.count[0].begin; d < taps.count[0].end; ++d)
+    for (int64_t h = taps.count[1].begin; h < taps.count[1].end; ++h) {
+      const T* from = x + d * taps.step[0] + h * taps.step[1] + taps.count[2].begin * taps.step[2];
+      for (int64_t w = taps.count[2].size(); w > 0; --w, from += taps.step[2]) {
+        Vector v;
+        std::memcpy(&v, from, sizeof v);
+        largest = v > largest ? v : largest;
+      }
+    }
+  std::memcpy(y, &largest, sizeof largest);
+}
+
+// Of n channels, kWidth or more; the last vector begins early where they are no multiple.
+template <typename T, int kWidth>
+void pool_pixel(const Taps& taps, const T* x, T* y, int64_t n) {
+  for (int64_t c = 0; c < n; c += kWidth) {
+    const int64_t at = std::min(c, n - kWidth);
+    take_largest<T, kWidth>(taps, x + at, y + at);
+  }
 }
 
 // One row of output pixels.
@@ -84,20 +112,18 @@ void pool_row(const BytePool& p, int64_t index, const T* x, T* y) {
   const WindowDim depth = window_dim(p, 0), height = window_dim(p, 1), width = window_dim(p, 2);
   const int64_t oh = index % height.out, od = index / height.out % depth.out;
   const int64_t n = index / height.out / depth.out;
-  const Range kd = depth.taps(od), kh = height.taps(oh);
+  const int64_t row = width.in * p.channels;
+  Taps taps{{depth.taps(od), height.taps(oh), {}},
+            {depth.dilation * height.in * row, height.dilation * row, width.dilation * p.channels}};
+  const T* const first =
+      x + ((n * depth.in + depth.start(od)) * height.in + height.start(oh)) * row;
+  const auto pool_pixels = p.channels >= 32   ? pool_pixel<T, 32>
+                           : p.channels >= 16 ? pool_pixel<T, 16>
+                                              : pool_pixel<T, 1>;
   for (int64_t ow = 0; ow < width.out; ++ow) {
-    T* const to = y + (index * width.out + ow) * p.channels;
-    std::fill_n(to, p.channels, std::numeric_limits<T>::min());
-    const Range kw = width.taps(ow);
-    for (int64_t d = kd.begin; d < kd.end; ++d)
-      for (int64_t h = kh.begin; h < kh.end; ++h) {
-        const int64_t id = depth.start(od) + d * depth.dilation;
-        const int64_t ih = height.start(oh) + h * height.dilation;
-        const int64_t row = ((n * depth.in + id) * height.in + ih) * width.in;
-        for (int64_t w = kw.begin; w < kw.end; ++w)
-          take_larger(x + (row + width.start(ow) + w * width.dilation) * p.channels, to,
-                      p.channels);
-      }
+    taps.count[2] = width.taps(ow);
+    pool_pixels(taps, first + width.start(ow) * p.channels,
+                y + (index * width.out + ow) * p.channels, p.channels);
   }
 }
 
