@@ -99,6 +99,31 @@ Result<Transposed> transposed_of(const Node& node, const ConvTranspose& op) {
   return t;
 }
 
+// The input that a phase sees: pads beyond the kernel cut some away, and are none then.
+Result<Transposed> without_cut(const Transposed& t, Phase& phase) {
+  Transposed seen = t;
+  for (size_t i = 0; i < 3; ++i) {
+    if (phase[i].pad >= 0) continue;
+    seen.in[i] += phase[i].pad;
+    phase[i].pad = 0;
+    if (seen.in[i] <= 0) return unsupported("a part of its result meets nothing of the input");
+  }
+  return seen;
+}
+
+Result<int> cut_input(Lowering& lowering, const Node& node, const std::string& layer,
+                      const Transposed& t, const Transposed& seen) {
+  const auto dims_with = [&](const Transposed& of) {
+    return std::vector<int64_t>{t.images, of.in[0], of.in[1], of.in[2], t.channels};
+  };
+  const auto dims = dims_with(seen), strides = row_major_strides(dims_with(t));
+  const int to = lowering.scratch(layer, lowering.real(), count_of(dims));
+  Piece piece{lowering.tensor_of(node.input(0)), to, dims, strides, row_major_strides(dims), 0, 0};
+  for (size_t i = 0; i < 3; ++i) piece.from_offset += (t.in[i] - seen.in[i]) * strides[i + 1];
+  TRY(move_pieces(lowering, node, layer, {piece}));
+  return to;
+}
+
 }  // namespace
 
 Status lower_conv_transpose(Lowering& lowering, const Node& node) {
@@ -119,15 +144,15 @@ Status lower_conv_transpose(Lowering& lowering, const Node& node) {
       empty |= phase[i].out <= 0;
     }
     if (empty) continue;
-    for (const PhaseAxis& axis : phase) {
+    for (const PhaseAxis& axis : phase)
       if (axis.taps == 0) return unsupported("strides beyond the kernel");
-      // Pads that would cut input away shift the windows instead.
-      if (axis.pad < 0) return unsupported("pads beyond the kernel");
-    }
-    Product p = TRY(phase_product(t, phase));
-    p.layer = fmt::format("{}.phase{}", layer_of(node), number);
+    const std::string layer = fmt::format("{}.phase{}", layer_of(node), number);
+    const Transposed seen = TRY(without_cut(t, phase));
+    Product p = TRY(phase_product(seen, phase));
+    p.layer = layer;
     p.b_constant = lowering.keep(std::make_shared<const Tensor>(phase_filter(*filter, t, phase)));
     p.a = lowering.tensor_of(node.input(0));
+    if (seen.in != t.in) p.a = TRY(cut_input(lowering, node, layer + ".input", t, seen));
     if (node.input(2) != nullptr) p.bias = lowering.tensor_of(node.input(2));
     p.activation = op.activation, p.alpha = op.alpha, p.beta = op.beta;
     const std::vector<int64_t> dims{t.images, phase[0].out, phase[1].out, phase[2].out, t.columns};

@@ -65,6 +65,7 @@ Status lower_node(Lowering& lowering, const Node& node) {
       {"scatter_elements", lower_scatter},
       {"reverse", lower_reverse},
       {"grid_sample", lower_grid_sample},
+      {"roi_align", lower_roi_align},
       {"lrn", lower_lrn},
       {"transpose", lower_movement},
       {"concat", lower_movement},

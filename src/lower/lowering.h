@@ -146,6 +146,7 @@ Status lower_scatter(Lowering& lowering, const Node& node);
 Status lower_pool_index(Lowering& lowering, const Node& node);
 Status lower_reverse(Lowering& lowering, const Node& node);
 Status lower_grid_sample(Lowering& lowering, const Node& node);
+Status lower_roi_align(Lowering& lowering, const Node& node);
 Status lower_lrn(Lowering& lowering, const Node& node);
 Status lower_image_norm(Lowering& lowering, const Node& node);  // instance and group norms
 Status lower_selection(Lowering& lowering, const Node& node);   // arg_max, top_k, one_hot

@@ -137,6 +137,7 @@ def test_unknown_targets_and_devices_name_the_nearest(chips_file):
     for done in (run("compile", DIGITS, "--target", "cpu,ascend310p4", status=2),
                  run("run", chips_file, "--device", "ascend310p4", status=1)):
         assert "did you mean" in done.stderr and "ascend310p3" in done.stderr
+    assert "is a family of devices; name one: mlu220" in run("run", chips_file, "--device", "cambricon", status=1).stderr
     with pytest.raises(tenon.Error, match="mlu370-s4"):
         tenon.Runner(chips_file, device="mlu370-s5")
 

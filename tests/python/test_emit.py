@@ -64,7 +64,14 @@ VECTORS = """graph @main (%x: f32[2,15,13,10], %z: f32[3,40,24], %r: f32[1,6,5,4
   %larger = resize(%r, %sizes) {mode="linear"}
   %rows = const dense<[3, 0, 2]> : i64[3]
   %found = gather(%r, %rows) {axis=1}
-  return (%softmax, %norm, %long, %picked, %turned, %mean, %most, %both, %larger, %found)
+  %places = const dense<[[3], [-1], [3]]> : i32[3,1]
+  %from = const dense<[1, 0]> : i64[2]
+  %to = const dense<[4, 200]> : i64[2]
+  %few = slice(%p, %from, %to)
+  %put = scatter_nd(%p, %places, %few)
+  %added = scatter_nd(%p, %places, %few) {reduction="add"}
+  %angle = atan(%p)
+  return (%softmax, %norm, %long, %picked, %turned, %mean, %most, %both, %larger, %found, %put, %added, %angle)
 }
 """
 MODELS = {"convolutions": CONVOLUTIONS, "products": PRODUCTS, "vectors": VECTORS}

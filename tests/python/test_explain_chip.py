@@ -78,15 +78,22 @@ def test_an_unaligned_size_is_said_with_what_padding_gains(conv):
 
 
 def test_what_the_host_does_is_said(tmp_path):
-    text = tmp_path / "sort.tn"
+    text = tmp_path / "special.tn"
     text.write_text(
-        "graph @main (%x: f32[8,64]) {\n  %y = relu(%x)\n  %z = cumsum(%y) {axis=1}\n  return (%z)\n}\n"
+        "graph @main (%x: f32[8,64]) {\n  %y = relu(%x)\n  %z = lgamma(%y)\n  %s = softmax(%z) {axis=1}\n  return (%s)\n}\n"
     )
-    found = explain(text, "--target", "ascend310")
-    if found["host"]:
-        assert found["host"][0]["reason"]
-    else:
-        assert len(found["layers"]) >= 2
+    [left] = explain(text, "--target", "ascend310")["host"]
+    assert left["op"] in ("lgamma", "fused") and "lgamma" in left["reason"] and left["latency_ms"] > 0
+
+
+def test_a_graph_is_cut_and_one_without_layers_is_no_error(tmp_path):
+    text = tmp_path / "view.tn"
+    text.write_text("graph @main (%x: f32[4,6]) {\n  %y = identity(%x)\n  return (%y)\n}\n")
+    found = explain(text, "--target", "mlu370-s4")
+    assert found["layers"] == [] and found["host"] == []
+    cut = ("--inputs", "x,n", "--input-shape", "x:2,5,3", "--input-shape", "n:2", "--outputs", "result6")
+    found = explain(ROOT / "tests/fixtures/tf/v1_bidirectional_frozen/model.pb", "--target", "mlu370-s4", *cut)
+    assert found["layers"]
 
 
 def test_layers_are_picked_by_name():

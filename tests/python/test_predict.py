@@ -162,6 +162,13 @@ def test_a_description_is_fitted_to_measurements_of_ones_own(tmp_path):
     assert "3 rows of 2 networks" in run("targets", "show", "ascend310p3", "--targets-dir", targets).stdout
 
 
+def test_a_family_is_all_its_chips():
+    done = run("predict", DIGITS, "--target", "cambricon", "--batch", "1", "--layers", "0", "--json")
+    assert done.returncode == 0, done.stderr
+    assert {p["target"] for p in json.loads(done.stdout)} >= {"mlu270", "mlu370-s4", "mlu590"}
+    assert run("predict", DIGITS, "--target", "cpu").returncode == 1
+
+
 def test_an_unknown_chip_names_the_nearest():
     done = run("predict", DIGITS, "--target", "ascend310p4")
     assert done.returncode == 1
