@@ -281,7 +281,29 @@ TEST(Conv, WinogradOfLinesDepthAndDilationMatchesNaive) {
     EXPECT_GE(check(c), 1);
     if (HasFatalFailure()) return;
   }
-  EXPECT_GT(taken, 15);
+  EXPECT_GT(taken, 10);
+}
+
+// Of more than three taps, or of two: groups of three.
+TEST(Conv, WinogradOfLongKernelsMatchesNaive) {
+  const ConvMethod& winograd = method_named("winograd");
+  int taken = 0;
+  for (int i = 0; i < 40; ++i) {
+    std::vector<int64_t> kernel{pick({1, 1, 2}), pick({2, 4, 5, 7}), pick({2, 3, 5, 6})};
+    const int64_t line = pick({0, 1, 2, 3, 4});
+    for (size_t d = 0; line < 3 && d < 3; ++d)
+      kernel[d] = static_cast<int64_t>(d) == line ? pick({2, 4, 5, 7, 9}) : 1;
+    ConvCase c =
+        make_case({pick({1, 9}), pick({12, 15}), pick({14, 24})}, kernel, 1, pick({1, 1, 2}),
+                  pick({0, 1, 3}), pick({0, 2, 4}), pick({32, 40}), pick({32, 40}));
+    for (int d = 0; d < 3; ++d)
+      if (c.p.kernel[d] == 1) c.p.pad_begin[d] = 0, c.p.out[d] = c.p.in[d];
+    vary(c, {1, 2, 3});
+    taken += winograd.refusal(c.p) == nullptr ? 1 : 0;
+    EXPECT_GE(check(c), 1);
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_GT(taken, 5);
 }
 
 TEST(Conv, NothingToDo) {

@@ -1,7 +1,7 @@
 // Winograd convolution: tiles of 6x6 inputs are transformed to 36 values per channel
 // ("frequencies"), multiplied by transformed filters as 36 matrix products, and transformed back to
 // 4x4 outputs; or lines of 6 inputs to 6 values and 4 outputs. A block of tiles goes through all
-// three while it is in L2. Taps in depth are summed by the products.
+// three while it is in L2. Taps in depth, and groups of three taps, are summed by the products.
 #include "device/cpu/kernels/winograd.h"
 
 #include <algorithm>
@@ -40,12 +40,14 @@ struct Axis {
 
 struct Plan {
   bool is_line = false;
-  Axis rows;              // one pixel where tiles are lines
-  Axis columns;           // the dim of lines
-  int64_t inner = 1;      // pixels behind those of lines
-  int64_t taps = 1;       // in depth
-  int64_t in_planes = 0;  // that a block may need, with several taps
-  int64_t planes = 1;     // outputs of a block are of so many planes, and `block` tiles of each
+  int64_t group_rows = 1, group_columns = 1;  // of three taps each
+  int64_t run = 0;                            // values of a tile at a frequency: groups, channels
+  Axis rows;                                  // one pixel where tiles are lines
+  Axis columns;                               // the dim of lines
+  int64_t inner = 1;                          // pixels behind those of lines
+  int64_t taps = 1;                           // in depth
+  int64_t in_planes = 0;                      // that a block may need, with several taps
+  int64_t planes = 1;  // outputs of a block are of so many planes, and `block` tiles of each
   int64_t block = 0;
   int64_t plane_blocks = 1;
   int64_t tiles = 0;  // of an image's plane with taps in depth, else of all
@@ -66,13 +68,15 @@ Axis axis_of(const ConvParams& p, int d) {
 }
 
 void set_tiles(const ConvParams& p, Plan& plan) {
-  const int line = winograd_line(p);
+  const WinogradTaps taps = winograd_taps(p);
+  const int line = taps.line;
   plan.is_line = line >= 0;
+  plan.group_rows = taps.rows();
+  plan.group_columns = taps.columns();
+  plan.run = taps.groups() * p.in_channels;
+  plan.taps = taps.depth;
   plan.columns = axis_of(p, plan.is_line ? line : 2);
-  if (!plan.is_line) {
-    plan.rows = axis_of(p, 1);
-    plan.taps = p.kernel[0];
-  }
+  if (!plan.is_line) plan.rows = axis_of(p, 1);
   for (int d = line + 1; plan.is_line && d < 3; ++d) plan.inner *= p.out[d];
   plan.tiles = plan.rows.tiles() * plan.columns.tiles() * plan.inner;
   if (plan.taps > 1) return;
@@ -95,7 +99,7 @@ Plan plan_of(const ConvParams& p, int threads, int64_t tile_rows) {
   plan.column_blocks = ceil_div(p.out_channels, kColumns);
   const int64_t most =
       std::clamp<int64_t>(
-          kBlockFloats / (plan.frequencies() * (p.in_channels * in_planes / planes + kColumns)), 24,
+          kBlockFloats / (plan.frequencies() * (plan.run * in_planes / planes + kColumns)), 24,
           96) /
       planes;
   plan.tile_blocks = std::max<int64_t>(1, ceil_div(plan.tiles, std::max<int64_t>(1, most)));
@@ -107,8 +111,7 @@ Plan plan_of(const ConvParams& p, int threads, int64_t tile_rows) {
   plan.blocks = images * plan.plane_blocks * plan.tile_blocks;
   plan.is_shared = threads > 1 && plan.blocks < 3 * threads;
   // With taps in depth a row of zeros stands behind the others.
-  plan.v_frequency =
-      (plan.block * in_planes + (plan.taps > 1 ? 1 : 0)) * p.in_channels + kLineFloats;
+  plan.v_frequency = (plan.block * in_planes + (plan.taps > 1 ? 1 : 0)) * plan.run + kLineFloats;
   plan.m_frequency = plan.block * planes * kColumns + kLineFloats;
   if (plan.taps > 1) plan.pieces = plan.taps * round_up(plan.block * planes, tile_rows);
   return plan;
@@ -147,9 +150,9 @@ Part part_of(const ConvParams& p, const Plan& plan, int64_t block) {
 // Lists what rows of v the products' rows read for each tap, as GemmBlock::pieces.
 void list_planes(const ConvParams& p, const Plan& plan, const Part& part, float* v,
                  int64_t tile_rows, const float** pieces) {
-  const int64_t zero_row = plan.v_frequency - kLineFloats - p.in_channels;
+  const int64_t zero_row = plan.v_frequency - kLineFloats - plan.run;
   for (int64_t f = 0; f < plan.frequencies(); ++f)
-    std::fill_n(v + f * plan.v_frequency + zero_row, p.in_channels, 0.0f);
+    std::fill_n(v + f * plan.v_frequency + zero_row, plan.run, 0.0f);
   for (int64_t row = 0; row < part.rows(); row += tile_rows)
     for (int64_t tap = 0; tap < plan.taps; ++tap, pieces += tile_rows) {
       bool any = false;
@@ -157,7 +160,7 @@ void list_planes(const ConvParams& p, const Plan& plan, const Part& part, float*
         const int64_t plane =
             part.first_depth + r / part.tiles * p.stride[0] + tap * p.dilation[0] - part.in_depth;
         const bool inside = plane >= 0 && plane < part.in_planes;
-        const int64_t from = (plane * part.tiles + r % part.tiles) * p.in_channels;
+        const int64_t from = (plane * part.tiles + r % part.tiles) * plan.run;
         pieces[r - row] = v + (inside ? from : zero_row);
         any |= inside;
       }
@@ -180,22 +183,27 @@ void transform_input(const ConvParams& p, const Plan& plan, const Part& part, in
                      const KernelTable& table) {
   const Place at = place_of(plan, part.tile + row % part.tiles);
   const int64_t plane = part.in_plane + row / part.tiles + at.plane;
-  const int64_t ih = plan.rows.first(at.row) - plan.rows.pad;
-  const int64_t iw = plan.columns.first(at.column) - plan.columns.pad;
-  WinogradInput w;
+  const int64_t first_row = plan.rows.first(at.row) - plan.rows.pad;
+  const int64_t first_column = plan.columns.first(at.column) - plan.columns.pad;
   const int64_t pixel = plan.inner * p.x_pixel_stride, line = plan.columns.in * pixel;
+  WinogradInput w;
   w.is_line = plan.is_line;
   w.x_pixel = plan.columns.dilation * pixel;
   w.x_row = plan.rows.dilation * line;
-  w.x = p.x + (plane * plan.rows.in + ih) * line + iw * pixel + at.inner * p.x_pixel_stride;
-  w.row_begin = plan.rows.until(ih, 0, kSide);
-  w.row_end = plan.rows.until(ih, plan.rows.in, kSide);
-  w.column_begin = plan.columns.until(iw, 0, kSide);
-  w.column_end = plan.columns.until(iw, plan.columns.in, kSide);
   w.channels = p.in_channels;
-  w.v = v + row * p.in_channels;
   w.v_frequency = plan.v_frequency;
-  table.winograd_input(w);
+  w.v = v + row * plan.run;
+  for (int64_t i = 0; i < plan.group_rows; ++i)
+    for (int64_t j = 0; j < plan.group_columns; ++j, w.v += p.in_channels) {
+      const int64_t ih = first_row + 3 * i * plan.rows.dilation;
+      const int64_t iw = first_column + 3 * j * plan.columns.dilation;
+      w.x = p.x + (plane * plan.rows.in + ih) * line + iw * pixel + at.inner * p.x_pixel_stride;
+      w.row_begin = plan.rows.until(ih, 0, kSide);
+      w.row_end = plan.rows.until(ih, plan.rows.in, kSide);
+      w.column_begin = plan.columns.until(iw, 0, kSide);
+      w.column_end = plan.columns.until(iw, plan.columns.in, kSide);
+      table.winograd_input(w);
+    }
 }
 
 // Outputs that are rounded after an activation.
@@ -257,12 +265,12 @@ void transform_output(const ConvParams& p, const Plan& plan, const Part& part, i
 // The products of a block by the filters of one block of columns, and their outputs.
 void multiply(const ConvParams& p, const Plan& plan, const Part& part, int64_t columns,
               const float* v, const float* const* pieces, float* m, const KernelTable& table) {
-  const int64_t channel = columns * kColumns, k = plan.taps * p.in_channels;
+  const int64_t channel = columns * kColumns, k = plan.taps * plan.run;
   const int64_t panels = ceil_div(std::min(kColumns, p.out_channels - channel), kPanelColumns);
   GemmBlock block;
   block.m = part.rows();
   block.n = block.next_columns = panels * kPanelColumns;
-  block.lda = block.run = p.in_channels;
+  block.lda = block.run = plan.run;
   block.taps = block.tile_taps = plan.taps;
   if (plan.taps > 1) block.pieces = pieces;
   block.b_panel_stride = k * kPanelColumns;
@@ -283,9 +291,9 @@ void multiply(const ConvParams& p, const Plan& plan, const Part& part, int64_t c
 // `unit` channels of the filter are one of the input.
 const char* refusal(const ConvParams& p, int64_t unit) {
   if (p.groups != 1) return "the channels are grouped";
-  const int line = winograd_line(p);
-  if (line < 0 && (p.kernel[0] < 1 || p.kernel[1] != 3 || p.kernel[2] != 3))
-    return "the kernel is not 3x3 or 3";
+  const int line = winograd_taps(p).line;
+  if (line < 0 && (p.kernel[0] < 1 || p.kernel[1] < 2 || p.kernel[2] < 2))
+    return "the kernel has no two dims that are next to each other";
   for (int d = 0; d < 3; ++d) {
     if (line < 0 && d == 0 && p.kernel[0] > 1) continue;  // taps in depth may be any
     if (p.stride[d] != 1) return "strided";
@@ -307,12 +315,13 @@ const char* refusal(const ConvParams& p, int64_t unit) {
   const double tiles = static_cast<double>(plan.tiles);
   const double pixels = static_cast<double>(p.batch * p.out[0] * p.out[1] * p.out[2]);
   const double read = 16 * 16 * 4 / kBytesPerCycle;
-  const double products = static_cast<double>(plan.taps) * in * out;
-  const double direct = (plan.is_line ? 3 : 9) * products * std::max(8 * pixels, read);
-  const double here =
-      static_cast<double>(plan.frequencies()) * products * std::max(8 * tiles * planes, read) +
-      (plan.is_line ? kTransformOfLine : kTransform) * tiles *
-          (static_cast<double>(unit) * in * in_planes + out * planes);
+  const double taps = static_cast<double>(p.kernel[0] * p.kernel[1] * p.kernel[2]);
+  const double direct = taps * in * out * std::max(8 * pixels, read);
+  const double groups = static_cast<double>(plan.group_rows * plan.group_columns);
+  const double products = static_cast<double>(plan.frequencies() * plan.taps) * groups * in * out;
+  const double here = products * std::max(8 * tiles * planes, read) +
+                      (plan.is_line ? kTransformOfLine : kTransform) * tiles *
+                          (static_cast<double>(unit) * groups * in * in_planes + out * planes);
   return here < (plan.is_line ? 0.85 : 0.75) * direct ? nullptr
                                                       : "too few pixels to pay for larger filters";
 }

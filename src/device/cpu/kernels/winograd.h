@@ -1,6 +1,8 @@
 // Winograd convolution F(4x4, 3x3): the "winograd" method of conv.h. A quarter of the
 // multiplications of the direct form, for an error some ten times as large (2e-6 of the output's
-// scale). Kernels of 3 in one dim take F(4, 3), half of the multiplications. Of pairs (pairs.h),
+// scale). Kernels of one dim take F(4, 3), half of the multiplications. Longer kernels are the sum
+// of those of three taps, each of inputs further on: 5x5 takes 36 % of the multiplications, 7 in
+// one dim 64 %. Of pairs (pairs.h),
 // for a KernelTable of theirs: transforms are in f32, what is multiplied is rounded to bf16 once
 // more, which leaves an error of 1e-2 of the output's norm.
 #pragma once
@@ -13,8 +15,16 @@ namespace tenon::cpu {
 // Output channels that are multiplied and transformed back at a time.
 inline constexpr int64_t kWinogradColumns = 2 * kPanelColumns;
 
-// The only dim of a kernel of three pixels, or -1 for other kernels, whose tiles are squares.
-int winograd_line(const ConvParams& p);
+// A kernel as a sum of kernels of 3x3, or of 3.
+struct WinogradTaps {
+  int line = -1;  // the only dim of the kernel, or -1: tiles are squares of the last two dims
+  int64_t height = 1, width = 1;  // of the kernel: within tiles, 1 high where tiles are lines
+  int64_t depth = 1;              // taps that products sum
+  int64_t rows() const { return (height + 2) / 3; }
+  int64_t columns() const { return (width + 2) / 3; }
+  int64_t groups() const { return rows() * columns(); }
+};
+WinogradTaps winograd_taps(const ConvParams& p);
 
 const char* winograd_refusal(const ConvParams& p);
 int64_t winograd_filter_floats(const ConvParams& p);

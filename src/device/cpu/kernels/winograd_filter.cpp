@@ -58,12 +58,23 @@ void put_rows(const float* rows, int64_t count, int64_t unit, float* to) {
     }
 }
 
+// The taps of sixteen filters at one input channel: of a group of three by three, or of three.
+void gather_taps(const WinogradTaps& taps, int64_t group, const float* filter, int64_t tap_floats,
+                 int64_t columns, float (&g)[9][kPanelColumns]) {
+  std::fill_n(&g[0][0], 9 * kPanelColumns, 0.0f);
+  const int64_t top = group / taps.columns() * 3, left = group % taps.columns() * 3;
+  for (int64_t i = 0; i < std::min<int64_t>(3, taps.height - top); ++i)
+    for (int64_t j = 0; j < std::min<int64_t>(3, taps.width - left); ++j)
+      std::copy_n(filter + ((top + i) * taps.width + left + j) * tap_floats, columns, g[3 * i + j]);
+}
+
 // By blocks of columns, then frequency: the order in which they are read.
 void pack(const ConvParams& p, int64_t unit, const float* filter, float* packed) {
-  const bool is_line = winograd_line(p) >= 0;
-  const int64_t taps = is_line ? 3 : 9, frequencies = is_line ? kSide : kSide * kSide;
-  const int64_t depth = is_line ? 1 : p.kernel[0], k = depth * p.in_channels;
-  const int64_t in_channels = unit * p.in_channels;
+  const WinogradTaps taps = winograd_taps(p);
+  const bool is_line = taps.line >= 0;
+  const int64_t frequencies = is_line ? kSide : kSide * kSide;
+  const int64_t groups = taps.depth * taps.groups(), k = groups * p.in_channels;
+  const int64_t in_channels = unit * p.in_channels, tap_floats = in_channels * p.out_channels;
   for (int64_t channel = 0; channel < p.out_channels; channel += kPanelColumns) {
     const int64_t first = channel / kColumns * kColumns;
     const int64_t panels = ceil_div(std::min(kColumns, p.out_channels - first), kPanelColumns);
@@ -74,15 +85,15 @@ void pack(const ConvParams& p, int64_t unit, const float* filter, float* packed)
     constexpr int64_t kChannels = 16, kBlock = kChannels * kPanelColumns;
     float block[kSide * kSide * kBlock];
     int64_t channels = 0;
-    for (int64_t at = 0; at < depth * in_channels; at += channels) {
-      const int64_t kd = at / in_channels, begin = at % in_channels;
+    for (int64_t at = 0; at < groups * in_channels; at += channels) {
+      const int64_t group = at / in_channels, begin = at % in_channels;
+      const float* const taps_of_depth =
+          filter + group / taps.groups() * taps.height * taps.width * tap_floats;
       channels = std::min(kChannels, in_channels - begin);
       for (int64_t c = 0; c < channels; ++c) {
-        float g[9][kPanelColumns] = {};
-        for (int64_t tap = 0; tap < taps; ++tap)
-          std::copy_n(
-              filter + ((kd * taps + tap) * in_channels + begin + c) * p.out_channels + channel,
-              columns, g[tap]);
+        float g[9][kPanelColumns];
+        gather_taps(taps, group % taps.groups(),
+                    taps_of_depth + (begin + c) * p.out_channels + channel, tap_floats, columns, g);
         transform_filters(g, is_line, block + c * kPanelColumns, kBlock);
       }
       for (int64_t f = 0; f < frequencies; ++f)
@@ -94,15 +105,18 @@ void pack(const ConvParams& p, int64_t unit, const float* filter, float* packed)
 
 }  // namespace
 
-int winograd_line(const ConvParams& p) {
+WinogradTaps winograd_taps(const ConvParams& p) {
+  const int64_t(&kernel)[3] = p.kernel;
   for (int d = 0; d < 3; ++d)
-    if (p.kernel[0] * p.kernel[1] * p.kernel[2] == 3 && p.kernel[d] == 3) return d;
-  return -1;
+    if (kernel[d] > 1 && kernel[0] * kernel[1] * kernel[2] == kernel[d])
+      return {.line = d, .width = kernel[d]};
+  return {.height = kernel[1], .width = kernel[2], .depth = kernel[0]};
 }
 
 int64_t winograd_filter_floats(const ConvParams& p) {
-  const int64_t frequencies = winograd_line(p) >= 0 ? kSide : kSide * kSide * p.kernel[0];
-  return frequencies * p.in_channels * ceil_div(p.out_channels, kPanelColumns) * kPanelColumns;
+  const WinogradTaps taps = winograd_taps(p);
+  return (taps.line >= 0 ? kSide : kSide * kSide) * taps.depth * taps.groups() * p.in_channels *
+         round_up(p.out_channels, kPanelColumns);
 }
 
 void pack_winograd(const ConvParams& p, const float* filter, float* packed) {
