@@ -233,10 +233,16 @@ Cost CostModel::of(const Instruction& i, std::span<const int64_t> v) const {
   const View& to = i.views[0];
   const double moved = static_cast<double>(extent_of(to, v).elements) * bytes_of(to);
   if (i.op == Opcode::gather) cost.bytes = static_cast<int64_t>(moved);
-  // Which rows are there is not known before: as many as there are and the table has.
-  if (i.op == Opcode::scatter)
-    cost.bytes = static_cast<int64_t>(
-        std::min(moved, static_cast<double>(extent_of(i.views[1], v).elements) * bytes_of(to)));
+  // A scatter copies row by row. Which rows are there is not known before: as many as are given, or
+  // as the table has.
+  const int64_t rows = i.op == Opcode::scatter ? to.axes[0].size.at(v) : 0;
+  if (rows > 0) {
+    const int64_t unit =
+        static_cast<int64_t>(ascend != nullptr ? ascend->block : cambricon->transaction);
+    const int64_t row = static_cast<int64_t>(moved) / rows;
+    cost.copies = std::min(extent_of(i.views[2], v).elements, rows);
+    cost.bytes = cost.copies * ((row + unit - 1) / unit * unit);
+  }
   if (cost.bytes == 0)
     cost.seconds = moved / (route->bytes_per_cycle * architecture_.clock) /
                    (ascend != nullptr ? ascend->move_rate : 1);

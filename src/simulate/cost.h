@@ -12,6 +12,7 @@ struct Cost {
   double start = 0;             // seconds of the queue before anything moves or is computed
   double seconds = 0;           // and then, the global memory apart
   int64_t bytes = 0;            // moved to or from the global memory, whole transactions
+  int64_t copies = 1;           // that start one after the other
   bool writes = false;          // to the global memory
   double efficiency = 1;        // of the global memory at this length of runs
   double operations = 0;        // of products; a multiply-accumulate is two

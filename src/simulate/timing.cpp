@@ -272,7 +272,7 @@ bool TimingModel::transfer(Core& core, Shared& shared, const Instruction& i, con
   (cost.writes ? core.counters.written : core.counters.read) += bytes;
   core.counters.missed += moved;
   const Moment start = end;
-  end.spend(Cause::copy_start, copy_start_);
+  end.spend(Cause::copy_start, copy_start_ * static_cast<double>(cost.copies));
   if (moved == 0 && near_rate_ > 0)
     end.spend(Cause::move, bytes / near_rate_);
   else

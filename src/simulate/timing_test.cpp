@@ -62,6 +62,22 @@ TEST(Timing, ALongLoopTakesWhatShortOnesOfTheSameTurnsTake) {
               1e-12);
 }
 
+TEST(Timing, AScatterStartsACopyForEachRow) {
+  const auto rows_of = [](const std::string& width) {
+    const std::string rows = std::to_string(2048 / std::stoi(width));
+    return time_of(
+        "x: input f16 [2048]\ny: output f16 [2048]\nv: fill ub[0] f16 (2048:1) {scalar = 0}\n"
+        "v: fill ub[8192] i32 (" +
+        rows + ":1) {scalar = 0}\nsync all\nmte3: scatter gm y[0] f16 (" + rows + ":" + width +
+        ", " + width + ":1) <- ub[0] f16 (" + rows + ":" + width + ", " + width +
+        ":1), ub[8192] i32 (" + rows + ":1) {first = 0, accumulate = 0}\n");
+  };
+  const KernelTime whole = rows_of("1024"), single = rows_of("1");
+  EXPECT_EQ(whole.written, 2 * 2048 * 2) << "in two blocks";
+  EXPECT_EQ(single.written, 2 * 2048 * 32) << "a block of bytes for each element";
+  EXPECT_GT(single.seconds, 20 * whole.seconds);
+}
+
 TEST(Cache, WhatIsWrittenReachesMemoryWhenItHasToGo) {
   Cache cache(64 * 1024);
   EXPECT_EQ(cache.access(0, 32768, true), 0);
