@@ -107,7 +107,8 @@ struct WinogradOutput {
   const float* m = nullptr;  // whole vectors are read
   int64_t m_frequency = 0;
   int64_t channels = 0;
-  int rows = kOut;
+  int outputs = kOut;  // that a tile has in each dim: 4 of 3 taps or 3 of 4
+  int rows = kOut;     // that are there
   int columns = kOut;
   float* y = nullptr;
   int64_t y_row = 0;

@@ -1,7 +1,8 @@
 // Winograd convolution: tiles of 6x6 inputs are transformed to 36 values per channel
 // ("frequencies"), multiplied by transformed filters as 36 matrix products, and transformed back to
-// 4x4 outputs; or lines of 6 inputs to 6 values and 4 outputs. A block of tiles goes through all
-// three while it is in L2. Taps in depth, and groups of three taps, are summed by the products.
+// 4x4 outputs; or lines of 6 inputs to 6 values and 4 outputs; or with 3 in the place of 4. A block
+// of tiles goes through all three while it is in L2. Taps in depth, and groups of taps, are summed
+// by the products.
 #include "device/cpu/kernels/winograd.h"
 
 #include <algorithm>
@@ -30,8 +31,11 @@ constexpr int64_t kPlanes = 8;
 // A dim cut into tiles. Dilated windows are windows of every so manieth pixel.
 struct Axis {
   int64_t in = 1, out = 1, dilation = 1, pad = 0;
-  int64_t tiles() const { return dilation * ceil_div(ceil_div(out, dilation), kOut); }
-  int64_t first(int64_t tile) const { return tile / dilation * kOut * dilation + tile % dilation; }
+  int64_t outputs = kOut;  // of a tile
+  int64_t tiles() const { return dilation * ceil_div(ceil_div(out, dilation), outputs); }
+  int64_t first(int64_t tile) const {
+    return tile / dilation * outputs * dilation + tile % dilation;
+  }
   // Of `most` pixels from `begin` on, the first behind those before `end`.
   int until(int64_t begin, int64_t end, int64_t most) const {
     return static_cast<int>(std::clamp<int64_t>(ceil_div(end - begin, dilation), 0, most));
@@ -40,14 +44,15 @@ struct Axis {
 
 struct Plan {
   bool is_line = false;
-  int64_t group_rows = 1, group_columns = 1;  // of three taps each
-  int64_t run = 0;                            // values of a tile at a frequency: groups, channels
-  Axis rows;                                  // one pixel where tiles are lines
-  Axis columns;                               // the dim of lines
-  int64_t inner = 1;                          // pixels behind those of lines
-  int64_t taps = 1;                           // in depth
-  int64_t in_planes = 0;                      // that a block may need, with several taps
-  int64_t planes = 1;  // outputs of a block are of so many planes, and `block` tiles of each
+  int64_t side = 3;  // of a group of taps
+  int64_t group_rows = 1, group_columns = 1;
+  int64_t run = 0;        // values of a tile at a frequency: groups, channels
+  Axis rows;              // one pixel where tiles are lines
+  Axis columns;           // the dim of lines
+  int64_t inner = 1;      // pixels behind those of lines
+  int64_t taps = 1;       // in depth
+  int64_t in_planes = 0;  // that a block may need, with several taps
+  int64_t planes = 1;     // outputs of a block are of so many planes, and `block` tiles of each
   int64_t block = 0;
   int64_t plane_blocks = 1;
   int64_t tiles = 0;  // of an image's plane with taps in depth, else of all
@@ -63,20 +68,21 @@ struct Plan {
   int64_t m_floats() const { return frequencies() * m_frequency; }
 };
 
-Axis axis_of(const ConvParams& p, int d) {
-  return {p.in[d], p.out[d], p.dilation[d], p.pad_begin[d]};
+Axis axis_of(const ConvParams& p, int d, int64_t outputs) {
+  return {p.in[d], p.out[d], p.dilation[d], p.pad_begin[d], outputs};
 }
 
 void set_tiles(const ConvParams& p, Plan& plan) {
   const WinogradTaps taps = winograd_taps(p);
   const int line = taps.line;
   plan.is_line = line >= 0;
+  plan.side = taps.side;
   plan.group_rows = taps.rows();
   plan.group_columns = taps.columns();
   plan.run = taps.groups() * p.in_channels;
   plan.taps = taps.depth;
-  plan.columns = axis_of(p, plan.is_line ? line : 2);
-  if (!plan.is_line) plan.rows = axis_of(p, 1);
+  plan.columns = axis_of(p, plan.is_line ? line : 2, taps.outputs());
+  if (!plan.is_line) plan.rows = axis_of(p, 1, taps.outputs());
   for (int d = line + 1; plan.is_line && d < 3; ++d) plan.inner *= p.out[d];
   plan.tiles = plan.rows.tiles() * plan.columns.tiles() * plan.inner;
   if (plan.taps > 1) return;
@@ -195,8 +201,8 @@ void transform_input(const ConvParams& p, const Plan& plan, const Part& part, in
   w.v = v + row * plan.run;
   for (int64_t i = 0; i < plan.group_rows; ++i)
     for (int64_t j = 0; j < plan.group_columns; ++j, w.v += p.in_channels) {
-      const int64_t ih = first_row + 3 * i * plan.rows.dilation;
-      const int64_t iw = first_column + 3 * j * plan.columns.dilation;
+      const int64_t ih = first_row + plan.side * i * plan.rows.dilation;
+      const int64_t iw = first_column + plan.side * j * plan.columns.dilation;
       w.x = p.x + (plane * plan.rows.in + ih) * line + iw * pixel + at.inner * p.x_pixel_stride;
       w.row_begin = plan.rows.until(ih, 0, kSide);
       w.row_end = plan.rows.until(ih, plan.rows.in, kSide);
@@ -231,11 +237,12 @@ void transform_output(const ConvParams& p, const Plan& plan, const Part& part, i
   const int64_t pixel = (plane * plan.rows.out + oh) * line + ow * plan.inner + at.inner;
   WinogradOutput w;
   w.is_line = plan.is_line;
+  w.outputs = static_cast<int>(plan.columns.outputs);
   w.m = m + row * kColumns;
   w.m_frequency = plan.m_frequency;
   w.channels = std::min(kColumns, p.out_channels - channel);
-  w.rows = plan.rows.until(oh, plan.rows.out, kOut);
-  w.columns = plan.columns.until(ow, plan.columns.out, kOut);
+  w.rows = plan.rows.until(oh, plan.rows.out, plan.rows.outputs);
+  w.columns = plan.columns.until(ow, plan.columns.out, plan.columns.outputs);
   const int64_t pixels_apart = plan.columns.dilation * plan.inner;
   const int64_t rows_apart = plan.rows.dilation * line;
   w.y_pixel = pixels_apart * p.y_pixel_stride;

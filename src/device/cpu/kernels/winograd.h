@@ -1,8 +1,8 @@
 // Winograd convolution F(4x4, 3x3): the "winograd" method of conv.h. A quarter of the
 // multiplications of the direct form, for an error some ten times as large (2e-6 of the output's
-// scale). Kernels of one dim take F(4, 3), half of the multiplications. Longer kernels are the sum
-// of those of three taps, each of inputs further on: 5x5 takes 36 % of the multiplications, 7 in
-// one dim 64 %. Of pairs (pairs.h),
+// scale). Kernels of one dim take F(4, 3), half of the multiplications. Longer kernels are sums of
+// those of three taps, each of inputs further on, or of four, by F(3x3, 4x4): 5x5 takes 36 % of the
+// multiplications, 7 in one dim 57 %. Of pairs (pairs.h),
 // for a KernelTable of theirs: transforms are in f32, what is multiplied is rounded to bf16 once
 // more, which leaves an error of 1e-2 of the output's norm.
 #pragma once
@@ -15,14 +15,16 @@ namespace tenon::cpu {
 // Output channels that are multiplied and transformed back at a time.
 inline constexpr int64_t kWinogradColumns = 2 * kPanelColumns;
 
-// A kernel as a sum of kernels of 3x3, or of 3.
+// A kernel as a sum of groups of taps: squares or lines.
 struct WinogradTaps {
   int line = -1;  // the only dim of the kernel, or -1: tiles are squares of the last two dims
   int64_t height = 1, width = 1;  // of the kernel: within tiles, 1 high where tiles are lines
   int64_t depth = 1;              // taps that products sum
-  int64_t rows() const { return (height + 2) / 3; }
-  int64_t columns() const { return (width + 2) / 3; }
+  int64_t side = 3;               // of a group, 3 or 4
+  int64_t rows() const { return (height + side - 1) / side; }
+  int64_t columns() const { return (width + side - 1) / side; }
   int64_t groups() const { return rows() * columns(); }
+  int64_t outputs() const { return 7 - side; }  // of a tile, in each dim
 };
 WinogradTaps winograd_taps(const ConvParams& p);
 

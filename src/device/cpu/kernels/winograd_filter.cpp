@@ -1,6 +1,8 @@
 // Filters of Winograd convolutions: transformed, in the order in which their products read them.
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <iterator>
 
 #include "base/half.h"
 #include "base/numbers.h"
@@ -14,35 +16,47 @@ namespace {
 constexpr int64_t kSide = WinogradInput::kSide;
 constexpr int64_t kColumns = kWinogradColumns;
 
-// Rows of G: the filter's side of the points 0, ±a, ±b and infinity, a = 3/4, b = 3/2.
-constexpr float kA = 0.75f, kB = 1.5f;
-constexpr float kN0 = 1 / (kA * kA * kB * kB);
-constexpr float kNa = 1 / (2 * kA * kA * (kA * kA - kB * kB));
-constexpr float kNb = 1 / (2 * kB * kB * (kB * kB - kA * kA));
-constexpr float kG[kSide][3] = {
-    {kN0, 0, 0},
-    {kNa, kNa* kA, kNa* kA* kA},
-    {kNa, -kNa* kA, kNa* kA* kA},
-    {kNb, kNb* kB, kNb* kB* kB},
-    {kNb, -kNb* kB, kNb* kB* kB},
-    {0, 0, 1},
-};
+// G: the filter's side of the points 0, ±a, ±b and infinity, a = 3/4, b = 3/2.
+template <int kTaps>
+constexpr auto filter_matrix() {
+  constexpr float kA = 0.75f, kB = 1.5f;
+  constexpr float kN0 = 1 / (kA * kA * kB * kB);
+  constexpr float kNa = 1 / (2 * kA * kA * (kA * kA - kB * kB));
+  constexpr float kNb = 1 / (2 * kB * kB * (kB * kB - kA * kA));
+  constexpr float kPoints[] = {0, kA, -kA, kB, -kB}, kNorms[] = {kN0, kNa, kNa, kNb, kNb};
+  std::array<std::array<float, kTaps>, kSide> g = {};
+  for (size_t i = 0; i + 1 < kSide; ++i) {
+    float power = kNorms[i];
+    for (size_t t = 0; t < kTaps; ++t, power *= kPoints[i]) g[i][t] = power;
+  }
+  g[kSide - 1][kTaps - 1] = 1;
+  return g;
+}
+
+constexpr int64_t kMaxTaps = 4;
+using FilterTaps = float[kMaxTaps * kMaxTaps][kPanelColumns];
 
 // The 36 or 6 values of sixteen filters at one input channel, `stride` floats apart in `out`.
-void transform_filters(const float (&g)[9][kPanelColumns], bool is_line, float* out,
-                       int64_t stride) {
-  float rows[kSide][3][kPanelColumns];
-  const int64_t lines = is_line ? 1 : kSide;
-  for (int64_t j = 0; j < 3; ++j)
-    for (int64_t o = 0; o < kPanelColumns; ++o) {
+template <int kTaps>
+void transform_filters(const FilterTaps& g, bool is_line, float* out, int64_t stride) {
+  static constexpr auto kG = filter_matrix<kTaps>();
+  const auto transformed = [](const auto& row, const float* taps, int64_t apart) {
+    float sum = row[0] * taps[0];
+    for (int64_t t = 1; t < kTaps; ++t) sum += row[static_cast<size_t>(t)] * taps[t * apart];
+    return sum;
+  };
+  float rows[kSide][kTaps][kPanelColumns];
+  const size_t lines = is_line ? 1 : kSide;
+  for (size_t j = 0; j < kTaps; ++j)
+    for (size_t o = 0; o < kPanelColumns; ++o) {
       if (is_line) rows[0][j][o] = g[j][o];
-      for (int64_t i = 0; !is_line && i < kSide; ++i)
-        rows[i][j][o] = kG[i][0] * g[j][o] + kG[i][1] * g[3 + j][o] + kG[i][2] * g[6 + j][o];
+      for (size_t i = 0; !is_line && i < kSide; ++i)
+        rows[i][j][o] = transformed(kG[i], &g[j][o], kTaps * kPanelColumns);
     }
-  for (int64_t i = 0; i < lines; ++i)
-    for (int64_t j = 0; j < kSide; ++j, out += stride)
-      for (int64_t o = 0; o < kPanelColumns; ++o)
-        out[o] = kG[j][0] * rows[i][0][o] + kG[j][1] * rows[i][1][o] + kG[j][2] * rows[i][2][o];
+  for (size_t i = 0; i < lines; ++i)
+    for (size_t j = 0; j < kSide; ++j, out += stride)
+      for (size_t o = 0; o < kPanelColumns; ++o)
+        out[o] = transformed(kG[j], &rows[i][0][o], kPanelColumns);
 }
 
 // Rows of sixteen columns; of pairs, every two of them rounded side by side.
@@ -58,20 +72,23 @@ void put_rows(const float* rows, int64_t count, int64_t unit, float* to) {
     }
 }
 
-// The taps of sixteen filters at one input channel: of a group of three by three, or of three.
+// The taps of sixteen filters at one input channel: those of a group.
 void gather_taps(const WinogradTaps& taps, int64_t group, const float* filter, int64_t tap_floats,
-                 int64_t columns, float (&g)[9][kPanelColumns]) {
-  std::fill_n(&g[0][0], 9 * kPanelColumns, 0.0f);
-  const int64_t top = group / taps.columns() * 3, left = group % taps.columns() * 3;
-  for (int64_t i = 0; i < std::min<int64_t>(3, taps.height - top); ++i)
-    for (int64_t j = 0; j < std::min<int64_t>(3, taps.width - left); ++j)
-      std::copy_n(filter + ((top + i) * taps.width + left + j) * tap_floats, columns, g[3 * i + j]);
+                 int64_t columns, FilterTaps& g) {
+  std::fill_n(&g[0][0], std::size(g) * kPanelColumns, 0.0f);
+  const int64_t side = taps.side;
+  const int64_t top = group / taps.columns() * side, left = group % taps.columns() * side;
+  for (int64_t i = 0; i < std::min(side, taps.height - top); ++i)
+    for (int64_t j = 0; j < std::min(side, taps.width - left); ++j)
+      std::copy_n(filter + ((top + i) * taps.width + left + j) * tap_floats, columns,
+                  g[side * i + j]);
 }
 
 // By blocks of columns, then frequency: the order in which they are read.
 void pack(const ConvParams& p, int64_t unit, const float* filter, float* packed) {
   const WinogradTaps taps = winograd_taps(p);
   const bool is_line = taps.line >= 0;
+  const auto transform = taps.side == 3 ? transform_filters<3> : transform_filters<4>;
   const int64_t frequencies = is_line ? kSide : kSide * kSide;
   const int64_t groups = taps.depth * taps.groups(), k = groups * p.in_channels;
   const int64_t in_channels = unit * p.in_channels, tap_floats = in_channels * p.out_channels;
@@ -91,10 +108,10 @@ void pack(const ConvParams& p, int64_t unit, const float* filter, float* packed)
           filter + group / taps.groups() * taps.height * taps.width * tap_floats;
       channels = std::min(kChannels, in_channels - begin);
       for (int64_t c = 0; c < channels; ++c) {
-        float g[9][kPanelColumns];
+        FilterTaps g;
         gather_taps(taps, group % taps.groups(),
                     taps_of_depth + (begin + c) * p.out_channels + channel, tap_floats, columns, g);
-        transform_filters(g, is_line, block + c * kPanelColumns, kBlock);
+        transform(g, is_line, block + c * kPanelColumns, kBlock);
       }
       for (int64_t f = 0; f < frequencies; ++f)
         put_rows(block + f * kBlock, channels, unit,
@@ -107,10 +124,19 @@ void pack(const ConvParams& p, int64_t unit, const float* filter, float* packed)
 
 WinogradTaps winograd_taps(const ConvParams& p) {
   const int64_t(&kernel)[3] = p.kernel;
+  WinogradTaps taps{.height = kernel[1], .width = kernel[2], .depth = kernel[0]};
   for (int d = 0; d < 3; ++d)
     if (kernel[d] > 1 && kernel[0] * kernel[1] * kernel[2] == kernel[d])
-      return {.line = d, .width = kernel[d]};
-  return {.height = kernel[1], .width = kernel[2], .depth = kernel[0]};
+      taps = {.line = d, .width = kernel[d]};
+  // Multiplications for an output: of every group one a frequency, for as many outputs as a tile
+  // has.
+  const auto cost = [](const WinogradTaps& t) {
+    const double outputs = static_cast<double>(t.outputs());
+    return static_cast<double>(t.groups()) / (t.line >= 0 ? outputs : outputs * outputs);
+  };
+  WinogradTaps of_four = taps;
+  of_four.side = 4;
+  return cost(of_four) < cost(taps) ? of_four : taps;
 }
 
 int64_t winograd_filter_floats(const ConvParams& p) {

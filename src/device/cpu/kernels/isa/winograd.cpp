@@ -1,7 +1,7 @@
-// The transforms of Winograd convolutions F(4x4, 3x3) and F(4, 3) at the points 0, ±3/4, ±3/2 and
-// infinity: their coefficients are exact, and the error is about a third of that of 0, ±1, ±2. With
-// TENON_PAIRS inputs and what is multiplied are bf16, in pairs that stand for floats
-// (kernels/pairs.h).
+// The transforms of Winograd convolutions F(4x4, 3x3), F(3x3, 4x4), F(4, 3) and F(3, 4) at the
+// points 0, ±3/4, ±3/2 and infinity: their coefficients are exact, and the error is about a third
+// of that of 0, ±1, ±2. With TENON_PAIRS inputs and what is multiplied are bf16, in pairs that
+// stand for floats (kernels/pairs.h).
 #include "device/cpu/kernels/blocks.h"
 #include "device/cpu/kernels/isa/isa.h"
 #include "device/cpu/kernels/isa/simd.h"
@@ -158,13 +158,15 @@ void fill_winograd_pairs(KernelTable& table) {
 #else
 constexpr int kOut = WinogradOutput::kOut;
 
-TENON_INLINE void transform_output(const Floats (&m)[kSide], Floats (&y)[kOut]) {
+// Of three outputs the last is not used; infinity's part is one of the highest.
+TENON_INLINE void transform_output(const Floats (&m)[kSide], int outputs, Floats (&y)[kOut]) {
   const Floats sum_a = m[1] + m[2], difference_a = m[1] - m[2];
   const Floats sum_b = m[3] + m[4], difference_b = m[3] - m[4];
   y[0] = m[0] + sum_a + sum_b;
   y[1] = kA * difference_a + kB * difference_b;
   y[2] = kA2 * sum_a + kB2 * sum_b;
   y[3] = kA * kA2 * difference_a + kB * kB2 * difference_b + m[5];
+  if (outputs == 3) y[2] += m[5];
 }
 
 // Element `index` and those behind it of floats or, narrow, of bf16.
@@ -211,7 +213,7 @@ TENON_INLINE void output_lanes(const WinogradOutput& w, int64_t c, int lanes) {
     Floats m[kSide], y[kOut];
 #pragma GCC unroll 6
     for (int j = 0; j < kSide; ++j) m[j] = load(w.m + j * w.m_frequency + c);
-    transform_output(m, y);
+    transform_output(m, w.outputs, y);
     store_row<kWhole>(w, 0, y, c, bias, lanes);
     return;
   }
@@ -221,13 +223,13 @@ TENON_INLINE void output_lanes(const WinogradOutput& w, int64_t c, int lanes) {
     Floats m[kSide], y[kOut];
 #pragma GCC unroll 6
     for (int i = 0; i < kSide; ++i) m[i] = load(w.m + (i * kSide + j) * w.m_frequency + c);
-    transform_output(m, y);
+    transform_output(m, w.outputs, y);
 #pragma GCC unroll 4
     for (int i = 0; i < kOut; ++i) t[i][j] = y[i];
   }
   for (int i = 0; i < w.rows; ++i) {
     Floats y[kOut];
-    transform_output(t[i], y);
+    transform_output(t[i], w.outputs, y);
     store_row<kWhole>(w, i, y, c, bias, lanes);
   }
 }
