@@ -162,6 +162,13 @@ def test_a_description_is_fitted_to_measurements_of_ones_own(tmp_path):
     assert "3 rows of 2 networks" in run("targets", "show", "ascend310p3", "--targets-dir", targets).stdout
 
 
+@pytest.mark.parametrize(("options", "words"), [(("--batch", "0"), "'0' is no number above 0"),
+                                                (("--layers", "--json"), "'--json' is no number from 0 up")])
+def test_what_is_no_number_is_said(options, words):
+    done = run("predict", DIGITS, "--target", "mlu370-s4", *options)
+    assert done.returncode == 2 and words in done.stderr, done.stderr
+
+
 def test_a_family_is_all_its_chips():
     done = run("predict", DIGITS, "--target", "cambricon", "--batch", "1", "--layers", "0", "--json")
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@
 
 #include "commands.h"
 #include "file_arguments.h"
+#include "number_arguments.h"
 #include "profile.h"
 #include "progress.h"
 #include "runnable.h"
@@ -251,15 +252,15 @@ void add_bench(CLI::App& app, Action& action) {
       ->check(CLI::Range(1, 1024));
   command->add_option("--batch", a->batches, "size of an open first dimension (default: 1)")
       ->delimiter(',')
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   command->add_option("--input", a->inputs, "NAME=FILE.npy; made-up inputs where none is given")
       ->allow_extra_args(false);
   command->add_option("--warmup", a->warmup, "runs before the measurement (default: 3)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(non_negative_number());
   command->add_option("--duration", a->duration, "seconds to measure (default: 2)")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   command->add_option("--runs", a->runs, "measure so many runs a stream, however long they take")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   command->add_flag("--profile", a->profile,
                     "time of each step (the best of the runs; its cost is in the latency)");
   command->add_flag("--csv", a->csv, "one line a combination of threads, streams and batches");

@@ -4,6 +4,7 @@
 #include "commands.h"
 #include "file_arguments.h"
 #include "ir/interpret.h"
+#include "number_arguments.h"
 #include "passes/passes.h"
 #include "passes/pipeline_text.h"
 #include "progress.h"
@@ -116,7 +117,7 @@ void add_bisect(CLI::App& app, Action& action) {
   command->add_option("--input", a->inputs, "NAME=FILE.npy; made-up inputs where none is given")
       ->allow_extra_args(false);
   command->add_option("--batch", a->batch, "size of an open first dimension of made-up inputs")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   command->add_option("--seed", a->seed, "of made-up inputs");
   command->add_option("--tolerance", a->tolerance, "relative L2 that is no difference");
   command->add_flag("--json", a->json, "machine-readable output");

@@ -8,6 +8,7 @@
 #include "commands.h"
 #include "compiler/compile.h"
 #include "model_arguments.h"
+#include "number_arguments.h"
 #include "progress.h"
 
 namespace tenon::tool {
@@ -153,7 +154,7 @@ void add_check(CLI::App& app, Action& action) {
                    "folder with machine descriptions of your own")
       ->check(CLI::ExistingDirectory);
   command->add_option("--batch", a->precision.batch, "with --precision: where it is open")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   command->footer(
       "Exit status 1 when a node is unsupported.\n\nExample:\n  tenon check "
       "examples/digits/saved_model\n  tenon check examples/digits/saved_model --precision int8");

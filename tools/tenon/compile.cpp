@@ -14,6 +14,7 @@
 #include "file_arguments.h"
 #include "format/model_file.h"
 #include "model_arguments.h"
+#include "number_arguments.h"
 #include "progress.h"
 #include "run_arguments.h"
 #include "tensor/npy.h"
@@ -179,7 +180,7 @@ void add_compile(CLI::App& app, Action& action) {
                    "sizes of the first dimension that chips' programs are made for, where it is "
                    "open (default: 1); others are made when they are run")
       ->delimiter(',')
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   command
       ->add_option("--chip-precision", a->chip_precision,
                    "of real numbers on chips: fp16 (default) or fp32")

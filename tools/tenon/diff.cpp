@@ -11,6 +11,7 @@
 #include "ir/hash.h"
 #include "ir/text.h"
 #include "layer_table.h"
+#include "number_arguments.h"
 #include "progress.h"
 #include "run_arguments.h"
 #include "runnable.h"
@@ -209,7 +210,7 @@ void add_diff(CLI::App& app, Action& action) {
   command->add_option("--input", a->inputs, "NAME=FILE.npy; made-up inputs where none is given")
       ->allow_extra_args(false);
   command->add_option("--batch", a->batch, "size of an open first dimension of made-up inputs")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   command->add_option("--seed", a->seed, "of made-up inputs");
   command->add_option("--tolerance", a->tolerance, "relative L2 that is no difference");
   command->add_flag("--structure", a->structure, "compare the graphs, not what they compute");
@@ -219,7 +220,7 @@ void add_diff(CLI::App& app, Action& action) {
   command->add_option("--preprocess", a->data.preprocess, "of pictures, as of tenon compile");
   a->data.samples = 32;
   command->add_option("--samples", a->data.samples, "of the data, at most (default: 32)")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   command
       ->add_option("--report", a->data.report, "with --data: FILE.html or FILE.json with all of it")
       ->check([](const std::string& file) {

@@ -13,6 +13,7 @@
 #include "emit/folder.h"
 #include "ir/interpret.h"
 #include "model_arguments.h"
+#include "number_arguments.h"
 #include "predict/predict.h"
 #include "progress.h"
 #include "runnable.h"
@@ -224,7 +225,7 @@ void add_emit(CLI::App& app, Action& action) {
   command->add_option("-o,--output", a->output, "folder to write; must be new or empty")
       ->required();
   command->add_option("--batch", a->batch, "size of the first dimension, where it is open")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   command->add_option("--precision", a->precision, "fp16 or fp32");
   command->add_flag("--check", a->check,
                     "build the sources with the host's compiler (CXX) against a shim, run them and "
@@ -237,7 +238,7 @@ void add_emit(CLI::App& app, Action& action) {
       ->add_option("--tolerance", a->tolerance,
                    "of the check, in relative L2 (default: 2e-2 for fp16, 5e-2 where the "
                    "model is quantised, 1e-4 for fp32)")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   command->add_flag("--force", a->force, "write into a folder that is not empty");
   command->add_option("--targets-dir", a->folder, "folder with machine descriptions of your own")
       ->check(CLI::ExistingDirectory);

@@ -9,6 +9,7 @@
 #include "commands.h"
 #include "explain_chip.h"
 #include "file_arguments.h"
+#include "number_arguments.h"
 #include "runnable.h"
 
 namespace tenon::tool {
@@ -165,7 +166,7 @@ void add_explain(CLI::App& app, Action& action) {
   auto a = std::make_shared<ExplainArguments>();
   add_file_arguments(*command, *a);
   command->add_option("--batch", a->batch, "size of an open first dimension")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   command->add_option("--input", a->inputs, "NAME=FILE.npy: for the shapes of this data")
       ->allow_extra_args(false);
   command->add_option("--target", a->chip.target,

@@ -1,5 +1,7 @@
 #include "file_arguments.h"
 
+#include "number_arguments.h"
+
 namespace tenon::tool {
 
 void add_file_arguments(CLI::App& command, FileArguments& a, bool threads) {
@@ -7,7 +9,7 @@ void add_file_arguments(CLI::App& command, FileArguments& a, bool threads) {
   command.add_option("--signature", a.signature, "signature to run (default: serving_default)");
   if (threads)
     command.add_option("--threads", a.threads, "threads (default: one per core)")
-        ->check(CLI::PositiveNumber);
+        ->check(positive_number());
   add_run_limits(command, a);
   command.add_flag("--json", a.json, "machine-readable output");
 }

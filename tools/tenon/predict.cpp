@@ -14,6 +14,7 @@
 #include "isa/text.h"
 #include "lower/lowering.h"
 #include "model_arguments.h"
+#include "number_arguments.h"
 #include "predict/sweep.h"
 #include "progress.h"
 #include "runnable.h"
@@ -155,11 +156,11 @@ void add_predict(CLI::App& app, Action& action) {
       ->delimiter(',');
   command->add_option("--batch", a->batches, "sizes of the first dimension, where it is open")
       ->delimiter(',')
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   command->add_option("--precision", a->precision,
                       "fp16, fp32 or int8 (as if all products took integers)");
   command->add_option("--layers", a->layers, "how many of the longest layers to list; 0: none")
-      ->check(CLI::NonNegativeNumber);
+      ->check(non_negative_number());
   command->add_option("--programs", a->programs,
                       "folder to write every kernel's tile program to, as text");
   command->add_option("--html", a->html,

@@ -1,6 +1,7 @@
 #include "run_arguments.h"
 
 #include "import/custom_ops.h"
+#include "number_arguments.h"
 
 namespace tenon::tool {
 
@@ -22,7 +23,7 @@ void add_max_loop_iterations(CLI::App& command, int64_t& iterations) {
   command
       .add_option("--max-loop-iterations", iterations,
                   "end a loop with an error after so many (default: 100 million)")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
 }
 
 void add_run_limits(CLI::App& command, RunLimits& a) {

@@ -9,6 +9,7 @@
 
 #include "base/cpu_features.h"
 #include "file_arguments.h"
+#include "number_arguments.h"
 #include "verify/sample_inputs.h"
 
 namespace tenon::tool {
@@ -170,7 +171,7 @@ void add_tune(CLI::App& command, TuneArguments& a) {
       "file; on other processors it is not looked at");
   command.add_option("--tune-batch", a.batches, "sizes of an open first dimension (default: 1)")
       ->delimiter(',')
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->needs(tune);
   command.add_option("--tune-threads", a.threads, "numbers of threads (default: one per core)")
       ->delimiter(',')
@@ -179,7 +180,7 @@ void add_tune(CLI::App& command, TuneArguments& a) {
   command
       .add_option("--tune-seconds", a.seconds,
                   "time for each function, batch and number of threads (default: 10)")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->needs(tune);
 }
 
