@@ -22,9 +22,10 @@ bool are(const std::vector<int64_t>& values, int64_t wanted) {
 bool may_be_transformed(const Conv& op, const Shape& filter, const Shape& y) {
   const std::vector<int64_t> sizes = filter.sizes();
   const std::span<const int64_t> kernel = std::span(sizes).first(sizes.size() - 2);
-  const bool is_line =
-      std::ranges::count(kernel, 3) == 1 && std::ranges::count(kernel, 1) + 1 == std::ssize(kernel);
-  const bool is_square = kernel.size() >= 2 && kernel.end()[-1] == 3 && kernel.end()[-2] == 3;
+  const auto is_long = [](int64_t taps) { return taps > 1; };
+  const bool is_line = std::ranges::count_if(kernel, is_long) == 1;
+  const bool is_square =
+      kernel.size() >= 2 && is_long(kernel.end()[-1]) && is_long(kernel.end()[-2]);
   if ((!is_line && !is_square) || !are(op.strides, 1)) return false;
   if (sizes.end()[-2] < 2 * PanelLayout::kColumns || sizes.end()[-1] < PanelLayout::kColumns)
     return false;

@@ -74,6 +74,7 @@ struct Product {
   double rows = 0, columns = 0, terms = 0;
   double groups = 1, taps = 1;
   double batch = 1, height = 1, width = 1;  // of the result of a convolution over two dimensions
+  double kernel_height = 0, kernel_width = 0;
   bool unit_stride = true, is_dense = true;
 };
 
@@ -96,6 +97,8 @@ Product conv_product(const Node& node, const T& conv) {
     p.batch = static_cast<double>(y[0].size_or(1));
     p.height = static_cast<double>(y[1].size_or(1));
     p.width = static_cast<double>(y[2].size_or(1));
+    p.kernel_height = static_cast<double>(w[0].size_or(1));
+    p.kernel_width = static_cast<double>(w[1].size_or(1));
   }
   return p;
 }
@@ -111,23 +114,47 @@ Product matmul_product(const Node& node, bool transposed) {
   return p;
 }
 
-// Whether the kernels take Winograd's algorithm, which multiplies 36 times for 16 results of 9
-// terms each and transforms both ends: as they decide it themselves.
+// Winograd's algorithm as the kernels have it: tiles of four outputs of three taps, or of three of
+// four, in one dim or in both, longer kernels by groups of taps.
+struct Tiling {
+  bool is_line = false;
+  double groups = 1, tiles = 0;
+
+  double frequencies() const { return is_line ? 6 : 36; }
+  // Cycles for the ends of a tile of sixteen channels.
+  double transform() const { return is_line ? 45 : 180; }
+};
+
+Tiling tiling_of(const Product& p) {
+  const bool is_line = p.kernel_height == 1 || p.kernel_width == 1;
+  const auto by = [&](double taps) {
+    const double outputs = 7 - taps;
+    Tiling t{is_line, std::ceil(p.kernel_height / taps) * std::ceil(p.kernel_width / taps)};
+    t.tiles = p.batch * std::ceil(p.height / (p.kernel_height > 1 ? outputs : 1)) *
+              std::ceil(p.width / (p.kernel_width > 1 ? outputs : 1));
+    return std::pair{t.groups / (is_line ? outputs : outputs * outputs), t};
+  };
+  const auto three = by(3), four = by(4);
+  return four.first < three.first ? four.second : three.second;
+}
+
+// Whether the kernels take it: as they decide it themselves.
 bool takes_winograd(const Product& p, DType dtype) {
-  constexpr double kFewest = 32, kColumns = 16, kTile = 4, kFrequencies = 36;
-  constexpr double kCyclesPerProduct = 8, kLeastCycles = 146, kTransform = 180, kGain = 0.75;
+  constexpr double kFewest = 32, kColumns = 16, kCyclesPerProduct = 8, kLeastCycles = 146;
   if (dtype != DType::f32 && dtype != DType::bf16) return false;
   const double channels = p.terms / p.taps;
-  if (p.taps != 9 || p.groups != 1 || !p.unit_stride || !p.is_dense || channels < kFewest ||
-      p.columns < kColumns || (dtype == DType::bf16 && std::fmod(channels, kColumns) != 0))
+  if (p.kernel_height * p.kernel_width <= 1 || p.groups != 1 || !p.unit_stride || !p.is_dense ||
+      channels < kFewest || p.columns < kColumns ||
+      (dtype == DType::bf16 && std::fmod(channels, kColumns) != 0))
     return false;
-  const double tiles = p.batch * std::ceil(p.height / kTile) * std::ceil(p.width / kTile);
+  const Tiling t = tiling_of(p);
   const double in = channels / (dtype == DType::bf16 ? 2 : 1) / kColumns;
   const double out = std::ceil(p.columns / kColumns);
-  const double direct = 9 * in * out * std::max(kCyclesPerProduct * p.rows, kLeastCycles);
-  const double here = kFrequencies * in * out * std::max(kCyclesPerProduct * tiles, kLeastCycles) +
-                      kTransform * tiles * (channels / kColumns + out);
-  return here < kGain * direct;
+  const double direct = p.taps * in * out * std::max(kCyclesPerProduct * p.rows, kLeastCycles);
+  const double here =
+      t.frequencies() * t.groups * in * out * std::max(kCyclesPerProduct * t.tiles, kLeastCycles) +
+      t.transform() * t.tiles * (t.groups * channels / kColumns + out);
+  return here < (t.is_line ? 0.85 : 0.75) * direct;
 }
 
 // Results that an activation is computed of which is no simple arithmetic.
@@ -152,15 +179,16 @@ std::string_view form_of(const Product& p, DType dtype) {
   return takes_winograd(p, dtype) ? "winograd" : "spatial";
 }
 
-// Of 16 results of 3x3: multiplications at 36 points, transforms of both ends, and filters that
-// are four times as large.
+// Multiplications at every frequency, transforms of both ends, and filters that are larger.
 std::array<double, kFeatures> winograd_features(const Node& node, const Product& p,
                                                 double model_bytes) {
-  constexpr double kLanes = 16, kTile = 4, kFrequencies = 36;
-  const double tiles = p.batch * std::ceil(p.height / kTile) * std::ceil(p.width / kTile);
-  const double in = p.terms / p.taps, out = round_up(p.columns, kLanes);
+  constexpr double kLanes = 16;
+  const Tiling t = tiling_of(p);
+  const double in = t.groups * p.terms / p.taps, out = round_up(p.columns, kLanes);
+  const double tiles = t.tiles * t.transform() / Tiling().transform();
   const DType dtype = node.input(0)->dtype();
-  const double products = kFrequencies * tiles * in * out, filters = kFrequencies * in * out;
+  const double products = t.frequencies() * t.tiles * in * out;
+  const double filters = t.frequencies() * in * out;
   const double cold = cold_bytes(filters * static_cast<double>(dtype_size(dtype)), model_bytes);
   return {1,
           products,
