@@ -84,8 +84,11 @@ Status scatter_rows(Lowering& lowering, const Node& node, const RowScatter& s) {
 Status lower_scatter(Lowering& lowering, const Node& node) {
   const auto x = dims_of(node.input(0)), indices = dims_of(node.input(1));
   const auto* elements = node.as<ScatterElements>();
-  const ScatterReduction reduction =
-      elements != nullptr ? elements->reduction : node.as<ScatterNd>()->reduction;
+  ScatterReduction reduction = ScatterReduction::none;
+  if (elements != nullptr)
+    reduction = elements->reduction;
+  else if (const auto* slices = node.as<ScatterNd>())
+    reduction = slices->reduction;
   if (reduction != ScatterReduction::none && reduction != ScatterReduction::add)
     return unsupported(fmt::format("it combines what it writes by {}",
                                    enum_names(reduction)[static_cast<size_t>(reduction)]));
