@@ -23,10 +23,12 @@ written by `bench/predictions.py --docs`.
    as products of diagonals, to the cube, whichever takes less, without a rule for any of it. Loops of hundreds of turns are followed until they are steady and then extrapolated.
 3. What an instruction costs (`simulate/cost.h`) is made of the chip's numbers (`tenon targets show NAME`): units' rates and start-up,
    copies' rates, latency and start-up, whole fractals and whole transactions. Each kernel adds the chip's `launch`,
-   each run of a model its `run_start`, and where all cores wait for each other in a kernel, each time its `barrier`.
+   each run of a model its `run_start`, and where all cores wait for each other in a kernel, each time its `barrier`. On Ascend
+   sums begin with the bias and the copy out of L0C applies relu, on Cambricon convolutions do, so neither takes the vector unit's time.
 4. On Cambricon chips whole samples of a batch go to clusters, as measured throughput shows the vendor's software does: 8 samples on 6
    clusters take two rounds, of which 4 clusters are busy. A layer that would take one cluster longer than `split_time` is shared
-   between all. The clusters' memories stand for a cache: what cores share is read once, and what a kernel leaves to the next stays
+   between all, where most of them would have nothing to do. Where all clusters multiply floats, the clock falls to keep the card's
+   power (`crowded_rate`): four clusters are measured at a half to five sixths of the rate that one alone has. The clusters' memories stand for a cache: what cores share is read once, and what a kernel leaves to the next stays
    there if it fits, as the vendor's fused kernels have it. Convolutions write their sums in the type that is asked for.
    Tensor units without floats (MLU220, MLU270, MLU290) are timed as if given them as fixed point: f16 as 16 bits, f32 as four such
    products; what they compute is simulated in floats all the same.

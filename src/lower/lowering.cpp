@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "simulate/cost.h"
 
 namespace tenon::lower {
@@ -37,7 +39,9 @@ void Lowering::use_cores_for(const Node& node) {
   a = architecture_for(machine_, options_.batch);
   const auto* c = std::get_if<CambriconChip>(&machine_.chip);
   if (c == nullptr || options_.batch < 1) return;
-  // A layer that would take a cluster long has its samples shared between clusters.
+  // A layer that would take a cluster long has its sample shared between clusters, where most of
+  // them would have nothing to do.
+  if (2 * a.cores > isa::architecture_of(machine_).cores) return;
   TensorTypes in, out;
   for (const Value* v : node.inputs()) in.push_back(v == nullptr ? TensorType{} : v->type());
   for (int i = 0; i < node.output_count(); ++i) out.push_back(node.output(i)->type());
@@ -92,7 +96,16 @@ int Lowering::constant(std::string name, DType dtype, int64_t elements,
   return static_cast<int>(program_.tensors.size()) - 1;
 }
 
+// Layers that share a weight share what is made of it.
 int Lowering::constant(std::string name, DType dtype, int64_t elements, Recipe recipe) {
+  const auto same = [&](const DeviceTensor& t) {
+    return t.recipe && t.dtype == dtype && t.elements == elements && t.recipe->kind == recipe.kind &&
+           t.recipe->source.raw() == recipe.source.raw() &&
+           numbers_of(*t.recipe) == numbers_of(recipe);
+  };
+  const auto known = std::ranges::find_if(program_.tensors, same);
+  if (known != program_.tensors.end())
+    return static_cast<int>(known - program_.tensors.begin());
   DeviceTensor t{std::move(name), DeviceTensor::Role::constant, dtype, elements};
   set_recipe(t, std::move(recipe));
   program_.tensors.push_back(std::move(t));

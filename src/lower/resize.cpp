@@ -1,8 +1,11 @@
 // Resizing as products: along one axis every way to interpolate is a matrix over the input's
-// elements, whose rows are the weights of one output element. What is not of reals is picked.
+// elements, whose rows are the weights of one output element. What only repeats elements is a copy,
+// what is not of reals is picked.
 #include "ops/resize.h"
 
 #include <fmt/format.h>
+
+#include <algorithm>
 
 #include "lower/gather.h"
 #include "lower/movement.h"
@@ -10,8 +13,30 @@
 #include "lower/product.h"
 
 namespace tenon::lower {
-
 namespace {
+
+// Whether each element becomes the same number of copies of it side by side.
+bool is_repeat(const Resize& op, size_t axis, int64_t in, int64_t out) {
+  if (out % in != 0) return false;
+  for (int64_t o = 0; o < out; ++o) {
+    const ResizeTaps t = op.taps(axis - 1, o, in, out);
+    if (t.index.size() != 1 || t.index[0] != o / (out / in) || t.weight[0] != 1) return false;
+  }
+  return true;
+}
+
+// Under sizes in which every axis is followed by its copies.
+Piece repeated(int from, int to, const std::vector<int64_t>& x, const std::vector<int64_t>& y) {
+  Piece p{from, to, {}, {}, {}};
+  for (size_t a = 0; a < x.size(); ++a) {
+    const int64_t in = count_of(std::span(x).subspan(a + 1)),
+                  out = count_of(std::span(y).subspan(a + 1)), copies = y[a] / x[a];
+    p.dims.insert(p.dims.end(), {x[a], copies});
+    p.from_strides.insert(p.from_strides.end(), {in, 0});
+    p.to_strides.insert(p.to_strides.end(), {out * copies, out});
+  }
+  return p;
+}
 
 // Which element each of the result is; nothing where one is made of several.
 std::optional<std::vector<int64_t>> picked(const Resize& op, size_t axis, int64_t in, int64_t out) {
@@ -84,6 +109,10 @@ Status lower_resize(Lowering& lowering, const Node& node) {
                          {1}}});
   if (!is_float(node.output()->dtype())) return pick(lowering, node, op, axes);
   int from = lowering.tensor_of(node.input(0));
+  if (op.mode == ResizeMode::nearest &&
+      std::ranges::all_of(axes, [&](size_t a) { return is_repeat(op, a, x[a], y[a]); }))
+    return move_pieces(lowering, node, layer_of(node),
+                       {repeated(from, lowering.tensor_of(node.output()), x, y)});
   for (size_t i = 0; i < axes.size(); ++i) {
     const size_t a = axes[i];
     const int64_t in = dims[a], out = y[a];

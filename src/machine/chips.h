@@ -65,7 +65,7 @@ struct CambriconChip {
   double memory_bandwidth, cluster_bandwidth, io_bytes, move_bytes;
   double transaction, align, wram_align, local_tables;
   double independent_queues;
-  double product_rate, product_rate_f16, vector_rate, memory_rate, split_time;
+  double product_rate, product_rate_f16, crowded_rate, vector_rate, memory_rate, split_time;
   double memory_latency, copy_start, barrier, launch, host_bandwidth, power;
   double low_f16, high_f16, low_f32, high_f32, low_i8, high_i8;
 

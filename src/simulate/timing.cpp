@@ -88,6 +88,7 @@ struct TimingModel::Core {
   Moment issue, end;
   Counters counters;
   std::pair<int, int64_t> last{-1, 0};  // memory and offset of what the last product wrote
+  bool drained = false;                 // that was a copy out of L0C
   bool waits = false;                   // at a barrier
   bool skipped = false, ahead = false;  // turns, ever and just now
   const Instruction* next = nullptr;
@@ -164,6 +165,7 @@ TimingModel::TimingModel(const Machine& machine, const isa::Architecture& archit
     cache_ = Cache(static_cast<int64_t>(a->l2));
     memory_rate_ = a->memory_bandwidth * a->memory_rate;
     cluster_rate_ = 0;
+    l0c_ = architecture.memory("l0c").value_or(-1);
     core_rate_ = a->l2_read * a->cube_clock * a->port_rate;
     core_write_rate_ = a->l2_write * a->cube_clock * a->port_rate;
     hit_latency_ = a->l2_latency / a->cube_clock;
@@ -186,6 +188,8 @@ TimingModel::TimingModel(const Machine& machine, const isa::Architecture& archit
     miss_latency_ = c.memory_latency / c.clock;
     hit_latency_ = 0;
     cores_per_cluster_ = static_cast<int64_t>(c.cores_per_cluster);
+    crowded_rate_ = c.crowded_rate;
+    clusters_ = c.clusters;
   }
 }
 
@@ -283,23 +287,36 @@ bool TimingModel::transfer(Core& core, Shared& shared, const Instruction& i, con
 }
 
 // What takes instructions of its own in a program and none on the chip. Cambricon's convolutions
-// add the bias, apply relu and write their sums in the type that is asked for; Ascend's vector unit
-// multiplies and adds at once (MulAddDst).
+// add the bias, apply relu and write their sums in the type that is asked for. On Ascend the copy
+// out of L0C applies relu, sums begin with the bias, and the vector unit multiplies and adds at
+// once (MulAddDst).
 bool TimingModel::is_part_of_last(Core& core, const Instruction& i) const {
   const bool ascend = architecture_.family == AscendChip::family;
   const auto place = [&](const isa::View& v) {
     return std::pair{v.memory, v.offset.at(core.variables)};
   };
-  if (i.op == (ascend ? Opcode::mul : Opcode::conv)) {
+  const bool drains =
+      ascend && i.op == Opcode::copy && i.views[1].memory == l0c_ && i.views[0].memory != 0;
+  if (drains || i.op == (ascend ? Opcode::mul : Opcode::conv)) {
     core.last = place(i.views[0]);
+    core.drained = drains;
     return false;
   }
-  if (i.op != Opcode::add && (ascend || (i.op != Opcode::convert && i.op != Opcode::relu)))
+  if (i.op != Opcode::add &&
+      (ascend ? i.op != Opcode::relu || !core.drained
+              : i.op != Opcode::convert && i.op != Opcode::relu))
     return false;
   if (std::none_of(i.views.begin() + 1, i.views.end(),
                    [&](const isa::View& v) { return place(v) == core.last; }))
     return false;
-  core.last = ascend ? std::pair{-1, int64_t{0}} : place(i.views[0]);
+  // A bias is the same for all rows; any other sum is the vector unit's.
+  const auto repeats = [&](const isa::View& v) {
+    return std::ranges::any_of(v.axes, [&](const isa::Axis& axis) {
+      return axis.size.at(core.variables) > 1 && axis.stride.at(core.variables) == 0;
+    });
+  };
+  if (core.drained && i.op == Opcode::add && std::ranges::none_of(i.views, repeats)) return false;
+  core.last = !ascend || core.drained ? place(i.views[0]) : std::pair{-1, int64_t{0}};
   return true;
 }
 
@@ -320,6 +337,7 @@ Result<double> TimingModel::step(Core& core, Shared& shared, const Instruction& 
     latency = transfer(core, shared, i, cost, free_at) ? miss_latency_ : hit_latency_;
   } else {
     const bool product = isa::info(i.op).kind == isa::OpcodeClass::product;
+    if (product && is_float(i.views[1].dtype)) cost.seconds /= float_rate_;
     const isa::Route* route = product ? nullptr : architecture_.route(i.op, i.views);
     const bool moves = route != nullptr && route->bytes_per_cycle > 0;
     free_at.spend(product ? Cause::product_start : Cause::vector_start, cost.start);
@@ -372,6 +390,9 @@ Result<KernelTime> TimingModel::run(const Program& program, std::span<const int6
   Shared shared{addresses, {memory_rate_, Cause::memory, {}}, {}};
   const auto clusters =
       static_cast<size_t>((program.blocks + cores_per_cluster_ - 1) / cores_per_cluster_);
+  // Evenly from one cluster, which has the whole clock, to all of them.
+  const double others = clusters_ > 1 ? static_cast<double>(clusters - 1) / (clusters_ - 1) : 0;
+  float_rate_ = 1 - (1 - crowded_rate_) * std::clamp(others, 0.0, 1.0);
   if (cluster_rate_ > 0) shared.clusters.assign(clusters, {cluster_rate_, Cause::cluster, {}});
   std::vector<Core> cores;
   // The core that is furthest back goes on, so that requests to what is shared come in order.

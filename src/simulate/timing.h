@@ -56,8 +56,11 @@ class TimingModel {
   double memory_rate_, cluster_rate_;   // bytes/s, shared; cluster: 0 where there is none
   double core_rate_, core_write_rate_;  // of one core
   double near_rate_;                    // bytes/s of a core from and to a cluster's shared memory
+  int l0c_ = -1;
   double hit_latency_, miss_latency_, copy_start_, barrier_ = 0;
   int64_t cores_per_cluster_ = 1;
+  double clusters_ = 1, crowded_rate_ = 1;  // with all clusters at products of floats, of the clock
+  double float_rate_ = 1;                   // and with those of the program that runs
 };
 
 }  // namespace tenon::simulate
