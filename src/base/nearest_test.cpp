@@ -16,5 +16,11 @@ TEST(Nearest, NamesWithinAThirdOfTheLength) {
   EXPECT_EQ(did_you_mean("", names), "");
 }
 
+TEST(Nearest, AllByHowNearTheyAre) {
+  const std::vector<std::string> names{"BiasAdd", "MatMul", "head", "heap_1"};
+  EXPECT_EQ(by_nearness("hea", names),
+            (std::vector<std::string>{"head", "heap_1", "BiasAdd", "MatMul"}));
+}
+
 }  // namespace
 }  // namespace tenon

@@ -80,8 +80,8 @@ class Calibrator {
     const int64_t total = options_.data.empty()
                               ? std::min<int64_t>(options_.samples, kRandomSamples)
                               : options_.samples;
-    const std::string description =
-        fmt::format("{}, at most {} samples", data->description(), total);
+    std::string description = fmt::format("{}, at most {} samples", data->description(), total);
+    if (!options_.data.empty()) description += ", " + TRY(data_fingerprint(options_.data));
     if (known != all_.end() && known->second.data != description)
       return refuse(fmt::format("other data ({})", known->second.data));
     if (known != all_.end() && known->second.complete) return Calibration{known->second, {}};

@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <map>
 
+#include "base/bytes.h"
+#include "base/hash.h"
 #include "tensor/npy.h"
 #include "verify/sample_inputs.h"
 
@@ -275,6 +277,10 @@ Result<std::unique_ptr<Dataset>> open_dataset(const std::string& path,
     kind = *known;
     files = {path};
   }
+  if (kind != Kind::picture && preprocess.to_string() != Preprocess().to_string())
+    return invalid_argument(
+        fmt::format("--preprocess is for pictures; '{}' has {}, which are taken as they are", path,
+                    kKindNames[static_cast<size_t>(kind)]));
   if (kind == Kind::record) return record_dataset(std::move(files), std::move(ports));
   if (kind == Kind::picture) {
     if (ports.size() != 1)
@@ -285,6 +291,29 @@ Result<std::unique_ptr<Dataset>> open_dataset(const std::string& path,
   auto arrays = std::make_unique<ArrayDataset>(std::move(files), std::move(ports));
   TRY(arrays->open());
   return arrays;
+}
+
+Result<std::string> data_fingerprint(const std::string& path) {
+  // Files, evenly from all, and bytes at either end of them.
+  constexpr size_t kFiles = 64, kEnd = 1 << 16;
+  std::error_code error;
+  std::vector<std::string> files{path};
+  if (fs::is_directory(path, error)) {
+    files.clear();
+    for (auto& [kind, list] : TRY(files_in(path)))
+      files.insert(files.end(), list.begin(), list.end());
+  }
+  uint64_t hash = files.size(), size = 0;
+  const size_t step = std::max<size_t>(1, files.size() / kFiles);
+  for (size_t i = 0; i < files.size(); ++i) {
+    size += fs::file_size(files[i], error);
+    if (i % step != 0) continue;
+    const auto file = TRY(MappedFile::open(files[i]));
+    const Bytes bytes = file->bytes();
+    hash = hash64(bytes.first(std::min(bytes.size(), kEnd)), hash);
+    hash = hash64(bytes.last(std::min(bytes.size(), kEnd)), hash);
+  }
+  return fmt::format("{} bytes, {:016x}", size, hash);
 }
 
 std::unique_ptr<Dataset> random_dataset(std::vector<runtime::PortInfo> ports, uint32_t seed) {

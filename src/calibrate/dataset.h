@@ -34,6 +34,9 @@ class Dataset {
 Result<std::unique_ptr<Dataset>> open_dataset(const std::string& path,
                                               std::vector<runtime::PortInfo> ports,
                                               const Preprocess& preprocess);
+// What tells the data there from others that have the same name: how many bytes they are, and a
+// hash of some of them. Errors as those of open_dataset().
+Result<std::string> data_fingerprint(const std::string& path);
 // Made-up samples without an end.
 std::unique_ptr<Dataset> random_dataset(std::vector<runtime::PortInfo> ports, uint32_t seed);
 

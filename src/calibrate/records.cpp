@@ -2,6 +2,8 @@
 // are not looked at; damage shows in the lengths and in the messages.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/bytes.h"
 #include "calibrate/dataset.h"
 #include "ops/parse_example.h"
@@ -66,6 +68,11 @@ class RecordDataset final : public Dataset {
         return unsupported(fmt::format("input '{}' ({}) has no batch dimension of 1 for a record",
                                        port.name, type.to_string()));
       type.shape.dims().erase(type.shape.dims().begin());
+      if (!std::ranges::all_of(type.shape.dims(), &Dim::known))
+        return invalid_argument(fmt::format(
+            "input '{}' is {}, and a record does not say the sizes that are open there; "
+            "give them with --input-shape {}:-1,…",
+            port.name, port.type.to_string(), port.name));
       op.dense_keys.push_back(feature_name(port.name));
       op.dense_types.push_back(type.to_string());
       operands.push_back(TRY(Tensor::zeros(type.dtype, std::vector<int64_t>{0})));

@@ -221,13 +221,7 @@ nlohmann::ordered_json to_json(const LayerReport& r) {
 }  // namespace
 
 Status check_calibration(const CalibrationSettings& s) {
-  if (!quant::method_of(s.method)) {
-    std::string names;
-    for (const auto& info : quant::kMethodInfos)
-      names += (names.empty() ? "" : ", ") + std::string(info.name);
-    return invalid_argument(
-        fmt::format("there is no calibration method '{}'; there are: {}", s.method, names));
-  }
+  if (!quant::method_of(s.method)) return invalid_argument(quant::no_such_method(s.method));
   if (s.samples < 1)
     return invalid_argument(fmt::format("{} samples are too few to calibrate with", s.samples));
   if (!s.report.empty() && !s.report.ends_with(".html") && !s.report.ends_with(".json"))

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "cost/precision_cost.h"
 #include "ops/matmul.h"
@@ -156,7 +157,7 @@ Status choose_recurrent(const Trial& trial, const quant::FunctionStatistics& sta
                         const DisabledNames& disabled, quant::QuantizeOptions& options,
                         std::vector<TechniqueGain>& gains) {
   // A loss worth a layer that takes longer, and what part of it must go.
-  constexpr double kMuch = 0.02, kMost = 0.5;
+  constexpr double kMuch = 0.02, kMost = 0.4;
   constexpr std::string_view kName = "recurrent-layers";
   if (disabled.contains(kName)) return {};
   quant::QuantizeOptions real = options;
@@ -184,9 +185,9 @@ Status choose_recurrent(const Trial& trial, const quant::FunctionStatistics& sta
 Status choose_ends(const Trial& trial, const quant::FunctionStatistics& statistics,
                    const DisabledNames& disabled, quant::QuantizeOptions& options,
                    std::vector<TechniqueGain>& gains) {
-  // A loss worth a layer in fp32, what part of it must go, and how much longer the model may take
-  // beyond the part that is lost.
-  constexpr double kMuch = 0.01, kMost = 0.5, kLonger = 0.15;
+  // A loss worth a layer in fp32, what part of it must go, and how much longer the model may take,
+  // in any case and for what is lost.
+  constexpr double kMuch = 0.01, kMost = 0.5, kLonger = 0.15, kPerLoss = 3;
   const Graph& graph = *trial.function().graph;
   const auto level = cost::level_of(cpu_features());
   double without = TRY(trial.loss(statistics, options));
@@ -202,7 +203,7 @@ Status choose_ends(const Trial& trial, const quant::FunctionStatistics& statisti
     for (const quant::NamedValue& v : quant::observed_values(graph)) {
       const auto it = decisions.find(v.value->producer());
       if (it == decisions.end() || it->second.precision != quant::LayerPrecision::fp32) continue;
-      kept.exact.insert(v.name);
+      kept.byte_weights.insert(v.name);
       kept.keep_float.try_emplace(
           v.name, fmt::format("most of what integers lose would be lost here; --disable {} makes "
                               "it integers all the same",
@@ -215,9 +216,16 @@ Status choose_ends(const Trial& trial, const quant::FunctionStatistics& statisti
     };
     const int64_t before = TRY(integers(options)), after = TRY(integers(kept));
     if (after == before || 2 * after < before) continue;
-    const double with = TRY(trial.loss(statistics, kept));
+    // Weights of bytes take a quarter of the room, where they are good enough.
+    double with = TRY(trial.loss(statistics, kept));
+    if (with >= without * (1 - kMost)) {
+      for (const std::string& end : std::exchange(kept.byte_weights, options.byte_weights))
+        if (!options.byte_weights.contains(end)) kept.exact.insert(end);
+      with = TRY(trial.loss(statistics, kept));
+    }
     const double longer = TRY(cost::compare_integers(graph, statistics, kept, level)).other_ns;
-    const bool better = with < without * (1 - kMost) && longer < time * (1 + kLonger + without);
+    const bool better =
+        with < without * (1 - kMost) && longer < time * (1 + kLonger + kPerLoss * without);
     gains.push_back({std::string(name), without, with, better});
     if (!better) continue;
     options = std::move(kept);

@@ -97,16 +97,24 @@ class Table {
   Status status_;
 };
 
-// `name` is that of the result, which tells nodes of equal origins apart.
+// What Keras adds to the name of every layer that it exports.
+constexpr std::string_view kExported = "_1";
+
+// `name` is that of the result, which tells nodes of equal origins apart. `as_exported`: parts of
+// names may have what Keras adds behind what the rule calls a layer.
 bool rule_matches(const LayerRule& rule, const Node& node, const std::string& name,
-                  const std::map<std::string, std::string>& source_ops) {
+                  const std::map<std::string, std::string>& source_ops, bool as_exported) {
+  const auto fits_part = [&](const std::string& part) {
+    return matches(rule.layer, as_exported && part.ends_with(kExported)
+                                   ? part.substr(0, part.size() - kExported.size())
+                                   : part);
+  };
   const auto any_origin = [&](const auto& fits) { return std::ranges::any_of(node.origins, fits); };
   if (!rule.name.empty() && !matches(rule.name, name) &&
       !any_origin([&](const std::string& o) { return matches(rule.name, o); }))
     return false;
   if (!rule.layer.empty() && !any_origin([&](const std::string& o) {
-        return std::ranges::any_of(parts_of(o),
-                                   [&](const std::string& p) { return matches(rule.layer, p); });
+        return std::ranges::any_of(parts_of(o), fits_part);
       }))
     return false;
   return rule.op.empty() || matches(rule.op, std::string(node.def().name)) ||
@@ -169,7 +177,9 @@ std::string LayerRule::to_string() const {
 Result<Config> parse_config(std::string_view text, const std::string& file) {
   const toml::parse_result parsed = toml::parse(text);
   if (!parsed)
-    return Error(Code::invalid_argument, std::string(parsed.error().description()),
+    return Error(Code::invalid_argument,
+                 fmt::format("this is no TOML, where text stands in quotes: {}",
+                             parsed.error().description()),
                  fmt::format("{}:{}", file, parsed.error().source().begin.line));
   const toml::table& root = parsed.table();
   Config config;
@@ -178,7 +188,7 @@ Result<Config> parse_config(std::string_view text, const std::string& file) {
   table.read_precision("precision", config.precision);
   table.read("method", config.method);
   if (!config.method.empty() && !method_of(config.method))
-    table.fail(*root.get("method"), fmt::format("there is no method '{}'", config.method));
+    table.fail(*root.get("method"), no_such_method(config.method));
   table.read_precision("first_layer", config.first_layer);
   table.read_precision("last_layer", config.last_layer);
   table.read("bias_correction", config.bias_correction);
@@ -232,7 +242,11 @@ Result<LayerDecisions> decide_layers(const Config& config, LayerPrecision otherw
   std::map<const Value*, std::string> names;
   for (NamedValue& v : observed_values(graph)) names[v.value] = std::move(v.name);
   const auto first = ends_of(graph, true), last = ends_of(graph, false);
-  std::vector<bool> used(config.rules.size());
+  std::vector<bool> used(config.rules.size()), as_exported;
+  for (const LayerRule& rule : config.rules)
+    as_exported.push_back(std::ranges::none_of(products, [&](const Node* node) {
+      return rule_matches(rule, *node, names[node->output()], source_ops, false);
+    }));
   LayerDecisions decisions;
   for (const Node* node : products) {
     LayerDecision& decision = decisions[node];
@@ -245,7 +259,7 @@ Result<LayerDecisions> decide_layers(const Config& config, LayerPrecision otherw
     if (last.contains(node)) by(config.last_layer, "last_layer");
     for (size_t i = 0; i < config.rules.size(); ++i) {
       const LayerRule& rule = config.rules[i];
-      if (!rule_matches(rule, *node, names[node->output()], source_ops)) continue;
+      if (!rule_matches(rule, *node, names[node->output()], source_ops, as_exported[i])) continue;
       used[i] = true;
       decision = {rule.precision, fmt::format("{} in {}", rule.to_string(), config.file), true};
     }
@@ -271,7 +285,8 @@ Result<LayerDecisions> decide_layers(const Config& config, LayerPrecision otherw
       list = near_layers + " That is a part of a name, for layer = in place of name =";
     } else if (near.empty()) {
       const auto shown = std::min<std::ptrdiff_t>(5, std::ssize(near_names));
-      const std::vector<std::string> some(near_names.begin(), near_names.begin() + shown);
+      const auto by_near = by_nearness(typed, near_names);
+      const std::vector<std::string> some(by_near.begin(), by_near.begin() + shown);
       list = fmt::format("; there are: {}{}", fmt::join(some, ", "),
                          shown < std::ssize(near_names) ? ", …" : "");
     }

@@ -39,8 +39,12 @@ class Emitter {
           else if (reals_ != nullptr && plan_.names.contains(node.output(k)))
             reals_->push_back({node.output(k), plan_.names[node.output(k)]});
     }
-    for (Node* node : plan_.order)
-      if (is_candidate(*node) && is_recurrent(*node)) TRY(emit_recurrent(*node));
+    for (Node* node : plan_.order) {
+      if (!is_candidate(*node)) continue;
+      if (options_.byte_weights.contains(plan_.names[node->output()]))
+        TRY(round_weights(graph_, *node));
+      if (plan_.recurrent.contains(node)) TRY(emit_recurrent(*node));
+    }
     return std::move(plan_.report);
   }
 
@@ -93,9 +97,6 @@ class Emitter {
   }
 
   Status emit_recurrent(Node& node) {
-    if (options_.byte_weights.contains(plan_.names[node.output()]))
-      TRY(round_weights(graph_, node));
-    if (!plan_.recurrent.contains(&node)) return {};
     const Node* made = TRY(multiply_recurrent_bytes(graph_, node));
     if (reals_ != nullptr)
       for (NamedValue& v : *reals_)

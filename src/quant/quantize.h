@@ -35,7 +35,7 @@ struct QuantizeOptions {
   std::map<std::string, std::string> keep_float;
   // Those of them whose weights are not rounded either.
   std::set<std::string> exact;
-  // Recurrent ones among those to keep that multiply reals by weights that are rounded to bytes.
+  // Those of them that multiply reals by weights that are rounded to bytes.
   std::set<std::string> byte_weights;
   // Biases make up for what the rounding of weights adds to the mean of each output channel.
   bool bias_correction = true;

@@ -1,5 +1,7 @@
 #include "quant/ranges.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -158,6 +160,13 @@ Range aciq(const TensorStatistics& s) {
 }
 
 }  // namespace
+
+std::string no_such_method(std::string_view name) {
+  std::string names;
+  for (const auto& info : kMethodInfos)
+    names += (names.empty() ? "" : ", ") + std::string(info.name);
+  return fmt::format("there is no calibration method '{}'; there are: {}", name, names);
+}
 
 std::optional<Method> method_of(std::string_view name) {
   for (size_t i = 0; i < kMethodInfos.size(); ++i)

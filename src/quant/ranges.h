@@ -28,6 +28,8 @@ inline constexpr std::array<MethodInfo, 7> kMethodInfos{{
 constexpr std::string_view method_name(Method method) {
   return kMethodInfos[static_cast<size_t>(method)].name;
 }
+// What to say of a name that is none of them.
+std::string no_such_method(std::string_view name);
 std::optional<Method> method_of(std::string_view name);
 
 struct Range {

@@ -176,9 +176,9 @@ def test_recurrent_layers_multiply_reals_where_most_would_be_lost_there(recurren
     small = (tmp_path / "m.tenon").stat().st_size
     layer, gain = compiled("uneven")
     assert not layer["integer"] and "recurrent-layers" in layer["reason"]
-    assert gain["used"] and gain["relative_l2_with"] < 0.5 * gain["relative_l2_without"]
+    assert gain["used"] and gain["relative_l2_with"] < 0.6 * gain["relative_l2_without"]
     assert (tmp_path / "m.tenon").stat().st_size < 1.1 * small  # the weights are bytes all the same
-    layer, gain = compiled("uneven", "--disable", "recurrent-layers")
+    layer, gain = compiled("uneven", "--disable", "recurrent-layers", "--disable", "first-layer")
     assert layer["integer"] and gain is None
 
 

@@ -122,3 +122,18 @@ def test_bad_data_are_one_clear_error(graph, tmp_path, make, words):
     for word in words:
         assert word in error
     assert not (tmp_path / "m.tenon").exists()
+
+
+def test_what_has_no_effect_on_the_data_is_refused(graph, tmp_path):
+    np.save(tmp_path / "x.npy", samples())
+    error = compile_graph(graph, tmp_path / "x.npy", "--preprocess", "scale=1/255", status=1).stderr
+    assert "--preprocess is for pictures" in error and ".npy files" in error
+
+
+def test_a_record_does_not_say_the_sizes_that_a_model_leaves_open(tmp_path):
+    graph = tmp_path / "open.tn"
+    graph.write_text('graph @main (%x "x": f32[?n,?m,3]) {\n  %w = const random(seed=1, min=-1, max=1) : f32[3,4]\n'
+                     '  %y = matmul(%x, %w) from "m"\n  return (%y "y")\n}\n')
+    write_records(tmp_path / "x.tfrecord", [example(x=[1, 2, 3, 4, 5, 6])])
+    assert "--input-shape x:-1" in compile_graph(graph, tmp_path / "x.tfrecord", status=1).stderr
+    compile_graph(graph, tmp_path / "x.tfrecord", "--input-shape", "x:-1,2,3")

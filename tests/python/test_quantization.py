@@ -164,13 +164,16 @@ def test_statistics_are_kept_and_used_again(graph, tmp_path):
     part = tmp_path / "part.json"
     compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "mse", "--statistics", part)
     half = json.loads(part.read_text())
-    next(iter(half["functions"].values()))["complete"] = False
+    next(iter(half["functions"].values())).update(complete=False, data=function["data"])
     part.write_text(json.dumps(half))
     np.save(tmp_path / "x.npy", samples(64))
     resumed = quantization(compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "mse", "--statistics", part))
     assert resumed == first
     assert next(iter(json.loads(part.read_text())["functions"].values()))["samples"] == 64
-    # Of something else: refused.
+    # Of something else: refused, by another name or the same.
+    np.save(tmp_path / "x.npy", samples(64) + 1)
+    assert "other data" in compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "mse", "--statistics", kept, status=1).stderr
+    np.save(tmp_path / "x.npy", samples(64))
     np.save(tmp_path / "other.npy", samples(64))
     assert "other data" in compile_graph(graph, tmp_path / "other.npy", "--calibration-method", "mse", "--statistics", kept, status=1).stderr
     graph.write_text(GRAPH.replace("seed=8", "seed=7"))
@@ -209,6 +212,17 @@ def test_a_config_speaks_of_the_ops_of_the_users_model(tmp_path, images):
     assert [layer["integer"] for layer in quantization(done)["layers"]] == [False, False, False, True]
 
 
+def test_a_config_calls_layers_what_they_were_called_before_they_were_exported(graph, tmp_path):
+    """Keras exports layer `head` as `head_1`, and `head_1` as `head_1_1`."""
+    graph.write_text(GRAPH.replace('"dense/', '"head_1/').replace('"scores/', '"head_1_1/'))
+    np.save(tmp_path / "x.npy", samples())
+    for name, kept in (("head", "head_1/"), ("head_1_1", "head_1_1/")):
+        config = write_config(tmp_path, f'[[layer]]\nlayer = "{name}"\nprecision = "fp32"')
+        layers = quantization(compile_graph(graph, tmp_path / "x.npy", "--config", config, "--force-precision"))["layers"]
+        assert [layer["name"] for layer in layers if not layer["integer"]] == [layer["name"] for layer in layers if layer["name"].startswith(kept)]
+        assert any(layer["integer"] for layer in layers)
+
+
 @pytest.mark.parametrize("text, words", [
     ('[[layer]]\nname = "dense/MatMull"\nprecision = "fp32"', ["config.toml:1", "matches no", "did you mean 'dense/MatMul'"]),
     ('[[layer]]\nlayer = "nothing"\nprecision = "fp32"', ["matches no", "there are:", "scores"]),
@@ -218,9 +232,10 @@ def test_a_config_speaks_of_the_ops_of_the_users_model(tmp_path, images):
     ('\nprecison = "int8"', ["config.toml:2", "did you mean 'precision'"]),
     ('precision = "int4"', ["no precision 'int4'", "there are: fp32, fp16"]),
     ("bias_correction = 1", ["true or false"]),
-    ('method = "best"', ["no method 'best'"]),
+    ('method = "best"', ["no calibration method 'best'", "percentile"]),
     ("layer = 3", ["must be tables"]),
     ("precision = ", ["config.toml:1"]),
+    ("precision = int8", ["config.toml:1", "quotes"]),
 ])
 def test_mistakes_in_a_config(graph, tmp_path, text, words):
     np.save(tmp_path / "x.npy", samples())

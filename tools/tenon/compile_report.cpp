@@ -76,7 +76,7 @@ void print_function(const FunctionReport& f) {
   print_narrowed(f);
   if (!f.quantization) return;
   const auto& layers = f.quantization->layers;
-  fmt::print("{}: int8: {} of {} convolutions and matrix products\n", f.key,
+  fmt::print("{}: int8: {} of {} convolutions, matrix products and recurrent layers\n", f.key,
              std::ranges::count_if(layers, [](const auto& l) { return l.integer; }), layers.size());
   for (const auto& l : layers)
     if (!l.integer) fmt::print("  {} ({}) stays in fp32: {}\n", l.node, l.op, l.reason);
