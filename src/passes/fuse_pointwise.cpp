@@ -159,6 +159,19 @@ class Fuser {
     return operands.size() <= kMaxOperands && results <= kMaxResults;
   }
 
+  // The operand that is computed last, or null: it comes first, where the runtime looks for steps
+  // that are computed together.
+  Value* last_operand(const std::vector<Node*>& nodes) const {
+    Value* last = nullptr;
+    for (Node* node : nodes)
+      for (Value* v : node->inputs()) {
+        if (is_inner(v) || is_immediate(v) || !position_.contains(v->producer())) continue;
+        if (last == nullptr || position_.at(v->producer()) > position_.at(last->producer()))
+          last = v;
+      }
+    return last;
+  }
+
   Status build(Node& root) {
     std::vector<Node*> nodes(members_.begin(), members_.end());
     std::sort(nodes.begin(), nodes.end(),
@@ -169,6 +182,10 @@ class Fuser {
     std::vector<std::string> origins;
     Firing firing{"fuse-pointwise",
                   root.origins.empty() ? std::string(root.def().name) : root.origins.front()};
+    if (Value* const last = last_operand(nodes); last != nullptr) {
+      inside[last] = region->add_input(last->type());
+      operands.push_back(last);
+    }
     for (Node* node : nodes) {
       std::vector<Value*> inputs;
       for (Value* v : node->inputs()) {

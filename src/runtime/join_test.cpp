@@ -330,5 +330,92 @@ TEST(JoinedSteps, AveragesBetweenBytes) {
   }
 }
 
+Tensor random_bytes(DType type, const std::vector<int64_t>& dims) {
+  static std::mt19937 engine(17);
+  Tensor t = Tensor::allocate(type, dims).value();
+  for (int64_t i = 0; i < t.elements(); ++i)
+    static_cast<uint8_t*>(t.mutable_raw())[i] = static_cast<uint8_t>(engine());
+  return t;
+}
+
+// A product of bytes, and its result added to a residual: relu(y * 0.02 + (r - 90) * scales).
+FileGraph byte_residual(int64_t channels, const Tensor& weights, const Tensor& scales,
+                        bool between_too) {
+  const auto add_step = [](Network& n, std::string_view op, std::vector<int> inputs, int y) {
+    FileStep s;
+    s.op = create_op(op);
+    s.inputs = std::move(inputs);
+    s.outputs = {y};
+    n.graph.steps.push_back(std::move(s));
+    return y;
+  };
+  const auto typed = [](Network& n, DType type, const std::vector<int64_t>& dims) {
+    const int v = n.value(dims);
+    n.graph.values[static_cast<size_t>(v)].type.dtype = type;
+    return v;
+  };
+  const auto number = [](Network& n, Tensor t) {
+    const int v = n.constant(t);
+    n.graph.values[static_cast<size_t>(v)].type.dtype = t.dtype();
+    return v;
+  };
+  const std::vector<int64_t> dims{2, 13, 9, channels};
+  Network body, n;
+  const int y = typed(body, DType::u8, dims), r = typed(body, DType::u8, dims);
+  const int by = body.value(scales.dims());
+  body.graph.inputs = {y, r, by};
+  const int real = add_step(body, "dequantize_linear", {y, number(body, Tensor::scalar(0.02f))},
+                            body.value(dims));
+  const int other =
+      add_step(body, "dequantize_linear",
+               {r, number(body, Tensor::scalar(0.5f)), number(body, Tensor::scalar(uint8_t{90}))},
+               body.value(dims));
+  const int scaled = add_step(body, "mul", {other, by}, body.value(dims));
+  const int sum = add_step(body, "add", {real, scaled}, body.value(dims));
+  const int positive = add_step(body, "relu", {sum}, body.value(dims));
+  body.graph.outputs = {add_step(body, "quantize_linear",
+                                 {positive, number(body, Tensor::scalar(0.03f))},
+                                 typed(body, DType::u8, dims))};
+  const int x = typed(n, DType::u8, {2, 13, 9, 24}), residual = typed(n, DType::u8, dims);
+  n.graph.inputs = {x, residual};
+  const int product =
+      add_step(n, "quantized_conv",
+               {x, number(n, weights), number(n, Tensor::scalar(uint8_t{5})), -1,
+                number(n, Tensor::scalar(0.001f)), -1, number(n, Tensor::scalar(0.05f)),
+                number(n, Tensor::scalar(uint8_t{120}))},
+               typed(n, DType::u8, dims));
+  n.graph.outputs = {
+      add_step(n, "fused", {product, residual, n.constant(scales)}, typed(n, DType::u8, dims))};
+  n.graph.steps.back().regions.push_back(std::move(body.graph));
+  if (between_too) n.graph.outputs.push_back(product);
+  return std::move(n.graph);
+}
+
+TEST(JoinedSteps, ProductsOfBytesAddWhatIsAdded) {
+  for (const int64_t channels : {48, 64, 192})
+    for (const int64_t scales : {int64_t{1}, channels}) {
+      const Tensor weights = random_bytes(DType::i8, {1, 1, 24, channels});
+      const Tensor by = random_tensor({scales});
+      const std::vector<Tensor> inputs{random_bytes(DType::u8, {2, 13, 9, 24}),
+                                       random_bytes(DType::u8, {2, 13, 9, channels})};
+      for (const int threads : {1, 2}) {
+        const auto one = load(byte_residual(channels, weights, by, false), threads);
+        const auto many = load(byte_residual(channels, weights, by, true), threads);
+        ASSERT_TRUE(one.ok()) << one.error().message;
+        ASSERT_TRUE(many.ok());
+        const TensorTypes types{inputs[0].type(), inputs[1].type()};
+        const auto plan = one->function()->explain(types), parts = many->function()->explain(types);
+        ASSERT_TRUE(plan.ok()) << plan.error().message;
+        ASSERT_TRUE(parts.ok());
+        EXPECT_EQ(plan->steps[1].kernel, channels == 48 ? "byte_sum" : "int8_gemm + byte_sum");
+        EXPECT_EQ(parts->steps[1].kernel, "byte_sum");
+        const auto got = one->function()->run(inputs, {}), want = many->function()->run(inputs, {});
+        ASSERT_TRUE(got.ok() && want.ok());
+        for (int64_t i = 0; i < (*want)[0].elements(); ++i)
+          ASSERT_EQ((*got)[0].int_at(i), (*want)[0].int_at(i)) << channels << " " << i;
+      }
+    }
+}
+
 }  // namespace
 }  // namespace tenon::runtime

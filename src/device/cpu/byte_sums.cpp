@@ -1,12 +1,11 @@
 // `fused` steps of bytes that come to sums: each value of the sub-graph is followed as the operands
 // of the result's shape times factors by channel, plus an offset by channel. Factors and offsets
 // that hang on other operands, such as gates, are made as the step runs, for each sample.
-#include "device/cpu/kernels/byte_sums.h"
-
 #include <algorithm>
 #include <array>
 #include <limits>
 
+#include "device/cpu/byte_sum.h"
 #include "device/cpu/candidates.h"
 #include "device/cpu/kernels/slots.h"
 #include "ops/quantize.h"
@@ -102,24 +101,41 @@ class Sum {
     return factors_are_small(factors, samples_ * factor_floats());
   }
 
-  void run(const RunContext& c, const float* factors, bool are_small) const {
+  // Of a sample: all but the terms and the result.
+  ByteSum prepared(const float* factors, bool are_small, bool is_uniform) const {
     ByteSum sum = sum_;
-    sum.n = c.outputs[0]->elements() / samples_;
+    sum.uniform = is_uniform;
+    sum.n = 1;
+    for (const int64_t d : dims_) sum.n *= d;
+    sum.n /= samples_;
     const float least = (sum.y_signed ? -128.0f : 0.0f) - static_cast<float>(sum.zero);
     sum.low = std::max(low_ / y_scale_, least);
     sum.high = std::max(std::min(high_ / y_scale_, least + 255), sum.low);
     sum.saturates = are_small && sum.low == least && sum.high == least + 255;
+    for (int t = 0; t < terms_; ++t) sum.factor[t] = factors + t * 64 * sum.blocks;
+    sum.offset = factors + terms_ * 64 * sum.blocks;
+    return sum;
+  }
+
+  bool are_uniform(const float* factors) const {
+    const int64_t step = factor_floats() / (terms_ + 1);
+    for (int t = 0; t <= terms_; ++t, factors += step)
+      if (!std::equal(factors + 1, factors + step, factors)) return false;
+    return true;
+  }
+
+  void run(const RunContext& c, const float* factors, bool are_small, bool is_uniform) const {
     for (int64_t sample = 0; sample < samples_; ++sample, factors += factor_floats()) {
+      ByteSum sum = prepared(factors, are_small, is_uniform);
       const int64_t at = sample * sum.n;
-      for (int t = 0; t < terms_; ++t) {
+      for (int t = 0; t < terms_; ++t)
         sum.x[t] = static_cast<const uint8_t*>(c.inputs[operands_[t]]->raw()) + at;
-        sum.factor[t] = factors + t * 64 * sum.blocks;
-      }
-      sum.offset = factors + terms_ * 64 * sum.blocks;
       sum.y = static_cast<uint8_t*>(c.outputs[0]->mutable_raw()) + at;
       sum_bytes(sum, c.pool);
     }
   }
+
+  std::span<const size_t> operands() const { return std::span(operands_); }
 
  private:
   Form& form(int value) { return forms_[static_cast<size_t>(value)]; }
@@ -294,9 +310,19 @@ class ByteSumKernel final : public Kernel {
     (void)sum_.translate(s);
     if (!sum_.is_constant()) return;
     std::vector<float> rows(static_cast<size_t>(sum_.row_floats()));
-    factors_.resize(static_cast<size_t>(sum_.factor_floats() * sum_.samples()));
-    make(std::span<const Tensor* const>(), rows.data(), factors_.data());
-    are_small_ = sum_.are_small(factors_.data());
+    const auto factors =
+        std::make_shared<std::vector<float>>(sum_.factor_floats() * sum_.samples());
+    make(std::span<const Tensor* const>(), rows.data(), factors->data());
+    are_small_ = sum_.are_small(factors->data());
+    is_uniform_ = sum_.samples() == 1 && sum_.are_uniform(factors->data());
+    factors_ = factors;
+  }
+  std::optional<ConstantByteSum> constant() const {
+    if (factors_ == nullptr || sum_.samples() != 1) return std::nullopt;
+    ConstantByteSum constant{
+        sum_.prepared(factors_->data(), are_small_, is_uniform_), {}, factors_};
+    std::ranges::copy(sum_.operands(), constant.operands);
+    return constant;
   }
   int64_t scratch_bytes() const override {
     if (sum_.is_constant()) return 0;
@@ -304,12 +330,12 @@ class ByteSumKernel final : public Kernel {
   }
   Status run(const RunContext& c) const override {
     if (sum_.is_constant()) {
-      sum_.run(c, factors_.data(), are_small_);
+      sum_.run(c, factors_->data(), are_small_, is_uniform_);
       return {};
     }
     auto* const factors = static_cast<float*>(c.scratch);
     make(c.inputs, factors + sum_.samples() * sum_.factor_floats(), factors);
-    sum_.run(c, factors, sum_.are_small(factors));
+    sum_.run(c, factors, sum_.are_small(factors), false);
     return {};
   }
 
@@ -320,8 +346,8 @@ class ByteSumKernel final : public Kernel {
   }
 
   Sum sum_;
-  std::vector<float> factors_;  // where they are constant
-  bool are_small_ = false;
+  std::shared_ptr<const std::vector<float>> factors_;  // where they are constant
+  bool are_small_ = false, is_uniform_ = false;
 };
 
 std::string refuses(const StepInfo& s) {
@@ -336,6 +362,11 @@ constexpr KernelCandidate kCandidates[] = {
 };
 
 }  // namespace
+
+std::optional<ConstantByteSum> constant_byte_sum(const Kernel& kernel) {
+  const auto* sum = dynamic_cast<const ByteSumKernel*>(&kernel);
+  return sum == nullptr ? std::nullopt : sum->constant();
+}
 
 std::span<const KernelCandidate> byte_sum_candidates() {
   return kCandidates;

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <span>
 
+#include "device/cpu/byte_sum.h"
 #include "device/cpu/candidates.h"
 #include "device/cpu/kernels/int8.h"
 #include "device/cpu/kernels/slots.h"
@@ -121,10 +122,33 @@ class ProductKernel final : public Kernel {
     make_ready(s);
   }
   int64_t scratch_bytes() const override { return packed_bytes_ + scratch_; }
+
+  // Adds what else a sum takes while the bytes of the result are in the cache.
+  std::unique_ptr<Kernel> join(const Kernel& next, size_t operands) const override {
+    const bool gives_bytes = p_.result == Int8Result::kU8 || p_.result == Int8Result::kI8;
+    if (sum_ || !gives_bytes || p_.groups != 1 || batches_ > 0 || p_.out_channels % 64 != 0)
+      return nullptr;
+    auto sum = constant_byte_sum(next);
+    if (!sum || sum->operands[0] != 0) return nullptr;
+    auto joined = std::make_unique<ProductKernel>(*this);
+    joined->sum_ = std::move(sum);
+    joined->operands_ = operands;
+    return joined;
+  }
+
   Status run(const RunContext& c) const override {
     if (c.outputs[0]->elements() == 0) return {};
     Int8Params p = p_;
-    bind(c, p);
+    bind({sum_ ? c.inputs.first(operands_) : c.inputs, c.outputs, c.pool, c.scratch}, p);
+    ByteSum sum;
+    if (sum_) {
+      sum = sum_->sum;
+      sum.y = static_cast<uint8_t*>(p.y);
+      sum.x[0] = sum.y;
+      for (int t = 1; t < sum.terms; ++t)
+        sum.x[t] = static_cast<const uint8_t*>(c.inputs[operands_ + sum_->operands[t]]->raw());
+      p.sum = &sum;
+    }
     const auto* const x = static_cast<const char*>(p.x);
     const auto* const weights = static_cast<const char*>(c.inputs[kWeights]->raw());
     auto* const y = static_cast<char*>(p.y);
@@ -137,9 +161,10 @@ class ProductKernel final : public Kernel {
       p.weights = weights;
       p.depthwise = reinterpret_cast<const int8_t*>(packed_.get());
     }
-    if (vectors_memory_ != nullptr) {
-      std::call_once(vectors_made_, [&] { vectors_ = int8_vectors(p, vectors_memory_.get()); });
-      p.vectors = &vectors_;
+    if (ready_ != nullptr) {
+      std::call_once(ready_->made,
+                     [&] { ready_->vectors = int8_vectors(p, ready_->memory.get()); });
+      p.vectors = &ready_->vectors;
     }
     for (int64_t i = 0; i < batches; ++i) {
       if (packed_bytes_ > 0) {
@@ -156,11 +181,18 @@ class ProductKernel final : public Kernel {
   }
 
  private:
+  struct Ready {
+    std::shared_ptr<std::byte> memory;
+    std::once_flag made;
+    Int8Vectors vectors;
+  };
+
   // The epilogue's vectors are made once where they are constant.
   void make_ready(const StepInfo& s) {
     for (size_t i = kXZero; i < s.inputs.size(); ++i)
       if (s.has(i) && s.constants[i] == nullptr) return;
-    vectors_memory_ = allocate_aligned(static_cast<size_t>(int8_vectors_bytes(p_)));
+    ready_ = std::make_shared<Ready>();
+    ready_->memory = allocate_aligned(static_cast<size_t>(int8_vectors_bytes(p_)));
   }
 
   // Prepared where there are no zero points of the filter.
@@ -189,9 +221,9 @@ class ProductKernel final : public Kernel {
   Int8Params p_;
   Int8Weights form_;
   PackStore::Packed packed_;
-  std::shared_ptr<std::byte> vectors_memory_;
-  mutable std::once_flag vectors_made_;
-  mutable Int8Vectors vectors_;
+  std::shared_ptr<Ready> ready_;
+  std::optional<ConstantByteSum> sum_;
+  size_t operands_ = 0;  // of the product, where there is a sum
   int64_t packed_bytes_ = 0;
   int64_t scratch_ = 0;
   int64_t batches_ = 0;  // of weights that are batched (even if by 1); 0: they are not

@@ -21,6 +21,7 @@ struct ByteSum {
   const float* factor[kMaxTerms] = {};
   const float* offset = nullptr;
   int64_t blocks = 1;
+  bool uniform = false;  // a term's factors are all the same, and so are the offsets
   float low = 0;
   float high = 0;
   bool saturates = false;  // low and high are all that a byte holds, and factors_are_small()

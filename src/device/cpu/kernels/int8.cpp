@@ -86,6 +86,17 @@ Int8Vectors vectors_by_column(const Int8Params& p, void* memory) {
   return v;
 }
 
+// Columns [column, column + n) of the rows of the result.
+void sum_region(const Int8Params& p, const Range& rows, int64_t column, int64_t n,
+                const Int8Table& table) {
+  constexpr int64_t kBlock = 64;
+  const int64_t row_blocks = p.out_channels / kBlock;
+  if (n == p.out_channels)
+    return table.sum_bytes(*p.sum, rows.begin * row_blocks, rows.size() * row_blocks);
+  for (int64_t row = rows.begin; row < rows.end; ++row)
+    table.sum_bytes(*p.sum, row * row_blocks + column / kBlock, n / kBlock);
+}
+
 void run_gemm(const Int8Params& p, const Int8Plan& plan, const Int8Vectors& vectors,
               ThreadPool& pool, char* slots, const Int8Table& table) {
   const Int8Weights form = p.weight_form();
@@ -113,6 +124,7 @@ void run_gemm(const Int8Params& p, const Int8Plan& plan, const Int8Vectors& vect
     b.y = static_cast<char*>(p.y) + pixels.begin * b.y_row_bytes +
           (group * plan.columns + column) * size;
     table.gemm_block(b);
+    if (p.sum != nullptr) sum_region(p, pixels, column, b.n, table);
   });
 }
 

@@ -210,11 +210,12 @@ Int8Plan plan_int8(const Int8Params& p, int threads, const Int8Table& table) {
     plan_strips(p, plan);
   else
     plan_row_blocks(table, plan);
-  const int64_t column_units = std::max<int64_t>(1, ceil_div(plan.columns, kInt8ColumnUnit));
+  const int64_t unit = p.sum != nullptr ? 64 : kInt8ColumnUnit;
+  const int64_t column_units = std::max<int64_t>(1, ceil_div(plan.columns, unit));
   int64_t column_blocks = 1;
   if (plan.row_blocks > 0 && plan.row_blocks * p.groups < plan.most_tasks)
     column_blocks = std::min(column_units, ceil_div(plan.most_tasks, plan.row_blocks * p.groups));
-  plan.column_block = ceil_div(column_units, column_blocks) * kInt8ColumnUnit;
+  plan.column_block = ceil_div(column_units, column_blocks) * unit;
   plan.column_blocks = ceil_div(plan.columns, plan.column_block);
   plan.slot_bytes = round_to_lines(plan.row_block * 4) +
                     round_to_lines((plan.row_block + plan.pieces) * 4) +

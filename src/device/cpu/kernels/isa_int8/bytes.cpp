@@ -9,24 +9,40 @@ namespace {
 constexpr int64_t kBlock = 64;
 constexpr int kBytes = 4 * kLanes;  // elements of a step
 
-// Elements [at, at + kBytes) of the operands at x and of y; `position` is that of their factors.
-template <int kTerms>
-TENON_INLINE void sum_step(const ByteSum& p, const uint8_t* const* x, uint8_t* y,
-                           int64_t position) {
+// The factors and the offset of four vectors, or, where all elements have the same, of all.
+template <int kTerms, bool kUniform>
+struct Factors {
+  static constexpr int kVectors = kUniform ? 1 : 4;
+  Floats factor[kTerms][kVectors], offset[kVectors];
+
+  TENON_INLINE Factors(const ByteSum& p, int64_t position) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) {
+      offset[j] = load_real(p.offset + position + 16 * j);
+#pragma GCC unroll 4
+      for (int t = 0; t < kTerms; ++t) factor[t][j] = load_real(p.factor[t] + position + 16 * j);
+    }
+  }
+};
+
+// kBytes elements of the operands at x and of y.
+template <int kTerms, bool kUniform>
+TENON_INLINE void sum_step(const ByteSum& p, const Factors<kTerms, kUniform>& f,
+                           const uint8_t* const* x, uint8_t* y) {
   Floats sums[4];
 #pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j) sums[j] = load_real(p.offset + position + 16 * j);
+  for (int j = 0; j < 4; ++j) sums[j] = f.offset[kUniform ? 0 : j];
 #pragma GCC unroll 4
   for (int t = 0; t < kTerms; ++t) {
     Ints v = load(x[t]);
     if (p.x_signed[t]) v = flipped(v);
     const Ints none = splat(0);
     const Ints low = low_bytes(v, none), high = high_bytes(v, none);
-    const float* factor = p.factor[t] + position;
-    sums[0] = fma(to_real(low_words(low, none)), load_real(factor), sums[0]);
-    sums[1] = fma(to_real(high_words(low, none)), load_real(factor + 16), sums[1]);
-    sums[2] = fma(to_real(low_words(high, none)), load_real(factor + 32), sums[2]);
-    sums[3] = fma(to_real(high_words(high, none)), load_real(factor + 48), sums[3]);
+    const Ints words[4] = {low_words(low, none), high_words(low, none), low_words(high, none),
+                           high_words(high, none)};
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j)
+      sums[j] = fma(to_real(words[j]), f.factor[t][kUniform ? 0 : j], sums[j]);
   }
   if (!p.saturates)
 #pragma GCC unroll 4
@@ -38,34 +54,35 @@ TENON_INLINE void sum_step(const ByteSum& p, const uint8_t* const* x, uint8_t* y
 }
 
 // The last `left` elements, fewer than a step has.
-template <int kTerms>
-void sum_rest(const ByteSum& p, int64_t at, int64_t left, int64_t position) {
+template <int kTerms, bool kUniform>
+void sum_rest(const ByteSum& p, const Factors<kTerms, kUniform>& f, int64_t at, int64_t left) {
   uint8_t copies[kTerms + 1][kBytes] = {};
   const uint8_t* x[kTerms];
   for (int t = 0; t < kTerms; ++t) {
     __builtin_memcpy(copies[t], p.x[t] + at, static_cast<size_t>(left));
     x[t] = copies[t];
   }
-  sum_step<kTerms>(p, x, copies[kTerms], position);
+  sum_step<kTerms>(p, f, x, copies[kTerms]);
   __builtin_memcpy(p.y + at, copies[kTerms], static_cast<size_t>(left));
 }
 
-template <int kTerms>
+template <int kTerms, bool kUniform>
 void sum_blocks(const ByteSum& sum, int64_t first, int64_t count) {
   const ByteSum p = sum;  // which storing bytes cannot change
-  int64_t block = first % p.blocks;
+  int64_t block = kUniform ? 0 : first % p.blocks;
+  Factors<kTerms, kUniform> f(p, 0);
   for (int64_t i = first; i < first + count; ++i) {
     for (int part = 0; part < kBlock / kBytes; ++part) {
       const int64_t at = kBlock * i + part * kBytes, left = p.n - at;
-      const int64_t position = kBlock * block + part * kLanes;
+      if constexpr (!kUniform) f = {p, kBlock * block + part * kLanes};
       if (left < kBytes) {
-        if (left > 0) sum_rest<kTerms>(sum, at, left, position);
+        if (left > 0) sum_rest<kTerms>(sum, f, at, left);
         return;
       }
       const uint8_t* x[kTerms];
 #pragma GCC unroll 4
       for (int t = 0; t < kTerms; ++t) x[t] = p.x[t] + at;
-      sum_step<kTerms>(p, x, p.y + at, position);
+      sum_step<kTerms>(p, f, x, p.y + at);
     }
     if (++block == p.blocks) block = 0;
   }
@@ -116,10 +133,12 @@ void average_sums(const ByteMeans& p) {
 
 void sum_bytes(const ByteSum& p, int64_t first, int64_t count) {
   static_assert(ByteSum::kMaxTerms == 4);
-  if (p.terms == 1) sum_blocks<1>(p, first, count);
-  if (p.terms == 2) sum_blocks<2>(p, first, count);
-  if (p.terms == 3) sum_blocks<3>(p, first, count);
-  if (p.terms == 4) sum_blocks<4>(p, first, count);
+  // Residuals, mostly.
+  if (p.terms == 2 && p.uniform) return sum_blocks<2, true>(p, first, count);
+  if (p.terms == 1) sum_blocks<1, false>(p, first, count);
+  if (p.terms == 2) sum_blocks<2, false>(p, first, count);
+  if (p.terms == 3) sum_blocks<3, false>(p, first, count);
+  if (p.terms == 4) sum_blocks<4, false>(p, first, count);
 }
 
 void quantize_bytes(const ByteQuantizer& q, const float* x, uint8_t* y, int64_t n) {
