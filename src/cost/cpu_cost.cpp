@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "ops/conv.h"
+#include "ops/conv_transpose.h"
 #include "ops/matmul.h"
 #include "ops/matmul_nbits.h"
 #include "ops/quantized_product.h"
@@ -103,6 +104,23 @@ Product conv_product(const Node& node, const T& conv) {
   return p;
 }
 
+// A convolution for every phase of the strides.
+Product transposed_product(const Node& node, const ConvTranspose& conv) {
+  Product p;
+  const Shape& w = node.input(1)->shape();
+  const int rank = w.ranked() ? w.rank() : 0;
+  if (rank < 3) return p;
+  for (int i = 0; i + 2 < rank; ++i) p.taps *= static_cast<double>(w[i].size_or(1));
+  for (const int64_t stride : conv.strides) p.taps /= static_cast<double>(stride);
+  p.taps = std::max(p.taps, 1.0);
+  p.groups = static_cast<double>(std::max<int64_t>(conv.groups, 1));
+  p.columns = static_cast<double>(w[rank - 2].size_or(1));
+  p.terms = p.taps * static_cast<double>(w[rank - 1].size_or(1)) / p.groups;
+  p.rows = elements(node.output()) / std::max(p.columns * p.groups, 1.0);
+  p.unit_stride = false;
+  return p;
+}
+
 Product matmul_product(const Node& node, bool transposed) {
   Product p;
   const Shape& w = node.input(1)->shape();
@@ -161,6 +179,7 @@ bool takes_winograd(const Product& p, DType dtype) {
 double costly_results(const Node& node) {
   ActivationKind kind = ActivationKind::none;
   if (const auto* conv = node.as<Conv>()) kind = conv->activation;
+  if (const auto* conv = node.as<ConvTranspose>()) kind = conv->activation;
   if (const auto* matmul = node.as<Matmul>()) kind = matmul->activation;
   return kind > ActivationKind::leaky_relu ? elements(node.output()) : 0;
 }
@@ -339,6 +358,8 @@ StepFeatures features_of(const Node& node, double model_bytes) {
     return product_features(node, conv_product(node, *conv), model_bytes);
   if (const auto* conv = node.as<QuantizedConv>())
     return product_features(node, conv_product(node, *conv), model_bytes);
+  if (const auto* conv = node.as<ConvTranspose>())
+    return product_features(node, transposed_product(node, *conv), model_bytes);
   if (const auto* matmul = node.as<Matmul>())
     return product_features(node, matmul_product(node, matmul->transpose_b), model_bytes);
   if (node.as<QuantizedMatmul>() != nullptr)
