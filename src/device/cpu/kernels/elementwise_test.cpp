@@ -61,7 +61,7 @@ const std::vector<UnaryCase>& unary_cases() {
       {UnaryOp::kHardSwish, "hard_swish",
        [](double x) { return x * std::clamp(x + 3, 0.0, 6.0) / 6; }, 4, -2.9, 9, 1e-7},
       {UnaryOp::kGeluErf, "gelu_erf",
-       [](double x) { return x / 2 * std::erfc(-x / std::sqrt(2.)); }, 16, -12, 12},
+       [](double x) { return x / 2 * std::erfc(-x / std::sqrt(2.)); }, 4, -12, 12, 1e-6},
       {UnaryOp::kGeluTanh, "gelu_tanh",
        [](double x) { return x * sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x)); }, 48,
        -6, 12},
