@@ -263,6 +263,7 @@ void depthwise_row(const DepthwiseRow& row) {
   if (dense && row.taps[2] == 3 && row.stride == 2) return depthwise_columns<3, 2>(row);
   if (dense && row.taps[2] == 5 && row.stride == 1) return depthwise_columns<5, 1>(row);
   if (dense && row.taps[2] == 5 && row.stride == 2) return depthwise_columns<5, 2>(row);
+  if (dense && row.taps[2] == 7 && row.stride == 1) return depthwise_columns<7, 1>(row);
   depthwise_any(row);
 }
 
