@@ -99,13 +99,12 @@ int Lowering::constant(std::string name, DType dtype, int64_t elements,
 // Layers that share a weight share what is made of it.
 int Lowering::constant(std::string name, DType dtype, int64_t elements, Recipe recipe) {
   const auto same = [&](const DeviceTensor& t) {
-    return t.recipe && t.dtype == dtype && t.elements == elements && t.recipe->kind == recipe.kind &&
-           t.recipe->source.raw() == recipe.source.raw() &&
+    return t.recipe && t.dtype == dtype && t.elements == elements &&
+           t.recipe->kind == recipe.kind && t.recipe->source.raw() == recipe.source.raw() &&
            numbers_of(*t.recipe) == numbers_of(recipe);
   };
   const auto known = std::ranges::find_if(program_.tensors, same);
-  if (known != program_.tensors.end())
-    return static_cast<int>(known - program_.tensors.begin());
+  if (known != program_.tensors.end()) return static_cast<int>(known - program_.tensors.begin());
   DeviceTensor t{std::move(name), DeviceTensor::Role::constant, dtype, elements};
   set_recipe(t, std::move(recipe));
   program_.tensors.push_back(std::move(t));

@@ -302,9 +302,8 @@ bool TimingModel::is_part_of_last(Core& core, const Instruction& i) const {
     core.drained = drains;
     return false;
   }
-  if (i.op != Opcode::add &&
-      (ascend ? i.op != Opcode::relu || !core.drained
-              : i.op != Opcode::convert && i.op != Opcode::relu))
+  if (i.op != Opcode::add && (ascend ? i.op != Opcode::relu || !core.drained
+                                     : i.op != Opcode::convert && i.op != Opcode::relu))
     return false;
   if (std::none_of(i.views.begin() + 1, i.views.end(),
                    [&](const isa::View& v) { return place(v) == core.last; }))

@@ -116,9 +116,8 @@ __aicore__ inline void ScatterRow(const GlobalTensor<T>& table, int64_t stride, 
   }
   using Wide = typename Number<T>::Wide;
   for (int64_t i = 0; i < n; ++i)
-    table.SetValue(row * stride + i,
-                   Narrow<T>(static_cast<Wide>(table.GetValue(row * stride + i)) +
-                             static_cast<Wide>(src.GetValue(i))));
+    table.SetValue(row * stride + i, Narrow<T>(static_cast<Wide>(table.GetValue(row * stride + i)) +
+                                               static_cast<Wide>(src.GetValue(i))));
   PipeBarrier<PIPE_ALL>();
 }
 
