@@ -289,20 +289,17 @@ Result<MachineCatalog> MachineCatalog::load(const std::string& folder) {
   return catalog;
 }
 
+// Aliases may be shared: a file that was copied has those of the first one, which keeps them.
 Status MachineCatalog::check_names() const {
   std::map<std::string, const Machine*> named;
   for (const Machine& machine : machines_) {
-    std::vector<std::string> names{machine.name};
-    names.insert(names.end(), machine.aliases.begin(), machine.aliases.end());
-    for (const std::string& name : names) {
-      const Machine* other = named.try_emplace(plain(name), &machine).first->second;
-      if (other != &machine)
-        return invalid_argument(
-                   fmt::format("'{}' is a name of {} already, which {} describes; a chip has names "
-                               "of its own",
-                               name, other->name, other->file))
+    for (const std::string& alias : machine.aliases)
+      if (const auto other = named.find(plain(alias)); other != named.end())
+        return invalid_argument(fmt::format("'{}' is the name of {}, which {} describes; it cannot "
+                                            "be another chip's alias",
+                                            alias, other->second->name, other->second->file))
             .at(machine.file);
-    }
+    named.emplace(plain(machine.name), &machine);
   }
   return {};
 }
@@ -313,9 +310,10 @@ Result<const Machine*> MachineCatalog::find(std::string_view name) const {
     names.push_back(machine.name);
     if (machine.family() == plain(name)) of_family.push_back(machine.name);
     if (plain(machine.name) == plain(name)) return &machine;
+  }
+  for (const Machine& machine : machines_)
     for (const std::string& alias : machine.aliases)
       if (plain(alias) == plain(name)) return &machine;
-  }
   if (!of_family.empty())
     return not_found(fmt::format("'{}' is a family; name one of its chips: {}", name,
                                  fmt::join(of_family, ", ")));
