@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <iterator>
 
 #include "base/half.h"
 #include "base/numbers.h"
@@ -75,13 +74,21 @@ void put_rows(const float* rows, int64_t count, int64_t unit, float* to) {
 // The taps of sixteen filters at one input channel: those of a group.
 void gather_taps(const WinogradTaps& taps, int64_t group, const float* filter, int64_t tap_floats,
                  int64_t columns, FilterTaps& g) {
-  std::fill_n(&g[0][0], std::size(g) * kPanelColumns, 0.0f);
   const int64_t side = taps.side;
   const int64_t top = group / taps.columns() * side, left = group % taps.columns() * side;
-  for (int64_t i = 0; i < std::min(side, taps.height - top); ++i)
-    for (int64_t j = 0; j < std::min(side, taps.width - left); ++j)
-      std::copy_n(filter + ((top + i) * taps.width + left + j) * tap_floats, columns,
-                  g[side * i + j]);
+  const int64_t height = std::min(side, taps.height - top),
+                width = std::min(side, taps.width - left);
+  const int64_t rows = taps.line >= 0 ? 1 : side;
+  const bool is_whole = columns == kPanelColumns && height == rows && width == side;
+  if (!is_whole) std::fill_n(&g[0][0], rows * side * kPanelColumns, 0.0f);
+  for (int64_t i = 0; i < height; ++i)
+    for (int64_t j = 0; j < width; ++j) {
+      const float* const from = filter + ((top + i) * taps.width + left + j) * tap_floats;
+      if (columns == kPanelColumns)
+        std::copy_n(from, kPanelColumns, g[side * i + j]);
+      else
+        std::copy_n(from, columns, g[side * i + j]);
+    }
 }
 
 // By blocks of columns, then frequency: the order in which they are read.
