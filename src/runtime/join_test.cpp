@@ -34,6 +34,15 @@ struct Network {
     graph.constants.push_back({value(t.dims()), t});
     return graph.constants.back().value;
   }
+  // A step without attributes; its result, y.
+  int step(std::string_view op, std::vector<int> inputs, int y) {
+    FileStep s;
+    s.op = create_op(op);
+    s.inputs = std::move(inputs);
+    s.outputs = {y};
+    graph.steps.push_back(std::move(s));
+    return y;
+  }
   // kernel x kernel with pads that keep the size at stride 1.
   int conv(int x, int64_t kernel, int64_t in, int64_t out, int64_t groups, int64_t stride,
            const std::vector<int64_t>& y, int residual = -1) {
@@ -171,27 +180,20 @@ TEST(JoinedSteps, OfBfloat16GiveWhatTheyGiveApart) {
 
 // relu(x * scale), fused, and what it gives rounded to bf16.
 FileGraph rounded_fusion(const Tensor& scale, bool between_too) {
-  const auto add_step = [](Network& n, std::string_view op, std::vector<int> inputs, int y) {
-    FileStep s;
-    s.op = create_op(op);
-    s.inputs = std::move(inputs);
-    s.outputs = {y};
-    n.graph.steps.push_back(std::move(s));
-  };
   Network body, n;
   const std::vector<int64_t> dims{3, 70, 33};
   const int x = body.value(dims), by = body.value({33}), product = body.value(dims);
   body.graph.inputs = {x, by};
-  add_step(body, "mul", {x, by}, product);
-  add_step(body, "relu", {product}, body.value(dims));
+  body.step("mul", {x, by}, product);
+  body.step("relu", {product}, body.value(dims));
   body.graph.outputs = body.graph.steps.back().outputs;
   const int in = n.value(dims), constant = n.constant(scale), wide = n.value(dims);
   const int narrow = n.value(dims);
   n.graph.values[static_cast<size_t>(narrow)].type.dtype = DType::bf16;
   n.graph.inputs = {in};
-  add_step(n, "fused", {in, constant}, wide);
+  n.step("fused", {in, constant}, wide);
   n.graph.steps.back().regions.push_back(std::move(body.graph));
-  add_step(n, "cast", {wide}, narrow);
+  n.step("cast", {wide}, narrow);
   n.graph.steps.back().op->as<Cast>()->to = DType::bf16;
   n.graph.outputs = {narrow};
   if (between_too) n.graph.outputs.push_back(wide);
@@ -341,14 +343,6 @@ Tensor random_bytes(DType type, const std::vector<int64_t>& dims) {
 // A product of bytes, and its result added to a residual: relu(y * 0.02 + (r - 90) * scales).
 FileGraph byte_residual(int64_t channels, const Tensor& weights, const Tensor& scales,
                         bool between_too) {
-  const auto add_step = [](Network& n, std::string_view op, std::vector<int> inputs, int y) {
-    FileStep s;
-    s.op = create_op(op);
-    s.inputs = std::move(inputs);
-    s.outputs = {y};
-    n.graph.steps.push_back(std::move(s));
-    return y;
-  };
   const auto typed = [](Network& n, DType type, const std::vector<int64_t>& dims) {
     const int v = n.value(dims);
     n.graph.values[static_cast<size_t>(v)].type.dtype = type;
@@ -364,28 +358,28 @@ FileGraph byte_residual(int64_t channels, const Tensor& weights, const Tensor& s
   const int y = typed(body, DType::u8, dims), r = typed(body, DType::u8, dims);
   const int by = body.value(scales.dims());
   body.graph.inputs = {y, r, by};
-  const int real = add_step(body, "dequantize_linear", {y, number(body, Tensor::scalar(0.02f))},
-                            body.value(dims));
+  const int real =
+      body.step("dequantize_linear", {y, number(body, Tensor::scalar(0.02f))}, body.value(dims));
   const int other =
-      add_step(body, "dequantize_linear",
-               {r, number(body, Tensor::scalar(0.5f)), number(body, Tensor::scalar(uint8_t{90}))},
-               body.value(dims));
-  const int scaled = add_step(body, "mul", {other, by}, body.value(dims));
-  const int sum = add_step(body, "add", {real, scaled}, body.value(dims));
-  const int positive = add_step(body, "relu", {sum}, body.value(dims));
-  body.graph.outputs = {add_step(body, "quantize_linear",
-                                 {positive, number(body, Tensor::scalar(0.03f))},
-                                 typed(body, DType::u8, dims))};
+      body.step("dequantize_linear",
+                {r, number(body, Tensor::scalar(0.5f)), number(body, Tensor::scalar(uint8_t{90}))},
+                body.value(dims));
+  const int scaled = body.step("mul", {other, by}, body.value(dims));
+  const int sum = body.step("add", {real, scaled}, body.value(dims));
+  const int positive = body.step("relu", {sum}, body.value(dims));
+  body.graph.outputs = {body.step("quantize_linear",
+                                  {positive, number(body, Tensor::scalar(0.03f))},
+                                  typed(body, DType::u8, dims))};
   const int x = typed(n, DType::u8, {2, 13, 9, 24}), residual = typed(n, DType::u8, dims);
   n.graph.inputs = {x, residual};
   const int product =
-      add_step(n, "quantized_conv",
-               {x, number(n, weights), number(n, Tensor::scalar(uint8_t{5})), -1,
-                number(n, Tensor::scalar(0.001f)), -1, number(n, Tensor::scalar(0.05f)),
-                number(n, Tensor::scalar(uint8_t{120}))},
-               typed(n, DType::u8, dims));
+      n.step("quantized_conv",
+             {x, number(n, weights), number(n, Tensor::scalar(uint8_t{5})), -1,
+              number(n, Tensor::scalar(0.001f)), -1, number(n, Tensor::scalar(0.05f)),
+              number(n, Tensor::scalar(uint8_t{120}))},
+             typed(n, DType::u8, dims));
   n.graph.outputs = {
-      add_step(n, "fused", {product, residual, n.constant(scales)}, typed(n, DType::u8, dims))};
+      n.step("fused", {product, residual, n.constant(scales)}, typed(n, DType::u8, dims))};
   n.graph.steps.back().regions.push_back(std::move(body.graph));
   if (between_too) n.graph.outputs.push_back(product);
   return std::move(n.graph);

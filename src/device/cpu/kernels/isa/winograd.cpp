@@ -67,6 +67,18 @@ TENON_INLINE void store_lanes(float* p, Floats x, int lanes) {
 }
 #endif
 
+// The values of a line, `apart` floats from one to the next.
+template <bool kWhole>
+TENON_INLINE void store_frequencies(const Floats (&r)[kSide], float* v, int64_t apart, int lanes) {
+#pragma GCC unroll 6
+  for (int j = 0; j < kSide; ++j, v += apart) {
+    if constexpr (kWhole)
+      store_frequency(v, r[j]);
+    else
+      store_lanes(v, r[j], lanes);
+  }
+}
+
 // kWhole: all inputs are there and all lanes are used.
 template <bool kWhole>
 TENON_INLINE void input_lanes(const WinogradInput& w, int64_t c, int lanes) {
@@ -94,13 +106,7 @@ TENON_INLINE void input_lanes(const WinogradInput& w, int64_t c, int lanes) {
   for (int i = 0; i < kSide; ++i) {
     Floats r[kSide];
     transform_input(t[i], r);
-#pragma GCC unroll 6
-    for (int j = 0; j < kSide; ++j, v += w.v_frequency) {
-      if constexpr (kWhole)
-        store_frequency(v, r[j]);
-      else
-        store_lanes(v, r[j], lanes);
-    }
+    store_frequencies<kWhole>(r, v + i * kSide * w.v_frequency, w.v_frequency, lanes);
   }
 }
 
@@ -116,14 +122,7 @@ TENON_INLINE void input_line(const WinogradInput& w, int64_t c, int lanes) {
       d[j] = j >= w.column_begin && j < w.column_end ? load_lanes(x, lanes) : Floats{};
   }
   transform_input(d, r);
-  float* v = w.v + c;
-#pragma GCC unroll 6
-  for (int j = 0; j < kSide; ++j, v += w.v_frequency) {
-    if constexpr (kWhole)
-      store_frequency(v, r[j]);
-    else
-      store_lanes(v, r[j], lanes);
-  }
+  store_frequencies<kWhole>(r, w.v + c, w.v_frequency, lanes);
 }
 
 template <bool kEdge, bool kLine>
