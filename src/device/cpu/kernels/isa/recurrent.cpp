@@ -17,17 +17,34 @@ TENON_INLINE void store_up_to(float* p, Floats x, int n) {
     store_part(p, x, n);
 }
 
+// sigmoid(x) = 1 / fall(x), tanh(x) = rise(x) / (rise(x) + 2): quotients are joined, since a division
+// takes as long as most of an exponential. Limited so that a product of three is finite.
+TENON_INLINE Floats fall(Floats x) {
+  return 1.0f + exp_limited(clip(-x, splat(-87.0f), splat(33.0f)));
+}
+TENON_INLINE Floats rise(Floats x) {
+  const ExpParts parts = reduce_exp(clip(x + x, splat(-18.2f), splat(18.2f)));
+  const Floats scale = power_of_two(bits(parts.shifted));
+  return fused(expm1_small(parts.r), scale, scale - 1.0f);
+}
+
+// In two sweeps: one would be a chain of instructions too long to run beside the next.
 void lstm_gates(const LstmGates& g) {
   const int64_t n = g.n;
   for (int64_t i = 0; i < n; i += kLanes) {
     const int lanes = n - i < kLanes ? static_cast<int>(n - i) : kLanes;
-    const Floats in = sigmoid(load_up_to(g.z + i, lanes));
-    const Floats forget = sigmoid(load_up_to(g.z + g.gate + i, lanes));
-    const Floats cell = hyperbolic_tangent(load_up_to(g.z + 2 * g.gate + i, lanes));
-    const Floats out = sigmoid(load_up_to(g.z + 3 * g.gate + i, lanes));
-    const Floats c = forget * load_up_to(g.c + i, lanes) + in * cell;
+    const Floats in = fall(load_up_to(g.z + i, lanes));
+    const Floats forget = fall(load_up_to(g.z + g.gate + i, lanes));
+    const Floats cell = rise(load_up_to(g.z + 2 * g.gate + i, lanes));
+    const Floats both = in * (cell + 2.0f);
+    const Floats c = fused(load_up_to(g.c + i, lanes), both, cell * forget) / (both * forget);
     store_up_to(g.c + i, c, lanes);
-    store_up_to(g.h + i, out * hyperbolic_tangent(c), lanes);
+  }
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int lanes = n - i < kLanes ? static_cast<int>(n - i) : kLanes;
+    const Floats out = fall(load_up_to(g.z + 3 * g.gate + i, lanes));
+    const Floats state = rise(load_up_to(g.c + i, lanes));
+    store_up_to(g.h + i, state / (out * (state + 2.0f)), lanes);
   }
 }
 
