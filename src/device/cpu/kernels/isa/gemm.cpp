@@ -90,11 +90,11 @@ TENON_INLINE void few_steps(const float* const (&a)[kM], int64_t k, const float*
 }
 
 // Few rows leave too few independent sums to hide the latency of an addition; they get kChains
-// sets of them over successive k.
+// sets of them over successive k, as far as registers go.
 template <int kM, int kN>
-constexpr int kChains = kM* kN >= 8   ? 1
-                        : kM* kN >= 4 ? 2
-                                      : 4;
+constexpr int kChains = kM* kN >= (TENON_LANES == 8 ? 8 : 9) ? 1
+                        : kM* kN >= 4                        ? 2
+                                                             : 4;
 
 // With few rows the time is that of reading B, fetched ahead where it is unlikely to be in L1; with
 // one or two one panel after the other, since lines of two are often in the same banks of L2. Two
