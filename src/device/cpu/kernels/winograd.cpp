@@ -25,6 +25,8 @@ constexpr int64_t kColumns = kWinogradColumns;
 constexpr int64_t kBlockFloats = 160 << 10;
 // A line more than a multiple of large powers of two, which share a set of the caches.
 constexpr int64_t kLineFloats = 16;
+// Rows of a block that take as long to multiply as filters to read.
+constexpr int64_t kFewRows = 18;
 // Planes of outputs whose inputs are transformed once for all taps in depth.
 constexpr int64_t kPlanes = 8;
 
@@ -90,6 +92,37 @@ void set_tiles(const ConvParams& p, Plan& plan) {
   for (int d = 0; d < (plan.is_line ? line : 1); ++d) plan.tiles *= p.out[d];
 }
 
+// Cuts the tiles of a plane into blocks of about `most`: all take the same number of steps on so
+// many threads, each as many rows as it has, one a tile of rows for its stores, and some for the
+// filters, which every block reads.
+void set_blocks(int64_t planes_in_all, int64_t most, int64_t threads, int64_t tile_rows,
+                Plan& plan) {
+  constexpr int64_t kFilterRows = 4;
+  const auto cost_of = [&](int64_t tiles) {
+    const int64_t rows = tiles * plan.planes;
+    return rows + ceil_div(rows, tile_rows) + kFilterRows;
+  };
+  // The lists of planes are made for whole tiles of rows.
+  const int64_t unit = tile_rows / std::gcd(plan.planes, tile_rows);
+  const int64_t limit = round_up(most, unit);
+  int64_t best = 0;
+  for (int64_t count = ceil_div(plan.tiles, limit); count <= ceil_div(plan.tiles, most) + threads;
+       ++count) {
+    const int64_t even = ceil_div(plan.tiles, count);
+    for (const int64_t block : {even, round_up(even, unit)}) {
+      if (plan.taps > 1 && block != plan.tiles && block % unit != 0) continue;
+      const int64_t blocks = planes_in_all * ceil_div(plan.tiles, block);
+      const int64_t rounds = ceil_div(blocks, threads);
+      const bool one_left = blocks == (rounds - 1) * threads + 1;
+      const int64_t rest = plan.tiles - (ceil_div(plan.tiles, block) - 1) * block;
+      const int64_t cost = (rounds - 1) * cost_of(block) + cost_of(one_left ? rest : block);
+      if (best == 0 || cost < best) best = cost, plan.block = block;
+    }
+  }
+  plan.tile_blocks = ceil_div(plan.tiles, plan.block);
+  plan.blocks = planes_in_all * plan.tile_blocks;
+}
+
 Plan plan_of(const ConvParams& p, int threads, int64_t tile_rows) {
   Plan plan;
   set_tiles(p, plan);
@@ -108,14 +141,14 @@ Plan plan_of(const ConvParams& p, int threads, int64_t tile_rows) {
           kBlockFloats / (plan.frequencies() * (plan.run * in_planes / planes + kColumns)), 24,
           96) /
       planes;
-  plan.tile_blocks = std::max<int64_t>(1, ceil_div(plan.tiles, std::max<int64_t>(1, most)));
-  plan.block = std::max<int64_t>(1, ceil_div(plan.tiles, plan.tile_blocks));
-  if (plan.tile_blocks > 1)
-    plan.block = round_up(plan.block, tile_rows / std::gcd(planes, tile_rows));
-  plan.tile_blocks = std::max<int64_t>(1, ceil_div(plan.tiles, plan.block));
   plan.plane_blocks = plan.taps > 1 ? ceil_div(p.out[0], planes) : 1;
-  plan.blocks = images * plan.plane_blocks * plan.tile_blocks;
-  plan.is_shared = threads > 1 && plan.blocks < 3 * threads;
+  // Threads take blocks of their own, unless filters would be read for so few rows that reading
+  // them takes the time.
+  plan.is_shared = plan.column_blocks >= threads && threads > 1 &&
+                   images * plan.tiles * (plan.taps > 1 ? p.out[0] : 1) < kFewRows * threads;
+  if (plan.tiles > 0)
+    set_blocks(images * plan.plane_blocks, std::max<int64_t>(1, most), plan.is_shared ? 1 : threads,
+               tile_rows, plan);
   // With taps in depth a row of zeros stands behind the others.
   plan.v_frequency = (plan.block * in_planes + (plan.taps > 1 ? 1 : 0)) * plan.run + kLineFloats;
   plan.m_frequency = plan.block * planes * kColumns + kLineFloats;
