@@ -1,11 +1,13 @@
 """How each engine loads and runs a model of make_models.py. One class per engine: the constructor loads, `run`
-computes once and gives {key: array}, keys as in io.npz. Imports happen in the constructor, so that only the
-engine under test is in the process."""
+computes once and gives {key: array}, keys as in io.npz. An engine's `modules` are imported for it alone, so that
+nothing else is in the process."""
+import importlib
 import os
 from pathlib import Path
 
 
 class Tenon:
+    modules = ("tenon",)
     def __init__(self, source, inputs, threads):
         import tenon
         self.version = tenon.__version__
@@ -17,6 +19,7 @@ class Tenon:
 
 
 class OnnxRuntime:
+    modules = ("onnxruntime",)
     source, int8 = "model.onnx", "model.int8.onnx"
 
     def __init__(self, source, inputs, threads):
@@ -38,6 +41,7 @@ class OnnxRuntimeDynamic(OnnxRuntime):
 
 
 class OpenVino:
+    modules = ("openvino",)
     source, int8 = "saved_model", "model.int8.xml"
 
     def __init__(self, source, inputs, threads):
@@ -65,6 +69,7 @@ class OpenVino:
 
 
 class LiteRt:
+    modules = ("ai_edge_litert.interpreter",)
     source, int8 = "model.tflite", "model.int8.tflite"
 
     def __init__(self, source, inputs, threads):
@@ -88,6 +93,7 @@ class LiteRt:
 
 
 class Mnn:
+    modules = ("MNN.expr", "MNN.nn")
     source, int8 = "model.mnn", "model.int8.mnn"
 
     def __init__(self, source, inputs, threads):
@@ -107,6 +113,7 @@ class Mnn:
 
 
 class TensorFlow:
+    modules = ("tensorflow",)
     source, int8 = "saved_model", None
 
     def __init__(self, source, inputs, threads):
@@ -121,6 +128,12 @@ class TensorFlow:
 
     def run(self):
         return {name: value.numpy() for name, value in self.function(**self.inputs).items()}
+
+
+def import_engine(name):
+    """Imports what the engine needs, and makes no model yet."""
+    for module in ENGINES[name].modules:
+        importlib.import_module(module)
 
 
 ENGINES = {"tenon": Tenon, "ort": OnnxRuntime, "ort-dynamic": OnnxRuntimeDynamic, "openvino": OpenVino, "litert": LiteRt,

@@ -8,7 +8,7 @@ in turn, --rounds times. `ms` is the median of the rounds' medians, `best` the f
 the fastest peer's time over Tenon's (above 1: Tenon is faster), once from medians paired within a round, once
 from the fastest runs, which other load on the machine disturbs less. Cold start is from exec to the first
 result, interpreter and imports included, median of 1 + --cold processes; Tenon's second figure is `tenon run`,
-without Python. `load` is from the import of the engine to a model ready to run, `first` the first run. `peak` is
+without Python. `load` is from the file to a model ready to run, the engine being imported; `first` the first run. `peak` is
 the process's largest resident memory. `error` is against TensorFlow's outputs in io.npz, over max(1, largest value);
 `cos`, shown for int8, the smallest cosine of an output with TensorFlow's in fp32. `flops` are the arithmetic of one run, two for
 a multiply-add, as if every sum were made directly; `bytes` what Tenon's steps read and write, each operand once.
@@ -38,7 +38,7 @@ from engines import ENGINES, engines_of, missing_source, source_of
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 COLUMNS = ("model", "precision", "batch", "threads", "engine", "ms", "min_ms", "ratio", "min_ratio", "best_peer", "cold_start_ms",
-           "cold_start_native_ms", "load_ms", "first_run_ms", "peak_mb", "error", "cosine", "compile_s", "file_bytes", "flops",
+           "cold_start_native_ms", "import_ms", "load_ms", "first_run_ms", "peak_mb", "error", "cosine", "compile_s", "file_bytes", "flops",
            "bytes", "version", "reason")
 EXAMPLE = """Example:
   .venv-dev/bin/python bench/peers.py bench-models mlp resnet50 --threads 1,2 --csv speed.csv"""
@@ -49,7 +49,8 @@ class Worker:
 
     def __init__(self, engine, folder, source, batch, threads, build):
         python = ROOT / ".venv/bin/python" if engine == "tenon" else sys.executable
-        environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
+        # NumPy's own threads would spin on the cores of the first runs; no engine uses them.
+        environment = dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS="1")
         if engine == "tenon":
             environment["PYTHONPATH"] = str(build / "python")
         self.errors = tempfile.TemporaryFile("w+")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engines import ENGINES
+from engines import ENGINES, import_engine
 
 
 def resident_peak():
@@ -80,11 +80,14 @@ def main():
     expected = {key[4:]: arrays[key] for key in arrays if key.startswith("out:")}
 
     start = time.perf_counter()
+    import_engine(arguments.engine)
+    import_ms = milliseconds_since(start)
+    start = time.perf_counter()
     engine = ENGINES[arguments.engine](arguments.source, inputs, arguments.threads)
     load_ms = milliseconds_since(start)
     start = time.perf_counter()
     outputs = engine.run()
-    print(json.dumps({"version": engine.version, "load_ms": load_ms, "first_run_ms": milliseconds_since(start),
+    print(json.dumps({"version": engine.version, "import_ms": import_ms, "load_ms": load_ms, "first_run_ms": milliseconds_since(start),
                       "error": error_against(outputs, expected, arguments.batch),
                       "cosine": cosine_with(outputs, expected, arguments.batch)}), flush=True)
     for line in sys.stdin:

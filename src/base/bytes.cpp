@@ -125,10 +125,10 @@ MappedFile::~MappedFile() {
 std::shared_ptr<std::byte> allocate_aligned(size_t size) {
   // Large blocks in large pages, where the system has them: fewer faults on first use.
   constexpr size_t kHugePage = size_t{2} << 20;
-  const auto alignment = std::align_val_t{size >= 2 * kHugePage ? kHugePage : 64};
+  const auto alignment = std::align_val_t{size >= kHugePage ? kHugePage : 64};
   void* p = ::operator new(size == 0 ? 1 : size, alignment, std::nothrow);
   if (p == nullptr) return nullptr;
-  if (size >= 2 * kHugePage) ::madvise(p, size / kHugePage * kHugePage, MADV_HUGEPAGE);
+  if (size >= kHugePage) ::madvise(p, size / kHugePage * kHugePage, MADV_HUGEPAGE);
   return {static_cast<std::byte*>(p),
           [alignment](std::byte* q) { ::operator delete(q, alignment); }};
 }

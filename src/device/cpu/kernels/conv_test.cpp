@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/bytes.h"
 #include "device/cpu/kernels/test_support.h"
 
 namespace tenon::cpu {
@@ -85,8 +86,9 @@ int check(const ConvCase& c) {
   for (const ConvMethod& method : conv_methods()) {
     if (method.refusal(p) != nullptr) continue;
     ++ran;
-    std::vector<float> packed(static_cast<size_t>(method.filter_floats(p)));
-    method.pack_filter(p, filter.data(), packed.data());
+    const auto packed = std::reinterpret_pointer_cast<float>(
+        allocate_aligned(static_cast<size_t>(method.filter_floats(p)) * sizeof(float)));
+    method.pack_filter(p, filter.data(), packed.get());
     for (const KernelTable* table : tables_under_test()) {
       GuardedFloats y(out_pixels * p.y_pixel_stride);
       if (c.in_place) std::copy(residual.begin(), residual.end(), y.data());
@@ -94,7 +96,7 @@ int check(const ConvCase& c) {
       p.y = y.data();
       const auto expected = reference(p, filter.data(), y.data(), y.size());
       ConvParams q = p;
-      q.filter = packed.data();
+      q.filter = packed.get();
       ThreadPool pool(c.threads);
       const int64_t bytes = method.scratch_bytes(q, c.threads, *table);
       Scratch scratch(bytes);

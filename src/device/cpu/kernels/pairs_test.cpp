@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "base/bytes.h"
 #include "base/cpu_features.h"
 #include "device/cpu/kernels/conv.h"
 #include "device/cpu/kernels/gemm.h"
@@ -200,10 +201,11 @@ double winograd_error(int64_t side, int64_t channels, int64_t out, int pad, bool
   for (BFloat16& v : x) v = BFloat16(std::max(0.0f, static_cast<float>(v)));
   const auto w = random_floats(9 * channels * out), bias = random_floats(out);
   const auto added = random_floats(p.out[1] * p.out[2] * out);
-  std::vector<float> packed(static_cast<size_t>(winograd_filter_floats(p)));
-  pack_winograd_pairs(p, w.data(), packed.data());
+  const auto packed = std::reinterpret_pointer_cast<float>(
+      allocate_aligned(static_cast<size_t>(winograd_filter_floats(p)) * sizeof(float)));
+  pack_winograd_pairs(p, w.data(), packed.get());
   GuardedFloats y(p.out[1] * p.out[2] * out);
-  p.x = as_pairs(x.data()), p.filter = packed.data(), p.bias = bias.data(), p.y = y.data();
+  p.x = as_pairs(x.data()), p.filter = packed.get(), p.bias = bias.data(), p.y = y.data();
   if (residual) p.residual = added.data();
   ThreadPool pool(threads);
   Scratch scratch(winograd_scratch_bytes(p, threads, table));

@@ -30,6 +30,7 @@ WinogradTaps winograd_taps(const ConvParams& p);
 
 const char* winograd_refusal(const ConvParams& p);
 int64_t winograd_filter_floats(const ConvParams& p);
+// `packed` is 32-byte aligned.
 void pack_winograd(const ConvParams& p, const float* filter, float* packed);
 // The same of pairs; the filter has floats, which are rounded when they are transformed.
 const char* winograd_pairs_refusal(const ConvParams& p);

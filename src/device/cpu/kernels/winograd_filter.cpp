@@ -1,4 +1,6 @@
 // Filters of Winograd convolutions: transformed, in the order in which their products read them.
+#include <immintrin.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -61,7 +63,9 @@ void transform_filters(const FilterTaps& g, bool is_line, float* out, int64_t st
 // Rows of sixteen columns; of pairs, every two of them rounded side by side.
 void put_rows(const float* rows, int64_t count, int64_t unit, float* to) {
   if (unit == 1) {
-    std::copy_n(rows, count * kPanelColumns, to);
+    // Past the caches: they would first read what is overwritten whole.
+    for (int64_t i = 0; i < count * kPanelColumns; i += 8)
+      _mm256_stream_ps(to + i, _mm256_loadu_ps(rows + i));
     return;
   }
   for (int64_t i = 0; i < count; i += 2, rows += 2 * kPanelColumns)
@@ -71,9 +75,10 @@ void put_rows(const float* rows, int64_t count, int64_t unit, float* to) {
     }
 }
 
-// The taps of sixteen filters at one input channel: those of a group.
+// The taps of sixteen filters at one input channel: those of a group. The lines `ahead` floats on
+// are fetched: they are too far apart for the processor to see that they follow.
 void gather_taps(const WinogradTaps& taps, int64_t group, const float* filter, int64_t tap_floats,
-                 int64_t columns, FilterTaps& g) {
+                 int64_t columns, int64_t ahead, FilterTaps& g) {
   const int64_t side = taps.side;
   const int64_t top = group / taps.columns() * side, left = group % taps.columns() * side;
   const int64_t height = std::min(side, taps.height - top),
@@ -84,6 +89,7 @@ void gather_taps(const WinogradTaps& taps, int64_t group, const float* filter, i
   for (int64_t i = 0; i < height; ++i)
     for (int64_t j = 0; j < width; ++j) {
       const float* const from = filter + ((top + i) * taps.width + left + j) * tap_floats;
+      __builtin_prefetch(from + ahead);
       if (columns == kPanelColumns)
         std::copy_n(from, kPanelColumns, g[side * i + j]);
       else
@@ -107,6 +113,7 @@ void pack(const ConvParams& p, int64_t unit, const float* filter, float* packed)
     const int64_t frequency = panels * kPanelColumns * k;
     // Some channels at a time: 36 streams that advance by lines are slow to write.
     constexpr int64_t kChannels = 16, kBlock = kChannels * kPanelColumns;
+    constexpr int64_t kAhead = 8;
     float block[kSide * kSide * kBlock];
     int64_t channels = 0;
     for (int64_t at = 0; at < groups * in_channels; at += channels) {
@@ -117,7 +124,8 @@ void pack(const ConvParams& p, int64_t unit, const float* filter, float* packed)
       for (int64_t c = 0; c < channels; ++c) {
         FilterTaps g;
         gather_taps(taps, group % taps.groups(),
-                    taps_of_depth + (begin + c) * p.out_channels + channel, tap_floats, columns, g);
+                    taps_of_depth + (begin + c) * p.out_channels + channel, tap_floats, columns,
+                    kAhead * p.out_channels, g);
         transform(g, is_line, block + c * kPanelColumns, kBlock);
       }
       for (int64_t f = 0; f < frequencies; ++f)
@@ -125,6 +133,7 @@ void pack(const ConvParams& p, int64_t unit, const float* filter, float* packed)
                  panel + f * frequency + at / unit * kPanelColumns);
     }
   }
+  _mm_sfence();
 }
 
 }  // namespace
