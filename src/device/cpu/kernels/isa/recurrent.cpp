@@ -17,8 +17,8 @@ TENON_INLINE void store_up_to(float* p, Floats x, int n) {
     store_part(p, x, n);
 }
 
-// sigmoid(x) = 1 / fall(x), tanh(x) = rise(x) / (rise(x) + 2): quotients are joined, since a division
-// takes as long as most of an exponential. Limited so that a product of three is finite.
+// sigmoid(x) = 1 / fall(x), tanh(x) = rise(x) / (rise(x) + 2): quotients are joined, since a
+// division takes as long as most of an exponential. Limited so that a product of three is finite.
 TENON_INLINE Floats fall(Floats x) {
   return 1.0f + exp_limited(clip(-x, splat(-87.0f), splat(33.0f)));
 }
