@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
+#include "calibrate/byte_rounding.h"
 #include "calibrate/calibrate.h"
 #include "calibrate/choose_methods.h"
 #include "calibrate/fitting.h"
@@ -176,6 +177,7 @@ struct Quantisation {
   Status choose_values(const Trial& trial, const quant::FunctionStatistics& statistics,
                        quant::QuantizeOptions& options, std::vector<TechniqueGain>& gains) const {
     if (method == quant::Method::automatic) TRY(choose_methods(trial, statistics, options));
+    TRY(choose_byte_rounding(trial, statistics, how, disabled, options, gains));
     TRY(choose_rounding(trial, statistics, how, disabled, options, gains));
     if (!disabled.contains("layer-fitting"))
       TRY(fit_layers(trial, statistics, how, options, gains));

@@ -103,6 +103,20 @@ Result<Node*> multiply_recurrent_bytes(Graph& graph, Node& node) {
   return layer;
 }
 
+Result<std::vector<LayerBytes>> rounded_bytes(const Node& node) {
+  std::vector<LayerBytes> all;
+  for (const int i : weights_of(node)) {
+    const Tensor* w = node.input(i) == nullptr ? nullptr : node.input(i)->constant();
+    if (!refusal(w).empty()) return std::vector<LayerBytes>();
+    const ScaledLayout channels = channels_of(node, *w);
+    if (!(is_recurrent(node) || channels.is_worth_storing()) ||
+        TRY(rounded_weights(*w, channels)).loss > kMaxLoss)
+      return std::vector<LayerBytes>();
+    all.push_back({channels, TRY(scaled_integers(*w, channels))});
+  }
+  return all;
+}
+
 Result<std::string> round_weights(Graph& graph, Node& node) {
   for (const int i : weights_of(node)) {
     const Tensor* w = node.input(i) == nullptr ? nullptr : node.input(i)->constant();

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "ir/graph.h"
+#include "quant/weights.h"
 
 namespace tenon::quant {
 
@@ -18,6 +19,15 @@ Result<std::string> recurrent_refusal(const Node& node);
 // A recurrent layer whose weights become i8, and what it multiplies by them when it runs: what
 // stands in place of the node, which nobody reads any more. Only where nothing refuses it.
 Result<Node*> multiply_recurrent_bytes(Graph& graph, Node& node);
+
+// What one of a layer's weights becomes.
+struct LayerBytes {
+  ScaledLayout channels;
+  ScaledIntegers values;
+};
+// All of them in the order of weights_of(); empty where round_weights() and
+// multiply_recurrent_bytes() leave any as it is.
+Result<std::vector<LayerBytes>> rounded_bytes(const Node& node);
 
 // Weights that become products of bytes and a scale per output channel, and stay f32: files hold
 // them in bytes, the arithmetic is as before. Of large tables that are looked up in only the rows

@@ -41,6 +41,9 @@ class Emitter {
     }
     for (Node* node : plan_.order) {
       if (!is_candidate(*node)) continue;
+      if (const auto own = options_.weights.find(plan_.names[node->output()]);
+          own != options_.weights.end())
+        replace_weights(*node, own->second);
       if (options_.byte_weights.contains(plan_.names[node->output()]))
         TRY(round_weights(graph_, *node));
       if (plan_.recurrent.contains(node)) TRY(emit_recurrent(*node));
@@ -94,6 +97,13 @@ class Emitter {
     node.set_input(1, TRY(b.op("dequantize_linear", {b.constant(q.integers), b.constant(q.scales)},
                                {{"axis", q.axis}})));
     return {};
+  }
+
+  void replace_weights(Node& node, const std::vector<Tensor>& weights) {
+    const std::vector<int> operands = weights_of(node);
+    Builder b(graph_, &node);
+    for (size_t i = 0; i < operands.size() && i < weights.size(); ++i)
+      node.set_input(operands[i], b.constant(weights[i]));
   }
 
   Status emit_recurrent(Node& node) {

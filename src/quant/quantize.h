@@ -41,6 +41,10 @@ struct QuantizeOptions {
   bool bias_correction = true;
   // Integers of weights that are not each rounded to the nearest, by the name of the result.
   std::map<std::string, Tensor> rounded;
+  // Weights, f32, in place of those that become bytes of recurrent layers and of byte_weights, in
+  // the order of weights_of(); each is a byte times its channel's scale already. By the name of the
+  // result.
+  std::map<std::string, std::vector<Tensor>> weights;
   // Biases, f32, in place of those of products, by the name of the result; not corrected further.
   std::map<std::string, Tensor> biases;
 };

@@ -5,6 +5,7 @@
 
 #include "ops/conv.h"
 #include "ops/matmul.h"
+#include "quant/nearest_plane.h"
 #include "quant/sums_of_products.h"
 
 namespace tenon::quant {
@@ -40,7 +41,7 @@ bool Correlations::is_affordable(const Node& product) {
   return terms <= kMostTerms && terms * terms * groups <= kMostElements;
 }
 
-Correlations::Correlations(const Node& product) : product_(&product) {
+Correlations::Correlations(const Node& product) {
   const Tensor& w = *product.input(1)->constant();
   if (const Conv* conv = product.as<Conv>()) {
     groups_ = std::max<int64_t>(conv->groups, 1);
@@ -55,6 +56,14 @@ Correlations::Correlations(const Node& product) : product_(&product) {
     terms_ = w.dim(is_transposed_ ? 1 : 0);
   }
   columns_ = w.elements() / terms_;
+  make_room();
+}
+
+Correlations::Correlations(int64_t terms, int64_t columns) : terms_(terms), columns_(columns) {
+  make_room();
+}
+
+void Correlations::make_room() {
   products_.resize(static_cast<size_t>(groups_ * terms_ * terms_));
   sums_.resize(static_cast<size_t>(groups_ * terms_));
   windows_.resize(static_cast<size_t>(groups_ * kWaiting * terms_));
@@ -235,6 +244,29 @@ Result<QuantizedWeights> Correlations::round(const Tensor& w, QuantizedWeights q
     const Covariance h = covariance(g);
     for (int64_t c = 0; c < per_group; c += kColumns)
       descend(h, w, q, g * per_group + c, std::min(kColumns, per_group - c), integers);
+  }
+  return q;
+}
+
+Result<QuantizedWeights> Correlations::fit(const Tensor& w, QuantizedWeights q) {
+  // As kDamping; tried from 0.005 to 2.
+  constexpr double kTrust = 0.2;
+  if (count_ == 0) return q;
+  add_windows();
+  q.integers = TRY(q.integers.clone());
+  const int64_t per_group = columns_ / groups_, size = terms_ * terms_;
+  std::vector<double> exact(static_cast<size_t>(terms_));
+  for (int64_t g = 0; g < groups_; ++g) {
+    const NearestPlane plane({products_.data() + g * size, static_cast<size_t>(size)}, terms_,
+                             kTrust);
+    for (int64_t c = g * per_group; c < (g + 1) * per_group; ++c) {
+      const auto scale = static_cast<double>(q.scales.data<float>()[c]);
+      for (int64_t i = 0; i < terms_; ++i)
+        exact[static_cast<size_t>(i)] = static_cast<double>(w.data<float>()[place(c, i)]) / scale;
+      const std::vector<int8_t> rounded = plane.round(exact);
+      for (int64_t i = 0; i < terms_; ++i)
+        q.integers.mutable_data<int8_t>()[place(c, i)] = rounded[static_cast<size_t>(i)];
+    }
   }
   return q;
 }

@@ -19,6 +19,8 @@ class Correlations {
   // Where it is of a size that is affordable.
   static bool is_affordable(const Node& product);
   explicit Correlations(const Node& product);
+  // Of a matrix [terms, columns], whose inputs are rows of terms.
+  Correlations(int64_t terms, int64_t columns);
 
   // The product's input of one run; windows are taken evenly, `windows` at most. `wanted`: what the
   // product should give without its activation; null: what its weights give for this input.
@@ -27,6 +29,9 @@ class Correlations {
 
   // The integers of these weights, improved; scales stay. Deterministic.
   Result<QuantizedWeights> round(const Tensor& weights, QuantizedWeights nearest);
+  // The same where no bias makes up for what is taken from the mean of the results, by
+  // NearestPlane; the largest of a column stays 127 or -127, so that its scale can be found again.
+  Result<QuantizedWeights> fit(const Tensor& weights, QuantizedWeights nearest);
   // The bias with which these weights give the wanted results in the mean.
   Tensor biases(const QuantizedWeights& weights);
 
@@ -44,7 +49,8 @@ class Correlations {
     return is_transposed_ ? c * terms_ + term : term * columns_ + c;
   }
 
-  const Node* product_;
+  void make_room();
+
   int64_t terms_ = 0, groups_ = 1, columns_ = 0;
   bool is_transposed_ = false;
   std::vector<int64_t> kernel_, strides_, dilations_, pads_;

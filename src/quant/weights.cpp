@@ -76,14 +76,20 @@ Result<QuantizedWeights> quantize_weights(const Tensor& w, int64_t axis, double 
   return QuantizedWeights{std::move(q.integers), q.scales.reshaped({channels.columns}), axis};
 }
 
+Result<Tensor> reals_of(const ScaledIntegers& q, const ScaledLayout& channels) {
+  Tensor reals = TRY(Tensor::allocate(DType::f32, q.integers.dims()));
+  auto* to = reals.mutable_data<float>();
+  for (int64_t i = 0; i < reals.elements(); ++i)
+    to[i] = static_cast<float>(q.integers.data<int8_t>()[i]) *
+            q.scales.data<float>()[channels.scale_of(i)];
+  return reals;
+}
+
 Result<RoundedWeights> rounded_weights(const Tensor& w, const ScaledLayout& channels) {
-  const ScaledIntegers q = TRY(scaled_integers(w, channels));
-  RoundedWeights rounded{TRY(Tensor::allocate(DType::f32, w.dims())), 0};
-  auto* reals = rounded.reals.mutable_data<float>();
+  RoundedWeights rounded{TRY(reals_of(TRY(scaled_integers(w, channels)), channels)), 0};
+  const auto* reals = rounded.reals.data<float>();
   double lost = 0, all = 0;
   for (int64_t i = 0; i < w.elements(); ++i) {
-    reals[i] = static_cast<float>(q.integers.data<int8_t>()[i]) *
-               q.scales.data<float>()[channels.scale_of(i)];
     const auto v = static_cast<double>(w.data<float>()[i]);
     lost += (v - static_cast<double>(reals[i])) * (v - static_cast<double>(reals[i]));
     all += v * v;

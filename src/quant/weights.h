@@ -22,6 +22,8 @@ struct ScaledIntegers {
 };
 Result<ScaledIntegers> scaled_integers(const Tensor& weights, const ScaledLayout& channels,
                                        double factor = 1);
+// What they stand for.
+Result<Tensor> reals_of(const ScaledIntegers& weights, const ScaledLayout& channels);
 // What the integers stand for, and how much of the weights' norm is lost by that.
 struct RoundedWeights {
   Tensor reals;  // f32

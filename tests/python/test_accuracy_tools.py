@@ -182,6 +182,34 @@ def test_recurrent_layers_multiply_reals_where_most_would_be_lost_there(recurren
     assert layer["integer"] and gain is None
 
 
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("layer, gates", [("lstm", 4), ("gru", 3), ("rnn", 1)])
+def test_weights_of_recurrent_layers_are_rounded_for_the_result(layer, gates, direction, tmp_path):
+    directions = 2 if direction == "bidirectional" else 1
+    states = ", %c" if layer == "lstm" else ""
+    graph = tmp_path / "g.tn"
+    graph.write_text(f"""graph @main (%x "x": f32[?t,?n,48]) {{
+  %w = const random(seed=1, min=-0.3, max=0.3) : f32[{directions},48,{gates * 16}]
+  %r = const random(seed=2, min=-0.3, max=0.3) : f32[{directions},16,{gates * 16}]
+  %y, %h{states} = {layer}(%x, %w, %r) {{direction={direction}}} from "layer"
+  return (%y "y")
+}}
+""")
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(4, 48))
+    x = (rng.normal(size=(60, 12, 1, 4)) @ mix / 4 + 0.01 * rng.normal(size=(60, 12, 1, 48))).astype(np.float32)
+    (tmp_path / "x").mkdir()
+    for i, sample in enumerate(x[:40]):
+        np.save(tmp_path / f"x/{i:02}.npy", sample)
+    exact = tenon.Runner(tenon.compile(graph))
+    lost = {}
+    for disabled in ("", "adaptive-rounding"):
+        compile_graph(graph, tmp_path / "x", *(["--disable", disabled] if disabled else []))
+        integers = tenon.Runner(tmp_path / "m.tenon")
+        lost[disabled] = sum(np.linalg.norm(integers.run({"x": s})["y"] - exact.run({"x": s})["y"]) for s in x[40:])
+    assert lost[""] < 0.9 * lost["adaptive-rounding"]
+
+
 def test_a_search_may_keep_a_recurrent_layer(recurrent, tmp_path):
     file = tmp_path / "found.tenon"
     done = command("quantize", recurrent, "--calibration", tmp_path / "uneven", "--metric", "mse", "--max-drop", "0.0005", "-o", file,
