@@ -8,7 +8,8 @@ in turn, --rounds times. `ms` is the median of the rounds' medians, `best` the f
 the fastest peer's time over Tenon's (above 1: Tenon is faster), once from medians paired within a round, once
 from the fastest runs, which other load on the machine disturbs less. Cold start is from exec to the first
 result, interpreter and imports included, median of 1 + --cold processes; Tenon's second figure is `tenon run`,
-without Python. `load` is from the file to a model ready to run, the engine being imported; `first` the first run. `peak` is
+without Python. `load` is from the file to a model ready to run, the engine being imported, `first` the first run, of as
+many processes. `peak` is
 the process's largest resident memory. `error` is against TensorFlow's outputs in io.npz, over max(1, largest value);
 `cos`, shown for int8, the smallest cosine of an output with TensorFlow's in fp32. `flops` are the arithmetic of one run, two for
 a multiply-add, as if every sum were made directly; `bytes` what Tenon's steps read and write, each operand once.
@@ -40,6 +41,7 @@ ROOT = HERE.parent
 COLUMNS = ("model", "precision", "batch", "threads", "engine", "ms", "min_ms", "ratio", "min_ratio", "best_peer", "cold_start_ms",
            "cold_start_native_ms", "import_ms", "load_ms", "first_run_ms", "peak_mb", "error", "cosine", "compile_s", "file_bytes", "flops",
            "bytes", "version", "reason")
+STARTS = ("cold_start_ms", "import_ms", "load_ms", "first_run_ms")
 EXAMPLE = """Example:
   .venv-dev/bin/python bench/peers.py bench-models mlp resnet50 --threads 1,2 --csv speed.csv"""
 
@@ -153,12 +155,12 @@ def start(engine, folder, batch, threads, compiled, arguments):
         return Worker(engine, folder, source, batch, threads, arguments.build)
 
     worker = one()
-    samples = [worker.start["cold_start_ms"]]
+    starts = [worker.start]
     for _ in range(arguments.cold):
         again = one()
-        samples.append(again.start["cold_start_ms"])
+        starts.append(again.start)
         again.close()
-    facts |= worker.start | {"cold_start_ms": statistics.median(samples)}
+    facts |= worker.start | {key: statistics.median(each[key] for each in starts) for key in STARTS}
     if engine == "tenon":
         facts |= work_of(source, batch, arguments.build)
         facts["cold_start_native_ms"] = native_cold_start(folder, source, batch, threads, arguments.build)
@@ -203,7 +205,7 @@ def show(rows):
         cold = f"{row['cold_start_ms']:5.0f}" + (f" ({native:.0f} native)" if native else "")
         error = f"cos {row['cosine']:.5f}" if row.get("precision", "").startswith("int8") else f"error {row['error']:.0e}"
         compiled = f"  compile {row['compile_s']:.2f} s, {row['file_bytes'] / 1e6:.1f} MB" if "compile_s" in row else ""
-        print(f"{head} {row['ms']:9.3f} ms (best {row['min_ms']:8.3f})  cold {cold:18s} ms  load {row['load_ms']:5.0f}  "
+        print(f"{head} {row['ms']:9.3f} ms (best {row['min_ms']:8.3f})  cold {cold:18s} ms  load {row['load_ms']:6.4g}  "
               f"first {row['first_run_ms']:7.2f} ms  peak {row['peak_mb']:5.0f} MB  {error}  {mark}{compiled}",
               flush=True)
 
@@ -234,7 +236,7 @@ def markdown(rows):
         lines.append(f"| {row['model']}{batch} | {row['threads']} | {row['ms']:.3g} ({row['min_ms']:.3g}) | {row['best_peer']} "
                      f"{peer['ms']:.3g} ({peer['min_ms']:.3g}) | {row['ratio']:.2f} | {row['min_ratio']:.2f} | "
                      f"{row['cold_start_ms']:.0f} / {row['cold_start_native_ms'] or float('nan'):.0f} / {peer['cold_start_ms']:.0f} | "
-                     f"{row['load_ms']:.0f} / {peer['load_ms']:.0f} | {row['peak_mb']:.0f} / {peer['peak_mb']:.0f} | "
+                     f"{row['load_ms']:.3g} / {peer['load_ms']:.3g} | {row['peak_mb']:.0f} / {peer['peak_mb']:.0f} | "
                      f"{row['compile_s']:.2f} | {row['file_bytes'] / 1e6:.1f} | {row['error']:.0e} | {row['cosine']:.5f} |")
     return "\n".join([f"{time.strftime('%Y-%m-%d')}, {machine()}", ""] + lines) + "\n"
 

@@ -20,19 +20,21 @@ from peers import best_peer, geometric_mean, machine
 
 ROOT = Path(__file__).resolve().parents[1]
 KERNELS = ("tenon_bench_conv", "tenon_bench_other")
+BATCHES = ["--batch", "1,8", "--cold", "0"]
 PRECISIONS = {
-    "fp32": ["--engines", "tenon,ort,openvino,litert,mnn"],
-    "bf16": ["--precision", "bf16", "--engines", "tenon,openvino"],
-    "int8": ["--precision", "int8"],
+    "fp32": ["--engines", "tenon,ort,openvino,litert,mnn", *BATCHES],
+    "bf16": ["--precision", "bf16", "--engines", "tenon,openvino", *BATCHES],
+    "int8": ["--precision", "int8", *BATCHES],
 }
+PARTS = PRECISIONS | {"start": ["--engines", "tenon,ort,openvino,litert,mnn", "--batch", "1", "--cold", "4"]}
 EXAMPLE = """Example:
   .venv-dev/bin/python bench/performance.py bench-models --rounds 5 --seconds 0.15"""
 
 
 def measure_peers(part, arguments):
     file = arguments.keep / f"{part}.json"
-    command = [sys.executable, ROOT / "bench/peers.py", arguments.models, *PRECISIONS[part], "--cold", "0", "--json", file,
-               "--batch", "1,8", "--rounds", str(arguments.rounds), "--seconds", str(arguments.seconds)]
+    command = [sys.executable, ROOT / "bench/peers.py", arguments.models, *PARTS[part], "--json", file,
+               "--rounds", str(arguments.rounds), "--seconds", str(arguments.seconds)]
     subprocess.run(command, check=True)
     rows = json.loads(file.read_text())
     kept = {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "peak_gflops": peak_gflops(), "rows": rows}
@@ -103,16 +105,17 @@ def rate_table(rows, peak):
 
 
 def start_table(rows):
-    """Load, first run and memory of every model beside the best peer in each, one thread."""
-    lines = ["| model | load ms, Tenon / best peer | first run ms / steady | best peer's first run / steady | peak MB, Tenon / best peer | "
-             "compile s | file MB |", "|---|" + "--:|" * 6]
+    """Load, first run and memory of every model beside the best peer in each."""
+    lines = ["| model | threads | load ms, Tenon / best peer | first run ms / steady | best peer's first run / steady | peak MB, Tenon / best peer | "
+             "compile s | file MB |", "|---|" + "--:|" * 7]
     for row in rows:
-        if "ratio" not in row or row["threads"] != 1 or row["batch"] != 1:
+        if "ratio" not in row:
             continue
-        peers = [r for r in rows if r["model"] == row["model"] and r["threads"] == r["batch"] == 1 and r["engine"] != "tenon" and "ms" in r]
+        peers = [r for r in rows if (r["model"], r["threads"]) == (row["model"], row["threads"]) and r["engine"] != "tenon" and "ms" in r]
+        load, peak = (min(r[key] for r in peers) for key in ("load_ms", "peak_mb"))
         least = min(r["first_run_ms"] / r["ms"] for r in peers)
-        lines.append(f"| {row['model']} | {row['load_ms']:.0f} / {min(r['load_ms'] for r in peers):.0f} | {row['first_run_ms']:.3g} "
-                     f"({row['first_run_ms'] / row['ms']:.1f}) | {least:.1f} | {row['peak_mb']:.0f} / {min(r['peak_mb'] for r in peers):.0f} | "
+        lines.append(f"| {row['model']} | {row['threads']} | {row['load_ms']:.3g} / {load:.3g} | {row['first_run_ms']:.3g} "
+                     f"({row['first_run_ms'] / row['ms']:.1f}) | {least:.1f} | {row['peak_mb']:.0f} / {peak:.0f} | "
                      f"{row['compile_s']:.2f} | {row['file_bytes'] / 1e6:.1f} |")
     return lines
 
@@ -154,9 +157,12 @@ def page(arguments):
                      f"Arithmetic as if every sum were made directly, which Winograd's algorithm does not; the peak is {peak:.0f} GFLOP/s a core, of "
                      "independent multiply-adds. Bytes are what steps read and write, each operand once, wherever it lies.", "",
                      *rate_table(kept["rows"], peak), ""]
-            text += ["## Start and memory (fp32, one thread)", "",
-                     "Load is from the import of the package in Python to a model ready to run; some 3 ms of Tenon's are the import.", "",
-                     *start_table(kept["rows"]), ""]
+    file = arguments.keep / "start.json"
+    if file.exists():
+        kept = json.loads(file.read_text())
+        text += ["## Start and memory (fp32, batch 1)", "", f"{kept['date']}, {kept['machine']}.", "",
+                 "Load is from the file to a model ready to run, in Python with the engine imported; load and first run are medians of five "
+                 "processes.", "", *start_table(kept["rows"]), ""]
     file = arguments.keep / "kernels.json"
     if file.exists():
         kept = json.loads(file.read_text())
@@ -172,21 +178,21 @@ def page(arguments):
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", type=Path, help="what make_models.py wrote")
-    parser.add_argument("--again", type=lambda text: text.split(","), default=[], help=f"of {', '.join(PRECISIONS)}, kernels")
+    parser.add_argument("--again", type=lambda text: text.split(","), default=[], help=f"of {', '.join(PARTS)}, kernels")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.15, help="of each engine in each round")
     parser.add_argument("--keep", type=Path, default=ROOT / "build/performance", help="folder of what was measured")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs/performance.md")
     arguments = parser.parse_args()
-    if unknown := set(arguments.again) - {*PRECISIONS, "kernels"}:
-        parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PRECISIONS)}, kernels")
+    if unknown := set(arguments.again) - {*PARTS, "kernels"}:
+        parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}, kernels")
     arguments.keep.mkdir(parents=True, exist_ok=True)
     return arguments
 
 
 def main():
     arguments = parse_arguments()
-    for part in (*PRECISIONS, "kernels"):
+    for part in (*PARTS, "kernels"):
         if part not in arguments.again and (arguments.keep / f"{part}.json").exists():
             continue
         if part == "kernels":
