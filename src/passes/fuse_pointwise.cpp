@@ -165,7 +165,7 @@ class Fuser {
     Value* last = nullptr;
     for (Node* node : nodes)
       for (Value* v : node->inputs()) {
-        if (is_inner(v) || is_immediate(v) || !position_.contains(v->producer())) continue;
+        if (is_inner(v) || v->constant() != nullptr || !position_.contains(v->producer())) continue;
         if (last == nullptr || position_.at(v->producer()) > position_.at(last->producer()))
           last = v;
       }

@@ -40,6 +40,8 @@ std::span<const Rule> attention_rules();
 std::span<const Rule> linear_rules();
 // What is left of compound ops that pointwise fusion does better with in parts.
 std::span<const Rule> expand_rules();
+// Concats of concats, where that spares writing them.
+std::span<const Rule> concat_rules();
 // Products of dequantised integers as products of integers.
 std::span<const Rule> quantized_rules();
 // Moves transposes down, where they meet and cancel.

@@ -44,6 +44,9 @@ Result<bool> straighten(Graph& graph, PassContext& context) {
 Result<bool> expand(Graph& graph, PassContext& context) {
   return apply_rules(graph, expand_rules(), context);
 }
+Result<bool> flatten_concats(Graph& graph, PassContext& context) {
+  return apply_rules(graph, concat_rules(), context);
+}
 Result<bool> remove_dead(Graph& graph, PassContext&) {
   return remove_dead_nodes(graph) > 0;
 }
@@ -66,6 +69,7 @@ constexpr Pass kPasses[] = {
     {"fuse", "bias, batch normalisation, residual and activation into conv and matmul", fuse},
     {"expand", "compound ops that are pointwise in the end, for the next pass", expand},
     {"fuse-pointwise", "chains of pointwise ops into one kernel", fuse_pointwise},
+    {"concats", "concats of concats that one kernel reads", flatten_concats},
 };
 // The passes before this one run until nothing changes, those from it on once, after them.
 constexpr std::string_view kFirstFinalPass = "expand";
@@ -90,7 +94,7 @@ std::vector<Rule> all_rules() {
   for (const auto group :
        {simplify_rules(), stack_rules(), norm_rules(), recognise_rules(), neutral_rules(),
         transpose_rules(), loop_rules(), sequence_rules(), linear_rules(), attention_rules(),
-        padding_rules(), fuse_rules(), expand_rules(), quantized_rules()})
+        padding_rules(), fuse_rules(), expand_rules(), concat_rules(), quantized_rules()})
     rules.insert(rules.end(), group.begin(), group.end());
   return rules;
 }

@@ -2,76 +2,15 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <random>
 
 #include "base/cpu_features.h"
-#include "format/model_file.h"
 #include "ops/cast.h"
 #include "ops/conv.h"
 #include "ops/pool.h"
-#include "ops/registry.h"
-#include "runtime/model.h"
+#include "runtime/test_network.h"
 
 namespace tenon::runtime {
 namespace {
-
-Tensor random_tensor(std::vector<int64_t> dims) {
-  static std::mt19937 engine(11);
-  Tensor t = Tensor::allocate(DType::f32, dims).value();
-  std::normal_distribution<float> normal;
-  for (int64_t i = 0; i < t.elements(); ++i) t.mutable_data<float>()[i] = normal(engine);
-  return t;
-}
-
-struct Network {
-  FileGraph graph;
-
-  int value(const std::vector<int64_t>& dims) {
-    graph.values.push_back({{DType::f32, Shape::of(dims), false}, {}});
-    return static_cast<int>(graph.values.size()) - 1;
-  }
-  int constant(const Tensor& t) {
-    graph.constants.push_back({value(t.dims()), t});
-    return graph.constants.back().value;
-  }
-  // A step without attributes; its result, y.
-  int step(std::string_view op, std::vector<int> inputs, int y) {
-    FileStep s;
-    s.op = create_op(op);
-    s.inputs = std::move(inputs);
-    s.outputs = {y};
-    graph.steps.push_back(std::move(s));
-    return y;
-  }
-  // kernel x kernel with pads that keep the size at stride 1.
-  int conv(int x, int64_t kernel, int64_t in, int64_t out, int64_t groups, int64_t stride,
-           const std::vector<int64_t>& y, int residual = -1) {
-    FileStep s;
-    s.op = create_op("conv");
-    auto* op = s.op->as<Conv>();
-    op->groups = groups;
-    op->strides = {stride, stride};
-    op->pads.assign(4, kernel / 2);
-    op->activation = residual < 0 ? ActivationKind::relu : ActivationKind::none;
-    s.inputs = {x, constant(random_tensor({kernel, kernel, in / groups, out})),
-                constant(random_tensor({out}))};
-    if (residual >= 0) s.inputs.push_back(residual);
-    s.outputs = {value(y)};
-    graph.steps.push_back(std::move(s));
-    return graph.steps.back().outputs[0];
-  }
-};
-
-Result<Model> load(FileGraph graph, int threads) {
-  FileModel file;
-  std::vector<std::string> names, inputs{"x", "r"};
-  inputs.resize(graph.inputs.size());
-  for (size_t i = 0; i < graph.outputs.size(); ++i) names.push_back("y" + std::to_string(i));
-  FileFunction f{"serving_default", std::move(graph), inputs, names};
-  file.functions.push_back(std::move(f));
-  auto owner = std::make_shared<std::vector<std::byte>>(TRY(encode_model(file)));
-  return Model::load(Blob{{owner->data(), owner->size()}, owner}, {.threads = threads});
-}
 
 // An inverted residual; where what lies between is an output too, its steps stay apart.
 Network inverted_residual(bool between_too) {
@@ -178,14 +117,14 @@ TEST(JoinedSteps, OfBfloat16GiveWhatTheyGiveApart) {
   }
 }
 
-// relu(x * scale), fused, and what it gives rounded to bf16.
-FileGraph rounded_fusion(const Tensor& scale, bool between_too) {
+// |x * scale| or relu(x * scale), fused, and what it gives rounded to bf16.
+FileGraph rounded_fusion(const Tensor& scale, std::string_view activation, bool between_too) {
   Network body, n;
   const std::vector<int64_t> dims{3, 70, 33};
   const int x = body.value(dims), by = body.value({33}), product = body.value(dims);
   body.graph.inputs = {x, by};
   body.step("mul", {x, by}, product);
-  body.step("relu", {product}, body.value(dims));
+  body.step(activation, {product}, body.value(dims));
   body.graph.outputs = body.graph.steps.back().outputs;
   const int in = n.value(dims), constant = n.constant(scale), wide = n.value(dims);
   const int narrow = n.value(dims);
@@ -202,26 +141,29 @@ FileGraph rounded_fusion(const Tensor& scale, bool between_too) {
 
 TEST(JoinedSteps, AFusionRoundsWhatItGives) {
   const Tensor scale = random_tensor({33}), x = random_tensor({3, 70, 33});
-  for (const int threads : {1, 2}) {
-    const auto load_it = [&](bool between_too) -> Result<Model> {
-      FileModel file;
-      FileFunction f{"serving_default", rounded_fusion(scale, between_too), {"x"}, {"y"}};
-      if (between_too) f.output_names.emplace_back("wide");
-      file.functions.push_back(std::move(f));
-      auto owner = std::make_shared<std::vector<std::byte>>(TRY(encode_model(file)));
-      return Model::load(Blob{{owner->data(), owner->size()}, owner}, {.threads = threads});
-    };
-    const auto one = load_it(false), many = load_it(true);
-    ASSERT_TRUE(one.ok() && many.ok());
-    const auto plan = one->function()->explain(TensorTypes{x.type()});
-    ASSERT_TRUE(plan.ok());
-    EXPECT_EQ(plan->steps[1].kernel, "tiles + array_cast");
-    const std::vector<Tensor> inputs{x};
-    const auto got = one->function()->run(inputs, {}), want = many->function()->run(inputs, {});
-    ASSERT_TRUE(got.ok() && want.ok());
-    for (int64_t i = 0; i < x.elements(); ++i)
-      ASSERT_EQ((*got)[0].real_at(i), (*want)[0].real_at(i)) << i;
-  }
+  for (const std::string_view activation : {"abs", "relu"})
+    for (const int threads : {1, 2}) {
+      const auto load_it = [&](bool between_too) -> Result<Model> {
+        FileModel file;
+        FileFunction f{
+            "serving_default", rounded_fusion(scale, activation, between_too), {"x"}, {"y"}};
+        if (between_too) f.output_names.emplace_back("wide");
+        file.functions.push_back(std::move(f));
+        auto owner = std::make_shared<std::vector<std::byte>>(TRY(encode_model(file)));
+        return Model::load(Blob{{owner->data(), owner->size()}, owner}, {.threads = threads});
+      };
+      const auto one = load_it(false), many = load_it(true);
+      ASSERT_TRUE(one.ok() && many.ok());
+      const auto plan = one->function()->explain(TensorTypes{x.type()});
+      ASSERT_TRUE(plan.ok());
+      EXPECT_EQ(plan->steps[1].kernel,
+                activation == "abs" ? "tiles + array_cast" : "channel_rows + array_cast");
+      const std::vector<Tensor> inputs{x};
+      const auto got = one->function()->run(inputs, {}), want = many->function()->run(inputs, {});
+      ASSERT_TRUE(got.ok() && want.ok());
+      for (int64_t i = 0; i < x.elements(); ++i)
+        ASSERT_EQ((*got)[0].real_at(i), (*want)[0].real_at(i)) << i;
+    }
 }
 
 // A residual block whose products are of bf16, and what it adds is, too.

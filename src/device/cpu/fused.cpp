@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "device/cpu/candidates.h"
+#include "device/cpu/channel_rows.h"
 #include "device/cpu/fused_program.h"
 #include "device/cpu/kernels/half.h"
 
@@ -204,6 +205,7 @@ std::string refuses(const StepInfo& s) {
 }
 
 constexpr KernelCandidate kCandidates[] = {
+    {"fused", "channel_rows", refuses_channel_rows, make_channel_rows},
     {"fused", "tiles", refuses,
      [](const StepInfo& s) -> std::unique_ptr<Kernel> { return std::make_unique<FusedKernel>(s); }},
 };

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "device/cpu/candidates.h"
+#include "device/cpu/channel_rows.h"
 #include "device/cpu/kernels/layout.h"
 #include "device/cpu/strides.h"
 #include "ops/concat.h"
@@ -134,7 +135,9 @@ class JoinKernel final : public Kernel {
   explicit JoinKernel(const StepInfo& s) : split_(s.op.as<Split>() != nullptr) {
     const auto parts = split_ ? s.outputs : s.inputs;
     const Shape& joined = split_ ? s.inputs[0].shape : s.outputs[0].shape;
-    int64_t axis = split_ ? s.op.as<Split>()->axis : s.op.as<Concat>()->axis;
+    int64_t axis = 0;
+    if (const auto* split = s.op.as<Split>()) axis = split->axis;
+    if (const auto* concat = s.op.as<Concat>()) axis = concat->axis;
     if (axis < 0) axis += joined.rank();
     const auto row_bytes = [&](const Shape& shape) {
       return product(shape.sizes(), static_cast<int>(axis), shape.rank()) * element_bytes(s);
@@ -166,6 +169,14 @@ class JoinKernel final : public Kernel {
       join_rows(p, c.pool);
     }
     return {};
+  }
+  // What reads rows of channels may read them from the parts.
+  std::unique_ptr<Kernel> join(const Kernel& next, size_t) const override {
+    const auto* rows = dynamic_cast<const ChannelRowsKernel*>(&next);
+    if (split_ || rows == nullptr) return nullptr;
+    std::vector<int64_t> channels;
+    for (const int64_t n : bytes_) channels.push_back(n / 4);
+    return rows->with_parts(std::move(channels));
   }
 
  private:

@@ -1,0 +1,26 @@
+// Rows of channels times a scale, plus a shift, activated: what stands in front of products where
+// batch normalisation could not be folded. Rows may be put together from parts (a concat), and the
+// whole joined to the 1x1 convolution that reads it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "device/cpu/kernel.h"
+
+namespace tenon::cpu {
+
+// A step whose operand 0 may be put together from parts.
+class ChannelRowsKernel : public Kernel {
+ public:
+  // The same with parts of so many channels as operands, before those that it had; null where they
+  // are not its rows.
+  virtual std::unique_ptr<Kernel> with_parts(std::vector<int64_t> channels) const = 0;
+};
+
+// Of `fused` steps.
+std::string refuses_channel_rows(const StepInfo& step);
+std::unique_ptr<Kernel> make_channel_rows(const StepInfo& step);
+
+}  // namespace tenon::cpu
