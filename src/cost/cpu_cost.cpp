@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/cast.h"
 #include "ops/conv.h"
 #include "ops/conv_transpose.h"
 #include "ops/matmul.h"
@@ -307,6 +308,16 @@ std::pair<double, double> work_of(const Node& node) {
                                 : std::pair(all, costly);
 }
 
+// What the kernel of a product does to its sums on the way.
+bool rounds_product(const Node& node) {
+  const auto* cast = node.as<Cast>();
+  if (cast == nullptr || cast->to != DType::bf16) return false;
+  const Value* x = node.input(0);
+  const Node* product = x->producer();
+  return product != nullptr && (product->is(Conv::name) || product->is(Matmul::name)) &&
+         product->input(0)->dtype() == DType::bf16 && x->uses().size() == 1;
+}
+
 const Coefficients* find(std::string_view level, std::string_view kind) {
   const auto* it = std::ranges::find_if(
       kCoefficients, [&](const Coefficients& c) { return c.level == level && c.kind == kind; });
@@ -354,6 +365,7 @@ Result<CpuLevel> parse_level(std::string_view name) {
 
 StepFeatures features_of(const Node& node, double model_bytes) {
   if (node.is("const") || node.def().has(kView) || node.output_count() == 0) return {};
+  if (rounds_product(node)) return {"f32.cast", {}};
   if (const auto* conv = node.as<Conv>())
     return product_features(node, conv_product(node, *conv), model_bytes);
   if (const auto* conv = node.as<QuantizedConv>())

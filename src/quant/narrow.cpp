@@ -61,10 +61,14 @@ DType nearer_16_bits(const Tensor& t) {
 std::string bf16_refusal(const Node& node) {
   if (const auto* conv = node.as<Conv>()) {
     const Shape& w = node.input(1)->shape();
-    if (w[w.rank() - 2].size() % 2 != 0)
-      return conv->groups > 1 ? "one channel is multiplied at a time"
-                              : "the number of input channels is odd";
-    return {};
+    const int64_t inputs = w[w.rank() - 2].size();
+    if (inputs == 1 && conv->groups > 1) {
+      constexpr int64_t kFewest = 32;  // fill a vector
+      if (w[w.rank() - 1].size() != conv->groups) return "a channel gives several";
+      if (conv->groups < kFewest) return "there are few channels";
+      return node.input(3) == nullptr ? "" : "something is added to what it gives";
+    }
+    return inputs % 2 == 0 ? "" : "the number of input channels is odd";
   }
   if (const auto* conv = node.as<ConvTranspose>()) {
     const Shape& w = node.input(1)->shape();

@@ -45,24 +45,30 @@ class ChainKernel final : public Kernel {
   int64_t scratch_ = 0;
 };
 
+// A 1x1 convolution that cannot round what it gives.
+bool rounds_too_deep(const ChainPart& part, const ConvChain& chain) {
+  return part.p.narrow_y && !conv_chain_rounds(part.p, *chain.pairs);
+}
+
 // Whether the parts are, in this order, an expansion or none, a depthwise convolution, its rounding
-// or none, a projection, which may be rounded, or none.
+// or none, a projection or none.
 bool arrange(const std::vector<ChainPart>& parts, ConvChain& chain) {
   size_t i = 0;
   const auto is = [&](ChainRole role) { return i < parts.size() && parts[i].role == role; };
   if (is(ChainRole::kPointwise)) {
+    if (rounds_too_deep(parts[i], chain)) return false;
     chain.expands = true;
     chain.expands_pairs = parts[i].pairs;
     chain.expand = parts[i++].p;
   }
   if (!is(ChainRole::kDepthwise)) return false;
   chain.depthwise = parts[i++].p;
+  if (chain.expands && chain.expand.narrow_y != chain.depthwise.narrow_x) return false;
   if (is(ChainRole::kRounding)) chain.rounds = true, ++i;
-  if (is(ChainRole::kPointwise) && parts[i].pairs == chain.rounds) {
+  if (is(ChainRole::kPointwise) && parts[i].pairs == (chain.rounds || chain.depthwise.narrow_y)) {
+    if (rounds_too_deep(parts[i], chain)) return false;
     chain.projects = true;
     chain.project = parts[i++].p;
-    if (is(ChainRole::kRounding) && chain.rounds && conv_chain_rounds(chain.project, *chain.pairs))
-      chain.project.narrow_y = true, ++i;
   }
   return i == parts.size();
 }
@@ -71,7 +77,9 @@ bool arrange(const std::vector<ChainPart>& parts, ConvChain& chain) {
 
 std::unique_ptr<Kernel> join_chain(std::vector<ChainPart> parts, const Kernel& next,
                                    size_t operands, int threads) {
-  if (rounds_to_bf16(next))
+  if (rounds_to_bf16(next) && parts.back().pairs && !parts.back().p.narrow_y)
+    parts.back().p.narrow_y = true;
+  else if (rounds_to_bf16(next))
     parts.push_back({ChainRole::kRounding});
   else if (const auto* conv = dynamic_cast<const ChainableConv*>(&next))
     parts.push_back(conv->chain_part(operands));

@@ -106,20 +106,26 @@ std::string matmul_refuses(const StepInfo& s) {
   return {};
 }
 
-ConvParams params_of_pairs(const StepInfo& s) {
+constexpr size_t kDepthwise = 0, kWinograd = 2, kShift = 3;
+
+ConvParams params_of_pairs(const StepInfo& s, size_t method) {
   ConvParams p = conv_params(s);
+  if (method == kDepthwise) {
+    p.narrow_x = true;
+    return p;
+  }
   p.in_channels /= 2;
   p.x_pixel_stride /= 2;
   p.narrow_residual = is_narrow(s, 3);
   return p;
 }
 
-constexpr size_t kWinograd = 2, kShift = 3;
-
 class PairConv final : public ChainableConv {
  public:
-  PairConv(const StepInfo& s, const ConvMethod& method)
-      : method_(method), p_(params_of_pairs(s)), at_{0, s.has(2), s.has(3)}, threads_(s.threads) {
+  PairConv(const StepInfo& s, size_t method)
+      : PairConv(s, conv_methods()[method], params_of_pairs(s, method)) {}
+  PairConv(const StepInfo& s, const ConvMethod& method, const ConvParams& params)
+      : method_(method), p_(params), at_{0, s.has(2), s.has(3)}, threads_(s.threads) {
     if (&method == &conv_methods()[kWinograd]) {
       packed_ = s.pack(1, "winograd of pairs", method.filter_floats(p_),
                        [p = p_, w = *s.constants[1]](float* out) {
@@ -173,6 +179,14 @@ class PairConv final : public ChainableConv {
 // Those whose filters are plain panels.
 constexpr size_t kMethods[] = {1, 4, 6};
 
+std::string depthwise_refuses(const StepInfo& s) {
+  if (std::string reason = refuses_pairs(s); !reason.empty()) return reason;
+  if (std::string reason = refuses_conv(s); !reason.empty()) return reason;
+  if (s.has(3)) return "something is added";
+  const char* reason = conv_methods()[kDepthwise].refusal(params_of_pairs(s, kDepthwise));
+  return reason == nullptr ? "" : reason;
+}
+
 template <size_t kMethod>
 std::string conv_refuses(const StepInfo& s) {
   if (std::string reason = refuses_pairs(s); !reason.empty()) return reason;
@@ -185,20 +199,21 @@ std::string conv_refuses(const StepInfo& s) {
     if (s.strict) return "compiled with --strict";
     // Tiles take less time for all products than vectors for the transforms.
     if (pair_kernels()->tile_rows > kernels().tile_rows) return "the processor multiplies tiles";
-    reason = winograd_pairs_refusal(params_of_pairs(s));
+    reason = winograd_pairs_refusal(params_of_pairs(s, kMethod));
   } else {
-    reason = conv_methods()[kMethod].refusal(params_of_pairs(s));
+    reason = conv_methods()[kMethod].refusal(params_of_pairs(s, kMethod));
   }
   return reason == nullptr ? "" : reason;
 }
 template <size_t kMethod>
 std::unique_ptr<Kernel> make_conv(const StepInfo& s) {
-  return std::make_unique<PairConv>(s, conv_methods()[kMethod]);
+  return std::make_unique<PairConv>(s, kMethod);
 }
 
 constexpr KernelCandidate kCandidates[] = {
     {Matmul::name, "gemm_bf16", matmul_refuses,
      [](const StepInfo& s) -> std::unique_ptr<Kernel> { return std::make_unique<PairMatmul>(s); }},
+    {Conv::name, "depthwise_bf16", depthwise_refuses, make_conv<kDepthwise>},
     {Conv::name, "winograd_bf16", conv_refuses<kWinograd>, make_conv<kWinograd>},
     {Conv::name, "gemm_bf16", conv_refuses<kMethods[0]>, make_conv<kMethods[0]>},
     {Conv::name, "gemm_shift_bf16", conv_refuses<kShift>, make_conv<kShift>},

@@ -69,17 +69,21 @@ struct WindowRow {
 
 // y = post(clip(sum over taps of x * filter + bias + add)), channel by channel. Taps along the row
 // may be outside it: tap k of pixel p is there if start + p * stride + k * dilation is in [0, in).
-// x is where pixel 0 has its first tap, inside or not.
+// x is where pixel 0 has its first tap, inside or not. With tables of pairs x is bf16, which
+// strides count, and so is the filter, as pack_depthwise_pairs() has it (pairs.h).
 struct DepthwiseRow : WindowRow {
   int64_t start = 0;
   int64_t stride = 1;
   int64_t dilation = 1;
   int64_t in = 0;
   const float* filter = nullptr;
-  int64_t filter_taps[3] = {0, 0, 0};
-  const float* bias = nullptr;  // [channels] or null
-  const float* add = nullptr;   // may be y; or null
+  int64_t filter_taps[3] = {0, 0, 0};  // of pairs from one pair of rows to the next
+  int64_t first_tap = 0;               // of the window that is there, in the second dim
+  int64_t first_channel = 0;           // of x is that of all
+  const float* bias = nullptr;         // [channels] or null
+  const float* add = nullptr;          // may be y; or null
   int64_t add_pixel = 0;
+  bool narrow_y = false;  // as in a GemmBlock; pairs only, which add nothing
   float low = 0;
   float high = 0;
   Activation post;

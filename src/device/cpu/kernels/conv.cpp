@@ -270,7 +270,8 @@ void run_merged(const ConvParams& p, ThreadPool& pool, void* scratch, const Kern
 
 constexpr ConvMethod kMethods[] = {
     {"depthwise", "depthwise", depthwise_refusal, depthwise_filter_floats, pack_depthwise,
-     depthwise_scratch_bytes, run_depthwise, ChainRole::kDepthwise},
+     depthwise_scratch_bytes, run_depthwise, ChainRole::kDepthwise, false, pack_depthwise_of_pairs,
+     true},
     {"gemm", "panels", pointwise_refusal, panel_floats, pack_panels, pointwise_scratch_bytes,
      run_pointwise, ChainRole::kPointwise, false, pack_panel_pairs, true},
     {"winograd", "winograd", winograd_refusal, winograd_filter_floats, pack_winograd,

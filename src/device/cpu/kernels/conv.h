@@ -40,7 +40,8 @@ struct ConvParams {
   int64_t y_pixel_stride = 0;
   Activation activation;
   // y and the residual are of bf16, and so are their strides: by methods that can round, with
-  // tables of pairs.
+  // tables of pairs. So is x, of which in_channels are not counted in pairs: depthwise alone.
+  bool narrow_x = false;
   bool narrow_y = false;
   bool narrow_residual = false;
 };

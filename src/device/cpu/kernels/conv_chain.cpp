@@ -22,7 +22,7 @@ constexpr int64_t kMaxPixels = 360;
 // Multiply-adds worth a task.
 constexpr int64_t kTaskWork = 512 << 10;
 constexpr int64_t kSmallWork = 4 << 20;
-constexpr int64_t kLargeFloats = 384 << 10;
+constexpr int64_t kLarge = 384 << 10;
 
 // A task is a strip of an image, in blocks of `rows` rows of output.
 struct ChainPlan {
@@ -32,7 +32,7 @@ struct ChainPlan {
   int64_t ring_rows = 0;
   int64_t ring_floats = 0;    // what `expand` gives
   int64_t middle_floats = 0;  // what `depthwise` gives
-  int64_t pair_floats = 0;    // the same, rounded, for `project`
+  int64_t pair_floats = 0;    // what `project` reads, in bf16
 
   int64_t middles_bytes(int threads) const { return slots_bytes(middle_floats, threads); }
 };
@@ -41,7 +41,14 @@ const KernelTable& expand_table(const ConvChain& c, const KernelTable& table) {
   return c.expands_pairs ? *c.pairs : table;
 }
 const KernelTable& project_table(const ConvChain& c, const KernelTable& table) {
-  return c.rounds && c.projects ? *c.pairs : table;
+  return c.projects && (c.rounds || c.depthwise.narrow_x) ? *c.pairs : table;
+}
+const KernelTable& depthwise_table(const ConvChain& c, const KernelTable& table) {
+  return c.depthwise.narrow_x ? *c.pairs : table;
+}
+// Floats that hold so many elements.
+int64_t floats_of(int64_t elements, bool narrow) {
+  return narrow ? ceil_div(elements, 2) : elements;
 }
 
 int64_t work_of(const ConvChain& c) {
@@ -80,11 +87,11 @@ ChainPlan plan_chain(const ConvChain& c, int64_t threads, const KernelTable& tab
   plan.rows = rows_of_block(d.out[2], plan.strip, project_table(c, table).tile_rows);
   if (c.expands) {
     plan.ring_rows = (plan.rows - 1) * height.stride + (height.kernel - 1) * height.dilation + 1;
-    plan.ring_floats = plan.ring_rows * d.in[2] * d.in_channels;
+    plan.ring_floats = floats_of(plan.ring_rows * d.in[2] * d.in_channels, d.narrow_x);
   }
-  const int64_t floats = plan.rows * d.out[2] * d.out_channels;
-  if (c.projects || c.rounds) plan.middle_floats = floats;
-  if (c.projects && c.rounds) plan.pair_floats = floats / 2;
+  const int64_t elements = plan.rows * d.out[2] * d.out_channels;
+  if (!d.narrow_x && (c.projects || c.rounds)) plan.middle_floats = elements;
+  if (c.projects && (d.narrow_x || c.rounds)) plan.pair_floats = floats_of(elements, true);
   return plan;
 }
 
@@ -117,13 +124,14 @@ void expand_rows(const ConvParams& p, int64_t n, int64_t begin, int64_t end, int
   while (begin < end) {
     const int64_t at = begin % ring_rows, count = std::min(end - begin, ring_rows - at);
     multiply(p, count * width, p.x + (n * p.in[1] + begin) * width * p.x_pixel_stride,
-             p.x_pixel_stride, ring + at * width * p.out_channels, p.out_channels, nullptr, table);
+             p.x_pixel_stride, element(ring, at * width * p.out_channels, p.narrow_y),
+             p.out_channels, nullptr, table);
     begin += count;
   }
 }
 
 // `rows` rows of output from the `index`-th of all images on, of which `middle` holds what the
-// depthwise convolution gave; `rounded` is room for them in bf16.
+// depthwise convolution gave; `rounded` is room for them in bf16, and has them if that one rounds.
 void finish_rows(const ConvChain& c, int64_t index, int64_t rows, const float* middle,
                  BFloat16* rounded, const KernelTable& table) {
   const int64_t width = c.depthwise.out[2], channels = c.depthwise.out_channels;
@@ -131,9 +139,9 @@ void finish_rows(const ConvChain& c, int64_t index, int64_t rows, const float* m
   if (c.rounds) {
     if (!c.projects) rounded = reinterpret_cast<BFloat16*>(c.depthwise.y) + pixel * channels;
     convert(middle, rounded, pixels * channels);
-    middle = as_pairs(rounded);
   }
   if (!c.projects) return;
+  if (c.rounds || c.depthwise.narrow_x) middle = as_pairs(rounded);
   const ConvParams& p = c.project;
   const float* residual = p.residual;
   if (residual != nullptr)
@@ -144,8 +152,8 @@ void finish_rows(const ConvChain& c, int64_t index, int64_t rows, const float* m
 
 }  // namespace
 
-bool conv_chain_rounds(const ConvParams& project, const KernelTable& pairs) {
-  return gemm_region_sums(2 * pairs.tile_rows, 1, project.in_channels, pairs) == 0;
+bool conv_chain_rounds(const ConvParams& pointwise, const KernelTable& pairs) {
+  return gemm_region_sums(2 * pairs.tile_rows, 1, pointwise.in_channels, pairs) == 0;
 }
 
 const char* conv_chain_refusal(const ConvParams& p) {
@@ -163,8 +171,8 @@ bool conv_chain_pays(const ConvChain& c, int threads) {
   const ConvParams& d = c.depthwise;
   if (!c.expands && !c.projects) return c.rounds;
   // What does not stay in L2 otherwise.
-  if (c.expands) return d.in[1] * d.in[2] * d.in_channels > kLargeFloats;
-  if (d.batch * d.out[1] * d.out[2] * d.out_channels > kLargeFloats) return true;
+  if (c.expands) return d.in[1] * d.in[2] * d.in_channels > kLarge;
+  if (d.batch * d.out[1] * d.out[2] * d.out_channels > kLarge) return true;
   // Meeting at the end of a loop takes as long as a part of small ones.
   return threads > 1 && d.batch * work_of(c) < kSmallWork && d.out[1] >= 4 * threads;
 }
@@ -196,7 +204,7 @@ void conv_chain(const ConvChain& c, ThreadPool& pool, void* scratch, const Kerne
       d.x_pixel_stride = d.in_channels;
       if (d.residual != nullptr) d.residual += n * height.out * out_w * d.residual_pixel_stride;
     }
-    const bool is_last = plan.middle_floats == 0;
+    const bool is_last = !c.projects && !c.rounds;
     if (!is_last) d.y_pixel_stride = channels;
     int64_t expanded = 0;  // input rows below this one are in the ring, or needed no more
     for (int64_t oh = first; oh < last; oh += plan.rows) {
@@ -209,10 +217,13 @@ void conv_chain(const ConvChain& c, ThreadPool& pool, void* scratch, const Kerne
         expanded = std::max(expanded, end);
       }
       const int64_t index = n * height.out + oh;  // of the first row
-      float* const y = is_last ? d.y + index * out_w * d.y_pixel_stride : middle;
+      float* const y = is_last      ? element(d.y, index * out_w * d.y_pixel_stride, d.narrow_y)
+                       : d.narrow_x ? reinterpret_cast<float*>(rounded)
+                                    : middle;
       for (int64_t channel = 0; channel < channels; channel += channel_block)
         depthwise_rows(d, c.expands ? oh : index, rows, channel,
-                       std::min(channel_block, channels - channel), plan.ring_rows, y, table);
+                       std::min(channel_block, channels - channel), plan.ring_rows, y,
+                       depthwise_table(c, table));
       if (!is_last) finish_rows(c, index, rows, middle, rounded, table);
     }
   });

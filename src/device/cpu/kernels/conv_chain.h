@@ -13,8 +13,9 @@ struct ConvChain {
   bool projects = false;
   bool expands_pairs =
       false;  // `expand` multiplies pairs of bf16 (pairs.h), as many as in_channels
-  // What the depthwise one gives, without residual, is rounded to bf16: `project` multiplies pairs
-  // of it, or it is the result, depthwise.y then being bf16 side by side.
+  // What the depthwise one, of f32, gives without residual is rounded to bf16: `project` multiplies
+  // pairs of it, or it is the result, depthwise.y then being bf16 side by side. A depthwise one of
+  // bf16 (narrow_x) rounds by itself: where it expands expand.narrow_y, where it projects narrow_y.
   bool rounds = false;
   const KernelTable* pairs = nullptr;  // for the products of pairs, where there are any
   ConvParams expand;                   // as the gemm method runs it, without residual
@@ -22,8 +23,9 @@ struct ConvChain {
   ConvParams project;    // as the gemm method does
 };
 
-// Whether what `project`, of pairs, gives can be rounded to bf16 at once (ConvParams::narrow_y).
-bool conv_chain_rounds(const ConvParams& project, const KernelTable& pairs);
+// Whether what a 1x1 convolution of pairs gives can be rounded to bf16 at once
+// (ConvParams::narrow_y).
+bool conv_chain_rounds(const ConvParams& pointwise, const KernelTable& pairs);
 // Why a depthwise convolution is no part of a chain, or null. Looks at sizes only.
 const char* conv_chain_refusal(const ConvParams& depthwise);
 // Whether the chain is thought to be faster than its parts.

@@ -193,6 +193,54 @@ TEST(ConvChain, OfPairsEqualsItsParts) {
   }
 }
 
+// All of it in bf16: what goes from one to the next is rounded by who computes it.
+TEST(ConvChain, OfPairsThroughoutEqualsItsParts) {
+  const KernelTable& pairs = wide16::pair_table();
+  const KernelTable& table = wide16::kernel_table();
+  for (int i = 0; i < 200; ++i) {
+    const int64_t channels = pick({2, 16, 40, 66});
+    Part middle = depthwise(channels);
+    const int64_t taps = middle.p.kernel[1] * middle.p.kernel[2];
+    const auto filter = rounded(random_floats(taps * channels));
+    middle.p.narrow_x = true;
+    middle.filter.resize(static_cast<size_t>(middle.method().filter_floats(middle.p)));
+    middle.method().pack_pairs(middle.p, filter.data(), middle.filter.data());
+    middle.p.filter = middle.filter.data();
+    Part before = of_pairs(pointwise(middle.p, false, pick({4, 16}), channels));
+    const Part after = of_pairs(pointwise(middle.p, true, channels, pick({6, 32, 34})));
+    ConvChain chain;
+    chain.expands = chain.expands_pairs = pick({0, 1}) != 0;
+    chain.projects = !chain.expands || pick({0, 1}) != 0;
+    chain.pairs = &pairs;
+    const ConvParams& first = chain.expands ? before.p : middle.p;
+    const int64_t in = first.in_channels * (chain.expands ? 2 : 1);
+    const auto x = random_floats(first.batch * first.in[1] * first.in[2] * in);
+    const auto x_pairs = rounded(x);
+    // Each alone, in f32, rounded between them.
+    auto want = chain.expands ? run_pairs(before, x, pairs) : x;
+    const auto middle_x = rounded(want);
+    std::vector<float> halves((middle_x.size() + 1) / 2);
+    std::memcpy(halves.data(), middle_x.data(), middle_x.size() * sizeof(BFloat16));
+    want = middle.run(halves, nullptr, pairs);
+    if (chain.projects) want = run_pairs(after, want, pairs);
+
+    chain.expand = before.p;
+    chain.depthwise = middle.p;
+    chain.project = after.p;
+    chain.expand.narrow_y = true;
+    chain.depthwise.narrow_y = chain.projects;
+    (chain.expands ? chain.expand : chain.depthwise).x = as_pairs(x_pairs.data());
+    GuardedFloats y(static_cast<int64_t>(want.size()));
+    (chain.projects ? chain.project : chain.depthwise).y = y.data();
+    const int threads = static_cast<int>(pick({1, 2, 3}));
+    ThreadPool pool(threads);
+    Scratch scratch(conv_chain_scratch_bytes(chain, threads, table));
+    conv_chain(chain, pool, scratch.get(), table);
+    expect_near(y, {want.begin(), want.end()}, 1e-4, std::string("case ") + std::to_string(i));
+    if (HasFatalFailure()) return;
+  }
+}
+
 TEST(ConvChain, RefusesWhatItCannotDo) {
   ConvParams p = depthwise(8).p;
   EXPECT_EQ(conv_chain_refusal(p), nullptr);

@@ -36,9 +36,14 @@ PhaseDim phase_dim(int64_t kernel, int64_t stride, int64_t dilation, int64_t pad
   return dim;
 }
 
+// Channels in pairs are not told from those of a depthwise convolution, which has none.
+bool takes_pairs(const ConvMethod& method) {
+  return method.pack_pairs != nullptr && method.chain_role != ChainRole::kDepthwise;
+}
+
 const ConvMethod& choose_method(const ConvParams& p, bool pairs) {
   for (const ConvMethod& method : conv_methods())
-    if ((!pairs || method.pack_pairs != nullptr) && method.refusal(p) == nullptr) return method;
+    if ((!pairs || takes_pairs(method)) && method.refusal(p) == nullptr) return method;
   return conv_methods().back();
 }
 

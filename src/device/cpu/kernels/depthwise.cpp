@@ -4,6 +4,7 @@
 #include "device/cpu/kernels/blocks.h"
 #include "device/cpu/kernels/gemm_region.h"
 #include "device/cpu/kernels/pack.h"
+#include "device/cpu/kernels/pairs.h"
 #include "device/cpu/kernels/slots.h"
 #include "device/cpu/kernels/windows.h"
 
@@ -21,6 +22,11 @@ int64_t pixels_of(const int64_t (&dims)[3]) {
 
 int64_t multiplier_of(const ConvParams& p) {
   return p.out_channels / std::max<int64_t>(1, p.in_channels);
+}
+
+// Channels that are computed together.
+int64_t channel_unit(const ConvParams& p) {
+  return p.narrow_x ? kDepthwisePairChannels : kPanelColumns;
 }
 
 // Each input channel repeated, so that the rest sees one output channel per input channel.
@@ -42,11 +48,13 @@ void repeat_channels(const ConvParams& p, int64_t multiplier, ThreadPool& pool, 
 void depthwise_rows(const ConvParams& p, int64_t index, int64_t count, int64_t channel,
                     int64_t channels, int64_t ring_rows, float* y, const KernelTable& table) {
   const WindowDim depth = window_dim(p, 0), height = window_dim(p, 1), width = window_dim(p, 2);
-  const int64_t padded = round_up(p.out_channels, kPanelColumns);
+  const int64_t padded = round_up(p.out_channels, channel_unit(p));
+  const int64_t rows_of_filter = p.narrow_x ? ceil_div(height.kernel, 2) : height.kernel;
   const int64_t in_row = width.in * p.x_pixel_stride;
   DepthwiseRow row;
   row.pixels = width.out;
   row.channels = channels;
+  row.first_channel = channel;
   row.taps[2] = width.kernel;
   row.x_taps[2] = width.dilation * p.x_pixel_stride;
   row.x_taps[1] = height.dilation * in_row;
@@ -58,8 +66,9 @@ void depthwise_rows(const ConvParams& p, int64_t index, int64_t count, int64_t c
   row.x_pixel = width.stride * p.x_pixel_stride;
   row.filter_taps[2] = padded;
   row.filter_taps[1] = padded * width.kernel;
-  row.filter_taps[0] = padded * width.kernel * height.kernel;
-  row.y = y + channel;
+  row.filter_taps[0] = padded * width.kernel * rows_of_filter;
+  row.y = element(y, channel, p.narrow_y);
+  row.narrow_y = p.narrow_y;
   row.y_pixel = p.y_pixel_stride;
   row.bias = p.bias == nullptr ? nullptr : p.bias + channel;
   if (p.residual != nullptr)
@@ -68,7 +77,7 @@ void depthwise_rows(const ConvParams& p, int64_t index, int64_t count, int64_t c
   if (ring_rows > 0) row.x_wrap = ring_rows * in_row;
   set_activation(row, p.activation);
 
-  const float* const x = p.x + row.start * p.x_pixel_stride + channel;
+  const float* const x = element(p.x, row.start * p.x_pixel_stride + channel, p.narrow_x);
   int64_t oh = index % height.out, plane = index / height.out;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t od = plane % depth.out, n = plane / depth.out;
@@ -81,34 +90,44 @@ void depthwise_rows(const ConvParams& p, int64_t index, int64_t count, int64_t c
     }
     row.taps[0] = kd.size();
     row.taps[1] = kh.size();
-    row.x = x + ((n * depth.in + id) * height.in + ih) * in_row;
-    row.filter = p.filter + kd.begin * row.filter_taps[0] + kh.begin * row.filter_taps[1] + channel;
+    row.first_tap = kh.begin;
+    row.x = element(x, ((n * depth.in + id) * height.in + ih) * in_row, p.narrow_x);
+    row.filter = p.filter + kd.begin * row.filter_taps[0] +
+                 (p.narrow_x ? kh.begin / 2 : kh.begin) * row.filter_taps[1] + channel;
     table.depthwise_row(row);
-    row.y += width.out * p.y_pixel_stride;
+    row.y = element(row.y, width.out * p.y_pixel_stride, p.narrow_y);
     if (row.add != nullptr) row.add += width.out * p.residual_pixel_stride;
     if (++oh == height.out) oh = 0, ++plane;
   }
 }
 
 int64_t depthwise_channel_block(const ConvParams& p) {
-  const int64_t units = ceil_div(p.out_channels, kPanelColumns);
+  const int64_t unit = channel_unit(p), units = ceil_div(p.out_channels, unit);
   const int64_t row_floats = (p.kernel[1] * p.in[2] + 1) * kPanelColumns;
   const int64_t blocks = ceil_div(units, std::max<int64_t>(2, kMaxRowFloats / row_floats));
-  return ceil_div(units, blocks) * kPanelColumns;
+  return ceil_div(units, blocks) * unit;
 }
 
 const char* depthwise_refusal(const ConvParams& p) {
   if (p.groups == 1) return "the channels are not grouped";
   if (p.groups != p.in_channels) return "a group has several input channels";
-  return nullptr;
+  if (!p.narrow_x) return nullptr;
+  if (multiplier_of(p) != 1) return "channels of bf16 are multiplied";
+  return p.kernel[0] * (p.kernel[1] / 2 + 1) > kDepthwisePairRows ? "windows are too high"
+                                                                  : nullptr;
 }
 
 int64_t depthwise_filter_floats(const ConvParams& p) {
-  return packed_depthwise_filter_floats(pixels_of(p.kernel), p.out_channels);
+  return p.narrow_x ? packed_depthwise_pairs_floats(p.kernel, p.out_channels)
+                    : packed_depthwise_filter_floats(pixels_of(p.kernel), p.out_channels);
 }
 
 void pack_depthwise(const ConvParams& p, const float* filter, float* packed) {
   pack_depthwise_filter(pixels_of(p.kernel), p.out_channels, filter, packed);
+}
+
+void pack_depthwise_of_pairs(const ConvParams& p, const BFloat16* filter, float* packed) {
+  pack_depthwise_pairs(p.kernel, p.out_channels, filter, packed);
 }
 
 int64_t depthwise_scratch_bytes(const ConvParams& p, int, const KernelTable&) {
@@ -129,12 +148,12 @@ void run_depthwise(const ConvParams& params, ThreadPool& pool, void* scratch,
   const int64_t work = p.out[2] * std::max<int64_t>(1, pixels_of(p.kernel)) * p.out_channels;
   if (rows <= 0 || work <= 0) return;
   // Few rows of many channels are cut by channels as well.
-  const int64_t units = ceil_div(p.out_channels, kPanelColumns);
+  const int64_t unit = channel_unit(p), units = ceil_div(p.out_channels, unit);
   const int64_t most = std::min(units, std::max<int64_t>(1, work / kTaskWork));
   int64_t blocks = ceil_div(p.out_channels, depthwise_channel_block(p));
   if (pool.threads() > 1 && rows < 8 * pool.threads())
     blocks = std::clamp(ceil_div(8 * pool.threads(), rows), blocks, std::max(blocks, most));
-  const int64_t block = ceil_div(units, blocks) * kPanelColumns;
+  const int64_t block = ceil_div(units, blocks) * unit;
   blocks = ceil_div(p.out_channels, block);
   int64_t rows_per_task = rows;
   if (pool.threads() > 1) {
@@ -148,7 +167,7 @@ void run_depthwise(const ConvParams& params, ThreadPool& pool, void* scratch,
     const int64_t first = task / blocks * rows_per_task;
     depthwise_rows(p, first, std::min(rows_per_task, rows - first), channel,
                    std::min(block, p.out_channels - channel), 0,
-                   p.y + first * p.out[2] * p.y_pixel_stride, table);
+                   element(p.y, first * p.out[2] * p.y_pixel_stride, p.narrow_y), table);
   });
 }
 

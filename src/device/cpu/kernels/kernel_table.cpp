@@ -40,7 +40,7 @@ const KernelTable& kernels() {
 
 const KernelTable* pair_kernels() {
   const CpuFeatures& f = cpu_features();
-  if (f.avx512 && f.amx_bf16) return &bf16_amx::pair_table();
+  if (f.avx512_bf16 && f.amx_bf16) return &bf16_amx::pair_table();
   return f.avx512_bf16 ? &avx512::pair_table() : nullptr;
 }
 

@@ -22,4 +22,14 @@ void pack_pairs(int64_t k, int64_t n, const BFloat16* b, int64_t ldb, bool trans
 void pack_conv_pairs(int64_t taps, int64_t group_in, int64_t out, int64_t groups,
                      const BFloat16* filter, float* packed);
 
+// A depthwise filter [kernel…, channels] for a table's depthwise_row (blocks.h): [depth][pairs of
+// rows][width][groups of 32 channels], each group those of 0 to 3, 8 to 11, … and then those
+// between them. The last group is the last 32 channels; of fewer channels it is padded.
+inline constexpr int64_t kDepthwisePairChannels = 32;
+// A window has at most so many pairs of rows, one more where the first is above the input.
+inline constexpr int64_t kDepthwisePairRows = 32;
+int64_t packed_depthwise_pairs_floats(const int64_t (&kernel)[3], int64_t channels);
+void pack_depthwise_pairs(const int64_t (&kernel)[3], int64_t channels, const BFloat16* filter,
+                          float* packed);
+
 }  // namespace tenon::cpu

@@ -4,6 +4,9 @@
 #include "device/cpu/kernels/isa/isa.h"
 #include "device/cpu/kernels/isa/simd.h"
 #include "device/cpu/kernels/pack.h"
+#if defined(TENON_PAIRS)
+#include "device/cpu/kernels/isa/pair_product.h"
+#endif
 
 namespace tenon::cpu::TENON_ISA {
 namespace {
@@ -38,17 +41,6 @@ TENON_INLINE Floats broadcast(const float* p) {
   int32_t pair;
   __builtin_memcpy(&pair, p, sizeof pair);
   return from_bits(splat_int(pair));
-}
-// sum += a.low * b.low + a.high * b.high
-TENON_INLINE void add_product(Floats& sum, Floats a, Floats b) {
-#if defined(__AVX512F__)
-  __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
-#else
-  const auto high = [](Floats v) { return from_bits(bits(v) & splat_int(INT32_MIN >> 15)); };
-  const auto low = [](Floats v) { return from_bits(bits(v) << 16); };
-  sum += low(a) * low(b);
-  sum += high(a) * high(b);
-#endif
 }
 #else
 TENON_INLINE Floats broadcast(const float* p) {
@@ -177,6 +169,20 @@ TENON_INLINE void round_and_store(uint16_t* p, Floats x, int lanes) {
   store_bf16_part(p, x, lanes);
 #endif
 }
+// The same of two vectors side by side; masked stores take longer.
+TENON_INLINE void round_and_store(uint16_t* p, Floats first, Floats second, int columns) {
+#if defined(__AVX512F__)
+  __m512i rounded;
+  __asm__("vcvtne2ps2bf16 %1, %2, %0" : "=v"(rounded) : "v"(first), "v"(second));
+  if (columns == kColumns)
+    _mm512_storeu_si512(p, rounded);
+  else
+    _mm512_mask_storeu_epi16(p, static_cast<__mmask32>((1ull << columns) - 1), rounded);
+#else
+  store_bf16_part(p, first, kLanes);
+  store_bf16_part(p + kLanes, second, columns - kLanes);
+#endif
+}
 
 // Stores a tile where C or what is added is of bf16. An activation that is not a clip comes before
 // the rounding.
@@ -191,26 +197,38 @@ TENON_INLINE void store_narrow(const GemmBlock& block, const Tile& tile,
   float* c = in_tile ? tile.before_post : element(block.c, row * ldc + column, narrow_c);
   const float* add =
       block.add != nullptr ? element(block.add, row * ld_add + column, narrow_add) : nullptr;
+  int lanes[kN];
+  Floats offset[kN];
 #pragma GCC unroll 2
   for (int v = 0; v < kN; ++v) {
-    const int lanes = columns - v * kLanes < kLanes ? columns - v * kLanes : kLanes;
-    const Floats offset =
-        block.bias != nullptr ? load_part(block.bias + column + v * kLanes, lanes) : Floats{};
+    lanes[v] = columns - v * kLanes < kLanes ? columns - v * kLanes : kLanes;
+    offset[v] =
+        block.bias != nullptr ? load_part(block.bias + column + v * kLanes, lanes[v]) : Floats{};
+  }
 #pragma GCC unroll 16
-    for (int r = 0; r < kM; ++r) {
-      Floats x = acc[r][v] + offset;
-      const int64_t from = r * ld_add + v * kLanes, to = r * ldc + v * kLanes;
+  for (int r = 0; r < kM; ++r) {
+    Floats x[kN];
+#pragma GCC unroll 2
+    for (int v = 0; v < kN; ++v) {
+      x[v] = acc[r][v] + offset[v];
+      const int64_t from = r * ld_add + v * kLanes;
       if (add != nullptr)
-        x += narrow_add ? load_bf16_part(reinterpret_cast<const uint16_t*>(add) + from, lanes)
-                        : load_part(add + from, lanes);
-      x = clip(x, low, high);
-      if (narrow_c)
-        round_and_store(reinterpret_cast<uint16_t*>(c) + to, x, lanes);
-      else if (!kMasks && lanes == kLanes)
-        store(c + to, x);
+        x[v] += narrow_add ? load_bf16_part(reinterpret_cast<const uint16_t*>(add) + from, lanes[v])
+                           : load_part(add + from, lanes[v]);
+      x[v] = clip(x[v], low, high);
+      float* const to = c + r * ldc + v * kLanes;
+      if (narrow_c) continue;
+      if (!kMasks && lanes[v] == kLanes)
+        store(to, x[v]);
       else
-        store_part(c + to, x, lanes);
+        store_part(to, x[v], lanes[v]);
     }
+    if (!narrow_c) continue;
+    auto* const to = reinterpret_cast<uint16_t*>(c) + r * ldc;
+    if constexpr (kN == 2)
+      round_and_store(to, x[0], x[1], columns);
+    else
+      round_and_store(to, x[0], columns);
   }
 }
 
@@ -354,6 +372,7 @@ const KernelTable& pair_table() {
     table.name = TENON_PAIRS;
     table.gemm_block = gemm_block;
     fill_winograd_pairs(table);
+    fill_depthwise_pairs(table);
     return true;
   }();
   (void)filled;

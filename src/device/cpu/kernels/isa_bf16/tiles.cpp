@@ -11,6 +11,7 @@
 
 namespace tenon::cpu::avx512 {
 const KernelTable& kernel_table();
+const KernelTable& pair_table();
 void activate(const Activation& activation, const float* x, float* y, size_t n);
 }  // namespace tenon::cpu::avx512
 
@@ -168,6 +169,7 @@ const KernelTable& pair_table() {
     table.tile_rows = kBlockRows;
     table.tile_columns = kBlockColumns;
     table.gemm_block = gemm_block;
+    table.depthwise_row = avx512::pair_table().depthwise_row;
     return true;
   }();
   (void)filled;
