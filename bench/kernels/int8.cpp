@@ -67,7 +67,8 @@ Int8Params params(const bench::Layer& layer) {
   p.result = Int8Result::kU8;
   p.low = 0;
   p.high = std::numeric_limits<float>::infinity();
-  p.y_zero = p.x_zero = 7;
+  p.y_zero = 7;
+  p.outside_is_zero = true;  // as behind a relu
   return p;
 }
 

@@ -95,6 +95,9 @@ void bind(const RunContext& c, Int8Params& p) {
 class ProductKernel final : public Kernel {
  public:
   ProductKernel(const StepInfo& s, const Int8Params& p) : p_(p) {
+    p_.outside_is_zero =
+        !p_.x_signed &&
+        (!s.has(kXZero) || (s.constants[kXZero] != nullptr && s.constants[kXZero]->int_at(0) == 0));
     scratch_ = int8_scratch_bytes(p_, s.threads);
     const Shape& y = s.outputs[0].shape;
     const Shape& w = s.inputs[kWeights].shape;

@@ -111,6 +111,7 @@ void run_gemm(const Int8Params& p, const Int8Plan& plan, const Int8Vectors& vect
     b.m = pixels.size();
     b.n = std::min(plan.column_block, plan.columns - column);
     b.groups = plan.padded_k / 4;
+    b.y_row_bytes = p.out_channels * size;
     set_int8_rows(p, plan, group, pixels.begin, own + round_to_lines(plan.row_block * 4), b);
     if (vectors.any_zero) {
       auto* sums = reinterpret_cast<int32_t*>(own);
@@ -120,7 +121,6 @@ void run_gemm(const Int8Params& p, const Int8Plan& plan, const Int8Vectors& vect
     b.b = static_cast<const int8_t*>(p.weights) + group * group_bytes(form) +
           column / kPanel * (plan.padded_k / 4) * 64;
     b.epilogue = int8_epilogue(p, vectors, group * (padded_columns(p) / p.groups) + column);
-    b.y_row_bytes = p.out_channels * size;
     b.y = static_cast<char*>(p.y) + pixels.begin * b.y_row_bytes +
           (group * plan.columns + column) * size;
     table.gemm_block(b);

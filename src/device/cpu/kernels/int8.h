@@ -34,9 +34,24 @@ struct Int8Epilogue {
   bool saturates = false;  // low and high are all that a byte holds, and no sum is beyond an i32
 };
 
+// Neighbouring bytes of a row, `a` from where it begins, and where in a panel the weights of the
+// first of them are.
+struct Int8Piece {
+  int32_t a = 0;
+  int32_t b = 0;
+};
+// Rows that are multiplied by the same terms: pieces of 4 * groups bytes each.
+struct Int8Part {
+  int64_t rows = 0;
+  int64_t pieces = 0;
+  int64_t groups = 0;
+  const Int8Piece* piece = nullptr;
+};
+
 // y[m, n] from rows of bytes a[m, 4 * groups] and panels [ceil(n / 16)][groups][16][4]. With
-// `pieces` a row is that many runs of as many bytes, piece_offsets from where it begins; with
-// row_offsets rows begin there instead of lda apart. Neither where the table has rows_in_place.
+// row_offsets rows begin there instead of lda apart, as most do, with y_offsets (bytes) those of y.
+// With `parts`, which have m rows together, a row consists of pieces that may leave out terms. None
+// of these where the table has rows_in_place.
 struct Int8Block {
   int64_t m = 0;
   int64_t n = 0;
@@ -44,13 +59,14 @@ struct Int8Block {
   const uint8_t* a = nullptr;
   int64_t lda = 0;
   const int32_t* row_offsets = nullptr;
-  int64_t pieces = 1;
-  const int32_t* piece_offsets = nullptr;
+  const Int8Part* parts = nullptr;
+  int64_t part_count = 0;
   const int8_t* b = nullptr;
   const int32_t* row_sums = nullptr;  // of a; only read with weights_zero
   Int8Epilogue epilogue;
   char* y = nullptr;
   int64_t y_row_bytes = 0;
+  const int32_t* y_offsets = nullptr;
 };
 
 // One pixel of a depthwise convolution: x[2 * pairs] points to the taps' channels, filter is
@@ -168,6 +184,8 @@ struct Int8Params {
 
   const void* x = nullptr;
   int32_t x_zero = 0;
+  // x_zero will be 0, and x of u8: what lies outside need not be multiplied.
+  bool outside_is_zero = false;
   const void* weights = nullptr;         // packed; of depthwise raw [taps, channels]
   const int8_t* depthwise = nullptr;     // of depthwise: pack_int8_depthwise(), or null
   bool sums_plane = false;               // depthwise: all weights are 1, the window is all of x

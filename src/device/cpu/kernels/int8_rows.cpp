@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
+#include <span>
 
 #include "device/cpu/kernels/int8_epilogue.h"
 #include "device/cpu/kernels/slots.h"
@@ -13,6 +15,9 @@ namespace {
 constexpr int64_t kRowUnit = 12;
 constexpr int64_t kGatheredBytes = 256 << 10;
 constexpr int64_t kStripPixels = 3072;
+// Parts of a block, by the taps that lie inside, and the rows that are worth one of their own.
+constexpr int64_t kMostParts = 32;
+constexpr int64_t kLeastPartRows = 4;
 
 int64_t volume(const int64_t (&dims)[3]) {
   return dims[0] * dims[1] * dims[2];
@@ -42,7 +47,11 @@ int64_t strip_input_rows(const Int8Params& p, int64_t rows) {
   return (rows - 1) * p.stride[1] + (p.kernel[1] - 1) * p.dilation[1] + 1;
 }
 
-// Blocks of rows of the result within an image, whose input is copied.
+int64_t strip_bytes(const Int8Params& p, const Int8Plan& plan) {
+  return strip_input_rows(p, plan.strip_rows) * plan.strip_row_bytes;
+}
+
+// Blocks of rows of the result within an image, or of images, whose input is copied.
 void plan_strips(const Int8Params& p, Int8Plan& plan) {
   plan.strip_row_bytes =
       ((p.out[2] - 1) * p.stride[2] + (p.kernel[2] - 1) * p.dilation[2] + 1) * p.in_channels;
@@ -54,6 +63,15 @@ void plan_strips(const Int8Params& p, Int8Plan& plan) {
   plan.strip_rows = ceil_div(p.out[1], ceil_div(p.out[1], rows));
   plan.row_block = plan.strip_rows * p.out[2];
   plan.row_blocks = p.batch * ceil_div(p.out[1], plan.strip_rows);
+  plan.trims = p.outside_is_zero;
+  if (plan.strip_rows < p.out[1]) return;
+  int64_t images = std::min(kStripPixels / std::max<int64_t>(plan.row_block, 1),
+                            kGatheredBytes / std::max<int64_t>(strip_bytes(p, plan), 1));
+  if (plan.most_tasks > 1) images = std::min(images, ceil_div(p.batch, plan.most_tasks));
+  images = std::clamp<int64_t>(images, 1, std::max<int64_t>(p.batch, 1));
+  plan.strip_images = ceil_div(p.batch, ceil_div(p.batch, images));
+  plan.row_block *= plan.strip_images;
+  plan.row_blocks = ceil_div(p.batch, plan.strip_images);
 }
 
 void plan_row_blocks(const Int8Table& table, Int8Plan& plan) {
@@ -74,7 +92,7 @@ int64_t rows_bytes(const Int8Params& p, const Int8Plan& plan) {
       return 0;
     // Whole groups of four are read.
     case Int8RowSource::kStrips:
-      return strip_input_rows(p, plan.strip_rows) * plan.strip_row_bytes + 4;
+      return plan.strip_images * strip_bytes(p, plan) + 4;
     case Int8RowSource::kGathered:
       return plan.row_block * plan.padded_k;
   }
@@ -145,9 +163,9 @@ void gather(const Int8Params& p, const Int8Plan& plan, int64_t group, const Pixe
     for (int64_t i = 0; i < plan.padded_k; ++i) row[i] ^= 0x80;
 }
 
-// The rows of x below `rows` rows of the result of image n from `first` on.
-void copy_strip(const Int8Params& p, const Int8Plan& plan, int64_t n, int64_t first, int64_t rows,
-                uint8_t* strip) {
+// The rows of x below `rows` rows of the result of image n from `first` on. Gives their end.
+uint8_t* copy_strip(const Int8Params& p, const Int8Plan& plan, int64_t n, int64_t first,
+                    int64_t rows, uint8_t* strip) {
   const auto fill = static_cast<uint8_t>(p.x_zero);
   const int64_t in_row = p.in[2] * p.in_channels, row_bytes = plan.strip_row_bytes;
   const int64_t begin = std::clamp<int64_t>(p.pad_begin[2] * p.in_channels, 0, row_bytes);
@@ -168,25 +186,145 @@ void copy_strip(const Int8Params& p, const Int8Plan& plan, int64_t n, int64_t fi
   }
   if (p.x_signed)
     for (uint8_t* byte = strip; byte < to; ++byte) *byte ^= 0x80;
-  filled(to, 0, 4);
+  return to;
 }
 
-// Where windows begin in rows of `row_bytes`, and their pieces within them.
-void set_offsets(const Int8Params& p, const Int8Plan& plan, int64_t row_bytes, const Pixel& first,
-                 Int8Block& b, int32_t* offsets) {
-  const int64_t image = p.in[1] * p.in[2] * p.in_channels;
-  b.row_offsets = offsets;
+// What describes the rows of a block, in memory of block_bytes().
+struct BlockMemory {
+  int32_t* row_offsets;
+  int32_t* y_offsets;
+  Int8Part* parts;
+  Int8Piece* pieces;
+
+  BlockMemory(const Int8Plan& plan, char* memory)
+      : row_offsets(reinterpret_cast<int32_t*>(memory)),
+        y_offsets(row_offsets + plan.row_block),
+        parts(reinterpret_cast<Int8Part*>(memory + round_to_lines(plan.row_block * 8))),
+        pieces(reinterpret_cast<Int8Piece*>(parts + kMostParts)) {}
+};
+int64_t block_bytes(const Int8Plan& plan) {
+  return round_to_lines(plan.row_block * 8) +
+         round_to_lines(kMostParts * static_cast<int64_t>(sizeof(Int8Part)) +
+                        kMostParts * plan.pieces * static_cast<int64_t>(sizeof(Int8Piece)));
+}
+
+// A part of the taps h x w of windows in rows of `row_bytes`, without rows. Gives the pieces' end.
+Int8Piece* set_part(const Int8Params& p, const Int8Plan& plan, int64_t row_bytes, Range h, Range w,
+                    Int8Piece* piece, Int8Part& part) {
+  const int64_t per_row = plan.pieces / p.kernel[1], row_k = plan.padded_k / p.kernel[1];
+  part = {0, 0, ceil_div((per_row == 1 ? w.size() : 1) * p.in_channels, 4), piece};
+  for (int64_t kh = h.begin; kh < h.end; ++kh)
+    for (int64_t kw = w.begin; kw < (per_row == 1 ? w.begin + 1 : w.end); ++kw, ++part.pieces)
+      *piece++ = {
+          static_cast<int32_t>(kh * p.dilation[1] * row_bytes + kw * p.dilation[2] * p.in_channels),
+          static_cast<int32_t>((kh * row_k + kw * p.in_channels) * 16)};
+  return piece;
+}
+
+// Where windows begin in x, all of whose taps lie inside.
+void set_windows(const Int8Params& p, const Int8Plan& plan, const Pixel& first, BlockMemory memory,
+                 Int8Block& b) {
+  const int64_t row_bytes = p.in[2] * p.in_channels, image = p.in[1] * row_bytes;
   Pixel pixel = first;
   for (int64_t i = 0; i < b.m; ++i, pixel.advance(p))
-    *offsets++ = static_cast<int32_t>((pixel.n - first.n) * image +
-                                      (pixel.h - first.h) * p.stride[1] * row_bytes +
-                                      (pixel.w - first.w) * p.stride[2] * p.in_channels);
-  b.pieces = plan.pieces;
-  b.piece_offsets = offsets;
-  const int64_t per_row = plan.pieces / p.kernel[1];
-  for (int64_t i = 0; i < plan.pieces; ++i)
-    *offsets++ = static_cast<int32_t>(i / per_row * p.dilation[1] * row_bytes +
-                                      i % per_row * p.dilation[2] * p.in_channels);
+    memory.row_offsets[i] = static_cast<int32_t>((pixel.n - first.n) * image +
+                                                 (pixel.h - first.h) * p.stride[1] * row_bytes +
+                                                 (pixel.w - first.w) * p.stride[2] * p.in_channels);
+  set_part(p, plan, row_bytes, {0, p.kernel[1]}, {0, p.kernel[2]}, memory.pieces, *memory.parts);
+  memory.parts->rows = b.m;
+  b.row_offsets = memory.row_offsets;
+  b.parts = memory.parts;
+  b.part_count = 1;
+}
+
+// Neighbouring outputs of a dim that have the same taps inside.
+struct Side {
+  Range outputs;
+  Range taps;
+};
+// One of all taps where there would be more than `most`.
+int64_t find_sides(const WindowDim& w, Range outputs, int64_t most, Side* sides) {
+  int64_t count = 0;
+  for (int64_t o = outputs.begin; o < outputs.end; ++o) {
+    const Range taps = w.taps(o);
+    if (count > 0 && sides[count - 1].taps == taps) {
+      ++sides[count - 1].outputs.end;
+    } else if (count < most) {
+      sides[count++] = {{o, o + 1}, taps};
+    } else {
+      sides[0] = {outputs, {0, w.kernel}};
+      return 1;
+    }
+  }
+  return count;
+}
+
+// The outputs that two sides have in common, by the taps that they are multiplied by.
+struct Area {
+  const Side* h;
+  const Side* w;
+  Range h_taps;
+  Range w_taps;
+
+  int64_t pixels() const { return h->outputs.size() * w->outputs.size(); }
+};
+// Those of rows [first, end) of the result; small ones are multiplied as their neighbours are.
+int64_t find_areas(const Int8Params& p, const Int8Plan& plan, int64_t images, Range rows,
+                   Side (&sides)[2][kMostParts], Area* areas) {
+  const Range all_h{0, p.kernel[1]}, all_w{0, p.kernel[2]};
+  const int64_t h_count = find_sides(window_dim(p, 1), rows, plan.trims ? kMostParts : 0, sides[0]);
+  const bool trims_w = plan.trims && p.in_channels % 4 == 0;
+  // NOLINTNEXTLINE(clang-analyzer-core.DivideZero): there are rows, so there is a side
+  const int64_t w_most = trims_w ? kMostParts / h_count : 0;
+  const int64_t w_count = find_sides(window_dim(p, 2), {0, p.out[2]}, w_most, sides[1]);
+  for (int64_t h = 0; h < h_count; ++h) {
+    Area* const row = areas + h * w_count;
+    int64_t joined = 0;
+    for (int64_t w = 0; w < w_count; ++w) {
+      row[w] = {sides[0] + h, sides[1] + w, sides[0][h].taps, sides[1][w].taps};
+      if (images * row[w].pixels() < kLeastPartRows) row[w].w_taps = all_w;
+      if (row[w].w_taps == all_w) joined += images * row[w].pixels();
+    }
+    for (int64_t w = 0; w < w_count; ++w)
+      if (row[w].w_taps == all_w && joined < kLeastPartRows) row[w].h_taps = all_h;
+  }
+  return h_count * w_count;
+}
+
+// Where windows begin in copies of the rows below `rows` of the result, by the taps inside.
+void set_strips(const Int8Params& p, const Int8Plan& plan, int64_t images, Range rows,
+                BlockMemory memory, Int8Block& b) {
+  Side sides[2][kMostParts];
+  Area areas[kMostParts];
+  const int64_t count = find_areas(p, plan, images, rows, sides, areas);
+  const int64_t image_bytes = strip_input_rows(p, rows.size()) * plan.strip_row_bytes;
+  b.row_offsets = memory.row_offsets;
+  b.y_offsets = memory.y_offsets;
+  b.parts = memory.parts;
+  bool done[kMostParts] = {};
+  for (int64_t first = 0; first < count; ++first) {
+    if (done[first]) continue;
+    const Area& like = areas[first];
+    Int8Part& part = memory.parts[b.part_count++];
+    memory.pieces =
+        set_part(p, plan, plan.strip_row_bytes, like.h_taps, like.w_taps, memory.pieces, part);
+    for (int64_t a = first; a < count; ++a) {
+      const Area& area = areas[a];
+      if (done[a] || area.h_taps != like.h_taps || area.w_taps != like.w_taps) continue;
+      done[a] = true;
+      part.rows += images * area.pixels();
+      for (int64_t n = 0; n < images; ++n)
+        for (int64_t h = area.h->outputs.begin - rows.begin; h < area.h->outputs.end - rows.begin;
+             ++h)
+          for (int64_t w = area.w->outputs.begin; w < area.w->outputs.end; ++w) {
+            *memory.row_offsets++ =
+                static_cast<int32_t>(n * image_bytes + h * p.stride[1] * plan.strip_row_bytes +
+                                     w * p.stride[2] * p.in_channels);
+            *memory.y_offsets++ =
+                static_cast<int32_t>(((n * rows.size() + h) * p.out[2] + w) * b.y_row_bytes);
+          }
+    }
+  }
 }
 
 }  // namespace
@@ -217,31 +355,37 @@ Int8Plan plan_int8(const Int8Params& p, int threads, const Int8Table& table) {
     column_blocks = std::min(column_units, ceil_div(plan.most_tasks, plan.row_blocks * p.groups));
   plan.column_block = ceil_div(column_units, column_blocks) * unit;
   plan.column_blocks = ceil_div(plan.columns, plan.column_block);
-  plan.slot_bytes = round_to_lines(plan.row_block * 4) +
-                    round_to_lines((plan.row_block + plan.pieces) * 4) +
-                    round_to_lines(rows_bytes(p, plan));
+  plan.slot_bytes =
+      round_to_lines(plan.row_block * 4) + block_bytes(plan) + round_to_lines(rows_bytes(p, plan));
   return plan;
 }
 
 void sum_int8_rows(const Int8Plan& plan, const Int8Block& b, int32_t* sums) {
-  for (int64_t i = 0; i < b.m; ++i) {
-    const uint8_t* row = b.a + (b.row_offsets != nullptr ? b.row_offsets[i] : i * b.lda);
-    uint32_t sum = 0;
-    for (int64_t piece = 0; piece < plan.pieces; ++piece) {
-      const uint8_t* from =
-          row + (b.piece_offsets != nullptr ? b.piece_offsets[piece]
-                                            : piece * (plan.padded_k / plan.pieces));
-      for (int64_t k = 0; k < plan.piece_k; ++k) sum += from[k];
+  const auto sum_up = [](const uint8_t* from, int64_t n) {
+    return std::accumulate(from, from + n, uint32_t{0});
+  };
+  if (b.parts == nullptr) {
+    for (int64_t i = 0; i < b.m; ++i) {
+      uint32_t sum = 0;
+      for (int64_t piece = 0; piece < plan.pieces; ++piece)
+        sum += sum_up(b.a + i * b.lda + piece * (plan.padded_k / plan.pieces), plan.piece_k);
+      sums[i] = static_cast<int32_t>(sum);
     }
-    sums[i] = static_cast<int32_t>(sum);
+    return;
   }
+  int64_t row = 0;
+  for (const Int8Part& part : std::span(b.parts, static_cast<size_t>(b.part_count)))
+    for (int64_t i = 0; i < part.rows; ++i, ++row) {
+      uint32_t sum = 0;
+      for (const Int8Piece& piece : std::span(part.piece, static_cast<size_t>(part.pieces)))
+        sum += sum_up(b.a + b.row_offsets[row] + piece.a, std::min(4 * part.groups, plan.piece_k));
+      sums[row] = static_cast<int32_t>(sum);
+    }
 }
 
 void set_int8_rows(const Int8Params& p, const Int8Plan& plan, int64_t group, int64_t pixel,
                    char* own, Int8Block& b) {
-  auto* const offsets = reinterpret_cast<int32_t*>(own);
-  auto* const rows =
-      reinterpret_cast<uint8_t*>(own + round_to_lines((plan.row_block + plan.pieces) * 4));
+  auto* const rows = reinterpret_cast<uint8_t*>(own + block_bytes(plan));
   const auto* const x = static_cast<const uint8_t*>(p.x);
   b.lda = plan.padded_k;
   Pixel first(p, pixel);
@@ -253,11 +397,19 @@ void set_int8_rows(const Int8Params& p, const Int8Plan& plan, int64_t group, int
       b.a = x + ((first.n * p.in[1] + window_dim(p, 1).start(first.h)) * p.in[2] +
                  window_dim(p, 2).start(first.w)) *
                     p.in_channels;
-      return set_offsets(p, plan, p.in[2] * p.in_channels, first, b, offsets);
-    case Int8RowSource::kStrips:
-      copy_strip(p, plan, first.n, first.h, b.m / p.out[2], rows);
+      b.lda = p.stride[2] * p.in_channels;
+      return set_windows(p, plan, first, {plan, own}, b);
+    case Int8RowSource::kStrips: {
+      const int64_t lines = b.m / p.out[2];
+      const int64_t images = ceil_div(lines, p.out[1]), count = lines / images;
+      uint8_t* to = rows;
+      for (int64_t n = 0; n < images; ++n)
+        to = copy_strip(p, plan, first.n + n, first.h, count, to);
+      filled(to, 0, 4);
       b.a = rows;
-      return set_offsets(p, plan, plan.strip_row_bytes, first, b, offsets);
+      b.lda = p.stride[2] * p.in_channels;
+      return set_strips(p, plan, images, {first.h, first.h + count}, {plan, own}, b);
+    }
     case Int8RowSource::kGathered:
       for (int64_t i = 0; i < b.m; ++i, first.advance(p))
         gather(p, plan, group, first, static_cast<uint8_t>(p.x_zero), rows + i * plan.padded_k);
@@ -270,7 +422,10 @@ Range int8_row_range(const Int8Params& p, const Int8Plan& plan, int64_t block) {
     const int64_t begin = block * plan.row_block;
     return {begin, std::min(begin + plan.row_block, plan.pixels)};
   }
-  const int64_t per_image = plan.row_blocks / p.batch, image = p.out[1] * p.out[2];
+  const int64_t image = p.out[1] * p.out[2];
+  if (plan.strip_rows == p.out[1])
+    return {block * plan.row_block, std::min((block + 1) * plan.row_block, plan.pixels)};
+  const int64_t per_image = plan.row_blocks / p.batch;
   const int64_t begin = block % per_image * plan.row_block;
   return {block / per_image * image + begin,
           block / per_image * image + std::min(begin + plan.row_block, image)};

@@ -22,8 +22,10 @@ struct Int8Plan {
   Int8RowSource source = Int8RowSource::kGathered;
   int64_t pieces = 1, piece_k = 0;  // of a row
   int64_t row_block = 0, row_blocks = 0, column_block = 0, column_blocks = 0;
-  int64_t strip_rows = 0;  // of the result, that make a block
+  int64_t strip_rows = 0;    // of the result, that make a block
+  int64_t strip_images = 1;  // whole ones, where they are more
   int64_t strip_row_bytes = 0;
+  bool trims = false;      // taps that lie outside are left out
   int64_t most_tasks = 1;  // that the work is worth
   int64_t slot_bytes = 0;
 };

@@ -95,7 +95,7 @@ void check(Int8Params p, bool extremes, size_t zero_count) {
   auto zeros = random_bytes(static_cast<int64_t>(zero_count), extremes);
   if (zeros.empty()) zeros = {0};
   const uint8_t x_zero = random_bytes(1, extremes)[0];
-  p.x_zero = static_cast<int32_t>(value(x_zero, p.x_signed));
+  p.x_zero = p.outside_is_zero ? 0 : static_cast<int32_t>(value(x_zero, p.x_signed));
   const auto sums = reference(p, x, w, zeros);
   p.weights_zero = zeros.data();
   p.weights_zeros = static_cast<int64_t>(zeros.size());
@@ -229,6 +229,34 @@ TEST(Int8, Convolutions) {
     check(window(40, 3, 1, channels, 17), true, 0);
     check(window(40, 5, 2, channels, 17), false, 1);
   }
+}
+
+// Taps that lie outside are left out: rows and columns of their own, corners, too few of either.
+TEST(Int8, ConvolutionsWithoutWhatLiesOutside) {
+  const auto all = [](Int8Params p) {
+    p.outside_is_zero = true;
+    for (const size_t zeros : {size_t{0}, static_cast<size_t>(p.out_channels)})
+      ASSERT_NO_FATAL_FAILURE(check(p, zeros == 0, zeros))
+          << p.batch << " of " << p.in[1] << " by " << p.kernel[1] << 'x' << p.kernel[2];
+  };
+  for (const int64_t channels : {3, 8})
+    for (const int64_t batch : {1, 5})
+      for (const int64_t size : {1, 3, 7}) {
+        Int8Params p = window(size, 3, size == 7 ? 2 : 1, channels, 33);
+        p.batch = batch;
+        all(p);
+        Int8Params wide = window(size, 5, 1, channels, 16);
+        wide.batch = batch;
+        wide.kernel[1] = 1, wide.pad_begin[1] = 0, wide.out[1] = wide.in[1];
+        all(wide);
+        Int8Params dilated = window(size, 3, 1, channels, 40);
+        dilated.batch = batch;
+        for (const int d : {1, 2}) dilated.dilation[d] = dilated.pad_begin[d] = 4 * d;
+        all(dilated);
+      }
+  all(window(45, 3, 1, 8, 20));
+  all(window(13, 9, 1, 8, 17));
+  all(window(13, 25, 1, 4, 17));
 }
 
 TEST(Int8, Depthwise) {

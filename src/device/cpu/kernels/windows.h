@@ -12,6 +12,7 @@ struct Range {
   int64_t begin = 0;
   int64_t end = 0;
   int64_t size() const { return end - begin; }
+  bool operator==(const Range&) const = default;
 };
 
 // One dim of a window: output o reads inputs o * stride - pad + tap * dilation.

@@ -208,6 +208,14 @@ TENON_INLINE void finish_tile(const Int8Block& block, const Ints (&sums)[kM][kN]
       if constexpr (kM % 2 == 1) finish_rows<kM, kN>(block, sums, kM - 1, row, column, columns);
       return;
     }
+  if constexpr (kN == 1)
+    if (e.result == Int8Result::kF32 && e.weights_zero == nullptr) {
+      char* y = block.y + row * block.y_row_bytes + 4 * column;
+#pragma GCC unroll 16
+      for (int r = 0; r < kM; ++r, y += block.y_row_bytes)
+        store_part(y, bits(scaled(e, sums[r][0], column)), columns);
+      return;
+    }
   if (columns == kN * kLanes && e.result == Int8Result::kF32 && e.weights_zero == nullptr) {
     char* y = block.y + row * block.y_row_bytes + 4 * column;
 #pragma GCC unroll 16
@@ -229,10 +237,23 @@ TENON_INLINE void finish_tile(const Int8Block& block, const Ints (&sums)[kM][kN]
   }
 }
 
+// A block whose rows consist of `pieces` of 4 * piece_groups bytes; of one without `piece`.
+struct Rows : Int8Block {
+  explicit Rows(const Int8Block& block) : Int8Block(block), piece_groups(block.groups) {}
+  void use(const Int8Part& part) {
+    pieces = part.pieces;
+    piece_groups = part.groups;
+    piece = part.piece;
+  }
+
+  int64_t pieces = 1;
+  int64_t piece_groups;
+  const Int8Piece* piece = nullptr;
+};
+
 // `ahead`: what is multiplied next, fetched group by group.
 template <int kM, int kN>
-void run_tile(const Int8Block& block, int64_t row, int64_t column, int columns,
-              const int8_t* ahead) {
+void run_tile(const Rows& block, int64_t row, int64_t column, int columns, const int8_t* ahead) {
   const uint8_t* a[kM];
 #pragma GCC unroll 16
   for (int r = 0; r < kM; ++r)
@@ -246,11 +267,16 @@ void run_tile(const Int8Block& block, int64_t row, int64_t column, int columns,
         i < kM * kN ? load(block.epilogue.column_add + column + i % kN * kLanes) : splat(0);
   Ints(&sums)[kM][kN] = parts[0];
   const int64_t panel_bytes = block.groups * kGroupBytes;
-  const int8_t* b = block.b + column / 16 * panel_bytes;
+  const int8_t* const panel = block.b + column / 16 * panel_bytes;
   const int64_t second = kLanes == 16 ? panel_bytes : 32;
-  const int64_t piece_bytes = 4 * (block.pieces == 1 ? block.groups : block.groups / block.pieces);
-  for (int64_t piece = 0; piece < block.pieces; ++piece) {
-    int64_t k = block.piece_offsets != nullptr ? block.piece_offsets[piece] : 0;
+  const int64_t piece_bytes = 4 * block.piece_groups;
+  const int8_t* b = panel;
+  // Short rows are mostly whole ones: nothing is waited for before they are multiplied.
+  int64_t piece = 0;
+  do {
+    int64_t k = 0;
+    if (__builtin_expect(block.piece != nullptr, false))
+      k = block.piece[piece].a, b = panel + block.piece[piece].b;
     const int64_t end = k + piece_bytes;
     if constexpr (kParts > 1) {
       for (; k + 4 * kParts <= end; k += 4 * kParts, b += kParts * kGroupBytes) {
@@ -263,7 +289,7 @@ void run_tile(const Int8Block& block, int64_t row, int64_t column, int columns,
       if constexpr (kParts == 1) __builtin_prefetch(ahead, 0, 2);
       step<kM, kN>(a, k, b, second, sums);
     }
-  }
+  } while (++piece < block.pieces);
 #pragma GCC unroll 32
   for (int i = kM * kN; i < kParts * kM * kN; ++i) {
     Ints& sum = sums[i / kN % kM][i % kN];
@@ -272,7 +298,7 @@ void run_tile(const Int8Block& block, int64_t row, int64_t column, int columns,
   finish_tile(block, sums, row, column, columns);
 }
 
-using TileFunction = void (*)(const Int8Block&, int64_t, int64_t, int, const int8_t*);
+using TileFunction = void (*)(const Rows&, int64_t, int64_t, int, const int8_t*);
 // None for more rows than a tile has, and for few where one panel after the other is taken.
 template <int kM, int kN>
 constexpr TileFunction tile_function() {
@@ -295,44 +321,100 @@ static_assert(kRows <= sizeof(kTileFunctions<1>) / sizeof(TileFunction));
 int64_t rows_together(const Int8Block& block) {
   constexpr int64_t kBytes = 24 << 10, kLine = 64, kLeast = 4 * kRows;
   int64_t row_bytes = 4 * block.groups;
-  if (block.row_offsets != nullptr && block.m > 1) {
-    const int64_t step = block.row_offsets[1] - block.row_offsets[0];
-    if (step > 0 && step * block.pieces < row_bytes) row_bytes = step * block.pieces;
-  }
+  if (block.parts != nullptr && block.lda * block.parts->pieces < row_bytes)
+    row_bytes = block.lda * block.parts->pieces;
   const int64_t rows = kBytes / (row_bytes + kLine);
   return rows < kLeast ? kLeast : rows;
 }
 
-void multiply_rows(const Int8Block& block, int64_t first, int64_t end) {
-  // Tiles of about the same size: one of few rows would read the weights for little.
-  const int64_t tiles = (end - first + kRows - 1) / kRows;
-  const int64_t least_rows = (end - first) / tiles, larger_tiles = (end - first) % tiles;
-  const int64_t panel_bytes = block.groups * kGroupBytes;
-  const int64_t step = kPanelByPanel && end - first <= kFewRows ? kLanes : kColumns;
-  for (int64_t column = 0; column < block.n; column += step) {
-    const int columns = static_cast<int>(block.n - column < step ? block.n - column : step);
+struct Tile {
+  const Int8Part* part;  // null: whole rows
+  int64_t row, rows;
+  bool scattered;   // rows of the result are not one behind the other
+  int64_t y_shift;  // of the result's, where they are, from where they would be
+};
+
+void multiply_tile(const Rows& block, const Tile& t, int64_t column, int columns,
+                   const int8_t* ahead) {
+  if (!kPanelByPanel || t.rows > kFewRows) {
     const TileFunction* functions = columns > kLanes ? kTileFunctions<2> : kTileFunctions<1>;
+    return functions[t.rows - 1](block, t.row, column, columns, ahead);
+  }
+  for (int j = 0; j < columns; j += kLanes)
+    kTileFunctions<1>[t.rows - 1](block, t.row, column + j,
+                                  columns - j < kLanes ? columns - j : kLanes, ahead);
+}
+
+// The rows of the result are made one behind the other and copied to where they belong.
+void scatter_tile(const Rows& scattered, const Tile& t, int64_t column, int columns,
+                  const int8_t* ahead) {
+  Rows block = scattered;
+  const int size = gives_bytes(block.epilogue) ? 1 : 4;
+  alignas(64) char rows[kRows][4 * kColumns];
+  char* const y = block.y + column * size;
+  block.y = rows[0] - t.row * sizeof rows[0] - column * size;
+  block.y_row_bytes = sizeof rows[0];
+  multiply_tile(block, t, column, columns, ahead);
+  const size_t bytes = static_cast<size_t>(columns) * static_cast<size_t>(size);
+  for (int64_t r = 0; r < t.rows; ++r) {
+    char* const to = y + block.y_offsets[t.row + r];
+    if (bytes == kColumns)
+      __builtin_memcpy(to, rows[r], kColumns);
+    else
+      __builtin_memcpy(to, rows[r], bytes);
+  }
+}
+
+// By all columns.
+void multiply_tiles(Rows& block, const Tile* tiles, int count) {
+  const int64_t panel_bytes = block.groups * kGroupBytes;
+  char* const y = block.y;
+  for (int64_t column = 0; column < block.n; column += kColumns) {
+    const int columns = static_cast<int>(block.n - column < kColumns ? block.n - column : kColumns);
     const int8_t* const b = block.b + column / 16 * panel_bytes;
-    for (int64_t tile = 0, row = first; tile < tiles; ++tile) {
-      const int64_t rows = least_rows + (tile < larger_tiles ? 1 : 0);
+    for (int i = 0; i < count; ++i) {
       // The first tiles fetch the next columns, where there are some.
-      const bool fetches = tile < kVectors && column + step < block.n;
-      functions[rows - 1](block, row, column, columns,
-                          fetches ? b + (step / 16 + tile) * panel_bytes : b);
-      row += rows;
+      const bool fetches = i < kVectors && column + kColumns < block.n;
+      if (tiles[i].part != nullptr) block.use(*tiles[i].part);
+      block.y = y + tiles[i].y_shift;
+      (tiles[i].scattered ? scatter_tile : multiply_tile)(
+          block, tiles[i], column, columns, fetches ? b + (kColumns / 16 + i) * panel_bytes : b);
     }
   }
+  block.y = y;
 }
 
 void gemm_block(const Int8Block& block) {
   if (block.m <= 0) return;
-  const int64_t parts = (block.m + rows_together(block) - 1) / rows_together(block);
-  for (int64_t part = 0, row = 0; part < parts; ++part) {
-    // Whole tiles, but for the last part.
-    int64_t end = part + 1 == parts ? block.m : (part + 1) * block.m / parts;
-    if (part + 1 < parts) end = (end + kRows - 1) / kRows * kRows;
-    if (end > row) multiply_rows(block, row, end < block.m ? end : block.m);
-    row = end;
+  constexpr int kMostTiles = 64;
+  const int64_t part_count = block.parts != nullptr ? block.part_count : 1;
+  const int64_t runs = (block.m + rows_together(block) - 1) / rows_together(block);
+  Rows rows_of_part(block);
+  Tile tiles[kMostTiles];
+  int count = 0;
+  int64_t first = 0, run = 1;
+  for (int64_t p = 0; p < part_count; ++p) {
+    // Tiles of about the same size: one of few rows would read the weights for little.
+    const Int8Part* const part = block.parts != nullptr ? block.parts + p : nullptr;
+    const int64_t rows = part != nullptr ? part->rows : block.m;
+    const int64_t tiles_of_part = (rows + kRows - 1) / kRows;
+    for (int64_t tile = 0; tile < tiles_of_part; ++tile) {
+      const int64_t size = rows / tiles_of_part + (tile < rows % tiles_of_part ? 1 : 0);
+      bool scattered = false;
+      int64_t y_shift = 0;
+      if (block.y_offsets != nullptr) {
+        const int32_t* const to = block.y_offsets + first;
+        for (int64_t r = 1; r < size; ++r) scattered |= to[r] - to[0] != r * block.y_row_bytes;
+        if (!scattered) y_shift = to[0] - first * block.y_row_bytes;
+      }
+      tiles[count++] = {part, first, size, scattered, y_shift};
+      first += size;
+      const bool ends_run = first * runs >= run * block.m;
+      if (ends_run) ++run;
+      if (!ends_run && count < kMostTiles) continue;
+      multiply_tiles(rows_of_part, tiles, count);
+      count = 0;
+    }
   }
 }
 #endif
