@@ -166,28 +166,45 @@ Result<Values> lp_normalization(RuleContext& c) {
   return one(c.op("div_no_nan", {c.in(0), TRY(root(c, sum, p))}));
 }
 
+// An input's sizes by `factors` and then `more`: those of an open size when it is known.
+Result<Value*> unpooled_sizes(RuleContext& c, const std::vector<int64_t>& factors,
+                              const std::vector<int64_t>& more) {
+  const Shape& x = c.in(0)->shape();
+  if (!x.is_static()) {
+    Value* sizes = TRY(c.op("mul", {TRY(c.shape(c.in(0))), c.builder.ints(factors)}));
+    return c.op("add", {sizes, c.builder.ints(more)});
+  }
+  std::vector<int64_t> sizes = x.sizes();
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    int64_t& size = sizes[i];
+    if (size > kMaxSize) return invalid_model(fmt::format("a dimension of {} is too large", size));
+    size = size * factors[i] + more[i];
+    if (size < 1) return invalid_model("the pads cut off more than there is");
+  }
+  TRY(checked_elements(sizes, dtype_size(c.in(0)->dtype())));
+  return c.builder.ints(sizes);
+}
+
 // Scatters values back to where max_pool found them; a larger output_shape is filled up at the end.
 Result<Values> max_unpool(RuleContext& c) {
   const Windows w = TRY(windows_of(c));
   const size_t n = w.size();
-  const Shape& x = c.in(0)->shape();
-  if (!x.is_static() || w.pads.size() != 2 * n)
-    return unsupported("the size of the input must be known; give it with --input-shape");
-  std::vector<int64_t> sizes = x.sizes();
-  if (sizes.size() != n + 2) return invalid_model("the input does not fit kernel_shape");
+  if (w.pads.size() != 2 * n || TRY(c.rank(0)) != static_cast<int>(n) + 2)
+    return invalid_model("the input does not fit kernel_shape or pads");
+  std::vector<int64_t> factors(n + 2, 1), more(n + 2, 0);
   for (size_t i = 0; i < n; ++i) {
-    int64_t& size = sizes[i + 2];
-    if (size > kMaxSize) return invalid_model(fmt::format("a dimension of {} is too large", size));
-    size = (size - 1) * w.strides[i] + w.kernel[i] - w.pads[i] - w.pads[i + n];
-    if (size < 1) return invalid_model("the pads cut off more than there is");
+    factors[i + 2] = w.strides[i];
+    more[i + 2] = w.kernel[i] - w.strides[i] - w.pads[i] - w.pads[i + n];
   }
-  const int64_t total = TRY(checked_elements(sizes, dtype_size(c.in(0)->dtype())));
-  Value* zeros = TRY(c.op("expand", {TRY(c.scalar_like(c.in(0), 0)), c.builder.ints({total})}));
+  Value* sizes = TRY(unpooled_sizes(c, factors, more));
+  Value* total =
+      TRY(c.op("prod", {sizes}, {{"axes", std::vector<int64_t>{0}}, {"keep_dims", true}}));
+  Value* zeros = TRY(c.op("expand", {TRY(c.scalar_like(c.in(0), 0)), total}));
   Value* at = TRY(c.reshape(c.in(1), {-1}));
   Value* values = TRY(c.reshape(c.in(0), {-1}));
-  Value* y = TRY(c.reshape(TRY(c.op("scatter_elements", {zeros, at, values})), sizes));
+  Value* y = TRY(c.op("reshape", {TRY(c.op("scatter_elements", {zeros, at, values})), sizes}));
   if (!c.has(2)) return Values{y};
-  Value* missing = TRY(c.op("sub", {c.in(2), c.builder.ints(sizes)}));
+  Value* missing = TRY(c.op("sub", {c.in(2), sizes}));
   Value* none = c.builder.ints(std::vector<int64_t>(n + 2, 0));
   Value* pads = TRY(c.op("concat", {none, missing}, {{"axis", int64_t{0}}}));
   return one(c.op("pad", {y, pads}));
