@@ -35,7 +35,9 @@ struct Layer {
 };
 
 // Where a recurrent layer has the states that it begins with.
-Value* first_states(const Node& node) { return node.input(node.is(Gru::name) ? 6 : 5); }
+Value* first_states(const Node& node) {
+  return node.input(node.is(Gru::name) ? 6 : 5);
+}
 
 Direction direction_of(const Node& node) {
   if (const auto* lstm = node.as<Lstm>()) return lstm->direction;

@@ -23,9 +23,8 @@ NearestPlane::NearestPlane(std::span<const double> form, int64_t terms, double t
   double* const root = root_.data();
   for (int64_t i = 0; i < terms; ++i)
     for (int64_t j = i; j < terms; ++j)
-      root[i * terms + j] =
-          value(order_[static_cast<size_t>(i)], order_[static_cast<size_t>(j)]) +
-          (i == j ? damping : 0);
+      root[i * terms + j] = value(order_[static_cast<size_t>(i)], order_[static_cast<size_t>(j)]) +
+                            (i == j ? damping : 0);
   for (int64_t k = 0; k < terms; ++k) {
     double* const row = root + k * terms;
     // What was added bounds it from below, but for rounding.
