@@ -61,7 +61,7 @@ struct Plan {
   int64_t tile_blocks = 0;
   int64_t blocks = 0;
   int64_t column_blocks = 0;
-  bool is_shared = false;  // the threads share each block
+  bool by_columns = false;  // threads take columns of all blocks, not blocks
   int64_t v_frequency = 0;
   int64_t m_frequency = 0;
   int64_t pieces = 0;
@@ -143,12 +143,12 @@ Plan plan_of(const ConvParams& p, int threads, int64_t tile_rows) {
       planes;
   plan.plane_blocks = plan.taps > 1 ? ceil_div(p.out[0], planes) : 1;
   // Threads take blocks of their own, unless filters would be read for so few rows that reading
-  // them takes the time.
-  plan.is_shared = plan.column_blocks >= threads && threads > 1 &&
-                   images * plan.tiles * (plan.taps > 1 ? p.out[0] : 1) < kFewRows * threads;
+  // them takes the time. Then all transform the inputs, which takes less than handing them over.
+  plan.by_columns = threads > 1 && plan.column_blocks >= 2 * threads &&
+                    images * plan.tiles * (plan.taps > 1 ? p.out[0] : 1) < kFewRows * threads;
   if (plan.tiles > 0)
-    set_blocks(images * plan.plane_blocks, std::max<int64_t>(1, most), plan.is_shared ? 1 : threads,
-               tile_rows, plan);
+    set_blocks(images * plan.plane_blocks, std::max<int64_t>(1, most),
+               plan.by_columns ? 1 : threads, tile_rows, plan);
   // With taps in depth a row of zeros stands behind the others.
   plan.v_frequency = (plan.block * in_planes + (plan.taps > 1 ? 1 : 0)) * plan.run + kLineFloats;
   plan.m_frequency = plan.block * planes * kColumns + kLineFloats;
@@ -379,44 +379,31 @@ const char* winograd_pairs_refusal(const ConvParams& p) {
 
 int64_t winograd_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table) {
   const Plan plan = plan_of(p, threads, table.tile_rows);
-  return slots_bytes(plan.v_floats(), plan.is_shared ? 1 : threads) +
-         slots_bytes(plan.m_floats(), threads);
+  return slots_bytes(plan.v_floats(), threads) + slots_bytes(plan.m_floats(), threads);
 }
 
 void run_winograd(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table) {
   const Plan plan = plan_of(p, pool.threads(), table.tile_rows);
   if (plan.tiles <= 0 || plan.planes <= 0) return;
-  char* const products = static_cast<char*>(scratch) +
-                         slots_bytes(plan.v_floats(), plan.is_shared ? 1 : pool.threads());
-  const auto pieces_of = [&](float* v) {
-    return reinterpret_cast<const float**>(v + plan.v_floats() - 2 * plan.pieces);
-  };
-  const auto prepare = [&](const Part& part, float* v) {
-    if (plan.taps > 1) list_planes(p, plan, part, v, table.tile_rows, pieces_of(v));
-    return part.in_planes * part.tiles;
-  };
-  if (!plan.is_shared) {
-    parallel_with_slots(pool, plan.blocks, [&](int64_t block, int64_t slot) {
-      float* const v = slot_floats(scratch, slot, plan.v_floats());
-      float* const m = slot_floats(products, slot, plan.m_floats());
-      const Part part = part_of(p, plan, block);
-      const int64_t rows = prepare(part, v);
-      for (int64_t i = 0; i < rows; ++i) transform_input(p, plan, part, i, v, table);
-      for (int64_t columns = 0; columns < plan.column_blocks; ++columns)
-        multiply(p, plan, part, columns, v, pieces_of(v), m, table);
-    });
-    return;
-  }
-  float* const v = static_cast<float*>(scratch);
-  for (int64_t block = 0; block < plan.blocks; ++block) {
+  char* const products = static_cast<char*>(scratch) + slots_bytes(plan.v_floats(), pool.threads());
+  const auto compute = [&](int64_t block, int64_t begin, int64_t end, int64_t slot) {
+    float* const v = slot_floats(scratch, slot, plan.v_floats());
+    float* const m = slot_floats(products, slot, plan.m_floats());
+    auto** const pieces = reinterpret_cast<const float**>(v + plan.v_floats() - 2 * plan.pieces);
     const Part part = part_of(p, plan, block);
-    pool.parallel_for(prepare(part, v),
-                      [&](int64_t i) { transform_input(p, plan, part, i, v, table); });
-    parallel_with_slots(pool, plan.column_blocks, [&](int64_t columns, int64_t slot) {
-      multiply(p, plan, part, columns, v, pieces_of(v),
-               slot_floats(products, slot, plan.m_floats()), table);
-    });
-  }
+    if (plan.taps > 1) list_planes(p, plan, part, v, table.tile_rows, pieces);
+    for (int64_t i = 0; i < part.in_planes * part.tiles; ++i)
+      transform_input(p, plan, part, i, v, table);
+    for (int64_t columns = begin; columns < end; ++columns)
+      multiply(p, plan, part, columns, v, pieces, m, table);
+  };
+  const int64_t tasks = plan.by_columns ? pool.threads() : plan.blocks;
+  parallel_with_slots(pool, tasks, [&](int64_t task, int64_t slot) {
+    const int64_t columns = plan.column_blocks;
+    if (!plan.by_columns) return compute(task, 0, columns, slot);
+    for (int64_t block = 0; block < plan.blocks; ++block)
+      compute(block, columns * task / tasks, columns * (task + 1) / tasks, slot);
+  });
 }
 
 }  // namespace tenon::cpu
