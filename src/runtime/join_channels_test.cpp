@@ -57,5 +57,32 @@ TEST(JoinedSteps, LayersOfDenseBlocksGiveWhatTheyGiveApart) {
       }
 }
 
+TEST(JoinedSteps, ChannelsAreScaledWhereTheyAreMultiplied) {
+  const auto network = [](bool between_too) {
+    Network n;
+    const int x = n.value({1, 19, 19, 40}), scale = n.value({1, 1, 1, 40});
+    n.graph.inputs = {x, scale};
+    const int scaled = n.step("mul", {x, scale}, n.value({1, 19, 19, 40}));
+    n.graph.outputs = {n.conv(scaled, 1, 40, 24, 1, 1, {1, 19, 19, 24})};
+    if (between_too) n.graph.outputs.push_back(scaled);
+    return n;
+  };
+  for (const int threads : {1, 2}) {
+    Network together = network(false), apart = network(true);
+    apart.graph.constants = together.graph.constants;
+    const auto one = load(std::move(together.graph), threads);
+    const auto many = load(std::move(apart.graph), threads);
+    ASSERT_TRUE(one.ok() && many.ok());
+    const std::vector<Tensor> inputs{random_tensor({1, 19, 19, 40}), random_tensor({1, 1, 1, 40})};
+    const auto plan = one->function()->explain(TensorTypes{inputs[0].type(), inputs[1].type()});
+    ASSERT_TRUE(plan.ok());
+    EXPECT_EQ(plan->steps[1].kernel, "array_binary + gemm");
+    const auto got = one->function()->run(inputs, {}), want = many->function()->run(inputs, {});
+    ASSERT_TRUE(got.ok() && want.ok());
+    for (int64_t i = 0; i < (*want)[0].elements(); ++i)
+      ASSERT_NEAR((*got)[0].real_at(i), (*want)[0].real_at(i), 1e-4) << i;
+  }
+}
+
 }  // namespace
 }  // namespace tenon::runtime

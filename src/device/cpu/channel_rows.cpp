@@ -195,19 +195,25 @@ bool is_one_row(const TensorType& t, int64_t channels) {
          *t.shape.elements() == channels;
 }
 
-// What a region computes, where it is a scale, a shift and an activation of operand 0, each or none
-// in this order.
+// What a step computes, where it is a product of operand 0 and a row, or a region with a scale, a
+// shift and an activation of it, each or none in this order.
 std::optional<ChannelRows> channel_rows(const StepInfo& s) {
-  if (s.region == nullptr || s.inputs.empty() || s.outputs.size() != 1 || !all_f32(s) ||
+  if (s.inputs.empty() || s.outputs.size() != 1 || !all_f32(s) ||
       s.inputs[0].shape != s.outputs[0].shape || s.inputs[0].shape.rank() == 0)
     return std::nullopt;
-  const Region& region = *s.region;
   const int rank = s.inputs[0].shape.rank();
   ChannelRows r;
   r.channels = s.in_dim(0, rank - 1);
-  if (r.channels <= 0 || region.inputs.empty()) return std::nullopt;
+  if (r.channels <= 0) return std::nullopt;
   r.rows = *s.inputs[0].shape.elements() / r.channels;
   r.parts = {r.channels};
+  if (s.region == nullptr) {
+    r.scale = 1;
+    const bool scales = s.op.def().name == "mul" && is_one_row(s.inputs[1], r.channels);
+    return scales ? std::optional(r) : std::nullopt;
+  }
+  const Region& region = *s.region;
+  if (region.inputs.empty()) return std::nullopt;
   int value = region.inputs[0];
   for (const Region::Step& step : region.steps) {
     if (step.outputs.size() != 1 || step.inputs.empty() ||

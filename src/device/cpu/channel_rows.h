@@ -19,7 +19,7 @@ class ChannelRowsKernel : public Kernel {
   virtual std::unique_ptr<Kernel> with_parts(std::vector<int64_t> channels) const = 0;
 };
 
-// Of `fused` steps.
+// Of `fused` steps, and of `mul`, whose zeros may have another sign.
 std::string refuses_channel_rows(const StepInfo& step);
 std::unique_ptr<Kernel> make_channel_rows(const StepInfo& step);
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "device/cpu/candidates.h"
+#include "device/cpu/channel_rows.h"
 #include "device/cpu/kernels/elementwise.h"
 #include "device/cpu/strides.h"
 #include "ops/unary_attr.h"
@@ -94,6 +95,7 @@ class ActivationKernel final : public Kernel {
 class BinaryKernel final : public Kernel {
  public:
   explicit BinaryKernel(const StepInfo& s) {
+    if (refuses_channel_rows(s).empty()) channels_ = make_channel_rows(s);
     for (const BinaryRow& row : kBinaryRows)
       if (row.op == s.op.def().name) op_ = static_cast<size_t>(row.kernel);
     const std::vector<int64_t> shape = s.outputs[0].shape.sizes();
@@ -157,8 +159,10 @@ class BinaryKernel final : public Kernel {
     });
     return {};
   }
-  std::unique_ptr<Kernel> join(const Kernel& next, size_t) const override {
-    if (!rounds_to_bf16(next) || narrow_y_) return nullptr;
+  std::unique_ptr<Kernel> join(const Kernel& next, size_t operands) const override {
+    if (narrow_y_) return nullptr;
+    if (!rounds_to_bf16(next))
+      return channels_ == nullptr ? nullptr : channels_->join(next, operands);
     auto joined = std::make_unique<BinaryKernel>(*this);
     joined->narrow_y_ = true;
     return joined;
@@ -167,6 +171,7 @@ class BinaryKernel final : public Kernel {
  private:
   size_t op_ = 0;
   bool narrow_y_ = false;
+  std::shared_ptr<const Kernel> channels_;  // the same, for what is joined to it
   Loops loops_;
   int64_t rows_ = 1, inner_ = 1, step_a_ = 1, step_b_ = 1;
 };
