@@ -1,6 +1,7 @@
 #include "calibrate/layer_diff.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 #include "ops/matmul.h"
@@ -58,10 +59,21 @@ std::vector<PairedProducts> pair_products(const Graph& a, const Graph& b) {
   return pairs;
 }
 
+// What the integers of a value stand for; of what was looked up in a table the file's note says it.
+std::optional<quant::QuantParams> params_of(const Value& value, const NotedRanges& ranges) {
+  if (const auto known = quant::params_of_value(value)) return known;
+  const Node* node = value.producer();
+  while (node != nullptr && !node->is("byte_lookup") && node->def().has(kView))
+    node = node->input(0)->producer();
+  if (node == nullptr || !node->is("byte_lookup") || node->origins.empty()) return std::nullopt;
+  const auto noted = ranges.find(node->origins.back());
+  return noted == ranges.end() ? std::nullopt : std::optional(noted->second.params);
+}
+
 // The reals that the weights of a product of integers stand for; undefined where that is not known.
-Result<Tensor> weights_of(const Node& product, const Tensor& like, bool transposed) {
+Result<Tensor> weights_of(const Node& product, const std::optional<quant::QuantParams>& x,
+                          const Tensor& like, bool transposed) {
   const Tensor& w = *product.input(1)->constant();
-  const auto x = quant::params_of_value(*product.input(0));
   const Value* scales = product.input(4);
   if (!x || scales == nullptr || scales->constant() == nullptr ||
       (product.input(3) != nullptr && product.input(3)->constant() == nullptr))
@@ -84,12 +96,12 @@ Result<Tensor> weights_of(const Node& product, const Tensor& like, bool transpos
 }
 
 // Gives one product of `graph` the integers of the other: its weights, and what it reads.
-Result<bool> make_integers(Graph& graph, const PairedProducts& pair) {
+Result<bool> make_integers(Graph& graph, const PairedProducts& pair, const NotedRanges& ranges) {
   Node* node = std::next(graph.nodes().begin(), static_cast<std::ptrdiff_t>(pair.real))->get();
   const auto* matmul = node->as<Matmul>();
-  const Tensor weights = TRY(weights_of(*pair.integers, *node->input(1)->constant(),
+  const auto x = params_of(*pair.integers->input(0), ranges);
+  const Tensor weights = TRY(weights_of(*pair.integers, x, *node->input(1)->constant(),
                                         matmul != nullptr && matmul->transpose_b));
-  const auto x = quant::params_of_value(*pair.integers->input(0));
   if (!weights.defined() || !x) return false;
   const bool is_signed = pair.integers->input(0)->dtype() == DType::i8;
   Builder b(graph, node);
@@ -103,37 +115,67 @@ Result<bool> make_integers(Graph& graph, const PairedProducts& pair) {
   return true;
 }
 
-// The relative L2 of the outputs of each product where it alone is of integers, by the node's name.
-Result<std::map<std::string, double>> losses(const NamedGraph& a, const NamedGraph& b,
-                                             const std::vector<Sample>& samples,
-                                             const std::vector<std::vector<Tensor>>& expected,
-                                             const runtime::LoadOptions& load) {
-  std::map<std::string, double> alone;
+// What a product alone costs.
+struct Loss {
+  std::string name;         // of the product of integers
+  std::string counterpart;  // of the layer that it is, or is in, in reals
+  double relative_l2;       // of the outputs, where it alone is of integers
+};
+
+Result<std::vector<Loss>> losses(const NamedGraph& a, const NamedGraph& b,
+                                 const std::vector<Sample>& samples,
+                                 const std::vector<std::vector<Tensor>>& expected,
+                                 const NotedRanges& ranges, const runtime::LoadOptions& load) {
+  std::vector<Loss> alone;
   const auto pairs = pair_products(*a.graph, *b.graph);
   const double cost = estimated_seconds(*b.graph, samples.front().inputs) *
                       static_cast<double>(samples.size() * pairs.size());
   if (cost > kSecondsForShares) return alone;
   for (const PairedProducts& pair : pairs) {
     const auto graph = b.graph->clone();
-    if (pair.integers->origins.empty() || !TRY(make_integers(*graph, pair))) continue;
+    if (pair.integers->origins.empty() || !TRY(make_integers(*graph, pair, ranges))) continue;
     const auto loaded = TRY(load_graph(*graph, load));
     AccuracyMeter meter;
     for (size_t i = 0; i < samples.size(); ++i) {
       const auto outputs = TRY(loaded.run(inputs_of(b, samples[i]), {}));
       for (size_t k = 0; k < outputs.size(); ++k) meter.add(outputs[k], expected[i][k]);
     }
-    alone[pair.integers->origins.back()] = meter.result().relative_l2;
+    const Node& real =
+        **std::next(b.graph->nodes().begin(), static_cast<std::ptrdiff_t>(pair.real));
+    const std::string& name = pair.integers->origins.back();
+    alone.push_back(
+        {name, real.origins.empty() ? name : real.origins.back(), meter.result().relative_l2});
   }
   return alone;
 }
 
+// The range of what is looked up in a table, which nothing in the graph says.
+const NotedRange* noted_of(const Layer& layer, const NotedRanges& ranges) {
+  if (layer.op != "byte_lookup" || layer.results[0].dtype() != DType::u8) return nullptr;
+  const auto it = ranges.find(layer.origins.back());
+  return it == ranges.end() ? nullptr : &it->second;
+}
+
+Status find_reals(Layers& layers, const NotedRanges& ranges) {
+  for (Layer& layer : layers)
+    if (const NotedRange* noted = noted_of(layer, ranges)) {
+      const Tensor& integers = layer.results[0];
+      Tensor real = TRY(Tensor::allocate(DType::f32, integers.dims()));
+      for (int64_t i = 0; i < integers.elements(); ++i)
+        real.mutable_data<float>()[i] =
+            static_cast<float>(integers.int_at(i) - noted->params.zero) * noted->params.scale;
+      layer.real = std::move(real);
+    }
+  return {};
+}
+
 void add_tensor(const std::string& name, const quant::QuantParams& params,
-                const quant::TensorStatistics& s,
-                const std::map<std::string, quant::Method>& methods, LayerReport& report) {
+                const quant::TensorStatistics& s, const NotedRanges& ranges, LayerReport& report) {
   quant::TensorChoice choice{name, {}, params};
   choice.range.low = static_cast<double>(-params.zero) * static_cast<double>(params.scale);
   choice.range.high = static_cast<double>(255 - params.zero) * static_cast<double>(params.scale);
-  if (const auto it = methods.find(name); it != methods.end()) choice.range.method = it->second;
+  if (const auto it = ranges.find(name); it != ranges.end())
+    choice.range.method = it->second.method;
   choice.saturation = quant::saturation(s, params);
   const double power = s.count > 0 ? s.sum_squares / static_cast<double>(s.count) : 0;
   const double error = quant::expected_error(s, params);
@@ -145,8 +187,7 @@ void add_tensor(const std::string& name, const quant::QuantParams& params,
 
 Result<LayerReport> diff_layers(const NamedGraph& a, const NamedGraph& b,
                                 const std::vector<Sample>& samples,
-                                const runtime::LoadOptions& load,
-                                const std::map<std::string, quant::Method>& methods,
+                                const runtime::LoadOptions& load, const NotedRanges& ranges,
                                 quant::FunctionStatistics& statistics) {
   if (samples.empty()) return invalid_argument("there are no samples to compare on");
   const LayerProbe probe_a = TRY(LayerProbe::make(*a.graph, load));
@@ -160,7 +201,8 @@ Result<LayerReport> diff_layers(const NamedGraph& a, const NamedGraph& b,
   AccuracyMeter outputs;
   std::vector<std::vector<Tensor>> expected;
   for (const Sample& sample : samples) {
-    const Layers layers_a = TRY(probe_a.run(inputs_of(a, sample)));
+    Layers layers_a = TRY(probe_a.run(inputs_of(a, sample)));
+    TRY(find_reals(layers_a, ranges));
     const Layers layers_b = TRY(probe_b.run(inputs_of(b, sample)));
     if (expected.empty()) {
       pairs = pair_layers(layers_a, layers_b, true);
@@ -184,19 +226,27 @@ Result<LayerReport> diff_layers(const NamedGraph& a, const NamedGraph& b,
     for (size_t k = 0; k < actual.size(); ++k) outputs.add(actual[k], expected.back()[k]);
   }
   report.outputs = outputs.result();
-  const auto alone = TRY(losses(a, b, samples, expected, load));
+  const auto alone = TRY(losses(a, b, samples, expected, ranges, load));
   double total = 0;
-  for (const auto& [name, loss] : alone) total += loss * loss;
+  for (const Loss& loss : alone) total += loss.relative_l2 * loss.relative_l2;
   const auto params = probe_a.params();
   for (size_t i = 0; i < pairs.size(); ++i) {
     LayerAccuracy& layer = report.layers[i];
     layer.result = meters[i].result();
-    if (const auto it = alone.find(layer.name); it != alone.end()) {
-      layer.alone_relative_l2 = it->second;
-      layer.share = total > 0 ? it->second * it->second / total : 0;
+    // A product inside of a fused layer is compared by what that gives.
+    auto it = std::ranges::find(alone, layer.name, &Loss::name);
+    if (it == alone.end()) it = std::ranges::find(alone, layer.name, &Loss::counterpart);
+    if (it != alone.end()) {
+      layer.node = it->name;
+      layer.alone_relative_l2 = it->relative_l2;
+      layer.share = total > 0 ? it->relative_l2 * it->relative_l2 / total : 0;
     }
-    if (const auto& p = params[pairs[i].actual]; p && statistics.tensors.contains(layer.name))
-      add_tensor(layer.name, *p, statistics.tensors[layer.name], methods, report);
+    std::optional<quant::QuantParams> p = params[pairs[i].actual];
+    if (const auto noted = ranges.find(layer.name);
+        !p && layer.op == "byte_lookup" && noted != ranges.end())
+      p = noted->second.params;
+    if (p && statistics.tensors.contains(layer.name))
+      add_tensor(layer.name, *p, statistics.tensors[layer.name], ranges, report);
   }
   std::ranges::stable_sort(report.layers, [](const LayerAccuracy& x, const LayerAccuracy& y) {
     return x.share != y.share ? x.share > y.share : x.result.relative_l2 > y.result.relative_l2;
@@ -204,17 +254,26 @@ Result<LayerReport> diff_layers(const NamedGraph& a, const NamedGraph& b,
   return report;
 }
 
-std::map<std::string, quant::Method> parse_range_methods(std::string_view note) {
-  std::map<std::string, quant::Method> methods;
+NotedRanges parse_ranges(std::string_view note) {
+  NotedRanges ranges;
   while (!note.empty()) {
-    const std::string_view line = note.substr(0, note.find('\n'));
+    std::string_view line = note.substr(0, note.find('\n'));
     note.remove_prefix(std::min(line.size() + 1, note.size()));
-    const size_t space = line.find(' ');
-    if (space == std::string_view::npos) continue;
-    if (const auto method = quant::method_of(line.substr(0, space)))
-      methods[std::string(line.substr(space + 1))] = *method;
+    const auto word = [&] {
+      const std::string_view w = line.substr(0, line.find(' '));
+      line.remove_prefix(std::min(w.size() + 1, line.size()));
+      return w;
+    };
+    const auto method = quant::method_of(word());
+    const std::string_view scale = word(), zero = word();
+    quant::QuantParams params;
+    const auto number = [](std::string_view text, auto& to) {
+      return std::from_chars(text.data(), text.data() + text.size(), to).ec == std::errc();
+    };
+    if (method && number(scale, params.scale) && number(zero, params.zero) && !line.empty())
+      ranges[std::string(line)] = {*method, params};
   }
-  return methods;
+  return ranges;
 }
 
 }  // namespace tenon

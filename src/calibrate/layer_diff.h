@@ -11,18 +11,25 @@
 
 namespace tenon {
 
+// The range of a tensor as a compiled file notes it, by the tensor's name in the user's model.
+struct NotedRange {
+  quant::Method method;
+  quant::QuantParams params;
+};
+using NotedRanges = std::map<std::string, NotedRange>;
+
+// The note: a line for each tensor, of method, scale, zero point and name. Lines of another form
+// are left out.
+inline constexpr std::string_view kRangesNote = "ranges";
+NotedRanges parse_ranges(std::string_view note);
+
 // `a` against `b`, which should compute the same: each layer of `a` that has a counterpart, in the
 // names of the user's model, its range and what is clipped, and what the outputs lose where this
-// layer of `b` alone gets the integers of `a`. `methods` says how the range of a tensor was chosen;
-// `statistics` gets what the tensors of `b` hold.
+// layer of `b` alone gets the integers of `a`. `ranges` are those that `a` notes; `statistics` gets
+// what the tensors of `b` hold.
 Result<LayerReport> diff_layers(const NamedGraph& a, const NamedGraph& b,
                                 const std::vector<Sample>& samples,
-                                const runtime::LoadOptions& load,
-                                const std::map<std::string, quant::Method>& methods,
+                                const runtime::LoadOptions& load, const NotedRanges& ranges,
                                 quant::FunctionStatistics& statistics);
-
-// How ranges were chosen, as a note in a compiled file: a line for each tensor.
-inline constexpr std::string_view kRangeMethodsNote = "range_methods";
-std::map<std::string, quant::Method> parse_range_methods(std::string_view note);
 
 }  // namespace tenon

@@ -138,13 +138,14 @@ Status quantize(ImportedFunction& function, PassContext& context, const CompileO
   return {};
 }
 
-// How the range of each tensor was chosen, for reports on the file: a line for each.
-std::string range_methods(const CompileReport& report) {
+// The range of each tensor and how it was chosen, for reports on the file: a line for each.
+std::string ranges_note(const CompileReport& report) {
   std::string text;
   for (const FunctionReport& f : report.functions)
     if (f.quantization)
       for (const quant::TensorChoice& t : f.quantization->tensors)
-        text += fmt::format("{} {}\n", quant::method_name(t.range.method), t.name);
+        text += fmt::format("{} {:.9g} {} {}\n", quant::method_name(t.range.method), t.params.scale,
+                            t.params.zero, t.name);
   return text;
 }
 
@@ -245,8 +246,8 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
   if (options.max_loop_iterations > 0)
     compiled.model.notes.emplace_back(kMaxLoopIterationsNote,
                                       std::to_string(options.max_loop_iterations));
-  if (std::string methods = range_methods(compiled.report); !methods.empty())
-    compiled.model.notes.emplace_back("range_methods", std::move(methods));
+  if (std::string ranges = ranges_note(compiled.report); !ranges.empty())
+    compiled.model.notes.emplace_back("ranges", std::move(ranges));
   TRY(add_custom_ops(compiled.model, options));
   compiled.model.notes.insert(compiled.model.notes.end(), rule_notes.begin(), rule_notes.end());
   return compiled;
@@ -304,8 +305,8 @@ std::map<std::string, std::string> source_ops_of(const ImportReport& import) {
 
 Status check_options(const CompileOptions& options) {
   if (options.target != "cpu")
-    return unsupported(
-        fmt::format("target '{}' is not there; this version compiles for: cpu", options.target));
+    return unsupported(fmt::format(
+        "target '{}' is not there; the portable graph is compiled for: cpu", options.target));
   TRY(quant::parse_precision(options.precision));
   std::vector<std::string> names;
   for (const Pass& p : all_passes()) names.emplace_back(p.name);

@@ -108,8 +108,11 @@ std::vector<std::string> origins_between(const Node& root, Value* end) {
   std::vector<const Node*> pending{&root};
   std::unordered_set<const Node*> seen{&root};
   for (size_t i = 0; i < pending.size() && i < kMaxNodes; ++i) {
+    // In the model's order: what the root stands for last comes last.
+    std::vector<std::string> own;
     for (const std::string& name : pending[i]->origins)
-      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+      if (std::find(names.begin(), names.end(), name) == names.end()) own.push_back(name);
+    names.insert(names.begin(), own.begin(), own.end());
     for (Value* v : pending[i]->inputs())
       if (v != nullptr && v != end && v->producer() != nullptr && !v->producer()->is("const") &&
           v->uses().size() <= 2 && seen.insert(v->producer()).second)

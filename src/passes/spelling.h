@@ -39,7 +39,8 @@ struct Line {
 };
 Line line_of(Value* value);
 
-// The names in the user's model of `root` and of what it reads before `end`: a few nodes.
+// The names in the user's model of `root` and of what it reads before `end`, in the order of the
+// model: a few nodes.
 std::vector<std::string> origins_between(const Node& root, Value* end);
 
 }  // namespace tenon

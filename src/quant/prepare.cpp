@@ -163,14 +163,19 @@ Status prepare(Graph& graph) {
     Builder builder(graph, node);
     // What was fused last stands last.
     std::vector<std::string> origins = node->origins;
-    const auto take_last = [&]() -> std::vector<std::string> {
+    const auto take_last = [&](size_t count) -> std::vector<std::string> {
       if (origins.size() < 2) return origins;
-      std::vector<std::string> last{origins.back()};
-      origins.pop_back();
+      count = std::min(count, origins.size() - 1);
+      const auto first = origins.end() - static_cast<std::ptrdiff_t>(count);
+      std::vector<std::string> last(first, origins.end());
+      origins.erase(first, origins.end());
       return last;
     };
-    const auto of_activation = fused.activation == ActivationKind::none ? origins : take_last();
-    const auto of_sum = residual == nullptr ? origins : take_last();
+    // Models have a silu as a sigmoid and a product.
+    const size_t nodes = fused.activation == ActivationKind::silu ? 2 : 1;
+    const auto of_activation =
+        fused.activation == ActivationKind::none ? origins : take_last(nodes);
+    const auto of_sum = residual == nullptr ? origins : take_last(1);
     builder.set_origins(origins);
     std::vector<Value*> operands{node->input(0), node->input(1)};
     if (node->input(2) != nullptr) operands.push_back(node->input(2));

@@ -57,7 +57,8 @@ struct LayerPair {
 };
 // Layers of `actual` that have a counterpart of the same type in `expected`, in order. Of several
 // counterparts the nearest counts; `by_last`: among those of the last node a layer stands for that
-// has any, however far they are.
+// has any, however far they are. A fused layer of `expected` is the counterpart of the one that
+// gives its result, if there is one, not of those inside of it.
 std::vector<LayerPair> pair_layers(const Layers& actual, const Layers& expected, bool by_last);
 
 struct LayerDifference {

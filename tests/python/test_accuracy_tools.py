@@ -167,7 +167,7 @@ def recurrent(tmp_path):
 
 def test_recurrent_layers_multiply_reals_where_most_would_be_lost_there(recurrent, tmp_path):
     def compiled(data, *more):
-        done = compile_graph(recurrent, tmp_path / data, *more)
+        done = compile_graph(recurrent, tmp_path / data, "--force-precision", *more)
         layers = json.loads(done.stdout)["functions"][0]["quantization"]["layers"]
         return next(layer for layer in layers if layer["name"] == "lstm"), techniques(done).get("recurrent-layers")
 
@@ -243,6 +243,30 @@ def test_files_are_compared_layer_by_layer_on_data(tmp_path, bad):
     text = command("diff", "--layers", tmp_path / "m.tenon", tmp_path / "exact.tenon", "--data", x, "--tolerance", "10").stdout
     assert text.splitlines()[1].endswith(first["name"] + " (quantized_matmul)")
     assert "(minmax)" in text and "outputs on 32 samples" in text
+
+
+def test_products_are_compared_by_what_the_same_layer_gives(tmp_path):
+    # In fp32 the activation is a part of the product, in int8 a table that is looked up in.
+    graph, x = tmp_path / "g.tn", tmp_path / "x.npy"
+    graph.write_text("""graph @main (%x "x": f32[?n,16]) {
+  %w = const random(seed=1, min=-1, max=1) : f32[16,32]
+  %a = matmul(%x, %w) from "first/MatMul"
+  %s = sigmoid(%a) from "first/Sigmoid"
+  %m = mul(%a, %s) from "first/mul"
+  %u = const random(seed=2, min=-1, max=1) : f32[32,8]
+  %y = matmul(%m, %u) from "second/MatMul"
+  return (%y "y")
+}
+""")
+    np.save(x, np.random.default_rng(0).normal(size=(64, 16)).astype(np.float32))
+    compile_graph(graph, x, "--force-precision", "--disable", "last-layer", "--disable", "first-layer")
+    assert "byte_lookup" in command("dump", tmp_path / "m.tenon").stdout
+    command("compile", graph, "-o", tmp_path / "exact.tenon")
+    done = command("diff", "--layers", tmp_path / "m.tenon", tmp_path / "exact.tenon", "--data", x, "--json", "--tolerance", "1")
+    layers = {layer["name"]: layer for layer in json.loads(done.stdout)[0]["layers"]}
+    assert set(layers) == {"first/MatMul", "second/MatMul"}
+    assert sum(layer["share"] for layer in layers.values()) == pytest.approx(1)
+    assert all(layer["relative_l2"] < 0.05 for layer in layers.values())
 
 
 def test_mistakes_in_comparing_files(graph, tmp_path):

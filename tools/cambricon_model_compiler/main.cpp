@@ -70,8 +70,8 @@ Result<std::vector<NamedShape>> parse_shapes(std::string_view whole) {
 Result<std::string> model_path(const Arguments& a) {
   const bool tensorflow = a.model_type == "tensorflow" || a.model_type == "tf";
   if (!tensorflow && a.model_type != "onnx")
-    return unsupported(fmt::format(
-        "--model_type={} is not there; this version reads: tensorflow, onnx", a.model_type));
+    return unsupported(
+        fmt::format("--model_type={} is not there; there are: tensorflow, onnx", a.model_type));
   if (!tensorflow && !a.saved_model_dir.empty())
     return invalid_argument("--input_saved_model_dir needs --model_type=tensorflow");
   if (a.saved_model_dir.empty() == a.input_model.empty())
@@ -115,8 +115,10 @@ Status check_usage(const Arguments& a) {
 Status compile(const Arguments& a) {
   const std::string path = TRY(model_path(a));
   if (!a.for_chip.empty())
-    fmt::print(stderr,
-               "warning: --mlu_arch and --dev_id have no effect: the file runs on the CPU\n");
+    fmt::print(
+        stderr,
+        "warning: --mlu_arch and --dev_id have no effect: the file runs on the CPU and on each of "
+        "`tenon devices`\n");
   CompileOptions options;
   options.precision = a.precision;
   options.import.signature = a.signature;
@@ -155,8 +157,10 @@ void add_options(CLI::App& app, Arguments& a) {
       ->allow_extra_args(false)
       ->delimiter(',');
   app.add_option("--signature", a.signature, "signature of a SavedModel (default: all)");
-  app.add_option("--mlu_arch,--dev_id", a.for_chip,
-                 "accepted without effect: this version has no chips")
+  app.add_option(
+         "--mlu_arch,--dev_id", a.for_chip,
+         "accepted without effect: the file holds the portable graph, which the CPU and each of "
+         "`tenon devices` runs; `tenon compile --target` adds programs for chips")
       ->allow_extra_args(false);
   app.set_version_flag("--version", "tenon 0.1.0");
   app.footer(

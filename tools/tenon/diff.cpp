@@ -143,14 +143,14 @@ Status diff_on_data(const DiffArguments& args) {
   data.data = args.data.data;
   data.preprocess = TRY(parse_preprocess(args.data.preprocess));
   const auto samples = TRY(some_samples(b, data, args.data.samples));
-  std::map<std::string, quant::Method> methods;
+  NotedRanges ranges;
   if (args.a.ends_with(".tenon"))
     for (const auto& [key, value] : TRY(read_model_file(args.a)).notes)
-      if (key == kRangeMethodsNote) methods = parse_range_methods(value);
+      if (key == kRangesNote) ranges = parse_ranges(value);
   progress->stage("run layer by layer");
   CalibrationFindings findings;
   findings.layers.push_back(
-      TRY(diff_layers(a, b, samples, options, methods, findings.statistics[a.key])));
+      TRY(diff_layers(a, b, samples, options, ranges, findings.statistics[a.key])));
   progress.reset();
   TRY(write_report(args.data, findings));
   const LayerReport& report = findings.layers.front();
