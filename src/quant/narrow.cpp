@@ -68,7 +68,11 @@ std::string bf16_refusal(const Node& node) {
       if (conv->groups < kFewest) return "there are few channels";
       return node.input(3) == nullptr ? "" : "something is added to what it gives";
     }
-    return inputs % 2 == 0 ? "" : "the number of input channels is odd";
+    // Of few channels the rows of a window are filled up to pairs.
+    constexpr int64_t kFew = 16;
+    const bool by_rows = conv->groups == 1 && inputs < kFew && w[w.rank() - 3].size() > 1 &&
+                         (conv->dilations.empty() || conv->dilations.back() == 1);
+    return inputs % 2 == 0 || by_rows ? "" : "the number of input channels is odd";
   }
   if (const auto* conv = node.as<ConvTranspose>()) {
     const Shape& w = node.input(1)->shape();

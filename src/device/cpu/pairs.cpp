@@ -106,17 +106,19 @@ std::string matmul_refuses(const StepInfo& s) {
   return {};
 }
 
-constexpr size_t kDepthwise = 0, kWinograd = 2, kShift = 3;
+constexpr size_t kDepthwise = 0, kWinograd = 2, kShift = 3, kStrip = 4;
+
+bool has_odd_channels(const StepInfo& s) {
+  return s.in_dim(1, s.inputs[1].shape.rank() - 2) % 2 != 0;
+}
 
 ConvParams params_of_pairs(const StepInfo& s, size_t method) {
   ConvParams p = conv_params(s);
-  if (method == kDepthwise) {
-    p.narrow_x = true;
-    return p;
-  }
+  p.narrow_residual = is_narrow(s, 3);
+  p.narrow_x = method == kDepthwise || (method == kStrip && has_odd_channels(s));
+  if (p.narrow_x) return p;
   p.in_channels /= 2;
   p.x_pixel_stride /= 2;
-  p.narrow_residual = is_narrow(s, 3);
   return p;
 }
 
@@ -133,7 +135,8 @@ class PairConv final : public ChainableConv {
                        });
       return;
     }
-    const bool panels = method.layout == std::string_view("panels") && p_.groups == 1;
+    const bool panels =
+        method.layout == std::string_view("panels") && p_.groups == 1 && !p_.narrow_x;
     const int64_t k = 2 * p_.kernel[0] * p_.kernel[1] * p_.kernel[2] * p_.in_channels;
     packed_ = s.pack(1,
                      panels ? PanelLayout{.k = k, .n = p_.out_channels, .unit = 2}.name()
@@ -177,7 +180,7 @@ class PairConv final : public ChainableConv {
 };
 
 // Those whose filters are plain panels.
-constexpr size_t kMethods[] = {1, 4, 6};
+constexpr size_t kMethods[] = {1, kStrip, 6};
 
 std::string depthwise_refuses(const StepInfo& s) {
   if (std::string reason = refuses_pairs(s); !reason.empty()) return reason;
@@ -191,8 +194,7 @@ template <size_t kMethod>
 std::string conv_refuses(const StepInfo& s) {
   if (std::string reason = refuses_pairs(s); !reason.empty()) return reason;
   if (std::string reason = refuses_conv(s); !reason.empty()) return reason;
-  if (s.in_dim(1, s.inputs[1].shape.rank() - 2) % 2 != 0)
-    return "the number of input channels is odd";
+  if (kMethod != kStrip && has_odd_channels(s)) return "the number of input channels is odd";
   if (is_narrow(s, 3) && !conv_methods()[kMethod].can_round) return "the residual is of bf16";
   const char* reason = nullptr;
   if constexpr (kMethod == kWinograd) {

@@ -40,7 +40,8 @@ struct ConvParams {
   int64_t y_pixel_stride = 0;
   Activation activation;
   // y and the residual are of bf16, and so are their strides: by methods that can round, with
-  // tables of pairs. So is x, of which in_channels are not counted in pairs: depthwise alone.
+  // tables of pairs. So is x where narrow_x, whose in_channels are then not counted in pairs: by
+  // the depthwise method and by strips, which read it so that they may be odd.
   bool narrow_x = false;
   bool narrow_y = false;
   bool narrow_residual = false;

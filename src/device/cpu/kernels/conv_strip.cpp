@@ -1,9 +1,13 @@
 #include "device/cpu/kernels/conv_strip.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "base/numbers.h"
+#include "device/cpu/kernels/blocks.h"
 #include "device/cpu/kernels/conv_pieces.h"
+#include "device/cpu/kernels/pack.h"
+#include "device/cpu/kernels/pairs.h"
 #include "device/cpu/kernels/slots.h"
 #include "device/cpu/kernels/windows.h"
 
@@ -51,6 +55,12 @@ struct StripSlot {
         sums(floats + plan.slot_floats() - plan.sums) {}
 };
 
+// Floats, or pairs, of a row of a window.
+int64_t run_of(const ConvParams& p) {
+  const int64_t elements = p.kernel[2] * p.in_channels;
+  return p.narrow_x ? ceil_div(elements, 2) : elements;
+}
+
 StripPlan plan_strip(const ConvParams& p, int threads, const KernelTable& table) {
   constexpr int64_t kPixels = 768;
   StripPlan plan;
@@ -66,15 +76,21 @@ StripPlan plan_strip(const ConvParams& p, int threads, const KernelTable& table)
   plan.column_blocks = ceil_div(p.out[2], plan.columns);
   plan.width = (plan.columns - 1) * p.stride[2] + p.kernel[2];
   plan.height = (plan.rows - 1) * p.stride[1] + (p.kernel[1] - 1) * p.dilation[1] + 1;
-  plan.strip_floats = round_up(p.kernel[0] * plan.height * plan.width * p.in_channels, kHeader);
+  // One more of bf16: the half of the last pair that counts for nothing.
+  const int64_t elements = p.kernel[0] * plan.height * plan.width * p.in_channels;
+  plan.strip_floats = round_up(p.narrow_x ? elements / 2 + 1 : elements, kHeader);
   plan.padded = round_up(plan.rows * plan.columns, table.tile_rows);
-  plan.sums = piece_sums(p, plan.padded, p.out_channels, plan.taps, p.kernel[2] * p.in_channels);
+  plan.sums = piece_sums(p, plan.padded, p.out_channels, plan.taps, run_of(p));
   return plan;
 }
 
-// Copies the strip below output row `oh`, column `ow` of plane `od` of image n, zeros outside.
+// Copies the strip below output row `oh`, column `ow` of plane `od` of image n, zeros outside. T is
+// of x.
+template <typename T>
 void fill_strip(const ConvParams& p, const StripPlan& plan, int64_t n, int64_t od, int64_t oh,
-                int64_t ow, float* strip) {
+                int64_t ow, float* floats) {
+  const auto* const all = reinterpret_cast<const T*>(p.x);
+  auto* strip = reinterpret_cast<T*>(floats);
   const WindowDim depth = window_dim(p, 0), height = window_dim(p, 1), width = window_dim(p, 2);
   const int64_t c = p.in_channels, first = width.start(ow);
   const int64_t begin = std::clamp<int64_t>(-first, 0, plan.width);
@@ -83,19 +99,20 @@ void fill_strip(const ConvParams& p, const StripPlan& plan, int64_t n, int64_t o
     for (int64_t r = 0; r < plan.height; ++r, strip += plan.width * c) {
       const int64_t id = depth.start(od) + kd * depth.dilation, ih = height.start(oh) + r;
       if (id < 0 || id >= depth.in || ih < 0 || ih >= height.in) {
-        std::fill_n(strip, plan.width * c, 0.0f);
+        std::fill_n(strip, plan.width * c, T());
         continue;
       }
-      const float* x = p.x + ((((n * depth.in + id) * height.in + ih) * width.in) + first + begin) *
-                                 p.x_pixel_stride;
-      std::fill_n(strip, begin * c, 0.0f);
+      const T* x = all + ((((n * depth.in + id) * height.in + ih) * width.in) + first + begin) *
+                             p.x_pixel_stride;
+      std::fill_n(strip, begin * c, T());
       if (p.x_pixel_stride == c)
         std::copy_n(x, (end - begin) * c, strip + begin * c);
       else
         for (int64_t i = begin; i < end; ++i, x += p.x_pixel_stride)
           std::copy_n(x, c, strip + i * c);
-      std::fill_n(strip + end * c, (plan.width - end) * c, 0.0f);
+      std::fill_n(strip + end * c, (plan.width - end) * c, T());
     }
+  if constexpr (sizeof(T) < sizeof(float)) *strip = T();
 }
 
 // Lists the pieces of all rows of tasks of `columns` columns.
@@ -110,13 +127,31 @@ void list_strip(const ConvParams& p, const StripPlan& plan, int64_t columns, int
   for (int64_t pixel = 0; pixel < plan.rows * columns; pixel += tile_rows)
     for (int64_t tap = 0; tap < plan.taps; ++tap, pieces += tile_rows) {
       const int64_t row = tap / p.kernel[1] * plan.height + tap % p.kernel[1] * p.dilation[1];
-      const float* const first = slot.strip + row * plan.width * p.in_channels;
-      for (int64_t r = 0; r < tile_rows; ++r) pieces[r] = first + slot.offsets[pixel + r];
+      const float* const first = element(slot.strip, row * plan.width * p.in_channels, p.narrow_x);
+      for (int64_t r = 0; r < tile_rows; ++r)
+        pieces[r] = element(first, slot.offsets[pixel + r], p.narrow_x);
     }
   slot.listed = columns;
 }
 
 }  // namespace
+
+int64_t strip_filter_floats(const ConvParams& p) {
+  return packed_b_floats(p.kernel[0] * p.kernel[1] * run_of(p), p.out_channels);
+}
+void pack_strip(const ConvParams& p, const float* filter, float* packed) {
+  pack_conv_filter(volume(p.kernel), p.in_channels, p.out_channels, 1, filter, packed);
+}
+void pack_strip_pairs(const ConvParams& p, const BFloat16* filter, float* packed) {
+  if (!p.narrow_x)
+    return pack_conv_pairs(volume(p.kernel), 2 * p.in_channels, p.out_channels, 1, filter, packed);
+  // Each row of a window by itself: the half of its last pair is multiplied by zero.
+  const int64_t row = p.kernel[2] * p.in_channels * p.out_channels;
+  const int64_t padded = 2 * run_of(p) * p.out_channels, rows = p.kernel[0] * p.kernel[1];
+  std::vector<BFloat16> filled(static_cast<size_t>(rows * padded));
+  for (int64_t r = 0; r < rows; ++r) std::copy_n(filter + r * row, row, filled.data() + r * padded);
+  pack_pairs(rows * 2 * run_of(p), p.out_channels, filled.data(), p.out_channels, false, packed);
+}
 
 const char* strip_refusal(const ConvParams& p) {
   if (p.groups != 1) return "the channels are grouped";
@@ -141,10 +176,11 @@ void run_strip(const ConvParams& p, ThreadPool& pool, void* scratch, const Kerne
     const int64_t columns = std::min(plan.columns, p.out[2] - ow);
     const StripSlot slot(plan, scratch, index);
     if (slot.listed != columns) list_strip(p, plan, columns, table.tile_rows, slot);
-    fill_strip(p, plan, plane / p.out[0], plane % p.out[0], oh, ow, slot.strip);
+    (p.narrow_x ? fill_strip<BFloat16> : fill_strip<float>)(p, plan, plane / p.out[0],
+                                                            plane % p.out[0], oh, ow, slot.strip);
     PieceProduct product;
     product.taps = plan.taps;
-    product.run = p.kernel[2] * p.in_channels;
+    product.run = run_of(p);
     product.n = p.out_channels;
     product.filter = p.filter;
     product.pieces = slot.pieces;

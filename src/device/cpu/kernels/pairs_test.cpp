@@ -186,6 +186,56 @@ TEST(Pairs, Convolutions) {
     }
 }
 
+// Rows of a window of an odd number of elements are filled up.
+TEST(Pairs, StripsOfOddChannels) {
+  constexpr size_t kStrip = 4;
+  const ConvMethod& method = conv_methods()[kStrip];
+  for (const KernelTable* table : pair_tables())
+    for (const auto& [channels, out, kernel, stride, side] :
+         {std::array<int64_t, 5>{3, 32, 3, 2, 31},
+          {3, 40, 7, 2, 20},
+          {1, 8, 5, 1, 9},
+          {5, 17, 2, 1, 12},
+          {7, 16, 3, 3, 10}})
+      for (const int threads : {1, 2}) {
+        ConvParams p;
+        p.batch = 2;
+        for (const int d : {1, 2}) {
+          p.in[d] = side + d, p.kernel[d] = kernel, p.pad_begin[d] = kernel / 2;
+          p.stride[d] = stride;
+          p.out[d] = (p.in[d] + 2 * (kernel / 2) - kernel) / stride + 1;
+        }
+        p.in_channels = p.x_pixel_stride = channels;
+        p.out_channels = p.y_pixel_stride = out;
+        ASSERT_EQ(method.refusal(p), nullptr);
+        const auto x = random_pairs(2 * p.in[1] * p.in[2] * channels);
+        const auto w = random_pairs(kernel * kernel * channels * out);
+        const std::vector<float> wide_x(x.begin(), x.end()), wide_w(w.begin(), w.end());
+        const int64_t results = 2 * p.out[1] * p.out[2] * out;
+        std::vector<float> packed(static_cast<size_t>(method.filter_floats(p)));
+        std::vector<float> expected(static_cast<size_t>(results));
+        method.pack_filter(p, wide_w.data(), packed.data());
+        ThreadPool pool(threads);
+        const auto run = [&](float* y, bool narrow_y, const KernelTable& by) {
+          p.filter = packed.data(), p.y = y, p.narrow_y = narrow_y;
+          Scratch scratch(method.scratch_bytes(p, threads, by));
+          method.run(p, pool, scratch.get(), by);
+        };
+        p.x = wide_x.data();
+        run(expected.data(), false, kernels());
+        p.narrow_x = true;
+        p.x = as_pairs(x.data());
+        packed.assign(static_cast<size_t>(method.filter_floats(p)), 0);
+        method.pack_pairs(p, w.data(), packed.data());
+        GuardedFloats y(results), rounded(results);
+        run(y.data(), false, *table);
+        run(rounded.data(), true, *table);
+        const std::string what = std::string(table->name) + " " + std::to_string(channels);
+        expect_near(y, {expected.begin(), expected.end()}, 1e-4, what);
+        expect_rounded(rounded, y, what);
+      }
+}
+
 // Relative to the norm of what is right: the transformed inputs and filters are rounded.
 double winograd_error(int64_t side, int64_t channels, int64_t out, int pad, bool residual,
                       int threads, const KernelTable& table) {
