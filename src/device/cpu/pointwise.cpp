@@ -108,6 +108,14 @@ class BinaryKernel final : public Kernel {
       step_a_ = loops_.strides[0].back();
       step_b_ = loops_.strides[1].back();
     }
+    if (loops_.shape.size() < 2 || step_a_ != 1 || step_b_ != 1 || inner_ > kPiece / 2) return;
+    const size_t outer = loops_.shape.size() - 2;
+    repeats_a_ = loops_.strides[0][outer] == 0;
+    if (loops_.strides[repeats_a_ ? 0 : 1][outer] != 0 ||
+        loops_.strides[repeats_a_ ? 1 : 0][outer] != inner_)
+      return;
+    alike_ = loops_.shape[outer];
+    together_ = std::min(alike_, kPiece / inner_);
   }
   Status run(const RunContext& c) const override {
     const float* a = c.in(0);
@@ -128,7 +136,6 @@ class BinaryKernel final : public Kernel {
     // Element `at` of y and those behind it.
     const auto apply = [&](const float* pa, const float* pb, int64_t at, int64_t n) {
       if (!narrow_y_) return compute(pa, pb, static_cast<float*>(y) + at, n);
-      constexpr int64_t kPiece = 1024;
       float wide[kPiece];
       for (int64_t i = 0; i < n; i += kPiece) {
         const int64_t count = std::min(kPiece, n - i);
@@ -146,7 +153,10 @@ class BinaryKernel final : public Kernel {
     const int64_t tasks = (rows_ + rows_per_task - 1) / rows_per_task;
     c.pool.parallel_for(tasks, [&](int64_t task) {
       const int64_t end = std::min(rows_, (task + 1) * rows_per_task);
-      for (int64_t row = task * rows_per_task; row < end; ++row) {
+      float repeated[kPiece];
+      const float* repeats = nullptr;
+      int64_t count = 1;
+      for (int64_t row = task * rows_per_task; row < end; row += count) {
         int64_t rest = row, oa = 0, ob = 0;
         for (size_t d = loops_.shape.size() - 1; d-- > 0;) {
           const int64_t i = rest % loops_.shape[d];
@@ -154,7 +164,17 @@ class BinaryKernel final : public Kernel {
           oa += i * loops_.strides[0][d];
           ob += i * loops_.strides[1][d];
         }
-        apply(a + oa, b + ob, row * inner_, inner_);
+        if (together_ == 1) {
+          apply(a + oa, b + ob, row * inner_, inner_);
+          continue;
+        }
+        count = std::min({together_, end - row, alike_ - row % alike_});
+        const float* const same = repeats_a_ ? a + oa : b + ob;
+        if (repeats != same)
+          for (int64_t i = 0; i < together_; ++i) std::copy_n(same, inner_, repeated + i * inner_);
+        repeats = same;
+        apply(repeats_a_ ? repeated : a + oa, repeats_a_ ? b + ob : repeated, row * inner_,
+              count * inner_);
       }
     });
     return {};
@@ -169,11 +189,16 @@ class BinaryKernel final : public Kernel {
   }
 
  private:
+  static constexpr int64_t kPiece = 1024;
+
   size_t op_ = 0;
   bool narrow_y_ = false;
   std::shared_ptr<const Kernel> channels_;  // the same, for what is joined to it
   Loops loops_;
   int64_t rows_ = 1, inner_ = 1, step_a_ = 1, step_b_ = 1;
+  // Of `alike_` short rows one operand is the same: it is repeated for so many at once.
+  bool repeats_a_ = false;
+  int64_t alike_ = 1, together_ = 1;
 };
 
 template <typename K>

@@ -2,6 +2,7 @@
 // pair that is multiplied. 32 channels are loaded from each of both rows and interleaved into two
 // vectors of pairs, the low and the high half of every 128 bits.
 #include "device/cpu/kernels/blocks.h"
+#include "device/cpu/kernels/isa/activation_sums.h"
 #include "device/cpu/kernels/isa/isa.h"
 #include "device/cpu/kernels/isa/pair_product.h"
 #include "device/cpu/kernels/isa/simd.h"
@@ -169,28 +170,36 @@ TENON_INLINE Sums bias_of(const DepthwiseRow& row, const Group& group) {
 // What becomes of `pixels` sums that are not just rounded.
 [[gnu::noinline]] void finish_sums(const DepthwiseRow& row, const Sums* sums, int64_t pixel,
                                    int64_t pixels, const Group& group) {
-  constexpr int64_t kMost = 8;
-  alignas(64) float before[kMost * kChannels];
+  const bool is_silu = row.post.kind == ActivationKind::kSilu;
+  alignas(64) float order[kChannels];
   for (int64_t p = 0; p < pixels; ++p) {
+    Sums x = sums[p];
+    if (is_silu) x = {silu_of_sums(x.low), silu_of_sums(x.high)};
+    const int64_t at = (pixel + p) * row.y_pixel + group.first;
+    auto* const rounded = reinterpret_cast<uint16_t*>(row.y) + at;
+    if (is_silu && row.narrow_y) {
+      store_rounded(rounded, x, group.skipped, group.loaded());
+      continue;
+    }
     Floats first{}, second{};
-    to_order(sums[p], first, second);
-    store(before + p * kChannels, first);
-    store(before + p * kChannels + kLanes, second);
-  }
-  if (row.post.kind != ActivationKind::kNone)
-    activate(row.post, before, before, static_cast<size_t>(pixels) * kChannels);
-  for (int64_t p = 0; p < pixels; ++p) {
-    const int64_t at = (pixel + p) * row.y_pixel + group.first + group.skipped;
-    const float* const from = before + p * kChannels + group.skipped;
-    for (int i = 0; i < group.count; i += kLanes) {
-      const int n = group.count - i < kLanes ? group.count - i : kLanes;
-      const Floats x = load_part(from + i, n);
+    to_order(x, first, second);
+    if ((is_silu || row.post.kind == ActivationKind::kNone) && group.count == kChannels) {
+      store(row.y + at, first);
+      store(row.y + at + kLanes, second);
+      continue;
+    }
+    store(order, first);
+    store(order + kLanes, second);
+    if (!is_silu) activate(row.post, order, order, kChannels);
+    for (int i = group.skipped; i < group.loaded(); i += kLanes) {
+      const int n = group.loaded() - i < kLanes ? group.loaded() - i : kLanes;
+      const Floats part = load_part(order + i, n);
       if (row.narrow_y)
-        store_bf16_part(reinterpret_cast<uint16_t*>(row.y) + at + i, x, n);
+        store_bf16_part(rounded + i, part, n);
       else if (n == kLanes)
-        store(row.y + at + i, x);
+        store(row.y + at + i, part);
       else
-        store_part(row.y + at + i, x, n);
+        store_part(row.y + at + i, part, n);
     }
   }
 }

@@ -5,6 +5,7 @@
 #include "device/cpu/kernels/isa/simd.h"
 #include "device/cpu/kernels/pack.h"
 #if defined(TENON_PAIRS)
+#include "device/cpu/kernels/isa/activation_sums.h"
 #include "device/cpu/kernels/isa/pair_product.h"
 #endif
 
@@ -37,12 +38,18 @@ struct Tile {
 };
 
 #if defined(TENON_PAIRS)
+void activate_post(const Activation& activation, float* x, size_t n) {
+  activate_sums(activation, x, n);
+}
 TENON_INLINE Floats broadcast(const float* p) {
   int32_t pair;
   __builtin_memcpy(&pair, p, sizeof pair);
   return from_bits(splat_int(pair));
 }
 #else
+void activate_post(const Activation& activation, float* x, size_t n) {
+  activate(activation, x, x, n);
+}
 TENON_INLINE Floats broadcast(const float* p) {
   return splat(*p);
 }
@@ -235,8 +242,8 @@ TENON_INLINE void store_narrow(const GemmBlock& block, const Tile& tile,
 // The activation of a tile of rows as store_narrow left it, to C.
 void finish_tile(const GemmBlock& block, float* x, int64_t row, int rows, int64_t column,
                  int columns) {
-  activate(block.post, x, x,
-           static_cast<size_t>(rows - 1) * kColumns + static_cast<size_t>(columns));
+  activate_sums(block.post, x,
+                static_cast<size_t>(rows - 1) * kColumns + static_cast<size_t>(columns));
   auto* const c = reinterpret_cast<uint16_t*>(element(block.c, row * block.ldc + column, true));
   for (int r = 0; r < rows; ++r)
     for (int v = 0; v < columns; v += kLanes)
@@ -356,7 +363,7 @@ void gemm_block(const GemmBlock& block) {
       if (has_post)
         for (int r = 0; r < rows; ++r) {
           float* c = block.c + (row + r) * block.ldc + column;
-          activate(block.post, c, c, static_cast<size_t>(columns));
+          activate_post(block.post, c, static_cast<size_t>(columns));
         }
     }
   }
