@@ -45,14 +45,11 @@ struct Axis {
 };
 
 struct Plan {
-  bool is_line = false;
-  int64_t side = 3;  // of a group of taps
-  int64_t group_rows = 1, group_columns = 1;
+  WinogradTaps kernel;
   int64_t run = 0;        // values of a tile at a frequency: groups, channels
   Axis rows;              // one pixel where tiles are lines
   Axis columns;           // the dim of lines
   int64_t inner = 1;      // pixels behind those of lines
-  int64_t taps = 1;       // in depth
   int64_t in_planes = 0;  // that a block may need, with several taps
   int64_t planes = 1;     // outputs of a block are of so many planes, and `block` tiles of each
   int64_t block = 0;
@@ -65,7 +62,9 @@ struct Plan {
   int64_t v_frequency = 0;
   int64_t m_frequency = 0;
   int64_t pieces = 0;
-  int64_t frequencies() const { return is_line ? kSide : kSide * kSide; }
+  bool is_line() const { return kernel.line >= 0; }
+  int64_t taps() const { return kernel.depth; }
+  int64_t frequencies() const { return is_line() ? kSide : kSide * kSide; }
   int64_t v_floats() const { return frequencies() * v_frequency + 2 * pieces; }
   int64_t m_floats() const { return frequencies() * m_frequency; }
 };
@@ -75,21 +74,16 @@ Axis axis_of(const ConvParams& p, int d, int64_t outputs) {
 }
 
 void set_tiles(const ConvParams& p, Plan& plan) {
-  const WinogradTaps taps = winograd_taps(p);
-  const int line = taps.line;
-  plan.is_line = line >= 0;
-  plan.side = taps.side;
-  plan.group_rows = taps.rows();
-  plan.group_columns = taps.columns();
+  plan.kernel = winograd_taps(p);
+  const WinogradTaps& taps = plan.kernel;
   plan.run = taps.groups() * p.in_channels;
-  plan.taps = taps.depth;
-  plan.columns = axis_of(p, plan.is_line ? line : 2, taps.outputs());
-  if (!plan.is_line) plan.rows = axis_of(p, 1, taps.outputs());
-  for (int d = line + 1; plan.is_line && d < 3; ++d) plan.inner *= p.out[d];
+  plan.columns = axis_of(p, plan.is_line() ? taps.line : 2, taps.outputs());
+  if (!plan.is_line()) plan.rows = axis_of(p, 1, taps.outputs());
+  for (int d = taps.line + 1; plan.is_line() && d < 3; ++d) plan.inner *= p.out[d];
   plan.tiles = plan.rows.tiles() * plan.columns.tiles() * plan.inner;
-  if (plan.taps > 1) return;
+  if (plan.taps() > 1) return;
   plan.tiles *= p.batch;
-  for (int d = 0; d < (plan.is_line ? line : 1); ++d) plan.tiles *= p.out[d];
+  for (int d = 0; d < (plan.is_line() ? taps.line : 1); ++d) plan.tiles *= p.out[d];
 }
 
 // Cuts the tiles of a plane into blocks of about `most`: all take the same number of steps on so
@@ -110,7 +104,7 @@ void set_blocks(int64_t planes_in_all, int64_t most, int64_t threads, int64_t ti
        ++count) {
     const int64_t even = ceil_div(plan.tiles, count);
     for (const int64_t block : {even, round_up(even, unit)}) {
-      if (plan.taps > 1 && block != plan.tiles && block % unit != 0) continue;
+      if (plan.taps() > 1 && block != plan.tiles && block % unit != 0) continue;
       const int64_t blocks = planes_in_all * ceil_div(plan.tiles, block);
       const int64_t rounds = ceil_div(blocks, threads);
       const bool one_left = blocks == (rounds - 1) * threads + 1;
@@ -127,32 +121,32 @@ Plan plan_of(const ConvParams& p, int threads, int64_t tile_rows) {
   Plan plan;
   set_tiles(p, plan);
   int64_t images = 1;
-  if (plan.taps > 1) {
+  if (plan.taps() > 1) {
     plan.planes = ceil_div(p.out[0], std::max<int64_t>(1, ceil_div(p.out[0], kPlanes)));
     plan.in_planes =
         std::min(p.in[0], (plan.planes - 1) * p.stride[0] + (p.kernel[0] - 1) * p.dilation[0] + 1);
     images = p.batch;
   }
   const int64_t planes = std::max<int64_t>(1, plan.planes);
-  const int64_t in_planes = plan.taps > 1 ? plan.in_planes : 1;
+  const int64_t in_planes = plan.taps() > 1 ? plan.in_planes : 1;
   plan.column_blocks = ceil_div(p.out_channels, kColumns);
   const int64_t most =
       std::clamp<int64_t>(
           kBlockFloats / (plan.frequencies() * (plan.run * in_planes / planes + kColumns)), 24,
           96) /
       planes;
-  plan.plane_blocks = plan.taps > 1 ? ceil_div(p.out[0], planes) : 1;
+  plan.plane_blocks = plan.taps() > 1 ? ceil_div(p.out[0], planes) : 1;
   // Threads take blocks of their own, unless filters would be read for so few rows that reading
   // them takes the time. Then all transform the inputs, which takes less than handing them over.
   plan.by_columns = threads > 1 && plan.column_blocks >= 2 * threads &&
-                    images * plan.tiles * (plan.taps > 1 ? p.out[0] : 1) < kFewRows * threads;
+                    images * plan.tiles * (plan.taps() > 1 ? p.out[0] : 1) < kFewRows * threads;
   if (plan.tiles > 0)
     set_blocks(images * plan.plane_blocks, std::max<int64_t>(1, most),
                plan.by_columns ? 1 : threads, tile_rows, plan);
   // With taps in depth a row of zeros stands behind the others.
-  plan.v_frequency = (plan.block * in_planes + (plan.taps > 1 ? 1 : 0)) * plan.run + kLineFloats;
+  plan.v_frequency = (plan.block * in_planes + (plan.taps() > 1 ? 1 : 0)) * plan.run + kLineFloats;
   plan.m_frequency = plan.block * planes * kColumns + kLineFloats;
-  if (plan.taps > 1) plan.pieces = plan.taps * round_up(plan.block * planes, tile_rows);
+  if (plan.taps() > 1) plan.pieces = plan.taps() * round_up(plan.block * planes, tile_rows);
   return plan;
 }
 
@@ -172,7 +166,7 @@ Part part_of(const ConvParams& p, const Plan& plan, int64_t block) {
   Part part;
   part.tile = block % plan.tile_blocks * plan.block;
   part.tiles = std::min(plan.block, plan.tiles - part.tile);
-  if (plan.taps == 1) return part;
+  if (plan.taps() == 1) return part;
   const int64_t od = block / plan.tile_blocks % plan.plane_blocks * plan.planes;
   const int64_t image = block / plan.tile_blocks / plan.plane_blocks;
   part.planes = std::min(plan.planes, p.out[0] - od);
@@ -193,7 +187,7 @@ void list_planes(const ConvParams& p, const Plan& plan, const Part& part, float*
   for (int64_t f = 0; f < plan.frequencies(); ++f)
     std::fill_n(v + f * plan.v_frequency + zero_row, plan.run, 0.0f);
   for (int64_t row = 0; row < part.rows(); row += tile_rows)
-    for (int64_t tap = 0; tap < plan.taps; ++tap, pieces += tile_rows) {
+    for (int64_t tap = 0; tap < plan.taps(); ++tap, pieces += tile_rows) {
       bool any = false;
       for (int64_t r = row; r < std::min(row + tile_rows, part.rows()); ++r) {
         const int64_t plane =
@@ -226,16 +220,16 @@ void transform_input(const ConvParams& p, const Plan& plan, const Part& part, in
   const int64_t first_column = plan.columns.first(at.column) - plan.columns.pad;
   const int64_t pixel = plan.inner * p.x_pixel_stride, line = plan.columns.in * pixel;
   WinogradInput w;
-  w.is_line = plan.is_line;
+  w.is_line = plan.is_line();
   w.x_pixel = plan.columns.dilation * pixel;
   w.x_row = plan.rows.dilation * line;
   w.channels = p.in_channels;
   w.v_frequency = plan.v_frequency;
   w.v = v + row * plan.run;
-  for (int64_t i = 0; i < plan.group_rows; ++i)
-    for (int64_t j = 0; j < plan.group_columns; ++j, w.v += p.in_channels) {
-      const int64_t ih = first_row + plan.side * i * plan.rows.dilation;
-      const int64_t iw = first_column + plan.side * j * plan.columns.dilation;
+  for (int64_t i = 0; i < plan.kernel.rows(); ++i)
+    for (int64_t j = 0; j < plan.kernel.columns(); ++j, w.v += p.in_channels) {
+      const int64_t ih = first_row + plan.kernel.side * i * plan.rows.dilation;
+      const int64_t iw = first_column + plan.kernel.side * j * plan.columns.dilation;
       w.x = p.x + (plane * plan.rows.in + ih) * line + iw * pixel + at.inner * p.x_pixel_stride;
       w.row_begin = plan.rows.until(ih, 0, kSide);
       w.row_end = plan.rows.until(ih, plan.rows.in, kSide);
@@ -269,7 +263,7 @@ void transform_output(const ConvParams& p, const Plan& plan, const Part& part, i
   const int64_t line = plan.columns.out * plan.inner;
   const int64_t pixel = (plane * plan.rows.out + oh) * line + ow * plan.inner + at.inner;
   WinogradOutput w;
-  w.is_line = plan.is_line;
+  w.is_line = plan.is_line();
   w.outputs = static_cast<int>(plan.columns.outputs);
   w.m = m + row * kColumns;
   w.m_frequency = plan.m_frequency;
@@ -305,19 +299,19 @@ void transform_output(const ConvParams& p, const Plan& plan, const Part& part, i
 // The products of a block by the filters of one block of columns, and their outputs.
 void multiply(const ConvParams& p, const Plan& plan, const Part& part, int64_t columns,
               const float* v, const float* const* pieces, float* m, const KernelTable& table) {
-  const int64_t channel = columns * kColumns, k = plan.taps * plan.run;
+  const int64_t channel = columns * kColumns, k = plan.taps() * plan.run;
   const int64_t panels = ceil_div(std::min(kColumns, p.out_channels - channel), kPanelColumns);
   GemmBlock block;
   block.m = part.rows();
   block.n = block.next_columns = panels * kPanelColumns;
   block.lda = block.run = plan.run;
-  block.taps = block.tile_taps = plan.taps;
-  if (plan.taps > 1) block.pieces = pieces;
+  block.taps = block.tile_taps = plan.taps();
+  if (plan.taps() > 1) block.pieces = pieces;
   block.b_panel_stride = k * kPanelColumns;
   block.ldc = kColumns;
   set_activation(block, {});
   for (int64_t f = 0; f < plan.frequencies(); ++f) {
-    if (plan.taps > 1)
+    if (plan.taps() > 1)
       block.piece_offset = f * plan.v_frequency;
     else
       block.a = v + f * plan.v_frequency;
@@ -347,8 +341,8 @@ const char* refusal(const ConvParams& p, int64_t unit) {
   const Plan plan = plan_of(p, 1, 12);
   const double in = static_cast<double>(p.in_channels) / 16;
   const double out = static_cast<double>(ceil_div(p.out_channels, kPanelColumns));
-  const double planes = plan.taps == 1 ? 1 : static_cast<double>(p.batch * p.out[0]);
-  const double in_planes = plan.taps == 1
+  const double planes = plan.taps() == 1 ? 1 : static_cast<double>(p.batch * p.out[0]);
+  const double in_planes = plan.taps() == 1
                                ? 1
                                : planes * static_cast<double>(plan.in_planes) /
                                      static_cast<double>(std::max<int64_t>(1, plan.planes));
@@ -357,13 +351,14 @@ const char* refusal(const ConvParams& p, int64_t unit) {
   const double read = 16 * 16 * 4 / kBytesPerCycle;
   const double taps = static_cast<double>(p.kernel[0] * p.kernel[1] * p.kernel[2]);
   const double direct = taps * in * out * std::max(8 * pixels, read);
-  const double groups = static_cast<double>(plan.group_rows * plan.group_columns);
-  const double products = static_cast<double>(plan.frequencies() * plan.taps) * groups * in * out;
+  const double groups = static_cast<double>(plan.kernel.groups());
+  const double products = static_cast<double>(plan.frequencies() * plan.taps()) * groups * in * out;
   const double here = products * std::max(8 * tiles * planes, read) +
-                      (plan.is_line ? kTransformOfLine : kTransform) * tiles *
+                      (plan.is_line() ? kTransformOfLine : kTransform) * tiles *
                           (static_cast<double>(unit) * groups * in * in_planes + out * planes);
-  return here < (plan.is_line ? 0.85 : 0.75) * direct ? nullptr
-                                                      : "too few pixels to pay for larger filters";
+  return here < (plan.is_line() ? 0.85 : 0.75) * direct
+             ? nullptr
+             : "too few pixels to pay for larger filters";
 }
 
 }  // namespace
@@ -391,7 +386,7 @@ void run_winograd(const ConvParams& p, ThreadPool& pool, void* scratch, const Ke
     float* const m = slot_floats(products, slot, plan.m_floats());
     auto** const pieces = reinterpret_cast<const float**>(v + plan.v_floats() - 2 * plan.pieces);
     const Part part = part_of(p, plan, block);
-    if (plan.taps > 1) list_planes(p, plan, part, v, table.tile_rows, pieces);
+    if (plan.taps() > 1) list_planes(p, plan, part, v, table.tile_rows, pieces);
     for (int64_t i = 0; i < part.in_planes * part.tiles; ++i)
       transform_input(p, plan, part, i, v, table);
     for (int64_t columns = begin; columns < end; ++columns)
