@@ -10,6 +10,7 @@
 #include "device/cpu/byte_sum.h"
 #include "device/cpu/candidates.h"
 #include "device/cpu/kernels/int8.h"
+#include "device/cpu/kernels/int8_rows.h"
 #include "device/cpu/kernels/slots.h"
 #include "device/cpu/window.h"
 
@@ -111,6 +112,8 @@ class ProductKernel final : public Kernel {
       return;
     }
     form_ = p_.weight_form();
+    threads_ = s.threads;
+    plan_ = plan_int8(p_, threads_, int8_kernels());
     if (s.constants[kWeights] == nullptr || batches_ > 0) {
       packed_bytes_ = round_to_lines(packed_int8_bytes(form_));
       return;
@@ -151,6 +154,8 @@ class ProductKernel final : public Kernel {
       for (int t = 1; t < sum.terms; ++t)
         sum.x[t] = static_cast<const uint8_t*>(c.inputs[operands_ + sum_->operands[t]]->raw());
       p.sum = &sum;
+    } else if (!p.is_depthwise() && c.pool.threads() == threads_) {
+      p.plan = &plan_;
     }
     const auto* const x = static_cast<const char*>(p.x);
     const auto* const weights = static_cast<const char*>(c.inputs[kWeights]->raw());
@@ -223,6 +228,8 @@ class ProductKernel final : public Kernel {
 
   Int8Params p_;
   Int8Weights form_;
+  int threads_ = 0;
+  Int8Plan plan_;  // without a sum
   PackStore::Packed packed_;
   std::shared_ptr<Ready> ready_;
   std::optional<ConstantByteSum> sum_;

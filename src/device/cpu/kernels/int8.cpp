@@ -220,7 +220,8 @@ void int8_product(const Int8Params& p, ThreadPool& pool, void* scratch, const In
   if (p.is_depthwise())
     run_int8_depthwise(p, vectors, pool, rest, table);
   else
-    run_gemm(p, plan_int8(p, pool.threads(), table), vectors, pool, rest, table);
+    run_gemm(p, p.plan != nullptr ? *p.plan : plan_int8(p, pool.threads(), table), vectors, pool,
+             rest, table);
 }
 
 }  // namespace tenon::cpu

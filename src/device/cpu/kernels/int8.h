@@ -18,6 +18,7 @@ namespace tenon::cpu {
 
 struct ByteSum;
 struct ByteQuantizer;
+struct Int8Plan;
 
 enum class Int8Result : uint8_t { kI32, kF32, kU8, kI8 };
 
@@ -34,18 +35,16 @@ struct Int8Epilogue {
   bool saturates = false;  // low and high are all that a byte holds, and no sum is beyond an i32
 };
 
-// Neighbouring bytes of a row, `a` from where it begins, and where in a panel the weights of the
-// first of them are.
-struct Int8Piece {
-  int32_t a = 0;
-  int32_t b = 0;
-};
-// Rows that are multiplied by the same terms: pieces of 4 * groups bytes each.
+// Rows that are multiplied by the same terms: pieces of 4 * groups neighbouring bytes each, from
+// piece_offsets on. Their weights begin weights_begin bytes behind a panel's begin, with
+// weights_skip bytes between those of a piece and of the next.
 struct Int8Part {
   int64_t rows = 0;
   int64_t pieces = 0;
   int64_t groups = 0;
-  const Int8Piece* piece = nullptr;
+  const int32_t* piece_offsets = nullptr;
+  int64_t weights_begin = 0;
+  int64_t weights_skip = 0;
 };
 
 // y[m, n] from rows of bytes a[m, 4 * groups] and panels [ceil(n / 16)][groups][16][4]. With
@@ -190,7 +189,8 @@ struct Int8Params {
   const int8_t* depthwise = nullptr;     // of depthwise: pack_int8_depthwise(), or null
   bool sums_plane = false;               // depthwise: all weights are 1, the window is all of x
   const Int8Vectors* vectors = nullptr;  // of these very parameters; null: every run makes them
-  const void* weights_zero = nullptr;    // i8 or u8 as the weights: one, or one per channel
+  const Int8Plan* plan = nullptr;      // of these sizes, sum and threads; null: every run makes it
+  const void* weights_zero = nullptr;  // i8 or u8 as the weights: one, or one per channel
   int64_t weights_zeros = 0;
   const float* scale = nullptr;  // one, or one per channel
   int64_t scales = 0;

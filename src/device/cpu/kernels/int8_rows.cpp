@@ -15,9 +15,11 @@ namespace {
 constexpr int64_t kRowUnit = 12;
 constexpr int64_t kGatheredBytes = 256 << 10;
 constexpr int64_t kStripPixels = 3072;
-// Parts of a block, by the taps that lie inside, and the rows that are worth one of their own.
+// Parts of a block by the taps that lie inside, and the rows that are worth one of their own.
+// Windows of pixels one below the other have fewer bytes in common than those of neighbours.
 constexpr int64_t kMostParts = 32;
-constexpr int64_t kLeastPartRows = 4;
+constexpr int64_t kLeastPartRows = 6;
+constexpr int64_t kLeastColumnRows = 12;
 
 int64_t volume(const int64_t (&dims)[3]) {
   return dims[0] * dims[1] * dims[2];
@@ -193,32 +195,37 @@ uint8_t* copy_strip(const Int8Params& p, const Int8Plan& plan, int64_t n, int64_
 struct BlockMemory {
   int32_t* row_offsets;
   int32_t* y_offsets;
+  int32_t* piece_offsets;
   Int8Part* parts;
-  Int8Piece* pieces;
 
   BlockMemory(const Int8Plan& plan, char* memory)
       : row_offsets(reinterpret_cast<int32_t*>(memory)),
         y_offsets(row_offsets + plan.row_block),
-        parts(reinterpret_cast<Int8Part*>(memory + round_to_lines(plan.row_block * 8))),
-        pieces(reinterpret_cast<Int8Piece*>(parts + kMostParts)) {}
+        piece_offsets(y_offsets + plan.row_block),
+        parts(reinterpret_cast<Int8Part*>(memory + offsets_bytes(plan))) {}
+  static int64_t offsets_bytes(const Int8Plan& plan) {
+    return round_to_lines((2 * plan.row_block + (kMostParts + 1) * plan.pieces) * 4);
+  }
 };
 int64_t block_bytes(const Int8Plan& plan) {
-  return round_to_lines(plan.row_block * 8) +
-         round_to_lines(kMostParts * static_cast<int64_t>(sizeof(Int8Part)) +
-                        kMostParts * plan.pieces * static_cast<int64_t>(sizeof(Int8Piece)));
+  return BlockMemory::offsets_bytes(plan) +
+         round_to_lines(kMostParts * static_cast<int64_t>(sizeof(Int8Part)));
 }
 
-// A part of the taps h x w of windows in rows of `row_bytes`, without rows. Gives the pieces' end.
-Int8Piece* set_part(const Int8Params& p, const Int8Plan& plan, int64_t row_bytes, Range h, Range w,
-                    Int8Piece* piece, Int8Part& part) {
+// A part of the taps h x w of windows in rows of `row_bytes`, without rows yet.
+void set_part(const Int8Params& p, const Int8Plan& plan, int64_t row_bytes, Range h, Range w,
+              BlockMemory& memory, Int8Part& part) {
   const int64_t per_row = plan.pieces / p.kernel[1], row_k = plan.padded_k / p.kernel[1];
-  part = {0, 0, ceil_div((per_row == 1 ? w.size() : 1) * p.in_channels, 4), piece};
+  const int64_t skipped = (p.kernel[2] - w.size()) * p.in_channels;
+  part = {.pieces = h.size() * per_row,
+          .groups = (row_k - skipped) / per_row / 4,
+          .piece_offsets = memory.piece_offsets,
+          .weights_begin = (h.begin * row_k + w.begin * p.in_channels) * 16,
+          .weights_skip = skipped * 16};
   for (int64_t kh = h.begin; kh < h.end; ++kh)
-    for (int64_t kw = w.begin; kw < (per_row == 1 ? w.begin + 1 : w.end); ++kw, ++part.pieces)
-      *piece++ = {
-          static_cast<int32_t>(kh * p.dilation[1] * row_bytes + kw * p.dilation[2] * p.in_channels),
-          static_cast<int32_t>((kh * row_k + kw * p.in_channels) * 16)};
-  return piece;
+    for (int64_t i = 0; i < per_row; ++i)
+      *memory.piece_offsets++ = static_cast<int32_t>(kh * p.dilation[1] * row_bytes +
+                                                     (w.begin + i) * p.dilation[2] * p.in_channels);
 }
 
 // Where windows begin in x, all of whose taps lie inside.
@@ -230,7 +237,7 @@ void set_windows(const Int8Params& p, const Int8Plan& plan, const Pixel& first, 
     memory.row_offsets[i] = static_cast<int32_t>((pixel.n - first.n) * image +
                                                  (pixel.h - first.h) * p.stride[1] * row_bytes +
                                                  (pixel.w - first.w) * p.stride[2] * p.in_channels);
-  set_part(p, plan, row_bytes, {0, p.kernel[1]}, {0, p.kernel[2]}, memory.pieces, *memory.parts);
+  set_part(p, plan, row_bytes, {0, p.kernel[1]}, {0, p.kernel[2]}, memory, *memory.parts);
   memory.parts->rows = b.m;
   b.row_offsets = memory.row_offsets;
   b.parts = memory.parts;
@@ -273,7 +280,8 @@ int64_t find_areas(const Int8Params& p, const Int8Plan& plan, int64_t images, Ra
                    Side (&sides)[2][kMostParts], Area* areas) {
   const Range all_h{0, p.kernel[1]}, all_w{0, p.kernel[2]};
   const int64_t h_count = find_sides(window_dim(p, 1), rows, plan.trims ? kMostParts : 0, sides[0]);
-  const bool trims_w = plan.trims && p.in_channels % 4 == 0;
+  // Where a row of the window is one piece of whole groups.
+  const bool trims_w = plan.trims && p.in_channels % 4 == 0 && plan.pieces == p.kernel[1];
   // NOLINTNEXTLINE(clang-analyzer-core.DivideZero): there are rows, so there is a side
   const int64_t w_most = trims_w ? kMostParts / h_count : 0;
   const int64_t w_count = find_sides(window_dim(p, 2), {0, p.out[2]}, w_most, sides[1]);
@@ -282,13 +290,22 @@ int64_t find_areas(const Int8Params& p, const Int8Plan& plan, int64_t images, Ra
     int64_t joined = 0;
     for (int64_t w = 0; w < w_count; ++w) {
       row[w] = {sides[0] + h, sides[1] + w, sides[0][h].taps, sides[1][w].taps};
-      if (images * row[w].pixels() < kLeastPartRows) row[w].w_taps = all_w;
+      const int64_t taps = row[w].w_taps.size();
+      if (images * row[w].pixels() < kLeastColumnRows || 4 * (p.kernel[2] - taps) < taps)
+        row[w].w_taps = all_w;
       if (row[w].w_taps == all_w) joined += images * row[w].pixels();
     }
     for (int64_t w = 0; w < w_count; ++w)
       if (row[w].w_taps == all_w && joined < kLeastPartRows) row[w].h_taps = all_h;
   }
   return h_count * w_count;
+}
+
+// first, first + step and so on. Gives their end.
+int32_t* in_steps(int32_t* to, int64_t count, int64_t first, int64_t step) {
+  const auto begin = static_cast<int32_t>(first), by = static_cast<int32_t>(step);
+  for (int32_t i = 0; i < count; ++i) to[i] = begin + i * by;
+  return to + count;
 }
 
 // Where windows begin in copies of the rows below `rows` of the result, by the taps inside.
@@ -306,25 +323,27 @@ void set_strips(const Int8Params& p, const Int8Plan& plan, int64_t images, Range
     if (done[first]) continue;
     const Area& like = areas[first];
     Int8Part& part = memory.parts[b.part_count++];
-    memory.pieces =
-        set_part(p, plan, plan.strip_row_bytes, like.h_taps, like.w_taps, memory.pieces, part);
+    set_part(p, plan, plan.strip_row_bytes, like.h_taps, like.w_taps, memory, part);
     for (int64_t a = first; a < count; ++a) {
       const Area& area = areas[a];
       if (done[a] || area.h_taps != like.h_taps || area.w_taps != like.w_taps) continue;
       done[a] = true;
       part.rows += images * area.pixels();
+      const int64_t w = area.w->outputs.begin, width = area.w->outputs.size();
       for (int64_t n = 0; n < images; ++n)
-        for (int64_t h = area.h->outputs.begin - rows.begin; h < area.h->outputs.end - rows.begin;
-             ++h)
-          for (int64_t w = area.w->outputs.begin; w < area.w->outputs.end; ++w) {
-            *memory.row_offsets++ =
-                static_cast<int32_t>(n * image_bytes + h * p.stride[1] * plan.strip_row_bytes +
-                                     w * p.stride[2] * p.in_channels);
-            *memory.y_offsets++ =
-                static_cast<int32_t>(((n * rows.size() + h) * p.out[2] + w) * b.y_row_bytes);
-          }
+        for (int64_t h = area.h->outputs.begin; h < area.h->outputs.end; ++h) {
+          const int64_t line = h - rows.begin;
+          memory.row_offsets = in_steps(
+              memory.row_offsets, width,
+              n * image_bytes + line * p.stride[1] * plan.strip_row_bytes + w * b.lda, b.lda);
+          memory.y_offsets =
+              in_steps(memory.y_offsets, width,
+                       ((n * rows.size() + line) * p.out[2] + w) * b.y_row_bytes, b.y_row_bytes);
+        }
     }
   }
+  // All of them one behind the other.
+  if (count == 1) b.y_offsets = nullptr;
 }
 
 }  // namespace
@@ -377,8 +396,8 @@ void sum_int8_rows(const Int8Plan& plan, const Int8Block& b, int32_t* sums) {
   for (const Int8Part& part : std::span(b.parts, static_cast<size_t>(b.part_count)))
     for (int64_t i = 0; i < part.rows; ++i, ++row) {
       uint32_t sum = 0;
-      for (const Int8Piece& piece : std::span(part.piece, static_cast<size_t>(part.pieces)))
-        sum += sum_up(b.a + b.row_offsets[row] + piece.a, std::min(4 * part.groups, plan.piece_k));
+      for (const int32_t at : std::span(part.piece_offsets, static_cast<size_t>(part.pieces)))
+        sum += sum_up(b.a + b.row_offsets[row] + at, std::min(4 * part.groups, plan.piece_k));
       sums[row] = static_cast<int32_t>(sum);
     }
 }

@@ -243,12 +243,16 @@ struct Rows : Int8Block {
   void use(const Int8Part& part) {
     pieces = part.pieces;
     piece_groups = part.groups;
-    piece = part.piece;
+    piece_offsets = part.piece_offsets;
+    weights_begin = part.weights_begin;
+    weights_skip = part.weights_skip;
   }
 
   int64_t pieces = 1;
   int64_t piece_groups;
-  const Int8Piece* piece = nullptr;
+  const int32_t* piece_offsets = nullptr;
+  int64_t weights_begin = 0;
+  int64_t weights_skip = 0;
 };
 
 // `ahead`: what is multiplied next, fetched group by group.
@@ -270,13 +274,9 @@ void run_tile(const Rows& block, int64_t row, int64_t column, int columns, const
   const int8_t* const panel = block.b + column / 16 * panel_bytes;
   const int64_t second = kLanes == 16 ? panel_bytes : 32;
   const int64_t piece_bytes = 4 * block.piece_groups;
-  const int8_t* b = panel;
-  // Short rows are mostly whole ones: nothing is waited for before they are multiplied.
-  int64_t piece = 0;
-  do {
-    int64_t k = 0;
-    if (__builtin_expect(block.piece != nullptr, false))
-      k = block.piece[piece].a, b = panel + block.piece[piece].b;
+  const int8_t* b = panel + block.weights_begin;
+  for (int64_t piece = 0; piece < block.pieces; ++piece, b += block.weights_skip) {
+    int64_t k = block.piece_offsets != nullptr ? block.piece_offsets[piece] : 0;
     const int64_t end = k + piece_bytes;
     if constexpr (kParts > 1) {
       for (; k + 4 * kParts <= end; k += 4 * kParts, b += kParts * kGroupBytes) {
@@ -289,7 +289,7 @@ void run_tile(const Rows& block, int64_t row, int64_t column, int columns, const
       if constexpr (kParts == 1) __builtin_prefetch(ahead, 0, 2);
       step<kM, kN>(a, k, b, second, sums);
     }
-  } while (++piece < block.pieces);
+  }
 #pragma GCC unroll 32
   for (int i = kM * kN; i < kParts * kM * kN; ++i) {
     Ints& sum = sums[i / kN % kM][i % kN];
@@ -369,16 +369,24 @@ void scatter_tile(const Rows& scattered, const Tile& t, int64_t column, int colu
 void multiply_tiles(Rows& block, const Tile* tiles, int count) {
   const int64_t panel_bytes = block.groups * kGroupBytes;
   char* const y = block.y;
+  const Int8Part* part = nullptr;
   for (int64_t column = 0; column < block.n; column += kColumns) {
     const int columns = static_cast<int>(block.n - column < kColumns ? block.n - column : kColumns);
+    const TileFunction* const functions = columns > kLanes ? kTileFunctions<2> : kTileFunctions<1>;
     const int8_t* const b = block.b + column / 16 * panel_bytes;
+    const int fetching = column + kColumns < block.n ? kVectors : 0;
     for (int i = 0; i < count; ++i) {
+      const Tile& t = tiles[i];
+      if (t.part != part) block.use(*(part = t.part));
       // The first tiles fetch the next columns, where there are some.
-      const bool fetches = i < kVectors && column + kColumns < block.n;
-      if (tiles[i].part != nullptr) block.use(*tiles[i].part);
-      block.y = y + tiles[i].y_shift;
-      (tiles[i].scattered ? scatter_tile : multiply_tile)(
-          block, tiles[i], column, columns, fetches ? b + (kColumns / 16 + i) * panel_bytes : b);
+      const int8_t* const ahead = i < fetching ? b + (kColumns / 16 + i) * panel_bytes : b;
+      block.y = y + t.y_shift;
+      if (t.scattered)
+        scatter_tile(block, t, column, columns, ahead);
+      else if (kPanelByPanel && t.rows <= kFewRows)
+        multiply_tile(block, t, column, columns, ahead);
+      else
+        functions[t.rows - 1](block, t.row, column, columns, ahead);
     }
   }
   block.y = y;
