@@ -47,6 +47,7 @@ NUMBERS = {
         "copy_start": ("copy_start", False, 2, 400),
         "latency": ("memory_latency", False, 20, 2000),
         "vector_start": ("vector_start", False, 2, 100),
+        "layout": ("layout_rate", True, 5, 200),
         "launch": ("launch", False, 0.2, 30),
         "run_start": ("run_start", False, 2, 200),
         "barrier": ("barrier", False, 100, 20000),

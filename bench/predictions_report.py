@@ -32,8 +32,15 @@ written by `bench/predictions.py --docs`.
    there if it fits, as the vendor's fused kernels have it. Convolutions write their sums in the type that is asked for.
    Tensor units without floats (MLU220, MLU270, MLU290) are timed as if given them as fixed point: f16 as 16 bits, f32 as four such
    products; what they compute is simulated in floats all the same.
-5. Time is counted by its cause along the longest way through every kernel (`spent_ms` in `--json`: products, vector unit, reductions,
-   memory, starts, latency, launches, host, …). Each cause is in proportion to one number of the machine, so numbers that nobody publishes can
+5. Ascend's software keeps images in blocks of channels (NC1HWC0) and operands of products in fractals, and copies between these and rows
+   where one kernel leaves what the next does not take. Our programs read and write rows everywhere; `predict/layouts.h` follows which
+   layout each tensor would have, and what copies move is added at `layout_rate` of the memory's rate, with a launch each: normalisation
+   and attention between convolutions, sequences of 49 or 197 that leave fractals half empty, heads of detectors. Where maps have fewer
+   channels than a block, what moves them and computes with them takes as long as with whole blocks. Chips that make fractals as they
+   load (`product_rows`) need none of it for products. Concatenations of maps of one sample, of whole blocks made for them alone, take no
+   kernel; on Cambricon those of what is made for them alone take none.
+6. Time is counted by its cause along the longest way through every kernel (`spent_ms` in `--json`: products, vector unit, reductions,
+   memory, starts, latency, layouts, launches, host, …). Each cause is in proportion to one number of the machine, so numbers that nobody publishes can
    be fitted to measurements: `bench/fit_machine.py`, also to your own.
 
 int8 is predicted as if every product took integers and tensors were one byte; the vector unit works in lanes of two bytes.

@@ -43,7 +43,8 @@ struct AscendChip {
   double l1_to_l0a, l1_to_l0b, l1_to_ub, l0c_to_ub, ub_to_l2, ub_to_ddr, ub_to_l1;
   double memory_bandwidth, l2_line, l2_latency, memory_latency;
   double fractal, block, full_burst, unaligned_rate, copy_start;
-  double product_rate, vector_rate, reduce_rate, move_rate, port_rate, memory_rate;
+  double product_rate, vector_rate, reduce_rate, move_rate, port_rate, memory_rate, layout_rate;
+  double product_rows;
   double event_ids;
   double barrier, launch, run_start, host_bandwidth, power;
   double low_f16, high_f16, low_f32, high_f32, low_i8, high_i8;

@@ -8,6 +8,7 @@
 #include "isa/footprint.h"
 #include "lower/lowering.h"
 #include "passes/passes.h"
+#include "predict/layouts.h"
 
 namespace tenon {
 namespace {
@@ -93,6 +94,67 @@ Result<LayerPrediction> time_step(const DeviceProgram& program, const DeviceStep
   return layer;
 }
 
+// Whether what a concatenation joins is made for it alone, so that it may be written where it
+// belongs.
+bool is_made_for(const Node& concat) {
+  return std::ranges::all_of(concat.inputs(), [](const Value* v) {
+    const Node* maker = v->producer();
+    return v->uses().size() == 1 && maker != nullptr && !maker->is("const") &&
+           !maker->def().has(kView) && !maker->is("concat");
+  });
+}
+
+// What the vendor's software does otherwise than our programs: copies from layout to layout before
+// a kernel, and what fills the last block of channels of maps, which moves and is computed with all
+// else; concatenations of what is made for them take no kernel, where that is possible.
+class VendorSoftware {
+ public:
+  VendorSoftware(const Machine& machine, DType real)
+      : chip_(std::get_if<AscendChip>(&machine.chip)),
+        layouts_(chip_ != nullptr && chip_->product_rows != 0, real) {}
+
+  void change(LayerPrediction& layer, const DeviceStep& step) {
+    if (step.node == nullptr) return;
+    const Node& node = *step.node;
+    LayoutCopies copies;
+    if (chip_ != nullptr && &node != last_) {
+      copies = layouts_.enter(node);
+      filling_ = layouts_.filling(node);
+    }
+    last_ = &node;
+    if (step.program && node.is("concat") && is_made_for(node) &&
+        (chip_ == nullptr || layouts_.joins_in_place(node)))
+      leave_out(layer);
+    if (chip_ == nullptr) return;
+    layer.layout_copies = copies.kernels;
+    layer.layout =
+        static_cast<double>(copies.bytes) / (chip_->memory_bandwidth * chip_->layout_rate);
+    layer.seconds += layer.layout + static_cast<double>(copies.kernels) * chip_->launch;
+    for (const simulate::Cause c :
+         {simulate::Cause::memory, simulate::Cause::port, simulate::Cause::vector}) {
+      double& seconds = layer.causes[static_cast<size_t>(c)];
+      layer.seconds += (filling_ - 1) * seconds;
+      seconds *= filling_;
+    }
+    if (layer.layout > layer.seconds / 2) layer.bound_by = "layout";
+  }
+
+ private:
+  static void leave_out(LayerPrediction& layer) {
+    layer.in_place = true;
+    layer.algorithm = layer.bound_by = "in place";
+    layer.seconds = layer.operations = 0;
+    layer.bytes = layer.moved = layer.reread = 0;
+    std::ranges::fill(layer.busy, 0);
+    layer.causes = {};
+  }
+
+  const AscendChip* chip_;
+  DeviceLayouts layouts_;
+  const Node* last_ = nullptr;
+  double filling_ = 1;
+};
+
 // The graph for the types that its inputs have now.
 Result<std::unique_ptr<Graph>> optimised(std::unique_ptr<Graph> graph) {
   TRY(graph->infer_all());
@@ -169,9 +231,13 @@ Result<Prediction> predict(const DeviceProgram& program, const Machine& machine,
   std::map<std::string, double> bound_by;
   simulate::Causes causes{};
   const double run_start = run_start_of(machine);
-  double launch = 0, host_start = 0, host = 0;
+  double launch = 0, host_start = 0, host = 0, layout = 0;
+  VendorSoftware vendor(machine, options.real);
   for (const DeviceStep& step : program.steps) {
     LayerPrediction layer = TRY(time_step(program, step, machine, timing));
+    if (!step.program) host += layer.seconds - kHostStart;
+    vendor.change(layer, step);
+    layout += layer.layout;
     p.seconds += layer.seconds;
     p.operations += layer.operations;
     p.bytes += layer.bytes;
@@ -182,21 +248,24 @@ Result<Prediction> predict(const DeviceProgram& program, const Machine& machine,
     bound_by[layer.bound_by] += layer.seconds;
     for (size_t q = 0; q < layer.busy.size(); ++q) p.utilisation[q] += layer.busy[q];
     for (size_t c = 0; c < causes.size(); ++c) causes[c] += layer.causes[c];
-    (step.program ? launch : host_start) += step.program ? launch_of(machine) : kHostStart;
+    const int64_t kernels = layer.layout_copies + (step.program && !layer.in_place ? 1 : 0);
+    launch += static_cast<double>(kernels) * launch_of(machine);
+    if (!step.program) host_start += kHostStart;
     int64_t working = 0;
     for (const int t : step.operands) working += program.tensors[static_cast<size_t>(t)].bytes();
     if (step.program) p.working_bytes = std::max(p.working_bytes, working);
     if (step.program && working > p.cache_bytes) ++p.beyond_cache;
-    if (!step.program) host += layer.seconds - kHostStart;
     p.layers.push_back(std::move(layer));
   }
   for (size_t c = 0; c < causes.size(); ++c)
     p.spent.emplace_back(simulate::kCauseNames[c], causes[c]);
   p.seconds += run_start;
   for (double& u : p.utilisation) u /= std::max(p.seconds, 1e-12);
-  p.spent.insert(
-      p.spent.end(),
-      {{"launch", launch}, {"run_start", run_start}, {"host_start", host_start}, {"host", host}});
+  p.spent.insert(p.spent.end(), {{"layout", layout},
+                                 {"launch", launch},
+                                 {"run_start", run_start},
+                                 {"host_start", host_start},
+                                 {"host", host}});
   if (!bound_by.empty())
     p.bound_by =
         std::ranges::max_element(bound_by, {}, [](const auto& e) { return e.second; })->first;

@@ -30,6 +30,9 @@ struct LayerPrediction {
   std::string bound_by;          // "m", "mte2", …: the queue that was busiest; "memory"; "host"
   std::vector<double> busy;      // seconds per queue
   simulate::Causes causes{};     // of the longest way through the kernel
+  bool in_place = false;         // a concatenation whose operands are written where they belong
+  int64_t layout_copies = 0;     // kernels before it that only change layouts (layouts.h),
+  double layout = 0;             // and seconds that these copy
 };
 
 // Everything is simulated; nothing ran on a chip.
@@ -51,7 +54,7 @@ struct Prediction {
   std::vector<std::pair<std::string, int64_t>> memories;  // of the chip, and their bytes
   std::vector<double> utilisation;                        // per queue
   std::vector<LayerPrediction> layers;
-  // What the seconds went to: simulate::kCauseNames, "launch", "run_start", "host_start",
+  // What the seconds went to: simulate::kCauseNames, "layout", "launch", "run_start", "host_start",
   // "host".
   std::vector<std::pair<std::string_view, double>> spent;
 

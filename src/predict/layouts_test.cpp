@@ -1,0 +1,88 @@
+#include "predict/layouts.h"
+
+#include <gtest/gtest.h>
+
+#include "ir/text.h"
+
+namespace tenon {
+namespace {
+
+LayoutCopies copies_of(std::string_view text, bool product_rows = false) {
+  const auto graph = parse_graph(text, "layouts").value();
+  DeviceLayouts layouts(product_rows, DType::f16);
+  LayoutCopies all;
+  for (const auto& node : graph->nodes())
+    if (!node->is("const") && !node->def().has(kView)) all.add(layouts.enter(*node));
+  return all;
+}
+
+// In and out of maps once, however many convolutions there are between: images take four channels.
+TEST(DeviceLayouts, ConvolutionsHandMapsToEachOther) {
+  const LayoutCopies copies = copies_of(R"(graph @main (%x: f32[1,8,8,3]) {
+  %v = const random(seed=1) : f32[1,1,3,32]
+  %w = const random(seed=2) : f32[1,1,32,32]
+  %a = conv(%x, %v)
+  %b = relu(%a)
+  %c = conv(%b, %w)
+  %d = add(%c, %b)
+  return (%d)
+}
+)");
+  EXPECT_EQ(copies.kernels, 2);
+  EXPECT_EQ(copies.bytes, 64 * 2 * (3 + 4) + 64 * 2 * (32 + 32));
+}
+
+constexpr std::string_view kMixed = R"(graph @main (%x: f32[1,4,8,32]) {
+  %k = const random(seed=1) : f32[1,1,32,32]
+  %w = const random(seed=2) : f32[32,32]
+  %a = conv(%x, %k)
+  %n = layer_norm(%a)
+  %m = matmul(%n, %w)
+  %y = conv(%m, %k)
+  return (%y)
+}
+)";
+
+// Into maps, out of them for the rows of the norm, into fractals, out of them and into maps again,
+// and out at the end.
+TEST(DeviceLayouts, RowsBetweenConvolutionsAreCopied) {
+  EXPECT_EQ(copies_of(kMixed).kernels, 6);
+  EXPECT_EQ(copies_of(kMixed, true).kernels, 4);  // products take rows
+}
+
+// Rows that fill fractals stay there through softmax; 49 of them do not.
+TEST(DeviceLayouts, RowsThatFillFractalsStayThere) {
+  const auto of = [](int rows) {
+    return copies_of("graph @main (%x: f32[" + std::to_string(rows) + R"(,64]) {
+  %w = const random(seed=2) : f32[64,64]
+  %a = matmul(%x, %w)
+  %s = softmax(%a)
+  %y = matmul(%s, %w)
+  return (%y)
+}
+)");
+  };
+  EXPECT_EQ(of(48).kernels, 0);
+  EXPECT_EQ(of(49).kernels, 2);
+}
+
+TEST(DeviceLayouts, FewChannelsFillBlocks) {
+  const auto graph = parse_graph(R"(graph @main (%x: f32[1,8,8,16]) {
+  %w = const random(seed=1) : f32[1,1,16,1]
+  %a = conv(%x, %w)
+  %y = sigmoid(%a)
+  return (%y)
+}
+)",
+                                 "few")
+                         .value();
+  DeviceLayouts layouts(false, DType::f16);
+  for (const auto& node : graph->nodes()) {
+    if (node->is("const")) continue;
+    layouts.enter(*node);
+    if (node->is("sigmoid")) EXPECT_EQ(layouts.filling(*node), 16);
+  }
+}
+
+}  // namespace
+}  // namespace tenon
