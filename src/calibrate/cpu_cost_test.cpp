@@ -1,0 +1,71 @@
+#include "cost/cpu_cost.h"
+
+#include <gtest/gtest.h>
+
+#include "device/cpu/kernels/winograd.h"
+#include "ops/conv.h"
+
+namespace tenon::cost {
+namespace {
+
+struct Layer {
+  int64_t height, width, kernel_height, kernel_width, in, out, stride, pad_height, pad_width;
+};
+
+std::string kind_of(const Layer& l, DType dtype) {
+  Graph graph;
+  const auto shape = [](std::initializer_list<int64_t> sizes) {
+    return Shape(std::vector<Dim>(sizes.begin(), sizes.end()));
+  };
+  Value* x = graph.add_input(TensorType(dtype, shape({1, l.height, l.width, l.in})), "x");
+  Value* w = graph.add_input(
+      TensorType(dtype, shape({l.kernel_height, l.kernel_width, l.in, l.out})), "w");
+  Conv conv;
+  conv.strides = {l.stride, l.stride};
+  conv.pads = {l.pad_height, l.pad_width, l.pad_height, l.pad_width};
+  if (dtype == DType::bf16) conv.result = DType::f32;
+  Builder builder(graph);
+  const auto y = builder.op(conv, {x, w});
+  EXPECT_TRUE(y.ok());
+  return features_of(*(*y)->producer(), 0).kind;
+}
+
+bool kernels_take_it(const Layer& l, bool pairs) {
+  cpu::ConvParams p;
+  p.in[1] = l.height;
+  p.in[2] = l.width;
+  p.kernel[1] = l.kernel_height;
+  p.kernel[2] = l.kernel_width;
+  p.stride[1] = p.stride[2] = l.stride;
+  p.pad_begin[1] = l.pad_height;
+  p.pad_begin[2] = l.pad_width;
+  p.out[1] = (l.height + 2 * l.pad_height - l.kernel_height) / l.stride + 1;
+  p.out[2] = (l.width + 2 * l.pad_width - l.kernel_width) / l.stride + 1;
+  p.in_channels = pairs ? l.in / 2 : l.in;
+  p.out_channels = l.out;
+  return (pairs ? cpu::winograd_pairs_refusal(p) : cpu::winograd_refusal(p)) == nullptr;
+}
+
+TEST(CpuCost, WinogradIsTakenWhereKernelsTakeIt) {
+  int taken = 0, refused = 0;
+  for (const auto [rows, columns] :
+       {std::pair{3, 3}, {5, 5}, {7, 7}, {4, 4}, {1, 3}, {3, 1}, {1, 7}, {2, 2}, {1, 1}})
+    for (const int64_t size : {4, 7, 14, 28, 56})
+      for (const int64_t in : {16, 24, 32, 48, 64, 256})
+        for (const int64_t out : {8, 16, 40, 64, 256})
+          for (const int64_t stride : {1, 2}) {
+            const Layer l{size, size, rows, columns, in, out, stride, rows / 2, columns / 2};
+            for (const bool pairs : {false, true}) {
+              const bool takes = kernels_take_it(l, pairs);
+              EXPECT_EQ(kind_of(l, pairs ? DType::bf16 : DType::f32).ends_with(".winograd"), takes)
+                  << rows << "x" << columns << " of " << size << ", " << in << " to " << out
+                  << ", stride " << stride << (pairs ? ", pairs" : "");
+              ++(takes ? taken : refused);
+            }
+          }
+  EXPECT_GT(taken, 300);
+  EXPECT_GT(refused, 300);
+}
+
+}  // namespace
+}  // namespace tenon::cost
