@@ -123,6 +123,12 @@ TEST(KernelsAgainstReference, Resampling) {
         check({"resize", {f32({2, 9, 7, c}), sizes({4, 5})}, attributes, kernel, 1, 1e-5});
         check({"resize", {f32({1, 9, c}), sizes({13})}, attributes, kernel, 1, 1e-5});
         check({"resize", {f32({1, 2, 3, 4, c}), sizes({3, 3, 9})}, attributes, kernel, 1, 1e-5});
+        check({"resize",
+               {f32({2, 3, 4, 5, 6, c}), sizes({3, 4, 9, 4})},
+               attributes,
+               kernel,
+               1,
+               1e-5});
       }
   check({"resize",
          {random_tensor(DType::u8, {1, 5, 5, 3}, 0, 255), sizes({7, 11})},

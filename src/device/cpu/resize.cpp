@@ -18,9 +18,29 @@ constexpr int64_t kTaskValues = 16 << 10;
 // From so many channels on, a pixel is summed by vectors.
 constexpr int64_t kVectorChannels = 8;
 
+// The spatial dims from the first that leave every element as it is: images of a larger batch.
+int unchanged_dims(const StepInfo& s) {
+  const Resize& op = *s.op.as<Resize>();
+  const int spatial = s.outputs[0].shape.rank() - 2;
+  const auto is_copied = [&](int dim) {
+    const int64_t size = s.in_dim(0, dim + 1);
+    if (size != s.out_dim(0, dim + 1)) return false;
+    for (int64_t o = 0; o < size; ++o) {
+      const ResizeTaps taps = op.taps(static_cast<size_t>(dim), o, size, size);
+      if (taps.index != std::vector{o} || taps.weight != std::vector{1.0}) return false;
+    }
+    return true;
+  };
+  int unchanged = 0;
+  while (unchanged < spatial && is_copied(unchanged)) ++unchanged;
+  return unchanged;
+}
+
 std::string refuses_common(const StepInfo& s) {
   const Resize& op = *s.op.as<Resize>();
-  if (s.outputs[0].shape.rank() - 2 > kMaxSpatial) return "more than three spatial dimensions";
+  const int spatial = s.outputs[0].shape.rank() - 2;
+  if (spatial > kMaxSpatial && spatial - unchanged_dims(s) > kMaxSpatial)
+    return "more than three spatial dimensions change";
   if (op.coordinate == ResizeCoordinate::tf_crop_and_resize) return "regions are cropped";
   return {};
 }
@@ -44,12 +64,12 @@ struct Axis {
   }
 };
 
-// Of [depth, height, width], right-aligned.
-std::vector<Axis> axes_of(const StepInfo& s) {
+// Of [depth, height, width], right-aligned; dims from `first` on.
+std::vector<Axis> axes_of(const StepInfo& s, int first) {
   const Resize& op = *s.op.as<Resize>();
   std::vector<Axis> axes(kMaxSpatial);
   const int spatial = s.outputs[0].shape.rank() - 2;
-  for (int i = 0; i < spatial; ++i) {
+  for (int i = first; i < spatial; ++i) {
     const int d = kMaxSpatial - spatial + i;
     Axis& axis = axes[static_cast<size_t>(d)];
     axis = {s.in_dim(0, i + 1), s.out_dim(0, i + 1), {0}, {}, {}};
@@ -66,9 +86,11 @@ std::vector<Axis> axes_of(const StepInfo& s) {
 class ResizeKernel : public Kernel {
  protected:
   explicit ResizeKernel(const StepInfo& s)
-      : axes_(axes_of(s)),
-        batch_(s.out_dim(0, 0)),
-        channels_(s.out_dim(0, s.outputs[0].shape.rank() - 1)) {}
+      : batch_(s.out_dim(0, 0)), channels_(s.out_dim(0, s.outputs[0].shape.rank() - 1)) {
+    const int unchanged = unchanged_dims(s);
+    axes_ = axes_of(s, unchanged);
+    for (int i = 0; i < unchanged; ++i) batch_ *= s.out_dim(0, i + 1);
+  }
 
   // body(rows of output [begin, end), slot) over all rows, images and planes counted through.
   template <typename Body>
