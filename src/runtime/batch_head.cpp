@@ -161,6 +161,7 @@ bool is_row_wise(const FileStep& step, std::span<const Rows> in, std::span<const
 // What a step touches and does for one sample, and the weights that it reads each time.
 struct Load {
   int64_t bytes = 0, flops = 0, weight_bytes = 0;
+  bool of_bytes = false;  // a product of bytes
 };
 
 // Steps from the first on that can be run by parts, with their loads; none for those that only name
@@ -214,6 +215,7 @@ std::vector<Load> loads_by_parts(const Plan& plan, int64_t& batch) {
     }
     load.bytes /= batch;
     load.flops = step.op->flops(in_types, out_types) / batch;
+    load.of_bytes = step.op->def().name.starts_with("quantized_");
   }
   return loads;
 }
@@ -227,20 +229,22 @@ class Costs {
     if (bytes <= l2_) return 0;
     return static_cast<double>(bytes) / (bytes <= kShared ? kNear : kFar);
   }
-  // Seconds to read the weights for so many samples, beyond what is computed meanwhile.
+  // Seconds to read the weights for so many samples, beyond what is computed meanwhile. Products of
+  // bytes wait for them even where they come from near.
   double read_weights(const Load& load, int64_t samples) const {
     if (load.weight_bytes <= l2_ / 4) return 0;
-    return std::max(0.0, static_cast<double>(load.weight_bytes) / kFar - compute(load, samples));
+    const auto bytes = static_cast<double>(load.weight_bytes);
+    return std::max(load.of_bytes ? bytes / kNear : 0, bytes / kFar - compute(load, samples));
   }
   double compute(const Load& load, int64_t samples) const {
-    return static_cast<double>(load.flops * samples) / kFlops;
+    return static_cast<double>(load.flops * samples) / (load.of_bytes ? kByteFlops : kFlops);
   }
   static constexpr double kStart = 5e-7;  // seconds for a step to begin
   // Seconds in which threads find what a step has for them and wait for the last one.
   static constexpr double kJoin = 3e-6;
 
  private:
-  static constexpr double kNear = 80e9, kFar = 20e9, kFlops = 300e9;  // a second
+  static constexpr double kNear = 80e9, kFar = 20e9, kFlops = 300e9, kByteFlops = 1e12;  // a second
   // What may be counted on of a cache that is shared with other cores and their programs.
   static constexpr int64_t kShared = int64_t{8} << 20;
   int64_t l2_ = cpu_features().l2_bytes;
