@@ -58,10 +58,11 @@ fitted to the other four fifths of the networks (k-fold by network, never by row
 `targets/`). Large matrix products on the 910B are held within 15 % of what is published (`tests/python/test_predict.py`).
 
 The tables below were made on 28 November 2026. MLU370-S4: all batches, simulated with the numbers it has now. Ascend 310 and 310P3:
-batches 1 and 8 alone (others could not be simulated in the time there was), of all networks that took less than 30 s on a busy
-machine; simulated with the numbers found the day before, and read off the planes that `bench/fit_machine.py` fits by for those it has
-now, which moved little (`--pull 0.03`). Held-out figures are read off planes, too, with a weak pull (0.002): planes are a lower bound of
-what a simulation gives, and the fits begin at numbers that were found with all networks, so a little of each is in what it is held out from.
+batches 1 and 8 of one or two networks of each kind that took less than 40 s on a busy machine, batches 4 to 64 of 37 networks;
+simulated with numbers found shortly before, and read off the planes that `bench/fit_machine.py` fits by for those it has now
+(batches 1 and 8 are what was fitted to, with `--pull 0.003`, memory_rate and run_start as they were). Held-out figures are read off planes,
+too: planes are a lower bound of what a simulation gives, and the fits begin at numbers that were found with all networks, so a
+little of each is in what it is held out from.
 """
 
 
