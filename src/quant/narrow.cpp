@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "base/half.h"
+#include "ops/attention.h"
 #include "ops/cast.h"
 #include "ops/concat.h"
 #include "ops/conv.h"
@@ -108,6 +109,7 @@ class Narrower {
       TRY(narrow(*node, decision));
     }
     remove_unread(order);
+    TRY(attend_rounded());
     TRY(concatenate_rounded());
     TRY(round_sums());
     read_rounded();
@@ -301,6 +303,41 @@ class Narrower {
     return {};
   }
 
+  // Whether a product in bf16 gives x, perhaps in another shape.
+  bool is_of_product(const Value* x) const {
+    while (x->producer() != nullptr && x->producer()->def().has(kView)) x = x->producer()->input(0);
+    return x->producer() != nullptr && products_.contains(x->producer());
+  }
+
+  // Attention between products in bf16 multiplies in it, too.
+  Status attend_rounded() {
+    std::vector<Node*> all;
+    for (const auto& node : graph_.nodes())
+      if (node->is(Attention::name) && node->input(0)->shape().ranked()) all.push_back(node.get());
+    for (Node* node : all) {
+      Value* y = node->output();
+      const Dim depth = node->input(0)->shape()[3];
+      const auto inputs = std::span(node->inputs()).first(3);
+      if (!depth.known() || depth.size() % 2 != 0 || !casts_.contains(y) || y->uses().size() != 1 ||
+          graph_.is_output(y) ||
+          !std::ranges::all_of(inputs, [&](const Value* x) { return is_of_product(x); }))
+        continue;
+      std::vector<Value*> operands = node->inputs();
+      for (size_t i = 0; i < 3; ++i) operands[i] = TRY(rounded_before(operands[i], *node));
+      Builder builder(graph_, node);
+      builder.set_origins(node->origins);
+      Value* rounded = TRY(builder.add(node->op().clone(), std::move(operands)))->output();
+      Node* cast = casts_[y]->producer();
+      graph_.replace_all_uses(casts_[y], rounded);
+      graph_.erase(cast);
+      casts_[y] = rounded;
+    }
+    all.clear();
+    for (const auto& node : graph_.nodes()) all.push_back(node.get());
+    remove_unread(all);
+    return {};
+  }
+
   // Whether all that read x can do with it rounded: products, those of `concats`, and a chain of
   // ops on single elements.
   bool is_read_rounded(const Value& x, const std::unordered_set<const Node*>& concats) {
@@ -434,7 +471,8 @@ class Narrower {
         const Value* v = (*it)->output(i);
         return v->uses().empty() && !graph_.is_output(v);
       };
-      bool dead = (*it)->is("const") || is_layer(**it) || (*it)->def().has(kView);
+      bool dead = (*it)->is("const") || is_layer(**it) || (*it)->is(Attention::name) ||
+                  (*it)->def().has(kView);
       for (int i = 0; i < (*it)->output_count(); ++i) dead = dead && unread(i);
       if (dead) graph_.erase(*it);
     }

@@ -117,6 +117,31 @@ TEST(Narrow, ConcatenationsThatOthersReadStayWide) {
     }
 }
 
+// Projections, heads side by side, and the product behind them.
+TEST(Narrow, AttentionBetweenProductsMultipliesRounded) {
+  for (const bool is_read_else : {false, true}) {
+    Maker m;
+    Value* x = m.input(f32({6, 8}));
+    const auto heads = [&](uint32_t seed) {
+      Value* y = m.op("matmul", {x, m.floats({8, 8}, seed)});
+      return m.op("reshape", {y, m.builder.ints({1, 6, 2, 4})});
+    };
+    Value* y =
+        m.op("attention", {heads(1), heads(2), heads(3)}, {{"length_first", true}, {"scale", 0.1}});
+    Value* flat = m.op("reshape", {y, m.builder.ints({6, 8})});
+    Value* out = m.op("matmul", {flat, m.floats({8, 5}, 4)});
+    m.graph.set_outputs(is_read_else ? std::vector<Value*>{out, m.op("tanh", {y})}
+                                     : std::vector<Value*>{out});
+    narrow_and_compare(m.graph);
+    for (const auto& node : m.graph.nodes())
+      if (node->is("attention")) {
+        EXPECT_EQ(node->output()->dtype(), is_read_else ? DType::f32 : DType::bf16);
+      }
+    EXPECT_EQ(count(m.graph, "attention"), 1);
+    EXPECT_EQ(count(m.graph, "cast"), is_read_else ? 2 : 4);
+  }
+}
+
 TEST(Narrow, RoundsBeforeAnotherViewOfIt) {
   Maker m;
   Value* x = m.op("tanh", {m.input(f32({2, 3, 4}))});

@@ -18,6 +18,15 @@ std::string refuses(const StepInfo& s) {
   return {};
 }
 
+std::string refuses_pairs(const StepInfo& s) {
+  for (size_t i = 0; i < 3; ++i)
+    if (s.inputs[i].dtype != DType::bf16) return "only bf16";
+  if (pair_kernels() == nullptr) return "the processor has no products of bf16";
+  if (s.has(3) && s.inputs[3].dtype != DType::f32 && s.inputs[3].dtype != DType::boolean)
+    return "the mask must be f32 or boolean";
+  return s.in_dim(0, 3) % 2 == 0 ? "" : "the heads have an odd number of elements";
+}
+
 template <typename T>
 HeadView<T> dense_view(const Attention& op, const Shape& shape) {
   const int64_t width = shape[3].size(), inner = shape[2].size();
@@ -45,6 +54,7 @@ class AttentionKernel final : public Kernel {
     p_.k = dense_view<const float>(op, s.inputs[1].shape);
     p_.v = dense_view<const float>(op, s.inputs[2].shape);
     p_.y = dense_view<float>(op, s.outputs[0].shape);
+    p_.narrow = p_.narrow_y = s.inputs[0].dtype == DType::bf16;
     if (s.has(3)) {
       const auto strides =
           broadcast_strides(s.inputs[3].shape.sizes(), {p_.batch, p_.heads, p_.q_len, p_.kv_len});
@@ -56,15 +66,16 @@ class AttentionKernel final : public Kernel {
   int64_t scratch_bytes() const override { return attention_scratch_bytes(p_, threads_); }
   Status run(const RunContext& c) const override {
     AttentionParams p = p_;
-    p.q.data = c.in(0);
-    p.k.data = c.in(1);
-    p.v.data = c.in(2);
+    const auto data = [&](size_t i) { return static_cast<const float*>(c.inputs[i]->raw()); };
+    p.q.data = data(0);
+    p.k.data = data(1);
+    p.v.data = data(2);
     p.y.data = static_cast<float*>(c.outputs[0]->mutable_raw());
     if (c.has(3) && c.inputs[3]->dtype() == DType::boolean)
       p.keep.data = c.inputs[3]->data<bool>();
     else if (c.has(3))
       p.mask.data = c.in(3);
-    attention(p, c.pool, c.scratch);
+    attention(p, c.pool, c.scratch, p.narrow ? *pair_kernels() : kernels());
     return {};
   }
   std::unique_ptr<Kernel> join(const Kernel& next, size_t) const override {
@@ -83,7 +94,9 @@ std::unique_ptr<Kernel> make(const StepInfo& s) {
   return std::make_unique<AttentionKernel>(s);
 }
 
-constexpr KernelCandidate kCandidates[] = {{Attention::name, "attention", refuses, make}};
+constexpr KernelCandidate kCandidates[] = {
+    {Attention::name, "attention", refuses, make},
+    {Attention::name, "attention_bf16", refuses_pairs, make}};
 
 }  // namespace
 

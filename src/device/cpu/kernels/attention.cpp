@@ -9,6 +9,7 @@
 #include "device/cpu/kernels/elementwise.h"
 #include "device/cpu/kernels/gemm_region.h"
 #include "device/cpu/kernels/pack.h"
+#include "device/cpu/kernels/pairs.h"
 #include "device/cpu/kernels/rows.h"
 #include "device/cpu/kernels/slots.h"
 
@@ -32,6 +33,11 @@ struct Plan {
   int64_t floats = 0;
 };
 
+// Floats, or pairs, that so many numbers are multiplied as.
+int64_t depth_of(const AttentionParams& p, int64_t count) {
+  return p.narrow ? ceil_div(count, 2) : count;
+}
+
 Plan make_plan(const AttentionParams& p, int threads) {
   const auto whole_lines = [](int64_t floats) { return (floats + 15) / 16 * 16; };
   Plan plan;
@@ -44,8 +50,8 @@ Plan make_plan(const AttentionParams& p, int threads) {
   if (groups < wanted) plan.row_parts = std::clamp<int64_t>(ceil_div(wanted, groups), 1, blocks);
   plan.rows_per_part = ceil_div(blocks, plan.row_parts) * plan.block;
   plan.row_parts = std::max<int64_t>(1, ceil_div(p.q_len, plan.rows_per_part));
-  plan.key_floats = whole_lines(packed_b_floats(p.head_dim, p.kv_len));
-  plan.value_floats = whole_lines(packed_b_floats(p.kv_len, p.value_dim));
+  plan.key_floats = whole_lines(packed_b_floats(depth_of(p, p.head_dim), p.kv_len));
+  plan.value_floats = whole_lines(packed_b_floats(depth_of(p, p.kv_len), p.value_dim));
   if (p.narrow_y) plan.result_floats = whole_lines(plan.block * p.value_dim);
   plan.floats = plan.key_floats + plan.value_floats + plan.result_floats + plan.block * p.kv_len;
   return plan;
@@ -58,6 +64,9 @@ int64_t offset(const HeadView<T>& view, int64_t b, int64_t h, int64_t row) {
 template <typename T>
 T* at(const HeadView<T>& view, int64_t b, int64_t h, int64_t row) {
   return view.data + offset(view, b, h, row);
+}
+const BFloat16* narrow_at(const HeadView<const float>& view, int64_t b, int64_t h, int64_t row) {
+  return reinterpret_cast<const BFloat16*>(view.data) + offset(view, b, h, row);
 }
 
 class Head {
@@ -80,23 +89,27 @@ class Head {
     GemmRegion score;
     score.m = rows;
     score.n = seen;
-    score.k = p_.head_dim;
-    score.a = at(p_.q, b_, h_, first);
-    score.lda = p_.q.row_stride;
+    score.k = depth_of(p_, p_.head_dim);
+    score.a = p_.narrow ? as_pairs(narrow_at(p_.q, b_, h_, first)) : at(p_.q, b_, h_, first);
+    score.lda = depth_of(p_, p_.q.row_stride);
     score.b = keys_;
-    score.b_panel_stride = p_.head_dim * kPanelColumns;
+    score.b_panel_stride = score.k * kPanelColumns;
     score.c = scores_;
     score.ldc = p_.kv_len;
     gemm_region(score, table_);
-    for (int64_t r = 0; r < rows; ++r) normalise(first + r, scores_ + r * p_.kv_len, seen);
+    for (int64_t r = 0; r < rows; ++r) {
+      float* const row = scores_ + r * p_.kv_len;
+      normalise(first + r, row, seen);
+      if (p_.narrow) round_in_place(row, seen);
+    }
     GemmRegion mix;
     mix.m = rows;
     mix.n = p_.value_dim;
-    mix.k = seen;
+    mix.k = depth_of(p_, seen);
     mix.a = scores_;
     mix.lda = p_.kv_len;
     mix.b = values_;
-    mix.b_panel_stride = p_.kv_len * kPanelColumns;
+    mix.b_panel_stride = depth_of(p_, p_.kv_len) * kPanelColumns;
     mix.c = p_.narrow_y ? results_ : at(p_.y, b_, h_, first);
     mix.ldc = p_.narrow_y ? p_.value_dim : p_.y.row_stride;
     gemm_region(mix, table_);
@@ -107,6 +120,13 @@ class Head {
   }
 
  private:
+  // Each vector goes where those before it were.
+  void round_in_place(float* scores, int64_t seen) const {
+    auto* const rounded = reinterpret_cast<uint16_t*>(scores);
+    table_.round_bf16(scores, rounded, seen);
+    if (seen % 2 != 0) rounded[seen] = 0;
+  }
+
   // The softmax of a row of scores under the masks; those from `seen` on are not looked at.
   void normalise(int64_t row, float* scores, int64_t seen) const {
     int64_t n = seen;
@@ -114,6 +134,8 @@ class Head {
     std::fill(scores + n, scores + seen, 0.0f);
     const bool masked = p_.mask.data != nullptr || p_.keep.data != nullptr;
     const auto count = static_cast<size_t>(n);
+    if (p_.narrow)  // keys are not scaled
+      table_.binary_vs[static_cast<size_t>(BinaryOp::kMul)](scores, &p_.scale, scores, count);
     if (p_.mask.data != nullptr) {
       const float* mask = at(p_.mask, b_, h_, row);
       const auto add = static_cast<size_t>(BinaryOp::kAdd);
@@ -159,8 +181,14 @@ void attention(const AttentionParams& p, ThreadPool& pool, void* scratch,
     float* const values = keys + plan.key_floats;
     float* const results = values + plan.value_floats;
     float* const scores = results + plan.result_floats;
-    pack_b_scaled(p.head_dim, p.kv_len, at(p.k, b, group, 0), p.k.row_stride, true, p.scale, keys);
-    pack_b(p.kv_len, p.value_dim, at(p.v, b, group, 0), p.v.row_stride, false, values);
+    if (p.narrow) {
+      pack_pairs(p.head_dim, p.kv_len, narrow_at(p.k, b, group, 0), p.k.row_stride, true, keys);
+      pack_pairs(p.kv_len, p.value_dim, narrow_at(p.v, b, group, 0), p.v.row_stride, false, values);
+    } else {
+      pack_b_scaled(p.head_dim, p.kv_len, at(p.k, b, group, 0), p.k.row_stride, true, p.scale,
+                    keys);
+      pack_b(p.kv_len, p.value_dim, at(p.v, b, group, 0), p.v.row_stride, false, values);
+    }
     const int64_t end = std::min(p.q_len, (part + 1) * plan.rows_per_part);
     for (int64_t h = group * heads_per_group; h < (group + 1) * heads_per_group; ++h) {
       const Head head(p, b, h, keys, values, results, scores, table);

@@ -43,6 +43,8 @@ struct AttentionParams {
   bool causal = false;          // query i sees keys j <= i + kv_len - q_len
   bool nan_when_empty = false;  // rows that see nothing: NaN, or zeros
   bool narrow_y = false;        // y is of bf16, and so are its strides
+  // So are q, k and v, and they are multiplied in pairs (pairs.h): head_dim is even, y is narrow.
+  bool narrow = false;
 };
 int64_t attention_scratch_bytes(const AttentionParams& p, int threads);
 void attention(const AttentionParams& p, ThreadPool& pool, void* scratch,

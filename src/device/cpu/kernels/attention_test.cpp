@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <memory>
 
+#include "device/cpu/kernels/pairs.h"
 #include "device/cpu/kernels/test_support.h"
 
 namespace tenon::cpu {
+namespace wide16 {
+const KernelTable& pair_table();
+}
 namespace {
 
 struct AttentionCase {
@@ -82,6 +86,57 @@ void check(const AttentionCase& c, const KernelTable& table) {
   Scratch larger(attention_scratch_bytes(p, c.threads));
   attention(p, pool, larger.get(), table);
   expect_rounded(rounded, y, table.name);
+}
+
+// Of bf16 in pairs against the same numbers in f32: weights are rounded before they mix.
+void check_pairs(const AttentionCase& c, const KernelTable& pairs, const KernelTable& table) {
+  const auto narrowed = [](int64_t n) {
+    const auto values = random_floats(n, -2, 2);
+    return std::vector<BFloat16>(values.begin(), values.end());
+  };
+  const auto q = narrowed(c.batch * c.heads * c.q_len * c.head_dim),
+             k = narrowed(c.batch * c.kv_heads * c.kv_len * c.head_dim),
+             v = narrowed(c.batch * c.kv_heads * c.kv_len * c.value_dim);
+  const std::vector<float> wide_q(q.begin(), q.end()), wide_k(k.begin(), k.end()),
+      wide_v(v.begin(), v.end());
+  const auto mask = random_floats(c.q_len * c.kv_len, -3, 3);
+  AttentionParams p;
+  p.batch = c.batch, p.heads = c.heads, p.kv_heads = c.kv_heads;
+  p.q_len = c.q_len, p.kv_len = c.kv_len, p.head_dim = c.head_dim, p.value_dim = c.value_dim;
+  p.scale = 0.3f, p.causal = c.causal;
+  if (c.mask == 1) p.mask = {mask.data(), 0, 0, c.kv_len};
+  ThreadPool pool(c.threads);
+  const auto run = [&](const float* x, const float* y, const float* z, float* out,
+                       const KernelTable& by) {
+    p.q = interleaved(x, c.heads, c.q_len, c.head_dim);
+    p.k = interleaved(y, c.kv_heads, c.kv_len, c.head_dim);
+    p.v = interleaved(z, c.kv_heads, c.kv_len, c.value_dim);
+    p.y = interleaved(out, c.heads, c.q_len, c.value_dim);
+    Scratch scratch(attention_scratch_bytes(p, c.threads));
+    attention(p, pool, scratch.get(), by);
+  };
+  GuardedFloats wide(c.batch * c.heads * c.q_len * c.value_dim), narrow(wide.size());
+  run(wide_q.data(), wide_k.data(), wide_v.data(), wide.data(), table);
+  p.narrow = p.narrow_y = true;
+  run(as_pairs(q.data()), as_pairs(k.data()), as_pairs(v.data()), narrow.data(), pairs);
+  EXPECT_TRUE(narrow.guards_intact());
+  for (int64_t i = 0; i < wide.size(); ++i) {
+    const float y = static_cast<float>(reinterpret_cast<const BFloat16*>(narrow.data())[i]);
+    ASSERT_NEAR(y, wide[i], 2e-2) << pairs.name << " " << c.q_len << "x" << c.kv_len << " at " << i;
+  }
+}
+
+TEST(AttentionKernel, OfPairsStaysNearThatOfFloats) {
+  std::vector<std::pair<const KernelTable*, const KernelTable*>> tables{
+      {&wide16::pair_table(), &wide16::kernel_table()}};
+  if (pair_kernels() != nullptr) tables.push_back({pair_kernels(), &kernels()});
+  for (const auto& [pairs, table] : tables)
+    for (const bool causal : {false, true})
+      for (const int mask : {0, 1})
+        for (const int64_t keys : {1, 17, 40, 197}) {
+          check_pairs({2, 4, 2, keys, keys, 32, 24, causal, mask, 1}, *pairs, *table);
+          check_pairs({1, 2, 2, 5, keys, 6, 17, causal, mask, 2}, *pairs, *table);
+        }
 }
 
 TEST(AttentionKernel, MatchesNaive) {

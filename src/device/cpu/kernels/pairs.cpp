@@ -5,24 +5,55 @@
 
 #include "base/numbers.h"
 #include "device/cpu/kernels/pack.h"
+#include "device/cpu/kernels/transpose8.h"
 
 namespace tenon::cpu {
+
+namespace {
+
+// A panel of 16 columns that are there, `rows` pairs of rows.
+void pack_whole_panel(int64_t rows, const BFloat16* b, int64_t ldb, bool transposed,
+                      float* packed) {
+  auto* to = reinterpret_cast<uint16_t*>(packed);
+  const auto* from = reinterpret_cast<const uint16_t*>(b);
+  if (!transposed) {
+    for (int64_t i = 0; i < rows; ++i, from += 2 * ldb, to += 2 * kPanelColumns)
+      for (int64_t j = 0; j < kPanelColumns; ++j) {
+        to[2 * j] = from[j];
+        to[2 * j + 1] = from[ldb + j];
+      }
+    return;
+  }
+  const int64_t whole = ldb % 2 == 0 ? rows / 8 * 8 : 0;
+  for (int64_t i = 0; i < whole; i += 8)
+    for (int64_t j = 0; j < kPanelColumns; j += 8)
+      transpose8<false>(as_pairs(b + j * ldb + 2 * i), ldb / 2, packed + i * kPanelColumns + j,
+                        kPanelColumns, 1.0f);
+  for (int64_t i = whole; i < rows; ++i)
+    for (int64_t j = 0; j < kPanelColumns; ++j)
+      std::memcpy(packed + i * kPanelColumns + j, from + j * ldb + 2 * i, 4);
+}
+
+}  // namespace
 
 void pack_pairs(int64_t k, int64_t n, const BFloat16* b, int64_t ldb, bool transposed,
                 float* packed) {
   // Bits, not numbers: a pair may look like a float that arithmetic would change.
-  auto* to = reinterpret_cast<char*>(packed);
   const int64_t row = transposed ? 1 : ldb, column = transposed ? ldb : 1;
-  for (int64_t panel = 0; panel < n; panel += kPanelColumns)
-    for (int64_t i = 0; i < k; i += 2)
-      for (int64_t j = panel; j < panel + kPanelColumns; ++j, to += 4) {
+  const int64_t rows = ceil_div(k, 2);
+  for (int64_t panel = 0; panel < n; panel += kPanelColumns, packed += rows * kPanelColumns) {
+    const bool is_whole = panel + kPanelColumns <= n;
+    if (is_whole) pack_whole_panel(k / 2, b + panel * column, ldb, transposed, packed);
+    for (int64_t i = is_whole ? k / 2 : 0; i < rows; ++i)
+      for (int64_t j = panel; j < panel + kPanelColumns; ++j) {
         BFloat16 pair[2];
         if (j < n) {
-          pair[0] = b[i * row + j * column];
-          pair[1] = b[(i + 1) * row + j * column];
+          pair[0] = b[2 * i * row + j * column];
+          if (2 * i + 1 < k) pair[1] = b[(2 * i + 1) * row + j * column];
         }
-        std::memcpy(to, pair, sizeof pair);
+        std::memcpy(packed + i * kPanelColumns + j - panel, pair, sizeof pair);
       }
+  }
 }
 
 void pack_conv_pairs(int64_t taps, int64_t group_in, int64_t out, int64_t groups,

@@ -14,7 +14,8 @@ inline const float* as_pairs(const BFloat16* x) {
   return reinterpret_cast<const float*>(x);
 }
 
-// pack_b() of b[k, n] or, transposed, b[n, k], k even: packed_b_floats(k / 2, n) floats.
+// pack_b() of b[k, n] or, transposed, b[n, k]: packed_b_floats(ceil(k / 2), n) floats. The last of
+// an odd number of rows is paired with zeros.
 void pack_pairs(int64_t k, int64_t n, const BFloat16* b, int64_t ldb, bool transposed,
                 float* packed);
 // pack_conv_filter() of a filter whose groups have an even number of input channels:
