@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "base/cpu_features.h"
+#include "device/cpu/conv.h"
 #include "ops/reduce.h"
 
 namespace tenon::runtime {
@@ -161,7 +162,9 @@ bool is_row_wise(const FileStep& step, std::span<const Rows> in, std::span<const
 // What a step touches and does for one sample, and the weights that it reads each time.
 struct Load {
   int64_t bytes = 0, flops = 0, weight_bytes = 0;
-  bool of_bytes = false;  // a product of bytes
+  bool of_bytes = false;           // a product of bytes
+  const FileStep* step = nullptr;  // of all samples, with its operands and results
+  std::vector<Rows> in, out;
 };
 
 // Steps from the first on that can be run by parts, with their loads; none for those that only name
@@ -204,6 +207,9 @@ std::vector<Load> loads_by_parts(const Plan& plan, int64_t& batch) {
     if (kind == StepKind::kView) continue;
     TensorTypes in_types, out_types;
     const bool is_table = step.op->def().name == "gather";  // of which only some rows are read
+    load.step = &step;
+    load.in = in;
+    load.out = out;
     for (const Rows& x : in) {
       in_types.push_back(x.type);
       if (x.batched || !is_table)
@@ -229,6 +235,12 @@ class Costs {
     if (bytes <= l2_) return 0;
     return static_cast<double>(bytes) / (bytes <= kShared ? kNear : kFar);
   }
+  // Seconds for what a step of so many samples computes, beyond what it would as a part of `batch`.
+  double compute_more(const Load& load, int64_t samples, int64_t batch) const {
+    if (load.step == nullptr) return 0;
+    const double more = share(load, samples) - share(load, batch);
+    return std::max(0.0, more) * compute(load, samples);
+  }
   // Seconds to read the weights for so many samples, beyond what is computed meanwhile. Products of
   // bytes wait for them even where they come from near.
   double read_weights(const Load& load, int64_t samples) const {
@@ -238,6 +250,16 @@ class Costs {
   }
   double compute(const Load& load, int64_t samples) const {
     return static_cast<double>(load.flops * samples) / (load.of_bytes ? kByteFlops : kFlops);
+  }
+  static double share(const Load& load, int64_t samples) {
+    const auto types_of = [&](const std::vector<Rows>& rows) {
+      TensorTypes types;
+      for (const Rows& x : rows) types.push_back(x.batched ? with_rows(x.type, samples) : x.type);
+      return types;
+    };
+    TensorTypes out = types_of(load.out);
+    for (TensorType& y : out) y = with_rows(y, samples);
+    return cpu::multiplied_share(*load.step->op, types_of(load.in), out);
   }
   static constexpr double kStart = 5e-7;  // seconds for a step to begin
   // Seconds in which threads find what a step has for them and wait for the last one.
@@ -288,6 +310,7 @@ HeadChoice choose_batch_head(const Plan& plan, int threads, int64_t part) {
       const double moved = costs.move(load, batch);
       whole += moved + costs.compute(load, batch) / threads;
       gain += moved - more * costs.move(load, part) - (more - 1) * costs.read_weights(load, part);
+      gain -= more * costs.compute_more(load, part, batch) / threads;
       if (load.bytes > 0) gain -= begin;
       if (gain <= best_gain || gain < kLeast * whole) continue;
       best_gain = gain;

@@ -120,6 +120,19 @@ std::vector<KernelCandidate> list(std::index_sequence<kIndex...>) {
 
 }  // namespace
 
+double multiplied_share(const Op& op, std::span<const TensorType> inputs,
+                        std::span<const TensorType> outputs) {
+  constexpr double kTransformed = 0.45;  // with what the transforms cost
+  PackStore none;
+  const std::vector<const Tensor*> constants(inputs.size());
+  const StepInfo step{op, inputs, outputs, constants, none};
+  if (op.as<Conv>() == nullptr || !all_f32(step) || !refuses_conv(step).empty()) return 1;
+  const ConvParams p = conv_params(step);
+  for (const ConvMethod& method : conv_methods())
+    if (method.refusal(p) == nullptr) return method.transforms ? kTransformed : 1;
+  return 1;
+}
+
 std::span<const KernelCandidate> conv_candidates() {
   static const std::vector<KernelCandidate> all = list(std::make_index_sequence<kConvMethods>());
   return all;
