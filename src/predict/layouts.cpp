@@ -59,6 +59,13 @@ bool is_full(const std::vector<int64_t>& dims) {
   return last(dims, 0) % kRows == 0 && last(dims, 1) % kRows == 0;
 }
 
+// Whether they are moved from one to the other as whole fractals: heads that are taken apart or put
+// together have fewer rows than that, one way or the other.
+bool stay_full(const std::vector<int64_t>& before, const std::vector<int64_t>& after) {
+  return last(before, 0) % kRows == 0 && last(after, 0) % kRows == 0 &&
+         (is_full(before) || is_full(after));
+}
+
 }  // namespace
 
 int64_t DeviceLayouts::bytes(const Value* value, DeviceLayout layout) const {
@@ -83,8 +90,7 @@ DeviceLayouts::State& DeviceLayouts::state_of(const Value* value) {
   // Another shape of what is in a layout.
   const DeviceLayout inner = state_of(node->input(0)).first;
   const auto before = sizes(node->input(0)), after = sizes(value);
-  const bool same = inner == DeviceLayout::fractals ? is_full(before) && last(after, 0) % kRows == 0
-                                                    : before == after;
+  const bool same = inner == DeviceLayout::fractals ? stay_full(before, after) : before == after;
   if (inner != DeviceLayout::rows) {
     state.made = same ? static_cast<uint8_t>(1 << static_cast<int>(inner)) : 0;
     state.first = same ? inner : DeviceLayout::rows;
@@ -125,9 +131,7 @@ bool DeviceLayouts::keeps(const Node& node, DeviceLayout layout) const {
   const auto in = sizes(node.input(0)), out = sizes(node.output());
   if (layout == DeviceLayout::rows) return true;
   if (is_one_of(node, kRowwise)) return layout == DeviceLayout::fractals && is_full(in);
-  if (node.is("transpose"))
-    return layout == DeviceLayout::fractals && last(in, 0) % kRows == 0 &&
-           last(out, 0) % kRows == 0 && (is_full(in) || is_full(out));
+  if (node.is("transpose")) return layout == DeviceLayout::fractals && stay_full(in, out);
   if (layout != DeviceLayout::maps) return false;
   if (is_one_of(node, kReductions)) return last(out, 0) == last(in, 0);
   // Along channels only whole blocks.

@@ -66,6 +66,25 @@ TEST(DeviceLayouts, RowsThatFillFractalsStayThere) {
   EXPECT_EQ(of(49).kernels, 2);
 }
 
+// The result of attention over 12 heads is what the next product takes, where lengths fill
+// fractals.
+TEST(DeviceLayouts, HeadsArePutTogetherInFractals) {
+  const auto of = [](const std::string& length) {
+    const std::string shape = "f32[1," + length + ",12,64]";
+    return copies_of("graph @main (%q: " + shape + ", %k: " + shape + ", %v: " + shape + R"() {
+  %w = const random(seed=1) : f32[768,768]
+  %s = const dense<[1, -1, 768]> : i64[3]
+  %a = attention(%q, %k, %v) {length_first=true}
+  %b = reshape(%a, %s)
+  %y = matmul(%b, %w)
+  return (%y)
+}
+)");
+  };
+  EXPECT_EQ(of("128").kernels, 0);
+  EXPECT_EQ(of("197").kernels, 4);
+}
+
 TEST(DeviceLayouts, FewChannelsFillBlocks) {
   const auto graph = parse_graph(R"(graph @main (%x: f32[1,8,8,16]) {
   %w = const random(seed=1) : f32[1,1,16,1]
