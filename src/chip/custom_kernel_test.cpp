@@ -139,5 +139,37 @@ TEST(CustomKernel, IsLeftToTheHostOfOtherChips) {
   run_case(c, c.runs[0], "ascend310p3", DType::f16);
 }
 
+// A result that begins within its operand: the CPU lets it pass, a chip says which line it is.
+TEST(CustomKernel, WhatGoesWrongOnTheChipNamesTheLineOfTheKernel) {
+  const std::string path = testing::TempDir() + "/tenon_overlap.mlu";
+  std::ofstream(path) << R"(TENON_OP("test::Overlap", input(x, float, [*n]), output(y, float, [*n]))
+__nram__ float a[2048];
+__mlu_entry__ void overlap(float* y, const float* x, int n) {
+  if (taskId > 0) return;
+  __memcpy(a, x, n * sizeof(float), GDRAM2NRAM);
+  __bang_add(a + 32, a, a, n);
+  __memcpy(y, a + 32, n * sizeof(float), NRAM2GDRAM);
+}
+)";
+  CustomLibraries libraries;
+  ASSERT_TRUE(libraries.add(path).ok());
+  Custom custom;
+  custom.op = "test::Overlap";
+  ASSERT_TRUE(bind(custom, libraries).ok());
+  Graph graph;
+  const Call call{{{DType::f32, Shape{Dim(1000)}}}, {}};
+  Value* x = graph.add_input(call.inputs[0], "x");
+  Node* node = graph.add(make_op(custom), std::vector<Value*>{x}).value();
+  graph.set_outputs({node->output()});
+  const MachineCatalog catalog = MachineCatalog::load().value();
+  const DeviceProgram program = lower_graph(graph, **catalog.find("mlu370-s4"), {}).value();
+  const auto chip = SimulatedGraph::load(graph, program).value();
+  const auto result = chip->run(inputs_of(call), {});
+  ASSERT_FALSE(result.ok());
+  EXPECT_NE(result.error().to_string().find("made of line 6 of its kernel file"), std::string::npos)
+      << result.error().to_string();
+  std::filesystem::remove(path);
+}
+
 }  // namespace
 }  // namespace tenon

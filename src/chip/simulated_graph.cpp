@@ -7,6 +7,7 @@
 
 #include "ir/interpret.h"
 #include "isa/check_program.h"
+#include "lower/pack.h"
 #include "ops/cast.h"
 #include "ops/random.h"
 #include "simulate/elements.h"
@@ -30,6 +31,8 @@ void convert(const std::byte* from, DType from_type, std::byte* to, DType to_typ
       simulate::store_ints(ints.data(), n, to_type, 1, to + first * out);
     } else {
       simulate::load_floats(from + first * in, from_type, 1, n, reals.data());
+      for (float& x : std::span(reals).first(static_cast<size_t>(n)))
+        x = lower::for_chip(x, to_type);
       simulate::store_floats(reals.data(), n, isa::Rounding::even, to_type, 1, to + first * out);
     }
   }
@@ -102,7 +105,7 @@ Status SimulatedGraph::store(int tensor, const Tensor& value) {
   std::byte* to = place(tensor).data();
   for (int64_t i = 0; i < t.elements; ++i, to += dtype_size(t.dtype)) {
     if (is_float(value.dtype())) {
-      const auto real = static_cast<float>(value.real_at(i));
+      const float real = lower::for_chip(static_cast<float>(value.real_at(i)), t.dtype);
       simulate::store_floats(&real, 1, isa::Rounding::even, t.dtype, 1, to);
     } else if (is_int(value.dtype())) {
       const int64_t number = value.int_at(i);

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "ir/interpret.h"
 #include "ir/text.h"
 #include "lower/lowering.h"
 
@@ -28,6 +31,54 @@ TEST(SimulatedGraph, DrawsRandomNumbersInTheTypeOfTheChip) {
     const auto chip = SimulatedGraph::load(*graph, program).value();
     const auto outputs = chip->run({&keep, 1}, {}).value();
     for (const float kept : outputs[0].span<float>()) ASSERT_EQ(kept, 1) << target;
+  }
+}
+
+// What f16 cannot hold: -1e9 that hides, 1e-12 that a divisor is not to be below.
+constexpr std::string_view kBeyondHalves =
+    R"(graph @main (%scores: f32[2,8], %seen: f32[2,8], %mask: f32[2,8], %x: f32[2,8]) {
+  %one = const splat(1) : f32[]
+  %much = const splat(-1e9) : f32[]
+  %hidden = sub(%one, %seen)
+  %low = mul(%hidden, %much)
+  %masked = add(%scores, %low)
+  %a = softmax(%masked)
+  %given = add(%scores, %mask)
+  %b = softmax(%given)
+  %squares = sum_square(%x) {axes=[1], keep_dims=true}
+  %norm = sqrt(%squares)
+  %least = clip(%norm) {min=1e-12}
+  %d = div(%x, %least)
+  return (%a, %b, %d)
+}
+)";
+
+TEST(SimulatedGraph, NumbersBeyondHalvesLeaveNoInfinities) {
+  const auto graph = parse_graph(kBeyondHalves, "beyond").value();
+  const auto tensor = [](const auto& element) {
+    std::vector<float> all;
+    for (int i = 0; i < 16; ++i) all.push_back(element(i));
+    Tensor t = Tensor::allocate(DType::f32, std::vector<int64_t>{2, 8}).value();
+    std::ranges::copy(all, t.mutable_data<float>());
+    return t;
+  };
+  // Of the second row nothing is seen, and all of x is 0.
+  const std::vector<Tensor> inputs{
+      tensor([](int i) { return 0.25F * static_cast<float>(i % 5); }),
+      tensor([](int i) { return i < 8 && i % 3 == 0 ? 1.0F : 0.0F; }),
+      tensor([](int i) { return i < 8 && i % 3 == 0 ? 0.0F : -1e9F; }),
+      tensor([](int i) { return i < 8 ? static_cast<float>(i - 3) : 0.0F; })};
+  const auto expected = interpret(*graph, inputs).value();
+  const MachineCatalog catalog = MachineCatalog::load().value();
+  for (const std::string target : {"ascend310p3", "ascend910b3", "mlu370-s4"}) {
+    const DeviceProgram program =
+        lower_graph(*graph, **catalog.find(target), {.real = DType::f16}).value();
+    const auto chip = SimulatedGraph::load(*graph, program).value();
+    const auto outputs = chip->run(inputs, {}).value();
+    for (size_t o = 0; o < outputs.size(); ++o)
+      for (size_t i = 0; i < 16; ++i)
+        ASSERT_NEAR(outputs[o].span<float>()[i], expected[o].span<float>()[i], 2e-3)
+            << target << ", output " << o << ", element " << i;
   }
 }
 

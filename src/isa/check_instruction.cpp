@@ -232,10 +232,14 @@ Status check_instruction(const Instruction& instruction, const Program& program,
 
 Error at_instruction(Error error, const Instruction& instruction, const Program& program,
                      const Architecture& architecture) {
-  return std::move(error)
-      .at(fmt::format("{}:{}", program.name.empty() ? "program" : program.name,
-                      line_of(program, &instruction)))
-      .note(fmt::format("in {}", print_instruction(instruction, program, architecture)));
+  Error placed =
+      std::move(error)
+          .at(fmt::format("{}:{}", program.name.empty() ? "program" : program.name,
+                          line_of(program, &instruction)))
+          .note(fmt::format("in {}", print_instruction(instruction, program, architecture)));
+  if (instruction.line == 0) return placed;
+  return std::move(placed).note(
+      fmt::format("made of line {} of its kernel file", instruction.line));
 }
 
 }  // namespace tenon::isa

@@ -50,6 +50,7 @@ class Checker {
   Status check_view(const View& view, size_t index) const;
   Status check_sizes(const Instruction& instruction) const;
   Status check_product_sizes(const Instruction& instruction) const;
+  Status check_windows(const Instruction& instruction) const;
   Status at_least(const Instruction& instruction, std::initializer_list<size_t> numbers,
                   int64_t least) const;
 
@@ -228,7 +229,8 @@ Status Checker::check_values(const Instruction& instruction) const {
     }
     case Opcode::img2col:
       TRY(at_least(instruction, {0, 1, 2, 3, 4, 5, 8}, 1));
-      return at_least(instruction, {9, 10}, 0);
+      TRY(at_least(instruction, {9, 10}, 0));
+      return check_windows(instruction);
     case Opcode::conv:
       TRY(at_least(instruction, {0, 1, 2, 3, 4, 5}, 1));
       return check_product_sizes(instruction);
@@ -238,6 +240,17 @@ Status Checker::check_values(const Instruction& instruction) const {
     default:
       return check_sizes(instruction);
   }
+}
+
+// The unit pads rows on the right as far as it is to, but goes on to their end.
+Status Checker::check_windows(const Instruction& instruction) const {
+  const auto number = [&](size_t i) { return range(instruction.numbers[i]); };
+  const int64_t reach = (number(1).high - 1) * number(5).high + 1;
+  const int64_t room = range(instruction.views[1].axes[2].size).low + number(7).low - reach;
+  const int64_t windows = room < 0 ? 0 : room / number(3).high + 1;
+  if (windows <= number(8).high) return {};
+  return refuse(fmt::format("rows of the image have room for {} windows, out_w is {}", windows,
+                            number(8).high));
 }
 
 Status Checker::at_least(const Instruction& instruction, std::initializer_list<size_t> numbers,

@@ -212,6 +212,7 @@ Result<Instruction> Parser::instruction() {
     out.views.push_back(TRY(view()));
   }
   TRY(numbers(opcode, out));
+  if (lexer_.take('@')) out.line = std::max<int64_t>(TRY(lexer_.integer()), 0);
   return out;
 }
 

@@ -42,6 +42,7 @@ struct Instruction {
   std::vector<View> views;    // the destination first
   std::vector<Expr> numbers;  // as OpcodeInfo::numbers names them
   double scalar = 0;          // where OpcodeInfo::has_scalar
+  int64_t line = 0;           // of the user's kernel that it was made of; 0: of none
   bool operator==(const Instruction&) const = default;
 };
 

@@ -110,7 +110,9 @@ std::string print_instruction(const Instruction& instruction, const Program& pro
             : i == 1 ? " <- "
                      : ", ") +
            view_text(instruction.views[i], program, architecture);
-  return out + numbers_text(instruction, opcode);
+  out += numbers_text(instruction, opcode);
+  if (instruction.line > 0) out += fmt::format(" @{}", instruction.line);
+  return out;
 }
 
 std::string print_program(const Program& program, const Architecture& architecture) {

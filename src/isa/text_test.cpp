@@ -51,6 +51,7 @@ Program random_program(std::mt19937& random, const Architecture& a) {
       i.views.push_back(view);
     }
     for (size_t n = 0; n < opcode.numbers.size(); ++n) i.numbers.push_back(expr());
+    if (opcode.kind != OpcodeClass::order && random() % 2 == 0) i.line = 1 + random() % 1000;
     if (opcode.has_scalar) i.scalar = std::ldexp(static_cast<double>(random()), -40);
     if (opcode.kind == OpcodeClass::order) {
       i.queue = 0;

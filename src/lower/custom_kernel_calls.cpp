@@ -1,6 +1,8 @@
 // The functions of BANG C as instructions.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "lower/custom_kernel.h"
 
 namespace tenon::lower {
@@ -127,6 +129,8 @@ void KernelCompiler::emit(Opcode op, std::vector<View> views, uint32_t at,
 }
 
 void KernelCompiler::append(isa::Instruction instruction, uint32_t at) {
+  const std::string_view before = std::string_view(kernel_.source.text).substr(0, at);
+  if (!instruction.views.empty()) instruction.line = std::ranges::count(before, '\n') + 1;
   out_->emplace_back(std::move(instruction));
   places_.push_back(at);
 }

@@ -35,7 +35,7 @@ class Kernel {
     cut_tiles(temporaries);
     set_places();
     const int64_t tile = tiles_.elements(space_);
-    VectorCode code(builder_, core_.memory, tile * temporaries.widest, lowering_.real());
+    VectorCode code(builder_, core_.memory, tile * temporaries.widest, real());
     if (work_.wide) code.set_wide();
     const TileView first(space_, tiles_, 0);
     load(fixed_, first, 0);
@@ -68,6 +68,7 @@ class Kernel {
     Ring ring;
   };
 
+  DType real() const { return work_.real.value_or(lowering_.real()); }
   DType dtype_of(int tensor) const { return lowering_.tensor(tensor).dtype; }
   const std::vector<int64_t>& strides(size_t operand) const { return space_.strides[operand]; }
 
@@ -79,7 +80,7 @@ class Kernel {
   // What temporaries there are shows in a trial without tiles.
   Result<Temporaries> try_out() const {
     ProgramBuilder scratch(lowering_.architecture(), "", "");
-    VectorCode code(scratch, core_.memory, 32, lowering_.real());
+    VectorCode code(scratch, core_.memory, 32, real());
     if (work_.wide) code.set_wide();
     std::vector<Register> operands;
     for (const Elementwise::Operand& o : work_.operands)

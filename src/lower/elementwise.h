@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,8 +28,9 @@ struct Elementwise {
   std::vector<int64_t> strides;  // and its strides
   int64_t offset = 0;            // and its first element
   std::vector<Operand> operands;
-  std::vector<int> results;  // tensors
-  bool wide = false;         // in f32 what f16 would lose much of, see VectorCode::set_wide
+  std::vector<int> results;   // tensors
+  bool wide = false;          // in f32 what f16 would lose much of, see VectorCode::set_wide
+  std::optional<DType> real;  // of numbers and temporaries, where it is not the chip's
   Compute compute;
 };
 

@@ -135,6 +135,7 @@ Status lower_window(Lowering& lowering, const Node& node);     // pools, depthwi
 Status lower_recurrent(Lowering& lowering, const Node& node);  // lstm, gru, rnn
 Status lower_attention(Lowering& lowering, const Node& node);
 Status lower_resize(Lowering& lowering, const Node& node);
+Status lower_scale_and_translate(Lowering& lowering, const Node& node);
 Status lower_conv_transpose(Lowering& lowering, const Node& node);
 Status lower_movement(Lowering& lowering, const Node& node);  // transpose, concat, slice, …
 Status lower_gather(Lowering& lowering, const Node& node);
@@ -149,7 +150,8 @@ Status lower_grid_sample(Lowering& lowering, const Node& node);
 Status lower_roi_align(Lowering& lowering, const Node& node);
 Status lower_lrn(Lowering& lowering, const Node& node);
 Status lower_image_norm(Lowering& lowering, const Node& node);  // instance and group norms
-Status lower_selection(Lowering& lowering, const Node& node);   // arg_max, top_k, one_hot
-Status lower_custom(Lowering& lowering, const Node& node);      // kernels of the user's own
+Status lower_selection(Lowering& lowering, const Node& node);   // arg_max, arg_min, one_hot
+Status lower_top_k(Lowering& lowering, const Node& node);
+Status lower_custom(Lowering& lowering, const Node& node);  // kernels of the user's own
 
 }  // namespace tenon::lower

@@ -191,6 +191,42 @@ Status split(Lowering& lowering, const Node& node, int64_t axis) {
   return move(lowering, node, pieces);
 }
 
+// A view that goes backwards along some axes: forwards, then those axes turned.
+Status backwards(Lowering& lowering, const Node& node, const StridedView& s) {
+  const std::string layer = layer_of(node);
+  const int to = lowering.tensor_of(node.output());
+  const auto scratch = [&](const std::string& name) {
+    return lowering.scratch(name, lowering.tensor(to).dtype, count_of(s.dims));
+  };
+  int now = scratch(layer + ".forwards");
+  Piece p{lowering.tensor_of(node.input(0)), now,      s.dims, s.strides,
+          row_major_strides(s.dims),         s.offset, 0};
+  std::vector<size_t> turned;
+  for (size_t a = 0; a < s.dims.size(); ++a) {
+    if (s.strides[a] >= 0) continue;
+    p.from_offset += (s.dims[a] - 1) * s.strides[a];
+    p.from_strides[a] = -s.strides[a];
+    turned.push_back(a);
+  }
+  TRY(move_pieces(lowering, node, layer + ".forwards", {p}));
+  for (size_t k = 0; k < turned.size(); ++k) {
+    const size_t a = turned[k];
+    const bool is_last = k + 1 == turned.size();
+    KnownPicks picks{is_last ? layer : fmt::format("{}.axis{}", layer, a),
+                     now,
+                     to,
+                     count_of(std::span(s.dims).first(a)),
+                     s.dims[a],
+                     count_of(std::span(s.dims).subspan(a + 1)),
+                     {}};
+    if (!is_last) picks.to = scratch(picks.layer);
+    now = picks.to;
+    for (int64_t i = s.dims[a]; i-- > 0;) picks.numbers.push_back(i);
+    TRY(pick_known(lowering, node, std::move(picks)));
+  }
+  return {};
+}
+
 // Ops whose result is a strided view of their operand.
 template <typename Op>
 Status view(Lowering& lowering, const Node& node, const Op& op) {
@@ -216,6 +252,8 @@ Status view(Lowering& lowering, const Node& node, const Op& op) {
   std::vector<Tensor> outputs{
       Tensor::view(node.output()->dtype(), dims_of(node.output()), nullptr)};
   const StridedView s = TRY(op.strided_view(EvalContext(inputs, outputs)));
+  if (std::ranges::any_of(s.strides, [](int64_t stride) { return stride < 0; }))
+    return backwards(lowering, node, s);
   return move(lowering, node,
               {{lowering.tensor_of(node.input(0)), lowering.tensor_of(node.output()), s.dims,
                 s.strides, row_major_strides(s.dims), s.offset, 0}});

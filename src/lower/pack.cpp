@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "base/half.h"
@@ -16,7 +17,9 @@ Result<Tensor> filled(DType to, std::vector<int64_t> dims, const F& fill) {
   Tensor t = TRY(Tensor::zeros(to, dims));
   const auto with = [&]<typename T>(T*) {
     T* data = t.mutable_data<T>();
-    fill([data](int64_t i, double x) { data[i] = static_cast<T>(static_cast<float>(x)); });
+    fill([=](int64_t i, double x) {
+      data[i] = static_cast<T>(for_chip(static_cast<float>(x), to));
+    });
   };
   switch (to) {
     case DType::f16:
@@ -49,6 +52,10 @@ int64_t source(const FractalShape& s, int64_t h, int64_t x, int64_t c, int64_t m
 }
 
 }  // namespace
+
+float for_chip(float x, DType to) {
+  return to == DType::f16 && std::isfinite(x) ? std::clamp(x, -kMostHalf, kMostHalf) : x;
+}
 
 Result<Tensor> converted(const Tensor& x, DType to) {
   if (x.dtype() == to) return x;

@@ -5,6 +5,10 @@
 
 namespace tenon::lower {
 
+constexpr float kMostHalf = 65504;  // the largest number of f16
+// A real for a chip whose reals are `to`: what is finite stays so, as masks of -1e9 are to.
+float for_chip(float x, DType to);
+
 // The values in another type: reals to f16, f32; integers to i32.
 Result<Tensor> converted(const Tensor& x, DType to);
 

@@ -2,9 +2,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "isa/check_program.h"
 #include "lower/elementwise.h"
+#include "lower/pack.h"
 #include "lower/tiles.h"
 #include "lower/vector_core.h"
 #include "ops/quantize.h"
@@ -27,6 +29,13 @@ bool is_wide(const Node& node) {
   return is_quantising(node) || std::ranges::find(kNames, node.def().name) != std::end(kNames);
 }
 
+// Whether f16 holds it without losing more than the last bits: 1e-12 would be 0 there, and 1e9
+// infinite.
+bool is_half(double x) {
+  constexpr double kLeast = 0x1p-14;
+  return x == 0 || !std::isfinite(x) || (std::abs(x) >= kLeast && std::abs(x) <= kMostHalf);
+}
+
 class Pointwise {
  public:
   Pointwise(Lowering& lowering, const Node& node) : lowering_(lowering), node_(node) {}
@@ -47,6 +56,14 @@ class Pointwise {
       }
     }
     work_.wide = std::ranges::any_of(nodes_, [](const Node* n) { return is_wide(*n); });
+    const auto is_lost = [](const auto& n) {
+      return is_float(n.first->dtype()) && !is_half(n.second);
+    };
+    if (lowering_.real() == DType::f16 && std::ranges::any_of(numbers_, is_lost)) {
+      work_.real = DType::f32;
+      stays_finite_ = std::ranges::any_of(
+          numbers_, [&](const auto& n) { return is_lost(n) && std::abs(n.second) > kMostHalf; });
+    }
     for (size_t i = 0; i < results_.size(); ++i)
       work_.results.push_back(lowering_.tensor_of(node_.output(static_cast<int>(i))));
     work_.compute = [this](VectorCode& code, std::span<const Register> operands) {
@@ -134,6 +151,9 @@ class Pointwise {
   Result<std::vector<Register>> compute(VectorCode& code, std::span<const Register> operands) {
     std::unordered_map<const Value*, Register> values;
     std::unordered_map<const Value*, size_t> readers;
+    const auto computed = [&](const Register& x) {
+      return x.view.dtype == DType::f16 ? code.tile(x, code.real()) : x;
+    };
     for (const Node* n : nodes_)
       for (const Value* v : n->inputs()) ++readers[v];
     for (const Value* v : results_) ++readers[v];
@@ -147,15 +167,19 @@ class Pointwise {
         else if (const auto number = numbers_.find(v); number != numbers_.end())
           in.push_back({{}, number->second, nullptr});
         else
-          in.push_back(
-              operands[static_cast<size_t>(std::ranges::find(operands_, v) - operands_.begin())]);
+          in.push_back(computed(
+              operands[static_cast<size_t>(std::ranges::find(operands_, v) - operands_.begin())]));
       }
       for (const Value* v : n->inputs())
         if (--readers[v] == 0) values.erase(v);
       values[n->output()] = TRY(code.apply(*n, in));
     }
     std::vector<Register> out;
-    for (const Value* v : results_) out.push_back(values.at(v));
+    for (const Value* v : results_) {
+      const Register& y = values.at(v);
+      out.push_back(stays_finite_ && is_float(v->dtype()) ? code.clip(y, -kMostHalf, kMostHalf)
+                                                          : y);
+    }
     return out;
   }
 
@@ -166,6 +190,7 @@ class Pointwise {
   std::unordered_map<const Value*, const Value*> outer_;
   std::unordered_map<const Value*, double> numbers_;
   std::vector<const Value*> operands_;
+  bool stays_finite_ = false;  // what is finite in f32 becomes no infinity of f16
   Elementwise work_;
 };
 

@@ -283,11 +283,25 @@ Status add_in_two_kernels(Lowering& lowering, const Node& node, const Product& p
   return lower_elementwise(lowering, node, work);
 }
 
+// Without the pixels at the end of rows that no window reads: img2col makes rows of as many windows
+// as an image has room for.
+Result<Product> of_read_pixels(const Product& p) {
+  Product out = p;
+  Windows& w = *out.windows;
+  const int64_t reach = (w.kernel[2] - 1) * w.dilation[2] + 1;
+  if ((w.width + w.pad[2] - reach) / w.stride[2] < w.out_width) return out;
+  w.pitch = w.row_pixels();
+  w.width = (w.out_width - 1) * w.stride[2] + reach - w.pad[2];
+  if (w.width < 1) return unsupported("its windows are of pads alone");
+  return out;
+}
+
 }  // namespace
 
-Status lower_plain(Lowering& lowering, const Node& node, const Product& p) {
+Status lower_plain(Lowering& lowering, const Node& node, const Product& product) {
   const auto* ascend = std::get_if<AscendChip>(&lowering.machine().chip);
-  if (ascend == nullptr) return lower_product_cambricon(lowering, node, p);
+  if (ascend == nullptr) return lower_product_cambricon(lowering, node, product);
+  const Product p = product.windows ? TRY(of_read_pixels(product)) : product;
   if (ascend->coupling == VectorCoupling::split && !p.is_plain())
     return add_in_two_kernels(lowering, node, p);
   return lower_product_ascend(lowering, node, p);

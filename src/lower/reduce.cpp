@@ -25,7 +25,9 @@ class Kernel {
         from_(lowering.tensor(r.from).dtype),
         to_(lowering.tensor(r.to).dtype),
         by_rows_(r.inner == 1),
-        prepares_(r.centre >= 0 || r.square || from_ == DType::boolean),
+        work_(is_int(from_) ? DType::i32 : DType::f32),
+        prepares_(r.centre >= 0 || r.square || from_ == DType::boolean ||
+                  (is_int(from_) && from_ != work_)),
         b_(lowering, r.layer, "reduce") {}
 
   Status run() {
@@ -42,15 +44,15 @@ class Kernel {
     y_ = b_.bind("y", Role::output, r_.to, to_, r_.outer * r_.inner);
     in_ = b_.ring(core_.memory, kept_ * chunk_ * bytes_of(from_), 2, {core_.load, core_.compute});
     out_ = b_.ring(core_.memory, kept_ * bytes_of(to_), 2, {core_.compute, core_.store});
-    VectorCode code(b_, core_.memory, kept_ * 4, DType::f32);
-    VectorCode wide(b_, core_.memory, kept_ * chunk_ * 4, DType::f32);
+    VectorCode code(b_, core_.memory, kept_ * 4, work_);
+    VectorCode wide(b_, core_.memory, kept_ * chunk_ * 4, work_);
     b_.loop(turns(b_, tiles), [&](const Expr& turn) {
       const Expr tile = b_.block() + turn * b_.blocks();
       part_ = tile % parts_ * kept_, other_ = tile / parts_;
       n_ = kept_all_ % kept_ == 0 ? Expr(kept_) : min(kept_, Expr(kept_all_) - part_);
       code.set_tile({{n_, 1}, {1, 1}});
       load_centres(turn);
-      const Register sum = code.temporary(DType::f32);
+      const Register sum = code.temporary(work_);
       code.emit_fill(sum, identity());
       b_.loop(chunks, [&](const Expr& c) { chunk(code, wide, sum, c, turn * chunks + c); });
       finish(code, sum, turn);
@@ -119,7 +121,7 @@ class Kernel {
     in_.enter(1, at);
     if (prepares_) {
       wide.set_tile(local);
-      x = wide.tile(x, DType::f32);
+      x = wide.tile(x, work_);
       if (centre_ >= 0) {
         centre_tile_.view.axes = {{n_, 1}, {m, 0}};
         x = wide.binary(Opcode::sub, x, centre_tile_);
@@ -127,7 +129,7 @@ class Kernel {
       if (r_.square) x = wide.binary(Opcode::mul, x, x);
       if (r_.exponential) x = wide.unary(Opcode::exp, x);
     }
-    const Register of_chunk = code.temporary(DType::f32);
+    const Register of_chunk = code.temporary(work_);
     b_.emit(within(), {of_chunk.view, x.view});
     in_.leave(1, at);
     b_.emit(across(), {sum.view, sum.view, of_chunk.view});
@@ -163,7 +165,9 @@ class Kernel {
   const Reduction& r_;
   VectorCore core_;
   DType from_, to_;
-  bool by_rows_, prepares_;
+  bool by_rows_;
+  DType work_;  // of sums: whole numbers stay whole
+  bool prepares_;
   KernelBuilder b_;
   int64_t kept_all_ = 1, others_ = 1, kept_ = 1, chunk_ = 1, parts_ = 1;
   int x_ = -1, centre_ = -1, y_ = -1;
@@ -230,7 +234,9 @@ Status reduce(Lowering& lowering, const Node& node, const std::vector<int64_t>& 
       r.exponential = true;
     }
     r.to = k == 0 ? lowering.tensor_of(node.output())
-                  : lowering.scratch(r.layer, DType::f32, r.outer * r.inner);
+                  : lowering.scratch(r.layer,
+                                     is_int(lowering.tensor(from).dtype) ? DType::i32 : DType::f32,
+                                     r.outer * r.inner);
     TRY(add_reduction(lowering, node, r));
     from = r.to;
     dims.erase(dims.begin() + static_cast<int64_t>(first),
@@ -252,17 +258,23 @@ Status lower_reduce(Lowering& lowering, const Node& node) {
     return reduce(lowering, node, op->axes, {.kind = K::max});
   if (const auto* op = node.as<Reduce<ReduceKind::all>>())
     return reduce(lowering, node, op->axes, {.kind = K::min});
-  if (!is_float(node.output()->dtype())) return unsupported("it is not of reals");
-  if (const auto* op = node.as<Reduce<ReduceKind::sum>>())
-    return reduce(lowering, node, op->axes, {});
-  if (const auto* op = node.as<Reduce<ReduceKind::mean>>())
-    return reduce(lowering, node, op->axes, {.mean = true});
-  if (const auto* op = node.as<Reduce<ReduceKind::sum_square>>())
-    return reduce(lowering, node, op->axes, {.square = true});
+  const DType dtype = node.output()->dtype();
   if (const auto* op = node.as<Reduce<ReduceKind::max>>())
     return reduce(lowering, node, op->axes, {.kind = K::max});
   if (const auto* op = node.as<Reduce<ReduceKind::min>>())
     return reduce(lowering, node, op->axes, {.kind = K::min});
+  if (const auto* op = node.as<Reduce<ReduceKind::sum>>()) {
+    if (is_int(dtype) && dtype_size(dtype) < 4)
+      return unsupported("the vector unit saturates where whole numbers are to wrap");
+    if (is_int(dtype) && dtype != DType::i32 && !lowering.ranges().fits_i32(node.output()))
+      return unsupported("its whole numbers may take more than 32 bits");
+    return reduce(lowering, node, op->axes, {});
+  }
+  if (!is_float(dtype)) return unsupported("it is not of reals");
+  if (const auto* op = node.as<Reduce<ReduceKind::mean>>())
+    return reduce(lowering, node, op->axes, {.mean = true});
+  if (const auto* op = node.as<Reduce<ReduceKind::sum_square>>())
+    return reduce(lowering, node, op->axes, {.square = true});
   if (const auto* op = node.as<Reduce<ReduceKind::log_sum_exp>>())
     return reduce(lowering, node, op->axes, {.log_sum_exp = true});
   return unsupported(fmt::format("chips have no '{}'", node.def().name));

@@ -177,6 +177,9 @@ Register VectorCode::tanh(const Register& x) {
 }
 
 Register VectorCode::clip(const Register& x, double low, double high) {
+  // What is divided by the result relies on it that it is not 0.
+  constexpr double kLeastHalf = 0x1p-24;
+  if (x.view.dtype == DType::f16 && low > 0) low = std::max(low, kLeastHalf);
   Register y = std::isfinite(low) ? binary(Opcode::max, x, number(low)) : x;
   return std::isfinite(high) ? binary(Opcode::min, y, number(high)) : y;
 }

@@ -148,6 +148,12 @@ std::optional<Range> WholeRanges::made_by(const Node& node, const Value* value) 
       return std::nullopt;
     return Range{0, *n};
   }
+  if (op == "sum") {
+    const auto each = of(node.input(0));
+    const auto all = node.input(0)->shape().elements(), sums = value->shape().elements();
+    if (!each || !all || !sums || *sums == 0) return std::nullopt;
+    return of_two("mul", *each, {*all / *sums, *all / *sums});
+  }
   if (op == "concat") return of_all(node, 0, node.input_count());
   if (op == "select") return of_all(node, 1, 2);
   if (op == "one_hot") return of_all(node, 2, 2);
