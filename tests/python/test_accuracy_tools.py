@@ -204,7 +204,7 @@ def test_weights_of_recurrent_layers_are_rounded_for_the_result(layer, gates, di
     exact = tenon.Runner(tenon.compile(graph))
     lost = {}
     for disabled in ("", "adaptive-rounding"):
-        compile_graph(graph, tmp_path / "x", *(["--disable", disabled] if disabled else []))
+        compile_graph(graph, tmp_path / "x", "--force-precision", *(["--disable", disabled] if disabled else []))
         integers = tenon.Runner(tmp_path / "m.tenon")
         lost[disabled] = sum(np.linalg.norm(integers.run({"x": s})["y"] - exact.run({"x": s})["y"]) for s in x[40:])
     assert lost[""] < 0.9 * lost["adaptive-rounding"]
