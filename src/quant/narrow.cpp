@@ -67,6 +67,13 @@ std::string bf16_refusal(const Node& node) {
       constexpr int64_t kFewest = 32;  // fill a vector
       if (w[w.rank() - 1].size() != conv->groups) return "a channel gives several";
       if (conv->groups < kFewest) return "there are few channels";
+      // Small maps lie in the first caches: in half the bytes they are hardly faster, and small
+      // networks are those whose classes change by it.
+      constexpr int64_t kLeast = 32 << 10;
+      int64_t elements = 1;
+      for (int d = 1; d < node.input(0)->shape().rank(); ++d)
+        elements *= std::max<int64_t>(1, node.input(0)->shape()[d].size_or(kLeast));
+      if (elements < kLeast) return "its maps are small";
       return node.input(3) == nullptr ? "" : "something is added to what it gives";
     }
     // Of few channels the rows of a window are filled up to pairs.

@@ -117,6 +117,7 @@ class WeightedResize final : public ResizeKernel {
   explicit WeightedResize(const StepInfo& s) : ResizeKernel(s), threads_(s.threads) {
     most_ = std::max(depth().most() * height().most(), width().most());
     row_floats_ = width().in * channels_;
+    if (channels_ < kVectorChannels) list_elements();
   }
   int64_t scratch_bytes() const override { return slots_bytes(slot_size(), threads_); }
   Status run(const RunContext& c) const override {
@@ -157,6 +158,7 @@ class WeightedResize final : public ResizeKernel {
   }
 
   void mix_pixels(const float* row, float* y, const float** sources) const {
+    if (channels_ < kVectorChannels) return mix_elements(row, y);
     const KernelTable& table = kernels();
     const Axis& axis = width();
     const int64_t channels = channels_;
@@ -164,19 +166,46 @@ class WeightedResize final : public ResizeKernel {
       const int64_t first = axis.begin[static_cast<size_t>(o)], count = axis.count(o);
       const int64_t* index = axis.index.data() + first;
       const float* weight = axis.weight.data() + first;
-      if (channels >= kVectorChannels) {
-        for (int64_t t = 0; t < count; ++t) sources[t] = row + index[t] * channels;
-        table.weighted_sum(sources, weight, count, y, channels);
-        continue;
-      }
-      for (int64_t i = 0; i < channels; ++i) {
-        float sum = 0;
-        for (int64_t t = 0; t < count; ++t) sum += weight[t] * row[index[t] * channels + i];
-        y[i] = sum;
+      for (int64_t t = 0; t < count; ++t) sources[t] = row + index[t] * channels;
+      table.weighted_sum(sources, weight, count, y, channels);
+    }
+  }
+
+  // Of few channels, the taps of each element of a row, the first of all elements before the second.
+  // Where one has fewer, halves of its last make up the number: infinities stay what they are.
+  void list_elements() {
+    const Axis& axis = width();
+    const int64_t elements = axis.out * channels_, taps = axis.most();
+    element_index_.assign(static_cast<size_t>(elements * taps), 0);
+    element_weight_.assign(static_cast<size_t>(elements * taps), 0.0f);
+    for (int64_t e = 0; e < elements; ++e) {
+      const int64_t o = e / channels_, first = axis.begin[static_cast<size_t>(o)];
+      const int64_t last = axis.count(o) - 1;
+      float weight = 0;
+      for (int64_t t = 0; last >= 0 && t < taps; ++t) {
+        const auto from = static_cast<size_t>(first + std::min(t, last));
+        if (t <= last) weight = axis.weight[from];
+        if (t >= last && t + 1 < taps) weight /= 2;
+        const auto to = static_cast<size_t>(t * elements + e);
+        element_index_[to] = static_cast<int32_t>(axis.index[from] * channels_ + e % channels_);
+        element_weight_[to] = weight;
       }
     }
   }
 
+  void mix_elements(const float* row, float* y) const {
+    const int64_t elements = width().out * channels_;
+    const int32_t* index = element_index_.data();
+    const float* weight = element_weight_.data();
+    for (int64_t e = 0; e < elements; ++e) y[e] = weight[e] * row[index[e]];
+    for (int64_t t = 1; t < width().most(); ++t) {
+      index += elements, weight += elements;
+      for (int64_t e = 0; e < elements; ++e) y[e] += weight[e] * row[index[e]];
+    }
+  }
+
+  std::vector<int32_t> element_index_;
+  std::vector<float> element_weight_;
   int threads_ = 1;
   int64_t most_ = 1;  // taps at a time
   int64_t row_floats_ = 0;

@@ -16,6 +16,12 @@ int64_t channels_per_task(const GroupNormParams& p) {
   return std::min(p.channels, groups * width);
 }
 
+// Pixels taken as one row, where a task has all channels and these alone would not fill vectors.
+int64_t pixels_per_row(const GroupNormParams& p) {
+  const int64_t n = channels_per_task(p);
+  return n == p.channels && n < 32 ? 64 / n : 1;
+}
+
 // Sums of blocks of rows are added up: the error stays that of short sums.
 constexpr int64_t kRows = 64;
 
@@ -42,40 +48,55 @@ void mean_of_groups(float* sums, int64_t n, int64_t width, double count) {
   }
 }
 
+// Repeats the first n of `size` values.
+void repeat(float* values, int64_t n, int64_t size) {
+  for (int64_t c = n; c < size; ++c) values[c] = values[c - n];
+}
+
 }  // namespace
 
 int64_t group_norm_scratch_bytes(const GroupNormParams& p, int threads) {
-  return slots_bytes(3 * channels_per_task(p), threads);
+  return slots_bytes(3 * channels_per_task(p) * pixels_per_row(p), threads);
 }
 
 void group_norm(const GroupNormParams& p, ThreadPool& pool, void* scratch) {
   if (p.batch <= 0 || p.pixels <= 0 || p.channels <= 0 || p.groups <= 0) return;
   const int64_t step = channels_per_task(p), width = p.channels / p.groups;
-  const int64_t parts = (p.channels + step - 1) / step;
+  const int64_t parts = (p.channels + step - 1) / step, together = pixels_per_row(p);
+  const int64_t rows = p.pixels / together, rest = p.pixels % together;
   parallel_with_slots(pool, p.batch * parts, [&](int64_t task, int64_t slot) {
     const int64_t first = task % parts * step, n = std::min(step, p.channels - first);
+    const int64_t columns = n * together, stride = p.channels * together;
     const int64_t offset = task / parts * p.pixels * p.channels + first;
-    const float* x = p.x + offset;
-    float* const mean = slot_floats(scratch, slot, 3 * step);
-    float* const square = mean + step;
-    float* const block = square + step;
-    const double count = static_cast<double>(p.pixels * width);
-    std::fill_n(mean, 2 * step, 0.0f);
-    add_columns(x, p.pixels, p.channels, n, block, mean, [](float v, int64_t) { return v; });
-    mean_of_groups(mean, n, width, count);
-    add_columns(x, p.pixels, p.channels, n, block, square, [&](float v, int64_t c) {
+    const float* const x = p.x + offset;
+    float* const y = p.y + offset;
+    float* const mean = slot_floats(scratch, slot, 3 * step * together);
+    float* const square = mean + step * together;
+    float* const block = square + step * together;
+    // The means over each group of f(element, column), for all columns.
+    const auto average = [&](float* sums, auto f) {
+      std::fill_n(sums, columns, 0.0f);
+      add_columns(x, rows, stride, columns, block, sums, f);
+      add_columns(x + rows * stride, rest, p.channels, n, block, sums, f);
+      for (int64_t c = n; c < columns; ++c) sums[c % n] += sums[c];
+      mean_of_groups(sums, n, width, static_cast<double>(p.pixels * width));
+      repeat(sums, n, columns);
+    };
+    average(mean, [](float v, int64_t) { return v; });
+    average(square, [&](float v, int64_t c) {
       const float d = v - mean[c];
       return d * d;
     });
-    mean_of_groups(square, n, width, count);
-    for (int64_t c = 0; c < n; ++c)
-      square[c] = p.scale[first + c] / std::sqrt(square[c] + p.epsilon);
-    const float* bias = p.bias + first;
-    for (int64_t r = 0; r < p.pixels; ++r) {
-      const float* row = x + r * p.channels;
-      float* out = p.y + offset + r * p.channels;
-      for (int64_t c = 0; c < n; ++c) out[c] = (row[c] - mean[c]) * square[c] + bias[c];
-    }
+    for (int64_t c = 0; c < columns; ++c)
+      square[c] = p.scale[first + c % n] / std::sqrt(square[c] + p.epsilon);
+    float* const bias = block;
+    std::copy_n(p.bias + first, n, bias);
+    repeat(bias, n, columns);
+    const auto put = [&](int64_t at, int64_t size) {
+      for (int64_t c = 0; c < size; ++c) y[at + c] = (x[at + c] - mean[c]) * square[c] + bias[c];
+    };
+    for (int64_t r = 0; r < rows; ++r) put(r * stride, columns);
+    for (int64_t r = 0; r < rest; ++r) put(rows * stride + r * p.channels, n);
   });
 }
 
