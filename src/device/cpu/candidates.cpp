@@ -22,6 +22,7 @@ std::span<const KernelCandidate> kernel_candidates() {
                              byte_sum_candidates(),
                              fused_candidates(),
                              group_norm_candidates(),
+                             gather_elements_candidates(),
                              indexing_candidates(),
                              quantize_candidates(),
                              quantized_product_candidates(),
