@@ -147,6 +147,30 @@ Result<bool> drop_concat_of_one(Graph& graph, Node& node) {
   return true;
 }
 
+// x[0:size] = x, as the cut to a number of channels that there are not more of.
+Result<bool> drop_whole_slice(Graph& graph, Node& node) {
+  const Slice* slice = node.as<Slice>();
+  if (slice == nullptr || !node.input(0)->shape().ranked()) return false;
+  std::array<std::vector<int64_t>, 3> given;  // starts, ends, steps
+  for (int i = 1; i < node.input_count(); ++i) {
+    if (node.input(i) == nullptr) continue;
+    if (node.input(i)->constant() == nullptr) return false;
+    given[static_cast<size_t>(i - 1)] = node.input(i)->constant()->to_ints();
+  }
+  const auto& [starts, ends, steps] = given;
+  const Shape& x = node.input(0)->shape();
+  for (size_t i = 0; i < starts.size(); ++i) {
+    const int64_t axis = slice->axes.empty() ? static_cast<int64_t>(i) : slice->axes[i];
+    const Dim size = x[static_cast<int>(axis < 0 ? axis + x.rank() : axis)];
+    // A size that is not known is below this.
+    constexpr int64_t kPast = std::numeric_limits<int32_t>::max();
+    if (starts[i] != 0 || ends[i] < size.size_or(kPast) || (!steps.empty() && steps[i] != 1))
+      return false;
+  }
+  replace_node(graph, node, node.input(0));
+  return true;
+}
+
 // x[:, 0, …] where what is indexed has size 1 is a squeeze, or nothing at all.
 Result<bool> slice_as_squeeze(Graph& graph, Node& node) {
   const StridedSlice* slice = node.as<StridedSlice>();
@@ -204,6 +228,7 @@ constexpr Rule kRules[] = {
     {"cancel-views", "squeeze(expand_dims(x)) = x, and other pairs of views", cancel_views},
     {"drop-true-conjunct", "select(true && c, x, y) = select(c, x, y)", drop_true_conjunct},
     {"drop-concat-of-one", "concat(x) = x", drop_concat_of_one},
+    {"drop-whole-slice", "x[0:size] = x", drop_whole_slice},
     {"slice-as-squeeze", "x[:, 0] where that dimension has size 1", slice_as_squeeze},
     {"solve-reshape", "a reshape with at most one unknown dimension gets a constant shape",
      solve_reshape},

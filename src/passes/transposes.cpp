@@ -2,6 +2,7 @@
 // inverses and vanish. This is how models written channels-first come to run channels-last.
 #include <algorithm>
 
+#include "ops/slice.h"
 #include "passes/passes.h"
 
 namespace tenon {
@@ -167,6 +168,21 @@ Result<bool> sink_pad(Graph& graph, Node& node) {
   operands[0] = node.input(0)->producer()->input(0);
   operands[1] = builder.ints(moved);
   return sink(graph, node, node.op().clone(), std::move(operands), perm);
+}
+
+Result<bool> sink_slice(Graph& graph, Node& node) {
+  const Slice* slice = node.as<Slice>();
+  if (slice == nullptr || slice->axes.empty()) return false;
+  const Perm perm = perm_of(node.input(0));
+  if (perm.empty()) return false;
+  const auto rank = static_cast<int64_t>(perm.size());
+  std::vector<int64_t> axes = slice->axes;
+  for (int64_t& axis : axes) axis = perm[static_cast<size_t>(axis < 0 ? axis + rank : axis)];
+  auto op = node.op().clone();
+  TRY(op->set(0, axes));
+  std::vector<Value*> operands = node.inputs();
+  operands[0] = node.input(0)->producer()->input(0);
+  return sink(graph, node, std::move(op), std::move(operands), perm);
 }
 
 Result<bool> sink_softmax(Graph& graph, Node& node) {
@@ -354,6 +370,7 @@ constexpr Rule kRules[] = {
      sink_concat},
     {"sink-transpose-reduction", "sum(transpose(x)) = transpose(sum(x))", sink_reduction},
     {"sink-transpose-pad", "pad(transpose(x)) = transpose(pad(x))", sink_pad},
+    {"sink-transpose-slice", "slice(transpose(x)) = transpose(slice(x))", sink_slice},
     {"sink-transpose-softmax", "softmax(transpose(x)) = transpose(softmax(x))", sink_softmax},
     {"sink-transpose-quantisation", "quantize(transpose(x)) = transpose(quantize(x))",
      sink_quantisation},
