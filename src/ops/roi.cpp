@@ -1,7 +1,5 @@
 #include "ops/roi.h"
 
-#include <utility>
-
 #include "ops/nn_util.h"
 #include "ops/registry.h"
 
@@ -42,23 +40,12 @@ struct Image {
   };
   Sample sample(double y, double x) const {
     Sample s;
-    if (!(y >= -1 && y <= static_cast<double>(height) && x >= -1 &&
-          x <= static_cast<double>(width)))
-      return s;
-    const auto split = [](double v, int64_t size, int64_t& low, int64_t& high) {
-      v = std::max(v, 0.0);
-      low = static_cast<int64_t>(v);
-      if (low >= size - 1) {
-        low = high = size - 1;
-        return 0.0;
-      }
-      high = low + 1;
-      return v - static_cast<double>(low);
-    };
-    int64_t top = 0, bottom = 0, left = 0, right = 0;
-    const double v = split(y, height, top, bottom), u = split(x, width, left, right);
+    const auto row = roi_taps(y, height), column = roi_taps(x, width);
+    if (!row || !column) return s;
     s.count = 4;
-    const int64_t rows[] = {top, top, bottom, bottom}, columns[] = {left, right, left, right};
+    const double v = row->high_weight, u = column->high_weight;
+    const int64_t rows[] = {row->low, row->low, row->high, row->high};
+    const int64_t columns[] = {column->low, column->high, column->low, column->high};
     const double weights[] = {(1 - v) * (1 - u), (1 - v) * u, v * (1 - u), v * u};
     for (int k = 0; k < 4; ++k) {
       s.offset[k] = (rows[k] * width + columns[k]) * channels;
@@ -68,40 +55,21 @@ struct Image {
   }
 };
 
-// The image `index` of x, whose elements are `values`. Error: there is none.
-Result<Image> image_of(std::string_view op, const Tensor& x, const std::vector<double>& values,
-                       int64_t index) {
+// Error: x has no image `index`.
+Status check_image(std::string_view op, const Tensor& x, int64_t index) {
   if (index < 0 || index >= x.dim(0))
     return invalid_argument(fmt::format("{}: there is no image {} of {}", op, index, x.dim(0)));
-  const int64_t size = x.dim(1) * x.dim(2) * x.dim(3);
-  if (size == 0 && x.dim(3) != 0)
+  if (x.dim(1) * x.dim(2) == 0 && x.dim(3) != 0)
     return invalid_argument(std::string(op) + ": the images are empty");
-  return Image{values.data() + index * size, x.dim(1), x.dim(2), x.dim(3)};
+  return {};
 }
 
-// The samples of one cell along one dimension.
-struct Samples {
-  double from, step;
-  int64_t count;
+// The image `index` of x, whose elements are `values`.
+Image image_of(const Tensor& x, const std::vector<double>& values, int64_t index) {
+  return {values.data() + index * x.dim(1) * x.dim(2) * x.dim(3), x.dim(1), x.dim(2), x.dim(3)};
+}
 
-  Samples(double start, double cell, int64_t ratio) : from(start) {
-    count = ratio > 0 ? ratio : static_cast<int64_t>(std::clamp(std::ceil(cell), 0.0, kMaxSamples));
-    step = cell / static_cast<double>(std::max<int64_t>(count, 1));
-  }
-  double at(int64_t i) const { return from + (static_cast<double>(i) + 0.5) * step; }
-  // Those that can lie in an image of the given size: [first, last).
-  std::pair<int64_t, int64_t> inside(int64_t size) const {
-    if (!(step > 0)) return {0, std::min(count, kMaxRatio)};
-    const double most = static_cast<double>(count);
-    const double low = std::floor((-1 - from) / step - 0.5);
-    const double high = std::ceil((static_cast<double>(size) - from) / step + 0.5);
-    if (std::isnan(low) || std::isnan(high)) return {0, 0};
-    return {static_cast<int64_t>(std::clamp(low, 0.0, most)),
-            static_cast<int64_t>(std::clamp(high, 0.0, most))};
-  }
-};
-
-void align_cell(const Image& image, RoiMode mode, const Samples& rows, const Samples& columns,
+void align_cell(const Image& image, RoiMode mode, const RoiSamples& rows, const RoiSamples& columns,
                 std::span<double> out) {
   const auto [top, bottom] = rows.inside(image.height);
   const auto [left, right] = columns.inside(image.width);
@@ -132,6 +100,24 @@ void align_cell(const Image& image, RoiMode mode, const Samples& rows, const Sam
 
 }  // namespace
 
+std::pair<int64_t, int64_t> RoiSamples::inside(int64_t size) const {
+  if (!(step > 0)) return {0, std::min(count, kMaxRatio)};
+  const double most = static_cast<double>(count);
+  const double low = std::floor((-1 - from) / step - 0.5);
+  const double high = std::ceil((static_cast<double>(size) - from) / step + 0.5);
+  if (std::isnan(low) || std::isnan(high)) return {0, 0};
+  return {static_cast<int64_t>(std::clamp(low, 0.0, most)),
+          static_cast<int64_t>(std::clamp(high, 0.0, most))};
+}
+
+std::optional<RoiTaps> roi_taps(double position, int64_t size) {
+  if (!(position >= -1 && position <= static_cast<double>(size))) return std::nullopt;
+  const double v = std::max(position, 0.0);
+  const auto low = static_cast<int64_t>(v);
+  if (low >= size - 1) return RoiTaps{size - 1, size - 1, 0};
+  return RoiTaps{low, low + 1, v - static_cast<double>(low)};
+}
+
 Result<TensorTypes> RoiAlign::infer(const InferContext& context) const {
   if (context.type(2).is_list || !is_int(context.dtype(2)))
     return invalid_argument("roi_align needs integers for the images of the regions, not " +
@@ -143,30 +129,49 @@ Result<TensorTypes> RoiAlign::infer(const InferContext& context) const {
   return infer_roi(name, context, 4, output_height, output_width);
 }
 
+Status RoiAlign::check_images(const Tensor& x, const Tensor& rois, const Tensor& images) const {
+  if (images.elements() != rois.dim(0))
+    return invalid_argument("roi_align needs the number of an image for each region");
+  for (int64_t r = 0; r < rois.dim(0); ++r) TRY(check_image(name, x, images.int_at(r)));
+  return {};
+}
+
+RoiCells RoiAlign::cells(const Tensor& rois, int64_t region) const {
+  const auto edge = [&](int64_t k) {
+    return rois.real_at(region * 4 + k) * spatial_scale - (half_pixel ? 0.5 : 0);
+  };
+  RoiCells cells{edge(1), edge(0), 0, 0};
+  double width = edge(2) - cells.left, height = edge(3) - cells.top;
+  if (!half_pixel) width = std::max(width, 1.0), height = std::max(height, 1.0);
+  cells.height = height / static_cast<double>(output_height);
+  cells.width = width / static_cast<double>(output_width);
+  return cells;
+}
+
+RoiSamples RoiAlign::samples(double start, double cell) const {
+  int64_t count = sampling_ratio;
+  // What is no number has no samples.
+  if (count == 0 && cell > 0) count = static_cast<int64_t>(std::min(std::ceil(cell), kMaxSamples));
+  return {start, cell / static_cast<double>(std::max<int64_t>(count, 1)), count};
+}
+
 Status RoiAlign::eval(EvalContext& context) const {
   const Tensor& x = context.in(0);
   const Tensor& rois = context.in(1);
-  const int64_t count = rois.dim(0), channels = x.dim(3);
-  if (context.in(2).elements() != count)
-    return invalid_argument("roi_align needs the number of an image for each region");
+  const Tensor& images = context.in(2);
+  TRY(check_images(x, rois, images));
+  const auto channels = static_cast<size_t>(x.dim(3));
   const std::vector<double> values = nn::reals(x);
   std::vector<double> out(static_cast<size_t>(context.out(0).elements()), 0.0);
-  const double shift = half_pixel ? 0.5 : 0;
   size_t at = 0;
-  for (int64_t r = 0; r < count; ++r) {
-    const Image image = TRY(image_of(name, x, values, context.in(2).int_at(r)));
-    const auto edge = [&](int64_t k) { return rois.real_at(r * 4 + k) * spatial_scale - shift; };
-    const double left = edge(0), top = edge(1);
-    double width = edge(2) - left, height = edge(3) - top;
-    if (!half_pixel) width = std::max(width, 1.0), height = std::max(height, 1.0);
-    const double cell_height = height / static_cast<double>(output_height);
-    const double cell_width = width / static_cast<double>(output_width);
+  for (int64_t r = 0; r < rois.dim(0); ++r) {
+    const Image image = image_of(x, values, images.int_at(r));
+    const RoiCells c = cells(rois, r);
     for (int64_t i = 0; i < output_height; ++i)
-      for (int64_t j = 0; j < output_width; ++j, at += static_cast<size_t>(channels))
-        align_cell(image, mode,
-                   Samples(top + static_cast<double>(i) * cell_height, cell_height, sampling_ratio),
-                   Samples(left + static_cast<double>(j) * cell_width, cell_width, sampling_ratio),
-                   std::span(out).subspan(at, static_cast<size_t>(channels)));
+      for (int64_t j = 0; j < output_width; ++j, at += channels)
+        align_cell(image, mode, samples(c.top + static_cast<double>(i) * c.height, c.height),
+                   samples(c.left + static_cast<double>(j) * c.width, c.width),
+                   std::span(out).subspan(at, channels));
   }
   nn::store_reals(context.out(0), out);
   return {};
@@ -184,9 +189,10 @@ Status MaxRoiPool::eval(EvalContext& context) const {
   const int64_t channels = x.dim(3);
   int64_t at = 0;
   for (int64_t r = 0; r < rois.dim(0); ++r) {
-    const double index = rois.real_at(r * 5);
-    const Image image = TRY(image_of(
-        name, x, values, index >= 0 && index < 1e9 ? static_cast<int64_t>(index) : int64_t{-1}));
+    const double number = rois.real_at(r * 5);
+    const int64_t index = number >= 0 && number < 1e9 ? static_cast<int64_t>(number) : -1;
+    TRY(check_image(name, x, index));
+    const Image image = image_of(x, values, index);
     const auto edge = [&](int64_t k) {
       return std::clamp(std::round(rois.real_at(r * 5 + k) * spatial_scale), -1e9, 1e9);
     };

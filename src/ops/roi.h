@@ -1,6 +1,9 @@
 // Features of regions of images at a fixed size.
 #pragma once
 
+#include <optional>
+#include <utility>
+
 #include "ops/op.h"
 
 namespace tenon {
@@ -10,6 +13,29 @@ inline constexpr std::array<std::string_view, 2> kRoiModeNames{"avg", "max"};
 constexpr std::span<const std::string_view> enum_names(RoiMode) {
   return kRoiModeNames;
 }
+
+// The samples of one cell along one dimension.
+struct RoiSamples {
+  double from = 0, step = 0;
+  int64_t count = 0;
+
+  double at(int64_t i) const { return from + (static_cast<double>(i) + 0.5) * step; }
+  // Those that can lie in an image of the given size: [first, last).
+  std::pair<int64_t, int64_t> inside(int64_t size) const;
+};
+
+// The two elements around a sample along one dimension and how much the second one weighs, of 1.
+struct RoiTaps {
+  int64_t low = 0, high = 0;
+  double high_weight = 0;
+};
+// Nothing where the position is outside of an image of the given size.
+std::optional<RoiTaps> roi_taps(double position, int64_t size);
+
+// A region in positions of the image, cut into cells.
+struct RoiCells {
+  double top = 0, left = 0, height = 0, width = 0;  // of the first one
+};
 
 struct RoiAlign {
   RoiMode mode = RoiMode::avg;
@@ -38,6 +64,12 @@ struct RoiAlign {
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;
+
+  // Error: a region is of an image that x [N,H,W,C] does not hold.
+  Status check_images(const Tensor& x, const Tensor& rois, const Tensor& images) const;
+  RoiCells cells(const Tensor& rois, int64_t region) const;
+  // Of the cell that begins at `start` and is `cell` long.
+  RoiSamples samples(double start, double cell) const;
 };
 
 struct MaxRoiPool {

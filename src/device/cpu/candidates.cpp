@@ -10,6 +10,7 @@ std::span<const KernelCandidate> kernel_candidates() {
                              conv_transpose_candidates(),
                              pool_candidates(),
                              resize_candidates(),
+                             roi_candidates(),
                              batch_norm_candidates(),
                              depth_space_candidates(),
                              matmul_candidates(),

@@ -24,6 +24,7 @@ std::span<const KernelCandidate> pair_candidates();
 std::span<const KernelCandidate> pointwise_candidates();
 std::span<const KernelCandidate> pool_candidates();
 std::span<const KernelCandidate> resize_candidates();
+std::span<const KernelCandidate> roi_candidates();
 std::span<const KernelCandidate> typed_candidates();
 std::span<const KernelCandidate> row_candidates();
 std::span<const KernelCandidate> movement_candidates();
