@@ -157,6 +157,15 @@ ResizeTaps Resize::taps(size_t axis, int64_t o, int64_t in, int64_t out) const {
   return taps;
 }
 
+bool Resize::keeps(size_t axis, int64_t in, int64_t out) const {
+  if (in != out || coordinate == ResizeCoordinate::tf_crop_and_resize) return false;
+  for (int64_t o = 0; o < out; ++o) {
+    const ResizeTaps t = taps(axis, o, in, out);
+    if (t.index.size() != 1 || t.index[0] != o || t.weight[0] != 1) return false;
+  }
+  return true;
+}
+
 namespace {
 
 void eval_nearest(const Resize& op, const Tensor& x, Tensor& y) {

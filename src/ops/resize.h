@@ -99,6 +99,8 @@ struct Resize {
 
   // Of output element o along a spatial axis; along several axes weights multiply.
   ResizeTaps taps(size_t axis, int64_t o, int64_t in, int64_t out) const;
+  // Whether the elements along a spatial axis stay what they are.
+  bool keeps(size_t axis, int64_t in, int64_t out) const;
 };
 
 }  // namespace tenon

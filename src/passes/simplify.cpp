@@ -3,6 +3,7 @@
 #include <functional>
 #include <numeric>
 
+#include "ops/resize.h"
 #include "ops/slice.h"
 #include "passes/passes.h"
 #include "rewrite/match.h"
@@ -49,6 +50,19 @@ Result<bool> drop_identity_transpose(Graph& graph, Node& node) {
   if (!perm || perm->empty()) return false;
   for (size_t i = 0; i < perm->size(); ++i)
     if ((*perm)[i] != static_cast<int64_t>(i)) return false;
+  replace_node(graph, node, node.input(0));
+  return true;
+}
+
+Result<bool> drop_identity_resize(Graph& graph, Node& node) {
+  const Resize* resize = node.as<Resize>();
+  if (resize == nullptr) return false;
+  const Shape& shape = node.input(0)->type().shape;
+  if (!shape.ranked() || node.input(0)->type() != node.output()->type()) return false;
+  for (int d = 1; d + 1 < shape.rank(); ++d)
+    if (!shape[d].known() ||
+        !resize->keeps(static_cast<size_t>(d) - 1, shape[d].size(), shape[d].size()))
+      return false;
   replace_node(graph, node, node.input(0));
   return true;
 }
@@ -223,6 +237,7 @@ constexpr Rule kRules[] = {
     {"drop-identity", "identity(x) = x", drop_identity},
     {"drop-same-type", "a cast, reshape or expand to the type it has already", drop_same_type},
     {"drop-identity-transpose", "transpose(x, 0 1 2 …) = x", drop_identity_transpose},
+    {"drop-identity-resize", "a resize to the sizes there are already", drop_identity_resize},
     {"merge-transposes", "transpose(transpose(x, q), p) = transpose(x, q[p])", merge_transposes},
     {"merge-reshapes", "reshape(reshape(x)) = reshape(x)", merge_reshapes},
     {"cancel-views", "squeeze(expand_dims(x)) = x, and other pairs of views", cancel_views},

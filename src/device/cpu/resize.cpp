@@ -18,28 +18,21 @@ constexpr int64_t kTaskValues = 16 << 10;
 // From so many channels on, a pixel is summed by vectors.
 constexpr int64_t kVectorChannels = 8;
 
-// The spatial dims from the first that leave every element as it is: images of a larger batch.
+// Of more spatial dims than a kernel takes, those from the first that leave every element as it is:
+// images of a larger batch.
 int unchanged_dims(const StepInfo& s) {
   const Resize& op = *s.op.as<Resize>();
   const int spatial = s.outputs[0].shape.rank() - 2;
-  const auto is_copied = [&](int dim) {
-    const int64_t size = s.in_dim(0, dim + 1);
-    if (size != s.out_dim(0, dim + 1)) return false;
-    for (int64_t o = 0; o < size; ++o) {
-      const ResizeTaps taps = op.taps(static_cast<size_t>(dim), o, size, size);
-      if (taps.index != std::vector{o} || taps.weight != std::vector{1.0}) return false;
-    }
-    return true;
-  };
-  int unchanged = 0;
-  while (unchanged < spatial && is_copied(unchanged)) ++unchanged;
-  return unchanged;
+  int n = 0;
+  while (spatial - n > kMaxSpatial &&
+         op.keeps(static_cast<size_t>(n), s.in_dim(0, n + 1), s.out_dim(0, n + 1)))
+    ++n;
+  return n;
 }
 
 std::string refuses_common(const StepInfo& s) {
   const Resize& op = *s.op.as<Resize>();
-  const int spatial = s.outputs[0].shape.rank() - 2;
-  if (spatial > kMaxSpatial && spatial - unchanged_dims(s) > kMaxSpatial)
+  if (s.outputs[0].shape.rank() - 2 - unchanged_dims(s) > kMaxSpatial)
     return "more than three spatial dimensions change";
   if (op.coordinate == ResizeCoordinate::tf_crop_and_resize) return "regions are cropped";
   return {};
