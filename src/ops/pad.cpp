@@ -66,7 +66,14 @@ Result<TensorTypes> Pad::infer(const InferContext& context) const {
       return invalid_argument(fmt::format("pad: the value {} must be one {}",
                                           context.type(2).to_string(), dtype_name(out.dtype)));
   }
-  if (!out.shape.ranked()) return TensorTypes{out};
+  if (!out.shape.ranked()) {
+    // Two pads for every dim tell how many there are.
+    const Shape& pads = context.shape(1);
+    constexpr int64_t kMost = 64;  // dims; more are no tensor
+    if (axes.empty() && pads.ranked() && pads.rank() == 1 && pads[0].size_or(2 * kMost) < 2 * kMost)
+      out.shape = Shape::unknown_dims(static_cast<int>(pads[0].size() / 2));
+    return TensorTypes{out};
+  }
   const int rank = out.shape.rank();
   const auto pads = context.ints(1);
   if (!pads) {

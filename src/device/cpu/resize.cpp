@@ -164,8 +164,9 @@ class WeightedResize final : public ResizeKernel {
     }
   }
 
-  // Of few channels, the taps of each element of a row, the first of all elements before the second.
-  // Where one has fewer, halves of its last make up the number: infinities stay what they are.
+  // Of few channels, the taps of each element of a row, the first of all elements before the
+  // second. Where one has fewer, halves of its last make up the number: infinities stay what they
+  // are.
   void list_elements() {
     const Axis& axis = width();
     const int64_t elements = axis.out * channels_, taps = axis.most();
