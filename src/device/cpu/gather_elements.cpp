@@ -17,12 +17,10 @@ std::string refuses(const StepInfo& s) {
 class GatherElementsKernel final : public Kernel {
  public:
   explicit GatherElementsKernel(const StepInfo& s)
-      : dims_(s.inputs[1].shape.sizes()), strides_(dims_.size(), 1) {
-    const std::vector<int64_t> x = s.inputs[0].shape.sizes();
+      : dims_(s.inputs[1].shape.sizes()), strides_(row_major_strides(s.inputs[0].shape.sizes())) {
     const int64_t axis = s.op.as<GatherElements>()->axis;
-    axis_ = static_cast<size_t>(axis < 0 ? axis + static_cast<int64_t>(x.size()) : axis);
-    size_ = x[axis_];
-    for (size_t d = x.size() - 1; d > 0; --d) strides_[d - 1] = strides_[d] * x[d];
+    axis_ = static_cast<size_t>(axis < 0 ? axis + static_cast<int64_t>(dims_.size()) : axis);
+    size_ = s.in_dim(0, static_cast<int>(axis_));
   }
   Status run(const RunContext& c) const override {
     Status status;
