@@ -17,8 +17,6 @@ namespace {
 constexpr int64_t kSamples = 256, kWindows = 2048, kMostTerms = 1200;
 // Multiplications for all layers: the later ones of a large model are rounded to the nearest.
 constexpr double kMostWork = 1e10;
-// What is gained by less than this part may be chance.
-constexpr double kGain = 0.02;
 
 // One of the weights, or of those of a recurrent layer a direction's matrix.
 struct Matrix {
@@ -196,12 +194,8 @@ Status choose_byte_rounding(const Trial& trial, const quant::FunctionStatistics&
   quant::QuantizeOptions rounded = options;
   rounded.weights = TRY(rounder.round());
   if (rounded.weights.empty()) return {};
-  const double without = TRY(trial.loss(statistics, options));
-  const double with = TRY(trial.loss(statistics, rounded));
-  const bool better = with < without * (1 - kGain);
-  gains.push_back({fmt::format("{} of bytes", kName), without, with, better});
-  if (better) options = std::move(rounded);
-  return {};
+  return take_if_better(trial, statistics, fmt::format("{} of bytes", kName), std::move(rounded),
+                        options, gains);
 }
 
 }  // namespace tenon

@@ -18,8 +18,6 @@ constexpr int64_t kSamples = 256, kWindows = 2048;
 constexpr double kSecondsForRuns = 1000;
 // Multiplications for the correlations of a layer, and of all.
 constexpr double kMostWork = 2e10;
-// What is gained by less than this part may be chance.
-constexpr double kGain = 0.02;
 
 // What a product gives before its activation, as an output of the graph.
 Result<Value*> without_activation(Graph& graph, const Node& node) {
@@ -167,12 +165,7 @@ Status fit_layers(const Trial& trial, const quant::FunctionStatistics& statistic
   TRY(fitter.find_layers(how));
   if (!fitter.is_affordable()) return {};
   auto fitted = TRY(fitter.fit());
-  const double without = TRY(trial.loss(statistics, options));
-  const double with = TRY(trial.loss(statistics, fitted));
-  const bool better = with < without * (1 - kGain);
-  gains.push_back({"layer-fitting", without, with, better});
-  if (better) options = std::move(fitted);
-  return {};
+  return take_if_better(trial, statistics, "layer-fitting", std::move(fitted), options, gains);
 }
 
 }  // namespace tenon

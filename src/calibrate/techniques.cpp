@@ -135,6 +135,17 @@ Result<std::unique_ptr<RescaledFunction>> rescale_function(
   return best;
 }
 
+Status take_if_better(const Trial& trial, const quant::FunctionStatistics& statistics,
+                      std::string name, quant::QuantizeOptions other,
+                      quant::QuantizeOptions& options, std::vector<TechniqueGain>& gains) {
+  const double without = TRY(trial.loss(statistics, options));
+  const double with = TRY(trial.loss(statistics, other));
+  const bool better = with < without * (1 - kGain);
+  gains.push_back({std::move(name), without, with, better});
+  if (better) options = std::move(other);
+  return {};
+}
+
 Status choose_rounding(const Trial& trial, const quant::FunctionStatistics& statistics,
                        const CalibrationOptions& how, const DisabledNames& disabled,
                        quant::QuantizeOptions& options, std::vector<TechniqueGain>& gains) {
@@ -145,12 +156,7 @@ Status choose_rounding(const Trial& trial, const quant::FunctionStatistics& stat
   quant::QuantizeOptions rounded = options;
   rounded.rounded = TRY(rounder.round());
   if (rounded.rounded.empty()) return {};
-  const double without = TRY(trial.loss(statistics, options));
-  const double with = TRY(trial.loss(statistics, rounded));
-  const bool better = with < without * (1 - kGain);
-  gains.push_back({std::string(kName), without, with, better});
-  if (better) options = std::move(rounded);
-  return {};
+  return take_if_better(trial, statistics, std::string(kName), std::move(rounded), options, gains);
 }
 
 Status choose_recurrent(const Trial& trial, const quant::FunctionStatistics& statistics,

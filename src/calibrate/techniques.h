@@ -51,6 +51,12 @@ Status choose_ends(const Trial& trial, const quant::FunctionStatistics& statisti
 Status choose_bias_correction(const Trial& trial, const quant::FunctionStatistics& statistics,
                               quant::QuantizeOptions& options, std::vector<TechniqueGain>& gains);
 
+// Takes `other` in place of `options` where the outputs are clearly better with it, and notes the
+// gain under `name`.
+Status take_if_better(const Trial& trial, const quant::FunctionStatistics& statistics,
+                      std::string name, quant::QuantizeOptions other,
+                      quant::QuantizeOptions& options, std::vector<TechniqueGain>& gains);
+
 // Chooses how weights are rounded (quant/rounding.h), where that helps.
 Status choose_rounding(const Trial& trial, const quant::FunctionStatistics& statistics,
                        const CalibrationOptions& how, const DisabledNames& disabled,
