@@ -24,6 +24,8 @@ std::span<const Rule> stack_rules();
 std::span<const Rule> neutral_rules();
 std::span<const Rule>
 fuse_rules();  // bias, batch normalisation, residual and activation into producers
+// Sums of convolutions of one tensor.
+std::span<const Rule> branch_rules();
 // Padding into convolutions and pools.
 std::span<const Rule> padding_rules();
 

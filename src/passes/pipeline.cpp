@@ -13,6 +13,9 @@ Result<bool> simplify(Graph& graph, PassContext& context) {
 Result<bool> fuse(Graph& graph, PassContext& context) {
   return apply_rules(graph, fuse_rules(), context);
 }
+Result<bool> merge_branches(Graph& graph, PassContext& context) {
+  return apply_rules(graph, branch_rules(), context);
+}
 Result<bool> take_in_padding(Graph& graph, PassContext& context) {
   return apply_rules(graph, padding_rules(), context);
 }
@@ -67,6 +70,7 @@ constexpr Pass kPasses[] = {
     {"attention", "softmax(q k^T) v as one op", recognise_attention},
     {"padding", "padding into convolutions and pools", take_in_padding},
     {"fuse", "bias, batch normalisation, residual and activation into conv and matmul", fuse},
+    {"branches", "sums of convolutions that read one tensor as one", merge_branches},
     {"expand", "compound ops that are pointwise in the end, for the next pass", expand},
     {"fuse-pointwise", "chains of pointwise ops into one kernel", fuse_pointwise},
     {"concats", "concats of concats that one kernel reads", flatten_concats},
@@ -91,10 +95,10 @@ std::span<const Pass> all_passes() {
 
 std::vector<Rule> all_rules() {
   std::vector<Rule> rules;
-  for (const auto group :
-       {simplify_rules(), stack_rules(), norm_rules(), recognise_rules(), neutral_rules(),
-        transpose_rules(), loop_rules(), sequence_rules(), linear_rules(), attention_rules(),
-        padding_rules(), fuse_rules(), expand_rules(), concat_rules(), quantized_rules()})
+  for (const auto group : {simplify_rules(), stack_rules(), norm_rules(), recognise_rules(),
+                           neutral_rules(), transpose_rules(), loop_rules(), sequence_rules(),
+                           linear_rules(), attention_rules(), padding_rules(), fuse_rules(),
+                           branch_rules(), expand_rules(), concat_rules(), quantized_rules()})
     rules.insert(rules.end(), group.begin(), group.end());
   return rules;
 }
