@@ -37,27 +37,48 @@ constexpr auto filter_matrix() {
 constexpr int64_t kMaxTaps = 4;
 using FilterTaps = float[kMaxTaps * kMaxTaps][kPanelColumns];
 
-// The 36 or 6 values of sixteen filters at one input channel, `stride` floats apart in `out`.
+// The six values of kTaps taps. Those of the points a and -a have the same even powers.
 template <int kTaps>
-void transform_filters(const FilterTaps& g, bool is_line, float* out, int64_t stride) {
+void transform_line(const __m256 (&taps)[kTaps], __m256 (&values)[kSide]) {
   static constexpr auto kG = filter_matrix<kTaps>();
-  const auto transformed = [](const auto& row, const float* taps, int64_t apart) {
-    float sum = row[0] * taps[0];
-    for (int64_t t = 1; t < kTaps; ++t) sum += row[static_cast<size_t>(t)] * taps[t * apart];
+  const auto sum_from = [&](size_t row, size_t first) __attribute__((always_inline)) {
+    __m256 sum = _mm256_mul_ps(_mm256_set1_ps(kG[row][first]), taps[first]);
+    for (size_t t = first + 2; t < kTaps; t += 2)
+      sum = _mm256_fmadd_ps(_mm256_set1_ps(kG[row][t]), taps[t], sum);
     return sum;
   };
-  float rows[kSide][kTaps][kPanelColumns];
-  const size_t lines = is_line ? 1 : kSide;
-  for (size_t j = 0; j < kTaps; ++j)
-    for (size_t o = 0; o < kPanelColumns; ++o) {
-      if (is_line) rows[0][j][o] = g[j][o];
-      for (size_t i = 0; !is_line && i < kSide; ++i)
-        rows[i][j][o] = transformed(kG[i], &g[j][o], kTaps * kPanelColumns);
+  values[0] = _mm256_mul_ps(_mm256_set1_ps(kG[0][0]), taps[0]);
+  for (size_t row = 1; row + 1 < kSide; row += 2) {
+    const __m256 even = sum_from(row, 0), odd = sum_from(row, 1);
+    values[row] = _mm256_add_ps(even, odd);
+    values[row + 1] = _mm256_sub_ps(even, odd);
+  }
+  values[kSide - 1] = taps[kTaps - 1];
+}
+
+// The 36 or 6 values of sixteen filters at one input channel, `stride` floats apart in `out`.
+template <int kTaps, bool kIsLine>
+void transform_filters(const FilterTaps& g, float* out, int64_t stride) {
+  constexpr size_t kLanes = 8;
+  for (size_t o = 0; o < kPanelColumns; o += kLanes) {
+    __m256 rows[kSide][kTaps];
+    for (size_t j = 0; j < kTaps; ++j) {
+      if constexpr (kIsLine) {
+        rows[0][j] = _mm256_loadu_ps(&g[j][o]);
+      } else {
+        __m256 taps[kTaps], values[kSide];
+        for (size_t i = 0; i < kTaps; ++i) taps[i] = _mm256_loadu_ps(&g[kTaps * i + j][o]);
+        transform_line(taps, values);
+        for (size_t i = 0; i < kSide; ++i) rows[i][j] = values[i];
+      }
     }
-  for (size_t i = 0; i < lines; ++i)
-    for (size_t j = 0; j < kSide; ++j, out += stride)
-      for (size_t o = 0; o < kPanelColumns; ++o)
-        out[o] = transformed(kG[j], &rows[i][0][o], kPanelColumns);
+    float* to = out + o;
+    for (size_t i = 0; i < (kIsLine ? 1 : kSide); ++i) {
+      __m256 values[kSide];
+      transform_line(rows[i], values);
+      for (size_t j = 0; j < kSide; ++j, to += stride) _mm256_storeu_ps(to, values[j]);
+    }
+  }
 }
 
 // Rows of sixteen columns; of pairs, every two of them rounded side by side.
@@ -101,7 +122,9 @@ void gather_taps(const WinogradTaps& taps, int64_t group, const float* filter, i
 void pack(const ConvParams& p, int64_t unit, const float* filter, float* packed) {
   const WinogradTaps taps = winograd_taps(p);
   const bool is_line = taps.line >= 0;
-  const auto transform = taps.side == 3 ? transform_filters<3> : transform_filters<4>;
+  const auto transform = taps.side == 3
+                             ? (is_line ? transform_filters<3, true> : transform_filters<3, false>)
+                             : (is_line ? transform_filters<4, true> : transform_filters<4, false>);
   const int64_t frequencies = is_line ? kSide : kSide * kSide;
   const int64_t groups = taps.depth * taps.groups(), k = groups * p.in_channels;
   const int64_t in_channels = unit * p.in_channels, tap_floats = in_channels * p.out_channels;
@@ -126,7 +149,7 @@ void pack(const ConvParams& p, int64_t unit, const float* filter, float* packed)
         gather_taps(taps, group % taps.groups(),
                     taps_of_depth + (begin + c) * p.out_channels + channel, tap_floats, columns,
                     kAhead * p.out_channels, g);
-        transform(g, is_line, block + c * kPanelColumns, kBlock);
+        transform(g, block + c * kPanelColumns, kBlock);
       }
       for (int64_t f = 0; f < frequencies; ++f)
         put_rows(block + f * kBlock, channels, unit,
