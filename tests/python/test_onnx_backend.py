@@ -61,20 +61,36 @@ def test_slice_takes_scalars_for_vectors_of_one():
     np.testing.assert_array_equal(onnx_backend.run_model(model, [x])[0], x[:, 1::2])
 
 
-def test_max_unpool_of_open_sizes():
-    """Every largest value of a 2x2 window goes back where it was, of any batch and image."""
+def unpool_model(sizes):
     graph = helper.make_graph(
         [helper.make_node("MaxPool", ["x"], ["p", "i"], kernel_shape=[2, 2], strides=[2, 2]),
          helper.make_node("MaxUnpool", ["p", "i"], ["y"], kernel_shape=[2, 2], strides=[2, 2])], "unpool",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, "h", "w"])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3, "h", "w"])])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    rep = onnx_backend.prepare(model, "CPU")
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, sizes)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, sizes)])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def unpooled(x):
+    n, c, h, w = x.shape
+    windows = x.reshape(n, c, h // 2, 2, w // 2, 2)
+    largest = windows == windows.max(axis=(3, 5), keepdims=True)
+    return np.where(largest, windows, 0).reshape(x.shape)
+
+
+def test_max_unpool_of_open_sizes():
+    """Every largest value of a 2x2 window goes back where it was, of any batch and image."""
+    rep = onnx_backend.prepare(unpool_model(["n", 3, "h", "w"]), "CPU")
     for n, h, w in ((1, 4, 6), (3, 2, 8)):
         x = np.random.default_rng(n).standard_normal((n, 3, h, w)).astype(np.float32)
-        windows = x.reshape(n, 3, h // 2, 2, w // 2, 2)
-        largest = windows == windows.max(axis=(3, 5), keepdims=True)
-        np.testing.assert_array_equal(rep.run([x])[0], np.where(largest, windows, 0).reshape(x.shape))
+        np.testing.assert_array_equal(rep.run([x])[0], unpooled(x))
+
+
+def test_max_unpool_within_windows():
+    """Of images whose size is known nothing is scattered: every window looks for its own place."""
+    rep = onnx_backend.prepare(unpool_model(["n", 3, 4, 6]), "CPU")
+    for n in (1, 3):
+        x = np.random.default_rng(n).standard_normal((n, 3, 4, 6)).astype(np.float32)
+        np.testing.assert_array_equal(rep.run([x])[0], unpooled(x))
 
 
 def test_devices():

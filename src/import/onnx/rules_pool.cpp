@@ -6,6 +6,7 @@
 
 #include "import/onnx/rule.h"
 #include "import/onnx/windows.h"
+#include "ops/pool.h"
 
 namespace tenon::onnx {
 namespace {
@@ -185,7 +186,66 @@ Result<Value*> unpooled_sizes(RuleContext& c, const std::vector<int64_t>& factor
   return c.builder.ints(sizes);
 }
 
-// Scatters values back to where max_pool found them; a larger output_shape is filled up at the end.
+// The pool that found these places, where every place is known to be within its own window: windows
+// side by side without pads, the same that values go back through. Null for all others.
+const Node* pool_of_places(const Value* places, const Windows& w) {
+  const Node* whole = places->producer();
+  if (whole == nullptr || !whole->is("add")) return nullptr;
+  const Node* planar = whole->input(0)->producer();
+  if (planar == nullptr || !planar->is("transpose")) return nullptr;
+  const Node* pool = planar->input(0)->producer();
+  const auto* op = pool == nullptr ? nullptr : pool->as<MaxPoolIndex>();
+  if (op == nullptr || op->auto_pad != AutoPad::none) return nullptr;
+  const auto are = [](const std::vector<int64_t>& all, int64_t value) {
+    return std::ranges::all_of(all, [=](int64_t v) { return v == value; });
+  };
+  if (op->kernel != w.kernel || op->strides != w.kernel || w.strides != w.kernel) return nullptr;
+  if (!are(op->pads, 0) || !are(w.pads, 0) || !are(op->dilations, 1)) return nullptr;
+  // What is left over at the end belongs to no window, and places count through it.
+  const Shape &x = pool->input(0)->shape(), &y = pool->output()->shape();
+  for (size_t i = 0; i < w.size(); ++i) {
+    const int axis = static_cast<int>(i) + 1;
+    if (!x[axis].known() || !y[axis].known() || x[axis].size() != y[axis].size() * w.kernel[i])
+      return nullptr;
+  }
+  return y[y.rank() - 1].known() ? pool : nullptr;
+}
+
+// Every value spread over its window, zero but for its own place: no window needs more than itself.
+Result<Value*> unpooled_in_windows(const RuleContext& c, const Node& pool, const Windows& w) {
+  const int rank = static_cast<int>(w.size()) + 2;
+  const Shape& shape = pool.output()->shape();
+  std::vector<int64_t> apart{-1}, joined{-1}, sizes, windows;
+  for (size_t i = 0; i < w.size(); ++i) {
+    const int64_t count = shape[static_cast<int>(i) + 1].size();
+    apart.insert(apart.end(), {count, 1});
+    windows.insert(windows.end(), {count, w.kernel[i]});
+    joined.push_back(count * w.kernel[i]);
+    sizes.push_back(joined.back());
+  }
+  for (auto* list : {&apart, &joined}) list->push_back(shape[rank - 1].size());
+  windows.push_back(1);
+  std::vector<int64_t> places(static_cast<size_t>(TRY(checked_elements(sizes, sizeof(int64_t)))));
+  std::iota(places.begin(), places.end(), 0);
+  Value* own = c.builder.constant(Tensor::vector(places).reshaped(std::move(windows)));
+  Value* x = TRY(c.reshape(TRY(to_channels_last(c, c.in(0), rank)), apart));
+  Value* found = TRY(c.reshape(pool.output(), apart));
+  Value* is_here = TRY(c.op("equal", {found, own}));
+  Value* y = TRY(c.op("select", {is_here, x, TRY(c.scalar_like(x, 0))}));
+  return to_channels_first(c, TRY(c.reshape(y, joined)), rank);
+}
+
+// Values scattered to their places in the whole tensor.
+Result<Value*> scattered(const RuleContext& c, Value* sizes) {
+  Value* total =
+      TRY(c.op("prod", {sizes}, {{"axes", std::vector<int64_t>{0}}, {"keep_dims", true}}));
+  Value* zeros = TRY(c.op("expand", {TRY(c.scalar_like(c.in(0), 0)), total}));
+  Value* at = TRY(c.reshape(c.in(1), {-1}));
+  Value* values = TRY(c.reshape(c.in(0), {-1}));
+  return c.op("reshape", {TRY(c.op("scatter_elements", {zeros, at, values})), sizes});
+}
+
+// Puts values back to where max_pool found them; a larger output_shape is filled up at the end.
 Result<Values> max_unpool(RuleContext& c) {
   const Windows w = TRY(windows_of(c));
   const size_t n = w.size();
@@ -197,12 +257,8 @@ Result<Values> max_unpool(RuleContext& c) {
     more[i + 2] = w.kernel[i] - w.strides[i] - w.pads[i] - w.pads[i + n];
   }
   Value* sizes = TRY(unpooled_sizes(c, factors, more));
-  Value* total =
-      TRY(c.op("prod", {sizes}, {{"axes", std::vector<int64_t>{0}}, {"keep_dims", true}}));
-  Value* zeros = TRY(c.op("expand", {TRY(c.scalar_like(c.in(0), 0)), total}));
-  Value* at = TRY(c.reshape(c.in(1), {-1}));
-  Value* values = TRY(c.reshape(c.in(0), {-1}));
-  Value* y = TRY(c.op("reshape", {TRY(c.op("scatter_elements", {zeros, at, values})), sizes}));
+  const Node* pool = pool_of_places(c.in(1), w);
+  Value* y = TRY(pool != nullptr ? unpooled_in_windows(c, *pool, w) : scattered(c, sizes));
   if (!c.has(2)) return Values{y};
   Value* missing = TRY(c.op("sub", {c.in(2), sizes}));
   Value* none = c.builder.ints(std::vector<int64_t>(n + 2, 0));
