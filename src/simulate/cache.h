@@ -2,9 +2,9 @@
 // memory does not have yet; no data.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <list>
-#include <unordered_map>
+#include <vector>
 
 namespace tenon::simulate {
 
@@ -17,18 +17,28 @@ class Cache {
   explicit Cache(int64_t bytes) : most_(bytes) {}
   // What memory moves as [address, address + bytes) is read or written: blocks that are not there
   // to read, and those written before that have to go. What is written reaches memory only so.
-  int64_t access(int64_t address, int64_t bytes, bool writes);
+  int64_t access(int64_t address, int64_t bytes, bool writes) {
+    return access_runs(address, bytes, 1, 0, writes);
+  }
+  // The same of `count` runs of `bytes`, each `stride` bytes further than the one before.
+  int64_t access_runs(int64_t address, int64_t bytes, int64_t count, int64_t stride, bool writes);
   bool is_there() const { return most_ > 0; }
 
  private:
-  static constexpr int64_t kBlock = 32, kChunk = 64 * kBlock;
   struct Chunk {
-    std::list<int64_t>::iterator place;  // in the order of use
-    uint64_t blocks = 0, written = 0;    // that are there; that memory does not have yet
+    uint64_t blocks = 0, written = 0;  // that are there; that memory does not have yet
+    size_t used = 0;                   // where its last use is in `uses_`
   };
-  int64_t most_, bytes_ = 0;  // that it holds at most, and now
-  std::list<int64_t> order_;
-  std::unordered_map<int64_t, Chunk> held_;
+  int64_t touch(size_t number, uint64_t wanted, bool writes);
+  void forget_old_uses();
+  int64_t drop_oldest();
+
+  int64_t most_, bytes_ = 0;   // that it holds at most, and now
+  std::vector<Chunk> chunks_;  // by number
+  size_t held_ = 0;            // chunks that have blocks
+  std::vector<uint32_t>
+      uses_;          // chunks in the order of use; but their last, uses count for nothing
+  size_t first_ = 0;  // of those that may count
 };
 
 }  // namespace tenon::simulate

@@ -211,13 +211,15 @@ int64_t TimingModel::moved(const isa::View& view, int64_t address,
   size_t inner = 0;
   for (; inner < n && axes[inner].first < run + kBlock; ++inner)
     run += (axes[inner].second - 1) * axes[inner].first;
+  const int64_t runs = inner < n ? axes[inner].second : 1, step = inner < n ? axes[inner].first : 0;
+  const size_t outer = std::min(inner + 1, n);
   std::array<int64_t, 16> at{};
   int64_t moved = 0;
   for (;;) {
     int64_t offset = 0;
-    for (size_t i = inner; i < n; ++i) offset += at[i] * axes[i].first;
-    moved += cache_.access(address + offset, run, writes);
-    size_t i = inner;
+    for (size_t i = outer; i < n; ++i) offset += at[i] * axes[i].first;
+    moved += cache_.access_runs(address + offset, run, runs, step, writes);
+    size_t i = outer;
     while (i < n && ++at[i] == axes[i].second) at[i++] = 0;
     if (i == n) return moved;
   }

@@ -87,5 +87,26 @@ TEST(Cache, WhatIsWrittenReachesMemoryWhenItHasToGo) {
   EXPECT_EQ(cache.access(3 << 20, 32768, false), 32768) << "what was read goes for nothing";
 }
 
+// Strides within a chunk and across chunks, runs that end in the next, a cache that overflows.
+TEST(Cache, RunsAreAsOneAfterTheOther) {
+  Cache at_once(256 * 1024), apart(256 * 1024);
+  uint64_t random = 1;
+  const auto draw = [&](uint64_t below) {
+    random = random * 6364136223846793005 + 1442695040888963407;
+    return static_cast<int64_t>((random >> 33) % below);
+  };
+  int64_t all = 0;
+  for (int i = 0; i < 2000; ++i) {
+    const int64_t address = draw(1 << 20), bytes = 1 + draw(3000), stride = bytes + draw(4000);
+    const int64_t count = 1 + draw(20);
+    const bool writes = draw(2) != 0;
+    int64_t moved = 0;
+    for (int64_t n = 0; n < count; ++n) moved += apart.access(address + n * stride, bytes, writes);
+    ASSERT_EQ(at_once.access_runs(address, bytes, count, stride, writes), moved) << i;
+    all += moved;
+  }
+  EXPECT_GT(all, 0);
+}
+
 }  // namespace
 }  // namespace tenon::simulate
