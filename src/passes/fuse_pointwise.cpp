@@ -89,6 +89,7 @@ class Fuser {
 
   // Collects the group that ends in `root`, going up.
   void grow(Node& root) {
+    root_ = &root;
     members_ = {&root};
     std::vector<Node*> frontier{&root};
     while (!frontier.empty() && members_.size() < kMaxNodes) {
@@ -97,10 +98,11 @@ class Fuser {
       for (const Value* v : node->inputs()) {
         Node* producer = v->producer();
         if (producer == nullptr || members_.contains(producer) || grouped_.contains(producer) ||
-            !is_fusable(*producer) || !same_shape(*v, *root.output()))
+            !is_fusable(*producer) || ends_group(*producer) || !same_shape(*v, *root.output()))
           continue;
         members_.insert(producer);
-        if (members_.size() <= kMaxNodes && reads_in_place(*producer, root) && fits()) {
+        if (members_.size() <= kMaxNodes &&
+            (is_repeated(*producer) || reads_in_place(*producer, root)) && fits()) {
           frontier.push_back(producer);
           continue;
         }
@@ -140,12 +142,19 @@ class Fuser {
   static bool is_immediate(const Value* v) {
     return v->constant() != nullptr && v->constant()->elements() == 1;
   }
-  bool is_result(const Node& node) const {
+  // Bytes take little time to write and to read, and kernels for sums of bytes round once.
+  static bool ends_group(const Node& node) { return node.is("quantize_linear"); }
+  // Reading bytes again is cheaper than reading the reals that someone else made of them.
+  bool is_repeated(const Node& node) const {
+    return &node != root_ && node.is("dequantize_linear");
+  }
+  bool is_read_outside(const Node& node) const {
     if (graph_.is_output(node.output())) return true;
     for (const Use& use : node.output()->uses())
       if (!members_.contains(use.user)) return true;
     return false;
   }
+  bool is_result(const Node& node) const { return !is_repeated(node) && is_read_outside(node); }
 
   bool fits() const {
     std::unordered_set<const Value*> operands;
@@ -210,7 +219,6 @@ class Fuser {
       } else {
         firing.bytes += intermediate_bytes(*node);
       }
-      grouped_.insert(node);
     }
     region->set_outputs(region_results);
     std::vector<std::unique_ptr<Graph>> regions;
@@ -223,10 +231,13 @@ class Fuser {
     bool in_order = true;
     for (const Value* v : results)
       for (const Use& use : v->uses())
-        in_order &= grouped_.contains(use.user) || position_.at(use.user) > place;
+        in_order &= members_.contains(use.user) || grouped_.contains(use.user) ||
+                    position_.at(use.user) > place;
     for (size_t i = 0; i < results.size(); ++i)
       graph_.replace_all_uses(results[i], fused->output(static_cast<int>(i)));
     for (auto it = nodes.rbegin(); it != nodes.rend(); ++it) {
+      if (is_repeated(**it) && is_read_outside(**it)) continue;
+      grouped_.insert(*it);
       position_.erase(*it);
       graph_.erase(*it);
     }
@@ -243,6 +254,7 @@ class Fuser {
   Graph& graph_;
   PassContext& context_;
   std::unordered_map<const Node*, int64_t> position_;
+  const Node* root_ = nullptr;
   std::unordered_set<Node*> members_;
   std::unordered_set<const Node*> grouped_;
 };

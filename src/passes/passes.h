@@ -46,6 +46,8 @@ std::span<const Rule> expand_rules();
 std::span<const Rule> concat_rules();
 // Products of dequantised integers as products of integers.
 std::span<const Rule> quantized_rules();
+// What lies between a dequantisation and a quantisation as work on bytes.
+std::span<const Rule> byte_rules();
 // Moves transposes down, where they meet and cancel.
 std::span<const Rule> transpose_rules();
 

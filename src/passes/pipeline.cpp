@@ -39,7 +39,8 @@ Result<bool> directions(Graph& graph, PassContext& context) {
   return apply_rules(graph, sequence_rules(), context);
 }
 Result<bool> use_integers(Graph& graph, PassContext& context) {
-  return apply_rules(graph, quantized_rules(), context);
+  const bool of_bytes = TRY(apply_rules(graph, byte_rules(), context));
+  return TRY(apply_rules(graph, quantized_rules(), context)) || of_bytes;
 }
 Result<bool> straighten(Graph& graph, PassContext& context) {
   return apply_rules(graph, linear_rules(), context);
@@ -57,7 +58,8 @@ Result<bool> remove_dead(Graph& graph, PassContext&) {
 constexpr Pass kPasses[] = {
     {"dead-code", "removes nodes whose results nobody reads", remove_dead},
     // Before folding, which would turn quantised weights into floats.
-    {"integers", "products of dequantised integers as products of integers", use_integers},
+    {"integers", "work on dequantised integers, products above all, as work on integers",
+     use_integers},
     {"fold-constants", "evaluates what depends on constants alone", fold_constants},
     {"simplify", "local identities", simplify},
     {"common-subexpressions", "computes equal things once", eliminate_common_subexpressions},
@@ -95,10 +97,11 @@ std::span<const Pass> all_passes() {
 
 std::vector<Rule> all_rules() {
   std::vector<Rule> rules;
-  for (const auto group : {simplify_rules(), stack_rules(), norm_rules(), recognise_rules(),
-                           neutral_rules(), transpose_rules(), loop_rules(), sequence_rules(),
-                           linear_rules(), attention_rules(), padding_rules(), fuse_rules(),
-                           branch_rules(), expand_rules(), concat_rules(), quantized_rules()})
+  for (const auto group :
+       {simplify_rules(), stack_rules(), norm_rules(), recognise_rules(), neutral_rules(),
+        transpose_rules(), loop_rules(), sequence_rules(), linear_rules(), attention_rules(),
+        padding_rules(), fuse_rules(), branch_rules(), expand_rules(), concat_rules(), byte_rules(),
+        quantized_rules()})
     rules.insert(rules.end(), group.begin(), group.end());
   return rules;
 }

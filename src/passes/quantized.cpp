@@ -7,9 +7,11 @@
 
 #include "ops/conv.h"
 #include "ops/matmul.h"
+#include "ops/pad.h"
 #include "ops/quantize.h"
 #include "ops/quantized_product.h"
 #include "ops/registry.h"
+#include "passes/bytes.h"
 #include "passes/passes.h"
 
 namespace tenon {
@@ -17,19 +19,11 @@ namespace {
 
 enum Operand { kX, kWeights, kXZero, kWeightsZero, kScale, kBias, kYScale, kYZero, kOperands };
 
-bool is_byte(DType t) {
-  return t == DType::i8 || t == DType::u8;
-}
-
 AttrValue attr(const Node& node, std::string_view name) {
   const auto fields = node.def().fields;
   for (size_t i = 0; i < fields.size(); ++i)
     if (fields[i].name == name) return node.op().get(i);
   return int64_t{0};
-}
-
-bool is_single(const Value* v) {
-  return v->shape().is_static() && v->shape().rank() <= 1 && v->shape().elements() == 1;
 }
 
 // A dequantised value: dequantize_linear and the transposes after it.
@@ -222,34 +216,42 @@ Result<bool> requantise(Graph& graph, Node& node) {
   return extend(graph, node, *product, product->op().clone(), kYScale, {scale, zero});
 }
 
-// What gives the elements of its first operand as they are, or some of them.
-bool moves_bytes(const Node& node) {
-  return node.is("reshape") || node.is("squeeze") || node.is("expand_dims") ||
-         node.is("max_pool") || node.is("transpose");
-}
-
-// Whether a convolution or matrix product reads it, perhaps moved.
-bool feeds_product(const Value* v) {
-  return std::ranges::any_of(v->uses(), [](const Use& use) {
-    if (use.user->as<Conv>() != nullptr || use.user->as<Matmul>() != nullptr) return use.index < 2;
-    return moves_bytes(*use.user) && use.index == 0 && feeds_product(use.user->output());
-  });
+// The bytes that stand for the number a node pads with; null where there are none.
+Value* padding_bytes(Builder& builder, const Node& node, const Node& real) {
+  const Value* with = node.input(2);
+  const Value* zero = real.input(2);
+  if (with != nullptr && (with->constant() == nullptr || with->constant()->elements() != 1 ||
+                          with->constant()->real_at(0) != 0))
+    return nullptr;
+  if (zero != nullptr)
+    return zero->constant() == nullptr ? nullptr : builder.constant(zero->constant()->reshaped({}));
+  return builder.constant(real.input(0)->dtype() == DType::u8 ? Tensor::scalar(uint8_t{0})
+                                                              : Tensor::scalar(int8_t{0}));
 }
 
 Result<bool> move_bytes(Graph& graph, Node& node) {
-  if (!moves_bytes(node) || node.is("transpose") || node.output_count() != 1) return false;
-  const auto real = dequantised(node.input(0));
-  if (!real || real->axis != -1 || !feeds_product(node.output())) return false;
+  if (!moves_elements(node) || node.is("transpose") || node.is("concat")) return false;
+  bool wanted = false;
+  for (int i = 0; i < node.output_count(); ++i) wanted |= becomes_integers(node.output(i));
+  const auto real = wanted ? dequantised(node.input(0)) : std::nullopt;
+  if (!real || real->axis != -1 || (node.is("max_pool") && node.output_count() != 1)) return false;
   Builder builder(graph, &node);
   builder.set_origins(node.origins);
   std::vector<Value*> operands = node.inputs();
+  if (const Pad* pad = node.as<Pad>(); pad != nullptr && pad->mode == PadMode::constant) {
+    operands.resize(3);
+    operands[2] = padding_bytes(builder, node, *real->node);
+    if (operands[2] == nullptr) return false;
+  }
   operands[0] = TRY(integers(builder, *real));
   Node* moved = TRY(builder.add(node.op().clone(), std::move(operands)));
   builder.set_origins(real->node->origins);
-  operands = real->node->inputs();
-  operands[0] = moved->output();
-  Node* result = TRY(builder.add(real->node->op().clone(), std::move(operands)));
-  graph.replace_all_uses(node.output(), result->output());
+  for (int i = 0; i < node.output_count(); ++i) {
+    operands = real->node->inputs();
+    operands[0] = moved->output(i);
+    Node* result = TRY(builder.add(real->node->op().clone(), std::move(operands)));
+    graph.replace_all_uses(node.output(i), result->output());
+  }
   return true;
 }
 
@@ -258,7 +260,7 @@ Result<bool> fake_quant(Graph& graph, Node& node) {
   constexpr int64_t kBits = 8;
   const FakeQuant* fake = node.as<FakeQuant>();
   if (fake == nullptr || fake->bits > kBits || node.output()->dtype() != DType::f32 ||
-      !feeds_product(node.output()))
+      !becomes_integers(node.output()))
     return false;
   const auto [from, to, step] = fake->levels();
   if (!(step > 0)) return false;
@@ -295,7 +297,8 @@ Result<bool> integer_sums(Graph& graph, Node& node) {
 constexpr Rule kRules[] = {
     {"integer-fake", "fake_quant(x) = dequantize(quantize(x)), where a product reads it",
      fake_quant},
-    {"integer-moves", "max_pool(dequantize(x)) = dequantize(max_pool(x)), where a product reads it",
+    {"integer-moves",
+     "max_pool(dequantize(x)) = dequantize(max_pool(x)), where integers are made of it",
      move_bytes},
     {"integer-sums", "matmul(x, w) of bytes with i32 results = quantized_matmul(x, w)",
      integer_sums},

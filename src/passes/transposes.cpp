@@ -38,12 +38,14 @@ Result<bool> sink(Graph& graph, Node& node, std::unique_ptr<Op> op, std::vector<
 }
 
 Result<bool> sink_unary(Graph& graph, Node& node) {
-  if (node.input_count() != 1 || node.output_count() != 1 ||
-      !(node.def().has(kPointwise) || node.is("cast")))
-    return false;
+  const bool is_unary = node.input_count() == 1 && node.output_count() == 1 &&
+                        (node.def().has(kPointwise) || node.is("cast"));
+  if (!is_unary && !node.is("byte_lookup")) return false;
   const Perm perm = perm_of(node.input(0));
   if (perm.empty()) return false;
-  return sink(graph, node, node.op().clone(), {node.input(0)->producer()->input(0)}, perm);
+  std::vector<Value*> operands = node.inputs();
+  operands[0] = node.input(0)->producer()->input(0);
+  return sink(graph, node, node.op().clone(), std::move(operands), perm);
 }
 
 // Whether a transpose by `perm` moves only dimensions of size 1: a view.

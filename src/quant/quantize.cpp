@@ -4,6 +4,7 @@
 
 #include "ops/matmul.h"
 #include "ops/quantized_product.h"
+#include "passes/bytes.h"
 #include "quant/byte_layers.h"
 #include "quant/plan.h"
 #include "quant/weights.h"

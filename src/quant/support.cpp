@@ -6,16 +6,10 @@
 #include "ops/pad.h"
 #include "ops/pool.h"
 #include "ops/reduce.h"
-#include "ops/resize.h"
+#include "passes/bytes.h"
 
 namespace tenon::quant {
 namespace {
-
-// Ops whose first operand carries the elements.
-constexpr std::string_view kMoves[] = {"max_pool",       "reshape",        "expand_dims", "squeeze",
-                                       "identity",       "transpose",      "slice",       "split",
-                                       "depth_to_space", "space_to_depth", "reverse",     "expand",
-                                       "tile",           "strided_slice"};
 
 bool is_real(const Value* v) {
   return v != nullptr && !v->type().is_list && v->dtype() == DType::f32 && v->shape().ranked();
@@ -78,14 +72,6 @@ std::optional<Average> average_of(const Node& node) {
   for (const int64_t k : a.kernel) a.divisor *= static_cast<double>(k);
   return a.divisor >= 1 && a.divisor <= kMaxTaps && a.channels > 0 ? std::optional(a)
                                                                    : std::nullopt;
-}
-
-bool moves_elements(const Node& node) {
-  if (const auto* resize = node.as<Resize>())
-    return resize->mode == ResizeMode::nearest &&
-           resize->coordinate != ResizeCoordinate::tf_crop_and_resize;
-  return node.is("concat") || node.as<Pad>() != nullptr ||
-         std::ranges::find(kMoves, node.def().name) != std::end(kMoves);
 }
 
 Support support_of(const Node& node) {

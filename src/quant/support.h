@@ -17,8 +17,6 @@ enum class Support : uint8_t {
   average     // a sum over windows, as a convolution with ones
 };
 Support support_of(const Node& node);
-// Whether a node of any type gives elements of its first operand as they are.
-bool moves_elements(const Node& node);
 
 // The operands of a node of this kind that carry elements; the others are shapes and the like.
 std::vector<Value*> data_operands(const Node& node, Support support);

@@ -182,8 +182,13 @@ class FusedKernel final : public Kernel {
           std::transform(x, x + count, static_cast<bool*>(y) + at, [](float v) { return v != 0; });
         if (p.output_types[i] == DType::bf16)
           convert(x, static_cast<BFloat16*>(y) + at, static_cast<int64_t>(count));
-        if (p.output_types[i] == DType::u8) store_bytes<uint8_t>(x, y, at, count);
-        if (p.output_types[i] == DType::i8) store_bytes<int8_t>(x, y, at, count);
+        if (const auto& rounding = p.output_rounding[i])
+          int8_kernels().quantize_bytes(*rounding, x, static_cast<uint8_t*>(y) + at,
+                                        static_cast<int64_t>(count));
+        else if (p.output_types[i] == DType::u8)
+          store_bytes<uint8_t>(x, y, at, count);
+        else if (p.output_types[i] == DType::i8)
+          store_bytes<int8_t>(x, y, at, count);
       }
     }
 

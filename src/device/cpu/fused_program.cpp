@@ -176,6 +176,8 @@ class Translator {
     int last_use = -1;
     int reg = -1;     // to be given back after the last use
     int output = -1;  // index of the result it is
+    const Tensor* constant = nullptr;
+    std::optional<ByteQuantizer> rounding;
   };
   Known& value(int v) { return values_[static_cast<size_t>(v)]; }
   int new_slot() { return p_.slots++; }
@@ -216,6 +218,7 @@ class Translator {
       Known& k = value(c.value);
       k.type = t.type();
       k.scalar = true;
+      k.constant = &t;
       k.slot = new_scalar();
       p_.constants.emplace_back(k.slot, static_cast<float>(t.real_at(0)));
     }
@@ -298,6 +301,7 @@ class Translator {
       return "quantisation of these types";
     Known& out = value(step.outputs[0]);
     out.type = (*types)[0];
+    if (quantize && out.output >= 0 && !in.scalar[0] && round_at_the_end(step, out)) return {};
     if (!bytes && !operation(*step.op, infos[0].type.dtype, out.type.dtype, in))
       return fmt::format("there is no array kernel for {}", step.op->def().name);
     for (const int v : step.inputs) release(value(v), index);
@@ -320,6 +324,23 @@ class Translator {
     return {};
   }
 
+  // A result that no step reads is rounded as it is stored.
+  bool round_at_the_end(const Region::Step& step, Known& y) {
+    for (const Region::Step& reader : region_.steps)
+      if (std::ranges::find(reader.inputs, step.outputs[0]) != reader.inputs.end()) return false;
+    const Tensor* scale = value(step.inputs[1]).constant;
+    const bool has_zero = step.inputs.size() > 2;
+    const Tensor* zero = has_zero ? value(step.inputs[2]).constant : nullptr;
+    if (scale == nullptr || (has_zero && zero == nullptr) || y.type.shape.sizes() != dims_)
+      return false;
+    y.rounding = {static_cast<float>(scale->real_at(0)),
+                  has_zero ? static_cast<int32_t>(zero->int_at(0)) : 0, y.type.dtype == DType::i8};
+    Known& x = value(step.inputs[0]);
+    x.last_use = static_cast<int>(region_.steps.size());
+    y.slot = x.slot;
+    return true;
+  }
+
   void release(Known& k, int index) {
     if (k.reg < 0 || k.last_use > index) return;
     free_.push_back(k.reg);
@@ -332,6 +353,7 @@ class Translator {
       if (k.slot < 0 || k.output != static_cast<int>(i)) return "a result is not computed";
       p_.output_slots.push_back(k.slot);
       p_.output_types.push_back(k.type.dtype);
+      p_.output_rounding.push_back(k.rounding);
     }
     if (p_.registers > kMaxRegisters || p_.scalars > kMaxScalars || p_.slots > kMaxSlots)
       return "it needs too many registers";

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "device/cpu/candidates.h"
+#include "device/cpu/kernels/byte_sums.h"
 
 namespace tenon::cpu {
 
@@ -49,6 +51,7 @@ struct Program {
   std::vector<Instruction> scalar_code, code;
   std::vector<int> output_slots;
   std::vector<DType> output_types;
+  std::vector<std::optional<ByteQuantizer>> output_rounding;  // of reals as they are stored
   int registers = 0, scalars = 0, slots = 0;
   std::vector<int> register_slots, scalar_slots;
 };

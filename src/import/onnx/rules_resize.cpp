@@ -133,6 +133,11 @@ Result<Value*> add_resize(RuleContext& c, Value* x, Request request) {
   return squeeze(c, y, {0, rank + 1});
 }
 
+// Whether element i is the size of a dimension, which need not be known.
+bool is_size(const Value* sizes, size_t i, const Dim& d) {
+  return sizes->ints() && i < sizes->ints()->size() && (*sizes->ints())[i].as_dim().same(d);
+}
+
 // Leaves out the axes that keep their size, where that leaves those of an image.
 Status drop_unchanged(RuleContext& c, Value* x, Request& request) {
   const auto n = static_cast<int64_t>(request.axes.size());
@@ -142,8 +147,8 @@ Status drop_unchanged(RuleContext& c, Value* x, Request& request) {
   for (int axis = 0; axis < 2; ++axis) {
     const auto i = static_cast<size_t>(axis);
     const Dim d = x->shape()[axis];
-    const bool stays = request.scales != nullptr ? scales && (*scales)[i] == 1
-                                                 : sizes && d.known() && (*sizes)[i] == d.size();
+    const bool stays =
+        request.scales != nullptr ? scales && (*scales)[i] == 1 : is_size(request.sizes, i, d);
     if (!stays) return {};
   }
   const auto tail = [&](Value* v, int64_t from, int64_t to) {
