@@ -2,6 +2,7 @@
 // inverses and vanish. This is how models written channels-first come to run channels-last.
 #include <algorithm>
 
+#include "ops/concat.h"
 #include "ops/slice.h"
 #include "passes/passes.h"
 
@@ -185,6 +186,22 @@ Result<bool> sink_slice(Graph& graph, Node& node) {
   std::vector<Value*> operands = node.inputs();
   operands[0] = node.input(0)->producer()->input(0);
   return sink(graph, node, std::move(op), std::move(operands), perm);
+}
+
+Result<bool> sink_split(Graph& graph, Node& node) {
+  const Split* split = node.as<Split>();
+  const Perm perm = split == nullptr ? Perm() : perm_of(node.input(0));
+  if (perm.empty()) return false;
+  const auto rank = static_cast<int64_t>(perm.size());
+  auto op = node.op().clone();
+  TRY(op->set(0, perm[static_cast<size_t>(split->axis < 0 ? split->axis + rank : split->axis)]));
+  Builder builder(graph, &node);
+  builder.set_origins(node.origins);
+  Node* parts = TRY(builder.add(std::move(op), {node.input(0)->producer()->input(0)}));
+  for (int i = 0; i < node.output_count(); ++i)
+    graph.replace_all_uses(node.output(i),
+                           TRY(builder.op("transpose", {parts->output(i)}, {{"perm", perm}})));
+  return true;
 }
 
 Result<bool> sink_softmax(Graph& graph, Node& node) {
@@ -373,6 +390,7 @@ constexpr Rule kRules[] = {
     {"sink-transpose-reduction", "sum(transpose(x)) = transpose(sum(x))", sink_reduction},
     {"sink-transpose-pad", "pad(transpose(x)) = transpose(pad(x))", sink_pad},
     {"sink-transpose-slice", "slice(transpose(x)) = transpose(slice(x))", sink_slice},
+    {"sink-transpose-split", "split(transpose(x)) = transpose(split(x))", sink_split},
     {"sink-transpose-softmax", "softmax(transpose(x)) = transpose(softmax(x))", sink_softmax},
     {"sink-transpose-quantisation", "quantize(transpose(x)) = transpose(quantize(x))",
      sink_quantisation},

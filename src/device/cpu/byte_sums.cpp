@@ -3,6 +3,7 @@
 // that hang on other operands, such as gates, are made as the step runs, for each sample.
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 
 #include "device/cpu/byte_sum.h"
@@ -97,6 +98,30 @@ class Sum {
     }
   }
 
+  void make_all_factors(std::span<const Tensor* const> operands, float* rows,
+                        float* factors) const {
+    for (int64_t i = 0; i < samples_; ++i)
+      make_factors(operands, i, rows, factors + i * factor_floats());
+  }
+  std::vector<float> constant_factors() const {
+    std::vector<float> rows(static_cast<size_t>(row_floats()));
+    std::vector<float> factors(static_cast<size_t>(factor_floats() * samples_));
+    make_all_factors({}, rows.data(), factors.data());
+    return factors;
+  }
+
+  // Whether terms that nearly cancel each other leave enough digits of the sum.
+  bool are_precise(const float* factors) const {
+    constexpr float kMost = 1 << 16;
+    const int64_t step = factor_floats() / (terms_ + 1);
+    for (int64_t sample = 0; sample < samples_; ++sample, factors += factor_floats())
+      for (int64_t i = 0; i < step; ++i) {
+        float most = std::abs(factors[terms_ * step + i]);
+        for (int t = 0; t < terms_; ++t) most += 255 * std::abs(factors[t * step + i]);
+        if (!(most <= kMost)) return false;
+      }
+    return true;
+  }
   bool are_small(const float* factors) const {
     return factors_are_small(factors, samples_ * factor_floats());
   }
@@ -309,10 +334,7 @@ class ByteSumKernel final : public Kernel {
   explicit ByteSumKernel(const StepInfo& s) {
     (void)sum_.translate(s);
     if (!sum_.is_constant()) return;
-    std::vector<float> rows(static_cast<size_t>(sum_.row_floats()));
-    const auto factors =
-        std::make_shared<std::vector<float>>(sum_.factor_floats() * sum_.samples());
-    make(std::span<const Tensor* const>(), rows.data(), factors->data());
+    const auto factors = std::make_shared<std::vector<float>>(sum_.constant_factors());
     are_small_ = sum_.are_small(factors->data());
     is_uniform_ = sum_.samples() == 1 && sum_.are_uniform(factors->data());
     factors_ = factors;
@@ -334,24 +356,24 @@ class ByteSumKernel final : public Kernel {
       return {};
     }
     auto* const factors = static_cast<float*>(c.scratch);
-    make(c.inputs, factors + sum_.samples() * sum_.factor_floats(), factors);
+    sum_.make_all_factors(c.inputs, factors + sum_.samples() * sum_.factor_floats(), factors);
     sum_.run(c, factors, sum_.are_small(factors), false);
     return {};
   }
 
  private:
-  void make(std::span<const Tensor* const> operands, float* rows, float* factors) const {
-    for (int64_t i = 0; i < sum_.samples(); ++i)
-      sum_.make_factors(operands, i, rows, factors + i * sum_.factor_floats());
-  }
-
   Sum sum_;
   std::shared_ptr<const std::vector<float>> factors_;  // where they are constant
   bool are_small_ = false, is_uniform_ = false;
 };
 
 std::string refuses(const StepInfo& s) {
-  return s.region == nullptr ? "there is no sub-graph" : Sum().translate(s);
+  if (s.region == nullptr) return "there is no sub-graph";
+  Sum sum;
+  if (std::string reason = sum.translate(s); !reason.empty()) return reason;
+  return sum.is_constant() && !sum.are_precise(sum.constant_factors().data())
+             ? "its terms are far larger than their sum"
+             : "";
 }
 
 constexpr KernelCandidate kCandidates[] = {

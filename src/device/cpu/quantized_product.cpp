@@ -7,6 +7,7 @@
 #include <mutex>
 #include <span>
 
+#include "base/numbers.h"
 #include "device/cpu/byte_sum.h"
 #include "device/cpu/candidates.h"
 #include "device/cpu/kernels/int8.h"
@@ -93,9 +94,64 @@ void bind(const RunContext& c, Int8Params& p) {
   p.y = c.outputs[0]->mutable_raw();
 }
 
+// Groups of few channels leave most of a vector empty, so several are multiplied as one, by filters
+// that are zero where the channels of another group are.
+class GroupedWeights {
+ public:
+  GroupedWeights(const StepInfo& s, const Int8Params& p) : p_(p) {
+    const bool is_constant = s.constants[kWeights] != nullptr &&
+                             (!s.has(kWeightsZero) || s.constants[kWeightsZero] != nullptr);
+    if (p.groups == 1 || p.is_depthwise() || !is_constant) return;
+    for (int64_t m = 2; m <= p.groups; ++m)
+      if (p.groups % m == 0 && instructions(m) < instructions(merged_)) merged_ = m;
+    zeros_.resize(static_cast<size_t>(p.out_channels));
+    for (int64_t o = 0; s.has(kWeightsZero) && o < p.out_channels; ++o) {
+      const Tensor& zero = *s.constants[kWeightsZero];
+      zeros_[static_cast<size_t>(o)] =
+          static_cast<uint8_t>(zero.int_at(zero.elements() == 1 ? 0 : o));
+    }
+  }
+  // How many are one.
+  int64_t merged() const { return merged_; }
+
+  // The filter with groups merged; empty where none are.
+  std::vector<uint8_t> dense(const uint8_t* from) const {
+    if (merged_ == 1) return {};
+    const int64_t in = p_.in_channels / p_.groups, columns = p_.out_channels / p_.groups;
+    std::vector<uint8_t> dense;
+    dense.reserve(zeros_.size() * static_cast<size_t>(taps() * in * merged_));
+    for (int64_t tap = 0; tap < taps(); ++tap)
+      for (int64_t row = 0; row < in * merged_; ++row)
+        for (int64_t o = 0; o < p_.out_channels; ++o) {
+          const bool is_own = o / columns % merged_ == row / in;
+          dense.push_back(is_own ? from[(tap * in + row % in) * p_.out_channels + o]
+                                 : zeros_[static_cast<size_t>(o)]);
+        }
+    return dense;
+  }
+
+ private:
+  int64_t taps() const { return p_.kernel[0] * p_.kernel[1] * p_.kernel[2]; }
+  // For a pixel, about.
+  int64_t instructions(int64_t merged) const {
+    constexpr int64_t kCopyAndFinish = 100;  // of a window of a group
+    constexpr int64_t kVector = 16, kTerms = 4;
+    const int64_t groups = p_.groups / merged, k = taps() * p_.in_channels / groups;
+    const int64_t columns = p_.out_channels / groups;
+    return groups *
+           (ceil_div(columns, kVector) * ceil_div(k, kTerms) + (groups == 1 ? 0 : kCopyAndFinish));
+  }
+
+  Int8Params p_;
+  int64_t merged_ = 1;
+  std::vector<uint8_t> zeros_;  // by column
+};
+
 class ProductKernel final : public Kernel {
  public:
   ProductKernel(const StepInfo& s, const Int8Params& p) : p_(p) {
+    const GroupedWeights grouped(s, p);
+    p_.groups /= grouped.merged();
     p_.outside_is_zero =
         !p_.x_signed &&
         (!s.has(kXZero) || (s.constants[kXZero] != nullptr && s.constants[kXZero]->int_at(0) == 0));
@@ -118,13 +174,16 @@ class ProductKernel final : public Kernel {
       packed_bytes_ = round_to_lines(packed_int8_bytes(form_));
       return;
     }
-    const void* weights = s.constants[kWeights]->raw();
     const std::string layout =
-        form_.groups == 1 && form_.is_signed && form_.pieces == 1
+        form_.groups == 1 && form_.is_signed && form_.pieces == 1 && grouped.merged() == 1
             ? PanelLayout{.k = form_.k, .n = form_.columns, .unit = 4}.name()
             : "int8/" + std::to_string(p_.groups) + "/" + std::to_string(form_.pieces);
+    const auto* const weights = static_cast<const uint8_t*>(s.constants[kWeights]->raw());
     packed_ = s.pack(kWeights, layout, (packed_int8_bytes(form_) + 3) / 4,
-                     [form = form_, weights](float* out) { pack_int8(form, weights, out); });
+                     [form = form_, grouped, weights](float* out) {
+                       const std::vector<uint8_t> dense = grouped.dense(weights);
+                       pack_int8(form, dense.empty() ? weights : dense.data(), out);
+                     });
     make_ready(s);
   }
   int64_t scratch_bytes() const override { return packed_bytes_ + scratch_; }

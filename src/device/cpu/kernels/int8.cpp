@@ -1,6 +1,8 @@
 // Products of bytes dealt to threads: weights packed, zero points made up for.
 #include "device/cpu/kernels/int8.h"
 
+#include <immintrin.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -84,6 +86,35 @@ Int8Vectors vectors_by_column(const Int8Params& p, void* memory) {
     large |= !(std::abs(v.scale[i]) * most + std::abs(v.bias[i]) < kSmallResult);
   v.small = !large;
   return v;
+}
+
+// Four rows of 16 columns of a panel, and what they add to the columns' sums.
+void pack_group(const uint8_t* rows, int64_t step, uint8_t flip, int8_t* to, int32_t* sums) {
+  __m128i row[4];
+  for (int i = 0; i < 4; ++i)
+    row[i] = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(rows + i * step)),
+                           _mm_set1_epi8(static_cast<char>(flip)));
+  const __m128i low[2] = {_mm_unpacklo_epi8(row[0], row[1]), _mm_unpacklo_epi8(row[2], row[3])};
+  const __m128i high[2] = {_mm_unpackhi_epi8(row[0], row[1]), _mm_unpackhi_epi8(row[2], row[3])};
+  const __m128i columns[4] = {
+      _mm_unpacklo_epi16(low[0], low[1]), _mm_unpackhi_epi16(low[0], low[1]),
+      _mm_unpacklo_epi16(high[0], high[1]), _mm_unpackhi_epi16(high[0], high[1])};
+  for (int i = 0; i < 4; ++i) {
+    const __m128i pairs = _mm_maddubs_epi16(_mm_set1_epi8(1), columns[i]);
+    auto* const sum = reinterpret_cast<__m128i*>(sums + 4 * i);
+    _mm_storeu_si128(sum,
+                     _mm_add_epi32(_mm_loadu_si128(sum), _mm_madd_epi16(pairs, _mm_set1_epi16(1))));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 16 * i), columns[i]);
+  }
+}
+
+void pack_part(const uint8_t* from, int64_t step, int64_t rows, int64_t columns, uint8_t flip,
+               int8_t* to, int32_t* sums) {
+  for (int64_t row = 0; row < rows; ++row, from += step)
+    for (int64_t j = 0; j < columns; ++j) {
+      to[4 * j + row] = static_cast<int8_t>(from[j] ^ flip);
+      sums[j] += to[4 * j + row];
+    }
 }
 
 // Columns [column, column + n) of the rows of the result.
@@ -178,19 +209,23 @@ int64_t packed_int8_bytes(const Int8Weights& w) {
 void pack_int8(const Int8Weights& w, const void* weights, void* packed) {
   const auto* const src = static_cast<const uint8_t*>(weights);
   const uint8_t flip = w.is_signed ? 0 : 0x80;
+  const int64_t row_bytes = w.groups * w.columns, panel = int8_groups(w) * 64;
+  const int64_t piece = std::max<int64_t>(w.k / w.pieces, 1);
   std::memset(packed, 0, static_cast<size_t>(packed_int8_bytes(w)));
   for (int64_t g = 0; g < w.groups; ++g) {
     auto* const to = static_cast<int8_t*>(packed) + g * group_bytes(w);
     auto* const sums = reinterpret_cast<int32_t*>(to + panel_bytes(w));
-    const int64_t piece = std::max<int64_t>(w.k / w.pieces, 1);
-    for (int64_t term = 0; term < w.k; ++term) {
-      const int64_t k = term / piece * round_up(piece, 4) + term % piece;
-      const uint8_t* row = src + term * w.groups * w.columns + g * w.columns;
-      for (int64_t j = 0; j < w.columns; ++j) {
-        const auto v = static_cast<int8_t>(row[j] ^ flip);
-        to[j / kPanel * int8_groups(w) * 64 + k / 4 * 64 + j % kPanel * 4 + k % 4] = v;
-        sums[j] += v;
-      }
+    for (int64_t term = 0, rows = 0; term < w.k; term += rows) {
+      const int64_t at = term % piece;
+      rows = std::min<int64_t>(4, piece - at);
+      const uint8_t* from = src + term * row_bytes + g * w.columns;
+      int8_t* group = to + (term / piece * round_up(piece, 4) + at) / 4 * 64;
+      for (int64_t j = 0; j < w.columns; j += kPanel, group += panel)
+        if (rows == 4 && w.columns - j >= kPanel)
+          pack_group(from + j, row_bytes, flip, group, sums + j);
+        else
+          pack_part(from + j, row_bytes, rows, std::min(kPanel, w.columns - j), flip, group,
+                    sums + j);
     }
   }
 }
