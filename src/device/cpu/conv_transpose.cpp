@@ -54,14 +54,7 @@ class ConvTransposeKernel final : public Kernel {
   ConvTransposeKernel(const StepInfo& s, bool pairs)
       : pairs_(pairs), plan_(halved(params_of(s), pairs), pairs) {
     scratch_ = plan_.scratch_bytes(s.threads, table());
-    // What decides the taps of the phases.
-    const ConvTransposeParams p = params_of(s);
-    std::string kind = (pairs ? "pair phases/" : "phases/") + std::to_string(p.groups);
-    for (int d = 0; d < kMaxSpatial; ++d)
-      for (const int64_t v :
-           {p.stride[d], p.dilation[d], p.pad_begin[d], std::min(p.stride[d], p.out[d])})
-        kind += "," + std::to_string(v);
-    packed_ = s.packs.get(*s.constants[1], kind, plan_.filter_floats(),
+    packed_ = s.packs.get(*s.constants[1], plan_.layout_name(), plan_.filter_floats(),
                           [plan = plan_, filter = *s.constants[1]](float* out) {
                             plan.pack_filter(WideWeights(filter).data(), out);
                           });

@@ -54,6 +54,7 @@ struct Case {
   int outputs = 1;
   double tolerance = 0;
   bool constant_weights = false;  // operands 1 and 2
+  PackStore* packs = nullptr;     // shared with other cases; null: one of its own
 };
 
 inline void check(const Case& c) {
@@ -81,7 +82,8 @@ inline void check(const Case& c) {
   const auto expected = evaluate(*op, c.inputs, c.outputs);
   ASSERT_TRUE(expected.ok()) << what << ": " << expected.error().to_string();
   for (const int threads : {1, 2}) {
-    PackStore packs;
+    PackStore own;
+    PackStore& packs = c.packs == nullptr ? own : *c.packs;
     const StepInfo info{*op, types, *results, constants, packs, threads};
     const KernelChoice choice = choose_kernel(info);
     ASSERT_NE(choice.kernel, nullptr)

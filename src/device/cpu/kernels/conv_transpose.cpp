@@ -99,6 +99,21 @@ ConvTransposePlan::ConvTransposePlan(const ConvTransposeParams& p, bool pairs)
   }
 }
 
+std::string ConvTransposePlan::layout_name() const {
+  std::string name = (pairs_ ? "pair phases/" : "phases/") + std::to_string(p_.groups);
+  const auto add = [&](int64_t value) { name += "," + std::to_string(value); };
+  for (const Phase& phase : phases_) {
+    for (int d = 0; d < 3; ++d) {
+      add(phase.tap[d]);
+      add(phase.tap_step[d]);
+      add(phase.conv.kernel[d]);
+    }
+    name += ",";
+    name += phase.method->layout;  // which depends on the number of pixels too
+  }
+  return name;
+}
+
 void ConvTransposePlan::pack_filter(const float* filter, float* packed) const {
   const int64_t in = p_.in_channels * (pairs_ ? 2 : 1), group_in = in / p_.groups;
   const int64_t out = p_.out_channels, group_out = out / p_.groups;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "device/cpu/kernels/conv.h"
@@ -39,6 +40,8 @@ class ConvTransposePlan {
   // `filter` is [kernel…, out_channels / groups, channels of x].
   int64_t filter_floats() const { return filter_floats_; }
   void pack_filter(const float* filter, float* packed) const;
+  // What decides the packed form besides the filter: equal names, equal forms.
+  std::string layout_name() const;
   int64_t scratch_bytes(int threads, const KernelTable& table = kernels()) const;
   void run(const float* x, const float* packed, const float* bias, float* y, ThreadPool& pool,
            void* scratch, const KernelTable& table = kernels()) const;
