@@ -254,3 +254,21 @@ int main(int, char** argv) {
                     "-ltenon_runtime", f"-Wl,-rpath,{BUILD / 'lib'}"], check=True)
     out = subprocess.run([program, chips_file], capture_output=True, text=True, check=True).stdout
     assert out.startswith("ascend310p3 1 1\n") and "there is no device 'nothing'" in out
+
+
+def test_a_device_of_ones_own_needs_the_headers_and_the_runtime_alone(tmp_path):
+    """examples/custom_device, built as docs/how_to_add_a_device.md says, outside of the checkout."""
+    example = ROOT / "examples/custom_device"
+    library = tmp_path / "libtenon_device_neighbour.so"
+    subprocess.run(["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-I",
+                    ROOT / "include", example / "neighbour_device.cpp", "-o", library, "-L", BUILD / "lib", "-ltenon_runtime",
+                    f"-Wl,-rpath,{BUILD / 'lib'}"], check=True, cwd=tmp_path)
+    done = run("device-test", library, "--device", "neighbour", "--list", example / "neighbour.list", "--json")
+    cases = json.loads(done.stdout)["cases"]
+    assert len(cases) > 50 and [c for c in cases if not c["good"]] == []
+    file = tmp_path / "digits.tenon"
+    run("compile", DIGITS, "-o", file)
+    np.save(tmp_path / "x.npy", IMAGES[:2])
+    run("run", file, "--device", "neighbour", "--input", f"images={tmp_path}/x.npy", "--output-dir", tmp_path,
+        TENON_DEVICE_PATH=str(tmp_path))
+    np.testing.assert_array_equal(np.load(tmp_path / "output_0.npy"), list(tenon.Runner(file).run(IMAGES[:2]).values())[0])
