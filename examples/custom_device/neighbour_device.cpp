@@ -1,8 +1,10 @@
-// A device of one's own behind Tenon's C interface (tenon/device.h), and nothing else of Tenon: memory that only copies
-// reach, streams, events, programs. What computes here is Tenon's runtime on the CPU, by its C interface; a real
-// device has its driver in that place (load, execute), and keeps the rest.
+// A device of one's own behind Tenon's C interface (tenon/device.h), and nothing else of Tenon:
+// memory that only copies reach, streams, events, programs. What computes here is Tenon's runtime
+// on the CPU, by its C interface; a real device has its driver in that place (load, execute), and
+// keeps the rest.
 //
-//   g++ -std=c++17 -O2 -fPIC -shared -fvisibility=hidden -I INCLUDE neighbour_device.cpp -o libtenon_device_neighbour.so
+//   g++ -std=c++17 -O2 -fPIC -shared -fvisibility=hidden -I INCLUDE neighbour_device.cpp -o
+//   libtenon_device_neighbour.so
 //       -L LIB -ltenon_runtime -Wl,-rpath,LIB
 #include <chrono>
 #include <cstdlib>
@@ -103,7 +105,14 @@ size_t device_count() {
 Error* device_info(size_t index, tenon_device_info* info) {
   if (info == nullptr || info->struct_size < sizeof *info) return invalid("struct_size is not set");
   if (index >= device_count()) return invalid("there is one device, number 0");
-  *info = {info->struct_size, "neighbour", "The CPU next door", "", "", "with tenon device-test", 0, kMemory};
+  *info = {info->struct_size,
+           "neighbour",
+           "The CPU next door",
+           "",
+           "",
+           "with tenon device-test",
+           0,
+           kMemory};
   return nullptr;
 }
 
@@ -129,8 +138,9 @@ Error* allocate(tenon_device* device, uint64_t bytes, tenon_buffer** buffer) {
   if (device == nullptr || buffer == nullptr) return invalid("device or buffer is null");
   const std::lock_guard lock(device->mutex);
   if (bytes > kMemory - device->used)
-    return error(TENON_RESOURCE_EXHAUSTED,
-                 std::to_string(bytes) + " bytes are asked for, " + std::to_string(kMemory - device->used) + " are left");
+    return error(TENON_RESOURCE_EXHAUSTED, std::to_string(bytes) + " bytes are asked for, " +
+                                               std::to_string(kMemory - device->used) +
+                                               " are left");
   void* data = std::aligned_alloc(kAlignment, (bytes / kAlignment + 1) * kAlignment);
   if (data == nullptr) return error(TENON_RESOURCE_EXHAUSTED, "out of memory");
   device->used += bytes;
@@ -155,12 +165,14 @@ Error* check_range(const tenon_buffer* buffer, uint64_t offset, uint64_t bytes) 
   return nullptr;
 }
 
-Error* copy_in(tenon_buffer* buffer, uint64_t offset, const void* from, uint64_t bytes, tenon_stream*) {
+Error* copy_in(tenon_buffer* buffer, uint64_t offset, const void* from, uint64_t bytes,
+               tenon_stream*) {
   if (Error* wrong = check_range(buffer, offset, bytes)) return wrong;
   if (bytes > 0) std::memcpy(buffer->data + offset, from, bytes);
   return nullptr;
 }
-Error* copy_out(const tenon_buffer* buffer, uint64_t offset, void* to, uint64_t bytes, tenon_stream*) {
+Error* copy_out(const tenon_buffer* buffer, uint64_t offset, void* to, uint64_t bytes,
+                tenon_stream*) {
   if (Error* wrong = check_range(buffer, offset, bytes)) return wrong;
   if (bytes > 0) std::memcpy(to, buffer->data + offset, bytes);
   return nullptr;
@@ -209,11 +221,13 @@ Error* event_seconds(tenon_event* from, tenon_event* to, double* seconds) {
 // ---- programs: where a driver of one's own goes
 
 Error* load(tenon_device* device, const tenon_load* request, tenon_program** program) {
-  if (device == nullptr || request == nullptr || request->struct_size < sizeof *request || program == nullptr)
+  if (device == nullptr || request == nullptr || request->struct_size < sizeof *request ||
+      program == nullptr)
     return invalid("the request is null or of another size");
   const std::string precision = request->precision == nullptr ? "" : request->precision;
   if (!precision.empty() && precision != "fp32")
-    return error(TENON_UNSUPPORTED, "'" + precision + "' is no precision of this device; there is fp32");
+    return error(TENON_UNSUPPORTED,
+                 "'" + precision + "' is no precision of this device; there is fp32");
   tenon_options options{};
   options.struct_size = sizeof options;
   options.skip_weights_checksum = request->skip_weights_checksum;
@@ -222,16 +236,19 @@ Error* load(tenon_device* device, const tenon_load* request, tenon_program** pro
   options.custom_op_count = request->custom_op_count;
   options.allow_embedded_code = request->allow_embedded_code;
   auto loaded = std::make_unique<tenon_program>();
-  if (Error* wrong =
-          passed_on(tenon_model_load_bytes(request->model, request->model_size, &options, &loaded->model)))
+  if (Error* wrong = passed_on(
+          tenon_model_load_bytes(request->model, request->model_size, &options, &loaded->model)))
     return wrong;
-  if (Error* wrong = passed_on(tenon_model_function(loaded->model, request->function, &loaded->function))) return wrong;
+  if (Error* wrong =
+          passed_on(tenon_model_function(loaded->model, request->function, &loaded->function)))
+    return wrong;
   // Variables come as inputs behind the others; the runtime's C interface keeps them itself.
   tenon_state* state = nullptr;
   if (Error* wrong = passed_on(tenon_function_state(loaded->function, &state))) return wrong;
   const size_t variables = tenon_state_count(state);
   tenon_state_free(state);
-  if (variables > 0) return error(TENON_UNSUPPORTED, "this device runs no functions that assign variables");
+  if (variables > 0)
+    return error(TENON_UNSUPPORTED, "this device runs no functions that assign variables");
   *program = loaded.release();
   return nullptr;
 }
@@ -254,7 +271,8 @@ Error* execute(tenon_program* program, tenon_stream*, const tenon_operand* input
                const tenon_execute_options* options, tenon_execution** execution) {
   if (program == nullptr || execution == nullptr) return invalid("program or execution is null");
   // A device whose runs take long asks again meanwhile.
-  if (options != nullptr && options->interrupted != nullptr && options->interrupted(options->context) != 0)
+  if (options != nullptr && options->interrupted != nullptr &&
+      options->interrupted(options->context) != 0)
     return error(TENON_CANCELLED, "the run was cancelled");
   std::vector<tenon_tensor> tensors(count);
   uint64_t in = 0, out = 0;
@@ -264,8 +282,8 @@ Error* execute(tenon_program* program, tenon_stream*, const tenon_operand* input
   }
   const Clock::time_point begin = Clock::now();
   auto done = std::make_unique<tenon_execution>();
-  if (Error* wrong =
-          passed_on(tenon_function_run(program->function, tensors.data(), count, nullptr, 0, &done->result)))
+  if (Error* wrong = passed_on(
+          tenon_function_run(program->function, tensors.data(), count, nullptr, 0, &done->result)))
     return wrong;
   const double seconds = seconds_between(begin, Clock::now());
   for (size_t i = 0; i < tenon_result_count(done->result); ++i) {
@@ -278,7 +296,8 @@ Error* execute(tenon_program* program, tenon_stream*, const tenon_operand* input
   program->executions += 1;
   program->bytes_in += static_cast<double>(in);
   program->bytes_out += static_cast<double>(out);
-  if (static_cast<double>(in + out) > program->memory) program->memory = static_cast<double>(in + out);
+  if (static_cast<double>(in + out) > program->memory)
+    program->memory = static_cast<double>(in + out);
   program->seconds += seconds;
   program->last = seconds;
   *execution = done.release();
@@ -290,7 +309,8 @@ size_t execution_output_count(const tenon_execution* execution) {
 }
 
 Error* execution_output(tenon_execution* execution, size_t index, tenon_operand* output) {
-  if (output == nullptr || output->struct_size < sizeof *output) return invalid("struct_size is not set");
+  if (output == nullptr || output->struct_size < sizeof *output)
+    return invalid("struct_size is not set");
   tenon_tensor t{};
   t.struct_size = sizeof t;
   if (Error* wrong = passed_on(tenon_result_output(execution->result, index, &t))) return wrong;
@@ -313,10 +333,14 @@ Error* counter(tenon_program* program, size_t index, tenon_counter* out) {
   const struct {
     const char *name, *unit;
     double value;
-  } all[] = {{"executions", "", program->executions}, {"launches", "", program->executions},
-             {"host_nodes", "", 0},                   {"bytes_in", "bytes", program->bytes_in},
-             {"bytes_out", "bytes", program->bytes_out}, {"memory_bytes", "bytes", program->memory},
-             {"seconds", "seconds", program->seconds}, {"last_seconds", "seconds", program->last}};
+  } all[] = {{"executions", "", program->executions},
+             {"launches", "", program->executions},
+             {"host_nodes", "", 0},
+             {"bytes_in", "bytes", program->bytes_in},
+             {"bytes_out", "bytes", program->bytes_out},
+             {"memory_bytes", "bytes", program->memory},
+             {"seconds", "seconds", program->seconds},
+             {"last_seconds", "seconds", program->last}};
   if (index >= counter_count(program)) return invalid("there are 8 counters");
   *out = {out->struct_size, all[index].name, all[index].unit, all[index].value};
   return nullptr;
@@ -333,15 +357,41 @@ const tenon_device_api* tenon_device_plugin(uint32_t host_version) TENON_NOEXCEP
   static const tenon_device_api api{
       sizeof(tenon_device_api),
       TENON_DEVICE_ABI_VERSION,
-      {sizeof(tenon_device_info), sizeof(tenon_device_options), sizeof(tenon_device_memory), sizeof(tenon_load),
-       sizeof(tenon_operand), sizeof(tenon_execute_options), sizeof(tenon_counter)},
+      {sizeof(tenon_device_info), sizeof(tenon_device_options), sizeof(tenon_device_memory),
+       sizeof(tenon_load), sizeof(tenon_operand), sizeof(tenon_execute_options),
+       sizeof(tenon_counter)},
       "neighbour 1.0",
-      error_code, error_message, error_where, error_free,
-      device_count, device_info, open, close,
-      memory, allocate, free_buffer, copy_in, copy_out,
-      stream_create, stream_destroy, stream_wait, stream_wait_event,
-      event_create, event_destroy, event_record, event_done, event_wait, event_seconds,
-      load, unload, execute, execution_output_count, execution_output, execution_free,
-      counter_count, counter, notice};
+      error_code,
+      error_message,
+      error_where,
+      error_free,
+      device_count,
+      device_info,
+      open,
+      close,
+      memory,
+      allocate,
+      free_buffer,
+      copy_in,
+      copy_out,
+      stream_create,
+      stream_destroy,
+      stream_wait,
+      stream_wait_event,
+      event_create,
+      event_destroy,
+      event_record,
+      event_done,
+      event_wait,
+      event_seconds,
+      load,
+      unload,
+      execute,
+      execution_output_count,
+      execution_output,
+      execution_free,
+      counter_count,
+      counter,
+      notice};
   return &api;
 }
