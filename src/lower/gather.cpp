@@ -64,11 +64,16 @@ Status gather_rows(Lowering& lowering, const Node& node, const RowGather& g) {
   const VectorCore core(a);
   KernelBuilder b(lowering, g.layer, "gather");
   const DType dtype = lowering.tensor(g.to).dtype;
-  const int64_t most = (b.free_bytes(core.memory) - 4096) / 3 / (g.width * bytes_of(dtype) + 9);
-  if (most < 1)
-    return unsupported(fmt::format("a row of {} elements does not fit on a core", g.width));
-  const int64_t rows = std::min(most, (g.count + a.vector_cores - 1) / a.vector_cores);
-  const int64_t tiles = (g.count + rows - 1) / rows;
+  const int64_t room = (b.free_bytes(core.memory) - 4096) / 3,
+                most = room / (g.width * bytes_of(dtype) + 9);
+  const int64_t rows = std::clamp<int64_t>((g.count + a.vector_cores - 1) / a.vector_cores, 1,
+                                           std::max<int64_t>(most, 1));
+  // Rows that have no room on a core come in pieces.
+  const int64_t piece = most > 0 ? g.width
+                                 : std::min((room - 9) / bytes_of(dtype),
+                                            (g.width + a.vector_cores - 1) / a.vector_cores);
+  const int64_t pieces = (g.width + piece - 1) / piece;
+  const int64_t tiles = (g.count + rows - 1) / rows * pieces;
   b.set_blocks(std::min(a.vector_cores, tiles));
   const int from = b.bind("x0", isa::Buffer::Role::input, g.table);
   const int at = b.bind("x1", isa::Buffer::Role::input, g.numbers);
@@ -78,9 +83,12 @@ Status gather_rows(Lowering& lowering, const Node& node, const RowGather& g) {
                            : b.ring(core.memory, rows * 4, 2, {core.load, core.compute, core.load});
   RowCounter counter(b, core, rows, g.rows);
   const Ring picked =
-      b.ring(core.memory, rows * g.width * bytes_of(dtype), 2, {core.load, core.store});
+      b.ring(core.memory, rows * piece * bytes_of(dtype), 2, {core.load, core.store});
   b.loop(turns(b, tiles), [&](const Expr& turn) {
-    const Expr first = (b.block() + turn * b.blocks()) * rows;
+    const Expr tile = b.block() + turn * b.blocks();
+    const Expr first = (pieces == 1 ? tile : tile / pieces) * rows,
+               column = pieces == 1 ? Expr(0) : tile % pieces * piece,
+               width = pieces == 1 ? Expr(piece) : min(piece, Expr(g.width) - column);
     const Expr count = min(rows, Expr(g.count) - first);
     const View index = b.local(core.memory, numbers.place(turn), DType::i32, {{count, 1}});
     numbers.enter(0, turn);
@@ -93,14 +101,15 @@ Status gather_rows(Lowering& lowering, const Node& node, const RowGather& g) {
       numbers.enter(2, turn);
     }
     picked.enter(0, turn);
-    const std::vector<Axis> axes{{count, g.width}, {g.width, 1}};
-    b.emit(Opcode::gather, {b.local(core.memory, picked.place(turn), dtype, axes),
-                            b.global(from, 0, {{g.rows, g.width}, {g.width, 1}}), index});
+    const View rows_here =
+        b.local(core.memory, picked.place(turn), dtype, {{count, piece}, {width, 1}});
+    b.emit(Opcode::gather,
+           {rows_here, b.global(from, column, {{g.rows, g.width}, {width, 1}}), index});
     if (!g.counted) numbers.leave(2, turn);
     picked.leave(0, turn);
     picked.enter(1, turn);
-    b.emit(Opcode::copy, {b.global(to, first * g.width, axes),
-                          b.local(core.memory, picked.place(turn), dtype, axes)});
+    b.emit(Opcode::copy,
+           {b.global(to, first * g.width + column, {{count, g.width}, {width, 1}}), rows_here});
     picked.leave(1, turn);
   });
   return lowering.add(node, b);

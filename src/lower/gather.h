@@ -18,7 +18,6 @@ struct RowGather {
   bool counted = false;
 };
 
-// Errors: unsupported where a row has no room on a core.
 Status gather_rows(Lowering& lowering, const Node& node, const RowGather& gather);
 
 // [outer, size, inner] with the slices of these numbers in place of its own, as they are known.

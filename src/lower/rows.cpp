@@ -1,10 +1,11 @@
-// Softmax and norms: rows that are in the vector unit's memory whole.
+// Softmax and norms: rows that are in the vector unit's memory whole, where they fit.
 #include "lower/rows.h"
 
 #include <fmt/format.h>
 
 #include <limits>
 
+#include "lower/long_rows.h"
 #include "lower/movement.h"
 #include "lower/vector_code.h"
 #include "lower/vector_core.h"
@@ -53,14 +54,24 @@ class Rows {
                   fixed = parameters * (width_ * bytes_of(real) + 32);
     const int64_t room =
         scratch.architecture().memories[static_cast<size_t>(core.memory)].bytes - 8192 - fixed;
-    if (row > room)
-      return unsupported(fmt::format("a row of {} elements does not fit on a core", width_));
+    if (row > room) return run_long();
     rows_ = std::min<int64_t>({room / row, (count_ + a.vector_cores - 1) / a.vector_cores,
                                std::max<int64_t>(1, 16384 / width_)});
     return emit(core);
   }
 
  private:
+  Status run_long() {
+    const LongRows rows{layer_, t_.from, t_.to, count_, width_};
+    if (kind_ == RowKind::softmax || kind_ == RowKind::log_softmax)
+      return softmax_of_long_rows(lowering_, node_, rows, kind_ == RowKind::log_softmax, t_.hides);
+    const auto parameter = [&](size_t i) {
+      return i < t_.parameters.size() ? t_.parameters[i] : -1;
+    };
+    return norm_of_long_rows(lowering_, node_, rows,
+                             {kind_ == RowKind::layer_norm, epsilon_, parameter(0), parameter(1)});
+  }
+
   Status emit(const VectorCore& core) {
     const isa::Architecture& a = lowering_.architecture();
     const DType real = lowering_.real();

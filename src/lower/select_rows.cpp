@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "lower/long_rows.h"
 #include "lower/movement.h"
 #include "lower/row_kernel.h"
 #include "ops/arg_max.h"
@@ -70,25 +71,33 @@ namespace {
 
 Status arg_extreme(Lowering& lowering, const Node& node, int64_t axis, bool max, bool last) {
   const Around s = around(dims_of(node.input(0)), axis);
-  RowKernel k;
-  k.layer = layer_of(node), k.algorithm = "rows";
-  k.rows = s.outer * s.inner, k.width = s.size;
-  const int x = TRY(axis_last(lowering, node, s));
-  k.operands = {{x, s.size, false},
-                {count_up(lowering, k.layer + ".numbers", DType::f32, s.size), s.size, true}};
-  k.results = {{lowering.tensor_of(node.output()), 1, 1, 0}};
-  k.compute = [=, dtype = lowering.tensor(x).dtype](
-                  VectorCode& code, std::span<const Register> in,
-                  const Expr& rows) -> Result<std::vector<Register>> {
-    const RowValue best =
-        reduced(code, max ? Opcode::reduce_max : Opcode::reduce_min, in[0], rows, s.size, dtype);
-    const Register is_best = code.compare(isa::Relation::equal, in[0], best.spread);
-    const Register numbers = code.select(is_best, in[1], {{}, last ? -1 : kNoElement, nullptr});
-    return std::vector{reduced(code, last ? Opcode::reduce_max : Opcode::reduce_min, numbers, rows,
-                               s.size, DType::f32)
-                           .kept};
+  const int x = TRY(axis_last(lowering, node, s)), y = lowering.tensor_of(node.output());
+  const auto in_whole_rows = [&] {
+    RowKernel k;
+    k.layer = layer_of(node), k.algorithm = "rows";
+    k.rows = s.outer * s.inner, k.width = s.size;
+    k.operands = {{x, s.size, false},
+                  {count_up(lowering, k.layer + ".numbers", DType::f32, s.size), s.size, true}};
+    k.results = {{y, 1, 1, 0}};
+    k.compute = [=, dtype = lowering.tensor(x).dtype](
+                    VectorCode& code, std::span<const Register> in,
+                    const Expr& rows) -> Result<std::vector<Register>> {
+      const RowValue best =
+          reduced(code, max ? Opcode::reduce_max : Opcode::reduce_min, in[0], rows, s.size, dtype);
+      const Register is_best = code.compare(isa::Relation::equal, in[0], best.spread);
+      const Register numbers = code.select(is_best, in[1], {{}, last ? -1 : kNoElement, nullptr});
+      return std::vector{reduced(code, last ? Opcode::reduce_max : Opcode::reduce_min, numbers,
+                                 rows, s.size, DType::f32)
+                             .kept};
+    };
+    return add_row_kernel(lowering, node, k);
   };
-  return add_row_kernel(lowering, node, k);
+  auto draft = lowering.draft(in_whole_rows);
+  if (!draft.ok())
+    return place_in_long_rows(lowering, node, {layer_of(node), x, y, s.outer * s.inner, s.size},
+                              max, last);
+  lowering.accept(std::move(*draft));
+  return {};
 }
 
 Status one_hot(Lowering& lowering, const Node& node, const OneHot& op) {

@@ -154,6 +154,11 @@ std::optional<Range> WholeRanges::made_by(const Node& node, const Value* value) 
     if (!each || !all || !sums || *sums == 0) return std::nullopt;
     return of_two("mul", *each, {*all / *sums, *all / *sums});
   }
+  if (op == "cumsum") {
+    const auto each = of(node.input(0));
+    const auto all = value->shape().elements();
+    return each && all ? of_two("mul", *each, {0, *all}) : std::nullopt;
+  }
   if (op == "concat") return of_all(node, 0, node.input_count());
   if (op == "select") return of_all(node, 1, 2);
   if (op == "one_hot") return of_all(node, 2, 2);
