@@ -81,7 +81,8 @@ Result<Type> Parser::type() {
   else if (t.kind == Token::Kind::name && known != std::end(kTypes))
     type = known->type;
   else
-    return expected("a type: float, half, int or the T of a template");
+    return expected(
+        "a type: float, half, int, or in a function behind template <typename T> its T");
   take();
   // "unsigned int", "long long".
   while ((t.text == "unsigned" || t.text == "long") &&
