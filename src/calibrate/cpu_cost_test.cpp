@@ -12,7 +12,7 @@ struct Layer {
   int64_t height, width, kernel_height, kernel_width, in, out, stride, pad_height, pad_width;
 };
 
-std::string kind_of(const Layer& l, DType dtype) {
+StepFeatures features(const Layer& l, DType dtype) {
   Graph graph;
   const auto shape = [](std::initializer_list<int64_t> sizes) {
     return Shape(std::vector<Dim>(sizes.begin(), sizes.end()));
@@ -27,7 +27,7 @@ std::string kind_of(const Layer& l, DType dtype) {
   Builder builder(graph);
   const auto y = builder.op(conv, {x, w});
   EXPECT_TRUE(y.ok());
-  return features_of(*(*y)->producer(), 0).kind;
+  return features_of(*(*y)->producer(), 0);
 }
 
 bool kernels_take_it(const Layer& l, bool pairs) {
@@ -57,7 +57,8 @@ TEST(CpuCost, WinogradIsTakenWhereKernelsTakeIt) {
             const Layer l{size, size, rows, columns, in, out, stride, rows / 2, columns / 2};
             for (const bool pairs : {false, true}) {
               const bool takes = kernels_take_it(l, pairs);
-              EXPECT_EQ(kind_of(l, pairs ? DType::bf16 : DType::f32).ends_with(".winograd"), takes)
+              EXPECT_EQ(features(l, pairs ? DType::bf16 : DType::f32).kind.ends_with(".winograd"),
+                        takes)
                   << rows << "x" << columns << " of " << size << ", " << in << " to " << out
                   << ", stride " << stride << (pairs ? ", pairs" : "");
               ++(takes ? taken : refused);
@@ -65,6 +66,17 @@ TEST(CpuCost, WinogradIsTakenWhereKernelsTakeIt) {
           }
   EXPECT_GT(taken, 300);
   EXPECT_GT(refused, 300);
+}
+
+TEST(CpuCost, PairsTakeNoLongerThanFloats) {
+  for (const int64_t size : {4, 16, 28, 112})
+    for (const int64_t in : {4, 16, 32, 64}) {
+      const Layer l{size, size, 3, 3, in, 64, 2, 1, 1};
+      const auto of = [&](DType dtype) {
+        return predicted_ns(features(l, dtype), CpuLevel::avx512_bf16);
+      };
+      EXPECT_LE(of(DType::bf16), 1.01 * of(DType::f32)) << size << " " << in;
+    }
 }
 
 }  // namespace

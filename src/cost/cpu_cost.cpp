@@ -399,8 +399,9 @@ double constant_bytes(const Graph& graph) {
   return bytes;
 }
 
-double predicted_ns(const StepFeatures& features, CpuLevel level) {
-  if (features.kind.empty()) return 0;
+namespace {
+
+double ns_of(const StepFeatures& features, CpuLevel level) {
   // No machine with AMX was measured: its products do four times the work per instruction, and the
   // rest is the same.
   constexpr double kTilesGain = 4;
@@ -411,6 +412,21 @@ double predicted_ns(const StepFeatures& features, CpuLevel level) {
   for (size_t i = 0; c != nullptr && i < kFeatures; ++i)
     ns += c->values[i] * features.values[i] * (tiles && i == 1 ? 1 / kTilesGain : 1);
   return ns;
+}
+
+}  // namespace
+
+double predicted_ns(const StepFeatures& features, CpuLevel level) {
+  if (features.kind.empty()) return 0;
+  const double ns = ns_of(features, level);
+  constexpr std::string_view kPairs = "bf16.";
+  const bool has_pairs = level == CpuLevel::avx512_bf16 || level == CpuLevel::amx;
+  if (!has_pairs || !features.kind.starts_with(kPairs)) return ns;
+  // The kernels of pairs are those of floats with half the instructions: where few layers of a
+  // form were measured, what is predicted of the more there are of floats is the limit.
+  StepFeatures floats = features;
+  floats.kind = "f32." + features.kind.substr(kPairs.size());
+  return std::min(ns, ns_of(floats, level));
 }
 
 }  // namespace tenon::cost

@@ -2,6 +2,7 @@
 #include "ops/attention.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "ops/cast.h"
 #include "ops/matmul.h"
@@ -194,6 +195,33 @@ Result<bool> recognise(Graph& graph, Node& node) {
   return true;
 }
 
+// A factor of all queries, or of all keys, scales the scores.
+Result<bool> fold_scale(Graph& graph, Node& node) {
+  const Attention* op = node.as<Attention>();
+  for (int i = 0; op != nullptr && i < 2; ++i) {
+    const Node* mul = node.input(i)->producer();
+    if (mul == nullptr || !mul->is("mul")) continue;
+    for (const int side : {0, 1}) {
+      const auto factor = splat_value(mul->input(side));
+      if (!factor || *factor == 0 || mul->input(1 - side)->shape() != node.input(i)->shape())
+        continue;
+      Attention changed = *op;
+      const Shape& q = node.input(0)->shape();
+      const Dim depth = q.ranked() ? q[3] : Dim();
+      if (op->scale == 0 && !depth.known()) continue;
+      changed.scale =
+          *factor * (op->scale != 0 ? op->scale : 1 / std::sqrt(static_cast<double>(depth.size())));
+      std::vector<Value*> operands = node.inputs();
+      operands[static_cast<size_t>(i)] = mul->input(1 - side);
+      Builder builder(graph, &node);
+      builder.set_origins(merge_origins({mul, &node}));
+      replace_node(graph, node, TRY(builder.op(changed, std::move(operands))));
+      return true;
+    }
+  }
+  return false;
+}
+
 // [B,H,S,D] from [B,S,H,D] or back.
 bool swaps_heads(const Value* value) {
   const Node* node = value->producer();
@@ -223,6 +251,7 @@ Result<bool> absorb_head_transposes(Graph& graph, Node& node) {
 
 constexpr Rule kRules[] = {
     {"recognise-attention", "matmul(softmax(scale * matmul(q, k^T) + mask), v)", recognise},
+    {"fold-attention-scale", "attention(c * q, k, v) = attention(q, k, v){c * scale}", fold_scale},
     {"absorb-head-transposes",
      "attention(transpose(q), …) = transpose(attention(q, …){length_first})",
      absorb_head_transposes},

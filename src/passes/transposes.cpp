@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/concat.h"
+#include "ops/reshape.h"
 #include "ops/slice.h"
 #include "passes/passes.h"
 
@@ -124,6 +125,18 @@ Result<bool> sink_concat(Graph& graph, Node& node) {
   return sink(graph, node, std::move(op), std::move(operands), perm);
 }
 
+// `perm` without the dimensions of the result that are dropped; `is_dropped` says it of x's.
+Perm without(const Perm& perm, const std::vector<bool>& is_dropped) {
+  std::vector<int64_t> position(perm.size(), -1);
+  int64_t next = 0;
+  for (size_t d = 0; d < perm.size(); ++d)
+    if (!is_dropped[d]) position[d] = next++;
+  Perm result;
+  for (const int64_t d : perm)
+    if (!is_dropped[static_cast<size_t>(d)]) result.push_back(position[static_cast<size_t>(d)]);
+  return result;
+}
+
 // A reduction over permuted axes; kept dimensions are permuted after it, dropped ones leave the
 // rest in the transposed order.
 Result<bool> sink_reduction(Graph& graph, Node& node) {
@@ -139,16 +152,7 @@ Result<bool> sink_reduction(Graph& graph, Node& node) {
     axis = perm[static_cast<size_t>(axis < 0 ? axis + rank : axis)];
     reduced[static_cast<size_t>(axis)] = true;
   }
-  Perm result = perm;
-  if (!std::get<bool>(node.op().get(1))) {
-    std::vector<int64_t> position(perm.size(), -1);
-    int64_t next = 0;
-    for (size_t d = 0; d < perm.size(); ++d)
-      if (!reduced[d]) position[d] = next++;
-    result.clear();
-    for (const int64_t d : perm)
-      if (!reduced[static_cast<size_t>(d)]) result.push_back(position[static_cast<size_t>(d)]);
-  }
+  const Perm result = std::get<bool>(node.op().get(1)) ? perm : without(perm, reduced);
   auto op = node.op().clone();
   TRY(op->set(0, axes));
   return sink(graph, node, std::move(op), {node.input(0)->producer()->input(0)}, result);
@@ -188,6 +192,7 @@ Result<bool> sink_slice(Graph& graph, Node& node) {
   return sink(graph, node, std::move(op), std::move(operands), perm);
 }
 
+// Parts of a transposed tensor are transposed parts.
 Result<bool> sink_split(Graph& graph, Node& node) {
   const Split* split = node.as<Split>();
   const Perm perm = split == nullptr ? Perm() : perm_of(node.input(0));
@@ -202,6 +207,20 @@ Result<bool> sink_split(Graph& graph, Node& node) {
     graph.replace_all_uses(node.output(i),
                            TRY(builder.op("transpose", {parts->output(i)}, {{"perm", perm}})));
   return true;
+}
+
+Result<bool> sink_squeeze(Graph& graph, Node& node) {
+  const Squeeze* squeeze = node.as<Squeeze>();
+  const Perm perm = squeeze == nullptr ? Perm() : perm_of(node.input(0));
+  if (perm.empty() || squeeze->axes.empty()) return false;
+  Squeeze moved = *squeeze;
+  std::vector<bool> is_dropped(perm.size());
+  for (int64_t& axis : moved.axes) {
+    axis = perm[static_cast<size_t>(axis < 0 ? axis + static_cast<int64_t>(perm.size()) : axis)];
+    is_dropped[static_cast<size_t>(axis)] = true;
+  }
+  return sink(graph, node, make_op(moved), {node.input(0)->producer()->input(0)},
+              without(perm, is_dropped));
 }
 
 Result<bool> sink_softmax(Graph& graph, Node& node) {
@@ -391,6 +410,7 @@ constexpr Rule kRules[] = {
     {"sink-transpose-pad", "pad(transpose(x)) = transpose(pad(x))", sink_pad},
     {"sink-transpose-slice", "slice(transpose(x)) = transpose(slice(x))", sink_slice},
     {"sink-transpose-split", "split(transpose(x)) = transpose(split(x))", sink_split},
+    {"sink-transpose-squeeze", "squeeze(transpose(x)) = transpose(squeeze(x))", sink_squeeze},
     {"sink-transpose-softmax", "softmax(transpose(x)) = transpose(softmax(x))", sink_softmax},
     {"sink-transpose-quantisation", "quantize(transpose(x)) = transpose(quantize(x))",
      sink_quantisation},

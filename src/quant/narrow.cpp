@@ -5,12 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <unordered_map>
-#include <unordered_set>
 
 #include "base/half.h"
-#include "ops/attention.h"
-#include "ops/cast.h"
-#include "ops/concat.h"
 #include "ops/conv.h"
 #include "ops/conv_transpose.h"
 #include "ops/gather.h"
@@ -20,6 +16,7 @@
 #include "quant/byte_layers.h"
 #include "quant/nbits.h"
 #include "quant/plan.h"
+#include "quant/rounded_values.h"
 #include "quant/weights.h"
 
 namespace tenon::quant {
@@ -116,11 +113,7 @@ class Narrower {
       TRY(narrow(*node, decision));
     }
     remove_unread(order);
-    TRY(attend_rounded());
-    TRY(concatenate_rounded());
-    TRY(round_sums());
-    read_rounded();
-    return {};
+    return keep_rounded(graph_, casts_, products_);
   }
 
  private:
@@ -304,163 +297,9 @@ class Narrower {
     Builder builder(graph_, &node);
     builder.set_origins(node.origins);
     Node* product = TRY(builder.add(std::move(op), std::move(operands)));
-    products_.insert(product);
-    products_in_order_.push_back(product);
+    products_.push_back(product);
     graph_.replace_all_uses(node.output(), product->output());
     return {};
-  }
-
-  // Whether a product in bf16 gives x, perhaps in another shape.
-  bool is_of_product(const Value* x) const {
-    while (x->producer() != nullptr && x->producer()->def().has(kView)) x = x->producer()->input(0);
-    return x->producer() != nullptr && products_.contains(x->producer());
-  }
-
-  // Attention between products in bf16 multiplies in it, too.
-  Status attend_rounded() {
-    std::vector<Node*> all;
-    for (const auto& node : graph_.nodes())
-      if (node->is(Attention::name) && node->input(0)->shape().ranked()) all.push_back(node.get());
-    for (Node* node : all) {
-      Value* y = node->output();
-      const Dim depth = node->input(0)->shape()[3];
-      const auto inputs = std::span(node->inputs()).first(3);
-      if (!depth.known() || depth.size() % 2 != 0 || !casts_.contains(y) || y->uses().size() != 1 ||
-          graph_.is_output(y) ||
-          !std::ranges::all_of(inputs, [&](const Value* x) { return is_of_product(x); }))
-        continue;
-      std::vector<Value*> operands = node->inputs();
-      for (size_t i = 0; i < 3; ++i) operands[i] = TRY(rounded_before(operands[i], *node));
-      Builder builder(graph_, node);
-      builder.set_origins(node->origins);
-      Value* rounded = TRY(builder.add(node->op().clone(), std::move(operands)))->output();
-      Node* cast = casts_[y]->producer();
-      graph_.replace_all_uses(casts_[y], rounded);
-      graph_.erase(cast);
-      casts_[y] = rounded;
-    }
-    all.clear();
-    for (const auto& node : graph_.nodes()) all.push_back(node.get());
-    remove_unread(all);
-    return {};
-  }
-
-  // Whether all that read x can do with it rounded: products, those of `concats`, and a chain of
-  // ops on single elements.
-  bool is_read_rounded(const Value& x, const std::unordered_set<const Node*>& concats) {
-    if (graph_.is_output(&x)) return false;
-    int chains = 0;
-    for (const Use& use : x.uses()) {
-      const bool rounds = casts_.contains(&x) && casts_[&x]->producer() == use.user;
-      if (!rounds && !concats.contains(use.user) && (!is_elementwise(*use.user) || ++chains > 1))
-        return false;
-    }
-    return true;
-  }
-  static bool is_elementwise(const Node& node) {
-    return node.output_count() == 1 && (node.def().has(kPointwise) || node.is("batch_norm"));
-  }
-
-  // What products in bf16 give to concatenations, which move nothing but bytes, they give rounded.
-  Status concatenate_rounded() {
-    std::vector<Node*> order;
-    std::unordered_set<const Node*> concats;
-    std::unordered_map<const Node*, size_t> position;
-    for (const auto& node : graph_.nodes()) {
-      position[node.get()] = order.size();
-      order.push_back(node.get());
-    }
-    for (auto it = order.rbegin(); it != order.rend(); ++it)
-      if ((*it)->is(Concat::name) && !(*it)->output()->type().is_list &&
-          (*it)->output()->dtype() == DType::f32 && is_read_rounded(*(*it)->output(), concats))
-        concats.insert(*it);
-    for (Node* node : order) {
-      if (!concats.contains(node)) continue;
-      if (std::ranges::none_of(node->inputs(), [&](const Value* x) {
-            return products_.contains(x->producer()) || concats.contains(x->producer());
-          })) {
-        concats.erase(node);
-        continue;
-      }
-      std::vector<Value*> parts;
-      for (Value* x : node->inputs()) {
-        const auto known = casts_.find(x);
-        if (known == casts_.end() || position[known->second->producer()] > position[node])
-          TRY(replace_rounded(*x, "cast", {x}, *node, position));
-        parts.push_back(casts_[x]);
-      }
-      TRY(replace_rounded(*node->output(), Concat::name, std::move(parts), *node, position));
-      TRY(widen_for_chains(*node->output(), concats));
-    }
-    for (auto it = order.rbegin(); it != order.rend(); ++it)
-      if (concats.contains(*it)) graph_.erase(*it);
-    return {};
-  }
-
-  // Computes x rounded at `place`, for all that read it so.
-  Status replace_rounded(Value& x, std::string_view op, std::vector<Value*> operands, Node& place,
-                         std::unordered_map<const Node*, size_t>& position) {
-    Builder builder(graph_, &place);
-    if (x.producer() != nullptr) builder.set_origins(x.producer()->origins);
-    Value* y = op == Concat::name
-                   ? TRY(builder.add(place.op().clone(), std::move(operands)))->output()
-                   : TRY(builder.op(op, std::move(operands), {{"to", DType::bf16}}));
-    position[y->producer()] = position[&place];
-    Value*& known = casts_[&x];
-    if (known != nullptr) {
-      Node* before = known->producer();
-      graph_.replace_all_uses(known, y);
-      graph_.erase(before);
-    }
-    known = y;
-    return {};
-  }
-
-  // What computes with single elements of x reads them rounded, and widens them itself.
-  Status widen_for_chains(Value& x, const std::unordered_set<const Node*>& concats) {
-    const std::vector<Use> uses = x.uses();
-    for (const Use& use : uses) {
-      if (concats.contains(use.user)) continue;
-      Builder builder(graph_, use.user);
-      builder.set_origins(x.producer()->origins);
-      use.user->set_input(use.index, TRY(builder.op("cast", {casts_[&x]}, {{"to", DType::f32}})));
-    }
-    return {};
-  }
-
-  // What products give each other to add alone is rounded, too.
-  Status round_sums() {
-    for (const Node* node : products_in_order_) {
-      Value* x = node->output();
-      if (x->uses().empty() || casts_.contains(x) || graph_.is_output(x) ||
-          !std::ranges::all_of(x->uses(), [&](const Use& use) { return adds(use); }))
-        continue;
-      Builder builder(graph_, x->uses().front().user);
-      builder.set_origins(node->origins);
-      casts_[x] = TRY(builder.op("cast", {x}, {{"to", DType::bf16}}));
-    }
-    return {};
-  }
-
-  // Whether a product in bf16 adds the value to its sums.
-  bool adds(const Use& use) const { return use.index == 3 && products_.contains(use.user); }
-
-  // Where x is only rounded or added to what products in bf16 give, they add it rounded, too: it
-  // need not be kept in f32.
-  void read_rounded() {
-    std::unordered_set<const Value*> rounded;  // by the nodes so far
-    for (const auto& node : graph_.nodes()) {
-      if (node->is(Cast::name) && casts_.contains(node->input(0)) &&
-          casts_[node->input(0)] == node->output())
-        rounded.insert(node->input(0));
-      if (!products_.contains(node.get())) continue;
-      Value* x = node->input(3);
-      if (x == nullptr || !rounded.contains(x) || graph_.is_output(x)) continue;
-      const bool is_needed = std::ranges::any_of(x->uses(), [&](const Use& use) {
-        return use.user != casts_[x]->producer() && !adds(use);
-      });
-      if (!is_needed) node->set_input(3, casts_[x]);
-    }
   }
 
   Status widen_result(Node& node) {
@@ -478,8 +317,7 @@ class Narrower {
         const Value* v = (*it)->output(i);
         return v->uses().empty() && !graph_.is_output(v);
       };
-      bool dead = (*it)->is("const") || is_layer(**it) || (*it)->is(Attention::name) ||
-                  (*it)->def().has(kView);
+      bool dead = (*it)->is("const") || is_layer(**it) || (*it)->def().has(kView);
       for (int i = 0; i < (*it)->output_count(); ++i) dead = dead && unread(i);
       if (dead) graph_.erase(*it);
     }
@@ -496,9 +334,8 @@ class Narrower {
   const LayerDecisions& decisions_;
   std::vector<NarrowedLayer>& report_;
   std::unordered_map<std::pair<const Value*, DType>, Value*, PairHash> weights_;
-  std::unordered_map<const Value*, Value*> casts_;
-  std::unordered_set<const Node*> products_;  // in bf16
-  std::vector<const Node*> products_in_order_;
+  RoundedValues casts_;
+  std::vector<const Node*> products_;  // in bf16
   std::unordered_map<const Value*, Node*> bytes_;
 };
 

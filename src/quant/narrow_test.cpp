@@ -108,13 +108,86 @@ TEST(Narrow, ConcatenationsThatOthersReadStayWide) {
   Value* x = m.input(f32({2, 4, 4, 4}));
   Value* joined =
       m.op("concat", {conv(m, x, 4, 6, 1), conv(m, x, 4, 6, 3)}, {{"axis", int64_t{3}}});
-  Value* pooled = m.op("max_pool", {joined}, {{"kernel", Ints{2, 2}}, {"strides", Ints{2, 2}}});
-  m.graph.set_outputs({conv(m, joined, 12, 2, 5), conv(m, pooled, 12, 2, 7)});
+  m.graph.set_outputs({conv(m, joined, 12, 2, 5), m.op("softmax", {joined})});
   narrow_and_compare(m.graph);
   for (const auto& node : m.graph.nodes())
     if (node->is("concat")) {
       EXPECT_EQ(node->output()->dtype(), DType::f32);
     }
+}
+
+const Node* find(const Graph& graph, std::string_view op) {
+  for (const auto& node : graph.nodes())
+    if (node->is(op)) return node.get();
+  return nullptr;
+}
+
+// The largest of rounded numbers is the rounded largest, and what is pooled may be padded, turned
+// and cut.
+TEST(Narrow, RoundedNumbersAreMoved) {
+  Maker m;
+  Value* x = conv(m, m.input(f32({2, 6, 6, 4})), 4, 8, 1);
+  Value* y = m.op("max_pool", {x}, {{"kernel", Ints{3, 3}}, {"strides", Ints{1, 1}}});
+  y = m.op("pad", {y, m.builder.ints({0, 1, 0, 0, 0, 0, 1, 0})});
+  y = m.op("transpose", {y}, {{"perm", Ints{0, 2, 1, 3}}});
+  Node* parts = m.builder.node("split", {y}, {{"axis", int64_t{3}}, {"num", int64_t{2}}}).value();
+  m.graph.set_outputs({conv(m, parts->output(0), 4, 2, 3), conv(m, x, 8, 2, 5),
+                       conv(m, m.op("relu", {parts->output(1)}), 4, 2, 7)});
+  narrow_and_compare(m.graph);
+  for (const char* op : {"max_pool", "pad", "transpose", "split"}) {
+    const Node* node = find(m.graph, op);
+    ASSERT_NE(node, nullptr) << op;
+    EXPECT_EQ(node->input(0)->dtype(), DType::bf16) << op;
+  }
+}
+
+// Maps that are averaged, normalised, or computed with are kept in bf16; what is small, or a sum
+// that is normalised and added again, is not.
+TEST(Narrow, MapsBetweenProductsAreRounded) {
+  struct Reader {
+    const char* op;
+    bool adds_too;
+    int64_t side;
+    DType kept;
+  };
+  for (const auto [op, adds_too, side, kept] :
+       {Reader{"mean", false, 64, DType::bf16}, Reader{"mean", false, 4, DType::f32},
+        Reader{"layer_norm", false, 64, DType::bf16}, Reader{"layer_norm", true, 64, DType::f32},
+        Reader{"tanh", true, 64, DType::bf16}, Reader{"softmax", false, 64, DType::f32}}) {
+    Maker m;
+    Value* x = conv(m, m.input(f32({1, side, side, 4})), 4, 8, 1);
+    Value* y = std::string_view(op) == "mean"
+                   ? m.op(op, {x}, {{"axes", Ints{1, 2}}, {"keep_dims", true}})
+                   : m.op(op, {x});
+    m.graph.set_outputs({conv(m, y, 8, 8, 3, adds_too ? x : nullptr)});
+    narrow_and_compare(m.graph);
+    const Value* read = find(m.graph, op)->input(0);
+    const bool is_wide = read->producer()->is("conv");
+    EXPECT_EQ(is_wide ? DType::f32 : DType::bf16, kept) << op << " " << side;
+    if (!is_wide) {
+      EXPECT_EQ(read->producer()->input(0)->dtype(), DType::bf16) << op;
+    }
+  }
+}
+
+// One product of queries, keys and values, turned and cut, as exporters write it.
+TEST(Narrow, AttentionOfPartsMultipliesRounded) {
+  Maker m;
+  Value* y = m.op("matmul", {m.input(f32({6, 8})), m.floats({8, 24}, 1)});
+  y = m.op("reshape", {y, m.builder.ints({1, 6, 3, 2, 4})});
+  y = m.op("transpose", {y}, {{"perm", Ints{2, 0, 3, 1, 4}}});
+  Node* parts = m.builder.node("split", {y}, {{"axis", int64_t{0}}, {"num", int64_t{3}}}).value();
+  std::vector<Value*> qkv;
+  for (int i = 0; i < 3; ++i)
+    qkv.push_back(m.op("squeeze", {parts->output(i)}, {{"axes", Ints{0}}}));
+  y = m.op("attention", qkv, {{"scale", 0.1}});
+  y = m.op("transpose", {y}, {{"perm", Ints{0, 2, 1, 3}}});
+  y = m.op("reshape", {y, m.builder.ints({6, 8})});
+  m.graph.set_outputs({m.op("matmul", {y, m.floats({8, 5}, 4)})});
+  narrow_and_compare(m.graph);
+  for (const char* op : {"attention", "split"})
+    EXPECT_EQ(find(m.graph, op)->input(0)->dtype(), DType::bf16) << op;
+  EXPECT_EQ(count(m.graph, "cast"), 2);
 }
 
 // Projections, heads side by side, and the product behind them.

@@ -3,14 +3,20 @@
 
 #include "device/cpu/byte_average.h"
 #include "device/cpu/candidates.h"
+#include "device/cpu/rounded_reader.h"
 #include "device/cpu/window.h"
 #include "ops/pool.h"
 
 namespace tenon::cpu {
 namespace {
 
+// Of the one type both x and y.
+bool is_of(const StepInfo& s, DType dtype) {
+  return s.inputs[0].dtype == dtype && s.outputs[0].dtype == dtype;
+}
+
 std::string refuses(const StepInfo& s) {
-  if (!all_f32(s)) return "only f32";
+  if (!is_of(s, DType::f32) && !is_of(s, DType::bf16)) return "only f32 and bf16";
   if (s.outputs.size() > 1) return "the positions of the maxima are wanted";
   if (s.inputs[0].shape.rank() - 2 > kMaxSpatial) return "more than three spatial dimensions";
   return {};
@@ -34,7 +40,7 @@ PoolParams params_of(const Op& op, const StepInfo& s) {
   return p;
 }
 
-class PoolKernel final : public Kernel {
+class PoolKernel final : public RoundedReader {
  public:
   explicit PoolKernel(const StepInfo& s) {
     if (const auto* max = s.op.as<MaxPool>()) p_ = params_of(*max, s);
@@ -43,10 +49,11 @@ class PoolKernel final : public Kernel {
       p_.kind = PoolKind::kAverage;
       p_.count_include_pad = average->count_include_pad;
     }
+    p_.narrow_x = p_.narrow_y = is_of(s, DType::bf16);
   }
   Status run(const RunContext& c) const override {
     PoolParams p = p_;
-    p.x = c.in(0);
+    p.x = static_cast<const float*>(c.inputs[0]->raw());
     p.y = static_cast<float*>(c.outputs[0]->mutable_raw());
     pooling(p, c.pool);
     return {};
@@ -56,6 +63,12 @@ class PoolKernel final : public Kernel {
     auto joined = std::make_unique<PoolKernel>(*this);
     joined->p_.narrow_y = true;
     return joined;
+  }
+  std::unique_ptr<Kernel> reading_rounded() const override {
+    if (p_.narrow_x) return nullptr;
+    auto reader = std::make_unique<PoolKernel>(*this);
+    reader->p_.narrow_x = true;
+    return reader;
   }
 
   const PoolParams& params() const { return p_; }
@@ -75,7 +88,8 @@ constexpr KernelCandidate kCandidates[] = {{MaxPool::name, "window_rows", refuse
 
 const PoolParams* averaged_windows(const Kernel& kernel) {
   const auto* pool = dynamic_cast<const PoolKernel*>(&kernel);
-  return pool != nullptr && pool->params().kind == PoolKind::kAverage ? &pool->params() : nullptr;
+  const bool averages = pool != nullptr && pool->params().kind == PoolKind::kAverage;
+  return averages && !pool->params().narrow_x ? &pool->params() : nullptr;
 }
 
 std::span<const KernelCandidate> pool_candidates() {

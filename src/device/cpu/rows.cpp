@@ -7,6 +7,7 @@
 
 #include "device/cpu/candidates.h"
 #include "device/cpu/reduce_passes.h"
+#include "device/cpu/rounded_reader.h"
 #include "ops/arg_max.h"
 #include "ops/axis.h"
 #include "ops/norm.h"
@@ -78,7 +79,7 @@ std::string layer_norm_refuses(const StepInfo& s) {
   return {};
 }
 
-class LayerNormKernel final : public Kernel {
+class LayerNormKernel final : public RoundedReader {
  public:
   explicit LayerNormKernel(const StepInfo& s) {
     const NormAttributes attributes = norm_attributes(s.op);
@@ -91,9 +92,10 @@ class LayerNormKernel final : public Kernel {
   }
   Status run(const RunContext& c) const override {
     LayerNormParams p = p_;
-    p.x = c.in(0);
-    p.gamma = c.in(1);
-    p.beta = c.in(2);
+    const size_t others = p_.narrow_x ? 2 : 1;
+    p.x = static_cast<const float*>(c.inputs[0]->raw());
+    p.gamma = c.in(others);
+    p.beta = c.in(others + 1);
     p.y = static_cast<float*>(c.outputs[0]->mutable_raw());
     layer_norm(p, c.pool);
     return {};
@@ -103,6 +105,12 @@ class LayerNormKernel final : public Kernel {
     auto joined = std::make_unique<LayerNormKernel>(*this);
     joined->p_.narrow_y = true;
     return joined;
+  }
+  std::unique_ptr<Kernel> reading_rounded() const override {
+    if (p_.narrow_x) return nullptr;
+    auto reader = std::make_unique<LayerNormKernel>(*this);
+    reader->p_.narrow_x = true;
+    return reader;
   }
 
  private:
@@ -119,7 +127,7 @@ constexpr ReduceRow kReduceRows[] = {
     {"prod", ReduceKind::kProd},      {"sum_square", ReduceKind::kSumSquares}};
 
 // What a pass leaves is the next one's input, in scratch.
-class ReduceKernel final : public Kernel {
+class ReduceKernel final : public RoundedReader {
  public:
   explicit ReduceKernel(const StepInfo& s) : passes_(reduce_passes(s)) {
     for (const ReduceRow& row : kReduceRows)
@@ -128,23 +136,31 @@ class ReduceKernel final : public Kernel {
   }
   int64_t scratch_bytes() const override { return scratch_floats_ * 4; }
   Status run(const RunContext& c) const override {
-    const float* x = c.in(0);
+    const float* x = static_cast<const float*>(c.inputs[0]->raw());
     float* next = static_cast<float*>(c.scratch);
     ReduceKind kind = kind_;
     for (size_t i = 0; i < passes_.size(); ++i) {
       const ReducePass& pass = passes_[i];
       float* y = i + 1 == passes_.size() ? c.out(0) : next;
-      reduce({kind, pass.outer, pass.reduce, pass.inner, x, y}, c.pool);
+      reduce({kind, pass.outer, pass.reduce, pass.inner, x, y, narrow_x_ && i == 0}, c.pool);
       next += pass.elements();
       x = y;
       if (kind == ReduceKind::kSumSquares) kind = ReduceKind::kSum;
     }
     return {};
   }
+  std::unique_ptr<Kernel> reading_rounded() const override {
+    if (narrow_x_ || kind_ != ReduceKind::kMean || passes_.empty() || passes_[0].inner == 1)
+      return nullptr;
+    auto reader = std::make_unique<ReduceKernel>(*this);
+    reader->narrow_x_ = true;
+    return reader;
+  }
 
  private:
   std::vector<ReducePass> passes_;
   ReduceKind kind_ = ReduceKind::kSum;
+  bool narrow_x_ = false;  // x is of bf16
   int64_t scratch_floats_ = 0;
 };
 

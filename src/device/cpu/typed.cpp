@@ -6,6 +6,7 @@
 #include "device/cpu/broadcast.h"
 #include "device/cpu/candidates.h"
 #include "device/cpu/kernels/half.h"
+#include "device/cpu/rounded_reader.h"
 #include "ops/binary.h"
 #include "ops/cast.h"
 #include "ops/select.h"
@@ -316,8 +317,14 @@ class TypedUnary final : public Kernel {
   explicit TypedUnary(const StepInfo& s)
       : loop_(unary_loop(s)),
         rounds_to_bf16_(s.op.as<Cast>() != nullptr && s.inputs[0].dtype == DType::f32 &&
-                        s.outputs[0].dtype == DType::bf16) {}
+                        s.outputs[0].dtype == DType::bf16),
+        widens_bf16_(s.op.as<Cast>() != nullptr && s.inputs[0].dtype == DType::bf16 &&
+                     s.outputs[0].dtype == DType::f32) {}
   bool rounds_to_bf16() const { return rounds_to_bf16_; }
+  std::unique_ptr<Kernel> join(const Kernel& next, size_t) const override {
+    const auto* reader = dynamic_cast<const RoundedReader*>(&next);
+    return widens_bf16_ && reader != nullptr ? reader->reading_rounded() : nullptr;
+  }
   Status run(const RunContext& c) const override {
     constexpr int64_t kTask = 16384;
     const Tensor& x = *c.inputs[0];
@@ -335,7 +342,7 @@ class TypedUnary final : public Kernel {
 
  private:
   CastLoop loop_;
-  bool rounds_to_bf16_;
+  bool rounds_to_bf16_, widens_bf16_;
 };
 
 std::string unary_refuses(const StepInfo& s) {

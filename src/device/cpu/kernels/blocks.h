@@ -131,7 +131,8 @@ struct WinogradOutput {
 struct PoolRow : WindowRow {
   bool average = false;
   float scale = 1;        // of the sum, for an average
-  bool narrow_y = false;  // as in a GemmBlock
+  bool narrow_x = false;  // as in a GemmBlock, of any table
+  bool narrow_y = false;
 };
 
 }  // namespace tenon::cpu

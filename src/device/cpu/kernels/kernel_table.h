@@ -60,6 +60,9 @@ struct KernelTable {
   // y[i] = reduction over r of x[r * stride + i] for i < inner.
   void (*reduce_columns[kReduceKinds])(const float* x, int64_t reduce, int64_t stride,
                                        int64_t inner, float* y) = {};
+  // The mean of the bits of bf16, likewise.
+  void (*average_columns_bf16)(const uint16_t* x, int64_t reduce, int64_t stride, int64_t inner,
+                               float* y) = nullptr;
   void (*lstm_gates)(const LstmGates& gates) = nullptr;
   void (*gru_gates)(const GruGates& gates) = nullptr;
   // A row as dynamic_quantize_linear rounds it, and back from the sums of products with it.

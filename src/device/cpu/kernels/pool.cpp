@@ -32,6 +32,7 @@ void run_row(const PoolParams& p, const KernelTable& table, int64_t index, int64
 
   PoolRow row;
   row.average = p.kind == PoolKind::kAverage;
+  row.narrow_x = p.narrow_x;
   row.narrow_y = p.narrow_y;
   row.channels = channels;
   row.taps[0] = kd.size();
@@ -49,7 +50,9 @@ void run_row(const PoolParams& p, const KernelTable& table, int64_t index, int64
     row.scale = count > 0 ? 1.0f / static_cast<float>(count) : 0.0f;
     row.x = p.x;
     if (taps > 0)
-      row.x += (in_row + width.start(begin) + kw.begin * width.dilation) * p.channels + channel;
+      row.x = element(
+          p.x, (in_row + width.start(begin) + kw.begin * width.dilation) * p.channels + channel,
+          p.narrow_x);
     row.y = element(p.y, (index * width.out + begin) * p.channels + channel, p.narrow_y);
     table.pool_row(row);
   };

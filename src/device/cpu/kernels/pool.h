@@ -28,7 +28,8 @@ struct PoolParams {
   int64_t channels = 0;
   const float* x = nullptr;
   float* y = nullptr;
-  bool narrow_y = false;  // y is of bf16
+  bool narrow_x = false;  // x is of bf16
+  bool narrow_y = false;
 };
 
 void pooling(const PoolParams& p, ThreadPool& pool, const KernelTable& table = kernels());

@@ -60,6 +60,15 @@ void check(PoolParams p, int threads) {
     narrow.narrow_y = true;
     pooling(narrow, pool, *table);
     expect_rounded(rounded, y, table->name);
+    const std::vector<BFloat16> bf16(x.begin(), x.end());
+    const std::vector<float> wide(bf16.begin(), bf16.end());
+    narrow.x = reinterpret_cast<const float*>(bf16.data());
+    narrow.narrow_x = true;
+    p.x = wide.data();
+    pooling(narrow, pool, *table);
+    pooling(p, pool, *table);
+    expect_rounded(rounded, y, std::string(table->name) + " of bf16");
+    p.x = x.data();
   }
 }
 

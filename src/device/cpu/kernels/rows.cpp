@@ -71,8 +71,9 @@ void layer_norm(const LayerNormParams& p, ThreadPool& pool, const KernelTable& t
   for_rows(pool, p.rows, p.cols, [&](int64_t first, int64_t last) {
     for (int64_t r = first; r < last; ++r) {
       const int64_t at = r * p.cols;
-      table.layer_norm_row({p.cols, p.x + at, p.residual != nullptr ? p.residual + at : nullptr,
-                            p.gamma, p.beta, p.epsilon, p.rms, element(p.y, at, p.narrow_y),
+      table.layer_norm_row({p.cols, element(p.x, at, p.narrow_x),
+                            p.residual != nullptr ? p.residual + at : nullptr, p.gamma, p.beta,
+                            p.epsilon, p.rms, element(p.y, at, p.narrow_y), p.narrow_x,
                             p.narrow_y});
     }
   });
@@ -100,9 +101,14 @@ void reduce(const ReduceParams& p, ThreadPool& pool, const KernelTable& table) {
            [&](int64_t first, int64_t last) {
              for (int64_t task = first; task < last; ++task) {
                const int64_t o = task / strips, column = task % strips * width;
-               table.reduce_columns[kind](p.x + o * p.reduce * p.inner + column, p.reduce, p.inner,
-                                          std::min(width, p.inner - column),
-                                          p.y + o * p.inner + column);
+               const float* x = element(p.x, o * p.reduce * p.inner + column, p.narrow_x);
+               const int64_t columns = std::min(width, p.inner - column);
+               float* const y = p.y + o * p.inner + column;
+               if (p.narrow_x)
+                 table.average_columns_bf16(reinterpret_cast<const uint16_t*>(x), p.reduce, p.inner,
+                                            columns, y);
+               else
+                 table.reduce_columns[kind](x, p.reduce, p.inner, columns, y);
              }
            });
 }

@@ -34,7 +34,8 @@ struct LayerNormParams {
   float epsilon = 1e-5f;
   bool rms = false;
   float* y = nullptr;
-  bool narrow_y = false;  // y is of bf16; without a residual
+  bool narrow_x = false;  // x is of bf16; without a residual
+  bool narrow_y = false;
 };
 // One row of it.
 struct LayerNormRow {
@@ -46,6 +47,7 @@ struct LayerNormRow {
   float epsilon = 0;
   bool rms = false;
   float* y = nullptr;
+  bool narrow_x = false;
   bool narrow_y = false;
 };
 void layer_norm(const LayerNormParams& p, ThreadPool& pool, const KernelTable& table = kernels());
@@ -62,6 +64,7 @@ struct ReduceParams {
   int64_t inner = 1;
   const float* x = nullptr;
   float* y = nullptr;
+  bool narrow_x = false;  // x is of bf16: kMean with inner > 1 alone
 };
 void reduce(const ReduceParams& p, ThreadPool& pool, const KernelTable& table = kernels());
 

@@ -111,6 +111,16 @@ TEST(LayerNorm, MatchesNaive) {
           p.narrow_y = true;
           layer_norm(p, pool, *table);
           expect_rounded(rounded, y, name_of(*table, {rows, cols, flags}));
+          const std::vector<BFloat16> bf16(x.begin(), x.end());
+          const std::vector<float> wide(bf16.begin(), bf16.end());
+          p.x = reinterpret_cast<const float*>(bf16.data());
+          p.narrow_x = true;
+          layer_norm(p, pool, *table);
+          p.x = wide.data();
+          p.narrow_x = p.narrow_y = false;
+          p.y = y.data();
+          layer_norm(p, pool, *table);
+          expect_rounded(rounded, y, name_of(*table, {rows, cols, flags}) + " of bf16");
         }
 }
 
@@ -170,6 +180,27 @@ TEST(Reduce, MatchesNaive) {
             if (nan_at > 0 && !x.empty()) x[x.size() / 2] = kNan, x[0] = -kInf;
             check_reduce({static_cast<ReduceKind>(kind), outer, reduce, inner}, x, 1, *table);
           }
+}
+
+TEST(Reduce, MeansOfBfloat16) {
+  for (const KernelTable* table : tables_under_test())
+    for (const int threads : {1, 3})
+      for (const auto& [outer, reduce, inner] :
+           {std::array<int64_t, 3>{2, 7, 5}, {3, 65, 37}, {1, 200, 70}, {1, 3000, 130}}) {
+        const auto x = random_floats(outer * reduce * inner);
+        const std::vector<BFloat16> bf16(x.begin(), x.end());
+        const std::vector<float> wide(bf16.begin(), bf16.end());
+        GuardedFloats y(outer * inner), expected(outer * inner);
+        ThreadPool pool(threads);
+        ReduceParams p{ReduceKind::kMean, outer, reduce, inner, wide.data(), expected.data()};
+        tenon::cpu::reduce(p, pool, *table);
+        p.x = reinterpret_cast<const float*>(bf16.data());
+        p.y = y.data();
+        p.narrow_x = true;
+        tenon::cpu::reduce(p, pool, *table);
+        EXPECT_TRUE(y.guards_intact()) << table->name;
+        for (int64_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], expected[i]) << table->name;
+      }
 }
 
 TEST(Reduce, LongAndOnThreads) {

@@ -170,27 +170,27 @@ TENON_INLINE Sums bias_of(const DepthwiseRow& row, const Group& group) {
 // What becomes of `pixels` sums that are not just rounded.
 [[gnu::noinline]] void finish_sums(const DepthwiseRow& row, const Sums* sums, int64_t pixel,
                                    int64_t pixels, const Group& group) {
-  const bool is_silu = row.post.kind == ActivationKind::kSilu;
+  const bool is_own = is_of_sums(row.post.kind);
   alignas(64) float order[kChannels];
   for (int64_t p = 0; p < pixels; ++p) {
     Sums x = sums[p];
-    if (is_silu) x = {silu_of_sums(x.low), silu_of_sums(x.high)};
+    if (is_own) x = {activated_sums(row.post.kind, x.low), activated_sums(row.post.kind, x.high)};
     const int64_t at = (pixel + p) * row.y_pixel + group.first;
     auto* const rounded = reinterpret_cast<uint16_t*>(row.y) + at;
-    if (is_silu && row.narrow_y) {
+    if (is_own && row.narrow_y) {
       store_rounded(rounded, x, group.skipped, group.loaded());
       continue;
     }
     Floats first{}, second{};
     to_order(x, first, second);
-    if ((is_silu || row.post.kind == ActivationKind::kNone) && group.count == kChannels) {
+    if ((is_own || row.post.kind == ActivationKind::kNone) && group.count == kChannels) {
       store(row.y + at, first);
       store(row.y + at + kLanes, second);
       continue;
     }
     store(order, first);
     store(order + kLanes, second);
-    if (!is_silu) activate(row.post, order, order, kChannels);
+    if (!is_own) activate(row.post, order, order, kChannels);
     for (int i = group.skipped; i < group.loaded(); i += kLanes) {
       const int n = group.loaded() - i < kLanes ? group.loaded() - i : kLanes;
       const Floats part = load_part(order + i, n);

@@ -73,26 +73,26 @@ TENON_INLINE float join_lanes(Floats x) {
 // Four sums at a time; long rows in halves, so that the error grows with the depth of the halving.
 constexpr size_t kSumBlock = 4096;
 
-template <ReduceKind kKind>
-float reduce_block(const float* x, size_t n) {
+template <ReduceKind kKind, typename T>
+float reduce_block(const T* x, size_t n) {
   const Floats first = splat(start<kKind>());
   Floats sums[4] = {first, first, first, first};
   size_t i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
 #pragma GCC unroll 4
-    for (int k = 0; k < 4; ++k) sums[k] = fold<kKind>(sums[k], load(x + i + k * kLanes));
+    for (int k = 0; k < 4; ++k) sums[k] = fold<kKind>(sums[k], load_number(x + i + k * kLanes));
   }
-  for (; i + kLanes <= n; i += kLanes) sums[0] = fold<kKind>(sums[0], load(x + i));
+  for (; i + kLanes <= n; i += kLanes) sums[0] = fold<kKind>(sums[0], load_number(x + i));
   if (i < n) {
     const int rest = static_cast<int>(n - i);
-    sums[1] = fold<kKind>(sums[1], first_lanes(load_part(x + i, rest), rest, first));
+    sums[1] = fold<kKind>(sums[1], first_lanes(load_number(x + i, rest), rest, first));
   }
   return join_lanes<kKind>(
       join<kKind>(join<kKind>(sums[0], sums[1]), join<kKind>(sums[2], sums[3])));
 }
 
-template <ReduceKind kKind>
-float reduce_any(const float* x, size_t n) {
+template <ReduceKind kKind, typename T>
+float reduce_any(const T* x, size_t n) {
   if (n <= kSumBlock) return reduce_block<kKind>(x, n);
   const size_t half = n / 2 / kLanes * kLanes;
   const float a = reduce_any<kKind>(x, half), b = reduce_any<kKind>(x + half, n - half);
@@ -109,8 +109,8 @@ float reduce_row(const float* x, size_t n) {
 }
 
 // One vector (or kVectors of them) of columns over a range of rows.
-template <ReduceKind kKind, int kVectors>
-TENON_INLINE void reduce_strip(const float* x, int64_t rows, int64_t stride, Floats* total) {
+template <ReduceKind kKind, int kVectors, typename T>
+TENON_INLINE void reduce_strip(const T* x, int64_t rows, int64_t stride, Floats* total) {
   // Partial sums of up to 64 rows keep the error of long columns low.
   constexpr int64_t kRows = 64;
   for (int v = 0; v < kVectors; ++v) total[v] = splat(start<kKind>());
@@ -121,13 +121,13 @@ TENON_INLINE void reduce_strip(const float* x, int64_t rows, int64_t stride, Flo
     for (int64_t r = begin; r < end; ++r)
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v)
-        sums[v] = fold<kKind>(sums[v], load(x + r * stride + v * kLanes));
+        sums[v] = fold<kKind>(sums[v], load_number(x + r * stride + v * kLanes));
     for (int v = 0; v < kVectors; ++v) total[v] = join<kKind>(total[v], sums[v]);
   }
 }
 
-template <ReduceKind kKind>
-void reduce_columns(const float* x, int64_t reduce, int64_t stride, int64_t inner, float* y) {
+template <ReduceKind kKind, typename T>
+void reduce_columns(const T* x, int64_t reduce, int64_t stride, int64_t inner, float* y) {
   const float divisor = kKind == ReduceKind::kMean ? static_cast<float>(reduce) : 1.0f;
   int64_t i = 0;
   Floats sums[4];
@@ -146,7 +146,7 @@ void reduce_columns(const float* x, int64_t reduce, int64_t stride, int64_t inne
     const int64_t end = begin + 64 < reduce ? begin + 64 : reduce;
     Floats sum = splat(start<kKind>());
     for (int64_t r = begin; r < end; ++r)
-      sum = fold<kKind>(sum, load_part(x + r * stride + i, rest));
+      sum = fold<kKind>(sum, load_number(x + r * stride + i, rest));
     total = join<kKind>(total, sum);
   }
   store_part(y + i, total / divisor, rest);
@@ -223,18 +223,9 @@ void softmax_row(const float* x, float* y, size_t n, bool log) {
   }
 }
 
-void layer_norm_row(const LayerNormRow& row) {
+template <typename T>
+void norm_row(const LayerNormRow& row, const T* x) {
   const size_t n = static_cast<size_t>(row.cols);
-  if (n == 0) return;
-  const float* x = row.x;
-  if (row.residual != nullptr) {
-    for (size_t i = 0; i < n; i += kLanes) {
-      const int rest = n - i < kLanes ? static_cast<int>(n - i) : kLanes;
-      const Floats v = load_part(x + i, rest) + load_part(row.residual + i, rest);
-      store_up_to(row.y + i, v, rest);
-    }
-    x = row.y;
-  }
   const float count = static_cast<float>(row.cols);
   float mean = 0, square;
   if (row.rms) {
@@ -246,13 +237,13 @@ void layer_norm_row(const LayerNormRow& row) {
     for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
 #pragma GCC unroll 2
       for (int k = 0; k < 2; ++k) {
-        const Floats d = load(x + i + k * kLanes) - mean;
+        const Floats d = load_number(x + i + k * kLanes) - mean;
         sums[k] += d * d;
       }
     }
     for (; i < n; i += kLanes) {
       const int rest = n - i < kLanes ? static_cast<int>(n - i) : kLanes;
-      const Floats d = first_lanes(load_part(x + i, rest) - mean, rest, Floats{});
+      const Floats d = first_lanes(load_number(x + i, rest) - mean, rest, Floats{});
       sums[0] += d * d;
     }
     square = join_lanes<ReduceKind::kSum>(sums[0] + sums[1]) / count;
@@ -262,7 +253,7 @@ void layer_norm_row(const LayerNormRow& row) {
   for (size_t i = 0; i < n; i += kLanes) {
     const int rest = n - i < kLanes ? static_cast<int>(n - i) : kLanes;
     if (rest == kLanes) {
-      Floats v = (load(x + i) - mean) * scale;
+      Floats v = (load_number(x + i) - mean) * scale;
       if (row.gamma != nullptr) v *= load(row.gamma + i);
       if (row.beta != nullptr) v += load(row.beta + i);
       if (row.narrow_y)
@@ -270,7 +261,7 @@ void layer_norm_row(const LayerNormRow& row) {
       else
         store(row.y + i, v);
     } else {
-      Floats v = (load_part(x + i, rest) - mean) * scale;
+      Floats v = (load_number(x + i, rest) - mean) * scale;
       if (row.gamma != nullptr) v *= load_part(row.gamma + i, rest);
       if (row.beta != nullptr) v += load_part(row.beta + i, rest);
       if (row.narrow_y)
@@ -281,10 +272,23 @@ void layer_norm_row(const LayerNormRow& row) {
   }
 }
 
+void layer_norm_row(const LayerNormRow& row) {
+  const size_t n = static_cast<size_t>(row.cols);
+  if (n == 0) return;
+  if (row.narrow_x) return norm_row(row, reinterpret_cast<const uint16_t*>(row.x));
+  if (row.residual == nullptr) return norm_row(row, row.x);
+  for (size_t i = 0; i < n; i += kLanes) {
+    const int rest = n - i < kLanes ? static_cast<int>(n - i) : kLanes;
+    const Floats v = load_part(row.x + i, rest) + load_part(row.residual + i, rest);
+    store_up_to(row.y + i, v, rest);
+  }
+  norm_row(row, row.y);
+}
+
 template <size_t... kKinds>
 void fill_reductions(KernelTable& table, Indices<kKinds...>) {
   ((table.reduce_row[kKinds] = reduce_row<static_cast<ReduceKind>(kKinds)>), ...);
-  ((table.reduce_columns[kKinds] = reduce_columns<static_cast<ReduceKind>(kKinds)>), ...);
+  ((table.reduce_columns[kKinds] = reduce_columns<static_cast<ReduceKind>(kKinds), float>), ...);
 }
 
 }  // namespace
@@ -294,6 +298,7 @@ void fill_rows(KernelTable& table) {
   table.softmax_row = softmax_row;
   table.layer_norm_row = layer_norm_row;
   fill_reductions(table, MakeIndices<kReduceKinds>{});
+  table.average_columns_bf16 = reduce_columns<ReduceKind::kMean, uint16_t>;
 }
 
 }  // namespace tenon::cpu::TENON_ISA

@@ -236,6 +236,19 @@ TENON_INLINE Floats load_bf16_part(const uint16_t* p, int n) {
   return from_bits(x);
 #endif
 }
+// Numbers of either type, kLanes or the first n of them.
+TENON_INLINE Floats load_number(const float* p) {
+  return load(p);
+}
+TENON_INLINE Floats load_number(const uint16_t* p) {
+  return load_bf16(p);
+}
+TENON_INLINE Floats load_number(const float* p, int n) {
+  return load_part(p, n);
+}
+TENON_INLINE Floats load_number(const uint16_t* p, int n) {
+  return load_bf16_part(p, n);
+}
 TENON_INLINE void store_bf16_part(uint16_t* p, Floats x, int n) {
   const Ints high = rounded_bf16(x) >> 16;
 #if defined(__AVX512F__) && TENON_LANES == 16

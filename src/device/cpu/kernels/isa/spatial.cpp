@@ -24,9 +24,9 @@ TENON_INLINE int64_t line_offset(const WindowRow& row, int64_t i, int64_t j) {
 }
 
 // Calls op(acc[pixel], x, tap offset of the filter) for every tap; kPart: `lanes` lanes exist.
-template <int kPixels, bool kPart, typename Load, typename Op>
+template <int kPixels, bool kPart, typename T, typename Load, typename Op>
 TENON_INLINE void for_taps(const WindowRow& row, const int64_t* filter_taps,
-                           const float* const (&x)[kPixels], int lanes, Load load_tap, Op op) {
+                           const T* const (&x)[kPixels], int lanes, Load load_tap, Op op) {
   for (int64_t i = 0; i < row.taps[0]; ++i)
     for (int64_t j = 0; j < row.taps[1]; ++j) {
       int64_t offset = line_offset(row, i, j);
@@ -35,7 +35,7 @@ TENON_INLINE void for_taps(const WindowRow& row, const int64_t* filter_taps,
         const Floats w = load_tap(filter);
 #pragma GCC unroll 8
         for (int p = 0; p < kPixels; ++p)
-          op(p, kPart ? load_part(x[p] + offset, lanes) : load(x[p] + offset), w);
+          op(p, kPart ? load_number(x[p] + offset, lanes) : load_number(x[p] + offset), w);
         offset += row.x_taps[2];
         filter += filter_taps[2];
       }
@@ -140,13 +140,13 @@ void depthwise_pixels(const DepthwiseRow& row, const Lines& lines, int64_t pixel
     activate(row.post, y + p * y_step, y + p * y_step, static_cast<size_t>(channels));
 }
 
-template <int kPixels, bool kAverage, bool kPart>
+template <int kPixels, bool kAverage, bool kPart, typename T>
 TENON_INLINE void pool_vector(const PoolRow& row, int64_t pixel, int64_t channel, int lanes) {
-  const float* x[kPixels];
+  const T* x[kPixels];
   Floats acc[kPixels];
 #pragma GCC unroll 8
   for (int p = 0; p < kPixels; ++p) {
-    x[p] = row.x + (pixel + p) * row.x_pixel + channel;
+    x[p] = reinterpret_cast<const T*>(row.x) + (pixel + p) * row.x_pixel + channel;
     acc[p] = kAverage ? Floats{} : splat(-__builtin_inff());
   }
   constexpr int64_t kNoFilter[3] = {};
@@ -166,19 +166,18 @@ TENON_INLINE void pool_vector(const PoolRow& row, int64_t pixel, int64_t channel
   }
 }
 
-template <int kPixels, bool kAverage>
+template <int kPixels, bool kAverage, typename T>
 void pool_pixels(const PoolRow& row, int64_t pixel) {
   int64_t channel = 0;
   for (; channel + kLanes <= row.channels; channel += kLanes)
-    pool_vector<kPixels, kAverage, false>(row, pixel, channel, kLanes);
+    pool_vector<kPixels, kAverage, false, T>(row, pixel, channel, kLanes);
   if (channel < row.channels)
-    pool_vector<kPixels, kAverage, true>(row, pixel, channel,
-                                         static_cast<int>(row.channels - channel));
+    pool_vector<kPixels, kAverage, true, T>(row, pixel, channel,
+                                            static_cast<int>(row.channels - channel));
 }
 
 // One function per number of pixels, 1 to kMaxPixels.
 using DepthwiseFunction = void (*)(const DepthwiseRow&, const Lines&, int64_t);
-using PoolFunction = void (*)(const PoolRow&, int64_t);
 
 template <int kTaps, int kStride, bool kEdge>
 constexpr DepthwiseFunction kDepthwise[] = {
@@ -186,12 +185,6 @@ constexpr DepthwiseFunction kDepthwise[] = {
     depthwise_pixels<3, kTaps, kStride, kEdge>, depthwise_pixels<4, kTaps, kStride, kEdge>,
     depthwise_pixels<5, kTaps, kStride, kEdge>, depthwise_pixels<6, kTaps, kStride, kEdge>,
     depthwise_pixels<7, kTaps, kStride, kEdge>, depthwise_pixels<8, kTaps, kStride, kEdge>};
-
-template <bool kAverage>
-constexpr PoolFunction kPool[] = {pool_pixels<1, kAverage>, pool_pixels<2, kAverage>,
-                                  pool_pixels<3, kAverage>, pool_pixels<4, kAverage>,
-                                  pool_pixels<5, kAverage>, pool_pixels<6, kAverage>,
-                                  pool_pixels<7, kAverage>, pool_pixels<8, kAverage>};
 
 // Calls run(functions[n - 1], pixel) for blocks of n <= kMaxPixels pixels.
 template <typename Function, typename Run>
@@ -267,9 +260,20 @@ void depthwise_row(const DepthwiseRow& row) {
   depthwise_any(row);
 }
 
+// Pixels share nothing, so that what is left of eight may go in parts.
+template <bool kAverage, typename T>
 void pool_row(const PoolRow& row) {
-  for_pixels(row.pixels, row.average ? kPool<true> : kPool<false>,
-             [&](PoolFunction function, int64_t pixel) { function(row, pixel); });
+  int64_t pixel = 0;
+  for (; pixel + 8 <= row.pixels; pixel += 8) pool_pixels<8, kAverage, T>(row, pixel);
+  for (; pixel + 3 <= row.pixels; pixel += 3) pool_pixels<3, kAverage, T>(row, pixel);
+  for (; pixel < row.pixels; ++pixel) pool_pixels<1, kAverage, T>(row, pixel);
+}
+
+void pool_row(const PoolRow& row) {
+  if (row.average)
+    (row.narrow_x ? pool_row<true, uint16_t> : pool_row<true, float>)(row);
+  else
+    (row.narrow_x ? pool_row<false, uint16_t> : pool_row<false, float>)(row);
 }
 
 TENON_INLINE Floats weighted(const float* const* x, const float* weights, int64_t count, int64_t i,
