@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <limits>
 #include <map>
 
 #include "ops/conv.h"
@@ -92,50 +94,112 @@ Status complete(Graph& graph, Node& node) {
   return {};
 }
 
-bool are(const std::vector<int64_t>& values, int64_t wanted) {
-  return std::ranges::all_of(values, [&](int64_t v) { return v == wanted; });
+int64_t at_or(const std::vector<int64_t>& values, size_t i, int64_t otherwise) {
+  return i < values.size() ? values[i] : otherwise;
 }
 
-// Windows that do not overlap: each input pixel gives a block of pixels, as channels of a product
-// that are moved. The block is square.
-bool gives_blocks(const Node& node) {
+// A dimension of a transposed convolution as one of a convolution by steps of 1: each window of
+// `taps` inputs gives a block of outputs, the first input lying `begin` before the block.
+struct BlockDim {
+  int64_t taps = 1, begin = 0, end = 0;       // of the convolution, and its pads
+  int64_t crop_begin = 0, crop_end = 0;       // of the blocks
+  int64_t kernel = 1, stride = 1, shift = 0;  // of what it was
+  // Which of its taps stands in tap `d` for output r of a block; it may have none.
+  int64_t source(int64_t d, int64_t r) const { return r + shift - (d - begin) * stride; }
+};
+
+std::optional<BlockDim> block_dim(const ConvTranspose& conv, int64_t kernel, size_t i) {
+  BlockDim d;
+  d.kernel = kernel;
+  d.stride = at_or(conv.strides, i, 1);
+  const int64_t pad = at_or(conv.pads, i, 0), after = at_or(conv.pads, i + 2, 0);
+  const int64_t extra = at_or(conv.output_padding, i, 0), s = d.stride;
+  const int64_t least = (kernel + s - 1) / s;
+  // Blocks that begin where the result does, if that takes no more taps than whole blocks.
+  const int64_t surplus = kernel - s - pad - after + extra;
+  const int64_t first = -((kernel - 1 - pad) / s), last = (s - 1 + pad) / s;
+  d.taps = last - first + 1;
+  d.begin = -first;
+  d.end = surplus / s + last;
+  d.shift = pad;
+  if (kernel > pad && surplus % s == 0 && d.taps <= least && d.end >= 0) return d;
+  d.taps = least;
+  d.begin = d.end = least - 1;
+  d.shift = 0;
+  d.crop_begin = pad;
+  d.crop_end = least * s - kernel + after - extra;
+  return d.crop_end < 0 ? std::nullopt : std::optional(d);
+}
+
+// Each input pixel gives, with its neighbours where windows overlap, a block of pixels, as channels
+// of a product that are moved. The block is square, and few of the product's weights are zeros.
+std::optional<std::array<BlockDim, 2>> blocks_of(const Node& node) {
   const auto* conv = node.as<ConvTranspose>();
-  if (conv == nullptr || conv->groups != 1 || !are(conv->pads, 0) || !are(conv->dilations, 1) ||
-      !are(conv->output_padding, 0) || conv->strides.size() != 2)
-    return false;
+  if (conv == nullptr || conv->groups != 1 || conv->strides.size() != 2 ||
+      std::ranges::any_of(conv->dilations, [](int64_t d) { return d != 1; }))
+    return std::nullopt;
   const Value* bias = node.input(2);
   for (const Value* v : {static_cast<const Value*>(node.input(1)), bias})
-    if (v != nullptr && (v->constant() == nullptr || v->dtype() != DType::f32)) return false;
+    if (v != nullptr && (v->constant() == nullptr || v->dtype() != DType::f32)) return std::nullopt;
   const Tensor& w = *node.input(1)->constant();
   const int64_t block = conv->strides[0];
-  return w.rank() == 4 && block > 1 && conv->strides[1] == block && w.dim(0) == block &&
-         w.dim(1) == block && (bias == nullptr || bias->constant()->elements() == w.dim(2));
+  if (w.rank() != 4 || block < 2 || conv->strides[1] != block ||
+      (bias != nullptr && bias->constant()->elements() != w.dim(2)))
+    return std::nullopt;
+  const auto h = block_dim(*conv, w.dim(0), 0), v = block_dim(*conv, w.dim(1), 1);
+  if (!h || !v || h->taps * v->taps * block * block > 2 * w.dim(0) * w.dim(1)) return std::nullopt;
+  return std::array{*h, *v};
 }
 
-Status multiply_blocks(Graph& graph, Node& node) {
+// [taps, taps, C, block * block * M] of [kernel, kernel, M, C].
+Result<Tensor> block_filter(const Tensor& w, const std::array<BlockDim, 2>& dims) {
+  const auto& [h, v] = dims;
+  const int64_t block = h.stride, m = w.dim(2), terms = w.dim(3), columns = block * block * m;
+  Tensor filter =
+      TRY(Tensor::zeros(DType::f32, std::vector<int64_t>{h.taps, v.taps, terms, columns}));
+  for (int64_t i = 0; i < h.taps * v.taps * block * block; ++i) {
+    const int64_t phase = i % (block * block), tap = i / (block * block);
+    const int64_t kh = h.source(tap / v.taps, phase / block);
+    const int64_t kw = v.source(tap % v.taps, phase % block);
+    if (kh < 0 || kh >= h.kernel || kw < 0 || kw >= v.kernel) continue;
+    for (int64_t j = 0; j < m * terms; ++j)
+      filter.mutable_data<float>()[(tap * terms + j % terms) * columns + phase * m + j / terms] =
+          w.data<float>()[(kh * v.kernel + kw) * m * terms + j];
+  }
+  return filter;
+}
+
+Status multiply_blocks(Graph& graph, Node& node, const std::array<BlockDim, 2>& dims) {
   const ConvTranspose& transposed = *node.as<ConvTranspose>();
-  const Tensor& w = *node.input(1)->constant();  // [block, block, M, C]
-  const int64_t block = w.dim(0), columns = block * block * w.dim(2), terms = w.dim(3);
-  Tensor filter = TRY(Tensor::allocate(DType::f32, std::vector<int64_t>{1, 1, terms, columns}));
-  for (int64_t j = 0; j < columns; ++j)
-    for (int64_t c = 0; c < terms; ++c)
-      filter.mutable_data<float>()[c * columns + j] = w.data<float>()[j * terms + c];
+  const auto& [h, v] = dims;
   Builder builder(graph, &node);
   builder.set_origins(node.origins);
-  std::vector<Value*> operands{node.input(0), builder.constant(filter)};
+  std::vector<Value*> operands{
+      node.input(0), builder.constant(TRY(block_filter(*node.input(1)->constant(), dims)))};
   if (node.input(2) != nullptr) {
     const Tensor& bias = *node.input(2)->constant();
+    const int64_t columns = h.stride * h.stride * bias.elements();
     Tensor all = TRY(Tensor::allocate(DType::f32, std::vector<int64_t>{columns}));
     for (int64_t j = 0; j < columns; ++j)
       all.mutable_data<float>()[j] = bias.data<float>()[j % bias.elements()];
     operands.push_back(builder.constant(all));
   }
   Conv conv;
+  conv.pads = {h.begin, v.begin, h.end, v.end};
   conv.activation = transposed.activation;
   conv.alpha = transposed.alpha;
   conv.beta = transposed.beta;
   Node* product = TRY(builder.add(make_op(conv), std::move(operands)));
-  Value* y = TRY(builder.op("depth_to_space", {product->output()}, {{"block", block}}));
+  Value* y = TRY(builder.op("depth_to_space", {product->output()}, {{"block", h.stride}}));
+  if (h.crop_begin + h.crop_end + v.crop_begin + v.crop_end > 0) {
+    const auto end = [](int64_t crop) {
+      return crop > 0 ? -crop : std::numeric_limits<int64_t>::max();
+    };
+    y = TRY(builder.op("slice",
+                       {y, builder.ints({h.crop_begin, v.crop_begin}),
+                        builder.ints({end(h.crop_end), end(v.crop_end)})},
+                       {{"axes", std::vector<int64_t>{1, 2}}}));
+  }
   graph.replace_all_uses(node.output(), y);
   graph.erase(&node);
   return {};
@@ -146,8 +210,9 @@ Status multiply_blocks(Graph& graph, Node& node) {
 Status prepare(Graph& graph) {
   std::vector<Node*> transposed;
   for (const auto& node : graph.nodes())
-    if (gives_blocks(*node)) transposed.push_back(node.get());
-  for (Node* node : transposed) TRY(multiply_blocks(graph, *node));
+    if (node->as<ConvTranspose>() != nullptr) transposed.push_back(node.get());
+  for (Node* node : transposed)
+    if (const auto blocks = blocks_of(*node)) TRY(multiply_blocks(graph, *node, *blocks));
   std::vector<Node*> order;
   for (const auto& node : graph.nodes()) order.push_back(node.get());
   for (Node* node : order) {

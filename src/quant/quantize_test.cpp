@@ -155,23 +155,35 @@ TEST(Quantize, ChainsBetweenBytesAreRoundedOnce) {
     }
 }
 
-TEST(Quantize, TransposedConvolutionsWithoutOverlapAreProducts) {
-  Maker m;
-  Value* x = m.input(f32({batch(), 4, 4, 8}));
-  Value* a = conv(m, x, {1, 1, 8, 8}, 1);
-  Value* b = m.op("conv_transpose", {a, m.floats({2, 2, 6, 8}, 3), m.floats({6}, 4)},
-                  {{"strides", Ints{2, 2}}, {"activation", std::string("relu")}});
-  Value* overlapping =
-      m.op("conv_transpose", {a, m.floats({3, 3, 6, 8}, 3)}, {{"strides", Ints{2, 2}}});
-  m.graph.set_outputs({conv(m, b, {1, 1, 6, 4}, 5), overlapping});
-  const auto report = quantize_and_compare(m.graph);
-  EXPECT_EQ(report.layers.size(), 3u);
-  EXPECT_EQ(count(m.graph, "quantized_conv"), 3);
-  EXPECT_EQ(count(m.graph, "conv_transpose"), 1);
-  for (const auto& node : m.graph.nodes())
-    if (node->is("depth_to_space")) {
-      EXPECT_EQ(node->output()->dtype(), DType::u8);
-    }
+TEST(Quantize, TransposedConvolutionsAreProducts) {
+  struct Case {
+    int64_t kernel;
+    Ints pads, output_padding;
+    bool is_product;
+  };
+  const Case cases[] = {
+      {2, {}, {}, true}, {3, {0, 0, 1, 1}, {}, true}, {3, {1, 1, 1, 1}, {1, 1}, true},
+      {3, {}, {}, true}, {4, {1, 1, 1, 1}, {}, true}, {5, {1, 2, 2, 1}, {}, true},
+      {1, {}, {}, false}};
+  for (const Case& c : cases) {
+    Maker m;
+    Value* x = m.input(f32({batch(), 4, 5, 8}));
+    Value* a = conv(m, x, {1, 1, 8, 8}, 1);
+    Value* b =
+        m.op("conv_transpose", {a, m.floats({c.kernel, c.kernel, 6, 8}, 3), m.floats({6}, 4)},
+             {{"strides", Ints{2, 2}},
+              {"pads", c.pads},
+              {"output_padding", c.output_padding},
+              {"activation", std::string("relu")}});
+    m.graph.set_outputs({conv(m, b, {1, 1, 6, 4}, 5)});
+    const auto report = quantize_and_compare(m.graph);
+    EXPECT_EQ(report.layers.size(), c.is_product ? 3u : 2u) << c.kernel;
+    EXPECT_EQ(count(m.graph, "conv_transpose"), c.is_product ? 0 : 1) << c.kernel;
+    for (const auto& node : m.graph.nodes())
+      if (node->is("depth_to_space")) {
+        EXPECT_EQ(node->output()->dtype(), DType::u8);
+      }
+  }
 }
 
 TEST(Quantize, TablesAreWrittenInTheBytesThatAreLookedUp) {
