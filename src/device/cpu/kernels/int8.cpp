@@ -195,11 +195,9 @@ Int8Weights Int8Params::weight_form() const {
 }
 
 int64_t Int8Params::pieces() const {
-  if (groups != 1 || volume(kernel) * in_channels == 0 || in[0] != 1 || out[0] != 1 ||
-      kernel[0] != 1 || pad_begin[0] != 0)
-    return 0;
-  if (dilation[2] == 1) return kernel[1];
-  return in_channels % 4 == 0 ? kernel[1] * kernel[2] : 0;
+  if (groups != 1 || volume(kernel) * in_channels == 0) return 0;
+  if (dilation[2] == 1) return kernel[0] * kernel[1];
+  return in_channels % 4 == 0 ? volume(kernel) : 0;
 }
 
 int64_t packed_int8_bytes(const Int8Weights& w) {

@@ -26,6 +26,7 @@ int64_t volume(const int64_t (&dims)[3]) {
 }
 
 bool has_inner_windows(const Int8Params& p) {
+  if (p.in[0] != 1 || p.out[0] != 1 || p.kernel[0] != 1) return false;
   for (const int d : {1, 2}) {
     const WindowDim w = window_dim(p, d);
     if (w.interior().size() != w.out) return false;
@@ -49,8 +50,14 @@ int64_t strip_input_rows(const Int8Params& p, int64_t rows) {
   return (rows - 1) * p.stride[1] + (p.kernel[1] - 1) * p.dilation[1] + 1;
 }
 
-int64_t strip_bytes(const Int8Params& p, const Int8Plan& plan) {
-  return strip_input_rows(p, plan.strip_rows) * plan.strip_row_bytes;
+// One plane below the other, as many as a window has.
+int64_t strip_bytes(const Int8Params& p, const Int8Plan& plan, int64_t rows) {
+  return p.kernel[0] * strip_input_rows(p, rows) * plan.strip_row_bytes;
+}
+
+// Planes of the result.
+int64_t images_of(const Int8Params& p) {
+  return p.batch * p.out[0];
 }
 
 // Blocks of rows of the result within an image, or of images, whose input is copied.
@@ -58,22 +65,24 @@ void plan_strips(const Int8Params& p, Int8Plan& plan) {
   plan.strip_row_bytes =
       ((p.out[2] - 1) * p.stride[2] + (p.kernel[2] - 1) * p.dilation[2] + 1) * p.in_channels;
   int64_t rows = std::max<int64_t>(1, kStripPixels / std::max<int64_t>(p.out[2], 1));
-  while (rows > 1 && strip_input_rows(p, rows) * plan.strip_row_bytes > kGatheredBytes) --rows;
-  if (plan.most_tasks > 1) rows = std::min(rows, ceil_div(p.batch * p.out[1], plan.most_tasks));
+  while (rows > 1 && strip_bytes(p, plan, rows) > kGatheredBytes) --rows;
+  if (plan.most_tasks > 1)
+    rows = std::min(rows, ceil_div(images_of(p) * p.out[1], plan.most_tasks));
   rows = std::clamp<int64_t>(rows, 1, std::max<int64_t>(p.out[1], 1));
   // The last block is not much smaller than the others.
   plan.strip_rows = ceil_div(p.out[1], ceil_div(p.out[1], rows));
   plan.row_block = plan.strip_rows * p.out[2];
-  plan.row_blocks = p.batch * ceil_div(p.out[1], plan.strip_rows);
-  plan.trims = p.outside_is_zero;
+  plan.row_blocks = images_of(p) * ceil_div(p.out[1], plan.strip_rows);
+  plan.trims = p.outside_is_zero && p.kernel[0] == 1;
   if (plan.strip_rows < p.out[1]) return;
-  int64_t images = std::min(kStripPixels / std::max<int64_t>(plan.row_block, 1),
-                            kGatheredBytes / std::max<int64_t>(strip_bytes(p, plan), 1));
-  if (plan.most_tasks > 1) images = std::min(images, ceil_div(p.batch, plan.most_tasks));
-  images = std::clamp<int64_t>(images, 1, std::max<int64_t>(p.batch, 1));
-  plan.strip_images = ceil_div(p.batch, ceil_div(p.batch, images));
+  int64_t images =
+      std::min(kStripPixels / std::max<int64_t>(plan.row_block, 1),
+               kGatheredBytes / std::max<int64_t>(strip_bytes(p, plan, plan.strip_rows), 1));
+  if (plan.most_tasks > 1) images = std::min(images, ceil_div(images_of(p), plan.most_tasks));
+  images = std::clamp<int64_t>(images, 1, std::max<int64_t>(images_of(p), 1));
+  plan.strip_images = ceil_div(images_of(p), ceil_div(images_of(p), images));
   plan.row_block *= plan.strip_images;
-  plan.row_blocks = ceil_div(p.batch, plan.strip_images);
+  plan.row_blocks = ceil_div(images_of(p), plan.strip_images);
 }
 
 void plan_row_blocks(const Int8Table& table, Int8Plan& plan) {
@@ -94,7 +103,7 @@ int64_t rows_bytes(const Int8Params& p, const Int8Plan& plan) {
       return 0;
     // Whole groups of four are read.
     case Int8RowSource::kStrips:
-      return plan.strip_images * strip_bytes(p, plan) + 4;
+      return plan.strip_images * strip_bytes(p, plan, plan.strip_rows) + 4;
     case Int8RowSource::kGathered:
       return plan.row_block * plan.padded_k;
   }
@@ -165,8 +174,8 @@ void gather(const Int8Params& p, const Int8Plan& plan, int64_t group, const Pixe
     for (int64_t i = 0; i < plan.padded_k; ++i) row[i] ^= 0x80;
 }
 
-// The rows of x below `rows` rows of the result of image n from `first` on. Gives their end.
-uint8_t* copy_strip(const Int8Params& p, const Int8Plan& plan, int64_t n, int64_t first,
+// The rows of x below `rows` rows of an image of the result from `first` on. Gives their end.
+uint8_t* copy_strip(const Int8Params& p, const Int8Plan& plan, int64_t image, int64_t first,
                     int64_t rows, uint8_t* strip) {
   const auto fill = static_cast<uint8_t>(p.x_zero);
   const int64_t in_row = p.in[2] * p.in_channels, row_bytes = plan.strip_row_bytes;
@@ -174,16 +183,19 @@ uint8_t* copy_strip(const Int8Params& p, const Int8Plan& plan, int64_t n, int64_
   const int64_t skipped = std::max<int64_t>(0, -p.pad_begin[2] * p.in_channels);
   const int64_t count = std::clamp<int64_t>(in_row - skipped, 0, row_bytes - begin);
   const int64_t input_rows = strip_input_rows(p, rows);
+  const int64_t n = image / p.out[0], plane = window_dim(p, 0).start(image % p.out[0]);
   uint8_t* to = strip;
-  for (int64_t r = 0; r < input_rows; ++r) {
-    const int64_t ih = first * p.stride[1] - p.pad_begin[1] + r;
-    if (ih < 0 || ih >= p.in[1]) {
+  for (int64_t r = 0; r < p.kernel[0] * input_rows; ++r) {
+    const int64_t id = plane + r / input_rows * p.dilation[0];
+    const int64_t ih = first * p.stride[1] - p.pad_begin[1] + r % input_rows;
+    if (id < 0 || id >= p.in[0] || ih < 0 || ih >= p.in[1]) {
       to = filled(to, fill, row_bytes);
       continue;
     }
+    const auto* const from =
+        static_cast<const uint8_t*>(p.x) + ((n * p.in[0] + id) * p.in[1] + ih) * in_row;
     to = filled(to, fill, begin);
-    to =
-        copied(to, static_cast<const uint8_t*>(p.x) + (n * p.in[1] + ih) * in_row + skipped, count);
+    to = copied(to, from + skipped, count);
     to = filled(to, fill, row_bytes - begin - count);
   }
   if (p.x_signed)
@@ -212,20 +224,24 @@ int64_t block_bytes(const Int8Plan& plan) {
          round_to_lines(kMostParts * static_cast<int64_t>(sizeof(Int8Part)));
 }
 
-// A part of the taps h x w of windows in rows of `row_bytes`, without rows yet.
-void set_part(const Int8Params& p, const Int8Plan& plan, int64_t row_bytes, Range h, Range w,
-              BlockMemory& memory, Int8Part& part) {
-  const int64_t per_row = plan.pieces / p.kernel[1], row_k = plan.padded_k / p.kernel[1];
+// A part of the taps h x w of windows in rows of `row_bytes` and planes of `plane_bytes`, without
+// rows yet. Taps are left out of windows of one plane only.
+void set_part(const Int8Params& p, const Int8Plan& plan, int64_t row_bytes, int64_t plane_bytes,
+              Range h, Range w, BlockMemory& memory, Int8Part& part) {
+  const int64_t lines = p.kernel[0] * p.kernel[1];
+  const int64_t per_row = plan.pieces / lines, row_k = plan.padded_k / lines;
   const int64_t skipped = (p.kernel[2] - w.size()) * p.in_channels;
-  part = {.pieces = h.size() * per_row,
+  part = {.pieces = p.kernel[0] * h.size() * per_row,
           .groups = (row_k - skipped) / per_row / 4,
           .piece_offsets = memory.piece_offsets,
           .weights_begin = (h.begin * row_k + w.begin * p.in_channels) * 16,
           .weights_skip = skipped * 16};
-  for (int64_t kh = h.begin; kh < h.end; ++kh)
-    for (int64_t i = 0; i < per_row; ++i)
-      *memory.piece_offsets++ = static_cast<int32_t>(kh * p.dilation[1] * row_bytes +
-                                                     (w.begin + i) * p.dilation[2] * p.in_channels);
+  for (int64_t kd = 0; kd < p.kernel[0]; ++kd)
+    for (int64_t kh = h.begin; kh < h.end; ++kh)
+      for (int64_t i = 0; i < per_row; ++i)
+        *memory.piece_offsets++ =
+            static_cast<int32_t>(kd * plane_bytes + kh * p.dilation[1] * row_bytes +
+                                 (w.begin + i) * p.dilation[2] * p.in_channels);
 }
 
 // Where windows begin in x, all of whose taps lie inside.
@@ -237,7 +253,7 @@ void set_windows(const Int8Params& p, const Int8Plan& plan, const Pixel& first, 
     memory.row_offsets[i] = static_cast<int32_t>((pixel.n - first.n) * image +
                                                  (pixel.h - first.h) * p.stride[1] * row_bytes +
                                                  (pixel.w - first.w) * p.stride[2] * p.in_channels);
-  set_part(p, plan, row_bytes, {0, p.kernel[1]}, {0, p.kernel[2]}, memory, *memory.parts);
+  set_part(p, plan, row_bytes, 0, {0, p.kernel[1]}, {0, p.kernel[2]}, memory, *memory.parts);
   memory.parts->rows = b.m;
   b.row_offsets = memory.row_offsets;
   b.parts = memory.parts;
@@ -314,7 +330,8 @@ void set_strips(const Int8Params& p, const Int8Plan& plan, int64_t images, Range
   Side sides[2][kMostParts];
   Area areas[kMostParts];
   const int64_t count = find_areas(p, plan, images, rows, sides, areas);
-  const int64_t image_bytes = strip_input_rows(p, rows.size()) * plan.strip_row_bytes;
+  const int64_t plane_bytes = strip_input_rows(p, rows.size()) * plan.strip_row_bytes;
+  const int64_t image_bytes = p.kernel[0] * plane_bytes;
   b.row_offsets = memory.row_offsets;
   b.y_offsets = memory.y_offsets;
   b.parts = memory.parts;
@@ -323,7 +340,7 @@ void set_strips(const Int8Params& p, const Int8Plan& plan, int64_t images, Range
     if (done[first]) continue;
     const Area& like = areas[first];
     Int8Part& part = memory.parts[b.part_count++];
-    set_part(p, plan, plan.strip_row_bytes, like.h_taps, like.w_taps, memory, part);
+    set_part(p, plan, plan.strip_row_bytes, plane_bytes, like.h_taps, like.w_taps, memory, part);
     for (int64_t a = first; a < count; ++a) {
       const Area& area = areas[a];
       if (done[a] || area.h_taps != like.h_taps || area.w_taps != like.w_taps) continue;
@@ -423,7 +440,7 @@ void set_int8_rows(const Int8Params& p, const Int8Plan& plan, int64_t group, int
       const int64_t images = ceil_div(lines, p.out[1]), count = lines / images;
       uint8_t* to = rows;
       for (int64_t n = 0; n < images; ++n)
-        to = copy_strip(p, plan, first.n + n, first.h, count, to);
+        to = copy_strip(p, plan, first.n * p.out[0] + first.d + n, first.h, count, to);
       filled(to, 0, 4);
       b.a = rows;
       b.lda = p.stride[2] * p.in_channels;
@@ -444,7 +461,7 @@ Range int8_row_range(const Int8Params& p, const Int8Plan& plan, int64_t block) {
   const int64_t image = p.out[1] * p.out[2];
   if (plan.strip_rows == p.out[1])
     return {block * plan.row_block, std::min((block + 1) * plan.row_block, plan.pixels)};
-  const int64_t per_image = plan.row_blocks / p.batch;
+  const int64_t per_image = plan.row_blocks / images_of(p);
   const int64_t begin = block % per_image * plan.row_block;
   return {block / per_image * image + begin,
           block / per_image * image + std::min(begin + plan.row_block, image)};

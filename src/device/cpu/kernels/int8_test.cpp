@@ -231,6 +231,27 @@ TEST(Int8, Convolutions) {
   }
 }
 
+TEST(Int8, ConvolutionsOfVolumes) {
+  for (const int64_t channels : {3, 8})
+    for (const int64_t stride : {1, 2}) {
+      Int8Params p = window(4, 3, stride, channels, 17);
+      p.in[0] = 4, p.stride[0] = stride;
+      p.out[0] = (p.in[0] - 1) / stride + 1;  // of one plane each
+      p.outside_is_zero = true;
+      check(p, true, 0);
+      p.outside_is_zero = false;
+      p.kernel[0] = 3, p.pad_begin[0] = 1;
+      check_signs(p);
+      p.dilation[0] = p.pad_begin[0] = 2;
+      check_signs(p);
+      p.dilation[1] = p.dilation[2] = p.pad_begin[1] = p.pad_begin[2] = 2;
+      check_signs(p);
+    }
+  Int8Params large = window(60, 3, 1, 2, 5);
+  large.in[0] = large.out[0] = large.kernel[0] = 3, large.pad_begin[0] = 1;
+  check(large, false, 1);
+}
+
 // Taps that lie outside are left out: rows and columns of their own, corners, too few of either.
 TEST(Int8, ConvolutionsWithoutWhatLiesOutside) {
   const auto all = [](Int8Params p) {
