@@ -202,13 +202,27 @@ Result<bool> sink_split_bias(Graph& graph, Node& node) {
   return false;
 }
 
+// Whether a constant has one element for each of the last dimension of any tensor with so many.
+bool is_constant_row(const Value& v, int64_t size) {
+  return v.constant() != nullptr && v.shape().rank() == 1 && v.constant()->elements() == size;
+}
+
 // f(reshape(product)) = reshape(f(product)), where f may then go into the product.
 Result<bool> sink_view(Graph& graph, Node& node) {
-  if (!node.def().has(kPointwise) || node.output_count() != 1 || node.is("cast")) return false;
+  if (!(node.def().has(kPointwise) || node.is("batch_norm")) || node.output_count() != 1 ||
+      node.is("cast"))
+    return false;
   int at = -1;
+  bool has_rows = false;
+  const Shape& y = node.output()->shape();
+  const int64_t last = y.ranked() && y.rank() > 0 ? y[y.rank() - 1].size_or(-1) : -1;
   for (int i = 0; i < node.input_count(); ++i) {
     const Value* v = node.input(i);
     if (v != nullptr && v->constant() != nullptr && v->constant()->elements() == 1) continue;
+    if (v != nullptr && is_constant_row(*v, last)) {
+      has_rows = true;
+      continue;
+    }
     if (at >= 0 || v == nullptr) return false;
     at = i;
   }
@@ -220,8 +234,9 @@ Result<bool> sink_view(Graph& graph, Node& node) {
     return false;
   Value* x = view->input(0);
   if ((op_behind<Matmul>(x) == nullptr && op_behind<Conv>(x) == nullptr) ||
-      !has_single_use(graph, x) || !x->shape().ranked())
+      !has_single_use(graph, x) || !x->shape().ranked() || x->shape().rank() == 0)
     return false;
+  if (has_rows && x->shape()[x->shape().rank() - 1] != Dim(last)) return false;
   for (const Value* v : node.inputs())
     if (v != viewed && v->shape().rank() > x->shape().rank()) return false;
   Builder builder(graph, &node);

@@ -2,6 +2,8 @@
 #include <algorithm>
 
 #include "ops/norm.h"
+#include "ops/reshape.h"
+#include "ops/transpose.h"
 #include "passes/passes.h"
 #include "passes/spelling.h"
 #include "rewrite/match.h"
@@ -305,6 +307,41 @@ Result<bool> absorb_into_norm(Graph& graph, Node& node) {
   return false;
 }
 
+// The one channel that whole images are normalised as has the same mean and variance in any order.
+Result<bool> sink_transpose_norm(Graph& graph, Node& node) {
+  if (!node.is(Reshape::name)) return false;
+  const Node* norm = node.input(0)->producer();
+  if (norm == nullptr || !norm->is(InstanceNorm::name) || !has_single_use(graph, node.input(0)))
+    return false;
+  const Value* flat = norm->input(0);
+  const Node* reshape = flat->producer();
+  const Node* moves =
+      reshape == nullptr || !reshape->is(Reshape::name) ? nullptr : reshape->input(0)->producer();
+  const auto* transpose = moves == nullptr ? nullptr : moves->as<Transpose>();
+  if (transpose == nullptr || transpose->perm.empty() || transpose->perm[0] != 0) return false;
+  const Shape& shape = moves->output()->shape();
+  Value* x = moves->input(0);
+  if (node.output()->shape() != shape || !shape.ranked() || !flat->shape().ranked()) return false;
+  if (flat->shape()[flat->shape().rank() - 1] != Dim(1) || !flat->shape()[0].same(shape[0]))
+    return false;
+  std::vector<int64_t> target;
+  for (const Dim d : x->shape().dims()) target.push_back(d.size_or(-1));
+  if (std::ranges::count(target, -1) > 1 || std::ranges::count(target, 0) > 0) return false;
+  Builder builder(graph, &node);
+  builder.set_origins(merge_origins({norm, &node}));
+  std::vector<Value*> operands = reshape->inputs();
+  operands[0] = x;
+  Value* y = TRY(builder.add(reshape->op().clone(), operands))->output();
+  operands = norm->inputs();
+  operands[0] = y;
+  y = TRY(builder.add(norm->op().clone(), operands))->output();
+  y = TRY(builder.op("reshape", {y, builder.ints(target)}));
+  y = TRY(builder.op("transpose", {y}, {{"perm", transpose->perm}}));
+  if (!is_compatible(node.output()->type(), y->type())) return false;
+  graph.replace_all_uses(node.output(), y);
+  return true;
+}
+
 constexpr Rule kRules[] = {
     {"recognise-layer-norm",
      "(x - mean) / sqrt(var + eps) over the last axis; by channel or group: instance, group norm",
@@ -312,6 +349,8 @@ constexpr Rule kRules[] = {
     {"recognise-rms-norm", "x / sqrt(mean(x^2) + eps) over the last axis", recognise_rms_norm},
     {"absorb-into-norm", "layer_norm(x) * gamma + beta = layer_norm(x, gamma, beta)",
      absorb_into_norm},
+    {"sink-transpose-norm", "images normalised as one channel, transposed before: transposed after",
+     sink_transpose_norm},
 };
 
 }  // namespace

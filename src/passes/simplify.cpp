@@ -44,6 +44,29 @@ Result<bool> drop_same_type(Graph& graph, Node& node) {
   return true;
 }
 
+// What an elementwise op broadcasts by itself.
+Result<bool> drop_expand(Graph& graph, Node& node) {
+  if (!node.def().has(kPointwise) || node.output_count() != 1 || node.input_count() < 2)
+    return false;
+  for (int i = 0; i < node.input_count(); ++i) {
+    const Node* expand = node.input(i) == nullptr ? nullptr : node.input(i)->producer();
+    if (expand == nullptr || !expand->is("expand")) continue;
+    std::vector<Value*> operands = node.inputs();
+    operands[static_cast<size_t>(i)] = expand->input(0);
+    Builder builder(graph, &node);
+    builder.set_origins(merge_origins({expand, &node}));
+    Node* without = TRY(builder.add(node.op().clone(), std::move(operands)));
+    if (without->output()->type() != node.output()->type() ||
+        !all_dims_named(node.output()->shape())) {
+      graph.erase(without);
+      continue;
+    }
+    replace_node(graph, node, without->output());
+    return true;
+  }
+  return false;
+}
+
 Result<bool> drop_identity_transpose(Graph& graph, Node& node) {
   if (!node.is("transpose")) return false;
   const auto perm = ints_attr(node, "perm");
@@ -185,6 +208,62 @@ Result<bool> drop_whole_slice(Graph& graph, Node& node) {
   return true;
 }
 
+// The operand of f that slices of f's result are f of slices of: others are scalars. -1: none.
+int sliced_operand(const Node& f, const std::vector<int64_t>& axes) {
+  if (f.is("tile")) {
+    const auto& repeats = f.input(1)->ints();
+    const auto rank = static_cast<int64_t>(f.output()->shape().rank());
+    for (const int64_t axis : axes) {
+      const auto at = static_cast<size_t>(axis < 0 ? axis + rank : axis);
+      if (!repeats || at >= repeats->size() || (*repeats)[at].value != 1) return -1;
+    }
+    return 0;
+  }
+  if (!f.def().has(kPointwise) || f.def().has(kRandom)) return -1;
+  int at = -1;
+  for (int i = 0; i < f.input_count(); ++i) {
+    const Value* v = f.input(i);
+    if (v == nullptr) return -1;
+    if (v->constant() != nullptr && v->constant()->elements() == 1) continue;
+    if (at >= 0 || v->shape() != f.output()->shape()) return -1;
+    at = i;
+  }
+  return at;
+}
+
+// Of what is computed element by element only what is read, where that is at most half. What goes
+// into a product stays behind it.
+Result<bool> hoist_slice(Graph& graph, Node& node) {
+  const Slice* slice = node.as<Slice>();
+  Node* f = slice == nullptr || slice->axes.empty() ? nullptr : node.input(0)->producer();
+  if (f == nullptr || f->output_count() != 1 || !has_single_use(graph, node.input(0))) return false;
+  const Shape &from = node.input(0)->shape(), &to = node.output()->shape();
+  if (!from.ranked() || !to.ranked() || from.rank() != to.rank()) return false;
+  bool halves = false;
+  for (int d = 0; d < from.rank(); ++d)
+    halves |= from[d].known() && to[d].known() && 2 * to[d].size() <= from[d].size();
+  const int at = halves ? sliced_operand(*f, slice->axes) : -1;
+  if (at < 0) return false;
+  const Node* before = f->input(at)->producer();
+  if (before != nullptr && (before->is("conv") || before->is("matmul"))) return false;
+  std::vector<Value*> operands = node.inputs();
+  operands[0] = f->input(at);
+  Builder builder(graph, &node);
+  builder.set_origins(node.origins);
+  Node* cut = TRY(builder.add(node.op().clone(), operands));
+  operands = f->inputs();
+  operands[static_cast<size_t>(at)] = cut->output();
+  builder.set_origins(f->origins);
+  Node* y = TRY(builder.add(f->op().clone(), std::move(operands)));
+  if (y->output()->type() != node.output()->type()) {
+    graph.erase(y);
+    graph.erase(cut);
+    return false;
+  }
+  replace_node(graph, node, y->output());
+  return true;
+}
+
 // x[:, 0, …] where what is indexed has size 1 is a squeeze, or nothing at all.
 Result<bool> slice_as_squeeze(Graph& graph, Node& node) {
   const StridedSlice* slice = node.as<StridedSlice>();
@@ -236,6 +315,7 @@ Result<bool> solve_reshape(Graph& graph, Node& node) {
 constexpr Rule kRules[] = {
     {"drop-identity", "identity(x) = x", drop_identity},
     {"drop-same-type", "a cast, reshape or expand to the type it has already", drop_same_type},
+    {"drop-expand", "f(x, expand(y)) = f(x, y)", drop_expand},
     {"drop-identity-transpose", "transpose(x, 0 1 2 …) = x", drop_identity_transpose},
     {"drop-identity-resize", "a resize to the sizes there are already", drop_identity_resize},
     {"merge-transposes", "transpose(transpose(x, q), p) = transpose(x, q[p])", merge_transposes},
@@ -244,6 +324,7 @@ constexpr Rule kRules[] = {
     {"drop-true-conjunct", "select(true && c, x, y) = select(c, x, y)", drop_true_conjunct},
     {"drop-concat-of-one", "concat(x) = x", drop_concat_of_one},
     {"drop-whole-slice", "x[0:size] = x", drop_whole_slice},
+    {"hoist-slice", "slice(f(x)) = f(slice(x)) where the half is cut away", hoist_slice},
     {"slice-as-squeeze", "x[:, 0] where that dimension has size 1", slice_as_squeeze},
     {"solve-reshape", "a reshape with at most one unknown dimension gets a constant shape",
      solve_reshape},

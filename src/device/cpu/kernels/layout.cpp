@@ -162,8 +162,14 @@ void transpose_matrix(int64_t rows, int64_t cols, const T* x, int64_t ldx, T* y,
     for (int64_t c = cols4; c < cols; ++c)
       for (int64_t r = 0; r < rows; ++r) y[c * ldy + r] = x[r * ldx + c];
   } else {
+    const int64_t rows8 = sizeof(T) == 2 ? rows / 8 * 8 : 0;
+    const int64_t cols8 = sizeof(T) == 2 ? cols / 8 * 8 : 0;
+    if constexpr (sizeof(T) == 2)
+      for (int64_t c = 0; c < cols8; c += 8)
+        for (int64_t r = 0; r < rows8; r += 8)
+          transpose8(x + r * ldx + c, ldx, y + c * ldy + r, ldy);
     for (int64_t c = 0; c < cols; ++c)
-      for (int64_t r = 0; r < rows; ++r) y[c * ldy + r] = x[r * ldx + c];
+      for (int64_t r = c < cols8 ? rows8 : 0; r < rows; ++r) y[c * ldy + r] = x[r * ldx + c];
   }
 }
 
