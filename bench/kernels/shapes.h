@@ -85,7 +85,9 @@ inline constexpr Layer kLayers[] = {
     {"densenet121", 14, 512, 128, 1, 1, 1, 3},
     {"densenet121", 7, 128, 32, 3, 1, 1, 16},
     {"resnext50", 56, 128, 128, 3, 1, 32, 3},
+    {"resnext50", 28, 256, 256, 3, 1, 32, 3},
     {"resnext50", 14, 512, 512, 3, 1, 32, 5},
+    {"resnext50", 7, 1024, 1024, 3, 1, 32, 2},
 };
 
 }  // namespace tenon::bench

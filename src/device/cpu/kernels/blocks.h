@@ -80,8 +80,12 @@ struct DepthwiseRow : WindowRow {
   int64_t filter_taps[3] = {0, 0, 0};  // of pairs from one pair of rows to the next
   int64_t first_tap = 0;               // of the window that is there, in the second dim
   int64_t first_channel = 0;           // of x is that of all
-  const float* bias = nullptr;         // [channels] or null
-  const float* add = nullptr;          // may be y; or null
+  // Input channels that an output channel reads, those of its group: as many lines does the filter
+  // have at each tap. 1, or 4 of channels that fill vectors.
+  int64_t group = 1;
+  int64_t filter_line = 0;
+  const float* bias = nullptr;  // [channels] or null
+  const float* add = nullptr;   // may be y; or null
   int64_t add_pixel = 0;
   bool narrow_y = false;  // as in a GemmBlock; pairs only, which add nothing
   float low = 0;

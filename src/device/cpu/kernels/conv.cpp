@@ -280,6 +280,8 @@ constexpr ConvMethod kMethods[] = {
      run_shift, ChainRole::kNone, false, pack_shift_pairs},
     {"gemm_strip", "panels", strip_refusal, strip_filter_floats, pack_strip, strip_scratch_bytes,
      run_strip, ChainRole::kNone, false, pack_strip_pairs, true},
+    {"grouped", "grouped", grouped_refusal, grouped_filter_floats, pack_grouped,
+     depthwise_scratch_bytes, run_depthwise},
     {"gemm_merged", "merged_panels", merged_refusal, merged_floats, pack_merged,
      merged_scratch_bytes, run_merged},
     {"gemm_indirect", "panels", indirect_refusal, panel_floats, pack_panels, indirect_scratch_bytes,

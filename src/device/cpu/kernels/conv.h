@@ -70,7 +70,7 @@ struct ConvMethod {
 };
 
 // All of them, best first. The last one takes everything.
-inline constexpr size_t kConvMethods = 7;
+inline constexpr size_t kConvMethods = 8;
 std::span<const ConvMethod> conv_methods();
 
 }  // namespace tenon::cpu

@@ -194,6 +194,28 @@ TEST(Conv, DepthwiseMatchesNaiveOverRandomCases) {
   }
 }
 
+TEST(Conv, GroupsOfFourMatchNaiveOverRandomCases) {
+  const ConvMethod& grouped = method_named("grouped");
+  for (int i = 0; i < 200; ++i) {
+    const int64_t rank = pick({1, 2, 2, 2, 3});
+    std::vector<int64_t> in, kernel;
+    for (int64_t d = 0; d < rank; ++d) {
+      kernel.push_back(pick({1, 2, 3, 3, 5, 7}));
+      in.push_back(pick({1, 4, 7, 10, rank == 3 ? 5 : 23}));
+    }
+    const int64_t channels = pick({16, 32, 48, 96});
+    ConvCase c = make_case(in, kernel, pick({1, 1, 2, 3}), pick({1, 1, 2}), pick({-1, 0, 1, 2, 6}),
+                           pick({0, 1, 3}), channels, channels, channels / 4);
+    vary(c, {1, 1, 2, 3});
+    EXPECT_EQ(grouped.refusal(c.p), nullptr);
+    EXPECT_GE(check(c), 2);
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_NE(grouped.refusal(make_case({7}, {3}, 1, 1, 1, 1, 16, 32, 4).p), nullptr);
+  EXPECT_NE(grouped.refusal(make_case({7}, {3}, 1, 1, 1, 1, 24, 24, 6).p), nullptr);
+  EXPECT_NE(grouped.refusal(make_case({7}, {3}, 1, 1, 1, 1, 48, 48, 6).p), nullptr);
+}
+
 TEST(Conv, DeepAndWide) {
   for (const int threads : {1, 2}) {
     ConvCase c = make_case({7, 7}, {3, 3}, 1, 1, 1, 1, 300, 70);
