@@ -21,6 +21,7 @@ std::span<const KernelCandidate> kernel_candidates() {
                              recurrent_candidates(),
                              attention_candidates(),
                              byte_sum_candidates(),
+                             fourier_candidates(),
                              fused_candidates(),
                              group_norm_candidates(),
                              gather_elements_candidates(),

@@ -30,6 +30,7 @@ std::span<const KernelCandidate> row_candidates();
 std::span<const KernelCandidate> movement_candidates();
 std::span<const KernelCandidate> recurrent_candidates();
 std::span<const KernelCandidate> attention_candidates();
+std::span<const KernelCandidate> fourier_candidates();
 std::span<const KernelCandidate> fused_candidates();
 std::span<const KernelCandidate> gather_elements_candidates();
 std::span<const KernelCandidate> group_norm_candidates();

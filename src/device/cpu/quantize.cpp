@@ -1,8 +1,9 @@
 // quantize_linear and dequantize_linear with one scale, or one per index of an axis, and
-// dynamic_quantize_linear.
+// dynamic_quantize_linear, and fake_quant.
 #include "ops/quantize.h"
 
 #include <algorithm>
+#include <cmath>
 #include <type_traits>
 
 #include "device/cpu/byte_average.h"
@@ -162,7 +163,37 @@ class DynamicKernel final : public Kernel {
   int64_t n_;
 };
 
+class FakeKernel final : public Kernel {
+ public:
+  explicit FakeKernel(const StepInfo& s)
+      : levels_(s.op.as<FakeQuant>()->levels()), n_(s.outputs[0].shape.elements().value_or(0)) {}
+  Status run(const RunContext& c) const override {
+    const auto [from, to, step] = levels_;
+    const float inverse = 1 / step;
+    for_runs({1, n_, 1}, c.pool, [&](int64_t, int64_t first, int64_t n) {
+      const float* x = c.in(0) + first;
+      float* y = c.out(0) + first;
+      for (int64_t i = 0; i < n; ++i) {
+        const float low = x[i] < from ? from : x[i], v = low > to ? to : low;
+        y[i] = std::floor((v - from) * inverse + 0.5f) * step + from;
+      }
+    });
+    return {};
+  }
+
+ private:
+  FakeQuantLevels levels_;
+  int64_t n_;
+};
+
+std::string refuses_fake(const StepInfo& s) {
+  if (!all_f32(s)) return "only f32";
+  return s.op.as<FakeQuant>()->levels().step == 0 ? "there is one level only" : "";
+}
+
 constexpr KernelCandidate kCandidates[] = {
+    {FakeQuant::name, "levels", refuses_fake,
+     [](const StepInfo& s) -> std::unique_ptr<Kernel> { return std::make_unique<FakeKernel>(s); }},
     {DynamicQuantizeLinear::name, "dynamic", [](const StepInfo&) { return std::string(); },
      [](const StepInfo& s) -> std::unique_ptr<Kernel> {
        return std::make_unique<DynamicKernel>(s);

@@ -1,6 +1,8 @@
 // roi_align: the means of a region's cells as weighted sums of rows, then of elements; maxima one
-// by one.
+// by one. crop_and_resize by rows of pixels.
 #include "ops/roi.h"
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <vector>
@@ -8,6 +10,7 @@
 #include "device/cpu/candidates.h"
 #include "device/cpu/kernels/kernel_table.h"
 #include "device/cpu/kernels/slots.h"
+#include "ops/detection.h"
 
 namespace tenon::cpu {
 namespace {
@@ -173,6 +176,74 @@ class RoiAlignKernel final : public Kernel {
   int threads_;
 };
 
+// crop_and_resize: every pixel from the four around its place.
+class CropKernel final : public Kernel {
+ public:
+  explicit CropKernel(const StepInfo& s)
+      : outside_(static_cast<float>(s.op.as<CropAndResize>()->extrapolation_value)) {}
+  Status run(const RunContext& c) const override {
+    const Tensor &image = *c.inputs[0], &y = *c.outputs[0];
+    const int64_t boxes = y.dim(0), images = image.dim(0);
+    for (int64_t n = 0; n < boxes; ++n) {
+      const int64_t b = c.inputs[2]->int_at(n);
+      if (b < 0 || b >= images)
+        return invalid_argument(
+            fmt::format("crop_and_resize: box {} refers to image {} of {}", n, b, images));
+    }
+    c.pool.parallel_for(boxes * y.dim(1), [&](int64_t row) {
+      const int64_t n = row / y.dim(1);
+      const float* x =
+          c.in(0) + c.inputs[2]->int_at(n) * image.dim(1) * image.dim(2) * image.dim(3);
+      crop_row(image, x, c.in(1) + n * 4, row % y.dim(1), y, c.out(0) + row * y.dim(2) * y.dim(3));
+    });
+    return {};
+  }
+
+ private:
+  // The pixels before and behind a place, and the share of the one behind.
+  struct Place {
+    int64_t before = -1, behind = 0;
+    float share = 0;
+    bool is_inside() const { return before >= 0; }
+  };
+  static Place place(double from, double to, int64_t i, int64_t out, int64_t in) {
+    const auto last = static_cast<double>(in - 1);
+    const double at = out == 1 ? (from + to) / 2 * last
+                               : from * last + static_cast<double>(i) * (to - from) * last /
+                                                   static_cast<double>(out - 1);
+    if (!(at >= 0 && at <= last)) return {};
+    const auto before = static_cast<int64_t>(at);
+    const double share = at - static_cast<double>(before);
+    return {before, share > 0 ? before + 1 : before, static_cast<float>(share)};
+  }
+  void crop_row(const Tensor& image, const float* x, const float* box, int64_t i,
+                const Tensor& crop, float* y) const {
+    const int64_t width = image.dim(2), channels = image.dim(3), columns = crop.dim(2);
+    const Place v = place(box[0], box[2], i, crop.dim(1), image.dim(1));
+    for (int64_t j = 0; j < columns; ++j, y += channels) {
+      const Place u = v.is_inside() ? place(box[1], box[3], j, columns, width) : Place();
+      if (!u.is_inside()) {
+        std::fill_n(y, channels, outside_);
+        continue;
+      }
+      const float *top = x + v.before * width * channels, *bottom = x + v.behind * width * channels;
+      const int64_t left = u.before * channels, right = u.behind * channels;
+      const float weights[] = {(1 - v.share) * (1 - u.share), (1 - v.share) * u.share,
+                               v.share * (1 - u.share), v.share * u.share};
+      for (int64_t k = 0; k < channels; ++k)
+        y[k] = weights[0] * top[left + k] + weights[1] * top[right + k] +
+               weights[2] * bottom[left + k] + weights[3] * bottom[right + k];
+    }
+  }
+
+  float outside_;
+};
+
+std::string refuses_crop(const StepInfo& s) {
+  if (s.op.as<CropAndResize>()->method != CropMethod::bilinear) return "only bilinear";
+  return s.inputs[0].dtype == DType::f32 && s.inputs[1].dtype == DType::f32 ? "" : "only f32";
+}
+
 std::string refuses(const StepInfo& s) {
   return s.inputs[0].dtype == DType::f32 ? "" : "only f32";
 }
@@ -181,7 +252,11 @@ std::unique_ptr<Kernel> make(const StepInfo& s) {
   return std::make_unique<RoiAlignKernel>(s);
 }
 
-constexpr KernelCandidate kCandidates[] = {{RoiAlign::name, "region_rows", refuses, make}};
+constexpr KernelCandidate kCandidates[] = {
+    {RoiAlign::name, "region_rows", refuses, make},
+    {CropAndResize::name, "cropped_rows", refuses_crop,
+     [](const StepInfo& s) -> std::unique_ptr<Kernel> { return std::make_unique<CropKernel>(s); }},
+};
 
 }  // namespace
 
