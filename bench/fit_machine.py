@@ -12,7 +12,7 @@ number, so a prediction is a plane over the numbers; the longest way is a maximu
 above every plane that was seen. After the numbers have moved far, predict anew with `--targets-dir` and give this
 script both files: it takes the highest plane.
 
-The error that is made least is the mean over networks of the mean over their rows of |log(predicted / measured)|,
+The error that is made least is the mean over networks of the mean over their rows of |predicted / measured - 1|,
 with a pull of the numbers to where they were. Held-out errors are of folds of whole networks: numbers fitted to the
 others. Every figure is simulated; nothing ran on a chip.
 """
@@ -133,7 +133,7 @@ class Model:
         return np.max([p @ factors for p in self.planes], axis=0)
 
     def loss(self, x: np.ndarray, weights: np.ndarray, pull: float) -> float:
-        error = np.sqrt(np.log(self.predict(x) / self.measured) ** 2 + 0.05**2)
+        error = np.sqrt((self.predict(x) / self.measured - 1) ** 2 + 0.05**2)
         # Far-off networks lack something the numbers cannot give; they count little more than near ones.
         robust = np.where(error < 0.4, error, 0.4 + 0.2 * (error - 0.4))
         return float(weights @ robust + pull * np.sum(x * x))

@@ -35,10 +35,12 @@ written by `bench/predictions.py --docs`.
 5. Ascend's software keeps images in blocks of channels (NC1HWC0) and operands of products in fractals, and copies between these and rows
    where one kernel leaves what the next does not take. Our programs read and write rows everywhere; `predict/layouts.h` follows which
    layout each tensor would have, and what copies move is added at `layout_rate` of the memory's rate, with a launch each: normalisation
-   and attention between convolutions, sequences of 49 or 197 that leave fractals half empty, heads of detectors. Where maps have fewer
-   channels than a block, what moves them and computes with them takes as long as with whole blocks. Chips that make fractals as they
-   load (`product_rows`) need none of it for products. Concatenations of maps of one sample, of whole blocks made for them alone, take no
-   kernel; on Cambricon those of what is made for them alone take none.
+   and attention between convolutions, sequences of 49 or 197 that leave fractals half empty, heads of detectors. A transposition that
+   moves channels from behind the batch to the end, or back, is such a copy itself; views that leave images whole leave their layout.
+   Where maps have fewer channels than a block, what moves them and computes with them takes as long as with whole blocks. Chips that
+   make fractals as they load (`product_rows`) need none of it for products. Concatenations of maps of one sample, of whole blocks made
+   for them alone, take no kernel, and of any batch where convolutions or maximum pools make them, which write with room between (the
+   vendor's ConvConcatFusionPass); on Cambricon those of what is made for them alone take none.
 6. Time is counted by its cause along the longest way through every kernel (`spent_ms` in `--json`: products, vector unit, reductions,
    memory, starts, latency, layouts, launches, host, …). Each cause is in proportion to one number of the machine, so numbers that nobody publishes can
    be fitted to measurements: `bench/fit_machine.py`, also to your own.
@@ -57,13 +59,13 @@ fitted to the other four fifths of the networks (k-fold by network, never by row
 `low_ms` and `high_ms` are the band of the held-out residuals: one measurement of ten is below, one above (`low_f16`, `high_f16`, … in
 `targets/`). Large matrix products on the 910B are held within 15 % of what is published (`tests/python/test_predict.py`).
 
-The tables below were made on 28 November 2026. MLU370-S4: all batches, simulated with the numbers it has now. Ascend 310 and 310P3:
-batches 1 and 8 of one or two networks of each kind, batches 4 to 64 of 37 networks. Batches 1 and 8 were simulated with the numbers
-the chips have now; what took more than 40 s then, and other batches, with numbers found shortly before, and read off the planes that
-`bench/fit_machine.py` fits by (the two ways agree within 0.3 % in the median). Numbers were fitted, and held-out figures made, before
-heads of attention were put together in fractals: BERT is nearer than these say. Held-out figures are read off planes,
-too: planes are a lower bound of what a simulation gives, and the fits begin at numbers that were found with all networks, so a
-little of each is in what it is held out from.
+The tables below were made on 28 November 2026. Ascend 310 and 310P3: batches 1 and 8 of all networks that took less than 100 s to
+predict, batches 4 and 32 of 20 networks, simulated with the numbers the chips have now but `layout_rate` of the 310P3, which what
+copies of layouts take is in proportion to. MLU370-S4: all batches, simulated with the numbers it has now. Held-out figures are read off the planes that
+`bench/fit_machine.py` fits by (a simulation and a plane near it agree within 0.3 % in the median): planes are a lower bound of what a
+simulation gives, and the fits begin at numbers that were found with all networks, so a little of each is in what it is held out from.
+On both Ascend chips new fits were no nearer than the numbers there were, but for `layout_rate` of the 310P3, which these therefore
+keep. The fit makes the error least that is reported here, |predicted / measured - 1|.
 """
 
 

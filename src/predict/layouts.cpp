@@ -6,12 +6,19 @@
 #include "lower/lowering.h"
 #include "ops/attention.h"
 #include "ops/concat.h"
+#include "ops/conv.h"
+#include "ops/transpose.h"
 
 namespace tenon {
 namespace {
 
 constexpr int64_t kRows = 16, kBlock = 32;  // of a fractal; bytes of its rows, and of a block
 constexpr int64_t kImage = 4;               // channels of an image at most
+
+constexpr uint8_t bit_of(DeviceLayout layout) {
+  return static_cast<uint8_t>(1 << static_cast<int>(layout));
+}
+constexpr uint8_t kRowsBit = bit_of(DeviceLayout::rows), kMapsBit = bit_of(DeviceLayout::maps);
 
 int64_t up(int64_t n, int64_t to) {
   return (n + to - 1) / to * to;
@@ -59,6 +66,32 @@ bool is_full(const std::vector<int64_t>& dims) {
   return last(dims, 0) % kRows == 0 && last(dims, 1) % kRows == 0;
 }
 
+// Images, or the volumes of a batch: what comes before rows, columns and channels.
+int64_t samples(const std::vector<int64_t>& dims) {
+  const size_t of_map = std::min<size_t>(dims.size(), 3);
+  return dims.size() < 4 ? (dims.empty() ? 1 : dims[0])
+                         : lower::count_of(std::span(dims).first(dims.size() - of_map));
+}
+
+// Whether a view of images has the same images, in another number of batch dimensions.
+bool keeps_images(const std::vector<int64_t>& before, const std::vector<int64_t>& after) {
+  if (before == after) return true;
+  return before.size() >= 4 && after.size() >= 4 &&
+         std::equal(before.end() - 3, before.end(), after.end() - 3);
+}
+
+// Whether a transposition moves channels from behind the batch to the end, or back to there.
+bool moves_channels(const Node& node, bool to_end) {
+  const auto* op = node.as<Transpose>();
+  if (op == nullptr || op->perm.size() < 3) return false;
+  const auto n = static_cast<int64_t>(op->perm.size());
+  for (int64_t i = 1; i < n; ++i) {
+    const int64_t from = to_end ? i % (n - 1) + 1 : (i + n - 3) % (n - 1) + 1;
+    if (op->perm[static_cast<size_t>(i)] != from) return false;
+  }
+  return op->perm[0] == 0;
+}
+
 // Whether they are moved from one to the other as whole fractals: heads that are taken apart or put
 // together have fewer rows than that, one way or the other.
 bool stay_full(const std::vector<int64_t>& before, const std::vector<int64_t>& after) {
@@ -83,16 +116,17 @@ DeviceLayouts::State& DeviceLayouts::state_of(const Value* value) {
   const auto [at, fresh] = states_.try_emplace(value);
   State& state = at->second;
   if (!fresh) return state;
-  state.made = 1;  // rows
+  state.made = kRowsBit;
   const Node* node = value->producer();
   const bool is_view = node != nullptr && (node->def().has(kView) || node->is("identity"));
   if (!is_view || is_constant(value)) return state;
   // Another shape of what is in a layout.
   const DeviceLayout inner = state_of(node->input(0)).first;
   const auto before = sizes(node->input(0)), after = sizes(value);
-  const bool same = inner == DeviceLayout::fractals ? stay_full(before, after) : before == after;
+  const bool same =
+      inner == DeviceLayout::fractals ? stay_full(before, after) : keeps_images(before, after);
   if (inner != DeviceLayout::rows) {
-    state.made = same ? static_cast<uint8_t>(1 << static_cast<int>(inner)) : 0;
+    state.made = same ? bit_of(inner) : 0;
     state.first = same ? inner : DeviceLayout::rows;
   }
   return state;
@@ -102,7 +136,7 @@ DeviceLayouts::State& DeviceLayouts::state_of(const Value* value) {
 LayoutCopies DeviceLayouts::bring(const Value* value, DeviceLayout layout) {
   LayoutCopies copies;
   State& state = state_of(value);
-  const auto bit = static_cast<uint8_t>(1 << static_cast<int>(layout));
+  const uint8_t bit = bit_of(layout);
   if ((state.made & bit) != 0) return copies;
   // Who calls a product gives it operands as it takes them.
   if (value->producer() == nullptr && layout == DeviceLayout::fractals) return copies;
@@ -114,7 +148,7 @@ LayoutCopies DeviceLayouts::bring(const Value* value, DeviceLayout layout) {
       moved = bytes(value, from) + bytes(value, from) / channels * kImage;
     copies.add({1, moved});
   };
-  if ((state.made & 1) == 0) {
+  if ((state.made & kRowsBit) == 0) {
     const Node* node = value->producer();
     if (state.made == 0)  // a view of what is in no rows yet
       copies.add(bring(node->input(0), DeviceLayout::rows));
@@ -122,7 +156,7 @@ LayoutCopies DeviceLayouts::bring(const Value* value, DeviceLayout layout) {
       pass(state.first, DeviceLayout::rows);
   }
   if (layout != DeviceLayout::rows) pass(DeviceLayout::rows, layout);
-  state.made |= static_cast<uint8_t>(bit | 1);
+  state.made |= static_cast<uint8_t>(bit | kRowsBit);
   return copies;
 }
 
@@ -178,8 +212,8 @@ void DeviceLayouts::give(const Node& node, DeviceLayout layout) {
     const bool same = layout == DeviceLayout::maps &&
                       lower::count_of(dims) == last(dims, 0) * (dims.empty() ? 1 : dims[0]) &&
                       last(dims, 0) % kBlock == 0;
-    states_[node.output(i)] = {
-        layout, static_cast<uint8_t>((1 << static_cast<int>(layout)) | (same ? 1 : 0))};
+    states_[node.output(i)] = {layout,
+                               static_cast<uint8_t>(bit_of(layout) | (same ? kRowsBit : 0))};
   }
 }
 
@@ -199,9 +233,16 @@ LayoutCopies DeviceLayouts::scores(const Node& node) const {
 LayoutCopies DeviceLayouts::enter(const Node& node) {
   LayoutCopies copies;
   const DeviceLayout layout = taken_by(node);
+  // From channels behind the batch to channels last is from rows to maps, and back: one kernel.
+  if (moves_channels(node, false) && state_of(node.input(0)).made == kMapsBit) {
+    states_[node.output()] = {DeviceLayout::rows, kRowsBit};
+    return copies;
+  }
   for (const Value* v : node.inputs())
     if (v != nullptr && !is_constant(v)) copies.add(bring(v, layout));
   give(node, layout);
+  if (moves_channels(node, true) && layout == DeviceLayout::rows)
+    states_[node.output()].made |= kMapsBit;
   if (layout == DeviceLayout::fractals) copies.add(scores(node));
   for (int i = 0; i < node.output_count(); ++i)
     if (node.output(i)->uses().empty() && layout != DeviceLayout::fractals)
@@ -209,12 +250,25 @@ LayoutCopies DeviceLayouts::enter(const Node& node) {
   return copies;
 }
 
+// Convolutions with what follows them on their way out, and maximum pools, write every so many
+// blocks.
+bool DeviceLayouts::writes_apart(const Value* value) const {
+  const Node* maker = value->producer();
+  if (maker == nullptr || maker->is("max_pool")) return maker != nullptr;
+  const auto* conv = maker->as<Conv>();
+  if (conv == nullptr || maker->input(3) != nullptr) return false;
+  return conv->activation == ActivationKind::none || conv->activation == ActivationKind::relu ||
+         conv->activation == ActivationKind::leaky_relu;
+}
+
 bool DeviceLayouts::joins_in_place(const Node& node) const {
   const auto at = states_.find(node.output());
   if (!node.is("concat") || at == states_.end() || at->second.first != DeviceLayout::maps)
     return false;
   const auto dims = sizes(node.output());
-  return !dims.empty() && dims[0] == 1 && last(dims, 0) != last(sizes(node.input(0)), 0);
+  if (dims.empty() || last(dims, 0) == last(sizes(node.input(0)), 0)) return false;
+  return samples(dims) == 1 ||
+         std::ranges::all_of(node.inputs(), [&](const Value* v) { return writes_apart(v); });
 }
 
 double DeviceLayouts::filling(const Node& node) const {

@@ -37,7 +37,7 @@ class DeviceLayouts {
   // in fractals where a product wants it so.
   LayoutCopies enter(const Node& node);
   // Whether it is a concatenation of maps that lie behind each other as they are made: whole blocks
-  // of channels of one sample.
+  // of channels of one sample, or of any number where what makes them can leave room between them.
   bool joins_in_place(const Node& node) const;
   // How many times as much of memory the node's maps take as their elements do.
   double filling(const Node& node) const;
@@ -51,6 +51,7 @@ class DeviceLayouts {
   int64_t bytes(const Value* value, DeviceLayout layout) const;
   LayoutCopies bring(const Value* value, DeviceLayout layout);
   bool keeps(const Node& node, DeviceLayout layout) const;
+  bool writes_apart(const Value* value) const;
   DeviceLayout taken_by(const Node& node);
   LayoutCopies scores(const Node& node) const;
   void give(const Node& node, DeviceLayout layout);

@@ -32,6 +32,69 @@ TEST(DeviceLayouts, ConvolutionsHandMapsToEachOther) {
   EXPECT_EQ(copies.bytes, 64 * 2 * (3 + 4) + 64 * 2 * (32 + 32));
 }
 
+// From channels behind the batch to channels last and back is what a copy to maps and back does.
+TEST(DeviceLayouts, TranspositionsOfChannelsAreTheCopies) {
+  const LayoutCopies copies = copies_of(R"(graph @main (%x: f32[2,3,8,8]) {
+  %w = const random(seed=1) : f32[1,1,3,32]
+  %a = transpose(%x) {perm=[0, 2, 3, 1]}
+  %b = conv(%a, %w)
+  %y = transpose(%b) {perm=[0, 3, 1, 2]}
+  return (%y)
+}
+)");
+  EXPECT_EQ(copies.kernels, 0);
+}
+
+// Samples that are counted in other dimensions are the same maps; pixels that are not, not.
+TEST(DeviceLayouts, ViewsThatLeaveImagesWholeKeepMaps) {
+  const auto of = [](const std::string& shape) {
+    return copies_of(R"(graph @main (%x: f32[8,4,4,32]) {
+  %w = const random(seed=1) : f32[1,1,32,32]
+  %a = conv(%x, %w)
+  %s = const dense<)" +
+                     shape + R"(> : i64[5]
+  %t = const dense<[8, 4, 4, 32]> : i64[4]
+  %b = reshape(%a, %s)
+  %c = relu(%b)
+  %d = reshape(%c, %t)
+  %y = conv(%d, %w)
+  return (%y)
+}
+)")
+        .kernels;
+  };
+  EXPECT_EQ(of("[2, 4, 4, 4, 32]"), 2) << "of the graph's input and result";
+  EXPECT_EQ(of("[8, 2, 2, 4, 32]"), 4);
+}
+
+// What convolutions write takes no kernel to join; what else there is does, but of one sample.
+TEST(DeviceLayouts, ConvolutionsWriteWhereTheyAreJoined) {
+  const auto joins = [](const std::string& batch, const std::string& second) {
+    const auto graph = parse_graph("graph @main (%x: f32[" + batch + R"(,8,8,32]) {
+  %w = const random(seed=1) : f32[1,1,32,32]
+  %a = conv(%x, %w)
+  %b = conv(%x, %w)
+  %c = )" + second + R"(
+  %y = concat(%a, %c) {axis=3}
+  return (%y)
+}
+)",
+                                   "joined")
+                           .value();
+    DeviceLayouts layouts(false, DType::f16);
+    bool found = false;
+    for (const auto& node : graph->nodes()) {
+      if (node->is("const")) continue;
+      layouts.enter(*node);
+      if (node->is("concat")) found = layouts.joins_in_place(*node);
+    }
+    return found;
+  };
+  EXPECT_TRUE(joins("4", "conv(%b, %w)"));
+  EXPECT_FALSE(joins("4", "sigmoid(%b)"));
+  EXPECT_TRUE(joins("1", "sigmoid(%b)"));
+}
+
 constexpr std::string_view kMixed = R"(graph @main (%x: f32[1,4,8,32]) {
   %k = const random(seed=1) : f32[1,1,32,32]
   %w = const random(seed=2) : f32[32,32]
@@ -99,7 +162,9 @@ TEST(DeviceLayouts, FewChannelsFillBlocks) {
   for (const auto& node : graph->nodes()) {
     if (node->is("const")) continue;
     layouts.enter(*node);
-    if (node->is("sigmoid")) EXPECT_EQ(layouts.filling(*node), 16);
+    if (node->is("sigmoid")) {
+      EXPECT_EQ(layouts.filling(*node), 16);
+    }
   }
 }
 
