@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "bang/task.h"
 #include "bang/vector_functions.h"
@@ -14,10 +15,13 @@ Status Task::run(std::span<const Tensor> inputs, std::span<Tensor> outputs) {
     objects_.push_back({s.inputs[i].name, Space::gdram,
                         static_cast<std::byte*>(const_cast<void*>(inputs[i].raw())),
                         static_cast<int64_t>(inputs[i].byte_size()), false});
-  for (size_t i = 0; i < outputs.size(); ++i)
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    // What the kernel leaves unwritten shows: NaN, or -1.
+    std::memset(outputs[i].mutable_raw(), 0xff, outputs[i].byte_size());
     objects_.push_back({s.outputs[i].name, Space::gdram,
                         static_cast<std::byte*>(outputs[i].mutable_raw()),
                         static_cast<int64_t>(outputs[i].byte_size()), true});
+  }
   place_arrays();
   std::vector<Value> arguments;
   for (const Binding& b : kernel_.bindings) {

@@ -170,6 +170,7 @@ Status SimulatedGraph::run_kernel(const DeviceStep& step, const ChipRunOptions& 
                                {.pool = options.pool,
                                 .check_order = options.check_order,
                                 .max_work = options.max_work,
+                                .writes_all = step.node->is("custom"),
                                 .places = step.places,
                                 .peaks = options.peaks});
 }

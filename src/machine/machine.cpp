@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -273,7 +274,10 @@ Result<MachineCatalog> MachineCatalog::load(const std::string& folder) {
       (is_family_file(file) ? families : chips).push_back(std::move(file));
   };
   sort_in(built_in_machine_files());
-  if (!folder.empty()) sort_in(TRY(files_of(folder)));
+  // For programs that take no folder, such as plug-ins.
+  const char* named = std::getenv("TENON_TARGETS_DIR");
+  const std::string own = folder.empty() && named != nullptr ? named : folder;
+  if (!own.empty()) sort_in(TRY(files_of(own)));
   std::reverse(families.begin(), families.end());  // the folder's own come first
   MachineCatalog catalog;
   for (const MachineFile& file : chips) {

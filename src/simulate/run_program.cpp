@@ -60,6 +60,23 @@ void note_peaks(const Cores& cores, const RunOptions& options) {
   }
 }
 
+// What an output has of bytes that nobody wrote would be left from another tensor.
+Status check_all_written(const isa::Program& program, const GlobalMemory& global) {
+  for (size_t i = 0; i < program.buffers.size(); ++i) {
+    const isa::Buffer& b = program.buffers[i];
+    if (b.role != isa::Buffer::Role::output) continue;
+    const int index = static_cast<int>(i);
+    const auto element = static_cast<int64_t>(dtype_size(b.dtype));
+    if (global.all_written(index, 0, b.elements * element)) continue;
+    int64_t at = 0;
+    while (at < b.elements && global.all_written(index, at * element, element)) ++at;
+    return invalid_model(fmt::format("element {} of {} of output '{}' is not written by any block",
+                                     at, b.elements, b.name))
+        .at(program.name);
+  }
+  return {};
+}
+
 }  // namespace
 
 Status run_program(const isa::Program& program, const isa::Architecture& architecture,
@@ -86,7 +103,8 @@ Status run_program(const isa::Program& program, const isa::Architecture& archite
     const auto done = std::ranges::count_if(cores, [](const auto& c) { return c->is_done(); });
     if (done == program.blocks) {
       note_peaks(cores, options);
-      return {};
+      return options.check_order && options.writes_all ? check_all_written(program, global)
+                                                       : Status();
     }
     if (done > 0)
       return invalid_model(

@@ -31,6 +31,7 @@ struct RunOptions {
   // Elements that all instructions of a block may touch together: programs of others may loop for
   // ever.
   int64_t max_work = std::numeric_limits<int64_t>::max();
+  bool writes_all = false;  // beside that: an output that is not written throughout is an error
   // Where given, what the program keeps its tiles in: an operand in a core's memory lies within
   // one.
   std::span<const isa::Place> places;

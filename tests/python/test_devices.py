@@ -272,3 +272,26 @@ def test_a_device_of_ones_own_needs_the_headers_and_the_runtime_alone(tmp_path):
     run("run", file, "--device", "neighbour", "--input", f"images={tmp_path}/x.npy", "--output-dir", tmp_path,
         TENON_DEVICE_PATH=str(tmp_path))
     np.testing.assert_array_equal(np.load(tmp_path / "output_0.npy"), list(tenon.Runner(file).run(IMAGES[:2]).values())[0])
+
+
+def test_a_chip_of_ones_own_is_one_file(tmp_path):
+    """As docs/how_to_add_a_chip.md says: nothing is built, every command knows the chip."""
+    text = (ROOT / "targets/ascend310p3.toml").read_text()
+    chips = tmp_path / "chips"
+    chips.mkdir()
+    mine = chips / "ascend310p9.toml"
+    mine.write_text(text.replace('name = "ascend310p3"', 'name = "ascend310p9"').replace("cube_cores = { value = 8", "cube_cores = { value = 12"))
+    own = {"TENON_TARGETS_DIR": str(chips)}
+    file = tmp_path / "m.tenon"
+    run("compile", DIGITS, "--target", "ascend310p9", "--batch", "4", "-o", file, **own)
+    assert "there is no chip" in run("compile", DIGITS, "--target", "ascend310p9", "-o", tmp_path / "x", status=2).stderr
+    np.save(tmp_path / "x.npy", IMAGES[:4])
+    given = ("run", file, "--device", "ascend310p9", "--input", f"images={tmp_path}/x.npy", "--output-dir", tmp_path)
+    assert "compiled from" not in run(*given, **own).stderr
+    expected = list(tenon.Runner(file).run(IMAGES[:4]).values())[0]
+    np.testing.assert_allclose(np.load(tmp_path / "output_0.npy"), expected, atol=2e-3)
+    mine.write_text(text.replace("cube_cores = { value = 8", "cube_cores = { value = 0"))
+    for command in (given, ("predict", file, "--target", "ascend310p9")):
+        assert "cube_cores = 0 cores is out of bounds" in run(*command, status=1, **own).stderr
+    listed = run("devices", **own)
+    assert "cpu " in listed.stdout and "out of bounds" in listed.stderr

@@ -200,6 +200,21 @@ def test_what_the_chip_does_not_run_is_left_to_the_host(tmp_path):
     assert refused.returncode == 1 and "'best'" in refused.stderr and "host_layers.cpp" in refused.stderr
 
 
+@needs_compiler
+def test_rows_that_have_no_room_on_a_core_are_emitted(tmp_path):
+    """Of made-up numbers, those that are equal on the chip have the place that the reference says."""
+    text = """graph @main (%x: f32[2,50257]) {
+  %i = const dense<[1]> : i64[1]
+  %row = gather(%x, %i)
+  %s = softmax(%row)
+  %y = arg_max(%x) {axis=1}
+  return (%s, %y)
+}
+"""
+    found, _ = emitted(tmp_path, text, "--target", "ascend310p3", "--check")
+    assert found["checked"] and found["host_layers"] == []
+
+
 def test_bad_arguments_are_refused(tmp_path):
     model = write(tmp_path, "graph @main (%x: f32[8]) {\n  %y = exp(%x)\n  return (%y)\n}\n")
     done = emit(model, "--target", "ascend910b33", "-o", tmp_path / "a")

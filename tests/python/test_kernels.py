@@ -142,6 +142,16 @@ def test_what_runs_out_of_an_array_is_an_error_of_the_node(changed):
     assert "normalise" in str(error.value) and "changed.mlu:" in str(error.value)
 
 
+def test_what_is_not_written_shows(changed):
+    kernel = changed("int i = taskId;", "int i = taskId + 1;")
+    file = tenon.compile(EXAMPLE / "model.onnx", custom_ops=kernel)
+    x = np.load(EXAMPLE / "x.npy")
+    assert np.isnan(tenon.Runner(file).run(x)["y"]).all(axis=1).tolist() == [True] + [False] * (len(x) - 1)
+    with pytest.raises(tenon.Error, match=r"element 0 of \d+ of output 'y' is not written") as error:
+        tenon.Runner(file, device="mlu370-s4").run(x)
+    assert "normalise" in str(error.value)
+
+
 def run_test(folder, stem):
     return subprocess.run([sys.executable, folder / f"test_{stem}.py"], capture_output=True, text=True,
                           env={**os.environ, "TENON": str(TENON)})

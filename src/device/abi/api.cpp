@@ -15,9 +15,16 @@ Backend* (*the_backend)() = nullptr;
 Backend* backend() noexcept {
   try {
     return the_backend();
-  } catch (const std::exception&) {
+  } catch (...) {
     return nullptr;
   }
+}
+
+// The same, or why there is none.
+Result<Backend*> made() {
+  Backend* all = the_backend();
+  if (all == nullptr) return unsupported("the plug-in has no devices");
+  return all;
 }
 
 int32_t error_code(const tenon_device_error* error) noexcept {
@@ -35,7 +42,8 @@ void error_free(tenon_device_error* error) noexcept {
 
 size_t device_count() noexcept {
   const Backend* all = backend();
-  return all == nullptr ? 0 : all->devices().size();
+  // Why there are none is what the info of the first one says.
+  return all == nullptr ? 1 : all->devices().size();
 }
 
 tenon_device_error* device_info(size_t index, tenon_device_info* info) noexcept {
@@ -45,7 +53,7 @@ tenon_device_error* device_info(size_t index, tenon_device_info* info) noexcept 
     if (index >= device_count())
       return invalid_argument(
           fmt::format("there are {} devices, no number {}", device_count(), index));
-    const Info& i = backend()->devices()[index];
+    const Info& i = TRY(made())->devices()[index];
     *info = {info->struct_size, i.name.c_str(),    i.title.c_str(), i.family.c_str(),
              i.aliases.c_str(), i.checked.c_str(), i.flags,         i.memory_bytes};
     return {};
@@ -64,7 +72,7 @@ tenon_device_error* open(size_t index, const tenon_device_options* options,
     if (threads < 0 || threads > 1024)
       return invalid_argument(fmt::format("{} threads were asked for; give 0 to 1024", threads));
     auto opened = std::make_unique<tenon_device>();
-    opened->info = backend()->devices()[index];
+    opened->info = TRY(made())->devices()[index];
     opened->device = TRY(backend()->open(index, threads));
     *device = opened.release();
     return {};

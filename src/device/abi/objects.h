@@ -75,6 +75,8 @@ tenon_device_error* guarded(F&& body) noexcept {
     return status.ok() ? nullptr : error_of(std::move(status).error());
   } catch (const std::bad_alloc&) {
     return &out_of_memory();
+  } catch (const Error& e) {  // of a backend that cannot be made
+    return error_of(e);
   } catch (const std::exception& e) {
     return new (std::nothrow) tenon_device_error{internal_error(e.what()), e.what()};
   }

@@ -56,12 +56,12 @@ class SimulatedBackend : public Backend {
 }  // namespace
 
 Backend* simulated_backend() {
-  static const std::unique_ptr<Backend> all = []() -> std::unique_ptr<Backend> {
+  static SimulatedBackend all = [] {
     auto catalog = MachineCatalog::load();
-    if (!catalog.ok()) return nullptr;
-    return std::make_unique<SimulatedBackend>(std::move(*catalog));
+    if (!catalog.ok()) throw std::move(catalog).error();
+    return SimulatedBackend(std::move(*catalog));
   }();
-  return all.get();
+  return &all;
 }
 
 }  // namespace tenon::device
