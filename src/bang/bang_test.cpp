@@ -130,7 +130,7 @@ TEST(BangEvaluate, ScalarCodeIsThatOfC) {
     int i = 0;
     while (true) {
       if (i == n) break;
-      if (i % 2 == 1) { ++i; continue; }
+      if (i % 2 == 1) { y[i] = 0; ++i; continue; }
       y[i] = x[i] * alpha - 1;
       i += 1;
     })"),
@@ -214,9 +214,10 @@ TEST(BangEvaluate, ReductionsAndProducts) {
              {1, 2, 3, 4, 5, 6}),
       (Floats{14, 32, 32, 77, 0, 0}));
   // Every other element.
-  EXPECT_EQ(result(with("__memcpy(a, x, 4, GDRAM2NRAM, 4, 8, 2); __memcpy(y, a, 12, NRAM2GDRAM);"),
+  EXPECT_EQ(result(with("__memcpy(a, x, 4, GDRAM2NRAM, 4, 8, 2); __memcpy(y, a, 12, NRAM2GDRAM); "
+                        "__memcpy(y + 3, a, 12, NRAM2GDRAM);"),
                    {1, 2, 3, 4, 5, 6}),
-            (Floats{1, 3, 5, 0, 0, 0}));
+            (Floats{1, 3, 5, 1, 3, 5}));
 }
 
 TEST(BangEvaluate, AccessesAreChecked) {
