@@ -177,7 +177,8 @@ def pair(steps, times):
         if what != "equal" and any(step["layer"] >= 0 for step in steps[a:b]):
             return None
         for step, got in zip(steps[a:b], times[c:d]) if what == "equal" else ():
-            found.append(step | {"measured_us": got["time_ns"] / 1e3, "with_next": got["kernel"] == "with a later step"})
+            found.append(step | {"measured_us": got["time_ns"] / 1e3, "halves_us": [ns / 1e3 for ns in got["halves"]],
+                                 "with_next": got["kernel"] == "with a later step"})
     return found
 
 
@@ -191,11 +192,13 @@ def compare(model, folder, levels, precisions, seconds=0.6, rounds=1):
         said = {p: json.loads(tenon("check", model, "--precision", p, "--cpu", level, "--json"))["precision"][0] for p in precisions}
         signature = next(iter(said.values()))["signature"]
         times = {}
-        for _ in range(rounds):
+        for number in range(rounds):
             for precision, file in files.items():
                 got = profile_of(file, level, seconds, signature)
                 best = times.setdefault(precision, got)
                 for a, b in zip(best, got):
+                    halves = a.setdefault("halves", [float("inf")] * 2)  # every other round: the same measured twice
+                    halves[number % 2] = min(halves[number % 2], b["time_ns"])
                     a["time_ns"] = min(a["time_ns"], b["time_ns"])
         for precision, answer in said.items():
             for p, steps in answer["steps"].items():
@@ -259,7 +262,7 @@ def fit(rows):
 
 
 def by_layer(said, precision):
-    """(name, predicted gain, measured gain, measured fp32 us) of layers that can be of the precision and take other steps then. Layers
+    """(name, predicted gain, measured gain, measured fp32 us, gain measured twice) of layers that can be of the precision and take other steps then. Layers
     that one kernel computes together in one of the two have one time, and are one here; so are layers of the same steps, as in the
     blocks of a network that repeats one: they are one prediction, and as many measurements of it. What a layer's kernel rounds for the next
     is its own."""
@@ -282,23 +285,45 @@ def by_layer(said, precision):
         kinds = [tuple((s["kind"], *s["features"]) for s in some) for some in steps]
         sums = [[sum(s[key] for s in some) for some in steps] for key in ("us", "measured_us")]
         if kinds[0] != kinds[1] and all(v > 0 for both in sums for v in both):
-            found.setdefault(tuple(kinds), []).append((said["layers"][layers[-1]]["name"], *sums))
+            halves = [[sum(s["halves_us"][half] for s in some) for some in steps] for half in (0, 1)]
+            found.setdefault(tuple(kinds), []).append((said["layers"][layers[-1]]["name"], *sums, halves))
     for same in found.values():
-        name, predicted, _ = same[0]
-        fp32, other = (np.mean([measured[i] for _, _, measured in same]) for i in (0, 1))
-        yield name, predicted[0] / predicted[1], fp32 / other, fp32
+        name, predicted, *_ = same[0]
+        fp32, other = (np.mean([measured[i] for _, _, measured, _ in same]) for i in (0, 1))
+        twice = [np.divide(*np.mean([halves[half] for *_, halves in same], axis=0)) for half in (0, 1)]
+        yield name, predicted[0] / predicted[1], fp32 / other, fp32, twice
+
+
+def kendall(x, y):
+    """tau-b; NaN where one of the two is all the same."""
+    from scipy.stats import kendalltau
+    return kendalltau(x, y).statistic if len(x) > 1 else float("nan")
 
 
 def tau(rows):
-    """Kendall's tau-b; NaN where the predictions are all the same."""
-    from scipy.stats import kendalltau
-    return kendalltau([r[1] for r in rows], [r[2] for r in rows]).statistic if len(rows) > 1 else float("nan")
+    """Of predicted and measured gains."""
+    return kendall([r[1] for r in rows], [r[2] for r in rows])
+
+
+def ceiling(rows):
+    """Of the gains measured twice: what a prediction without error would have beside one measurement."""
+    return kendall([r[4][0] for r in rows], [r[4][1] for r in rows])
+
+
+APART = 1.05  # gains that differ by a larger factor are no chance
+
+
+def concordance(rows):
+    """tau over the pairs of layers whose measured gains are apart."""
+    pairs = [(np.sign(a[1] - b[1]), np.sign(a[2] - b[2])) for i, a in enumerate(rows) for b in rows[:i]
+             if max(a[2] / b[2], b[2] / a[2]) > APART]
+    return np.mean([x * y for x, y in pairs]) if pairs else float("nan")
 
 
 LEAST_US = 5  # layers that take less are said beside the others: their times are mostly calls
 
 
-def check(models, level, precisions, rounds=3):
+def check(models, level, precisions, rounds=4):
     """(model, precision, layers, predicted and measured gain of the whole) of each."""
     for model in models:
         with tempfile.TemporaryDirectory() as name:
@@ -308,11 +333,12 @@ def check(models, level, precisions, rounds=3):
 
 
 def describe(rows):
-    """Figures of layers: how many, tau, how many on the right side of 1, each of all and of those that are not small."""
+    """Figures of layers: how many, tau, that of the measurement with itself, that of pairs that are apart; how many and tau of those that
+    are not small; how many on the right side of 1."""
     large = [r for r in rows if r[3] >= LEAST_US]
     right = f"{np.mean([(r[1] > 1) == (r[2] > 1) for r in rows]):.0%}" if rows else ""
     number = lambda v: "" if np.isnan(v) else f"{v:.2f}"
-    return [str(len(rows)), number(tau(rows)), str(len(large)), number(tau(large)), right]
+    return [str(len(rows)), number(tau(rows)), number(ceiling(rows)), number(concordance(rows)), str(len(large)), number(tau(large)), right]
 
 
 PAGE = """# Predicted and measured gain of precisions
@@ -323,15 +349,16 @@ The cost model's numbers are fitted to layers of many sizes, each alone; what it
 MobileNetV2 and EfficientNet in sight, and of several fits that one is kept which has the best tau on the networks below: their
 tau flatters it. Times are the fastest of many runs, precisions in turns, on a machine with other load. Layers are such as take other steps in the precision than in fp32; those of the same steps, as in
 repeated blocks, are one, by the mean of their times; so are those that one kernel computes together. tau is Kendall's rank correlation;
-right: layers predicted on the side of 1 where they were measured. In fp16 nothing takes other steps: its weights are widened at load.
+"measured twice" is that of the gains by every other run with those by the rest, which no prediction could better by much; "apart" that of the
+pairs of layers whose measured gains differ by more than 5 %; right: layers predicted on the side of 1 where they were measured. In fp16 nothing takes other steps: its weights are widened at load.
 
 {table}
 """
 
 
 def page(networks, level, precisions):
-    head = ["network", "precision", "layers", "tau", f"of {LEAST_US} us or more", "tau", "right", "whole, predicted", "whole, measured"]
-    lines, every = [head, ["---", "---", *["--:"] * 7]], {}
+    head = ["network", "precision", "layers", "tau", "measured twice", "apart", f"of {LEAST_US} us or more", "tau", "right", "whole, predicted", "whole, measured"]
+    lines, every = [head, ["---", "---", *["--:"] * 9]], {}
     for model, precision, rows, predicted, measured in check(networks.values(), level, precisions):
         name = next(n for n, path in networks.items() if path == model)
         lines.append([name, precision, *describe(rows), f"{predicted:.2f}", f"{measured:.2f}"])
@@ -381,10 +408,10 @@ def main():
         a.output.write_text("".join(fit(json.loads(a.input.read_text()))))
     if a.command == "check":
         for model, precision, rows, predicted, measured in check(a.models, a.level, a.precisions):
-            layers, all_tau, large, large_tau, right = describe(rows)
-            print(f"{model}, {precision}: {layers} layers, tau {all_tau}; {large} of {LEAST_US} us or more, tau {large_tau}; right side of 1 "
+            layers, all_tau, twice, apart, large, large_tau, right = describe(rows)
+            print(f"{model}, {precision}: {layers} layers, tau {all_tau}, measured twice {twice}, apart {apart}; {large} of {LEAST_US} us or more, tau {large_tau}; right side of 1 "
                   f"{right}; whole: predicted gain {predicted:.2f}, measured {measured:.2f}", flush=True)
-            for name, said, got, us in sorted(rows, key=lambda r: r[2]) if a.list else ():
+            for name, said, got, us, _ in sorted(rows, key=lambda r: r[2]) if a.list else ():
                 print(f"{said:6.2f} {got:6.2f} {us:9.2f} us  {name}")
     if a.command == "page":
         a.output.write_text(page(networks_of(a.bench, a.models), a.level, a.precisions))

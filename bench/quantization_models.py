@@ -62,6 +62,41 @@ def trained(folder):
         x = layers.Flatten()(layers.AveragePooling2D(2)(x))
         return keras.Model(inputs, layers.Dense(10, activation="softmax")(x))
 
+    def residual():
+        x = inputs = keras.Input((8, 8, 1), name="x")
+        x = layers.Activation("swish")(layers.BatchNormalization()(layers.Conv2D(16, 3, padding="same", use_bias=False)(x)))
+        for channels, stride in ((16, 1), (32, 2), (32, 1)):
+            y = layers.Conv2D(channels, 3, strides=stride, padding="same", use_bias=False)(x)
+            y = layers.Activation("swish")(layers.BatchNormalization()(y))
+            y = layers.BatchNormalization()(layers.Conv2D(channels, 3, padding="same", use_bias=False)(y))
+            if stride > 1:
+                x = layers.Conv2D(channels, 1, strides=stride)(x)
+            x = layers.Activation("swish")(layers.Add()([x, y]))
+        return keras.Model(inputs, layers.Dense(10, activation="softmax")(layers.GlobalAveragePooling2D()(x)))
+
+    def attention():  # every row of pixels is a token
+        inputs = keras.Input((8, 8, 1), name="x")
+        x = layers.Dense(32)(layers.Reshape((8, 8))(inputs))
+        for _ in range(2):
+            y = layers.LayerNormalization()(x)
+            x = layers.Add()([x, layers.MultiHeadAttention(4, 8)(y, y)])
+            y = layers.Dense(64, activation="gelu")(layers.LayerNormalization()(x))
+            x = layers.Add()([x, layers.Dense(32)(y)])
+        return keras.Model(inputs, layers.Dense(10, activation="softmax")(layers.Flatten()(layers.LayerNormalization()(x))))
+
+    def recurrent():
+        inputs = keras.Input((8, 8, 1), name="x")
+        x = layers.Bidirectional(layers.GRU(24, return_sequences=True))(layers.Reshape((8, 8))(inputs))
+        return keras.Model(inputs, layers.Dense(10, activation="softmax")(layers.GRU(32)(x)))
+
+    def separable():  # all pixels are one sequence
+        inputs = keras.Input((8, 8, 1), name="x")
+        x = layers.Conv1D(16, 9, strides=2, padding="same", activation="relu")(layers.Reshape((64, 1))(inputs))
+        for channels in (32, 48):
+            x = layers.SeparableConv1D(channels, 5, strides=2, padding="same", use_bias=False)(x)
+            x = layers.Activation("hard_swish")(layers.BatchNormalization()(x))
+        return keras.Model(inputs, layers.Dense(10, activation="softmax")(layers.Flatten()(x)))
+
     def dense(features, classes):
         x = inputs = keras.Input((features,), name="x")
         for units in (64, 64):
@@ -71,7 +106,11 @@ def trained(folder):
     digits = load_digits()
     images = (digits.images / 16).astype(np.float32)[..., None]
     sets = [("depthwise on digits", depthwise(), images, digits.target),
-            ("squeeze-excite on digits", squeeze(), images, digits.target)]
+            ("squeeze-excite on digits", squeeze(), images, digits.target),
+            ("residual on digits", residual(), images, digits.target),
+            ("attention on digits", attention(), images, digits.target),
+            ("GRU on digits", recurrent(), images, digits.target),
+            ("separable 1-D on digits", separable(), images, digits.target)]
     for name, data in (("dense on breast cancer", load_breast_cancer()), ("dense on wine", load_wine())):
         x = ((data.data - data.data.mean(0)) / data.data.std(0)).astype(np.float32)
         sets.append((name, dense(x.shape[1], len(set(data.target))), x, data.target))

@@ -118,19 +118,28 @@ Result<std::unique_ptr<RescaledFunction>> rescale_function(
        {std::pair(quant::Rescaling::between_products, "cross-layer-equalisation"),
         std::pair(quant::Rescaling::behind_norms, "smooth-quant")}) {
     if (disabled.contains(name)) continue;
-    auto candidate = std::make_unique<RescaledFunction>();
-    candidate->function = copy_of(best ? best->function : trial.function());
-    const auto changed = TRY(quant::rescale_channels(*candidate->function.graph,
-                                                     best ? best->statistics : statistics, kind));
-    if (changed.empty()) continue;
-    candidate->statistics = TRY(calibrate(candidate->function, again)).statistics;
-    const double error =
-        TRY(trial.loss_of_other(candidate->function, candidate->statistics, options));
-    const bool better = error < least * (1 - kGain);
-    gains.push_back({name, least, error, better});
-    if (!better) continue;
-    least = error;
-    best = std::move(candidate);
+    // Where activations lose more than weights all of it goes to these.
+    TechniqueGain gain{name, least, INFINITY, false};
+    std::unique_ptr<RescaledFunction> found;
+    for (const double part : {0.5, 1.0}) {
+      auto candidate = std::make_unique<RescaledFunction>();
+      candidate->function = copy_of(best ? best->function : trial.function());
+      const auto changed = TRY(quant::rescale_channels(
+          *candidate->function.graph, best ? best->statistics : statistics, kind, part));
+      if (changed.empty()) continue;
+      candidate->statistics = TRY(calibrate(candidate->function, again)).statistics;
+      const double error =
+          TRY(trial.loss_of_other(candidate->function, candidate->statistics, options));
+      if (error >= gain.with) continue;
+      gain.with = error;
+      found = std::move(candidate);
+    }
+    if (found == nullptr) continue;
+    gain.used = gain.with < least * (1 - kGain);
+    gains.push_back(gain);
+    if (!gain.used) continue;
+    least = gain.with;
+    best = std::move(found);
   }
   return best;
 }
@@ -193,7 +202,7 @@ Status choose_ends(const Trial& trial, const quant::FunctionStatistics& statisti
                    std::vector<TechniqueGain>& gains) {
   // A loss worth a layer in fp32, what part of it must go, and how much longer the model may take,
   // in any case and for what is lost.
-  constexpr double kMuch = 0.01, kMost = 0.5, kLonger = 0.15, kPerLoss = 3;
+  constexpr double kMuch = 0.01, kMost = 0.4, kLonger = 0.25, kPerLoss = 3;
   const Graph& graph = *trial.function().graph;
   const auto level = cost::level_of(cpu_features());
   double without = TRY(trial.loss(statistics, options));

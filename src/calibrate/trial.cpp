@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/softmax.h"
 #include "passes/passes.h"
 #include "verify/load_graph.h"
 #include "verify/verify.h"
@@ -10,16 +11,23 @@
 namespace tenon {
 namespace {
 
-// Outputs that a softmax gives become what it reads.
-void end_before_softmax(Graph& graph) {
+// Outputs that a softmax gives become what it reads, less the mean, of which nothing depends.
+Status end_before_softmax(Graph& graph) {
   auto outputs = graph.outputs();
+  Builder b(graph);
   for (Value*& v : outputs) {
     const Node* node = v->producer();
     while (node != nullptr && (node->is("identity") || node->is("reshape")))
       node = node->input(0)->producer();
-    if (node != nullptr && node->is("softmax")) v = node->input(0);
+    const auto* softmax = node == nullptr ? nullptr : node->as<Softmax>();
+    if (softmax == nullptr) continue;
+    Value* x = node->input(0);
+    Value* mean =
+        TRY(b.op("mean", {x}, {{"axes", std::vector{softmax->axis}}, {"keep_dims", true}}));
+    v = TRY(b.op("sub", {x, mean}));
   }
   graph.set_outputs(std::move(outputs));
+  return {};
 }
 
 Accuracy compare(const Outputs& actual, const Outputs& expected) {
@@ -79,7 +87,7 @@ Result<Trial> Trial::make(const NamedGraph& function, std::vector<Sample> sample
                             static_cast<double>(trial.samples_.size());
   trial.expected_ = TRY(trial.outputs_of(*function.graph));
   const auto before = function.graph->clone();
-  end_before_softmax(*before);
+  TRY(end_before_softmax(*before));
   trial.expected_before_softmax_ = TRY(trial.outputs_of(*before));
   return trial;
 }
@@ -125,7 +133,7 @@ Result<Outputs> Trial::before_softmax_of(const NamedGraph& function,
                                          const quant::QuantizeOptions& options) const {
   const auto graph = function.graph->clone();
   TRY(quant::quantize(*graph, statistics, options));
-  end_before_softmax(*graph);
+  TRY(end_before_softmax(*graph));
   return outputs_of(*graph);
 }
 

@@ -124,6 +124,17 @@ bool rule_matches(const LayerRule& rule, const Node& node, const std::string& na
          });
 }
 
+// What a pattern for all below some name would be of this one: as many parts, the last of them any.
+std::string pattern_like(const std::string& pattern, const std::string& name) {
+  constexpr std::string_view kAll = "/*";
+  if (!pattern.ends_with(kAll)) return name;
+  size_t end = 0;
+  for (auto parts = std::ranges::count(pattern, '/'); parts > 0 && end != std::string::npos;
+       --parts)
+    end = name.find('/', end + (end > 0));
+  return end == std::string::npos ? name : name.substr(0, end) + std::string(kAll);
+}
+
 // Names that a rule could have meant.
 std::vector<std::string> candidates(const LayerRule& rule, std::span<const Node* const> products,
                                     const std::map<std::string, std::string>& source_ops) {
@@ -131,7 +142,7 @@ std::vector<std::string> candidates(const LayerRule& rule, std::span<const Node*
   for (const Node* node : products)
     for (const std::string& origin : node->origins) {
       if (!rule.name.empty())
-        names.insert(origin);
+        names.insert(pattern_like(rule.name, origin));
       else if (!rule.layer.empty())
         for (std::string& part : parts_of(origin)) names.insert(std::move(part));
       else if (const auto it = source_ops.find(origin); it != source_ops.end())

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <unordered_map>
 
-#include "base/half.h"
 #include "ops/conv.h"
 #include "ops/conv_transpose.h"
 #include "ops/gather.h"
@@ -17,6 +16,7 @@
 #include "quant/nbits.h"
 #include "quant/plan.h"
 #include "quant/rounded_values.h"
+#include "quant/sixteen_bits.h"
 #include "quant/weights.h"
 
 namespace tenon::quant {
@@ -28,31 +28,6 @@ DType dtype_of_weights(LayerPrecision p) {
   return p == LayerPrecision::fp16   ? DType::f16
          : p == LayerPrecision::bf16 ? DType::bf16
                                      : DType::f32;
-}
-
-Result<Tensor> rounded(const Tensor& t, DType dtype) {
-  Tensor y = TRY(Tensor::allocate(dtype, t.dims()));
-  const auto x = t.span<float>();
-  if (dtype == DType::f16)
-    std::ranges::transform(x, y.mutable_data<Half>(), [](float v) { return Half(v); });
-  else
-    std::ranges::transform(x, y.mutable_data<BFloat16>(), [](float v) { return BFloat16(v); });
-  return y;
-}
-
-// Of the two types of 16 bits the one that rounds these numbers less: bf16 has three bits fewer,
-// and what is too large or too small for f16.
-DType nearer_16_bits(const Tensor& t) {
-  double half = 0, brain = 0;
-  for (const float v : t.span<float>()) {
-    const double to_half =
-        static_cast<double>(static_cast<float>(Half(v))) - static_cast<double>(v);
-    const double to_brain =
-        static_cast<double>(static_cast<float>(BFloat16(v))) - static_cast<double>(v);
-    half += to_half * to_half;
-    brain += to_brain * to_brain;
-  }
-  return half < brain ? DType::f16 : DType::bf16;  // NaN, of what is infinite as f16: bf16
 }
 
 // Why a layer cannot multiply in bf16; empty where it can.
@@ -150,7 +125,7 @@ class Narrower {
     for (const int i : weights_of(node)) {
       const bool any = dtype == DType::bf16 && !layer.multiplies_narrow;
       const DType stored = any ? nearer_16_bits(*node.input(i)->constant()) : dtype;
-      node.set_input(i, TRY(narrowed(node.input(i), stored)));
+      node.set_input(i, TRY(narrowed(node, i, stored, layer.multiplies_narrow)));
     }
     if (layer.multiplies_narrow) TRY(multiply_narrow(node));
     if (node.is(Gather::name)) TRY(widen_result(node));
@@ -265,12 +240,18 @@ class Narrower {
     });
   }
 
-  Result<Value*> narrowed(Value* weights, DType dtype) {
+  // `multiplied`: by numbers of bf16.
+  Result<Value*> narrowed(const Node& node, int operand, DType dtype, bool multiplied) {
+    Value* weights = node.input(operand);
     Value*& known = weights_[{weights, dtype}];
     if (known != nullptr) return known;
     Builder builder(graph_, weights->producer());
     builder.set_origins(weights->producer()->origins);
-    known = builder.constant(TRY(rounded(*weights->constant(), dtype)));
+    const auto* matmul = node.as<Matmul>();
+    const Tensor& w = *weights->constant();
+    known = builder.constant(multiplied && is_product(node)
+                                 ? TRY(rounded_evenly(w, matmul != nullptr && matmul->transpose_b))
+                                 : TRY(rounded(w, dtype)));
     return known;
   }
 

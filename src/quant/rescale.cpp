@@ -149,7 +149,7 @@ std::optional<Source> source_of(Node& node, Rescaling kind) {
 
 Result<std::vector<std::string>> rescale_channels(Graph& graph,
                                                   const FunctionStatistics& statistics,
-                                                  Rescaling kind) {
+                                                  Rescaling kind, double part) {
   std::vector<std::string> rescaled;
   std::vector<NamedValue> values = observed_values(graph);
   for (const NamedValue& v : values) {
@@ -164,13 +164,12 @@ Result<std::vector<std::string>> rescale_channels(Graph& graph,
     for (const Node* reader : readers)
       if (!weights.empty()) widen(*reader, weights);
     if (weights.empty()) continue;
-    // Half of what a channel is too large goes to the weights that read it.
     std::vector<double> factors(sizes.size(), 1), inverse(sizes.size(), 1);
     double mean = 0;
     int64_t used = 0;
     for (size_t i = 0; i < sizes.size(); ++i) {
       if (!(sizes[i] > 0) || !(weights[i] > 0)) continue;
-      factors[i] = std::sqrt(static_cast<double>(sizes[i]) / weights[i]);
+      factors[i] = std::pow(static_cast<double>(sizes[i]), part) / std::pow(weights[i], 1 - part);
       mean += std::log(factors[i]);
       ++used;
     }

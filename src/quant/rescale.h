@@ -17,9 +17,10 @@ enum class Rescaling : uint8_t {
 };
 
 // Changes the weights in a graph that is prepared and whose statistics these are; they do not hold
-// any more then. The names of the tensors whose channels were rescaled; empty: nothing was done.
+// any more then. `part`, 0 to 1, of what a channel is too large goes into the weights that read it,
+// the rest stays. The names of the tensors whose channels were rescaled; empty: nothing was done.
 Result<std::vector<std::string>> rescale_channels(Graph& graph,
                                                   const FunctionStatistics& statistics,
-                                                  Rescaling kind);
+                                                  Rescaling kind, double part);
 
 }  // namespace tenon::quant

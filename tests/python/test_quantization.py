@@ -225,6 +225,7 @@ def test_a_config_calls_layers_what_they_were_called_before_they_were_exported(g
 
 @pytest.mark.parametrize("text, words", [
     ('[[layer]]\nname = "dense/MatMull"\nprecision = "fp32"', ["config.toml:1", "matches no", "did you mean 'dense/MatMul'"]),
+    ('[[layer]]\nname = "dens/*"\nprecision = "fp32"', ["matches no", "did you mean 'dense/*'"]),
     ('[[layer]]\nlayer = "nothing"\nprecision = "fp32"', ["matches no", "there are:", "scores"]),
     ('[[layer]]\nop = "Conv2D"\nprecision = "fp32"', ["matches no", "matmul"]),
     ('[[layer]]\nname = "x"', ["needs a precision"]),
