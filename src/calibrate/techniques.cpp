@@ -25,6 +25,21 @@ NamedGraph copy_of(const NamedGraph& function) {
           function.state};
 }
 
+// The weights of the layers with these results, or of all.
+double weights_of(const Graph& graph, const std::set<std::string>& names) {
+  double elements = 0;
+  for (const quant::NamedValue& v : quant::observed_values(graph)) {
+    const Node* node = v.value->producer();
+    if (node == nullptr || v.value != node->output() || !quant::is_candidate(*node) ||
+        (!names.empty() && !names.contains(v.name)))
+      continue;
+    for (const int i : quant::weights_of(*node))
+      if (const Tensor* w = node->input(i)->constant())
+        elements += static_cast<double>(w->elements());
+  }
+  return elements;
+}
+
 // A product whose weights are to be rounded, and what goes into it.
 struct Rounded {
   std::string name;
@@ -203,6 +218,8 @@ Status choose_ends(const Trial& trial, const quant::FunctionStatistics& statisti
   // A loss worth a layer in fp32, what part of it must go, and how much longer the model may take,
   // in any case and for what is lost.
   constexpr double kMuch = 0.01, kMost = 0.4, kLonger = 0.25, kPerLoss = 3;
+  // Of all weights: as many may stay as they are for any gain.
+  constexpr double kFew = 0.02;
   const Graph& graph = *trial.function().graph;
   const auto level = cost::level_of(cpu_features());
   double without = TRY(trial.loss(statistics, options));
@@ -233,10 +250,14 @@ Status choose_ends(const Trial& trial, const quant::FunctionStatistics& statisti
     if (after == before || 2 * after < before) continue;
     // Weights of bytes take a quarter of the room, where they are good enough.
     double with = TRY(trial.loss(statistics, kept));
-    if (with >= without * (1 - kMost)) {
-      for (const std::string& end : std::exchange(kept.byte_weights, options.byte_weights))
-        if (!options.byte_weights.contains(end)) kept.exact.insert(end);
-      with = TRY(trial.loss(statistics, kept));
+    quant::QuantizeOptions exact = kept;
+    for (const std::string& end : std::exchange(exact.byte_weights, options.byte_weights))
+      if (!options.byte_weights.contains(end)) exact.exact.insert(end);
+    const bool are_few = weights_of(graph, exact.exact) < kFew * weights_of(graph, {});
+    if (const double best = TRY(trial.loss(statistics, exact));
+        with >= without * (1 - kMost) || (are_few && best < with * (1 - kGain))) {
+      kept = std::move(exact);
+      with = best;
     }
     const double longer = TRY(cost::compare_integers(graph, statistics, kept, level)).other_ns;
     const bool better =
