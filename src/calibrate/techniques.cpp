@@ -218,8 +218,8 @@ Status choose_ends(const Trial& trial, const quant::FunctionStatistics& statisti
   // A loss worth a layer in fp32, what part of it must go, and how much longer the model may take,
   // in any case and for what is lost.
   constexpr double kMuch = 0.01, kMost = 0.4, kLonger = 0.25, kPerLoss = 3;
-  // Of all weights: as many may stay as they are for any gain.
-  constexpr double kFew = 0.02;
+  // Weights that may stay as they are for any gain: of all, or so many.
+  constexpr double kFew = 0.02, kFewElements = 4096;
   const Graph& graph = *trial.function().graph;
   const auto level = cost::level_of(cpu_features());
   double without = TRY(trial.loss(statistics, options));
@@ -253,7 +253,8 @@ Status choose_ends(const Trial& trial, const quant::FunctionStatistics& statisti
     quant::QuantizeOptions exact = kept;
     for (const std::string& end : std::exchange(exact.byte_weights, options.byte_weights))
       if (!options.byte_weights.contains(end)) exact.exact.insert(end);
-    const bool are_few = weights_of(graph, exact.exact) < kFew * weights_of(graph, {});
+    const bool are_few =
+        weights_of(graph, exact.exact) < std::max(kFewElements, kFew * weights_of(graph, {}));
     if (const double best = TRY(trial.loss(statistics, exact));
         with >= without * (1 - kMost) || (are_few && best < with * (1 - kGain))) {
       kept = std::move(exact);
