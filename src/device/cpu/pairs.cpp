@@ -180,7 +180,7 @@ class PairConv final : public ChainableConv {
 };
 
 // Those whose filters are plain panels.
-constexpr size_t kMethods[] = {1, kStrip, 6};
+constexpr size_t kMethods[] = {1, kStrip, kConvMethods - 1};
 
 std::string depthwise_refuses(const StepInfo& s) {
   if (std::string reason = refuses_pairs(s); !reason.empty()) return reason;

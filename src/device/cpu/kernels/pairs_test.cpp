@@ -125,7 +125,7 @@ TEST(Pairs, MatchNaiveOverShapes) {
 
 // Windows by pieces, whose rows the tiles gather.
 TEST(Pairs, Convolutions) {
-  constexpr size_t kShift = 3, kStrip = 4, kIndirect = 6;
+  constexpr size_t kShift = 3, kStrip = 4, kIndirect = kConvMethods - 1;
   for (const KernelTable* table : pair_tables())
     for (const auto& [channels, out, groups, kernel, which] :
          {std::array<int64_t, 5>{16, 20, 1, 3, kIndirect},
