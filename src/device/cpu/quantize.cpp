@@ -170,7 +170,7 @@ class FakeKernel final : public Kernel {
   explicit FakeKernel(const StepInfo& s)
       : levels_(s.op.as<FakeQuant>()->levels()), n_(s.outputs[0].shape.elements().value_or(0)) {}
   Status run(const RunContext& c) const override {
-    const auto [from, to, step] = levels_;
+    const float from = levels_.from, to = levels_.to, step = levels_.step;
     const float inverse = 1 / step;
     for_runs({1, n_, 1}, c.pool, [&](int64_t, int64_t first, int64_t n) {
       const float* x = c.in(0) + first;
