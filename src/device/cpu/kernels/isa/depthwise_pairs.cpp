@@ -3,6 +3,7 @@
 // vectors of pairs, the low and the high half of every 128 bits.
 #include "device/cpu/kernels/blocks.h"
 #include "device/cpu/kernels/isa/activation_sums.h"
+#include "device/cpu/kernels/isa/dilated_rows.h"
 #include "device/cpu/kernels/isa/isa.h"
 #include "device/cpu/kernels/isa/pair_product.h"
 #include "device/cpu/kernels/isa/simd.h"
@@ -325,6 +326,7 @@ void depthwise_any(const DepthwiseRow& row, const RowPairs& pairs) {
 }
 
 void depthwise_row(const DepthwiseRow& row) {
+  if (has_gaps(row)) return for_remainders<true>(row, depthwise_row);
   const RowPairs pairs = pairs_of(row);
   const bool dense = row.dilation == 1 && row.first_channel + row.channels >= kChannels;
   if (dense && row.taps[2] == 3 && row.stride == 1) return depthwise_columns<8, 3, 1>(row, pairs);

@@ -1,6 +1,7 @@
 // Windows over channels-last rows, vectorised over channels: depthwise convolution and pooling.
 // Several output pixels are computed at a time, so that a weight is loaded once for all of them.
 #include "device/cpu/kernels/blocks.h"
+#include "device/cpu/kernels/isa/dilated_rows.h"
 #include "device/cpu/kernels/isa/isa.h"
 #include "device/cpu/kernels/isa/simd.h"
 
@@ -324,6 +325,7 @@ void depthwise_any(const DepthwiseRow& row) {
 
 void depthwise_row(const DepthwiseRow& row) {
   if (row.group == kGroup) return grouped_row(row);
+  if (has_gaps(row)) return for_remainders<false>(row, depthwise_row);
   const bool dense = row.dilation == 1 && row.start > -row.taps[2] &&
                      row.start + (row.pixels - 1) * row.stride < row.in &&
                      row.taps[0] * row.taps[1] <= Lines::kMost;
