@@ -63,7 +63,7 @@ const std::vector<UnaryCase>& unary_cases() {
       {UnaryOp::kGeluErf, "gelu_erf",
        [](double x) { return x / 2 * std::erfc(-x / std::sqrt(2.)); }, 4, -12, 12, 1e-6},
       {UnaryOp::kGeluTanh, "gelu_tanh",
-       [](double x) { return x * sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x)); }, 48,
+       [](double x) { return x * sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x)); }, 56,
        -6, 12},
       {UnaryOp::kSoftplus, "softplus", softplus, 4, -50, 50},
       {UnaryOp::kSoftsign, "softsign", [](double x) { return x / (1 + std::abs(x)); }, 2, -9, 9},
