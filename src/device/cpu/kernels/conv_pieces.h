@@ -4,15 +4,13 @@
 
 #include "device/cpu/kernels/conv.h"
 #include "device/cpu/kernels/kernel_table.h"
+#include "device/cpu/kernels/windows.h"
 
 namespace tenon::cpu {
 
 // Pointers that are listed at a time.
 inline constexpr int64_t kMaxPieces = 8 << 10;
 
-inline int64_t volume(const int64_t (&dims)[3]) {
-  return dims[0] * dims[1] * dims[2];
-}
 inline int64_t output_pixels(const ConvParams& p) {
   return p.batch * volume(p.out);
 }

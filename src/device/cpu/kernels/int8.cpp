@@ -18,9 +18,6 @@ namespace {
 constexpr int64_t kPanel = 16;
 constexpr float kSmallResult = 1 << 30;
 
-int64_t volume(const int64_t (&dims)[3]) {
-  return dims[0] * dims[1] * dims[2];
-}
 int64_t columns_of(const Int8Params& p) {
   return p.out_channels / p.groups;
 }

@@ -19,9 +19,6 @@ constexpr int64_t kStripBytes = 40 << 10;
 // What a result costs beside its products, in taps.
 constexpr int64_t kOtherTaps = 16;
 
-int64_t volume(const int64_t (&dims)[3]) {
-  return dims[0] * dims[1] * dims[2];
-}
 int64_t pairs_bytes(const Int8Params& p) {
   return ceil_div(p.out_channels, 16) * 16 * ceil_div(volume(p.kernel), 2) * 4;
 }

@@ -34,10 +34,16 @@ struct Int8Plan {
 inline int64_t int8_groups(const Int8Weights& w) {
   return w.pieces * ceil_div(w.k / w.pieces, 4);
 }
+// Of the input, that so many rows of the result read.
+inline int64_t strip_input_rows(const Int8Params& p, int64_t rows) {
+  return (rows - 1) * p.stride[1] + (p.kernel[1] - 1) * p.dilation[1] + 1;
+}
 Int8Plan plan_int8(const Int8Params& p, int threads, const Int8Table& table);
 
 // The first pixel of a block of rows, and how many it has.
 Range int8_row_range(const Int8Params& p, const Int8Plan& plan, int64_t block);
+// Memory for what describes the rows of a block, ahead of copies of them.
+int64_t int8_block_bytes(const Int8Plan& plan);
 // Sets the rows of a block of the product, pixels [pixel, pixel + b.m), from `own` memory on.
 void set_int8_rows(const Int8Params& p, const Int8Plan& plan, int64_t group, int64_t pixel,
                    char* own, Int8Block& b);

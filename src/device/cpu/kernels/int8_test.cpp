@@ -9,6 +9,7 @@
 
 #include "base/cpu_features.h"
 #include "device/cpu/kernels/test_support.h"
+#include "device/cpu/kernels/windows.h"
 
 namespace tenon::cpu {
 namespace int8_tiles_in_memory {
@@ -42,9 +43,6 @@ std::vector<uint8_t> random_bytes(int64_t n, bool extremes) {
   return bytes;
 }
 
-int64_t volume(const int64_t (&d)[3]) {
-  return d[0] * d[1] * d[2];
-}
 int64_t value(uint8_t byte, bool is_signed) {
   return is_signed ? static_cast<int8_t>(byte) : byte;
 }

@@ -8,6 +8,11 @@
 
 namespace tenon::cpu {
 
+// The elements of three dims.
+inline int64_t volume(const int64_t (&dims)[3]) {
+  return dims[0] * dims[1] * dims[2];
+}
+
 struct Range {
   int64_t begin = 0;
   int64_t end = 0;
