@@ -1,5 +1,6 @@
 // Local identities: what changes nothing, and pairs that are one op.
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <numeric>
 
@@ -312,6 +313,42 @@ Result<bool> solve_reshape(Graph& graph, Node& node) {
   return true;
 }
 
+bool is_whole(const Tensor& t) {
+  return t.elements() == 1 && t.real_at(0) == std::trunc(t.real_at(0)) &&
+         std::abs(t.real_at(0)) <= (1 << 24);
+}
+
+// Sizes are followed through whole numbers alone: counted so, a range has a known length.
+Result<bool> count_whole_numbers(Graph& graph, Node& node) {
+  if (!node.is("range") || node.output()->dtype() != DType::f32) return false;
+  DType dtype = DType::f32;
+  for (const Value* v : node.inputs()) {
+    if (v->constant() != nullptr && is_whole(*v->constant())) continue;
+    const Node* cast = v->producer();
+    if (cast == nullptr || !cast->is("cast")) return false;
+    const DType from = cast->input(0)->dtype();
+    if ((from != DType::i32 && from != DType::i64) || (dtype != DType::f32 && from != dtype))
+      return false;
+    dtype = from;
+  }
+  if (dtype == DType::f32) return false;
+  Builder builder(graph, &node);
+  builder.set_origins(node.origins);
+  std::vector<Value*> bounds;
+  for (const Value* v : node.inputs()) {
+    if (v->constant() == nullptr) {
+      bounds.push_back(v->producer()->input(0));
+      continue;
+    }
+    const auto n = static_cast<int64_t>(v->constant()->real_at(0));
+    bounds.push_back(builder.constant(
+        dtype == DType::i64 ? Tensor::scalar(n) : Tensor::scalar(static_cast<int32_t>(n))));
+  }
+  Value* counted = TRY(builder.op("range", std::move(bounds)));
+  replace_node(graph, node, TRY(builder.op("cast", {counted}, {{"to", DType::f32}})));
+  return true;
+}
+
 constexpr Rule kRules[] = {
     {"drop-identity", "identity(x) = x", drop_identity},
     {"drop-same-type", "a cast, reshape or expand to the type it has already", drop_same_type},
@@ -326,6 +363,8 @@ constexpr Rule kRules[] = {
     {"drop-whole-slice", "x[0:size] = x", drop_whole_slice},
     {"hoist-slice", "slice(f(x)) = f(slice(x)) where the half is cut away", hoist_slice},
     {"slice-as-squeeze", "x[:, 0] where that dimension has size 1", slice_as_squeeze},
+    {"count-whole-numbers", "range(cast(a), cast(b), 1.0) = cast(range(a, b, 1))",
+     count_whole_numbers},
     {"solve-reshape", "a reshape with at most one unknown dimension gets a constant shape",
      solve_reshape},
 };
