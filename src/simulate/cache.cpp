@@ -25,6 +25,7 @@ int64_t bytes_of(uint64_t blocks) {
 int64_t Cache::access_runs(int64_t address, int64_t bytes, int64_t count, int64_t stride,
                            bool writes) {
   if (bytes <= 0 || count <= 0) return 0;
+  if (count == 1) stride = kChunk;  // any will do
   const auto first = static_cast<uint64_t>(address), run = static_cast<uint64_t>(bytes),
              step = static_cast<uint64_t>(stride), runs = static_cast<uint64_t>(count);
   const uint64_t end = first + (runs - 1) * step + run;
