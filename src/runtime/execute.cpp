@@ -6,6 +6,8 @@
 #include <chrono>
 #include <cstring>
 
+#include "runtime/foresee.h"
+
 namespace tenon::runtime {
 namespace {
 
@@ -290,12 +292,7 @@ class Runner {
     }
     if (inputs.empty() || inputs[0].is_list() || inputs[0].elements() < 1)
       return invalid_model("a branch needs a scalar to choose by");
-    const auto branches = static_cast<int64_t>(step.regions.size());
-    int64_t choice = inputs[0].int_at(0);
-    if (name == "if") choice = choice != 0 ? 0 : 1;
-    // TensorFlow's Case takes the last branch for an index outside.
-    if (choice < 0 || choice >= branches) choice = branches - 1;
-    return run_region(index, static_cast<size_t>(choice), inputs.subspan(1));
+    return run_region(index, branch_taken(step, inputs[0].int_at(0)), inputs.subspan(1));
   }
 
   Status run_regions(size_t index, const FileStep& step) {

@@ -11,36 +11,15 @@
 #include "ops/recurrent.h"
 #include "runtime/batch_head.h"
 #include "runtime/execute.h"
+#include "runtime/foresee.h"
 #include "runtime/join.h"
 #include "runtime/memory_plan.h"
 
 namespace tenon::runtime {
 namespace {
 
-constexpr int64_t kMaxPlanTimeBytes = 1024;
-
 bool is_static(const TensorType& type) {
   return !type.is_list && !type.is_none() && type.shape.is_static();
-}
-bool is_shape_data(const TensorType& type) {
-  return is_static(type) && (is_int(type.dtype) || type.dtype == DType::boolean) &&
-         type.byte_size().value_or(kMaxPlanTimeBytes + 1) <= kMaxPlanTimeBytes;
-}
-
-// The value of fully known integers of this type; undefined where it cannot be built.
-Tensor tensor_of(const SymInts& ints, const TensorType& type) {
-  if (!is_shape_data(type) || (type.dtype != DType::i64 && type.dtype != DType::i32)) return {};
-  const std::vector<int64_t> sizes = type.shape.sizes();
-  auto t = Tensor::allocate(type.dtype, sizes);
-  if (!t.ok() || t->elements() != static_cast<int64_t>(ints.size())) return {};
-  for (size_t i = 0; i < ints.size(); ++i) {
-    if (!ints[i].value) return {};
-    if (type.dtype == DType::i64)
-      t->mutable_data<int64_t>()[i] = *ints[i].value;
-    else
-      t->mutable_data<int32_t>()[i] = static_cast<int32_t>(*ints[i].value);
-  }
-  return std::move(*t);
 }
 
 // Kernels multiply sizes without looking, also those beside a zero.
@@ -99,6 +78,12 @@ class Planner {
     value(i).type = t.type();
     value(i).known = std::move(t);
   }
+  OperandInfo info_of(int v) {
+    if (v < 0) return {};
+    const auto& ints = ints_[static_cast<size_t>(v)];
+    return {value(v).type, value(v).place == Place::kKnown ? &value(v).known : nullptr,
+            ints ? &*ints : nullptr};
+  }
   void set_heap(int i, TensorType type) {
     value(i).place = Place::kHeap;
     value(i).type = std::move(type);
@@ -114,25 +99,16 @@ class Planner {
       return type_fused(index) ? Status() : plan_regions(index);
     }
     if (!packs_weights(*step.op)) make_dense(step);
-    bool all_known = true, all_typed = true;
+    bool all_typed = true;
     std::vector<OperandInfo> infos;
     for (const int v : step.inputs) {
-      OperandInfo info;
-      if (v >= 0) {
-        const PlanValue& p = value(v);
-        info.type = p.type;
-        if (p.place == Place::kKnown) info.constant = &p.known;
-        if (ints_[static_cast<size_t>(v)]) info.ints = &*ints_[static_cast<size_t>(v)];
-        all_known &= p.place == Place::kKnown || p.place == Place::kAbsent;
-        all_typed &= p.place == Place::kAbsent || (is_static(p.type) && !p.type.is_list);
-      }
-      infos.push_back(std::move(info));
+      infos.push_back(info_of(v));
+      all_typed &= v < 0 || value(v).place == Place::kAbsent || is_static(value(v).type);
     }
-    const InferContext context(infos);
-    TensorTypes results = TRY(step.op->infer(context));
+    TensorTypes results = TRY(step.op->infer(InferContext(infos)));
     results.resize(std::max(results.size(), step.outputs.size()));
     if (step.outputs.empty()) return {};
-    if (try_known(step, context, results, infos, all_known)) return {};
+    if (try_known(step, infos, results)) return {};
     const bool typed = all_typed && std::all_of(step.outputs.begin(), step.outputs.end(),
                                                 [&, i = size_t{0}](int) mutable {
                                                   const TensorType& t = results[i++];
@@ -189,37 +165,13 @@ class Planner {
     if (value(v).place == Place::kKnown) settings_.packs.make_dense(value(v).known);
   }
 
-  // Shape arithmetic is done now, so that what depends on it has a type.
-  bool try_known(const FileStep& step, const InferContext& context, const TensorTypes& results,
-                 std::span<const OperandInfo> infos, bool all_known) {
-    if (step.op->def().has(kRandom)) return false;
-    if (const auto ints = step.op->infer_ints(context)) {
-      Tensor t = tensor_of(*ints, results[0]);
-      if (t.defined() && step.outputs.size() == 1) {
-        set_known(step.outputs[0], std::move(t));
-        return true;
-      }
-      ints_[static_cast<size_t>(step.outputs[0])] = *ints;
-    }
-    if (!all_known || !step.op->def().has_eval) return false;
-    if (step.op->def().has(kView) && is_static(results[0]) && infos[0].constant != nullptr &&
-        results[0].byte_size() == infos[0].type.byte_size() &&
-        results[0].dtype == infos[0].type.dtype && step.outputs.size() == 1) {
-      set_known(step.outputs[0], infos[0].constant->reshaped(results[0].shape.sizes()));
-      return true;
-    }
-    for (size_t i = 0; i < step.outputs.size(); ++i)
-      if (!is_shape_data(results[i])) return false;
-    std::vector<Tensor> operands;
-    for (const OperandInfo& info : infos)
-      operands.push_back(info.constant == nullptr ? Tensor() : *info.constant);
-    for (const Tensor& t : operands)
-      if (t.is_list() || static_cast<int64_t>(t.byte_size()) > kMaxPlanTimeBytes) return false;
-    auto values = evaluate(*step.op, operands, static_cast<int>(step.outputs.size()));
-    if (!values.ok()) return false;
-    for (size_t i = 0; i < step.outputs.size(); ++i)
-      if ((*values)[i].defined()) set_known(step.outputs[i], (*values)[i]);
-    return true;
+  bool try_known(const FileStep& step, std::span<const OperandInfo> infos,
+                 const TensorTypes& results) {
+    Foreseen foreseen = foresee(step, infos, results);
+    if (foreseen.ints) ints_[static_cast<size_t>(step.outputs[0])] = std::move(foreseen.ints);
+    for (size_t i = 0; i < foreseen.values.size(); ++i)
+      if (foreseen.values[i].defined()) set_known(step.outputs[i], std::move(foreseen.values[i]));
+    return !foreseen.values.empty();
   }
 
   bool try_view(const FileStep& step, const TensorType& result, PlanStep& out) {
@@ -306,17 +258,22 @@ class Planner {
     plan_->steps[index].kind = StepKind::kRegions;
     plan_->steps[index].choice.name = "control flow";
     const bool loop = step.op->def().name == "while";
-    const size_t skip = loop || step.op->def().name == "fused" ? 0 : 1;
+    const bool chooses = !loop && step.op->def().name != "fused";
     TensorTypes types;
+    std::vector<OperandInfo> infos;
     bool known = true;
-    for (size_t i = skip; i < step.inputs.size(); ++i) {
+    for (size_t i = chooses ? 1 : 0; i < step.inputs.size(); ++i) {
       const int v = step.inputs[i];
       types.push_back(v < 0 ? TensorType() : value(v).type);
+      infos.push_back(info_of(v));
       known &= types.back().is_none() || is_static(types.back());
     }
-    // Results have types here only where every branch gives the same ones.
+    const OperandInfo chooser = chooses ? info_of(step.inputs[0]) : OperandInfo();
+    const bool decided = chooser.constant != nullptr && chooser.constant->elements() > 0;
+    const size_t taken = decided ? branch_taken(step, chooser.constant->int_at(0)) : 0;
+    // Results have types here only where every branch that may be taken gives the same ones.
     TensorTypes results;
-    for (size_t r = loop ? 1 : 0; known && r < step.regions.size(); ++r) {
+    for (size_t r = loop ? 1 : taken; known && r < step.regions.size(); ++r) {
       auto plan = graph_.regions[index][r]->plan(types, settings_);
       if (!plan.ok()) {
         known = false;
@@ -327,7 +284,13 @@ class Planner {
         these.push_back((*plan)->values[static_cast<size_t>(v)].type);
       if (loop ? these != types : !results.empty() && these != results) known = false;
       results = std::move(these);
+      if (decided) break;
     }
+    if (decided)
+      if (auto inferred = infer_region(step.regions[taken], infos); inferred.ok()) {
+        results = std::move(*inferred);
+        known = true;
+      }
     for (size_t i = 0; i < step.outputs.size(); ++i) {
       const TensorType& declared = file_.values[static_cast<size_t>(step.outputs[i])].type;
       TensorType unknown{declared.dtype, Shape::unranked(), declared.is_list};
@@ -392,26 +355,11 @@ Result<std::shared_ptr<Plan>> make_plan(GraphState& graph, std::span<const Tenso
 
 Result<TensorTypes> infer_step(const FileStep& step, std::span<const OperandInfo> operands) {
   if (step.regions.empty()) return step.op->infer(InferContext(operands));
-  const FileGraph& graph = step.regions[0];
-  if (graph.inputs.size() != operands.size())
-    return invalid_model("the sub-graph does not take the operands of its step");
-  std::vector<OperandInfo> known(graph.values.size());
-  for (size_t i = 0; i < operands.size(); ++i)
-    known[static_cast<size_t>(graph.inputs[i])] = operands[i];
-  for (const FileConstant& c : graph.constants)
-    known[static_cast<size_t>(c.value)] = {c.tensor.type(), &c.tensor, nullptr};
-  for (const FileStep& inner : graph.steps) {
-    std::vector<OperandInfo> infos;
-    for (const int v : inner.inputs)
-      infos.push_back(v < 0 ? OperandInfo() : known[static_cast<size_t>(v)]);
-    const TensorTypes types = TRY(infer_step(inner, infos));
-    for (size_t i = 0; i < inner.outputs.size() && i < types.size(); ++i)
-      known[static_cast<size_t>(inner.outputs[i])].type = types[i];
-  }
-  TensorTypes results;
-  for (const int v : graph.outputs)
-    results.push_back(v < 0 ? TensorType() : known[static_cast<size_t>(v)].type);
-  return results;
+  if (step.op->def().name == "fused") return infer_region(step.regions[0], operands);
+  const Tensor* chooser = operands.empty() ? nullptr : operands[0].constant;
+  if (step.op->def().name == "while" || chooser == nullptr || chooser->elements() == 0)
+    return invalid_model("the types of control flow depend on data");
+  return infer_region(step.regions[branch_taken(step, chooser->int_at(0))], operands.subspan(1));
 }
 
 cpu::Region region_of(const FileStep& step) {

@@ -132,7 +132,8 @@ Result<std::unique_ptr<GraphState>> prepare(const FileGraph& graph);
 // Whether a value is of this type; dimensions of `type` that are not known fit any.
 bool is_of_type(const Tensor& value, const TensorType& type);
 
-// The types of a step's results; those of `fused` come from inference over its sub-graph.
+// The types of a step's results; those of `fused`, and of a branch that is decided, come from
+// inference over its sub-graph. Errors: of the ops' inference; control flow that data decides.
 Result<TensorTypes> infer_step(const FileStep& step, std::span<const OperandInfo> operands);
 // The sub-graph of a `fused` step as kernels see it; refers to the step.
 cpu::Region region_of(const FileStep& step);
