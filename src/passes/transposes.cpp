@@ -85,6 +85,18 @@ Result<Value*> untransposed(Builder& builder, Value* value, const Perm& perm) {
   return builder.op("transpose", {full}, {{"perm", inverse(perm)}});
 }
 
+// Whether transposes by `perm` are among the operands as views alone and others would need such a
+// view to follow: they would take turns for ever.
+bool exchanges_views(const Node& node, const Perm& perm) {
+  bool needs_views = false;
+  for (const Value* v : node.inputs())
+    if (perm_of(v) != perm)
+      needs_views |= v->constant() == nullptr;
+    else if (!moves_only_ones(v->producer()->input(0)->shape(), perm))
+      return false;
+  return needs_views;
+}
+
 // Pointwise ops of several operands, at least one of them transposed, the others alike or such that
 // nothing has to be moved for it.
 Result<bool> sink_pointwise(Graph& graph, Node& node) {
@@ -95,7 +107,8 @@ Result<bool> sink_pointwise(Graph& graph, Node& node) {
     if (perm.empty()) perm = perm_of(v);
   for (const Value* v : node.inputs())
     if (perm.empty() || !can_be_untransposed(v, perm)) return false;
-  if (node.output()->shape().rank() != static_cast<int>(perm.size())) return false;
+  if (node.output()->shape().rank() != static_cast<int>(perm.size()) || exchanges_views(node, perm))
+    return false;
   for (const Value* v : node.inputs())
     if (const Tensor* t = v->constant(); t != nullptr && t->rank() > static_cast<int>(perm.size()))
       return false;
