@@ -216,11 +216,12 @@ class RandomDataset final : public Dataset {
       : ports_(std::move(ports)), seed_(seed) {}
   int64_t size() const override { return -1; }
   std::string description() const override {
-    return fmt::format("random numbers in [0, 1) from seed {}", seed_);
+    return fmt::format("random numbers in [0, 1), integers 0 and 1, from seed {}", seed_);
   }
   Result<std::optional<Sample>> next() override {
     const auto n = static_cast<uint32_t>(at_++);
-    return std::optional(Sample{TRY(sample_inputs(ports_, OpenSizes{1, 16}, seed_ + 7919 * n)),
+    constexpr OpenSizes kSizes{.batch = 1, .other = 16, .image = kUsualImage};
+    return std::optional(Sample{TRY(sample_inputs(ports_, kSizes, seed_ + 7919 * n, true)),
                                 fmt::format("random sample {}", n)});
   }
 

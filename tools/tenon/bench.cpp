@@ -253,7 +253,9 @@ void add_bench(CLI::App& app, Action& action) {
   command->add_option("--batch", a->batches, "size of an open first dimension (default: 1)")
       ->delimiter(',')
       ->check(positive_number());
-  command->add_option("--input", a->inputs, "NAME=FILE.npy; made-up inputs where none is given")
+  command
+      ->add_option("--input", a->inputs,
+                   "NAME=FILE.npy (default: made-up inputs, open sizes 1, of images 224)")
       ->allow_extra_args(false);
   command->add_option("--warmup", a->warmup, "runs before the measurement (default: 3)")
       ->check(non_negative_number());

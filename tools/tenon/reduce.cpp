@@ -33,7 +33,7 @@ std::string failure(const Graph& graph, const std::vector<PipelineStep>& steps,
     return fmt::format("error {}", code_name(ran.error().code));
   std::vector<runtime::PortInfo> ports;
   for (const auto& input : graph.inputs()) ports.push_back({input->name, input->type()});
-  const auto inputs = sample_inputs(ports, {1, 1}, a.seed);
+  const auto inputs = sample_inputs(ports, {1, 1, kUsualImage}, a.seed);
   if (!inputs.ok()) return {};
   const auto expected = interpret(graph, *inputs);
   if (!expected.ok()) return {};

@@ -154,7 +154,7 @@ Result<Runnable> open_runnable(const std::string& path, const std::string& signa
 Result<std::vector<Tensor>> read_inputs(std::span<const runtime::PortInfo> ports,
                                         const std::vector<std::string>& texts, int64_t batch,
                                         uint32_t seed) {
-  if (texts.empty()) return sample_inputs(ports, {batch, 1}, seed);
+  if (texts.empty()) return sample_inputs(ports, {batch, 1, kUsualImage}, seed);
   std::vector<std::vector<Tensor>> given(ports.size());
   for (const std::string& text : texts) {
     const size_t equals = text.find('=');

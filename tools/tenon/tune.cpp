@@ -112,8 +112,8 @@ class Tuner {
     load_.threads = threads;
     std::vector<Variant> variants;
     variants.push_back(TRY(load_variant(path_, load_, key, {.take = 0})));
-    const auto inputs =
-        TRY(sample_inputs(variants[0].function.inputs(), {.batch = batch, .other = batch}));
+    const auto inputs = TRY(sample_inputs(variants[0].function.inputs(),
+                                          {.batch = batch, .other = batch, .image = kUsualImage}));
     TensorTypes types;
     for (const Tensor& t : inputs) types.push_back(t.type());
     Tuned result{.key = key, .batch = batch, .threads = threads};
