@@ -137,6 +137,15 @@ size_t branch_taken(const FileStep& step, int64_t chosen_by) {
   return static_cast<size_t>(chosen_by < 0 || chosen_by >= branches ? branches - 1 : chosen_by);
 }
 
+std::optional<size_t> decided_branch(const FileStep& step, std::span<const OperandInfo> operands) {
+  const std::string_view name = step.op->def().name;
+  if (step.regions.empty() || name == "while" || name == "fused" || operands.empty())
+    return std::nullopt;
+  const Tensor* chooser = operands[0].constant;
+  if (chooser == nullptr || chooser->elements() == 0) return std::nullopt;
+  return branch_taken(step, chooser->int_at(0));
+}
+
 Result<TensorTypes> infer_region(const FileGraph& region, std::span<const OperandInfo> operands) {
   return Region(region).run(operands);
 }

@@ -24,6 +24,8 @@ Foreseen foresee(const FileStep& step, std::span<const OperandInfo> operands,
 
 // The region that a branch takes for this value of what it chooses by.
 size_t branch_taken(const FileStep& step, int64_t chosen_by);
+// The same before it runs, where what it chooses by is known; none for what is no branch.
+std::optional<size_t> decided_branch(const FileStep& step, std::span<const OperandInfo> operands);
 
 // The types of a region's results, following what is known of its operands, also into branches
 // that are decided by it. Errors: of the ops' inference.

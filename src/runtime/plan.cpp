@@ -258,22 +258,19 @@ class Planner {
     plan_->steps[index].kind = StepKind::kRegions;
     plan_->steps[index].choice.name = "control flow";
     const bool loop = step.op->def().name == "while";
-    const bool chooses = !loop && step.op->def().name != "fused";
     TensorTypes types;
     std::vector<OperandInfo> infos;
     bool known = true;
-    for (size_t i = chooses ? 1 : 0; i < step.inputs.size(); ++i) {
-      const int v = step.inputs[i];
-      types.push_back(v < 0 ? TensorType() : value(v).type);
+    for (const int v : step.inputs) {
       infos.push_back(info_of(v));
-      known &= types.back().is_none() || is_static(types.back());
+      types.push_back(infos.back().type);
     }
-    const OperandInfo chooser = chooses ? info_of(step.inputs[0]) : OperandInfo();
-    const bool decided = chooser.constant != nullptr && chooser.constant->elements() > 0;
-    const size_t taken = decided ? branch_taken(step, chooser.constant->int_at(0)) : 0;
+    if (!loop && step.op->def().name != "fused" && !types.empty()) types.erase(types.begin());
+    for (const TensorType& type : types) known &= type.is_none() || is_static(type);
+    const std::optional<size_t> taken = decided_branch(step, infos);
     // Results have types here only where every branch that may be taken gives the same ones.
     TensorTypes results;
-    for (size_t r = loop ? 1 : taken; known && r < step.regions.size(); ++r) {
+    for (size_t r = loop ? 1 : taken.value_or(0); known && r < step.regions.size(); ++r) {
       auto plan = graph_.regions[index][r]->plan(types, settings_);
       if (!plan.ok()) {
         known = false;
@@ -284,10 +281,10 @@ class Planner {
         these.push_back((*plan)->values[static_cast<size_t>(v)].type);
       if (loop ? these != types : !results.empty() && these != results) known = false;
       results = std::move(these);
-      if (decided) break;
+      if (taken) break;
     }
-    if (decided)
-      if (auto inferred = infer_region(step.regions[taken], infos); inferred.ok()) {
+    if (taken)
+      if (auto inferred = infer_step(step, infos); inferred.ok()) {
         results = std::move(*inferred);
         known = true;
       }
@@ -356,10 +353,9 @@ Result<std::shared_ptr<Plan>> make_plan(GraphState& graph, std::span<const Tenso
 Result<TensorTypes> infer_step(const FileStep& step, std::span<const OperandInfo> operands) {
   if (step.regions.empty()) return step.op->infer(InferContext(operands));
   if (step.op->def().name == "fused") return infer_region(step.regions[0], operands);
-  const Tensor* chooser = operands.empty() ? nullptr : operands[0].constant;
-  if (step.op->def().name == "while" || chooser == nullptr || chooser->elements() == 0)
-    return invalid_model("the types of control flow depend on data");
-  return infer_region(step.regions[branch_taken(step, chooser->int_at(0))], operands.subspan(1));
+  const auto taken = decided_branch(step, operands);
+  if (!taken) return invalid_model("the types of control flow depend on data");
+  return infer_region(step.regions[*taken], operands.subspan(1));
 }
 
 cpu::Region region_of(const FileStep& step) {
