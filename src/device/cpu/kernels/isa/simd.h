@@ -225,17 +225,29 @@ TENON_INLINE Floats absolute(Floats x) {
   return from_bits(bits(x) & splat_int(0x7fffffff));
 }
 
-// The first n numbers alone.
-TENON_INLINE Floats load_bf16_part(const uint16_t* p, int n) {
+// The first n numbers alone. Out of line where there are no masks for them: such machines store
+// halves but never multiply them.
 #if defined(__AVX512F__) && TENON_LANES == 16
+TENON_INLINE Floats load_bf16_part(const uint16_t* p, int n) {
   const __m256i x = _mm256_maskz_loadu_epi16(static_cast<__mmask16>((1u << n) - 1), p);
   return from_bits((Ints)_mm512_cvtepu16_epi32(x) << 16);
+}
+TENON_INLINE void store_bf16_part(uint16_t* p, Floats x, int n) {
+  _mm256_mask_storeu_epi16(p, static_cast<__mmask16>((1u << n) - 1),
+                           _mm512_cvtepi32_epi16((__m512i)(rounded_bf16(x) >> 16)));
+}
 #else
+[[gnu::noinline, maybe_unused]] static Floats load_bf16_part(const uint16_t* p, int n) {
   Ints x{};
   for (int i = 0; i < n; ++i) x[i] = p[i] << 16;
   return from_bits(x);
-#endif
 }
+[[gnu::noinline, maybe_unused]] static void store_bf16_part(uint16_t* p, Floats x, int n) {
+  const Ints high = rounded_bf16(x) >> 16;
+  for (int i = 0; i < n; ++i) p[i] = static_cast<uint16_t>(high[i]);
+}
+#endif
+
 // Numbers of either type, kLanes or the first n of them.
 TENON_INLINE Floats load_number(const float* p) {
   return load(p);
@@ -248,15 +260,6 @@ TENON_INLINE Floats load_number(const float* p, int n) {
 }
 TENON_INLINE Floats load_number(const uint16_t* p, int n) {
   return load_bf16_part(p, n);
-}
-TENON_INLINE void store_bf16_part(uint16_t* p, Floats x, int n) {
-  const Ints high = rounded_bf16(x) >> 16;
-#if defined(__AVX512F__) && TENON_LANES == 16
-  _mm256_mask_storeu_epi16(p, static_cast<__mmask16>((1u << n) - 1),
-                           _mm512_cvtepi32_epi16((__m512i)high));
-#else
-  for (int i = 0; i < n; ++i) p[i] = static_cast<uint16_t>(high[i]);
-#endif
 }
 
 // sum += a * b, with sum kept in its register. Left to itself the compiler picks other forms of the

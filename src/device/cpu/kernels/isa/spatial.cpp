@@ -97,9 +97,14 @@ TENON_INLINE void sum_columns(const Lines& lines, const float* x, int64_t x_step
   }
 }
 
+// Which channels are computed: those in whole vectors, or all, of which there are less than a
+// vector with kPart.
+enum class Channels { kWhole, kPart, kAny };
+
 // The pixels from `pixel` on, kPixels of them; kTaps 0: any window, all of it inside.
-template <int kPixels, int kTaps, int kStride, bool kEdge>
-void depthwise_pixels(const DepthwiseRow& row, const Lines& lines, int64_t pixel) {
+template <int kPixels, int kTaps, int kStride, bool kEdge, Channels kChannels>
+[[gnu::noinline]] void depthwise_pixels(const DepthwiseRow& row, const Lines& lines,
+                                        int64_t pixel) {
   const Floats low = splat(row.low), high = splat(row.high);
   const float *const bias = row.bias, *const filter = row.filter;
   const float* const add = row.add == nullptr ? nullptr : row.add + pixel * row.add_pixel;
@@ -132,13 +137,16 @@ void depthwise_pixels(const DepthwiseRow& row, const Lines& lines, int64_t pixel
   };
   const int64_t channels = row.channels;
   int64_t channel = 0;
-  for (; channel + kLanes <= channels; channel += kLanes)
-    vector.template operator()<false>(channel, kLanes);
-  if (channel < channels)
-    vector.template operator()<true>(channel, static_cast<int>(channels - channel));
+  if constexpr (kChannels != Channels::kPart)
+    for (; channel + kLanes <= channels; channel += kLanes)
+      vector.template operator()<false>(channel, kLanes);
+  if constexpr (kChannels != Channels::kWhole)
+    if (channel < channels)
+      vector.template operator()<true>(channel, static_cast<int>(channels - channel));
   if (row.post.kind == ActivationKind::kNone) return;
   for (int p = 0; p < kPixels; ++p)
-    activate(row.post, y + p * y_step, y + p * y_step, static_cast<size_t>(channels));
+    activate(row.post, y + p * y_step, y + p * y_step,
+             static_cast<size_t>(kChannels == Channels::kWhole ? channel : channels));
 }
 
 // In each lane the i-th of the kGroup lanes that it is one of.
@@ -254,19 +262,35 @@ void pool_pixels(const PoolRow& row, int64_t pixel) {
 // One function per number of pixels, 1 to kMaxPixels.
 using DepthwiseFunction = void (*)(const DepthwiseRow&, const Lines&, int64_t);
 
-template <int kTaps, int kStride, bool kEdge>
-constexpr DepthwiseFunction kDepthwise[] = {
-    depthwise_pixels<1, kTaps, kStride, kEdge>, depthwise_pixels<2, kTaps, kStride, kEdge>,
-    depthwise_pixels<3, kTaps, kStride, kEdge>, depthwise_pixels<4, kTaps, kStride, kEdge>,
-    depthwise_pixels<5, kTaps, kStride, kEdge>, depthwise_pixels<6, kTaps, kStride, kEdge>,
-    depthwise_pixels<7, kTaps, kStride, kEdge>, depthwise_pixels<8, kTaps, kStride, kEdge>};
+template <int kPixels, int kTaps, int kStride>
+constexpr DepthwiseFunction kWhole =
+    depthwise_pixels<kPixels, kTaps, kStride, true, Channels::kWhole>;
+template <int kTaps, int kStride>
+constexpr DepthwiseFunction kDepthwise[] = {kWhole<1, kTaps, kStride>, kWhole<2, kTaps, kStride>,
+                                            kWhole<3, kTaps, kStride>, kWhole<4, kTaps, kStride>,
+                                            kWhole<5, kTaps, kStride>, kWhole<6, kTaps, kStride>,
+                                            kWhole<7, kTaps, kStride>, kWhole<8, kTaps, kStride>};
 
-// Calls run(functions[n - 1], pixel) for blocks of n <= kMaxPixels pixels.
-template <typename Function, typename Run>
-void for_pixels(int64_t pixels, const Function* functions, Run run) {
+// Calls run<n>(pixel) for 8, 3 or 1 pixels at a time: they share the weights only, so that few
+// kinds of parts lose little.
+template <typename Run>
+TENON_INLINE void by_parts(int64_t pixels, Run run) {
   int64_t pixel = 0;
-  for (; pixel + kMaxPixels <= pixels; pixel += kMaxPixels) run(functions[kMaxPixels - 1], pixel);
-  if (pixel < pixels) run(functions[pixels - pixel - 1], pixel);
+  for (; pixel + 8 <= pixels; pixel += 8) run.template operator()<8>(pixel);
+  for (; pixel + 3 <= pixels; pixel += 3) run.template operator()<3>(pixel);
+  for (; pixel < pixels; ++pixel) run.template operator()<1>(pixel);
+}
+
+// The channels of `row` from `begin` on.
+DepthwiseRow last_channels(const DepthwiseRow& row, int64_t begin) {
+  DepthwiseRow part = row;
+  part.channels -= begin;
+  part.x += begin;
+  part.y += begin;
+  part.filter += begin;
+  if (row.bias != nullptr) part.bias += begin;
+  if (row.add != nullptr) part.add += begin;
+  return part;
 }
 
 template <int kTaps, int kStride>
@@ -276,17 +300,22 @@ void depthwise_columns(const DepthwiseRow& row) {
     for (int64_t j = 0; j < row.taps[1]; ++j)
       lines.line[lines.count++] = {line_offset(row, i, j),
                                    i * row.filter_taps[0] + j * row.filter_taps[1]};
-  for (int64_t pixel = 0; pixel < row.pixels; pixel += kMaxPixels) {
+  const int64_t whole = row.channels / kLanes * kLanes;
+  for (int64_t pixel = 0; pixel < row.pixels && whole > 0; pixel += kMaxPixels) {
     const int64_t first = row.start + pixel * kStride;
     if (pixel + kMaxPixels <= row.pixels && first >= 0 &&
         first + (kMaxPixels - 1) * kStride + kTaps <= row.in) {
-      depthwise_pixels<kMaxPixels, kTaps, kStride, false>(row, lines, pixel);
+      depthwise_pixels<kMaxPixels, kTaps, kStride, false, Channels::kWhole>(row, lines, pixel);
       continue;
     }
     const int64_t left = row.pixels - pixel;
-    kDepthwise<kTaps, kStride, true>[(left < kMaxPixels ? left : kMaxPixels) - 1](row, lines,
-                                                                                  pixel);
+    kDepthwise<kTaps, kStride>[(left < kMaxPixels ? left : kMaxPixels) - 1](row, lines, pixel);
   }
+  if (whole == row.channels) return;
+  const DepthwiseRow rest = last_channels(row, whole);
+  by_parts(rest.pixels, [&]<int kPixels>(int64_t pixel) {
+    depthwise_pixels<kPixels, kTaps, kStride, true, Channels::kPart>(rest, lines, pixel);
+  });
 }
 
 // The pixels of `row` from `begin` on, with the taps [first_tap, end_tap).
@@ -317,8 +346,9 @@ void depthwise_any(const DepthwiseRow& row) {
       if (count > row.pixels - pixel) count = row.pixels - pixel;
     }
     const DepthwiseRow part = part_of(row, pixel, count, begin, end);
-    for_pixels(count, kDepthwise<0, 1, false>,
-               [&](DepthwiseFunction function, int64_t at) { function(part, none, at); });
+    by_parts(count, [&]<int kPixels>(int64_t at) {
+      depthwise_pixels<kPixels, 0, 1, false, Channels::kAny>(part, none, at);
+    });
     pixel += count;
   }
 }
@@ -337,13 +367,10 @@ void depthwise_row(const DepthwiseRow& row) {
   depthwise_any(row);
 }
 
-// Pixels share nothing, so that what is left of eight may go in parts.
 template <bool kAverage, typename T>
 void pool_row(const PoolRow& row) {
-  int64_t pixel = 0;
-  for (; pixel + 8 <= row.pixels; pixel += 8) pool_pixels<8, kAverage, T>(row, pixel);
-  for (; pixel + 3 <= row.pixels; pixel += 3) pool_pixels<3, kAverage, T>(row, pixel);
-  for (; pixel < row.pixels; ++pixel) pool_pixels<1, kAverage, T>(row, pixel);
+  by_parts(row.pixels,
+           [&]<int kPixels>(int64_t pixel) { pool_pixels<kPixels, kAverage, T>(row, pixel); });
 }
 
 void pool_row(const PoolRow& row) {

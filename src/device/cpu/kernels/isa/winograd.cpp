@@ -68,35 +68,19 @@ TENON_INLINE void store_lanes(float* p, Floats x, int lanes) {
 #endif
 
 // The values of a line, `apart` floats from one to the next.
-template <bool kWhole>
-TENON_INLINE void store_frequencies(const Floats (&r)[kSide], float* v, int64_t apart, int lanes) {
+TENON_INLINE void store_frequencies(const Floats (&r)[kSide], float* v, int64_t apart) {
 #pragma GCC unroll 6
-  for (int j = 0; j < kSide; ++j, v += apart) {
-    if constexpr (kWhole)
-      store_frequency(v, r[j]);
-    else
-      store_lanes(v, r[j], lanes);
-  }
+  for (int j = 0; j < kSide; ++j, v += apart) store_frequency(v, r[j]);
 }
 
-// kWhole: all inputs are there and all lanes are used.
-template <bool kWhole>
-TENON_INLINE void input_lanes(const WinogradInput& w, int64_t c, int lanes) {
+// All inputs are there and all lanes are used.
+TENON_INLINE void input_lanes(const WinogradInput& w, int64_t c) {
   Floats t[kSide][kSide];
 #pragma GCC unroll 6
   for (int j = 0; j < kSide; ++j) {
     Floats d[kSide], r[kSide];
 #pragma GCC unroll 6
-    for (int i = 0; i < kSide; ++i) {
-      const float* x = w.x + i * w.x_row + j * w.x_pixel + c;
-      if constexpr (kWhole) {
-        d[i] = load_input(x);
-      } else {
-        const bool inside =
-            i >= w.row_begin && i < w.row_end && j >= w.column_begin && j < w.column_end;
-        d[i] = inside ? load_lanes(x, lanes) : Floats{};
-      }
-    }
+    for (int i = 0; i < kSide; ++i) d[i] = load_input(w.x + i * w.x_row + j * w.x_pixel + c);
     transform_input(d, r);
 #pragma GCC unroll 6
     for (int i = 0; i < kSide; ++i) t[i][j] = r[i];
@@ -106,46 +90,62 @@ TENON_INLINE void input_lanes(const WinogradInput& w, int64_t c, int lanes) {
   for (int i = 0; i < kSide; ++i) {
     Floats r[kSide];
     transform_input(t[i], r);
-    store_frequencies<kWhole>(r, v + i * kSide * w.v_frequency, w.v_frequency, lanes);
+    store_frequencies(r, v + i * kSide * w.v_frequency, w.v_frequency);
   }
 }
 
-template <bool kWhole>
-TENON_INLINE void input_line(const WinogradInput& w, int64_t c, int lanes) {
+TENON_INLINE void input_line(const WinogradInput& w, int64_t c) {
   Floats d[kSide], r[kSide];
 #pragma GCC unroll 6
-  for (int j = 0; j < kSide; ++j) {
-    const float* x = w.x + j * w.x_pixel + c;
-    if constexpr (kWhole)
-      d[j] = load_input(x);
-    else
-      d[j] = j >= w.column_begin && j < w.column_end ? load_lanes(x, lanes) : Floats{};
-  }
+  for (int j = 0; j < kSide; ++j) d[j] = load_input(w.x + j * w.x_pixel + c);
   transform_input(d, r);
-  store_frequencies<kWhole>(r, w.v + c, w.v_frequency, lanes);
+  store_frequencies(r, w.v + c, w.v_frequency);
 }
 
-template <bool kEdge, bool kLine>
-void input_tile(const WinogradInput& w) {
-  const auto lanes = [&]<bool kWhole>(int64_t c, int count) __attribute__((always_inline)) {
-    if constexpr (kLine)
-      input_line<kWhole>(w, c, count);
-    else
-      input_lanes<kWhole>(w, c, count);
-  };
-  int64_t c = 0;
-  for (; c + kStep <= w.channels; c += kStep) lanes.template operator()<!kEdge>(c, kLanes);
-  if (c < w.channels) lanes.template operator()<false>(c, static_cast<int>(w.channels - c));
+// The same where inputs may be missing or only some lanes are used, by lines of the tile: all of it
+// unrolled would be six times the code.
+[[gnu::noinline]] void input_edge(const WinogradInput& w, int64_t c, int lanes) {
+  const int lines = w.is_line ? 1 : kSide;
+  Floats t[kSide][kSide];
+#pragma GCC unroll 1
+  for (int i = 0; i < lines; ++i) {
+    const bool has_line = w.is_line || (i >= w.row_begin && i < w.row_end);
+    const float* x = w.x + i * w.x_row + c;
+#pragma GCC unroll 6
+    for (int j = 0; j < kSide; ++j, x += w.x_pixel) {
+      const bool inside = has_line && j >= w.column_begin && j < w.column_end;
+      t[i][j] = inside ? load_lanes(x, lanes) : Floats{};
+    }
+  }
+#pragma GCC unroll 1
+  for (int j = 0; j < kSide && !w.is_line; ++j) {
+    Floats d[kSide], r[kSide];
+#pragma GCC unroll 6
+    for (int i = 0; i < kSide; ++i) d[i] = t[i][j];
+    transform_input(d, r);
+#pragma GCC unroll 6
+    for (int i = 0; i < kSide; ++i) t[i][j] = r[i];
+  }
+  float* v = w.v + c;
+#pragma GCC unroll 1
+  for (int i = 0; i < lines; ++i) {
+    Floats r[kSide];
+    transform_input(t[i], r);
+#pragma GCC unroll 6
+    for (int j = 0; j < kSide; ++j, v += w.v_frequency) store_lanes(v, r[j], lanes);
+  }
 }
 
 void winograd_input(const WinogradInput& w) {
-  const bool columns = w.column_begin == 0 && w.column_end == kSide;
-  if (w.is_line)
-    columns ? input_tile<false, true>(w) : input_tile<true, true>(w);
-  else if (columns && w.row_begin == 0 && w.row_end == kSide)
-    input_tile<false, false>(w);
-  else
-    input_tile<true, false>(w);
+  const bool inside = w.column_begin == 0 && w.column_end == kSide &&
+                      (w.is_line || (w.row_begin == 0 && w.row_end == kSide));
+  int64_t c = 0;
+  if (inside && w.is_line)
+    for (; c + kStep <= w.channels; c += kStep) input_line(w, c);
+  else if (inside)
+    for (; c + kStep <= w.channels; c += kStep) input_lanes(w, c);
+  for (; c < w.channels; c += kStep)
+    input_edge(w, c, static_cast<int>(w.channels - c < kLanes ? w.channels - c : kLanes));
 }
 
 #if defined(TENON_PAIRS)
