@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE_LINES, FUNCTION_LINES = 450, 100
-NOT_A_FUNCTION = re.compile(r"^\s*(namespace|struct|class|enum|union|extern|switch|if|for|while|do|else)\b")
+NOT_A_FUNCTION = re.compile(r"^\s*(namespace|struct|class|enum|union|extern|switch|if|for|while|do|else)\b|= \{$")
 
 
 def cpp_functions(lines):
@@ -20,7 +20,7 @@ def cpp_functions(lines):
     for start, line in enumerate(lines):
         indent = len(line) - len(line.lstrip())
         opens = line.rstrip().endswith("{") and indent in (0, 2) and "(" in " ".join(lines[max(0, start - 4):start + 1])
-        if not opens or NOT_A_FUNCTION.match(line):
+        if not opens or NOT_A_FUNCTION.search(line):
             continue
         for end in range(start + 1, len(lines)):
             if lines[end].startswith(" " * indent + "}"):

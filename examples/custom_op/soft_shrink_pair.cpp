@@ -1,8 +1,5 @@
-// The op 'SoftShrinkPair' for Tenon: w * softshrink(x), and 1 where x is kept.
-//
-// The library:  g++ -std=c++17 -O2 -fPIC -shared -fvisibility=hidden -I../../include
-// soft_shrink_pair.cpp -o libsoft_shrink_pair.so The test:     g++ -std=c++17 -g -DTENON_OP_TEST
-// -I../../include soft_shrink_pair.cpp -o soft_shrink_pair_test && ./soft_shrink_pair_test
+// The op 'SoftShrinkPair' for Tenon: w * softshrink(x), and 1 where x is kept. run.sh builds the
+// library, and the test below with -DTENON_OP_TEST.
 #include "tenon/custom_op.hpp"
 
 namespace {
