@@ -260,8 +260,8 @@ Status AscendWriter::img2col(const Instruction& i) {
        text(src[2].size));
   line("              tile::Window{{{}, {}, {}, {}, {}, {}, {}, {}, {}}},", n(0), n(1), n(2), n(3),
        n(4), n(5), n(6), n(7), n(8));
-  line("              {}, {}, {}, {});", n(9), text(dst[0].size * 16), n(10),
-       text(dst[1].size * c0));
+  line("              {}, {}, {}, {}, {});", n(9), text(dst[0].size * 16), n(10),
+       text(dst[1].size * c0), scalar_text(i.scalar, i.views[0].dtype));
   return {};
 }
 

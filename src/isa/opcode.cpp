@@ -40,10 +40,10 @@ constexpr std::array<OpcodeInfo, kOpcodes> kTable = {{
     {scatter, "scatter", Kind::move, 3, kScatter, false,
      "dst[indices[i] - first, …] (+)= src[i, …], one after the other; an index out of range writes "
      "nothing"},
-    {img2col, "img2col", Kind::move, 2, kImg2col, false,
+    {img2col, "img2col", Kind::move, 2, kImg2col, true,
      "dst [m1, k1, m0, c0] = the windows of src [c1, h, w, c0]: row first_m + m is output pixel "
      "(row / out_w, row % out_w), column first_k + k is (c1, kernel row, kernel column, c0); "
-     "outside of src are zeros"},
+     "outside of src is scalar"},
     {mmad, "mmad", Kind::product, 3, kMmad, false,
      "acc [n1, m1, m0, n0] (+)= a [m1, k1, m0, k0] b [k1, n1, n0, k0], of which m, k and n "
      "count; the rest of the last n0 columns is computed, too"},

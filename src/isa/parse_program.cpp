@@ -216,7 +216,8 @@ Result<Instruction> Parser::instruction() {
   return out;
 }
 
-// {m = 16, k = 16, scalar = 0.5}: all that the instruction has, in its order.
+// {m = 16, k = 16, scalar = 0.5}: all that the instruction has, in its order; a scalar of 0 beside
+// numbers may be left out.
 Status Parser::numbers(const OpcodeInfo& opcode, Instruction& instruction) {
   if (opcode.numbers.empty() && !opcode.has_scalar) return {};
   TRY(lexer_.expect('{'));
@@ -229,7 +230,7 @@ Status Parser::numbers(const OpcodeInfo& opcode, Instruction& instruction) {
     TRY(named(opcode.numbers[i], i == 0));
     instruction.numbers.push_back(TRY(expr()));
   }
-  if (opcode.has_scalar) {
+  if (opcode.has_scalar && (opcode.numbers.empty() || lexer_.peek() != '}')) {
     TRY(named("scalar", opcode.numbers.empty()));
     instruction.scalar = TRY(lexer_.real());
   }

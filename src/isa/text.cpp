@@ -38,7 +38,7 @@ std::string numbers_text(const Instruction& instruction, const OpcodeInfo& opcod
     out += fmt::format("{}{} = {}", i == 0 ? "" : ", ",
                        i < opcode.numbers.size() ? opcode.numbers[i] : "?",
                        instruction.numbers[i].to_string());
-  if (opcode.has_scalar)
+  if (opcode.has_scalar && (instruction.scalar != 0 || opcode.numbers.empty()))
     out += fmt::format("{}scalar = {}", out.empty() ? "" : ", ",
                        text::double_text(instruction.scalar));
   return out.empty() ? out : " {" + out + "}";

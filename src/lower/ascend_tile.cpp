@@ -29,7 +29,8 @@ void AscendProduct::multiply(const Expr& mi, const Expr& ni, const Expr& c, cons
                         {{c1, block}, {image_rows(mi), w.width * c0}, {w.width, c0}, {c0, 1}})},
         {w.kernel[1], w.kernel[2], w.stride[1], w.stride[2], w.dilation[1], w.dilation[2],
          h0 - (oh * w.stride[1] - w.pad[1]), w.pad[2], w.out_width,
-         first_row(mi) - oh * w.out_width, s * t_.step});
+         first_row(mi) - oh * w.out_width, s * t_.step},
+        p_.outside);
   } else {
     builder_.emit(Opcode::copy,
                   {left, builder_.local(a1_.memory(), a + first_k1 * (t_.m * c0 * size), real_,

@@ -1,6 +1,6 @@
-// Running sums along an axis. What is summed side by side lies innermost in the vector unit's
-// memory, so that a step along the axis is one of whole rows: after steps of 1, 2, 4 … each row of
-// a chunk is the sum of those before it, and what chunks before came to is added.
+// Running sums and products along an axis. What is summed side by side lies innermost in the vector
+// unit's memory, so that a step along the axis is one of whole rows: after steps of 1, 2, 4 … each
+// row of a chunk is the sum of those before it, and what chunks before came to is added.
 #include "ops/cumulative.h"
 
 #include <algorithm>
@@ -12,9 +12,25 @@
 namespace tenon::lower {
 namespace {
 
+// What is done along the axis.
+struct Scan {
+  int64_t axis = 0;
+  bool exclusive = false, reverse = false;
+  Opcode combine = Opcode::add;
+  double neutral = 0;
+};
+
+template <CumulativeKind K>
+bool reads_as(const Node& node, Opcode combine, double neutral, Scan& scan) {
+  const auto* op = node.as<Cumulative<K>>();
+  if (op == nullptr) return false;
+  scan = {op->axis, op->exclusive, op->reverse, combine, neutral};
+  return true;
+}
+
 class Kernel {
  public:
-  Kernel(Lowering& lowering, const Node& node, const CumSum& op)
+  Kernel(Lowering& lowering, const Node& node, const Scan& op)
       : lowering_(lowering),
         node_(node),
         op_(op),
@@ -45,7 +61,7 @@ class Kernel {
       n_ = kept_all_ % kept_ == 0 ? Expr(kept_) : min(kept_, Expr(kept_all_) - part_);
       one.set_tile({{1, lanes_}, {n_, 1}});
       sum_ = one.temporary(sums_in_);
-      one.emit_fill(sum_, 0);
+      one.emit_fill(sum_, op_.neutral);
       const auto at = [&](const Expr& c, int64_t count) {
         return op_.reverse ? Expr(view_.size - count) - c * chunk_ : c * chunk_;
       };
@@ -95,7 +111,7 @@ class Kernel {
     for (int64_t step = 1; step < count; step *= 2) {
       const int64_t summed = count - step;
       const Register next = code.temporary(sums_in_);
-      b_.emit(Opcode::add, {rows(next, op_.reverse ? 0 : step, summed), rows(x, 0, summed),
+      b_.emit(op_.combine, {rows(next, op_.reverse ? 0 : step, summed), rows(x, 0, summed),
                             rows(x, step, summed)});
       const int64_t kept = op_.reverse ? summed : 0;
       keep(rows(next, kept, step), rows(x, kept, step));
@@ -120,14 +136,14 @@ class Kernel {
     const Register scanned = scan(code, code.tile(x, sums_in_), count);
     const Register y = code.temporary(sums_in_);
     if (!op_.exclusive) {
-      b_.emit(Opcode::add, {y.view, scanned.view, sums(count)});
+      b_.emit(op_.combine, {y.view, scanned.view, sums(count)});
     } else {
       keep(rows(y, op_.reverse ? count - 1 : 0, 1), sums(1));
       if (count > 1)
-        b_.emit(Opcode::add, {rows(y, op_.reverse ? 0 : 1, count - 1),
+        b_.emit(op_.combine, {rows(y, op_.reverse ? 0 : 1, count - 1),
                               rows(scanned, op_.reverse ? 1 : 0, count - 1), sums(count - 1)});
     }
-    b_.emit(Opcode::add, {sums(1), sums(1), rows(scanned, op_.reverse ? 0 : count - 1, 1)});
+    b_.emit(op_.combine, {sums(1), sums(1), rows(scanned, op_.reverse ? 0 : count - 1, 1)});
     in_.leave(1, at);
     out_.enter(0, at);
     code.store(y, b_.local(core_.memory, out_.place(at), dtype_, local));
@@ -140,7 +156,7 @@ class Kernel {
 
   Lowering& lowering_;
   const Node& node_;
-  const CumSum& op_;
+  const Scan& op_;
   AxisView view_;
   VectorCore core_;
   DType dtype_, sums_in_;
@@ -155,12 +171,15 @@ class Kernel {
 
 }  // namespace
 
-Status lower_cumsum(Lowering& lowering, const Node& node) {
-  const CumSum* op = node.as<CumSum>();
+Status lower_cumulative(Lowering& lowering, const Node& node) {
+  Scan scan;
+  if (!reads_as<CumulativeKind::sum>(node, Opcode::add, 0, scan) &&
+      !reads_as<CumulativeKind::product>(node, Opcode::mul, 1, scan))
+    return unsupported("logarithms of sums are not kept along an axis");
   const DType dtype = node.output()->dtype();
-  if (op == nullptr || (!is_float(dtype) && dtype != DType::i32))
-    return unsupported("sums are of reals or of i32");
-  return Kernel(lowering, node, *op).run();
+  if (!is_float(dtype) && dtype != DType::i32)
+    return unsupported("sums and products are of reals or of i32");
+  return Kernel(lowering, node, scan).run();
 }
 
 }  // namespace tenon::lower

@@ -130,7 +130,7 @@ Status lower_product(Lowering& lowering, const Node& node);    // conv, matmul
 Status lower_pointwise(Lowering& lowering, const Node& node);  // fused regions and single nodes
 Status lower_rows(Lowering& lowering, const Node& node);       // softmax, norms
 Status lower_reduce(Lowering& lowering, const Node& node);
-Status lower_cumsum(Lowering& lowering, const Node& node);
+Status lower_cumulative(Lowering& lowering, const Node& node);
 Status lower_window(Lowering& lowering, const Node& node);     // pools, depthwise conv
 Status lower_recurrent(Lowering& lowering, const Node& node);  // lstm, gru, rnn
 Status lower_attention(Lowering& lowering, const Node& node);

@@ -74,6 +74,7 @@ Status pad_rows(Lowering& lowering, const Node& node, const Product& p, const Pa
 Status lower_packed_rows(Lowering& lowering, const Node& node, const Product& p) {
   const Windows& w = *p.windows;
   const int64_t size = bytes_of(lowering.real()), c0 = 32 / size;
+  if (p.outside != 0) return unsupported("packed rows end in zeros");
   if (p.b_constant == nullptr || p.batch.size() != 1 || w.kernel[0] > 1 || w.depth > 1 ||
       w.out_depth > 1)
     return unsupported("it is no convolution of plain images");

@@ -202,6 +202,25 @@ Expr batch_offset(const Product& p, const Expr& problem, int64_t BatchDim::*stri
   return offset;
 }
 
+namespace {
+
+// An activation of x in bytes: halves hold more than is left of it.
+Result<Register> function_in_bytes(VectorCode& code, const Product& p, const Register& x) {
+  const auto number = [](double v) { return Register{{}, v, nullptr}; };
+  constexpr double kLowest = -60000;  // of halves: below, an infinity times 0 would be no number
+  Register y = code.tile(x, p.function);
+  if (p.function == DType::f16) y = code.binary(Opcode::max, y, number(kLowest));
+  code.set_rough(true);
+  y = TRY(code.activate(p.activation, p.alpha, p.beta, y));
+  code.set_rough(false);
+  y = code.binary(Opcode::mul, y, number(p.result_scale));
+  if (p.zero.value_or(0) != 0)
+    y = code.binary(Opcode::add, y, number(static_cast<double>(*p.zero)));
+  return code.round(y, p.result);
+}
+
+}  // namespace
+
 Result<Register> finish_product(VectorCode& code, const Product& p, const Register& sum,
                                 const Register* bias, const Register* residual,
                                 const Register* column_scale) {
@@ -210,6 +229,7 @@ Result<Register> finish_product(VectorCode& code, const Product& p, const Regist
   if (p.scale != 1) y = code.binary(Opcode::mul, y, {{}, p.scale, nullptr});
   if (bias != nullptr) y = code.binary(Opcode::add, y, *bias);
   if (residual != nullptr) y = code.binary(Opcode::add, y, *residual);
+  if (p.result_scale != 1) return function_in_bytes(code, p, y);
   y = TRY(code.activate(p.activation, p.alpha, p.beta, y));
   if (!p.zero) return y;
   y = code.round(y);
@@ -243,7 +263,7 @@ Status add_in_two_kernels(Lowering& lowering, const Node& node, const Product& p
   Product sums = p;
   sums.bias = sums.residual = sums.column_scale = -1;
   sums.zero.reset();
-  sums.scale = 1;
+  sums.scale = sums.result_scale = 1;
   sums.activation = ActivationKind::none;
   sums.y = lowering.scratch(p.layer + ".sums", p.is_exact() ? DType::i32 : lowering.real(),
                             lowering.tensor(p.y).elements);
@@ -270,7 +290,7 @@ Status add_in_two_kernels(Lowering& lowering, const Node& node, const Product& p
   if (p.column_scale >= 0)
     work.operands.push_back({"scale", p.column_scale, strides(&BatchDim::bias, 0), p.first.bias});
   work.results = {p.y};
-  work.wide = p.is_exact();
+  work.wide = p.is_exact() && p.result_scale == 1;
   work.compute = [&p](VectorCode& code,
                       std::span<const Register> in) -> Result<std::vector<Register>> {
     const Register* bias = p.bias >= 0 ? &in[1] : nullptr;
@@ -314,7 +334,8 @@ std::string problem_of(const Product& p) {
                   p.bias >= 0, p.residual >= 0, p.scale);
   for (const BatchDim& d : p.batch)
     text += fmt::format(" batch {} {} {} {} {} {}", d.size, d.a, d.b, d.y, d.residual, d.bias);
-  text += fmt::format(" {} {} {}", dtype_name(p.operands), p.column_scale >= 0, !!p.zero);
+  text += fmt::format(" {} {} {} {}", dtype_name(p.operands), p.column_scale >= 0, !!p.zero,
+                      p.outside != 0);
   text += fmt::format(" from {} {} {} {}", p.first.a, p.first.b, p.first.y, p.first.residual);
   if (const auto& w = p.windows) {
     text += fmt::format(" of {} {} {} {} {} to {} {} {}", w->depth, w->height, w->width, w->pitch,

@@ -49,10 +49,14 @@ struct Product {
   ActivationKind activation = ActivationKind::none;
   double alpha = 0, beta = 0;
   // Products of bytes, whose sums are exact: sum * column_scale + bias in f32 (both as `bias`
-  // goes), and with `zero` rounded to even, plus zero, saturated. Without column_scale all is in
-  // i32.
+  // goes), after the activation times result_scale, and with `zero` rounded to even, plus zero,
+  // saturated. Without column_scale all is in i32.
   DType operands = DType::none;  // of a and b; none: reals
   int column_scale = -1;
+  double result_scale = 1;
+  double outside = 0;  // what windows read beyond their image
+  // What a function that no scale goes through (result_scale) is computed in, and its result.
+  DType function = DType::f32, result = DType::i8;
   std::optional<int64_t> zero;
 
   bool is_exact() const { return operands == DType::i8 || operands == DType::u8; }

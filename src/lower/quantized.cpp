@@ -58,13 +58,28 @@ class Quantized {
   }
 
   Status conv(const QuantizedConv& op) {
+    auto padding = lowering_.draft([&] { return conv(op, true); });
+    if (padding.ok()) return lowering_.accept(std::move(*padding)), Status();
+    if (padding.error().code == Code::internal) return padding.error();
+    return conv(op, false);
+  }
+
+  // Where the unit `pads`, what is outside of an image is a number of its instruction; else it is
+  // there before, as a border of the image, unless it is 0.
+  Status conv(const QuantizedConv& op, bool pads) {
     Conv plain;
     plain.strides = op.strides, plain.dilations = op.dilations, plain.groups = op.groups;
     const size_t n = w_.size() - 2;
     plain.pads = effective_pads(op, std::span(w_).first(n), std::span(x_).subspan(1));
     const bool padded = std::ranges::any_of(plain.pads, [](int64_t p) { return p != 0; });
-    // The border is there before: the unit's own is of zeros.
-    if (padded && zero_ != shift_) border(plain.pads, n);
+    const bool has_zeros = !padded || zero_ == shift_;
+    // Few channels leave most of what it unfolds empty.
+    constexpr int64_t kLeastChannels = 16;
+    const bool is_possible = std::holds_alternative<AscendChip>(lowering_.machine().chip) &&
+                             n <= 2 && x_.back() >= kLeastChannels;
+    if (!has_zeros && pads && !is_possible) return unsupported("the unit pads with zeros alone");
+    border_.clear();
+    if (!has_zeros && !pads) border(plain.pads, n);
     const std::vector<int64_t> x = border_.empty() ? x_ : border_;
     if (!border_.empty()) plain.pads.clear();
     merge_groups(plain.groups);
@@ -73,6 +88,7 @@ class Quantized {
     plain.groups /= merged_;
     Product p = TRY(conv_product(plain, {x, w, dims_of(node_.output())}));
     set(p, op.activation, op.alpha, op.beta);
+    if (!has_zeros && pads) p.outside = static_cast<double>(zero_ - shift_);
     p.a = TRY(prepared());
     Status status = add_product(lowering_, node_, p);
     if (status.ok() || !p.windows || status.error().code != Code::unsupported) return status;
@@ -162,8 +178,12 @@ class Quantized {
       p.bias = column_constant(".bias", std::move(bias), DType::i32);
       return;
     }
-    // Divided by the scale of the result, with which relu and clip do not interfere.
-    const double y_scale = n_.at(kYScale, 0, 1);
+    // Divided by the scale of the result at once where the activation does not interfere.
+    const bool first = activation <= ActivationKind::clip;
+    p.function = lowering_.real();
+    p.result = lowering_.tensor(p.y).dtype;
+    if (!first) p.result_scale = 1 / n_.at(kYScale, 0, 1);
+    const double y_scale = first ? n_.at(kYScale, 0, 1) : 1;
     std::vector<double> scale(static_cast<size_t>(columns));
     for (int64_t m = 0; m < columns; ++m) {
       auto& s = scale[static_cast<size_t>(m)];

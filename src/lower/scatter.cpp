@@ -12,8 +12,8 @@
 namespace tenon::lower {
 namespace {
 
-// A table [rows, width], of which `count` rows of `updates` replace those of these numbers, or are
-// added to them.
+// A table [rows, width] or, without data, zeros, of which `count` rows of `updates` replace those
+// of these numbers, or are added to them.
 struct RowScatter {
   std::string layer;
   int data = -1, numbers = -1, updates = -1, to = -1;  // tensors
@@ -35,20 +35,24 @@ Status scatter_rows(Lowering& lowering, const Node& node, const RowScatter& s) {
   const int64_t least = (kLeastElements + s.width - 1) / s.width;
   const int64_t part = std::max((s.rows + a.vector_cores - 1) / a.vector_cores, least);
   b.set_blocks((s.rows + part - 1) / part);
-  const int data = b.bind("x0", isa::Buffer::Role::input, s.data);
+  const int data = s.data < 0 ? -1 : b.bind("x0", isa::Buffer::Role::input, s.data);
   const int numbers = b.bind("x1", isa::Buffer::Role::input, s.numbers);
   const int updates = b.bind("x2", isa::Buffer::Role::input, s.updates);
   const int to = b.bind("y", isa::Buffer::Role::output, s.to);
   const Expr first = b.block() * part, mine = min(part, Expr(s.rows) - first);
 
   const int64_t chunk = std::min(room / bytes_of(dtype), part * s.width);
-  const Ring copied = b.ring(core.memory, chunk * bytes_of(dtype), 2, {core.load, core.store});
+  const int from_queue = data < 0 ? core.compute : core.load;
+  const Ring copied = b.ring(core.memory, chunk * bytes_of(dtype), 2, {from_queue, core.store});
   b.loop((mine * s.width + (chunk - 1)) / chunk, [&](const Expr& turn) {
     const Expr at = turn * chunk;
     const std::vector<Axis> axes{{min(chunk, mine * s.width - at), 1}};
     const View here = b.local(core.memory, copied.place(turn), dtype, axes);
     copied.enter(0, turn);
-    b.emit(Opcode::copy, {here, b.global(data, first * s.width + at, axes)});
+    if (data < 0)
+      b.emit(Opcode::fill, {here});
+    else
+      b.emit(Opcode::copy, {here, b.global(data, first * s.width + at, axes)});
     copied.leave(0, turn);
     copied.enter(1, turn);
     b.emit(Opcode::copy, {b.global(to, first * s.width + at, axes), here});
@@ -79,9 +83,28 @@ Status scatter_rows(Lowering& lowering, const Node& node, const RowScatter& s) {
   return lowering.add(node, b);
 }
 
+// Sums of slices: added to zeros at their segments' numbers; there is nothing below the first.
+Status lower_segments(Lowering& lowering, const Node& node, const SegmentReduce& op) {
+  if (op.reduction != SegmentReduction::sum)
+    return unsupported(fmt::format("it combines slices by {}",
+                                   enum_names(op.reduction)[static_cast<size_t>(op.reduction)]));
+  const auto y = dims_of(node.output());
+  RowScatter s;
+  s.layer = layer_of(node);
+  s.adds = true;
+  s.updates = lowering.tensor_of(node.input(0)), s.numbers = lowering.tensor_of(node.input(1));
+  if (lowering.tensor(s.numbers).dtype != DType::i32)
+    return unsupported("its numbers are not of 32 bits");
+  s.rows = y[0], s.width = count_of(std::span(y).subspan(1));
+  s.count = count_of(dims_of(node.input(1)));
+  s.to = lowering.tensor_of(node.output());
+  return scatter_rows(lowering, node, s);
+}
+
 }  // namespace
 
 Status lower_scatter(Lowering& lowering, const Node& node) {
+  if (const auto* op = node.as<SegmentReduce>()) return lower_segments(lowering, node, *op);
   const auto x = dims_of(node.input(0)), indices = dims_of(node.input(1));
   const auto* elements = node.as<ScatterElements>();
   ScatterReduction reduction = ScatterReduction::none;

@@ -71,8 +71,8 @@ Register VectorCode::convert(const Register& x, DType to, Rounding rounding) {
   return y;
 }
 
-Register VectorCode::round(const Register& x) {
-  return convert(x, DType::i32, Rounding::even);
+Register VectorCode::round(const Register& x, DType to) {
+  return convert(x, to, Rounding::even);
 }
 
 Register VectorCode::floor(const Register& x) {
@@ -161,6 +161,10 @@ Register VectorCode::in_f32(const Register& x, Register (VectorCode::*f)(const R
 Register VectorCode::sigmoid(const Register& x) {
   if (has(Opcode::sigmoid)) return unary(Opcode::sigmoid, x);
   if (x.view.dtype == DType::f16 && is_wide_) return in_f32(x, &VectorCode::sigmoid);
+  if (is_rough_) {
+    const Register e = unary(Opcode::exp, binary(Opcode::mul, x, number(-1)));
+    return unary(Opcode::reciprocal, binary(Opcode::add, e, number(1)));
+  }
   // e^min(x, 0) / (1 + e^-|x|): nothing overflows, and what is small stays exact.
   const Register e = unary(Opcode::exp, binary(Opcode::mul, unary(Opcode::abs, x), number(-1)));
   const Register r = unary(Opcode::reciprocal, binary(Opcode::add, e, number(1)));

@@ -46,8 +46,11 @@ class VectorCode {
   // x as a tile of this type.
   Register tile(const Register& x, DType dtype);
 
+  // What is computed from now on is rounded to bytes: small values need not be exact.
+  void set_rough(bool is_rough) { is_rough_ = is_rough; }
+
   // x as whole numbers in i32, to even or downwards.
-  Register round(const Register& x);
+  Register round(const Register& x, DType to = DType::i32);
   Register floor(const Register& x);
   // x as whole numbers in its own type, also where i32 does not hold them.
   Register whole_number(const Register& x, isa::Rounding rounding);
@@ -83,7 +86,7 @@ class VectorCode {
   int memory_;
   int64_t slot_bytes_;
   DType real_;
-  bool is_wide_ = false;
+  bool is_wide_ = false, is_rough_ = false;
   int64_t widest_ = 1;
   std::vector<Axis> axes_;
   // Places of temporaries and whether each is free; shared with the registers.

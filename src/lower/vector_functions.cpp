@@ -11,6 +11,8 @@ namespace {
 using isa::Relation;
 using std::numbers::pi;
 
+constexpr double kEight = 8;
+
 // Arithmetic that reads as what is computed.
 class Formula {
  public:
@@ -147,6 +149,62 @@ class Formula {
     Register y = choose(is(a, Relation::less, 0), choose(is_whole, below, none), m);
     return choose(is(b, Relation::equal, 0), number(1), y);
   }
+  // The formulas for the gamma function hold from 8 on: x moved there, of its mirror image where it
+  // is not above 0.
+  struct FromEight {
+    Register is_below, is_small, mirrored, x;
+  };
+  FromEight from_eight(const Register& x) {
+    const Register is_below = is(x, Relation::less_equal, 0);
+    const Register m = choose(is_below, sub(1, x), x);
+    const Register is_small = is(m, Relation::less, kEight);
+    return {is_below, is_small, m, choose(is_small, add(m, kEight), m)};
+  }
+  // sin and cos of pi x, by what x is beyond a whole number.
+  Register half_turns(const Register& x, double turn) {
+    const Register whole = code_.whole_number(x, isa::Rounding::even);
+    const Register y = sine(code_, mul(sub(x, whole), pi), turn);
+    const Register half = mul(whole, 0.5);
+    return choose(code_.compare(Relation::not_equal, floored(half), half), mul(y, -1), y);
+  }
+  Register lgamma(const Register& x) {
+    static constexpr double kTerms[] = {1.0 / 1260, -1.0 / 360, 1.0 / 12};
+    const FromEight f = from_eight(x);
+    const Register r = one_over(f.x);
+    Register y = sub(mul(ln(f.x), add(f.x, -0.5)), f.x);
+    y = add(add(y, mul(r, polynomial(mul(r, r), kTerms))), 0.5 * std::log(2 * pi));
+    Register product = f.mirrored;
+    for (int k = 1; k < static_cast<int>(kEight); ++k) product = mul(product, add(f.mirrored, k));
+    y = sub(y, choose(f.is_small, ln(product), number(0)));
+    const Register turned = sub(std::log(pi), add(ln(abs(half_turns(x, 0))), y));
+    return choose(f.is_below, turned, y);
+  }
+  Register digamma(const Register& x) {
+    static constexpr double kTerms[] = {1.0 / 252, -1.0 / 120, 1.0 / 12};
+    const FromEight f = from_eight(x);
+    const Register r = one_over(f.x), z = mul(r, r);
+    Register y = sub(sub(ln(f.x), mul(r, 0.5)), mul(z, polynomial(z, kTerms)));
+    Register sum = one_over(f.mirrored);
+    for (int k = 1; k < static_cast<int>(kEight); ++k) sum = add(sum, one_over(add(f.mirrored, k)));
+    y = sub(y, choose(f.is_small, sum, number(0)));
+    // No number at the poles.
+    const Register s = half_turns(x, 0);
+    const Register cotangent = div(mul(half_turns(x, 0.5), s), mul(s, s));
+    return choose(f.is_below, sub(y, mul(cotangent, pi)), y);
+  }
+  // By w = -ln(1 - x^2): M. Giles, "Approximating the erfinv function".
+  Register erfinv(const Register& x) {
+    static constexpr double kNear[] = {2.81022636e-8,  3.43273939e-7, -3.5233877e-6,
+                                       -4.39150654e-6, 2.1858087e-4,  -1.25372503e-3,
+                                       -4.17768164e-3, 2.46640727e-1, 1.50140941};
+    static constexpr double kFar[] = {-2.00214257e-4, 1.00950558e-4, 1.34934322e-3,
+                                      -3.67342844e-3, 5.73950773e-3, -7.6224613e-3,
+                                      9.43887047e-3,  1.00167406,    2.83297682};
+    const Register w = mul(ln(mul(sub(1, x), add(x, 1))), -1);
+    const Register y = choose(is(w, Relation::less, 5), polynomial(add(w, -2.5), kNear),
+                              polynomial(add(sqrt(w), -3), kFar));
+    return mul(x, y);
+  }
   Register floored(const Register& x) { return code_.whole_number(x, isa::Rounding::floor); }
   // a less a multiple of b: from 0 to b, or with the sign of a. A quotient that was rounded to a
   // whole number gives one multiple too much.
@@ -203,7 +261,10 @@ std::optional<Register> real_function(VectorCode& code, std::string_view op, con
       {"cosh", [](Formula& f, VectorCode&, const Register& x) { return f.cosh(x); }},
       {"asinh", [](Formula& f, VectorCode&, const Register& x) { return f.asinh(x); }},
       {"acosh", [](Formula& f, VectorCode&, const Register& x) { return f.acosh(x); }},
-      {"atanh", [](Formula& f, VectorCode&, const Register& x) { return f.atanh(x); }}};
+      {"atanh", [](Formula& f, VectorCode&, const Register& x) { return f.atanh(x); }},
+      {"lgamma", [](Formula& f, VectorCode&, const Register& x) { return f.lgamma(x); }},
+      {"digamma", [](Formula& f, VectorCode&, const Register& x) { return f.digamma(x); }},
+      {"erfinv", [](Formula& f, VectorCode&, const Register& x) { return f.erfinv(x); }}};
   for (const auto& [name, function] : kFunctions)
     if (op == name) {
       Formula f(code);

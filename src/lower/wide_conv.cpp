@@ -79,6 +79,7 @@ Status in_pieces(Lowering& lowering, const Node& node, const Product& rows, int6
 
 Status add_wide_conv(Lowering& lowering, const Node& node, const Product& p) {
   constexpr int64_t kLeast = 16;  // pixels: rows of a fractal
+  if (p.outside != 0) return unsupported("rows of an image end in zeros");
   const Product rows = TRY(by_rows(p));
   for (int64_t size = rows.windows->out_width;; size = (size + 1) / 2) {
     Status status = in_pieces(lowering, node, rows, size);

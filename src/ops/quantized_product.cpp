@@ -22,8 +22,7 @@ Result<DType> check_operands(const InferContext& c, std::string_view op, Activat
       !is_byte(c.dtype(kWeights)))
     return invalid_argument(fmt::format("{} needs operands of i8 or u8, not {} and {}", op,
                                         c.type(kX).to_string(), c.type(kWeights).to_string()));
-  if (activation != ActivationKind::none && activation != ActivationKind::relu &&
-      activation != ActivationKind::clip)
+  if (!is_fusable(activation))
     return invalid_argument(fmt::format("{} cannot apply this activation", op));
   if (activation != ActivationKind::none && !c.has(kScale))
     return invalid_argument(fmt::format("{} without a scale takes no activation", op));

@@ -16,6 +16,15 @@ Result<bool> eliminate_common_subexpressions(Graph& graph, PassContext& context)
 // Connected pointwise ops become `fused` nodes.
 Result<bool> fuse_pointwise(Graph& graph, PassContext& context);
 
+// What no pipeline has: what chips have no form of, in terms of what they have. Before the final
+// passes; canonicalize where it changed something.
+Result<bool> rewrite_for_chips(Graph& graph, PassContext& context);
+// Complex values of known sizes as two real ones, Fourier transforms as products.
+Result<bool> split_complex(Graph& graph, PassContext& context);
+// Unsigned bytes between ops as signed ones, 128 less.
+Result<bool> use_signed_bytes(Graph& graph, PassContext& context);
+std::span<const Rule> chip_rules();
+
 std::span<const Rule>
 simplify_rules();  // identities, casts, reshapes and transposes that do nothing
 // Reductions over what was stacked for them.

@@ -159,7 +159,9 @@ class VendorSoftware {
 Result<std::unique_ptr<Graph>> optimised(std::unique_ptr<Graph> graph) {
   TRY(graph->infer_all());
   PassContext context;
-  TRY(optimize(*graph, context));
+  TRY(canonicalize(*graph, context));
+  if (TRY(rewrite_for_chips(*graph, context))) TRY(canonicalize(*graph, context));
+  TRY(finish(*graph, context));
   return graph;
 }
 

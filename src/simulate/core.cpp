@@ -271,7 +271,7 @@ void Core::compute(const Instruction& instruction) {
     case Opcode::scatter:
       return run_scatter(operands_[0], operands_[1], operands_[2], numbers_[0], numbers_[1] != 0);
     case Opcode::img2col:
-      return run_img2col(operands_[0], operands_[1], numbers_);
+      return run_img2col(operands_[0], operands_[1], numbers_, instruction.scalar);
     case Opcode::mmad:
       return run_mmad(operands_[0], operands_[1], operands_[2], numbers_[0], numbers_[1],
                       numbers_[2], numbers_[3] != 0);

@@ -94,12 +94,18 @@ void run_scatter(const Operand& table, const Operand& source, const Operand& ind
   });
 }
 
-void run_img2col(const Operand& dst, const Operand& source, std::span<const int64_t> numbers) {
+void run_img2col(const Operand& dst, const Operand& source, std::span<const int64_t> numbers,
+                 double outside) {
+  // A block of it, which no run is longer than.
+  std::array<std::byte, 256> block{};
+  const int64_t fits = std::ssize(block) / dst.element;
+  const std::vector<float> values(static_cast<size_t>(fits), static_cast<float>(outside));
+  store_floats(values.data(), fits, isa::Rounding::even, dst.dtype, 1, block.data());
   for_each_window_run(dst, source, numbers, [&](const WindowRun& run) {
-    if (run.source >= 0)
-      copy_bytes(dst.data + run.dst, source.data + run.source, run.bytes);
-    else
-      std::memset(dst.data + run.dst, 0, static_cast<size_t>(run.bytes));
+    if (run.source >= 0) return copy_bytes(dst.data + run.dst, source.data + run.source, run.bytes);
+    for (int64_t at = 0; at < run.bytes; at += std::ssize(block))
+      std::memcpy(dst.data + run.dst + at, block.data(),
+                  static_cast<size_t>(std::min<int64_t>(run.bytes - at, std::ssize(block))));
   });
 }
 

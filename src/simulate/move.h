@@ -25,11 +25,12 @@ void run_scatter(const Operand& table, const Operand& source, const Operand& ind
                  bool accumulate);
 
 // dst [m1, k1, m0, c0] = the windows of source [c1, h, w, c0]; numbers as isa::Opcode::img2col
-// names them.
-void run_img2col(const Operand& dst, const Operand& source, std::span<const int64_t> numbers);
+// names them; `outside` is what is outside of the image.
+void run_img2col(const Operand& dst, const Operand& source, std::span<const int64_t> numbers,
+                 double outside);
 
 // Where a run of elements of an image lies for img2col: dst and source places in bytes from their
-// beginnings; the source is -1 where there are zeros.
+// beginnings; the source is -1 outside of the image.
 struct WindowRun {
   int64_t dst, source;
   int64_t bytes;

@@ -5,6 +5,7 @@
 
 #include "chip/simulated_graph.h"
 #include "ir/graph.h"
+#include "passes/passes.h"
 #include "runner.h"
 
 namespace tenon::data_tests {
@@ -17,6 +18,8 @@ Result<std::vector<Tensor>> run_on_chip(const Graph& graph, std::span<const Tens
   const auto bound = graph.clone();
   for (size_t i = 0; i < inputs.size(); ++i) bound->inputs()[i]->set_type(inputs[i].type());
   TRY(bound->infer_all());
+  PassContext context;
+  TRY(rewrite_for_chips(*bound, context));
   const auto program = TRY(lower_graph(*bound, *TRY(catalog.find(target)), options));
   for (const DeviceStep& step : program.steps)
     if (whole && !step.program)

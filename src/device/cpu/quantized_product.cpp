@@ -298,7 +298,13 @@ class ProductKernel final : public Kernel {
   int64_t batches_ = 0;  // of weights that are batched (even if by 1); 0: they are not
 };
 
+// Others are made for chips.
+bool is_simple(tenon::ActivationKind kind) {
+  return kind <= tenon::ActivationKind::clip;
+}
+
 std::string conv_refuses(const StepInfo& s) {
+  if (!is_simple(s.op.as<QuantizedConv>()->activation)) return "its activation";
   return s.outputs[0].shape.rank() - 2 > kMaxSpatial ? "more than three spatial dimensions" : "";
 }
 std::string depthwise_refuses(const StepInfo& s) {
@@ -312,6 +318,7 @@ std::unique_ptr<Kernel> make_conv(const StepInfo& s) {
 std::string matmul_refuses(const StepInfo& s) {
   const Shape& a = s.inputs[kX].shape;
   const Shape& b = s.inputs[kWeights].shape;
+  if (!is_simple(s.op.as<QuantizedMatmul>()->activation)) return "its activation";
   if (b.rank() == 2) return {};
   if (a.rank() != b.rank()) return "the batch is broadcast";
   for (int i = 0; i < b.rank() - 2; ++i)

@@ -205,7 +205,7 @@ struct Window {
 template <typename T>
 __aicore__ inline void Img2Col(const LocalTensor<T>& dst, int32_t dstStride,
                                const LocalTensor<T>& src, int32_t srcStride, Image image, Window w,
-                               int32_t firstM, int32_t m, int32_t firstK, int32_t k) {
+                               int32_t firstM, int32_t m, int32_t firstK, int32_t k, T outside) {
   if (m <= 0 || k <= 0) return;
   constexpr int32_t kC0 = kRow<T>;
   const int32_t lastRow = (firstM + m - 1) / w.outW;
@@ -218,7 +218,7 @@ __aicore__ inline void Img2Col(const LocalTensor<T>& dst, int32_t dstStride,
                         int32_t column, int32_t row) {
     const LoadData3DParamsV2<T> params(pads, image.h, image.w, channels, columns, rows, column, row,
                                        w.strideW, w.strideH, w.kernelW, w.kernelH, w.dilationW,
-                                       w.dilationH, false, false, static_cast<T>(0));
+                                       w.dilationH, false, false, outside);
     LoadData(dst[to], src[from], params);
   };
   const bool isDense =

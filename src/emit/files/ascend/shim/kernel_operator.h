@@ -143,10 +143,11 @@ template <typename T>
 struct LoadData3DParamsV2 {
   int64_t pads[4], h, w, channels, k, m, firstK, firstM, strideW, strideH, kernelW, kernelH,
       dilationW, dilationH;
+  T padValue;
   LoadData3DParamsV2(const uint8_t padList[4], int64_t l1H, int64_t l1W, int64_t channelSize,
                      int64_t kExtension, int64_t mExtension, int64_t kStartPt, int64_t mStartPt,
                      int64_t strideW_, int64_t strideH_, int64_t filterW, int64_t filterH,
-                     int64_t dilationFilterW, int64_t dilationFilterH, bool, bool, T)
+                     int64_t dilationFilterW, int64_t dilationFilterH, bool, bool, T padValue_)
       : h(l1H),
         w(l1W),
         channels(channelSize),
@@ -159,7 +160,8 @@ struct LoadData3DParamsV2 {
         kernelW(filterW),
         kernelH(filterH),
         dilationW(dilationFilterW),
-        dilationH(dilationFilterH) {
+        dilationH(dilationFilterH),
+        padValue(padValue_) {
     for (int i = 0; i < 4; ++i) pads[i] = padList[i];
   }
 };
@@ -200,7 +202,7 @@ void LoadData(const LocalTensor<T>& d, const LocalTensor<T>& s, const LoadData3D
       if (inside)
         std::copy_n(s.at(((c1 * p.h + y) * p.w + x) * c0, c0), c0, to);
       else
-        std::fill_n(to, c0, static_cast<T>(0));
+        std::fill_n(to, c0, p.padValue);
     }
   }
 }
