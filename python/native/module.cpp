@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 
+#include "base/version.h"
 #include "calibrate/settings.h"
 #include "chip/deploy.h"
 #include "compiler/compile.h"
@@ -113,8 +114,6 @@ nb::tuple compile(nb::handle model, const std::string& output, std::string signa
   const Made made = value_or_raise(with_model(model, [&](auto&& source) -> Result<Made> {
     const MachineCatalog catalog = TRY(MachineCatalog::load());
     const auto chips = TRY(chips_named(catalog, targets));
-    for (const int64_t batch : batches)
-      if (batch < 1) return invalid_argument("batches are 1 or more");
     Compiled compiled = TRY(compile_model(source, options));
     if (options.keep_imported) TRY(verify_compiled(compiled, verification));
     TRY(write_report(settings, *findings));
@@ -331,6 +330,7 @@ NB_MODULE(_native, m) {
         nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
         nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg());
   m.def("check", &py::check);
+  m.def("version", &tenon::version);
   m.def("devices", &py::devices);
   m.def("load", &py::load);
   nb::class_<Model>(m, "Model")

@@ -7,13 +7,14 @@
 """
 from typing import TYPE_CHECKING, Any
 
+from tenon import _native
 from tenon._error import Error
 from tenon._runner import Device, Port, Runner, State, devices
 
 if TYPE_CHECKING:
     from tenon._compiler import CheckedNode, CheckReport, check, compile
 
-__version__ = "0.1.0"
+__version__ = _native.version()
 __all__ = ["CheckReport", "CheckedNode", "Device", "Error", "Port", "Runner", "State", "check", "compile",
            "devices"]
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from tenon import _native
 from tenon._error import Error
+from tenon._numbers import count
 from tenon._paths import Path, Paths, all_paths
 
 
@@ -135,11 +136,12 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
     with tempfile.TemporaryDirectory(prefix="tenon_") as folder:
         content, notes = _native.compile(
             _source(model), path, signature or "", _names(inputs), _names(outputs),
-            _shapes(input_shapes), _names(target), list(batches), chip_precision, precision, _names(disable), optimize,
-            all_paths(custom_ops), embed_custom_ops, max_loop_iterations or 0, strict,
+            _shapes(input_shapes), _names(target), [count("a batch", batch) for batch in batches],
+            chip_precision, precision, _names(disable), optimize, all_paths(custom_ops),
+            embed_custom_ops, count("max_loop_iterations", max_loop_iterations), strict,
             True if verify_inputs is not None else verify, _path(verify_inputs),
-            (_data(calibration, folder), calibration_method, preprocess, _path(statistics), samples,
-             _path(config), _path(report), force_precision))
+            (_data(calibration, folder), calibration_method, preprocess, _path(statistics),
+             count("samples", samples), _path(config), _path(report), force_precision))
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return path if output is not None else content

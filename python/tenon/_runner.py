@@ -7,6 +7,7 @@ import numpy as np
 
 from tenon import _native
 from tenon._error import Error
+from tenon._numbers import count
 from tenon._paths import Paths, all_paths
 
 
@@ -106,13 +107,9 @@ class Runner:
                  device: str = "cpu", precision: Optional[str] = None, verify: bool = True,
                  max_loop_iterations: Optional[int] = None, custom_ops: Paths = (),
                  allow_embedded_code: bool = False) -> None:
-        if threads is not None and threads < 1:
-            raise Error(f"{threads} threads were asked for; give 1 or more", "invalid_argument")
-        if max_loop_iterations is not None and max_loop_iterations < 1:
-            raise Error(f"max_loop_iterations is {max_loop_iterations}; give 1 or more",
-                        "invalid_argument")
         source = model if isinstance(model, (bytes, bytearray, memoryview)) else os.fspath(model)
-        native = _native.load(source, threads or 0, verify, max_loop_iterations or 0,
+        native = _native.load(source, count("threads", threads), verify,
+                              count("max_loop_iterations", max_loop_iterations),
                               all_paths(custom_ops), allow_embedded_code)
         self._open(native, signature or "", None, (device, precision or ""))
 
@@ -120,7 +117,7 @@ class Runner:
               device: tuple[str, str]) -> None:
         self._model = model
         self._device = device
-        self._function = model.function(signature, state and state._native, *device)
+        self._function = model.function(signature, None if state is None else state._native, *device)
         self.state: State = State(self._function.state())
         self.signature: str = self._function.key()
         self.inputs: tuple[Port, ...] = tuple(Port(*port) for port in self._function.inputs())

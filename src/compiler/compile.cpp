@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "base/nearest.h"
+#include "base/version.h"
 #include "compiler/stored_layouts.h"
 #include "format/custom_ops.h"
 #include "import/custom_ops.h"
@@ -235,7 +236,7 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
       compiled.model.functions.back().state.push_back(
           {std::move(s.name), std::move(s.initial), s.is_written});
   }
-  compiled.model.producer = "tenon 0.1.0";
+  compiled.model.producer = fmt::format("tenon {}", version());
   compiled.model.notes = {{"source.format", compiled.report.import.format},
                           {"precision", precision.to_string()},
                           {"target", options.target}};

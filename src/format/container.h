@@ -2,6 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/bytes.h"
 
 namespace tenon::container {
 
@@ -34,5 +38,8 @@ struct Section {
   uint64_t hash;  // XXH3-64 of its bytes
 };
 static_assert(sizeof(Section) == 32);
+
+// Maps a file to read. Errors: those of MappedFile::open; of a folder, how a file is made of it.
+Result<std::shared_ptr<const MappedFile>> map_file(const std::string& path);
 
 }  // namespace tenon::container

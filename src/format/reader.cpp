@@ -155,8 +155,16 @@ Result<FileDeviceSection> read_device_section(Blob file, const std::string& targ
   return decode_device_section(decoder, target, section);
 }
 
+Result<std::shared_ptr<const MappedFile>> container::map_file(const std::string& path) {
+  auto file = MappedFile::open(path);
+  if (!file.ok() && file.error().code == Code::invalid_argument)
+    return std::move(file).error().note(
+        "a .tenon file is made of a model by `tenon compile MODEL`");
+  return file;
+}
+
 Result<FileModel> read_model_file(const std::string& path, const ReadOptions& options) {
-  auto file = TRY(MappedFile::open(path));
+  auto file = TRY(container::map_file(path));
   auto model = read_model({file->bytes(), file}, options);
   if (!model.ok()) return std::move(model).error().at(path);
   return model;

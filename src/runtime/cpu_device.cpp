@@ -69,12 +69,9 @@ class CpuDevice : public device::Device {
     options.max_loop_iterations = load.max_loop_iterations;
     options.custom_ops = {load.custom_ops, load.allow_embedded_code};
     Model model = TRY(Model::load(load.model, options));
-    Function function = TRY(model.function(load.function));
+    Function function = TRY(model.function(load.function, nullptr, {"cpu", load.precision}));
     if (!function.state()->variables().empty())
       return unsupported("models that assign variables run on the CPU by the runtime itself");
-    if (!load.precision.empty() && load.precision != "fp32")
-      return unsupported(
-          "the precision of the CPU is that of the file; there is no choice at load");
     return std::unique_ptr<device::Program>(
         std::make_unique<CpuProgram>(std::move(model), std::move(function)));
   }
@@ -105,5 +102,5 @@ device::Backend* backend() {
 }  // namespace tenon::runtime
 
 const tenon_device_api* tenon_device_plugin(uint32_t) noexcept {
-  return tenon::device::make_api("cpu 0.1.0", tenon::runtime::backend);
+  return tenon::device::make_api("cpu", tenon::runtime::backend);
 }

@@ -10,6 +10,7 @@
 
 #include "base/cpu_features.h"
 #include "device/plugin/plugin.h"
+#include "format/container.h"
 #include "runtime/execute.h"
 #include "runtime/model_state.h"
 #include "runtime/state.h"
@@ -147,7 +148,7 @@ Result<std::shared_ptr<device::LoadedProgram>> load_program(const ModelState& mo
 }  // namespace
 
 Result<Model> Model::load(const std::string& path, LoadOptions options) {
-  const auto mapping = TRY(MappedFile::open(path));
+  const auto mapping = TRY(container::map_file(path));
   const Blob bytes{mapping->bytes(), mapping};
   auto file =
       read_model(bytes, {.verify_weights = options.verify, .keep_packed = true, .is_mapped = true});
@@ -183,6 +184,8 @@ Result<Function> Model::function(std::string_view key, std::shared_ptr<State> st
   if (state == nullptr) state = std::make_shared<State>(state_->variables, state_->initial);
   if (state->variables().size() != state_->variables.size())
     return invalid_argument("the state is that of another model");
+  if (device::is_cpu(device.name) && !device.precision.empty() && device.precision != "fp32")
+    return unsupported("the precision of the CPU is that of the file; there is no choice at load");
   Function function(state_, static_cast<int>(index), std::move(state));
   if (!device::is_cpu(device.name))
     function.program_ = TRY(load_program(*state_, all[index].file->key, device));
@@ -194,8 +197,8 @@ Result<size_t> Model::find(std::string_view key) const {
   for (size_t i = 0; i < state_->functions.size(); ++i)
     if (state_->functions[i].file->key == wanted) return i;
   if (key.empty()) return size_t{0};
-  return not_found(
-      fmt::format("the model has no function '{}'; it has: {}", key, fmt::join(functions(), ", ")));
+  return not_found(fmt::format("the model has no signature '{}'; it has: {}", key,
+                               fmt::join(functions(), ", ")));
 }
 
 const std::vector<std::pair<std::string, std::string>>& Model::notes() const {

@@ -79,6 +79,21 @@ Result<std::vector<Tensor>> random_inputs(const Graph& graph, uint32_t seed) {
   return inputs;
 }
 
+// A model file with the graph as its one function, weights as kernels read them.
+static Result<Blob> file_of(const Graph& graph) {
+  FileModel model;
+  model.functions.push_back({"f", encode_graph(graph), {}, {}});
+  choose_layouts(model.functions[0].graph, true);
+  for (size_t i = 0; i < graph.inputs().size(); ++i)
+    model.functions[0].input_names.push_back(fmt::format("x{}", i));
+  for (size_t i = 0; i < graph.outputs().size(); ++i)
+    model.functions[0].output_names.push_back(fmt::format("y{}", i));
+  const auto bytes = TRY(encode_model(model));
+  auto owner = allocate_aligned(bytes.size());
+  std::memcpy(owner.get(), bytes.data(), bytes.size());
+  return Blob{{owner.get(), bytes.size()}, owner};
+}
+
 // It is not in the file.
 static void forget_where_constants_come_from(Graph& graph) {
   for (const auto& node : graph.nodes()) {
@@ -93,17 +108,7 @@ Status check_round_trips(const Graph& graph) {
   if (const std::string again = print_graph(*parsed, TextForm::kFull); again != text)
     return internal_error(
         fmt::format("the text does not read back the same:\n{}\nbecomes\n{}", text, again));
-  FileModel model;
-  model.functions.push_back({"f", encode_graph(graph), {}, {}});
-  choose_layouts(model.functions[0].graph, true);
-  for (size_t i = 0; i < graph.inputs().size(); ++i)
-    model.functions[0].input_names.push_back(fmt::format("x{}", i));
-  for (size_t i = 0; i < graph.outputs().size(); ++i)
-    model.functions[0].output_names.push_back(fmt::format("y{}", i));
-  const auto bytes = TRY(encode_model(model));
-  auto owner = allocate_aligned(bytes.size());
-  std::memcpy(owner.get(), bytes.data(), bytes.size());
-  const FileModel read = TRY(read_model(Blob{{owner.get(), bytes.size()}, owner}));
+  const FileModel read = TRY(read_model(TRY(file_of(graph))));
   auto decoded = TRY(decode_graph(read.functions[0].graph));
   decoded->stage = graph.stage;
   forget_where_constants_come_from(*parsed);
@@ -115,18 +120,7 @@ Status check_round_trips(const Graph& graph) {
 }
 
 Result<std::vector<Tensor>> run_on_cpu(const Graph& graph, std::span<const Tensor> inputs) {
-  FileModel model;
-  model.functions.push_back({"f", encode_graph(graph), {}, {}});
-  choose_layouts(model.functions[0].graph, true);
-  for (size_t i = 0; i < graph.inputs().size(); ++i)
-    model.functions[0].input_names.push_back(fmt::format("x{}", i));
-  for (size_t i = 0; i < graph.outputs().size(); ++i)
-    model.functions[0].output_names.push_back(fmt::format("y{}", i));
-  const auto bytes = TRY(encode_model(model));
-  auto owner = allocate_aligned(bytes.size());
-  std::memcpy(owner.get(), bytes.data(), bytes.size());
-  const auto loaded =
-      TRY(runtime::Model::load(Blob{{owner.get(), bytes.size()}, owner}, {.threads = 2}));
+  const auto loaded = TRY(runtime::Model::load(TRY(file_of(graph)), {.threads = 2}));
   const auto function = TRY(loaded.function());
   return function.run(inputs, {});
 }

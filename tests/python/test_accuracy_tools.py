@@ -273,8 +273,8 @@ def test_mistakes_in_comparing_files(graph, tmp_path):
     np.save(tmp_path / "x.npy", samples())
     compile_graph(graph, tmp_path / "x.npy")
     m = tmp_path / "m.tenon"
-    assert "go with --layers" in command("diff", m, graph, "--data", tmp_path / "x.npy", status=1).stderr
-    assert "give --data" in command("diff", "--layers", m, graph, "--report", tmp_path / "r.html", status=1).stderr
+    assert "--layers" in command("diff", m, graph, "--data", tmp_path / "x.npy", status=2).stderr
+    assert "--data" in command("diff", "--layers", m, graph, "--report", tmp_path / "r.html", status=2).stderr
     assert "missing.npy" in command("diff", "--layers", m, graph, "--data", tmp_path / "missing.npy", status=1).stderr
     assert "the outputs differ" in command("diff", "--layers", m, graph, "--data", tmp_path / "x.npy", "--tolerance", "1e-9", status=1).stderr
 

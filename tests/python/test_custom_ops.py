@@ -1,5 +1,6 @@
 """Ops of the user's own: libraries, embedded libraries and decompositions, from TensorFlow and ONNX, and every way in
 which they can be wrong."""
+import json
 import os
 import re
 import shlex
@@ -160,7 +161,8 @@ def test_what_new_op_writes_builds_and_passes_its_test(name, domain, tmp_path):
 
 
 def test_new_op_writes_a_decomposition(tmp_path):
-    command("new-op", "Frobnicate", "--decomposition", cwd=tmp_path)
+    written = json.loads(command("new-op", "Frobnicate", "--decomposition", "--json", cwd=tmp_path).stdout)
+    assert [Path(file).name for file in written["files"]] == ["frobnicate.tn"] and "frobnicate.tn" in written["use"]
     command("check", tmp_path / "frobnicate.tn", "--custom-ops", tmp_path / "frobnicate.tn")
 
 

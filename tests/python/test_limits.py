@@ -51,7 +51,7 @@ def test_a_loop_that_does_not_end_is_an_error_that_names_it(endless, tmp_path):
         assert "'decoder/while'" in done.stderr and "1000 iterations" in done.stderr
     with pytest.raises(tenon.Error, match="decoder/while"):
         tenon.Runner(endless, max_loop_iterations=5).run(np.array(0))
-    with pytest.raises(tenon.Error, match="give 1 or more"):
+    with pytest.raises(tenon.Error, match="1 or more"):
         tenon.Runner(endless, max_loop_iterations=0)
 
 

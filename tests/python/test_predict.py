@@ -136,6 +136,8 @@ def test_a_tile_program_is_checked_after_an_edit(tmp_path):
     program = next(f for f in sorted(tmp_path.rglob("*.tile")) if "wait_flag mte2 -> v #" in f.read_text())
     done = run("targets", "check", program)
     assert done.returncode == 0 and "ascend310p3 can run it" in done.stdout and "Simulated" in done.stdout, done.stderr
+    told, = json.loads(run("targets", "check", program, "--json").stdout)
+    assert told["chip"] == "ascend310p3" and told["simulated"] and told["seconds"] > 0, told
     text = program.read_text()
     outside = text.replace("ub[0]", "ub[262144]")
     unordered = "\n".join(line for line in text.splitlines() if "wait_flag mte2 -> v" not in line)

@@ -54,6 +54,9 @@ def test_signatures(fixtures):
     runner, = (tenon.Runner(content, signature=key) for key in keys
                if set(outputs) <= {port.name for port in tenon.Runner(content, signature=key).outputs})
     np.testing.assert_allclose(runner.run(inputs)["projected"], outputs["projected"], rtol=1e-4)
+    for key in keys:
+        other = runner.with_signature(key)
+        assert other.signature == key and other.outputs == tenon.Runner(content, signature=key).outputs
     with pytest.raises(tenon.Error, match=keys[0]) as caught:
         tenon.Runner(content, signature="missing")
     assert caught.value.code == "not_found"
@@ -150,7 +153,10 @@ def test_error_attributes(runner):
 
 
 @pytest.mark.parametrize("options, code", [({"device": "gpu"}, "unsupported"),
+                                           ({"precision": "fp16"}, "unsupported"),
                                            ({"threads": 0}, "invalid_argument"),
+                                           ({"threads": 1.5}, "invalid_argument"),
+                                           ({"threads": "2"}, "invalid_argument"),
                                            ({"threads": 5000}, "invalid_argument")])
 def test_wrong_options(digits_file, options, code):
     with pytest.raises(tenon.Error) as caught:

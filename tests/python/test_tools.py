@@ -1,10 +1,12 @@
 """The commands for people who work on Tenon, by their exit status and output."""
 import json
+import re
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tenon as tenon_package
 from conftest import BUILD, ROOT
 from conftest import command as tenon
 
@@ -102,13 +104,25 @@ def test_bisect_and_reduce_find_nothing_where_nothing_is_wrong(graph):
     assert "nothing to reduce" in tenon("reduce", "-p", "default", graph, status=1).stderr
 
 
-COMMANDS = ["compile", "quantize", "run", "bench", "inspect", "check", "explain", "diff", "import", "opt", "dump", "reduce", "bisect"]
+def commands():
+    """The words of every command, those of `tenon targets` too."""
+    listed = lambda *words: re.findall(r"^  (\S+) {2,}", tenon(*words, "--help").stdout.split("Subcommands:")[1], re.M)
+    for command in listed():
+        yield from [[command, word] for word in listed(command)] if command == "targets" else [[command]]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_an_example(command):
-    help_text = tenon(command, "--help").stdout
-    assert "Example:" in help_text and "--json" in help_text
+def test_every_help_has_an_example_and_json():
+    every = list(commands())
+    assert len(every) > 20
+    for words in every:
+        help_text = tenon(*words, "--help").stdout
+        assert "Usage: tenon " in help_text and "Example:" in help_text and "--json" in help_text, words
+
+
+def test_versions_agree():
+    stated = re.search(r"project\(tenon VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text())[1]
+    assert tenon_package.__version__ == stated
+    assert tenon("--version").stdout.strip() == f"tenon {stated}"
 
 
 @pytest.mark.parametrize("arguments, words", [
@@ -116,14 +130,27 @@ def test_help_has_an_example(command):
     (["complie"], "did you mean 'compile'"),
     ([], "compile"),
     (["compile"], "MODEL"),
-    (["compile", "m.onnx", "--no-such-flag"], "--no-such-flag"),
+    (["compile", "m.onnx", "--no-such-flag"], "no option '--no-such-flag'"),
+    (["compile", "m.onnx", "--precison=int8"], "did you mean '--precision'"),
+    (["compile", "m.onnx", "-o", ""], "empty name"),
+    (["compile", "m.onnx", "--embed-custom-ops"], "--custom-ops"),
+    (["compile", "m.onnx", "--no-verify", "--verify-inputs", "x.npz"], "--verify-inputs"),
     (["compile", "m.onnx", "--disable", "fuse-bia"], "did you mean 'fuse-bias'"),
     (["compile", "m.onnx", "--input-shape", "x:1,b"], "NAME:1,224,224,3"),
     (["compile", "m.onnx", "--precision", "int3"], "did you mean 'int8'"),
     (["compile", "m.onnx", "--target", "toaster"], "cpu"),
     (["compile", "m.onnx", "-o", "/"], "is a folder"),
     (["run", "m.tenon", "--threads", "0"], "threads"),
+    (["run", "m.tenon", "--tolerance", "1e-3"], "--compare"),
+    (["run", "m.tenon", "--compare", "reference", "--tolerance", "nan"], "no number from 0"),
+    (["run", "m.tenon", "--reference", "--device", "null"], "--device"),
     (["bench", "m.tenon", "--runs", "-1"], "runs"),
+    (["bench", "m.tenon", "--csv", "--json"], "--json"),
+    (["bench", "m.tenon", "--batch", "2", "--input", "x.npy"], "--batch"),
+    (["inspect", "m.tenon", "--largest", "-1"], "no number from 0"),
+    (["explain", "m.tenon", "--layer", "conv"], "--target"),
+    (["check", "m.onnx", "--batch", "4"], "--precision"),
+    (["diff", "a.tenon", "b.tenon", "--report", "r.html"], "--data"),
 ])
 def test_usage_mistakes(arguments, words):
     assert words in tenon(*arguments, status=2).stderr
@@ -134,7 +161,11 @@ def test_errors_of_the_environment_and_the_model(graph, tmp_path):
     assert "missing.onnx" in tenon("compile", tmp_path / "missing.onnx", status=1).stderr
     file = tmp_path / "file"
     file.write_text("no model")
-    assert tenon("run", file, status=1).stderr
+    for what in (file, tmp_path):
+        for command in ("run", "bench", "inspect", "dump"):
+            assert "tenon compile" in tenon(command, what, status=1).stderr
+    assert "give --target" in tenon("compile", graph, "--batch", "4", status=1).stderr
+    assert "no pipeline" in tenon("reduce", graph, status=1).stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "graph.tn"]
 
 
@@ -225,7 +256,6 @@ def test_bench_measures_what_it_says(compiled, tmp_path):
     for key in ("throughput_per_s", "load_ms", "first_run_ms", "peak_rss_bytes", "file_bytes"):
         assert report[key] > 0
     assert json.loads(tenon("bench", compiled, "--batch", 2, "--duration", 0.01, "--json").stdout)["batch"] == 2
-    assert "--batch 3" in tenon("bench", compiled, "--batch", 3, "--input", f"x={tmp_path}/x.npy", status=1).stderr
     cells = json.loads(tenon("bench", compiled, "--threads", "1,2", "--streams", "1,3", "--batch", "1,4", "--runs", 5, "--json").stdout)
     assert {(c["threads"], c["streams"], c["batch"]) for c in cells} == {(t, s, b) for t in (1, 2) for s in (1, 3) for b in (1, 4)}
     assert all(c["runs"] == 5 * c["streams"] for c in cells)

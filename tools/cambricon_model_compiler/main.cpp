@@ -8,6 +8,7 @@
 #include <exception>
 #include <new>
 
+#include "base/version.h"
 #include "calibrate/settings.h"
 #include "compiler/compile.h"
 
@@ -162,7 +163,7 @@ void add_options(CLI::App& app, Arguments& a) {
          "accepted without effect: the file holds the portable graph, which the CPU and each of "
          "`tenon devices` runs; `tenon compile --target` adds programs for chips")
       ->allow_extra_args(false);
-  app.set_version_flag("--version", "tenon 0.1.0");
+  app.set_version_flag("--version", fmt::format("tenon {}", version()));
   app.footer(
       "Example:\n  cambricon_model_compiler --model_type=tensorflow "
       "--input_saved_model_dir=resnet_tiny \\\n    --output_model=model.cambricon "

@@ -256,7 +256,8 @@ void add_bench(CLI::App& app, Action& action) {
   command
       ->add_option("--input", a->inputs,
                    "NAME=FILE.npy (default: made-up inputs, open sizes 1, of images 224)")
-      ->allow_extra_args(false);
+      ->allow_extra_args(false)
+      ->excludes(command->get_option("--batch"));
   command->add_option("--warmup", a->warmup, "runs before the measurement (default: 3)")
       ->check(non_negative_number());
   command->add_option("--duration", a->duration, "seconds to measure (default: 2)")
@@ -265,7 +266,8 @@ void add_bench(CLI::App& app, Action& action) {
       ->check(positive_number());
   command->add_flag("--profile", a->profile,
                     "time of each step (the best of the runs; its cost is in the latency)");
-  command->add_flag("--csv", a->csv, "one line a combination of threads, streams and batches");
+  command->add_flag("--csv", a->csv, "one line a combination of threads, streams and batches")
+      ->excludes(command->get_option("--json"));
   command->footer(
       "Several values of --threads, --streams and --batch, with commas between them, are measured "
       "in\n"

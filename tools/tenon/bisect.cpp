@@ -117,9 +117,11 @@ void add_bisect(CLI::App& app, Action& action) {
   command->add_option("--input", a->inputs, "NAME=FILE.npy; made-up inputs where none is given")
       ->allow_extra_args(false);
   command->add_option("--batch", a->batch, "size of an open first dimension of made-up inputs")
-      ->check(positive_number());
+      ->check(positive_number())
+      ->excludes(command->get_option("--input"));
   command->add_option("--seed", a->seed, "of made-up inputs");
-  command->add_option("--tolerance", a->tolerance, "relative L2 that is no difference");
+  command->add_option("--tolerance", a->tolerance, "relative L2 that is no difference")
+      ->check(non_negative_number());
   command->add_flag("--json", a->json, "machine-readable output");
   command->footer("Example:\n  tenon bisect model.onnx --tolerance 1e-3");
   command->callback([a, &action] { action = [a] { return bisect(*a); }; });

@@ -135,11 +135,14 @@ void add_check(CLI::App& app, Action& action) {
   auto a = std::make_shared<CheckArguments>();
   add_model_arguments(*command, *a);
   command->add_flag("--summary", a->summary, "counts by type and what needs attention only");
-  command
-      ->add_option("--precision", a->precision.precision,
-                   "int8, bf16, …: whether it is faster than fp32, layer by layer, as predicted")
-      ->check(
-          [](const std::string& text) { return message_of(check_question({.precision = text})); });
+  auto* precision =
+      command
+          ->add_option(
+              "--precision", a->precision.precision,
+              "int8, bf16, …: whether it is faster than fp32, layer by layer, as predicted")
+          ->check([](const std::string& text) {
+            return message_of(check_question({.precision = text}));
+          });
   command
       ->add_option("--cpu", a->precision.cpu,
                    "with --precision: avx2, avx-vnni, avx512, avx512-vnni, avx512-bf16 or amx "
@@ -155,6 +158,8 @@ void add_check(CLI::App& app, Action& action) {
       ->check(CLI::ExistingDirectory);
   command->add_option("--batch", a->precision.batch, "with --precision: where it is open")
       ->check(positive_number());
+  for (const char* name : {"--cpu", "--target", "--targets-dir", "--batch"})
+    command->get_option(name)->needs(precision);
   command->footer(
       "Exit status 1 when a node is unsupported.\n\nExample:\n  tenon check "
       "examples/digits/saved_model\n  tenon check examples/digits/saved_model --precision int8");

@@ -2,13 +2,10 @@
 // someone edited them.
 #include "check_tile.h"
 
-#include <fmt/format.h>
-
 #include "base/bytes.h"
 #include "isa/check_program.h"
 #include "isa/parse_program.h"
 #include "simulate/run_program.h"
-#include "simulate/timing.h"
 
 namespace tenon::tool {
 namespace {
@@ -24,7 +21,7 @@ Status run_on_zeros(const isa::Program& program, const isa::Architecture& archit
 
 }  // namespace
 
-Status check_tile(const std::string& file, const MachineCatalog& catalog) {
+Result<TileTime> check_tile(const std::string& file, const MachineCatalog& catalog) {
   const std::string text = TRY(read_text_file(file));
   const auto machine = TRY(catalog.find(TRY(isa::target_of_program(text, file))));
   const isa::Architecture architecture = isa::architecture_of(*machine);
@@ -41,11 +38,7 @@ Status check_tile(const std::string& file, const MachineCatalog& catalog) {
     end += (b.elements * static_cast<int64_t>(dtype_size(b.dtype)) + kAlign - 1) / kAlign * kAlign;
   }
   simulate::TimingModel timing(*machine, architecture);
-  const simulate::KernelTime time = TRY(timing.run(program, addresses));
-  fmt::print("{}: {} can run it; {:.4f} ms alone, {:.2f} MFLOP, {} bytes read and {} written\n",
-             file, machine->name, time.seconds * 1e3, time.operations / 1e6, time.read,
-             time.written);
-  return {};
+  return TileTime{machine->name, TRY(timing.run(program, addresses))};
 }
 
 }  // namespace tenon::tool

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <filesystem>
 
 #include "calibrate/settings.h"
 #include "chip/deploy.h"
@@ -37,32 +36,6 @@ struct CompileArguments : ModelArguments {
   std::string cache;
   const CLI::App* command = nullptr;
 };
-
-// MODEL.tenon beside the model; a folder such as . goes by its real name.
-std::string output_of(const CompileArguments& a) {
-  if (!a.output.empty()) return a.output;
-  std::error_code error;
-  std::filesystem::path path = std::filesystem::path(a.model).lexically_normal();
-  if (!path.has_filename()) path = path.parent_path();
-  if (path.filename() == "." || path.filename() == "..")
-    path = std::filesystem::weakly_canonical(path, error);
-  return path.string() + ".tenon";
-}
-
-// Before the work, not after it.
-Status check_folder(const std::string& output) {
-  std::error_code error;
-  const auto folder = std::filesystem::path(output).parent_path();
-  if (folder.empty() || std::filesystem::is_directory(folder, error)) return {};
-  return io_error(fmt::format("cannot create '{}': there is no folder '{}'; make it first", output,
-                              folder.string()));
-}
-
-std::string no_folder(const std::string& output) {
-  std::error_code error;
-  if (!std::filesystem::is_directory(output, error)) return {};
-  return fmt::format("'{0}' is a folder; give a file, such as {0}/model.tenon", output);
-}
 
 // The message of an option that the compiler refuses; empty for one it takes.
 std::string refusal(const CompileOptions& options) {
@@ -99,8 +72,7 @@ void show_kept(const CompileArguments& a, const std::string& output, double seco
 Status compile(const CompileArguments& a) {
   const auto begin = std::chrono::steady_clock::now();
   CompileOutcome o;
-  o.output = output_of(a);
-  TRY(check_folder(o.output));
+  o.output = TRY(output_file(a.output, a.model));
   const CompileCache cache = TRY(open_cache(a));
   if (auto report = cache.find(o.output)) {
     show_kept(a, o.output, seconds_since(begin), *report);
@@ -127,6 +99,10 @@ Status compile(const CompileArguments& a) {
       o.findings));
   const MachineCatalog catalog = TRY(MachineCatalog::load());
   const auto chips = TRY(chips_named(catalog, a.targets));
+  if (chips.empty() &&
+      (a.command->count("--batch") > 0 || a.command->count("--chip-precision") > 0))
+    return invalid_argument(
+        "--batch and --chip-precision are of programs for chips: give --target");
   o.compiled = TRY(compile_model(a.model, options));
   if (!a.no_verify) {
     progress->stage("verify");
@@ -162,8 +138,7 @@ void add_compile(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("compile", "Compile a trained model into one .tenon file");
   auto a = std::make_shared<CompileArguments>();
   add_model_arguments(*command, *a);
-  command->add_option("-o,--output", a->output, "file to write (default: MODEL.tenon)")
-      ->check(no_folder);
+  add_output(*command, a->output);
   command
       ->add_option("--target", a->targets,
                    "cpu, chips or families of chips (`tenon targets list`), separated by commas: "
@@ -203,13 +178,15 @@ void add_compile(CLI::App& app, Action& action) {
       "--verify", a->verify,
       "compare the file with the reference interpreter, however long that takes; without it, where "
       "that takes less than about a second");
-  command->add_option("--verify-inputs", a->verify_inputs,
-                      "FILE.npz with the inputs to verify on, by name (default: made-up ones)");
-  command->add_flag("--no-verify", a->no_verify, "do not compare")->excludes(yes);
-  command->add_flag(
-      "--embed-custom-ops", a->embed_custom_ops,
-      "put the libraries of --custom-ops that are used into the file; who loads it must "
-      "allow their code (--allow-embedded-code)");
+  auto* inputs =
+      command->add_option("--verify-inputs", a->verify_inputs,
+                          "FILE.npz with the inputs to verify on, by name (default: made-up ones)");
+  command->add_flag("--no-verify", a->no_verify, "do not compare")->excludes(yes)->excludes(inputs);
+  command
+      ->add_flag("--embed-custom-ops", a->embed_custom_ops,
+                 "put the libraries of --custom-ops that are used into the file; who loads it must "
+                 "allow their code (--allow-embedded-code)")
+      ->needs(command->get_option("--custom-ops"));
   command->add_flag("--strict", a->strict,
                     "on the CPU no algorithm that rounds otherwise than the sums themselves "
                     "(Winograd's convolution): slower");

@@ -5,6 +5,7 @@
 
 #include "commands.h"
 #include "device/suite/suite.h"
+#include "number_arguments.h"
 
 namespace tenon::tool {
 namespace {
@@ -72,7 +73,8 @@ void add_device_test(CLI::App& app, Action& action) {
                       "file of what the device is known not to do: lines `unsupported GLOB  "
                       "REASON` and `xfail GLOB  REASON`; what is listed and passes is an error");
   command->add_option("--filter", a->filter, "glob of cases to run, such as 'memory/*'");
-  command->add_option("--tolerance", a->tolerance, "relative L2 of results (default: 0.01)");
+  command->add_option("--tolerance", a->tolerance, "relative L2 of results (default: 0.01)")
+      ->check(non_negative_number());
   command->add_flag("--verbose", a->verbose, "also list the cases that are as they should be");
   command->add_flag("--json", a->json, "machine-readable output");
   command->footer(

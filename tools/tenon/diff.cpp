@@ -129,8 +129,6 @@ Status diff_recorded(const DiffArguments& args) {
 
 // Layer by layer on the user's data, with a report.
 Status diff_on_data(const DiffArguments& args) {
-  if (!args.layers) return invalid_argument("--data and --report go with --layers");
-  if (args.data.data.empty()) return invalid_argument("a report needs data: give --data");
   const runtime::LoadOptions options = load_options(args);
   auto progress = std::make_unique<Progress>();
   progress->stage("load");
@@ -164,7 +162,7 @@ Status diff_on_data(const DiffArguments& args) {
 }
 
 Status diff_values(const DiffArguments& args) {
-  if (!args.data.data.empty() || !args.data.report.empty()) return diff_on_data(args);
+  if (!args.data.data.empty()) return diff_on_data(args);
   if (args.b.ends_with(".npz")) return diff_recorded(args);
   const Engine engine = args.reference ? Engine::kReference : Engine::kRuntime;
   auto progress = std::make_unique<Progress>();
@@ -210,9 +208,11 @@ void add_diff(CLI::App& app, Action& action) {
   command->add_option("--input", a->inputs, "NAME=FILE.npy; made-up inputs where none is given")
       ->allow_extra_args(false);
   command->add_option("--batch", a->batch, "size of an open first dimension of made-up inputs")
-      ->check(positive_number());
+      ->check(positive_number())
+      ->excludes(command->get_option("--input"));
   command->add_option("--seed", a->seed, "of made-up inputs");
-  command->add_option("--tolerance", a->tolerance, "relative L2 that is no difference");
+  command->add_option("--tolerance", a->tolerance, "relative L2 that is no difference")
+      ->check(non_negative_number());
   command->add_flag("--structure", a->structure, "compare the graphs, not what they compute");
   command->add_flag("--layers", a->layers, "compare layers of the same name, too");
   command->add_option("--data", a->data.data,
@@ -227,6 +227,9 @@ void add_diff(CLI::App& app, Action& action) {
         const Status status = check_calibration({.report = file});
         return status.ok() ? std::string() : status.error().message;
       });
+  command->get_option("--data")->needs(command->get_option("--layers"));
+  for (const char* name : {"--preprocess", "--samples", "--report"})
+    command->get_option(name)->needs(command->get_option("--data"));
   command->add_flag("--reference", a->reference, "run both by the reference of each op");
   add_run_limits(*command, *a);
   command->add_flag("--json", a->json, "machine-readable output");

@@ -168,10 +168,12 @@ void add_explain(CLI::App& app, Action& action) {
   command->add_option("--batch", a->batch, "size of an open first dimension")
       ->check(positive_number());
   command->add_option("--input", a->inputs, "NAME=FILE.npy: for the shapes of this data")
-      ->allow_extra_args(false);
-  command->add_option("--target", a->chip.target,
-                      "a chip, see `tenon targets list`: how it would compute each layer, by "
-                      "simulation; FILE may be any model then");
+      ->allow_extra_args(false)
+      ->excludes(command->get_option("--batch"));
+  auto* target =
+      command->add_option("--target", a->chip.target,
+                          "a chip, see `tenon targets list`: how it would compute each layer, by "
+                          "simulation; FILE may be any model then");
   command->add_option("--precision", a->chip.precision, "on the chip: fp16, fp32 or int8");
   command->add_option("--layer", a->chip.layers,
                       "on the chip: only layers whose name is like this");
@@ -180,6 +182,9 @@ void add_explain(CLI::App& app, Action& action) {
   command
       ->add_option("--targets-dir", a->chip.folder, "folder with machine descriptions of your own")
       ->check(CLI::ExistingDirectory);
+  for (const char* name :
+       {"--precision", "--layer", "--input-shape", "--inputs", "--outputs", "--targets-dir"})
+    command->get_option(name)->needs(target);
   command->footer(
       "Example:\n  tenon explain digits.tenon\n"
       "  tenon explain model.onnx --target ascend310p3 --layer '*conv1*'");

@@ -9,8 +9,10 @@
 #include "base/bytes.h"
 #include "commands.h"
 #include "file_arguments.h"
+#include "format/container.h"
 #include "format/model_file.h"
 #include "inspect_chips.h"
+#include "number_arguments.h"
 
 namespace tenon::tool {
 namespace {
@@ -173,7 +175,7 @@ void print_text(const nlohmann::json& json) {
 }
 
 Status inspect(const InspectArguments& a) {
-  const auto file = TRY(MappedFile::open(a.file));
+  const auto file = TRY(container::map_file(a.file));
   auto read = read_layout(file->bytes());
   if (!read.ok()) return std::move(read).error().at(a.file);
   const FileLayout layout = std::move(*read);
@@ -225,7 +227,8 @@ void add_inspect(CLI::App& app, Action& action) {
   auto a = std::make_shared<InspectArguments>();
   command->add_option("FILE", a->file, ".tenon file")->required();
   command->add_option("--signature", a->signature, "only this signature (default: all)");
-  command->add_option("--largest", a->largest, "how many of the largest weights to list");
+  command->add_option("--largest", a->largest, "how many of the largest weights to list")
+      ->check(non_negative_number());
   command->add_option("--target", a->target, "of the programs for chips, only those for this one");
   command->add_flag("--memory", a->memory,
                     "what each layer takes of a chip's memories and moves (simulated)");

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/nearest.h"
+#include "base/version.h"
 #include "commands.h"
 
 namespace {
@@ -24,6 +25,24 @@ bool is_known_command(const CLI::App& app, std::string_view word) {
   return false;
 }
 
+// CLI11 lists what it did not expect in any order, and knows no near names.
+int unknown_option(const CLI::App& app, const CLI::ExtrasError& error) {
+  const CLI::App* command = &app;
+  while (!command->get_subcommands().empty()) command = command->get_subcommands()[0];
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command->get_options())
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  for (const std::string& extra : command->remaining()) {
+    if (!extra.starts_with("-")) continue;
+    const std::string typed = extra.substr(0, extra.find('='));
+    fmt::print(stderr, "tenon: there is no option '{}'{}\nRun with --help for more information.\n",
+               typed, tenon::did_you_mean(typed, names));
+    return 2;
+  }
+  app.exit(error);
+  return 2;
+}
+
 }  // namespace
 
 std::string tenon::tool::to_text(const nlohmann::json& json) {
@@ -31,8 +50,9 @@ std::string tenon::tool::to_text(const nlohmann::json& json) {
 }
 
 int main(int argc, char** argv) {
-  CLI::App app{"Compiles trained TensorFlow and ONNX models into one .tenon file and runs it."};
-  app.set_version_flag("--version", "tenon 0.1.0");
+  CLI::App app{"Compiles trained TensorFlow and ONNX models into one .tenon file and runs it.",
+               "tenon"};
+  app.set_version_flag("--version", fmt::format("tenon {}", tenon::version()));
   app.require_subcommand(1);
   app.footer(
       "Example:\n  tenon compile saved_model -o model.tenon\n"
@@ -69,6 +89,8 @@ int main(int argc, char** argv) {
     if (status.ok()) return 0;
     std::fprintf(stderr, "tenon: %s\n", status.error().to_string().c_str());
     return tenon::exit_status(status.error().code);
+  } catch (const CLI::ExtrasError& error) {
+    return unknown_option(app, error);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   } catch (const std::bad_alloc&) {

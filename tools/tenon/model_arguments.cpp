@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <filesystem>
 #include <limits>
 
 #include "import/custom_ops.h"
@@ -95,6 +96,32 @@ void add_calibration(CLI::App& command, CalibrationSettings& settings) {
                    "the precision also in layers where it is predicted to be slower on this CPU");
   command.add_option("--statistics", settings.statistics,
                      "file in which what the calibration found is kept and looked for");
+}
+
+void add_output(CLI::App& command, std::string& output) {
+  command.add_option("-o,--output", output, "file to write (default: MODEL.tenon)")
+      ->check([](const std::string& file) {
+        std::error_code error;
+        if (file.empty()) return std::string("a file cannot have an empty name");
+        if (!std::filesystem::is_directory(file, error)) return std::string();
+        return fmt::format("'{0}' is a folder; give a file, such as {0}/model.tenon", file);
+      });
+}
+
+Result<std::string> output_file(const std::string& output, const std::string& model) {
+  std::error_code error;
+  std::filesystem::path path = output;
+  if (output.empty()) {
+    path = std::filesystem::path(model).lexically_normal();
+    if (!path.has_filename()) path = path.parent_path();
+    if (path.filename() == "." || path.filename() == "..")
+      path = std::filesystem::weakly_canonical(path, error);
+    path += ".tenon";
+  }
+  const auto folder = path.parent_path();
+  if (folder.empty() || std::filesystem::is_directory(folder, error)) return path.string();
+  return io_error(fmt::format("cannot create '{}': there is no folder '{}'; make it first",
+                              path.string(), folder.string()));
 }
 
 Result<ImportOptions> import_options(const ModelArguments& a) {

@@ -15,7 +15,13 @@ namespace {
 struct NewOpArguments {
   std::string name, directory = ".", language;
   int inputs = 1, outputs = 1;
-  bool decomposition = false, custom = false;
+  bool decomposition = false, custom = false, json = false;
+};
+
+// What was written, and the commands that come next; empty where there is none.
+struct NewFiles {
+  std::vector<std::string> files;
+  std::string build, test, use;
 };
 
 // A file name and an identifier in C++ from the op's name.
@@ -62,62 +68,86 @@ Result<NewOp> parts_of(const NewOpArguments& a) {
   return op;
 }
 
-Status write_headers(const std::filesystem::path& folder) {
+Status write_headers(const std::filesystem::path& folder, NewFiles& written) {
   std::error_code error;
   std::filesystem::create_directories(folder / "tenon", error);
-  for (const OpHeader& header : op_headers())
-    TRY(write_file_atomically((folder / header.path).string(), as_bytes(header.text)));
+  for (const OpHeader& header : op_headers()) {
+    written.files.push_back((folder / header.path).string());
+    TRY(write_file_atomically(written.files.back(), as_bytes(header.text)));
+  }
   return {};
 }
 
-// The op, its test and how to use them, in a folder of its own.
-Status new_custom_op(const NewOpArguments& a, const NewOp& op) {
-  const bool kernel = a.language != "cpp";
-  const std::filesystem::path folder = std::filesystem::path(a.directory) / op.stem;
+Status make_folder(const std::filesystem::path& folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  if (error)
-    return io_error(
-        fmt::format("cannot make the folder '{}': {}", folder.string(), error.message()));
+  if (!error) return {};
+  return io_error(fmt::format("cannot make the folder '{}': {}", folder.string(), error.message()));
+}
+
+// The op, its test and how to use them, in a folder of its own.
+Result<NewFiles> new_custom_op(const NewOpArguments& a, const NewOp& op) {
+  const bool kernel = a.language != "cpp";
+  const std::filesystem::path folder = std::filesystem::path(a.directory) / op.stem;
+  TRY(make_folder(folder));
   std::vector<NewFile> files = test_files(op, kernel);
   files.insert(files.begin(),
                {op.stem + (kernel ? ".mlu" : ".cpp"), kernel ? kernel_source(op) : cpp_source(op)});
-  for (const NewFile& file : files) TRY(write_new(folder / file.path, file.text));
-  if (!kernel) TRY(write_headers(folder));
-  fmt::print("wrote {0}/:\n", folder.string());
-  for (const NewFile& file : files) fmt::print("  {}\n", file.path);
-  fmt::print("  test it:  python {}\n", (folder / ("test_" + op.stem + ".py")).string());
-  if (kernel)
-    fmt::print("  use it:   tenon compile MODEL --custom-ops {}\n",
-               (folder / files[0].path).string());
-  return {};
+  NewFiles written;
+  for (const NewFile& file : files) {
+    written.files.push_back((folder / file.path).string());
+    TRY(write_new(written.files.back(), file.text));
+  }
+  written.test = "python " + (folder / ("test_" + op.stem + ".py")).string();
+  if (kernel) written.use = "tenon compile MODEL --custom-ops " + written.files[0];
+  if (!kernel) TRY(write_headers(folder, written));
+  return written;
+}
+
+Result<NewFiles> new_decomposition(const NewOpArguments& a, const NewOp& op) {
+  const std::filesystem::path folder(a.directory);
+  TRY(make_folder(folder));
+  const std::string file = (folder / (op.stem + ".tn")).string();
+  TRY(write_new(file, decomposition(op)));
+  return NewFiles{{file}, "", "", "tenon compile MODEL --custom-ops " + file};
+}
+
+Result<NewFiles> new_library(const NewOpArguments& a, const NewOp& op) {
+  const std::filesystem::path folder(a.directory);
+  TRY(make_folder(folder));
+  const std::string file = (folder / (op.stem + ".cpp")).string();
+  TRY(write_new(file, cpp_source(op)));
+  const std::string library = (folder / ("lib" + op.stem + ".so")).string();
+  const std::string test =
+      (std::filesystem::absolute(folder).lexically_normal() / op.stem).string();
+  NewFiles written{
+      {file},
+      fmt::format("g++ -std=c++17 -O2 -fPIC -shared -fvisibility=hidden -I{} {} -o {}",
+                  folder.string(), file, library),
+      fmt::format("g++ -std=c++17 -g -DTENON_OP_TEST -I{0} {1} -o {2}_test && {2}_test",
+                  folder.string(), file, test),
+      "tenon compile MODEL --custom-ops " + library};
+  TRY(write_headers(folder, written));
+  return written;
 }
 
 Status new_op(const NewOpArguments& a) {
   const NewOp op = TRY(parts_of(a));
-  if (a.custom || a.language == "mlu") return new_custom_op(a, op);
-  const std::string& stem = op.stem;
-  const std::filesystem::path folder(a.directory);
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error)
-    return io_error(fmt::format("cannot make the folder '{}': {}", a.directory, error.message()));
-  const auto file = folder / (stem + (a.decomposition ? ".tn" : ".cpp"));
-  TRY(write_new(file, a.decomposition ? decomposition(op) : cpp_source(op)));
-  if (a.decomposition) {
-    fmt::print("wrote {}\n  use it:   tenon compile MODEL --custom-ops {}\n", file.string(),
-               file.string());
+  const NewFiles written = TRY(a.custom || a.language == "mlu" ? new_custom_op(a, op)
+                               : a.decomposition               ? new_decomposition(a, op)
+                                                               : new_library(a, op));
+  if (a.json) {
+    fmt::print("{}\n", to_text(nlohmann::json{{"files", written.files},
+                                              {"build", written.build},
+                                              {"test", written.test},
+                                              {"use", written.use}}));
     return {};
   }
-  TRY(write_headers(folder));
-  const std::string dir = folder.string(), library = (folder / ("lib" + stem + ".so")).string();
-  fmt::print(
-      "wrote {0}, and the headers it needs to {1}\n"
-      "  build it: g++ -std=c++17 -O2 -fPIC -shared -fvisibility=hidden -I{2} {0} -o {3}\n"
-      "  test it:  g++ -std=c++17 -g -DTENON_OP_TEST -I{2} {0} -o {4}_test && {4}_test\n"
-      "  use it:   tenon compile MODEL --custom-ops {3}\n",
-      file.string(), (folder / "tenon").string(), dir, library,
-      (std::filesystem::absolute(folder).lexically_normal() / stem).string());
+  fmt::print("wrote\n");
+  for (const std::string& file : written.files) fmt::print("  {}\n", file);
+  if (!written.build.empty()) fmt::print("build it: {}\n", written.build);
+  if (!written.test.empty()) fmt::print("test it:  {}\n", written.test);
+  if (!written.use.empty()) fmt::print("use it:   {}\n", written.use);
   return {};
 }
 
@@ -145,6 +175,7 @@ void add_new_op(CLI::App& app, Action& action) {
           "mlu: a kernel for the CPU and Cambricon chips (default with --custom); cpp: a C++ "
           "library for the CPU")
       ->check(CLI::IsMember({"mlu", "cpp"}));
+  command->add_flag("--json", a->json, "machine-readable output");
   command->footer(
       "Example:\n  tenon new-op --custom my.domain::Swish\n  tenon new-op Frobnicate\n"
       "  tenon new-op my.domain::Swish --decomposition --dir ops");

@@ -21,10 +21,7 @@ struct OptArguments : TextArguments {
 
 Status opt(const OptArguments& a) {
   const std::string text = TRY(read_text_file(a.file));
-  const std::string pipeline =
-      a.pipeline.empty() ? std::string(pipeline_of_text(text)) : a.pipeline;
-  if (pipeline.empty())
-    return invalid_argument("no pipeline: give -p, or write `// opt: …` in the first line");
+  const std::string pipeline = TRY(pipeline_for(a.pipeline, text));
   const auto steps = TRY(parse_pipeline(pipeline));
   ImportOptions options;
   if (!a.custom_ops.empty()) options.custom_ops = TRY(CustomOps::load(a.custom_ops));

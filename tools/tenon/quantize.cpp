@@ -48,7 +48,7 @@ Status quantize(const QuantizeArguments& a) {
   if (search.metric == Metric::script) search.script = a.metric;
   search.objective = TRY(parse_objective(a.objective));
   search.max_drop = TRY(parse_drop(a.max_drop));
-  const std::string output = a.output.empty() ? a.model + ".tenon" : a.output;
+  const std::string output = TRY(output_file(a.output, a.model));
   const std::string config_file = a.config_output.empty() ? output + ".toml" : a.config_output;
   auto progress = std::make_unique<Progress>();
   std::vector<Found> found;
@@ -148,7 +148,7 @@ void add_quantize(CLI::App& app, Action& action) {
           "switch a technique, rule or pass off; repeatable; `tenon docs rules` lists them")
       ->allow_extra_args(false)
       ->check(refusal_to_disable);
-  command->add_option("-o,--output", a->output, "file to write (default: MODEL.tenon)");
+  add_output(*command, a->output);
   command->add_option(
       "--write-config", a->config_output,
       "TOML file with the best assignment so far, for tenon compile --config (default: "

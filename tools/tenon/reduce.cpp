@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "file_arguments.h"
 #include "ir/interpret.h"
+#include "number_arguments.h"
 #include "passes/pipeline_text.h"
 #include "progress.h"
 #include "run_arguments.h"
@@ -46,8 +47,7 @@ std::string failure(const Graph& graph, const std::vector<PipelineStep>& steps,
 
 Status reduce(const ReduceArguments& a) {
   const std::string text = TRY(read_text_file(a.file));
-  const std::string pipeline =
-      a.pipeline.empty() ? std::string(pipeline_of_text(text)) : a.pipeline;
+  const std::string pipeline = TRY(pipeline_for(a.pipeline, text));
   const auto steps = TRY(parse_pipeline(pipeline));
   runtime::LoadOptions options;
   options.custom_ops.libraries = a.custom_ops;
@@ -91,7 +91,8 @@ void add_reduce(CLI::App& app, Action& action) {
       ->add_option("-p,--pipeline", a->pipeline,
                    "passes and rules (default: the first line of the file)")
       ->check(pipeline_error);
-  command->add_option("--tolerance", a->tolerance, "relative L2 that is no difference");
+  command->add_option("--tolerance", a->tolerance, "relative L2 that is no difference")
+      ->check(non_negative_number());
   command->add_option("--seed", a->seed, "of the made-up inputs");
   command->add_flag("--json", a->json, "machine-readable output");
   add_custom_ops(*command, a->custom_ops);

@@ -10,6 +10,7 @@
 #include "device/plugin/plugin.h"
 #include "file_arguments.h"
 #include "lower/device_program.h"
+#include "number_arguments.h"
 #include "progress.h"
 #include "runnable.h"
 #include "tensor/npy.h"
@@ -118,6 +119,34 @@ Status describe_device(const runtime::Function& function, bool as_text, nlohmann
   return {};
 }
 
+// All values of all outputs.
+Status give_outputs(const RunArguments& a, const Runnable& runnable,
+                    std::span<const Tensor> outputs, nlohmann::json& json) {
+  if (!a.output_dir.empty()) {
+    std::error_code error;
+    std::filesystem::create_directories(a.output_dir, error);
+    if (error)
+      return io_error(
+          fmt::format("cannot make the folder '{}': {}", a.output_dir, error.message()));
+  }
+  json = nlohmann::json::object();
+  const std::vector<std::string> files = file_names(runnable.outputs);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const std::string& name = runnable.outputs[i].name;
+    nlohmann::json& entry = json[name];
+    if (!outputs[i].is_list()) {
+      TRY(give_out(a, name, files[i], outputs[i], entry));
+      continue;
+    }
+    entry = {{"list", nlohmann::json::array()}};
+    if (!a.json) fmt::print("{}: a list of {}\n", name, outputs[i].items().size());
+    for (size_t k = 0; k < outputs[i].items().size(); ++k)
+      TRY(give_out(a, fmt::format("{}[{}]", name, k), fmt::format("{}.{}", files[i], k),
+                   outputs[i].items()[k], entry["list"].emplace_back()));
+  }
+  return {};
+}
+
 Status run(const RunArguments& a) {
   auto progress = std::make_unique<Progress>();
   progress->stage("load " + a.file);
@@ -132,6 +161,8 @@ Status run(const RunArguments& a) {
     return invalid_argument(
         fmt::format("no --input was given; there are: {}", listed(runnable.inputs)));
   if (a.compare.ends_with(".npz")) {
+    if (!a.output_dir.empty())
+      return invalid_argument("--output-dir does not go with --compare FILE.npz");
     progress.reset();
     return compare_with_recorded(a.file, a.signature, runnable, a.inputs, a.compare,
                                  tolerance_of(a), a.json, options);
@@ -146,29 +177,9 @@ Status run(const RunArguments& a) {
   TRY(write_state(runnable, a.state_out));
   nlohmann::json json{{"signature", runnable.key}, {"run_ms", ms}};
   if (runnable.function != nullptr) TRY(describe_device(*runnable.function, !a.json, json));
+  if (a.compare.empty() || !a.output_dir.empty())
+    TRY(give_outputs(a, runnable, outputs, json["outputs"]));
   if (!a.compare.empty()) return compare_with_reference(a, runnable, inputs, outputs);
-  if (!a.output_dir.empty()) {
-    std::error_code error;
-    std::filesystem::create_directories(a.output_dir, error);
-    if (error)
-      return io_error(
-          fmt::format("cannot make the folder '{}': {}", a.output_dir, error.message()));
-  }
-  json["outputs"] = nlohmann::json::object();
-  const std::vector<std::string> files = file_names(runnable.outputs);
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    const std::string& name = runnable.outputs[i].name;
-    nlohmann::json& entry = json["outputs"][name];
-    if (!outputs[i].is_list()) {
-      TRY(give_out(a, name, files[i], outputs[i], entry));
-      continue;
-    }
-    entry = {{"list", nlohmann::json::array()}};
-    if (!a.json) fmt::print("{}: a list of {}\n", name, outputs[i].items().size());
-    for (size_t k = 0; k < outputs[i].items().size(); ++k)
-      TRY(give_out(a, fmt::format("{}[{}]", name, k), fmt::format("{}.{}", files[i], k),
-                   outputs[i].items()[k], entry["list"].emplace_back()));
-  }
   if (a.json) fmt::print("{}\n", to_text(json));
   return {};
 }
@@ -188,7 +199,7 @@ void add_run(CLI::App& app, Action& action) {
                       "(default: their initial values)");
   command->add_option("--state-out", a->state_out,
                       "write those values there after the run, one NAME.npy each; made if missing");
-  command->add_option(
+  auto* device = command->add_option(
       "--device", a->device,
       "cpu, or one of `tenon devices`: by the programs of the file, or compiled from "
       "its graph now");
@@ -196,22 +207,28 @@ void add_run(CLI::App& app, Action& action) {
       "--precision", a->precision,
       "of real numbers on another device than the CPU: fp16 or fp32 (default: that of "
       "the file's programs, or fp16)");
-  command->add_flag("--reference", a->reference,
-                    "interpret the file, or a model, with the reference of each op");
   command
-      ->add_option(
-          "--compare", a->compare,
-          "reference: say how far the outputs are from the reference's; made-up inputs where "
-          "none are given. FILE.npz: from outputs and layers recorded elsewhere, by the names "
-          "in the model; inputs may be in it, too")
-      ->check([](const std::string& what) {
-        return what == "reference" || what.ends_with(".npz")
-                   ? std::string()
-                   : fmt::format("'{}' is neither 'reference' nor an .npz archive", what);
-      });
-  command->add_option("--tolerance", a->tolerance,
-                      "relative L2 that --compare allows (default: 1e-4, on chips in fp16 "
-                      "1e-2, 5e-2 where the model is quantised)");
+      ->add_flag("--reference", a->reference,
+                 "interpret the file, or a model, with the reference of each op")
+      ->excludes(device);
+  auto* compare =
+      command
+          ->add_option(
+              "--compare", a->compare,
+              "reference: say how far the outputs are from the reference's; made-up inputs where "
+              "none are given. FILE.npz: from outputs and layers recorded elsewhere, by the names "
+              "in the model; inputs may be in it, too")
+          ->check([](const std::string& what) {
+            return what == "reference" || what.ends_with(".npz")
+                       ? std::string()
+                       : fmt::format("'{}' is neither 'reference' nor an .npz archive", what);
+          });
+  command
+      ->add_option("--tolerance", a->tolerance,
+                   "relative L2 that --compare allows (default: 1e-4, on chips in fp16 "
+                   "1e-2, 5e-2 where the model is quantised)")
+      ->check(non_negative_number())
+      ->needs(compare);
   command->footer(
       "Example:\n  tenon run digits.tenon --input images=digits.npy --output-dir out\n"
       "  tenon run digits.tenon --compare reference\n"

@@ -111,8 +111,24 @@ Status show(const TargetsArguments& a) {
 
 Status check(const TargetsArguments& a) {
   const MachineCatalog catalog = TRY(MachineCatalog::load(a.folder));
-  for (const std::string& file : a.programs) TRY(check_tile(file, catalog));
-  fmt::print("\nSimulated: nothing here ran on a chip.\n");
+  nlohmann::json json = nlohmann::json::array();
+  for (const std::string& file : a.programs) {
+    const auto [chip, time] = TRY(check_tile(file, catalog));
+    json.push_back({{"file", file},
+                    {"chip", chip},
+                    {"simulated", true},
+                    {"seconds", time.seconds},
+                    {"operations", time.operations},
+                    {"bytes_read", time.read},
+                    {"bytes_written", time.written}});
+    if (a.json) continue;
+    fmt::print("{}: {} can run it; {:.4f} ms alone, {:.2f} MFLOP, {} bytes read and {} written\n",
+               file, chip, time.seconds * 1e3, time.operations / 1e6, time.read, time.written);
+  }
+  if (a.json)
+    fmt::print("{}\n", to_text(json));
+  else
+    fmt::print("\nSimulated: nothing here ran on a chip.\n");
   return {};
 }
 
@@ -137,7 +153,6 @@ void add_targets(CLI::App& app, Action& action) {
   auto* shown = add("show", "Every number of a chip: value, unit, confidence, source", show);
   shown->add_option("NAME", a->name, "the chip")->required();
   shown->footer("Example:\n  tenon targets show mlu370-s4");
-  for (auto* sub : {listed, shown}) sub->add_flag("--json", a->json, "print JSON");
   auto* checked = add("check",
                       "Whether a chip can run tile programs, such as those of `tenon predict "
                       "--programs` after an edit, and how long it takes",
@@ -145,6 +160,8 @@ void add_targets(CLI::App& app, Action& action) {
   checked->add_option("FILE", a->programs, "tile programs as text")
       ->required()
       ->check(CLI::ExistingFile);
+  for (auto* sub : {listed, shown, checked})
+    sub->add_flag("--json", a->json, "machine-readable output");
   checked->footer(
       "Each is verified, run on zeros to find races and reads of what nobody wrote, and timed.\n"
       "Example:\n"

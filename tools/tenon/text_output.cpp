@@ -12,6 +12,13 @@ std::string pipeline_error(const std::string& pipeline) {
   return steps.ok() ? std::string() : steps.error().message;
 }
 
+Result<std::string> pipeline_for(const std::string& given, std::string_view text) {
+  std::string pipeline = given.empty() ? std::string(pipeline_of_text(text)) : given;
+  if (pipeline.empty())
+    return invalid_argument("no pipeline: give -p, or write `// opt: …` in the first line");
+  return pipeline;
+}
+
 void add_text_arguments(CLI::App& command, TextArguments& a) {
   command.add_option("-o,--output", a.output, "write the text there, with all data");
   command.add_flag("--full", a.full, "print the data of large constants, too");

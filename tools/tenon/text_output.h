@@ -17,6 +17,9 @@ struct TextArguments {
 // What is wrong with a pipeline, for CLI11's check(); empty when nothing is.
 std::string pipeline_error(const std::string& pipeline);
 
+// The pipeline that is given, or that the first line of the text names. Error: there is none.
+Result<std::string> pipeline_for(const std::string& given, std::string_view text);
+
 void add_text_arguments(CLI::App& command, TextArguments& a);
 // Prints the graphs, or writes them in full to the file of --output.
 Status write_text(const TextArguments& a, std::span<const NamedGraph> graphs,

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/version.h"
 #include "device/abi/memory.h"
 #include "tensor/narrow.h"
 
@@ -271,13 +272,14 @@ const char* notice(tenon_program* program, size_t index) noexcept {
 
 const tenon_device_api* make_api(const char* name, Backend* (*backend)()) {
   the_backend = backend;
+  static const std::string name_and_version = std::string(name) + " " + version();
   static const tenon_device_api api{
       sizeof(tenon_device_api),
       TENON_DEVICE_ABI_VERSION,
       {sizeof(tenon_device_info), sizeof(tenon_device_options), sizeof(tenon_device_memory),
        sizeof(tenon_load), sizeof(tenon_operand), sizeof(tenon_execute_options),
        sizeof(tenon_counter)},
-      name,
+      name_and_version.c_str(),
       error_code,
       error_message,
       error_where,

@@ -69,7 +69,8 @@ class Backend {
 };
 
 // The table of a plug-in whose devices are those of `backend`, which is called on demand: what it
-// throws or cannot make is a plug-in without devices. There is one backend to a library.
+// throws or cannot make is a plug-in without devices. There is one backend to a library. Behind
+// `name` comes the version of Tenon.
 const tenon_device_api* make_api(const char* name, Backend* (*backend)());
 
 }  // namespace tenon::device

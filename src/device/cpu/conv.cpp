@@ -38,10 +38,6 @@ ConvParams conv_params(const StepInfo& s) {
 
 namespace {
 
-const ConvMethod& method(size_t index) {
-  return conv_methods()[index];
-}
-
 class ConvKernel final : public ChainableConv {
  public:
   ConvKernel(const StepInfo& s, const ConvMethod& chosen)
@@ -99,23 +95,24 @@ class ConvKernel final : public ChainableConv {
   int64_t scratch_ = 0;
 };
 
-template <size_t kIndex>
+template <ConvMethodId kMethod>
 std::string refuses(const StepInfo& s) {
   if (!all_f32(s, {1})) return "only f32";
   if (std::string reason = refuses_conv(s); !reason.empty()) return reason;
-  if (s.strict && method(kIndex).transforms) return "compiled with --strict";
-  const char* reason = method(kIndex).refusal(conv_params(s));
+  if (s.strict && conv_method(kMethod).transforms) return "compiled with --strict";
+  const char* reason = conv_method(kMethod).refusal(conv_params(s));
   return reason == nullptr ? "" : reason;
 }
 
-template <size_t kIndex>
+template <ConvMethodId kMethod>
 std::unique_ptr<Kernel> make(const StepInfo& s) {
-  return std::make_unique<ConvKernel>(s, method(kIndex));
+  return std::make_unique<ConvKernel>(s, conv_method(kMethod));
 }
 
 template <size_t... kIndex>
 std::vector<KernelCandidate> list(std::index_sequence<kIndex...>) {
-  return {{Conv::name, method(kIndex).name, refuses<kIndex>, make<kIndex>}...};
+  return {{Conv::name, conv_methods()[kIndex].name, refuses<static_cast<ConvMethodId>(kIndex)>,
+           make<static_cast<ConvMethodId>(kIndex)>}...};
 }
 
 }  // namespace

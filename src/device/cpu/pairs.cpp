@@ -106,16 +106,16 @@ std::string matmul_refuses(const StepInfo& s) {
   return {};
 }
 
-constexpr size_t kDepthwise = 0, kWinograd = 2, kShift = 3, kStrip = 4;
+using Id = ConvMethodId;
 
 bool has_odd_channels(const StepInfo& s) {
   return s.in_dim(1, s.inputs[1].shape.rank() - 2) % 2 != 0;
 }
 
-ConvParams params_of_pairs(const StepInfo& s, size_t method) {
+ConvParams params_of_pairs(const StepInfo& s, Id method) {
   ConvParams p = conv_params(s);
   p.narrow_residual = is_narrow(s, 3);
-  p.narrow_x = method == kDepthwise || (method == kStrip && has_odd_channels(s));
+  p.narrow_x = method == Id::kDepthwise || (method == Id::kStrip && has_odd_channels(s));
   if (p.narrow_x) return p;
   p.in_channels /= 2;
   p.x_pixel_stride /= 2;
@@ -124,11 +124,12 @@ ConvParams params_of_pairs(const StepInfo& s, size_t method) {
 
 class PairConv final : public ChainableConv {
  public:
-  PairConv(const StepInfo& s, size_t method)
-      : PairConv(s, conv_methods()[method], params_of_pairs(s, method)) {}
-  PairConv(const StepInfo& s, const ConvMethod& method, const ConvParams& params)
-      : method_(method), p_(params), at_{0, s.has(2), s.has(3)}, threads_(s.threads) {
-    if (&method == &conv_methods()[kWinograd]) {
+  PairConv(const StepInfo& s, const ConvMethod& method)
+      : method_(method),
+        p_(params_of_pairs(s, method.id)),
+        at_{0, s.has(2), s.has(3)},
+        threads_(s.threads) {
+    if (method.id == Id::kWinograd) {
       packed_ = s.pack(1, "winograd of pairs", method.filter_floats(p_),
                        [p = p_, w = *s.constants[1]](float* out) {
                          pack_winograd_pairs(p, WideWeights(w).data(), out);
@@ -179,48 +180,45 @@ class PairConv final : public ChainableConv {
   PackStore::Packed packed_;
 };
 
-// Those whose filters are plain panels.
-constexpr size_t kMethods[] = {1, kStrip, kConvMethods - 1};
-
 std::string depthwise_refuses(const StepInfo& s) {
   if (std::string reason = refuses_pairs(s); !reason.empty()) return reason;
   if (std::string reason = refuses_conv(s); !reason.empty()) return reason;
   if (s.has(3)) return "something is added";
-  const char* reason = conv_methods()[kDepthwise].refusal(params_of_pairs(s, kDepthwise));
+  const char* reason = conv_method(Id::kDepthwise).refusal(params_of_pairs(s, Id::kDepthwise));
   return reason == nullptr ? "" : reason;
 }
 
-template <size_t kMethod>
+template <Id kMethod>
 std::string conv_refuses(const StepInfo& s) {
   if (std::string reason = refuses_pairs(s); !reason.empty()) return reason;
   if (std::string reason = refuses_conv(s); !reason.empty()) return reason;
-  if (kMethod != kStrip && has_odd_channels(s)) return "the number of input channels is odd";
-  if (is_narrow(s, 3) && !conv_methods()[kMethod].can_round) return "the residual is of bf16";
+  if (kMethod != Id::kStrip && has_odd_channels(s)) return "the number of input channels is odd";
+  if (is_narrow(s, 3) && !conv_method(kMethod).can_round) return "the residual is of bf16";
   const char* reason = nullptr;
-  if constexpr (kMethod == kWinograd) {
+  if constexpr (kMethod == Id::kWinograd) {
     if (s.strict) return "compiled with --strict";
     // Tiles take less time for all products than vectors for the transforms.
     if (pair_kernels()->tile_rows > kernels().tile_rows) return "the processor multiplies tiles";
     reason = winograd_pairs_refusal(params_of_pairs(s, kMethod));
   } else {
-    reason = conv_methods()[kMethod].refusal(params_of_pairs(s, kMethod));
+    reason = conv_method(kMethod).refusal(params_of_pairs(s, kMethod));
   }
   return reason == nullptr ? "" : reason;
 }
-template <size_t kMethod>
+template <Id kMethod>
 std::unique_ptr<Kernel> make_conv(const StepInfo& s) {
-  return std::make_unique<PairConv>(s, kMethod);
+  return std::make_unique<PairConv>(s, conv_method(kMethod));
 }
 
 constexpr KernelCandidate kCandidates[] = {
     {Matmul::name, "gemm_bf16", matmul_refuses,
      [](const StepInfo& s) -> std::unique_ptr<Kernel> { return std::make_unique<PairMatmul>(s); }},
-    {Conv::name, "depthwise_bf16", depthwise_refuses, make_conv<kDepthwise>},
-    {Conv::name, "winograd_bf16", conv_refuses<kWinograd>, make_conv<kWinograd>},
-    {Conv::name, "gemm_bf16", conv_refuses<kMethods[0]>, make_conv<kMethods[0]>},
-    {Conv::name, "gemm_shift_bf16", conv_refuses<kShift>, make_conv<kShift>},
-    {Conv::name, "gemm_strip_bf16", conv_refuses<kMethods[1]>, make_conv<kMethods[1]>},
-    {Conv::name, "gemm_indirect_bf16", conv_refuses<kMethods[2]>, make_conv<kMethods[2]>},
+    {Conv::name, "depthwise_bf16", depthwise_refuses, make_conv<Id::kDepthwise>},
+    {Conv::name, "winograd_bf16", conv_refuses<Id::kWinograd>, make_conv<Id::kWinograd>},
+    {Conv::name, "gemm_bf16", conv_refuses<Id::kPointwise>, make_conv<Id::kPointwise>},
+    {Conv::name, "gemm_shift_bf16", conv_refuses<Id::kShift>, make_conv<Id::kShift>},
+    {Conv::name, "gemm_strip_bf16", conv_refuses<Id::kStrip>, make_conv<Id::kStrip>},
+    {Conv::name, "gemm_indirect_bf16", conv_refuses<Id::kIndirect>, make_conv<Id::kIndirect>},
 };
 
 }  // namespace

@@ -2,5 +2,5 @@
 #include "device/null/null_device.h"
 
 const tenon_device_api* tenon_device_plugin(uint32_t) noexcept {
-  return tenon::device::make_api("null 0.1.0", tenon::device::null_backend);
+  return tenon::device::make_api("null", tenon::device::null_backend);
 }

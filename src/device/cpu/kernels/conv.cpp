@@ -268,30 +268,36 @@ void run_merged(const ConvParams& p, ThreadPool& pool, void* scratch, const Kern
   run_indirect(merged(p), pool, scratch, table);
 }
 
-constexpr ConvMethod kMethods[] = {
-    {"depthwise", "depthwise", depthwise_refusal, depthwise_filter_floats, pack_depthwise,
-     depthwise_scratch_bytes, run_depthwise, ChainRole::kDepthwise, false, pack_depthwise_of_pairs,
+constexpr ConvMethod kMethods[kConvMethods] = {
+    {ConvMethodId::kDepthwise, "depthwise", "depthwise", depthwise_refusal, depthwise_filter_floats,
+     pack_depthwise, depthwise_scratch_bytes, run_depthwise, ChainRole::kDepthwise, false,
+     pack_depthwise_of_pairs, true},
+    {ConvMethodId::kPointwise, "gemm", "panels", pointwise_refusal, panel_floats, pack_panels,
+     pointwise_scratch_bytes, run_pointwise, ChainRole::kPointwise, false, pack_panel_pairs, true},
+    {ConvMethodId::kWinograd, "winograd", "winograd", winograd_refusal, winograd_filter_floats,
+     pack_winograd, winograd_scratch_bytes, run_winograd, ChainRole::kNone, true, nullptr, true},
+    {ConvMethodId::kShift, "gemm_shift", "shifted", shift_refusal, shift_filter_floats, pack_shift,
+     shift_scratch_bytes, run_shift, ChainRole::kNone, false, pack_shift_pairs},
+    {ConvMethodId::kStrip, "gemm_strip", "panels", strip_refusal, strip_filter_floats, pack_strip,
+     strip_scratch_bytes, run_strip, ChainRole::kNone, false, pack_strip_pairs, true},
+    {ConvMethodId::kGrouped, "grouped", "grouped", grouped_refusal, grouped_filter_floats,
+     pack_grouped, depthwise_scratch_bytes, run_depthwise},
+    {ConvMethodId::kMerged, "gemm_merged", "merged_panels", merged_refusal, merged_floats,
+     pack_merged, merged_scratch_bytes, run_merged},
+    {ConvMethodId::kIndirect, "gemm_indirect", "panels", indirect_refusal, panel_floats,
+     pack_panels, indirect_scratch_bytes, run_indirect, ChainRole::kNone, false, pack_panel_pairs,
      true},
-    {"gemm", "panels", pointwise_refusal, panel_floats, pack_panels, pointwise_scratch_bytes,
-     run_pointwise, ChainRole::kPointwise, false, pack_panel_pairs, true},
-    {"winograd", "winograd", winograd_refusal, winograd_filter_floats, pack_winograd,
-     winograd_scratch_bytes, run_winograd, ChainRole::kNone, true, nullptr, true},
-    {"gemm_shift", "shifted", shift_refusal, shift_filter_floats, pack_shift, shift_scratch_bytes,
-     run_shift, ChainRole::kNone, false, pack_shift_pairs},
-    {"gemm_strip", "panels", strip_refusal, strip_filter_floats, pack_strip, strip_scratch_bytes,
-     run_strip, ChainRole::kNone, false, pack_strip_pairs, true},
-    {"grouped", "grouped", grouped_refusal, grouped_filter_floats, pack_grouped,
-     depthwise_scratch_bytes, run_depthwise},
-    {"gemm_merged", "merged_panels", merged_refusal, merged_floats, pack_merged,
-     merged_scratch_bytes, run_merged},
-    {"gemm_indirect", "panels", indirect_refusal, panel_floats, pack_panels, indirect_scratch_bytes,
-     run_indirect, ChainRole::kNone, false, pack_panel_pairs, true},
 };
-static_assert(std::size(kMethods) == kConvMethods);
+constexpr bool are_in_order() {
+  for (size_t i = 0; i < kConvMethods; ++i)
+    if (kMethods[i].id != static_cast<ConvMethodId>(i)) return false;
+  return true;
+}
+static_assert(are_in_order());
 
 }  // namespace
 
-std::span<const ConvMethod> conv_methods() {
+std::span<const ConvMethod, kConvMethods> conv_methods() {
   return kMethods;
 }
 

@@ -47,12 +47,26 @@ struct ConvParams {
   bool narrow_residual = false;
 };
 
+// The methods, best first. The last one takes everything.
+enum class ConvMethodId : uint8_t {
+  kDepthwise,
+  kPointwise,
+  kWinograd,
+  kShift,
+  kStrip,
+  kGrouped,
+  kMerged,
+  kIndirect
+};
+inline constexpr size_t kConvMethods = static_cast<size_t>(ConvMethodId::kIndirect) + 1;
+
 // What a convolution may be in a chain of conv_chain.h.
 enum class ChainRole : uint8_t { kNone, kPointwise, kDepthwise, kRounding };
 
 // One way to run convolutions. A filter [kernel…, in_channels / groups, out_channels] is packed
 // once per model, in the layout of the method.
 struct ConvMethod {
+  ConvMethodId id;
   const char* name;
   const char* layout;  // methods that name the same one share packed filters
   // Null if it can run `p` and none behind it is better, else the reason. Looks at sizes and
@@ -69,8 +83,10 @@ struct ConvMethod {
   bool can_round = false;  // to bf16
 };
 
-// All of them, best first. The last one takes everything.
-inline constexpr size_t kConvMethods = 8;
-std::span<const ConvMethod> conv_methods();
+// All of them, in the order of their ids.
+std::span<const ConvMethod, kConvMethods> conv_methods();
+inline const ConvMethod& conv_method(ConvMethodId id) {
+  return conv_methods()[static_cast<size_t>(id)];
+}
 
 }  // namespace tenon::cpu

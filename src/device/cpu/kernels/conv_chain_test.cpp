@@ -28,7 +28,9 @@ struct Part {
   ConvParams p;
   std::vector<float> filter, bias;
 
-  const ConvMethod& method() const { return conv_methods()[p.groups > 1 ? 0 : 1]; }
+  const ConvMethod& method() const {
+    return conv_method(p.groups > 1 ? ConvMethodId::kDepthwise : ConvMethodId::kPointwise);
+  }
   void prepare() {
     p.x_pixel_stride = p.in_channels;
     p.y_pixel_stride = p.residual_pixel_stride = p.out_channels;

@@ -101,7 +101,7 @@ int check(const ConvCase& c) {
       const int64_t bytes = method.scratch_bytes(q, c.threads, *table);
       Scratch scratch(bytes);
       method.run(q, pool, scratch.get(), *table);
-      const double slack = method.name == std::string("winograd") ? kWinogradError : 1;
+      const double slack = method.id == ConvMethodId::kWinograd ? kWinogradError : 1;
       expect_near(y, expected, slack * (2e-6 * std::sqrt(length + 1) + 1e-6),
                   name_of(c, method, *table));
       if (testing::Test::HasFatalFailure()) return ran;
@@ -153,11 +153,6 @@ void vary(ConvCase& c, std::initializer_list<int64_t> threads) {
   c.p.activation = pick_activation();
 }
 
-const ConvMethod& method_named(std::string_view name) {
-  return *std::ranges::find(conv_methods(), name,
-                            [](const ConvMethod& m) { return std::string_view(m.name); });
-}
-
 TEST(Conv, MatchesNaiveOverRandomCases) {
   for (int i = 0; i < 400; ++i) {
     const int64_t groups = pick({1, 1, 1, 2, 3, 8});
@@ -195,7 +190,7 @@ TEST(Conv, DepthwiseMatchesNaiveOverRandomCases) {
 }
 
 TEST(Conv, GroupsOfFourMatchNaiveOverRandomCases) {
-  const ConvMethod& grouped = method_named("grouped");
+  const ConvMethod& grouped = conv_method(ConvMethodId::kGrouped);
   for (int i = 0; i < 200; ++i) {
     const int64_t rank = pick({1, 2, 2, 2, 3});
     std::vector<int64_t> in, kernel;
@@ -244,7 +239,7 @@ TEST(Conv, DeepAndWide) {
 }
 
 TEST(Conv, FewFiltersMatchNaive) {
-  const ConvMethod& shift = method_named("gemm_shift");
+  const ConvMethod& shift = conv_method(ConvMethodId::kShift);
   int taken = 0;
   for (int i = 0; i < 200; ++i) {
     ConvCase c = make_case({pick({1, 3, 9, 40}), pick({1, 4, 13, 60})},
@@ -263,7 +258,7 @@ TEST(Conv, FewFiltersMatchNaive) {
 }
 
 TEST(Conv, WinogradMatchesNaive) {
-  const ConvMethod& winograd = method_named("winograd");
+  const ConvMethod& winograd = conv_method(ConvMethodId::kWinograd);
   int taken = 0;
   for (int i = 0; i < 60; ++i) {
     ConvCase c =
@@ -283,7 +278,7 @@ TEST(Conv, WinogradMatchesNaive) {
 }
 
 TEST(Conv, WinogradOfLinesDepthAndDilationMatchesNaive) {
-  const ConvMethod& winograd = method_named("winograd");
+  const ConvMethod& winograd = conv_method(ConvMethodId::kWinograd);
   int taken = 0;
   for (int i = 0; i < 60; ++i) {
     const int64_t dilation = pick({1, 1, 2, 3});
@@ -310,7 +305,7 @@ TEST(Conv, WinogradOfLinesDepthAndDilationMatchesNaive) {
 
 // Of more than three taps, or of two: groups of three.
 TEST(Conv, WinogradOfLongKernelsMatchesNaive) {
-  const ConvMethod& winograd = method_named("winograd");
+  const ConvMethod& winograd = conv_method(ConvMethodId::kWinograd);
   int taken = 0;
   for (int i = 0; i < 40; ++i) {
     std::vector<int64_t> kernel{pick({1, 1, 2}), pick({2, 4, 5, 7}), pick({2, 3, 5, 6})};

@@ -14,8 +14,6 @@ const KernelTable& pair_table();
 }
 namespace {
 
-constexpr size_t kDepthwise = 0;
-
 std::vector<const KernelTable*> tables_of_pairs() {
   std::vector<const KernelTable*> tables{&wide16::pair_table()};
   if (cpu_features().avx512_bf16) tables.push_back(&avx512::pair_table());
@@ -45,7 +43,7 @@ void check(const Window& window, int64_t channels, const Activation& activation,
            int64_t depth = 1) {
   ConvParams p = params_of(window, channels, depth);
   p.activation = activation;
-  const ConvMethod& method = conv_methods()[kDepthwise];
+  const ConvMethod& method = conv_method(ConvMethodId::kDepthwise);
   const auto narrowed = [](int64_t n) {
     const auto values = random_floats(n);
     return std::vector<BFloat16>(values.begin(), values.end());
@@ -114,7 +112,9 @@ TEST(DepthwisePairs, ThreeDims) {
 TEST(DepthwisePairs, RefusesWhatItCannotDo) {
   ConvParams p = params_of({9, 3, 1, 1, 1}, 32, 1);
   p.narrow_x = true;
-  const auto refusal = [](const ConvParams& q) { return conv_methods()[kDepthwise].refusal(q); };
+  const auto refusal = [](const ConvParams& q) {
+    return conv_method(ConvMethodId::kDepthwise).refusal(q);
+  };
   EXPECT_EQ(refusal(p), nullptr);
   ConvParams q = p;
   q.out_channels = 64;

@@ -1,6 +1,7 @@
 #include "device/cpu/kernels/pairs.h"
 
 #include <array>
+#include <tuple>
 
 #include "base/bytes.h"
 #include "base/cpu_features.h"
@@ -125,16 +126,16 @@ TEST(Pairs, MatchNaiveOverShapes) {
 
 // Windows by pieces, whose rows the tiles gather.
 TEST(Pairs, Convolutions) {
-  constexpr size_t kShift = 3, kStrip = 4, kIndirect = kConvMethods - 1;
   for (const KernelTable* table : pair_tables())
-    for (const auto& [channels, out, groups, kernel, which] :
-         {std::array<int64_t, 5>{16, 20, 1, 3, kIndirect},
-          {64, 40, 1, 3, kIndirect},
-          {24, 36, 2, 3, kIndirect},
-          {4, 33, 1, 5, kStrip},
-          {32, 3, 1, 3, kShift},
-          {300, 20, 1, 3, kIndirect},
-          {40, 17, 1, 1, kIndirect}}) {
+    for (const auto& [channels, out, groups, kernel, id] :
+         {std::tuple<int64_t, int64_t, int64_t, int64_t, ConvMethodId>{16, 20, 1, 3,
+                                                                       ConvMethodId::kIndirect},
+          {64, 40, 1, 3, ConvMethodId::kIndirect},
+          {24, 36, 2, 3, ConvMethodId::kIndirect},
+          {4, 33, 1, 5, ConvMethodId::kStrip},
+          {32, 3, 1, 3, ConvMethodId::kShift},
+          {300, 20, 1, 3, ConvMethodId::kIndirect},
+          {40, 17, 1, 1, ConvMethodId::kIndirect}}) {
       ConvParams p;
       p.batch = 2;
       for (const int d : {1, 2}) {
@@ -146,7 +147,7 @@ TEST(Pairs, Convolutions) {
       p.out_channels = p.y_pixel_stride = out;
       const auto x = random_pairs(2 * p.in[1] * p.in[2] * channels);
       const auto w = random_pairs(kernel * kernel * channels / groups * out);
-      const ConvMethod& method = conv_methods()[static_cast<size_t>(which)];
+      const ConvMethod& method = conv_method(id);
       ASSERT_EQ(method.refusal(p), nullptr);
       std::vector<float> packed(static_cast<size_t>(method.filter_floats(p)));
       method.pack_pairs(p, w.data(), packed.data());
@@ -188,8 +189,7 @@ TEST(Pairs, Convolutions) {
 
 // Rows of a window of an odd number of elements are filled up.
 TEST(Pairs, StripsOfOddChannels) {
-  constexpr size_t kStrip = 4;
-  const ConvMethod& method = conv_methods()[kStrip];
+  const ConvMethod& method = conv_method(ConvMethodId::kStrip);
   for (const KernelTable* table : pair_tables())
     for (const auto& [channels, out, kernel, stride, side] :
          {std::array<int64_t, 5>{3, 32, 3, 2, 31},

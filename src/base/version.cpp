@@ -1,0 +1,9 @@
+#include "base/version.h"
+
+namespace tenon {
+
+const char* version() {
+  return TENON_VERSION;
+}
+
+}  // namespace tenon
