@@ -13,8 +13,8 @@ namespace tenon {
 // bfloat16. Errors name the file and say what was expected.
 Result<Tensor> read_npy(const std::string& path);
 
-// The arrays of an archive by name; they point into the mapped file. Errors: unsupported for one
-// that is compressed (numpy.savez_compressed), malformed ones.
+// The arrays of an archive by name; those that are not compressed point into the mapped file.
+// Errors: malformed ones, unsupported for what numpy.savez and savez_compressed do not write.
 Result<std::map<std::string, Tensor>> read_npz(const std::string& path);
 
 // Strings are written as fixed-length byte strings, bfloat16 as float32 of the same value (NumPy

@@ -7,6 +7,7 @@
 #include "bang/evaluate.h"
 #include "base/check.h"
 #include "base/hash.h"
+#include "calibrate/dataset.h"
 #include "chip/deploy.h"
 #include "chip/program_file.h"
 #include "chip/simulated_graph.h"
@@ -73,6 +74,49 @@ Status npy(const std::string& bytes, const std::string& scratch) {
   const fs::path path = fs::path(scratch) / "array.npy";
   write(path, bytes);
   TRY(read_npy(path.string()));
+  return {};
+}
+
+// An archive of arrays, compressed or not.
+Status npz(const std::string& bytes, const std::string& scratch) {
+  const fs::path path = fs::path(scratch) / "arrays.npz";
+  write(path, bytes);
+  TRY(read_npz(path.string()));
+  return {};
+}
+
+// A tf.Example with the first numbers of an array as the features x, n and s.
+std::string example_of(const std::string& path) {
+  const auto array = read_npy(path);
+  if (!array.ok() || array->elements() < 4) return {};
+  std::string reals, wholes;
+  for (int64_t i = 0; i < 4; ++i) {
+    const auto real = static_cast<float>(array->real_at(i));
+    reals.append(reinterpret_cast<const char*>(&real), sizeof real);
+    wholes += static_cast<char>(i);
+  }
+  // Nothing here is longer than 127 bytes.
+  const auto field = [](char key, const std::string& content) {
+    return std::string{key, static_cast<char>(content.size())} + content;
+  };
+  const auto feature = [&](const std::string& name, char kind, const std::string& values) {
+    return field(0x0a, field(0x0a, name) + field(0x12, field(kind, field(0x0a, values))));
+  };
+  return field(0x0a,
+               feature("x", 0x12, reals) + feature("n", 0x1a, wholes) + feature("s", 0x0a, "text"));
+}
+
+// The message as the one record of a TFRecord file.
+Status record(const std::string& bytes, const std::string& scratch) {
+  const fs::path path = fs::path(scratch) / "data.tfrecord";
+  const uint64_t size = bytes.size();
+  const std::string length(reinterpret_cast<const char*>(&size), sizeof size);
+  write(path, length + "crc." + bytes + "crc.");
+  const auto data = record_dataset(
+      {path.string()},
+      {{"x", {DType::f32, {1, 4}}}, {"n", {DType::i64, {1, 4}}}, {"s", {DType::string, {1}}}});
+  while (TRY(data->next())) {
+  }
   return {};
 }
 
@@ -294,6 +338,13 @@ const std::vector<Target> kTargets = {
      {{"tests/fixtures/images", ""}},
      image_file},
     {"npy", "a NumPy array", Form::bytes, {{"examples", ".npy"}}, npy},
+    {"npz", "an archive of NumPy arrays", Form::bytes, {{"tests/fixtures/onnx", ".npz"}}, npz},
+    {"record",
+     "a tf.Example in a TFRecord file, read as a sample",
+     Form::message,
+     {{"examples", ".npy"}},
+     record,
+     example_of},
     {"tenon_file",
      "a .tenon file with valid checksums, loaded and planned",
      Form::bytes,
