@@ -163,13 +163,16 @@ Result<TensorTypes> ListSet::infer(const InferContext& context) const {
   TRY(require_scalar(context, 1, name, "the index"));
   return list_with(context, 2, name);
 }
-Status ListSet::eval(EvalContext& context) const {
-  std::vector<Tensor> items = context.in(0).items();
-  const int64_t index = context.in(1).int_at(0);
+Status ListSet::set(std::vector<Tensor>& items, int64_t index, const Tensor& item) {
   if (index < 0 || index >= kMaxItems)
     return invalid_argument(fmt::format("list_set: index {} is outside of the list", index));
   if (index >= static_cast<int64_t>(items.size())) items.resize(static_cast<size_t>(index) + 1);
-  items[static_cast<size_t>(index)] = TRY(own(context.in(2)));
+  items[static_cast<size_t>(index)] = TRY(own(item));
+  return {};
+}
+Status ListSet::eval(EvalContext& context) const {
+  std::vector<Tensor> items = context.in(0).items();
+  TRY(set(items, context.in(1).int_at(0), context.in(2)));
   context.out(0) = Tensor::list(context.in(0).dtype(), std::move(items));
   return {};
 }
@@ -190,11 +193,15 @@ Status ListGet::eval(EvalContext& context) const {
 Result<TensorTypes> ListPush::infer(const InferContext& context) const {
   return list_with(context, 1, name);
 }
-Status ListPush::eval(EvalContext& context) const {
-  std::vector<Tensor> items = context.in(0).items();
+Status ListPush::push(std::vector<Tensor>& items, const Tensor& item) {
   if (static_cast<int64_t>(items.size()) >= kMaxItems)
     return invalid_argument("list_push: the list has too many items");
-  items.push_back(TRY(own(context.in(1))));
+  items.push_back(TRY(own(item)));
+  return {};
+}
+Status ListPush::eval(EvalContext& context) const {
+  std::vector<Tensor> items = context.in(0).items();
+  TRY(push(items, context.in(1)));
   context.out(0) = Tensor::list(context.in(0).dtype(), std::move(items));
   return {};
 }
@@ -307,8 +314,13 @@ Result<TensorTypes> ListUnstack::infer(const InferContext& context) const {
 Status ListUnstack::eval(EvalContext& context) const {
   const Tensor& x = context.in(0);
   if (x.dim(0) > kMaxItems) return invalid_argument("list_unstack: too many items");
-  std::vector<Tensor> items;
-  for (int64_t i = 0; i < x.dim(0); ++i) items.push_back(TRY(cut(x, 0, i, i + 1, false)));
+  // The items share one copy.
+  const Tensor whole = TRY(own(x));
+  const std::vector<int64_t> dims(x.dims().begin() + 1, x.dims().end());
+  const Tensor item = Tensor::view(x.dtype(), dims, nullptr);
+  const auto* at = static_cast<const std::byte*>(whole.raw());
+  std::vector<Tensor> items(static_cast<size_t>(x.dim(0)), item);
+  for (Tensor& t : items) t.rebind(at, whole.owner()), at += item.byte_size();
   context.out(0) = Tensor::list(x.dtype(), std::move(items));
   return {};
 }

@@ -58,6 +58,8 @@ struct ListSet {
   static constexpr Arity inputs{3};
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;
+  // What it does, in place. Errors: an index that no list has.
+  static Status set(std::vector<Tensor>& items, int64_t index, const Tensor& item);
 };
 
 struct ListGet {
@@ -83,6 +85,8 @@ struct ListPush {
   static constexpr Arity inputs{2};
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;
+  // What it does, in place. Errors: more items than lists have.
+  static Status push(std::vector<Tensor>& items, const Tensor& item);
 };
 
 struct ListPop {

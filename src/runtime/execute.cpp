@@ -6,7 +6,9 @@
 #include <chrono>
 #include <cstring>
 
+#include "ops/list.h"
 #include "runtime/foresee.h"
+#include "runtime/loop.h"
 
 namespace tenon::runtime {
 namespace {
@@ -196,6 +198,7 @@ class Runner {
   }
 
   Status run_dynamic(size_t index, const FileStep& step) {
+    if (TRY(run_on_list(index, step))) return {};
     const std::vector<Tensor> operands = operands_of(step);
     TRY(run_with_kernel(index, step, operands));
     if (value_done_) return {};
@@ -205,6 +208,32 @@ class Runner {
       value(step.outputs[i]) = std::move(results[i]);
     }
     return {};
+  }
+
+  // What loops do with their lists, without looking through all items for their type: true where it
+  // is done.
+  Result<bool> run_on_list(size_t index, const FileStep& step) {
+    const std::vector<bool>& in_place = plan_.graph->in_place.steps;
+    const bool changes = index < in_place.size() && in_place[index];
+    if (!changes && step.op->def().name != ListGet::name) return false;
+    const Tensor& list = value(step.inputs[0]);
+    const Tensor& second = value(step.inputs[1]);
+    const Tensor& item = value(step.inputs.back());
+    const bool is_index = is_int(second.dtype()) && second.elements() == 1;
+    if (!list.is_list() || (!is_index && step.op->def().name != ListPush::name)) return false;
+    Tensor result;
+    if (changes) {
+      if (item.is_list() || item.dtype() != list.dtype()) return false;
+      result = TRY(change_list(step, list, item, second));
+    } else {
+      const Tensor operands[] = {list, second};
+      EvalContext context(operands, std::span(&result, 1));
+      TRY(step.op->eval(context));
+      TRY(own(result));
+      if (!is_of_type(result, planned(step.outputs[0]).type)) return false;
+    }
+    value(step.outputs[0]) = std::move(result);
+    return true;
   }
 
   Status run_fused_or_regions(size_t index, const FileStep& step) {
@@ -272,23 +301,8 @@ class Runner {
     if (name == "fused") return run_region(index, 0, inputs);
     if (name == "while") {
       if (step.regions.size() != 2) return invalid_model("a loop needs a condition and a body");
-      std::vector<Tensor> state(inputs.begin(), inputs.end());
-      const int64_t limit = machine_.control.max_loop_iterations();
-      for (int64_t i = 0;; ++i) {
-        TRY(machine_.control.check());
-        const auto condition = TRY(run_region(index, 0, state));
-        if (condition.empty() || condition[0].elements() < 1 || condition[0].is_list())
-          return invalid_model("the condition of a loop gives no value");
-        if (condition[0].int_at(0) == 0) return state;
-        if (i >= limit)
-          return invalid_model(
-              fmt::format("the loop has not ended after {} iterations, the most that "
-                          "--max-loop-iterations allows",
-                          limit));
-        auto next = TRY(run_region(index, 1, state));
-        for (Tensor& t : next) TRY(own(t));
-        state = std::move(next);
-      }
+      const auto& regions = plan_.graph->regions[index];
+      return run_loop(*regions[0], *regions[1], {inputs.begin(), inputs.end()}, machine_);
     }
     if (inputs.empty() || inputs[0].is_list() || inputs[0].elements() < 1)
       return invalid_model("a branch needs a scalar to choose by");

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "runtime/execute.h"
+#include "runtime/loop.h"
 #include "runtime/plan.h"
 
 namespace tenon::runtime {
@@ -115,6 +116,8 @@ Result<std::unique_ptr<GraphState>> prepare(const FileGraph& graph) {
           .at(step_place(step));
     auto& regions = state->regions.emplace_back();
     for (const FileGraph& region : step.regions) regions.push_back(TRY(prepare(region)));
+    if (def.name == "while" && regions.size() == 2)
+      regions[1]->in_place = lists_in_place(step.regions[1]);
   }
   return state;
 }

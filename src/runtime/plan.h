@@ -92,9 +92,16 @@ struct Plan {
   std::vector<std::unique_ptr<Execution>> idle_;
 };
 
+// What the body of a loop changes where it is: loop.h.
+struct ListsInPlace {
+  std::vector<size_t> states;  // by input
+  std::vector<bool> steps;     // that change one; empty where none does
+};
+
 // A graph of the file with what planning needs, and its plans so far.
 struct GraphState {
   const FileGraph* file = nullptr;
+  ListsInPlace in_place;                                          // of a body
   std::vector<std::vector<std::unique_ptr<GraphState>>> regions;  // by step
 
   // The plan made before for values of these types, or null. Allocates nothing.

@@ -67,19 +67,21 @@ Tensor Tensor::list(DType element, std::vector<Tensor> elements) {
   Tensor t;
   t.dtype_ = element;
   t.elements_ = static_cast<int64_t>(elements.size());
-  t.list_ = std::make_shared<const std::vector<Tensor>>(std::move(elements));
+  t.list_ = std::make_shared<std::vector<Tensor>>(std::move(elements));
   return t;
 }
 
 TensorType Tensor::type() const {
   if (!is_list()) return {dtype_, Shape::of(dims_)};
   TensorType type{dtype_, Shape::unranked(), true};
-  bool first = true;
+  const Tensor* last = nullptr;
   for (const Tensor& item : *list_) {
     if (!item.defined()) continue;  // not set yet
-    const Shape shape = Shape::of(item.dims());
-    type.shape = first ? shape : join_shapes(type.shape, shape);
-    first = false;
+    if (last == nullptr)
+      type.shape = Shape::of(item.dims());
+    else if (item.dims() != last->dims())
+      type.shape = join_shapes(type.shape, Shape::of(item.dims()));
+    last = &item;
   }
   return type;
 }
