@@ -125,6 +125,13 @@ def test_versions_agree():
     assert tenon("--version").stdout.strip() == f"tenon {stated}"
 
 
+@pytest.mark.parametrize("command", [["import"], ["opt", "-p", "default"], ["dump"]])
+def test_json_does_not_keep_a_graph_from_its_file(command, graph, compiled, tmp_path):
+    source, file = compiled if command == ["dump"] else graph, tmp_path / "out.tn"
+    json.loads(tenon(*command, source, "-o", file, "--json").stdout)
+    assert "matmul" in file.read_text()
+
+
 @pytest.mark.parametrize("arguments, words", [
     (["frobnicate"], "no command 'frobnicate'"),
     (["complie"], "did you mean 'compile'"),

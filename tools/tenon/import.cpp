@@ -17,7 +17,8 @@ struct ImportArguments : ModelArguments, TextArguments {
 };
 
 Status print(const ImportArguments& a, std::span<const NamedGraph> graphs) {
-  if (!a.json) return write_text(a, graphs);
+  if (!a.json || !a.output.empty()) TRY(write_text(a, graphs));
+  if (!a.json) return {};
   nlohmann::json json = nlohmann::json::array();
   for (const NamedGraph& g : graphs)
     json.push_back(

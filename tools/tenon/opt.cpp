@@ -35,8 +35,8 @@ Status opt(const OptArguments& a) {
     for (const Firing& firing : context.firings) ++rules[std::string(firing.rule)];
     json["functions"].push_back({{"signature", g.key}, {"changed", *changed}, {"rules", rules}});
   }
-  if (!a.json) return write_text(a, model.functions);
-  if (!a.output.empty()) TRY(write_text(a, model.functions));
+  if (!a.json || !a.output.empty()) TRY(write_text(a, model.functions));
+  if (!a.json) return {};
   json["text"] = print_graphs(model.functions, a.full ? TextForm::kFull : TextForm::kShort);
   fmt::print("{}\n", to_text(json));
   return {};

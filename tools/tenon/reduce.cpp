@@ -68,17 +68,18 @@ Status reduce(const ReduceArguments& a) {
   named.output_names.clear();
   named.state.clear();
   named.key = named.graph->name;
-  if (a.json) {
+  if (!a.json || !a.output.empty())
+    TRY(write_text(a, std::span(&named, 1), fmt::format("// opt: {}\n", pipeline_text(steps))));
+  if (a.json)
     fmt::print("{}\n",
                to_text(nlohmann::json{{"failure", wanted},
                                       {"steps", taken},
                                       {"nodes_before", before},
                                       {"nodes", named.graph->node_count()},
                                       {"text", print_graph(*named.graph, TextForm::kFull)}}));
-    return {};
-  }
-  fmt::print(stderr, "{}: {} nodes of {} left\n", wanted, named.graph->node_count(), before);
-  return write_text(a, std::span(&named, 1), fmt::format("// opt: {}\n", pipeline_text(steps)));
+  else
+    fmt::print(stderr, "{}: {} nodes of {} left\n", wanted, named.graph->node_count(), before);
+  return {};
 }
 
 }  // namespace
