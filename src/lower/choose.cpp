@@ -7,9 +7,16 @@
 #include "simulate/timing.h"
 
 namespace tenon::lower {
-namespace {
 
-// The kernels one after the other, over tensors that nothing has read before.
+double host_seconds(const Machine& machine, int64_t bytes) {
+  constexpr double kBytes = 5e9;
+  const double bandwidth =
+      std::visit([](const auto& chip) -> double { return chip.host_bandwidth; }, machine.chip);
+  const auto crossing = static_cast<double>(bytes);
+  return kHostStart + crossing / bandwidth + crossing / kBytes;
+}
+
+// Over tensors that nothing has read before.
 Result<double> seconds_of(const Lowering& lowering, const Lowering::Draft& draft) {
   constexpr int64_t kAlign = 512;
   // As the whole program will be timed.
@@ -37,6 +44,8 @@ Result<double> seconds_of(const Lowering& lowering, const Lowering::Draft& draft
   }
   return seconds;
 }
+
+namespace {
 
 // The number of the fastest candidate, its kernels in `draft`, and the others. Times are only taken
 // where they matter.

@@ -29,4 +29,12 @@ struct Variant {
 Status lower_fastest(Lowering& lowering, const std::string& problem,
                      std::span<const Candidate> candidates, std::span<const Variant> variants);
 
+// What the kernels of a draft take one after the other.
+Result<double> seconds_of(const Lowering& lowering, const Lowering::Draft& draft);
+
+constexpr double kHostStart = 20e-6;  // seconds to hand a node to the host
+// Handing a node to the host, which reads and writes so many bytes of the chip's, and goes through
+// them at a modest rate.
+double host_seconds(const Machine& machine, int64_t bytes);
+
 }  // namespace tenon::lower

@@ -15,6 +15,30 @@ void set_recipe(DeviceTensor& tensor, Recipe recipe) {
   tensor.make = [shared, dtype = tensor.dtype] { return make_constant(*shared, dtype); };
 }
 
+const Value* behind_views(const Value* v) {
+  while (v->producer() != nullptr && v->producer()->def().has(kView)) v = v->producer()->input(0);
+  return v;
+}
+
+bool is_read_elementwise(const Value* v) {
+  return std::ranges::all_of(v->uses(), [](const Use& use) {
+    const Node& user = *use.user;
+    if (user.def().has(kView)) return is_read_elementwise(user.output());
+    return user.is("fused") || user.def().has(kPointwise);
+  });
+}
+
+// A real that is a sum of products of bytes, before any scale: halves do not hold it.
+bool is_sum_of_bytes(const Value* value) {
+  const Value* v = behind_views(value);
+  const Node* cast = v->producer();
+  if (cast == nullptr || !cast->is("cast") || v->dtype() != DType::f32 ||
+      cast->input(0)->dtype() != DType::i32 || !is_read_elementwise(v))
+    return false;
+  const Node* product = behind_views(cast->input(0))->producer();
+  return product != nullptr && (product->is("quantized_matmul") || product->is("quantized_conv"));
+}
+
 }  // namespace
 
 isa::Architecture architecture_for(const Machine& machine, int64_t batch) {
@@ -71,7 +95,7 @@ int Lowering::tensor_of(const Value* value) {
   if (const auto found = tensors_.find(value); found != tensors_.end()) return found->second;
   DeviceTensor t;
   t.name = value->name;
-  t.dtype = device_dtype(value->dtype());
+  t.dtype = is_sum_of_bytes(value) ? DType::f32 : device_dtype(value->dtype());
   t.elements = count_of(dims_of(value));
   if (const Tensor* data = value->constant()) {
     t.role = DeviceTensor::Role::constant;

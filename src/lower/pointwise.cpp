@@ -66,6 +66,14 @@ class Pointwise {
     }
     for (size_t i = 0; i < results_.size(); ++i)
       work_.results.push_back(lowering_.tensor_of(node_.output(static_cast<int>(i))));
+    // Reals that are no halves are beyond what those hold.
+    const auto is_single = [&](int tensor) { return lowering_.tensor(tensor).dtype == DType::f32; };
+    if (lowering_.real() == DType::f16 &&
+        (std::ranges::any_of(work_.operands, is_single, &Elementwise::Operand::tensor) ||
+         std::ranges::any_of(work_.results, is_single))) {
+      work_.real = DType::f32;
+      stays_finite_ = true;
+    }
     work_.compute = [this](VectorCode& code, std::span<const Register> operands) {
       return compute(code, operands);
     };
@@ -175,10 +183,10 @@ class Pointwise {
       values[n->output()] = TRY(code.apply(*n, in));
     }
     std::vector<Register> out;
-    for (const Value* v : results_) {
-      const Register& y = values.at(v);
-      out.push_back(stays_finite_ && is_float(v->dtype()) ? code.clip(y, -kMostHalf, kMostHalf)
-                                                          : y);
+    for (size_t i = 0; i < results_.size(); ++i) {
+      const Register& y = values.at(results_[i]);
+      const bool is_half = lowering_.tensor(work_.results[i]).dtype == DType::f16;
+      out.push_back(stays_finite_ && is_half ? code.clip(y, -kMostHalf, kMostHalf) : y);
     }
     return out;
   }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "lower/choose.h"
 #include "lower/select_rows.h"
 #include "lower/vector_core.h"
 
@@ -33,10 +34,12 @@ class Kernel {
 
   Status run() {
     const isa::Architecture& a = lowering_.architecture();
-    constexpr int64_t kSlots = 6;  // whole tiles of 4 bytes between operands and results
+    constexpr int64_t kSlots = 8;        // whole tiles of 4 bytes between operands and results
+    constexpr int64_t kMostRounds = 16;  // before results go to memory
+    chunk_ = std::min(s_.k, kMostRounds);
     const int64_t row = s_.width * (2 * bytes_of(dtype_) + kSlots * 4) +
-                        s_.k * 2 * (bytes_of(value_dtype()) + 4),
-                  fixed = s_.width * 4 + s_.k * 4 * align() + 8192,
+                        chunk_ * 2 * (bytes_of(value_dtype()) + 4),
+                  fixed = s_.width * 4 + chunk_ * 4 * align() + 8192,
                   room = b_.free_bytes(core_.memory) - fixed;
     if (row > room)
       return unsupported(fmt::format("the {} of {} elements do not fit on a core", s_.k, s_.width));
@@ -78,7 +81,7 @@ class Kernel {
         b_.ring(core_.memory, rows_ * s_.width * bytes_of(dtype_), 2, {core_.load, core_.compute});
     value_bytes_ = round_bytes(value_dtype());
     place_bytes_ = round_bytes(DType::i32);
-    out_ = b_.ring(core_.memory, s_.k * (value_bytes_ + place_bytes_), 1,
+    out_ = b_.ring(core_.memory, chunk_ * (value_bytes_ + place_bytes_), 1,
                    {core_.compute, core_.store});
   }
 
@@ -127,8 +130,25 @@ class Kernel {
     constexpr double kLargest = std::numeric_limits<double>::infinity();
     const Register none = spread(code, DType::f32, kNoElement),
                    least = spread(code, work_, s_.largest ? -kLargest : kLargest);
+    const int64_t chunks = (s_.k + chunk_ - 1) / chunk_;
+    b_.loop(chunks, [&](const Expr& chunk) {
+      const Expr rounds =
+          s_.k % chunk_ == 0 ? Expr(chunk_) : min(chunk_, Expr(s_.k) - chunk * chunk_);
+      take_rounds(code, {left, numbers, none, least}, rounds, turn * chunks + chunk);
+      give(values(), first, chunk * chunk_, rounds, turn * chunks + chunk);
+      give(places(), first, chunk * chunk_, rounds, turn * chunks + chunk);
+      out_.leave(1, turn * chunks + chunk);
+    });
+  }
+
+  struct Tiles {
+    Register left, numbers, none, least;
+  };
+
+  void take_rounds(VectorCode& code, const Tiles& tiles, const Expr& rounds, const Expr& turn) {
+    const auto& [left, numbers, none, least] = tiles;
     out_.enter(0, turn);
-    b_.loop(s_.k, [&](const Expr& round) {
+    b_.loop(rounds, [&](const Expr& round) {
       const RowValue best = reduced(code, s_.largest ? Opcode::reduce_max : Opcode::reduce_min,
                                     left, n_, s_.width, work_);
       const RowValue at = first_of(code, best, left, numbers, none);
@@ -142,9 +162,6 @@ class Kernel {
     });
     out_.leave(0, turn);
     out_.enter(1, turn);
-    give(values(), first, turn);
-    give(places(), first, turn);
-    out_.leave(1, turn);
   }
 
   // The lowest number among those that have the best value and are left.
@@ -162,16 +179,17 @@ class Kernel {
     int64_t first, round;
   };
   Part values() const { return {values_, value_dtype(), 0, value_bytes_}; }
-  Part places() const { return {places_, DType::i32, s_.k * value_bytes_, place_bytes_}; }
+  Part places() const { return {places_, DType::i32, chunk_ * value_bytes_, place_bytes_}; }
 
   isa::View result(const Part& part, const Expr& turn, const Expr& round) {
     return b_.local(core_.memory, out_.place(turn) + part.first + round * part.round, part.dtype,
                     {{n_, 1}, {1, 1}});
   }
-  void give(const Part& part, const Expr& first, const Expr& turn) {
-    b_.emit(Opcode::copy, {b_.global(part.buffer, first * s_.k, {{s_.k, 1}, {n_, s_.k}}),
+  void give(const Part& part, const Expr& first, const Expr& column, const Expr& rounds,
+            const Expr& turn) {
+    b_.emit(Opcode::copy, {b_.global(part.buffer, first * s_.k + column, {{rounds, 1}, {n_, s_.k}}),
                            b_.local(core_.memory, out_.place(turn) + part.first, part.dtype,
-                                    {{s_.k, part.round / bytes_of(part.dtype)}, {n_, 1}})});
+                                    {{rounds, part.round / bytes_of(part.dtype)}, {n_, 1}})});
   }
 
   Lowering& lowering_;
@@ -180,7 +198,7 @@ class Kernel {
   VectorCore core_;
   DType dtype_, work_;
   KernelBuilder b_;
-  int64_t rows_ = 1, value_bytes_ = 0, place_bytes_ = 0;
+  int64_t rows_ = 1, chunk_ = 1, value_bytes_ = 0, place_bytes_ = 0;
   int x_ = -1, all_ = -1, values_ = -1, places_ = -1;
   Ring counted_, in_, out_;
   Expr n_;
@@ -188,7 +206,9 @@ class Kernel {
 
 }  // namespace
 
-Status lower_top_k(Lowering& lowering, const Node& node) {
+namespace {
+
+Status in_rounds(Lowering& lowering, const Node& node) {
   const auto& op = *node.as<TopK>();
   const Around x = around(dims_of(node.input(0)), op.axis),
                y = around(dims_of(node.output(0)), op.axis);
@@ -207,6 +227,29 @@ Status lower_top_k(Lowering& lowering, const Node& node) {
   if (x.inner == 1) return {};
   TRY(axis_back(lowering, node, y, s.values, values));
   return axis_back(lowering, node, y, s.numbers, numbers);
+}
+
+}  // namespace
+
+// Many rounds take a chip longer than a host takes to sort, which this would be there.
+Status lower_top_k(Lowering& lowering, const Node& node) {
+  constexpr double kMuchLonger = 2;
+  const auto axis = node.as<TopK>()->axis;
+  const Around x = around(dims_of(node.input(0)), axis), y = around(dims_of(node.output(0)), axis);
+  auto draft = TRY(lowering.draft([&] { return in_rounds(lowering, node); }));
+  int64_t bytes = 0;
+  for (const Value* v :
+       {static_cast<const Value*>(node.input(0)), static_cast<const Value*>(node.output(0)),
+        static_cast<const Value*>(node.output(1))})
+    bytes +=
+        count_of(dims_of(v)) * static_cast<int64_t>(dtype_size(lowering.device_dtype(v->dtype())));
+  const double here = TRY(seconds_of(lowering, draft)),
+               there = host_seconds(lowering.machine(), bytes);
+  if (here > kMuchLonger * there)
+    return unsupported(fmt::format("picking the {} of {} in rounds would take the chip {:.3f} ms",
+                                   y.size, x.size, here * 1e3));
+  lowering.accept(std::move(draft));
+  return {};
 }
 
 }  // namespace tenon::lower

@@ -125,6 +125,7 @@ std::span<const Rule> chip_rules() {
 Result<bool> rewrite_for_chips(Graph& graph, PassContext& context) {
   // What would put tables back in the place of functions, and unsigned bytes in that of signed.
   context.disabled.insert({"integer-table", "integer-unsigned"});
+  TRY(graph.infer_all());
   bool changed = TRY(split_complex(graph, context));
   changed |= TRY(apply_rules(graph, chip_rules(), context));
   changed |= TRY(use_signed_bytes(graph, context));

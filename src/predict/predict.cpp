@@ -6,6 +6,7 @@
 #include <map>
 
 #include "isa/footprint.h"
+#include "lower/choose.h"
 #include "lower/lowering.h"
 #include "passes/passes.h"
 #include "predict/layouts.h"
@@ -13,17 +14,16 @@
 namespace tenon {
 namespace {
 
-constexpr double kHostStart = 20e-6;  // seconds to hand a node to the host
+using lower::kHostStart;
 
 // What the host takes for a node: its operands cross twice, and it computes at a modest rate.
-double host_seconds(const DeviceProgram& program, const DeviceStep& step, double bandwidth) {
-  constexpr double kFlops = 10e9, kBytes = 5e9;
-  const auto bytes = static_cast<double>(crossing_bytes(program, step));
+double host_seconds(const DeviceProgram& program, const DeviceStep& step, const Machine& machine) {
+  constexpr double kFlops = 10e9;
   TensorTypes in, out;
   for (const Value* v : step.node->inputs()) in.push_back(v == nullptr ? TensorType{} : v->type());
   for (int i = 0; i < step.node->output_count(); ++i) out.push_back(step.node->output(i)->type());
   const auto flops = static_cast<double>(std::max<int64_t>(step.node->op().flops(in, out), 0));
-  return kHostStart + bytes / bandwidth + bytes / kBytes + flops / kFlops;
+  return lower::host_seconds(machine, crossing_bytes(program, step)) + flops / kFlops;
 }
 
 double launch_of(const Machine& machine) {
@@ -33,9 +33,6 @@ double launch_of(const Machine& machine) {
 double run_start_of(const Machine& machine) {
   const auto* ascend = std::get_if<AscendChip>(&machine.chip);
   return ascend == nullptr ? 0 : ascend->run_start;
-}
-double host_bandwidth_of(const Machine& machine) {
-  return std::visit([](const auto& chip) { return chip.host_bandwidth; }, machine.chip);
 }
 double memory_bandwidth_of(const Machine& machine) {
   return std::visit([](const auto& chip) { return chip.memory_bandwidth; }, machine.chip);
@@ -60,7 +57,7 @@ Result<LayerPrediction> time_step(const DeviceProgram& program, const DeviceStep
     layer.algorithm = layer.bound_by = "host";
     layer.op = step.node->def().name;
     layer.reason = step.reason;
-    layer.seconds = host_seconds(program, step, host_bandwidth_of(machine));
+    layer.seconds = host_seconds(program, step, machine);
     layer.busy.assign(program.architecture.queues.size(), 0);
     return layer;
   }
