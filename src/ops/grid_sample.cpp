@@ -17,76 +17,15 @@ double reflect(double x, double low, double high) {
   return low + m;
 }
 
-// The elements along one dimension, with weights, that make the value at a position. An index of
-// -1 is an element outside that counts as zero.
-struct Taps {
-  int count = 0;
-  int64_t index[4];
-  double weight[4];
-};
-
-class Sampler {
- public:
-  Sampler(const GridSample& op, int64_t size) : op_(op), size_(size) {
-    low_ = op.align_corners ? 0 : -0.5;
-    high_ = static_cast<double>(size) - (op.align_corners ? 1 : 0.5);
-  }
-
-  Taps at(double grid) const {
-    const double n = static_cast<double>(size_);
-    double x = op_.align_corners ? (grid + 1) / 2 * (n - 1) : ((grid + 1) * n - 1) / 2;
-    // Far outside everything is alike; this also keeps indices small. NaN samples the start.
-    if (!std::isfinite(x)) x = x > 0 ? 2 * n + 8 : -n - 8;
-    if (op_.mode != GridMode::cubic) x = inside(x);
-    x = std::clamp(x, -n - 8, 2 * n + 8);
-    Taps taps;
-    const double floor = std::floor(x);
-    const auto base = static_cast<int64_t>(floor);
-    const double t = x - floor;
-    if (op_.mode == GridMode::nearest) {
-      add(taps, static_cast<int64_t>(std::nearbyint(x)), 1);
-    } else if (op_.mode == GridMode::linear) {
-      add(taps, base, 1 - t);
-      add(taps, base + 1, t);
-    } else {
-      for (int64_t k = -1; k <= 2; ++k)
-        add(taps, base + k, cubic(std::abs(t - static_cast<double>(k))));
-    }
-    return taps;
-  }
-
- private:
-  double inside(double x) const {
-    if (op_.padding == GridPadding::border)
-      return std::clamp(x, 0.0, static_cast<double>(size_ - 1));
-    return op_.padding == GridPadding::reflection ? reflect(x, low_, high_) : x;
-  }
-
-  // The interpolation of Keys, with a = -0.75.
-  static double cubic(double d) {
-    constexpr double a = -0.75;
-    if (d <= 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
-    return d < 2 ? ((a * d - 5 * a) * d + 8 * a) * d - 4 * a : 0;
-  }
-
-  void add(Taps& taps, int64_t i, double weight) const {
-    if (i < 0 || i >= size_) {
-      if (op_.padding == GridPadding::zeros)
-        i = -1;
-      else
-        i = std::clamp<int64_t>(std::llrint(inside(static_cast<double>(i))), 0, size_ - 1);
-    }
-    taps.index[taps.count] = i;
-    taps.weight[taps.count++] = weight;
-  }
-
-  const GridSample& op_;
-  int64_t size_;
-  double low_, high_;
-};
+// The interpolation of Keys, with a = -0.75.
+double cubic(double d) {
+  constexpr double a = -0.75;
+  if (d <= 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
+  return d < 2 ? ((a * d - 5 * a) * d + 8 * a) * d - 4 * a : 0;
+}
 
 // Adds up all combinations of the taps of the dimensions from `d` on, for all channels.
-void accumulate(const std::vector<Taps>& taps, std::span<const int64_t> dims, size_t d,
+void accumulate(const std::vector<GridTaps>& taps, std::span<const int64_t> dims, size_t d,
                 int64_t offset, double weight, const double* image, std::span<double> out) {
   if (d == taps.size()) {
     const double* pixel = image + offset * static_cast<int64_t>(out.size());
@@ -120,6 +59,50 @@ Result<TensorTypes> GridSample::infer(const InferContext& context) const {
   return TensorTypes{y};
 }
 
+GridSampler::GridSampler(const GridSample& op, int64_t size) : op_(op), size_(size) {
+  low_ = op.align_corners ? 0 : -0.5;
+  high_ = static_cast<double>(size) - (op.align_corners ? 1 : 0.5);
+}
+
+GridTaps GridSampler::at(double grid) const {
+  const double n = static_cast<double>(size_);
+  double x = op_.align_corners ? (grid + 1) / 2 * (n - 1) : ((grid + 1) * n - 1) / 2;
+  // Far outside everything is alike; this also keeps indices small. NaN samples the start.
+  if (!std::isfinite(x)) x = x > 0 ? 2 * n + 8 : -n - 8;
+  if (op_.mode != GridMode::cubic) x = inside(x);
+  x = std::clamp(x, -n - 8, 2 * n + 8);
+  GridTaps taps;
+  const double floor = std::floor(x);
+  const auto base = static_cast<int64_t>(floor);
+  const double t = x - floor;
+  if (op_.mode == GridMode::nearest) {
+    add(taps, static_cast<int64_t>(std::nearbyint(x)), 1);
+  } else if (op_.mode == GridMode::linear) {
+    add(taps, base, 1 - t);
+    add(taps, base + 1, t);
+  } else {
+    for (int64_t k = -1; k <= 2; ++k)
+      add(taps, base + k, cubic(std::abs(t - static_cast<double>(k))));
+  }
+  return taps;
+}
+
+double GridSampler::inside(double x) const {
+  if (op_.padding == GridPadding::border) return std::clamp(x, 0.0, static_cast<double>(size_ - 1));
+  return op_.padding == GridPadding::reflection ? reflect(x, low_, high_) : x;
+}
+
+void GridSampler::add(GridTaps& taps, int64_t i, double weight) const {
+  if (i < 0 || i >= size_) {
+    if (op_.padding == GridPadding::zeros)
+      i = -1;
+    else
+      i = std::clamp<int64_t>(std::llrint(inside(static_cast<double>(i))), 0, size_ - 1);
+  }
+  taps.index[taps.count] = i;
+  taps.weight[taps.count++] = weight;
+}
+
 Status GridSample::eval(EvalContext& context) const {
   const Tensor& x = context.in(0);
   const Tensor& grid = context.in(1);
@@ -127,7 +110,7 @@ Status GridSample::eval(EvalContext& context) const {
   const int64_t channels = x.dim(x.rank() - 1);
   if (x.elements() == 0 && context.out(0).elements() > 0)
     return invalid_argument("grid_sample: the image is empty");
-  std::vector<Sampler> samplers;
+  std::vector<GridSampler> samplers;
   int64_t pixels = 1;
   for (const int64_t d : spatial) samplers.emplace_back(*this, d), pixels *= d;
   const std::vector<double> image = nn::reals(x);
@@ -135,7 +118,7 @@ Status GridSample::eval(EvalContext& context) const {
   const size_t k = spatial.size();
   const int64_t positions = grid.elements() / static_cast<int64_t>(k);
   const int64_t per_image = x.dim(0) == 0 ? 0 : positions / x.dim(0);
-  std::vector<Taps> taps(k);
+  std::vector<GridTaps> taps(k);
   for (int64_t p = 0; p < positions; ++p) {
     for (size_t d = 0; d < k; ++d)
       taps[d] = samplers[d].at(

@@ -41,4 +41,28 @@ struct GridSample {
   Status eval(EvalContext& context) const;
 };
 
+// The elements along one dimension, with weights, that make the value at a position. An index of
+// -1 is an element outside that counts as zero.
+struct GridTaps {
+  int count = 0;
+  int64_t index[4];
+  double weight[4];
+};
+
+// Taps along a dimension of `size` elements.
+class GridSampler {
+ public:
+  GridSampler(const GridSample& op, int64_t size);
+  // `grid`: from -1 to 1.
+  GridTaps at(double grid) const;
+
+ private:
+  double inside(double x) const;
+  void add(GridTaps& taps, int64_t i, double weight) const;
+
+  GridSample op_;
+  int64_t size_;
+  double low_, high_;
+};
+
 }  // namespace tenon

@@ -57,5 +57,7 @@ class Loop {
 
 // A loop over a sequence that is an lstm, gru or rnn becomes one (recurrent.cpp).
 Result<bool> recognise_recurrent_layer(Graph& graph, Node& node);
+// The items of a loop that depend on a row each are computed for all rows at once (map_loop.cpp).
+Result<bool> map_loop(Graph& graph, Node& node);
 
 }  // namespace tenon

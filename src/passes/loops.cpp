@@ -180,6 +180,7 @@ Result<bool> drop_zero_state(Graph& graph, Node& node) {
 constexpr Rule kRules[] = {
     {"recognise-recurrent-layer", "a loop over a sequence that is an lstm, gru or rnn",
      recognise_recurrent_layer},
+    {"map-loop", "a loop whose items depend on a row each computes all rows at once", map_loop},
     {"drop-zero-state", "lstm(x, …, h0=0) = lstm(x, …)", drop_zero_state},
     {"drop-stack", "list_stack(list_unstack(x)) = x", drop_stack},
     {"constants-into-loop", "what a loop hands on and is a constant is one inside",

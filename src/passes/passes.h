@@ -27,6 +27,8 @@ std::span<const Rule> chip_rules();
 
 std::span<const Rule>
 simplify_rules();  // identities, casts, reshapes and transposes that do nothing
+// Constants that are repeated for every sample.
+std::span<const Rule> repeat_rules();
 // Reductions over what was stacked for them.
 std::span<const Rule> stack_rules();
 // Operands that change nothing; after recognition, whose patterns have them.

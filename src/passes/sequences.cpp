@@ -310,6 +310,29 @@ Result<bool> drop_full_gather(Graph& graph, Node& node) {
   return true;
 }
 
+// gather(x, 3 4 5) = x[3:6]: a slice can be moved.
+Result<bool> gather_as_slice(Graph& graph, Node& node) {
+  const Gather* gather = node.as<Gather>();
+  const Tensor* indices = gather == nullptr ? nullptr : node.input(1)->constant();
+  const Shape& x = node.input_count() > 0 ? node.input(0)->shape() : Shape();
+  if (indices == nullptr || indices->rank() != 1 || indices->elements() < 2 ||
+      gather->batch_dims != 0 || !x.ranked())
+    return false;
+  const auto axis = static_cast<int>(gather->axis < 0 ? gather->axis + x.rank() : gather->axis);
+  const int64_t first = indices->int_at(0), end = first + indices->elements();
+  if (axis < 0 || axis >= x.rank() || !x[axis].known() || first < 0 || end > x[axis].size())
+    return false;
+  for (int64_t i = 1; i < indices->elements(); ++i)
+    if (indices->int_at(i) != first + i) return false;
+  Builder builder(graph, &node);
+  builder.set_origins(node.origins);
+  Value* y = TRY(builder.op("slice", {node.input(0), builder.ints({first}), builder.ints({end})},
+                            {{"axes", std::vector<int64_t>{axis}}}));
+  if (!is_compatible(node.output()->type(), y->type())) return false;
+  replace_node(graph, node, y);
+  return true;
+}
+
 // Indices that a model moves to [0, n) itself, as Keras does: gather counts from the end, too.
 Result<bool> drop_index_wrap(Graph&, Node& node) {
   static const Pattern pattern("select(less(i, 0), add(i, n), i)");
@@ -337,6 +360,7 @@ constexpr Rule kRules[] = {
      merge_directions},
     {"join-split", "concat(squeeze(split(x))) = reshape(transpose(x))", join_split},
     {"drop-full-gather", "gather(x, range(0, n)) = x", drop_full_gather},
+    {"gather-as-slice", "gather(x, 3 4 5) = x[3:6]", gather_as_slice},
     {"drop-index-wrap", "gather(x, i < 0 ? i + n : i) = gather(x, i), of n slices",
      drop_index_wrap},
 };

@@ -4,6 +4,7 @@
 #include <functional>
 #include <numeric>
 
+#include "ops/gather.h"
 #include "ops/resize.h"
 #include "ops/slice.h"
 #include "passes/passes.h"
@@ -265,8 +266,26 @@ Result<bool> hoist_slice(Graph& graph, Node& node) {
   return true;
 }
 
+// gather(x, 0) where that dimension has size 1.
+Result<bool> gather_as_squeeze(Graph& graph, Node& node, const Gather& gather) {
+  const Shape& x = node.input(0)->shape();
+  const Tensor* index = node.input(1)->constant();
+  if (index == nullptr || index->rank() != 0 || !x.ranked() || gather.batch_dims != 0) return false;
+  const auto axis = static_cast<int>(gather.axis < 0 ? gather.axis + x.rank() : gather.axis);
+  if (axis < 0 || axis >= x.rank() || x[axis] != Dim(1) ||
+      (index->int_at(0) != 0 && index->int_at(0) != -1))
+    return false;
+  Builder builder(graph, &node);
+  builder.set_origins(node.origins);
+  Value* y = TRY(builder.op("squeeze", {node.input(0)}, {{"axes", std::vector<int64_t>{axis}}}));
+  if (!is_compatible(node.output()->type(), y->type())) return false;
+  replace_node(graph, node, y);
+  return true;
+}
+
 // x[:, 0, …] where what is indexed has size 1 is a squeeze, or nothing at all.
 Result<bool> slice_as_squeeze(Graph& graph, Node& node) {
+  if (const Gather* gather = node.as<Gather>()) return gather_as_squeeze(graph, node, *gather);
   const StridedSlice* slice = node.as<StridedSlice>();
   if (slice == nullptr || slice->ellipsis_mask != 0 || slice->new_axis_mask != 0) return false;
   const Tensor *begin = node.input(1)->constant(), *end = node.input(2)->constant();

@@ -150,10 +150,16 @@ class Keeper {
            std::ranges::all_of(std::span(node.inputs()).first(3),
                                [&](const Value* x) { return is_of_product(x); });
   }
-  // Whether a product in bf16 gives x, perhaps moved.
-  bool is_of_product(const Value* x) const {
-    while (x->producer() != nullptr && moves_elements(*x->producer())) x = x->producer()->input(0);
-    return products_.contains(x->producer());
+  // Whether a product in bf16 gives x, perhaps moved or, as positions are put into queries,
+  // computed with element by element.
+  bool is_of_product(const Value* x, int steps = 10) const {
+    const Node* node = x == nullptr ? nullptr : x->producer();
+    if (node == nullptr || steps == 0) return false;
+    if (products_.contains(node)) return true;
+    if (moves_elements(*node)) return is_of_product(node->input(0), steps - 1);
+    return is_elementwise(*node) && std::ranges::any_of(node->inputs(), [&](const Value* v) {
+             return is_of_product(v, steps - 1);
+           });
   }
 
   bool is_of_bf16(const Value* x) const {

@@ -73,26 +73,6 @@ TEST(KernelsAgainstReference, Convolutions) {
   }
 }
 
-// Other numbers of pixels are multiplied by other methods, which pack the filter otherwise.
-TEST(KernelsAgainstReference, TransposedConvolutionsOfSeveralBatchesFromOneStore) {
-  struct Layer {
-    int64_t size, in, out;
-  };
-  for (const Layer& layer : {Layer{8, 64, 32}, {4, 128, 64}}) {
-    PackStore packs;
-    const Tensor filter = f32({5, 5, layer.out, layer.in});
-    for (const int64_t batch : {1, 4})
-      check({"conv_transpose",
-             {f32({batch, layer.size, layer.size, layer.in}), filter},
-             {{"strides", std::vector<int64_t>{2, 2}}},
-             "phase_convs",
-             1,
-             5e-4,
-             true,
-             &packs});
-  }
-}
-
 TEST(KernelsAgainstReference, PoolsAndNorms) {
   using Ints = std::vector<int64_t>;
   for (const std::string_view op : {"max_pool", "avg_pool"})

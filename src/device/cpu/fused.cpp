@@ -19,6 +19,36 @@ void store_bytes(const float* x, void* y, int64_t at, size_t n) {
   for (size_t i = 0; i < n; ++i) out[i] = static_cast<T>(static_cast<int32_t>(x[i]));
 }
 
+void select(const float* a, const float* b, const float* c, float* y, size_t n) {
+  for (size_t i = 0; i < n; ++i) y[i] = a[i] != 0 ? b[i] : c[i];
+}
+
+// What has one loop, over vectors: of a scalar there is as much as a block.
+void run_blocks(const Instruction& in, float* const* slots, size_t n) {
+  constexpr size_t kBlock = 128;
+  std::array<float, kBlock> repeated[3];
+  const float* x[3] = {};
+  size_t step[3] = {};
+  const size_t operands = in.code == Code::kSelect ? 3 : 2;
+  for (size_t k = 0; k < operands; ++k) {
+    x[k] = slots[in.src[k]];
+    step[k] = in.scalar[k] ? 0 : 1;
+    if (!in.scalar[k] || n == 1) continue;
+    repeated[k].fill(*x[k]);
+    x[k] = repeated[k].data();
+  }
+  float* const y = slots[in.dst];
+  for (size_t i = 0; i < n; i += kBlock) {
+    const size_t count = std::min(kBlock, n - i);
+    const float* const a = x[0] + i * step[0];
+    const float* const b = x[1] + i * step[1];
+    if (in.code == Code::kSelect)
+      select(a, b, x[2] + i * step[2], y + i, count);
+    else
+      in.map2(a, b, y + i, count);
+  }
+}
+
 void run_instruction(const Instruction& in, float* const* slots, size_t n) {
   const KernelTable& table = kernels();
   float* y = slots[in.dst];
@@ -42,14 +72,9 @@ void run_instruction(const Instruction& in, float* const* slots, size_t n) {
       for (size_t i = 0; i < n; ++i) y[i] = static_cast<float>(in.map(static_cast<double>(a[i])));
       return;
     case Code::kMap2:
-      for (size_t i = 0; i < n; ++i) y[i] = in.map2(a[i * step_a], b[i * step_b]);
+    case Code::kSelect:
+      run_blocks(in, slots, n);
       return;
-    case Code::kSelect: {
-      const float* c = slots[in.src[2]];
-      const size_t step_c = in.scalar[2] ? 0 : 1;
-      for (size_t i = 0; i < n; ++i) y[i] = a[i * step_a] != 0 ? b[i * step_b] : c[i * step_c];
-      return;
-    }
     case Code::kNot:
       for (size_t i = 0; i < n; ++i) y[i] = a[i] != 0 ? 0.0f : 1.0f;
       return;
@@ -149,6 +174,31 @@ class FusedKernel final : public Kernel {
       return offset;
     }
 
+    // n elements of each of the rows [row, row + rows), which begin at x for row 0. Rows are often
+    // a few elements long: their offsets are counted up.
+    void load_rows(const Load& load, int64_t row, int64_t rows, const float* x, int64_t n,
+                   float* y) const {
+      const size_t outer = p.loops.size() - 1;
+      std::array<int64_t, kMaxLoops> at{};
+      for (size_t d = outer; d-- > 0; row /= p.loops[d]) {
+        at[d] = row % p.loops[d];
+        x += at[d] * load.strides[d];
+      }
+      const bool repeats = load.strides.back() == 0;
+      for (int64_t r = 0; r < rows; ++r, y += n) {
+        if (repeats)
+          std::fill_n(y, n, *x);
+        else
+          std::copy_n(x, n, y);
+        for (size_t d = outer; d-- > 0;) {
+          x += load.strides[d];
+          if (++at[d] < p.loops[d]) break;
+          at[d] = 0;
+          x -= p.loops[d] * load.strides[d];
+        }
+      }
+    }
+
     // Rows [row, row + rows) of the loops, n elements of each from `begin`.
     void run(int64_t row, int64_t rows, int64_t begin, int64_t n) {
       const int64_t at = row * p.inner + begin;
@@ -164,6 +214,10 @@ class FusedKernel final : public Kernel {
         }
         if (load.dense) {
           load_part(load, at, rows * n, *slot);
+          continue;
+        }
+        if (load.dtype == DType::f32) {
+          load_rows(load, row, rows, c.in(load.input) + begin * stride, n, slot);
           continue;
         }
         for (int64_t r = 0; r < rows; ++r)

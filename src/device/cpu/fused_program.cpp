@@ -16,8 +16,9 @@
 namespace tenon::cpu {
 namespace {
 
+// Comparisons give 0 or 1.
 template <BinaryKind K>
-float compare(float a, float b) {
+float map2_value(float a, float b) {
   if constexpr (K == BinaryKind::equal) return a == b ? 1.0f : 0.0f;
   if constexpr (K == BinaryKind::not_equal) return a != b ? 1.0f : 0.0f;
   if constexpr (K == BinaryKind::less) return a < b ? 1.0f : 0.0f;
@@ -29,14 +30,18 @@ float compare(float a, float b) {
   if constexpr (K == BinaryKind::logical_xor) return (a != 0) != (b != 0) ? 1.0f : 0.0f;
   return static_cast<float>(binary_value(K, static_cast<double>(a), static_cast<double>(b)));
 }
+template <BinaryKind K>
+void map2(const float* a, const float* b, float* y, size_t n) {
+  for (size_t i = 0; i < n; ++i) y[i] = map2_value<K>(a[i], b[i]);
+}
 
 struct Map2Row {
   std::string_view op;
-  float (*function)(float, float);
+  Map2 function;
 };
 template <BinaryKind K>
 constexpr Map2Row map2_row() {
-  return {kBinaryInfos[static_cast<size_t>(K)].name, compare<K>};
+  return {kBinaryInfos[static_cast<size_t>(K)].name, map2<K>};
 }
 constexpr Map2Row kMap2Rows[] = {
     map2_row<BinaryKind::equal>(),       map2_row<BinaryKind::not_equal>(),
@@ -238,6 +243,7 @@ class Translator {
     strides.push_back(broadcast_strides(dims_, dims_));
     const Loops loops = collapse(dims_, strides);
     p_.loops = loops.shape;
+    if (p_.loops.size() > kMaxLoops) return "too many dimensions";
     if (!p_.loops.empty()) p_.inner = p_.loops.back();
     for (size_t i = 0; i + 1 < p_.loops.size(); ++i) p_.rows *= p_.loops[i];
     for (size_t i = 0; i < step_.inputs.size(); ++i) {

@@ -16,9 +16,12 @@ constexpr int64_t kTile = 1024;  // values of a register
 constexpr int kMaxRegisters = 16;
 constexpr int kMaxScalars = 48;
 constexpr int kMaxSlots = 96;
+constexpr size_t kMaxLoops = 8;
 
 // What an instruction does.
 enum class Code : uint8_t { kUnary, kBinary, kActivate, kMap, kMap2, kSelect, kNot, kTruth, kCopy };
+
+using Map2 = void (*)(const float* a, const float* b, float* y, size_t n);
 
 // Reads and writes slots; a scalar operand is one float.
 struct Instruction {
@@ -28,7 +31,7 @@ struct Instruction {
   int dst = 0;
   int src[3] = {};
   Activation activation;
-  float (*map2)(float, float) = nullptr;
+  Map2 map2 = nullptr;
   std::function<double(double)> map;
 };
 

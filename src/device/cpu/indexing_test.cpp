@@ -1,4 +1,4 @@
-// scatter_elements against the reference evaluation, over random shapes.
+// scatter_elements and scatter_nd against the reference evaluation, over random shapes.
 #include <gtest/gtest.h>
 
 #include "device/cpu/test_support.h"
@@ -35,6 +35,27 @@ void check_scatter(std::string_view reduction, int64_t axis, std::vector<Tensor>
          std::move(operands),
          {{"axis", axis}, {"reduction", std::string(reduction)}},
          "index_scatter"});
+}
+
+TEST(KernelsAgainstReference, ScatterNd) {
+  using Ints = std::vector<int64_t>;
+  const Ints x{4, 5, 3};
+  for (const DType index_type : {DType::i32, DType::i64})
+    for (const int64_t depth : {1, 2, 3}) {
+      const Tensor index = random_tensor(index_type, {7, 2, depth}, -2.9, 2.9);
+      Ints u{7, 2};
+      u.insert(u.end(), x.begin() + depth, x.end());
+      for (const std::string_view reduction : {"none", "add", "mul", "min", "max"})
+        for (const DType dtype : {DType::f32, DType::i64})
+          check({"scatter_nd",
+                 {random_tensor(dtype, x), index, random_tensor(dtype, u)},
+                 {{"reduction", std::string(reduction)}},
+                 "index_scatter"});
+      check({"scatter_nd",
+             {random_tensor(DType::boolean, x), index, random_tensor(DType::boolean, u)},
+             {},
+             "index_scatter"});
+    }
 }
 
 TEST(KernelsAgainstReference, ScatterElements) {

@@ -64,10 +64,21 @@ Result<Values> swish(RuleContext& c) {
   return one(c.op("mul", {c.in(0), TRY(c.op("sigmoid", {scaled}))}));
 }
 
-// Before opset 7 slopes are one or one per channel.
+// The one number a constant slope consists of.
+std::optional<float> only_slope(const Value& v) {
+  const Tensor* t = v.constant();
+  if (t == nullptr || t->dtype() != DType::f32 || t->elements() == 0) return std::nullopt;
+  const auto values = t->span<float>();
+  const bool same = std::ranges::all_of(values, [&](float s) { return s == values[0]; });
+  return same ? std::optional(values[0]) : std::nullopt;
+}
+
+// Before opset 7 slopes are one or one per channel. One slope is an activation, which kernels fuse.
 Result<Values> prelu(RuleContext& c) {
   Value* x = c.in(0);
   Value* slope = c.in(1);
+  if (const auto alpha = only_slope(*slope); alpha && x->dtype() == DType::f32)
+    return one(c.op("leaky_relu", {x}, {{"alpha", static_cast<double>(*alpha)}}));
   if (c.opset < 7 && TRY(c.rank(0)) > 2 && TRY(c.rank(1)) == 1) {
     std::vector<int64_t> shape(static_cast<size_t>(x->shape().rank() - 1), 1);
     shape[0] = -1;

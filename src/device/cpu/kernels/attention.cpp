@@ -20,7 +20,7 @@ constexpr float kNever = -std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 // Scores held at a time.
 constexpr int64_t kScoreFloats = 32 << 10;
-constexpr int64_t kRowUnit = 12;
+constexpr int64_t kRowUnit = 12, kMostRows = 96;
 
 // How the work is cut, and what a task's scratch holds.
 struct Plan {
@@ -41,8 +41,9 @@ int64_t depth_of(const AttentionParams& p, int64_t count) {
 Plan make_plan(const AttentionParams& p, int threads) {
   const auto whole_lines = [](int64_t floats) { return (floats + 15) / 16 * 16; };
   Plan plan;
-  plan.block = std::clamp<int64_t>(kScoreFloats / std::max<int64_t>(p.kv_len, 1), kRowUnit, 96) /
-               kRowUnit * kRowUnit;
+  plan.block =
+      std::clamp<int64_t>(kScoreFloats / std::max<int64_t>(p.kv_len, 1), kRowUnit, kMostRows) /
+      kRowUnit * kRowUnit;
   plan.block = std::min(plan.block, std::max<int64_t>(p.q_len, 1));
   const int64_t groups = std::max<int64_t>(1, p.batch * p.kv_heads);
   const int64_t blocks = std::max<int64_t>(1, ceil_div(p.q_len, plan.block));
@@ -97,11 +98,9 @@ class Head {
     score.c = scores_;
     score.ldc = p_.kv_len;
     gemm_region(score, table_);
-    for (int64_t r = 0; r < rows; ++r) {
-      float* const row = scores_ + r * p_.kv_len;
-      normalise(first + r, row, seen);
-      if (p_.narrow) round_in_place(row, seen);
-    }
+    float factors[kMostRows];  // of the rows of results, where weights were not divided
+    for (int64_t r = 0; r < rows; ++r)
+      factors[r] = normalise(first + r, scores_ + r * p_.kv_len, seen);
     GemmRegion mix;
     mix.m = rows;
     mix.n = p_.value_dim;
@@ -115,41 +114,77 @@ class Head {
     gemm_region(mix, table_);
     if (!p_.narrow_y) return;
     auto* y = reinterpret_cast<uint16_t*>(p_.y.data) + offset(p_.y, b_, h_, first);
-    for (int64_t r = 0; r < rows; ++r, y += p_.y.row_stride)
-      table_.round_bf16(results_ + r * p_.value_dim, y, p_.value_dim);
+    for (int64_t r = 0; r < rows; ++r, y += p_.y.row_stride) {
+      float* const row = results_ + r * p_.value_dim;
+      if (p_.narrow) scale(row, factors[r], static_cast<size_t>(p_.value_dim));
+      table_.round_bf16(row, y, p_.value_dim);
+    }
   }
 
  private:
-  // Each vector goes where those before it were.
-  void round_in_place(float* scores, int64_t seen) const {
-    auto* const rounded = reinterpret_cast<uint16_t*>(scores);
-    table_.round_bf16(scores, rounded, seen);
-    if (seen % 2 != 0) rounded[seen] = 0;
+  void scale(float* x, float by, size_t n) const {
+    table_.binary_vs[static_cast<size_t>(BinaryOp::kMul)](x, &by, x, n);
   }
 
-  // The softmax of a row of scores under the masks; those from `seen` on are not looked at.
-  void normalise(int64_t row, float* scores, int64_t seen) const {
+  // Where nothing is left to look at.
+  float fill(float* scores, int64_t seen) const {
+    const float value = p_.nan_when_empty ? kNan : 0.0f;
+    if (p_.narrow)
+      end_row(std::fill_n(reinterpret_cast<uint16_t*>(scores), seen, BFloat16(value).bits), scores,
+              seen);
+    else
+      std::fill_n(scores, seen, value);
+    return 1;
+  }
+  // Weights from `end` on are 0, and so is what the last of an odd number is paired with.
+  static void end_row(uint16_t* end, float* scores, int64_t seen) {
+    std::fill(end, reinterpret_cast<uint16_t*>(scores) + (seen + 1) / 2 * 2, uint16_t{0});
+  }
+
+  // Turns a row of scores into weights under the masks; those from `seen` on are not looked at.
+  // What the mixture by them is to be multiplied by.
+  float normalise(int64_t row, float* scores, int64_t seen) const {
     int64_t n = seen;
     if (p_.causal) n = std::clamp<int64_t>(row + 1 + p_.kv_len - p_.q_len, 0, seen);
-    std::fill(scores + n, scores + seen, 0.0f);
-    const bool masked = p_.mask.data != nullptr || p_.keep.data != nullptr;
-    const auto count = static_cast<size_t>(n);
-    if (p_.narrow)  // keys are not scaled
-      table_.binary_vs[static_cast<size_t>(BinaryOp::kMul)](scores, &p_.scale, scores, count);
-    if (p_.mask.data != nullptr) {
-      const float* mask = at(p_.mask, b_, h_, row);
-      const auto add = static_cast<size_t>(BinaryOp::kAdd);
-      (p_.mask_step == 0 ? table_.binary_vs : table_.binary)[add](scores, mask, scores, count);
-    }
     if (p_.keep.data != nullptr) {
       const bool* keep = at(p_.keep, b_, h_, row);
       for (int64_t i = 0; i < n; ++i) scores[i] = keep[i * p_.mask_step] ? scores[i] : kNever;
     }
+    const float* mask = p_.mask.data == nullptr ? nullptr : at(p_.mask, b_, h_, row);
+    return p_.narrow ? weigh_narrow(scores, mask, n, seen) : weigh(scores, mask, n, seen);
+  }
+
+  float weigh_narrow(float* scores, const float* mask, int64_t n, int64_t seen) const {
+    float factor = p_.scale;  // keys are not scaled
+    const bool together = (mask == nullptr || p_.mask_step != 0) && factor > 0;
+    if (!together) {
+      scale(scores, factor, static_cast<size_t>(n));
+      add_mask(scores, mask, static_cast<size_t>(n));
+      factor = 1;
+    }
+    auto* const weights = reinterpret_cast<uint16_t*>(scores);
+    const float sum = table_.weigh_row({scores, together ? mask : nullptr, factor, weights, n});
+    if (sum == 0) return fill(scores, seen);
+    end_row(weights + n, scores, seen);
+    return 1 / sum;
+  }
+
+  float weigh(float* scores, const float* mask, int64_t n, int64_t seen) const {
+    const auto count = static_cast<size_t>(n);
+    std::fill(scores + n, scores + seen, 0.0f);
+    add_mask(scores, mask, count);
+    const bool masked = mask != nullptr || p_.keep.data != nullptr;
     if (n == 0 || (masked && table_.reduce_row[static_cast<size_t>(ReduceKind::kMax)](
                                  scores, count) == kNever))
-      std::fill_n(scores, seen, p_.nan_when_empty ? kNan : 0.0f);
-    else
-      table_.softmax_row(scores, scores, count, false);
+      return fill(scores, seen);
+    table_.softmax_row(scores, scores, count, false);
+    return 1;
+  }
+
+  void add_mask(float* scores, const float* mask, size_t n) const {
+    const auto add = static_cast<size_t>(BinaryOp::kAdd);
+    if (mask != nullptr)
+      (p_.mask_step == 0 ? table_.binary_vs : table_.binary)[add](scores, mask, scores, n);
   }
 
   const AttentionParams& p_;

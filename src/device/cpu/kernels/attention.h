@@ -46,6 +46,17 @@ struct AttentionParams {
   // So are q, k and v, and they are multiplied in pairs (pairs.h): head_dim is even, y is narrow.
   bool narrow = false;
 };
+// A row of scores that become weights, as what multiplies pairs of bf16 wants them: y[i] =
+// exp(t[i] - max t) rounded, with t = scale * x + mask. Their sum is returned; 0 where no t is
+// above -inf, and y is not written. x may be overwritten; y may begin where x does.
+struct ScoreRow {
+  float* x = nullptr;
+  const float* mask = nullptr;  // or null (zeros)
+  float scale = 1;              // positive
+  uint16_t* y = nullptr;
+  int64_t n = 0;
+};
+
 int64_t attention_scratch_bytes(const AttentionParams& p, int threads);
 void attention(const AttentionParams& p, ThreadPool& pool, void* scratch,
                const KernelTable& table = kernels());

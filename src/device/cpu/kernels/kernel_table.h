@@ -21,6 +21,7 @@ struct GruGates;
 struct ByteRange;
 struct ScaledSums;
 struct LayerNormRow;
+struct ScoreRow;
 enum class UnaryOp : uint8_t;
 enum class BinaryOp : uint8_t;
 enum class ReduceKind : uint8_t;
@@ -55,6 +56,8 @@ struct KernelTable {
   void (*round_bf16)(const float* x, uint16_t* y, int64_t n) = nullptr;
 
   void (*softmax_row)(const float* x, float* y, size_t n, bool log) = nullptr;
+  // In tables of pairs only (attention.h).
+  float (*weigh_row)(const ScoreRow& row) = nullptr;
   void (*layer_norm_row)(const LayerNormRow& row) = nullptr;
   float (*reduce_row[kReduceKinds])(const float* x, size_t n) = {};
   // y[i] = reduction over r of x[r * stride + i] for i < inner.

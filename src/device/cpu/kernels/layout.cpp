@@ -238,6 +238,35 @@ void strided_copy(const StridedCopyParams& p, ThreadPool& pool) {
   copy_nest_bytes(nest, p.element_bytes, p.x, p.y, pool);
 }
 
+namespace {
+
+struct RowsAt {
+  char* data;
+  int64_t step;
+};
+
+// Rows of kBytes to twice as many: a row is its first and its last kBytes.
+template <size_t kBytes>
+void copy_short_rows(RowsAt from, RowsAt to, int64_t bytes, int64_t rows) {
+  const int64_t second = bytes - static_cast<int64_t>(kBytes);
+  for (int64_t r = 0; r < rows; ++r, from.data += from.step, to.data += to.step) {
+    std::memcpy(to.data, from.data, kBytes);
+    std::memcpy(to.data + second, from.data + second, kBytes);
+  }
+}
+
+void copy_rows(RowsAt from, RowsAt to, int64_t bytes, int64_t rows) {
+  if (bytes >= 4 && bytes <= 8) return copy_short_rows<4>(from, to, bytes, rows);
+  if (bytes > 8 && bytes <= 16) return copy_short_rows<8>(from, to, bytes, rows);
+  if (bytes > 16 && bytes <= 32) return copy_short_rows<16>(from, to, bytes, rows);
+  if (bytes > 32 && bytes <= 64) return copy_short_rows<32>(from, to, bytes, rows);
+  if (bytes > 64 && bytes <= 128) return copy_short_rows<64>(from, to, bytes, rows);
+  for (int64_t r = 0; r < rows; ++r, from.data += from.step, to.data += to.step)
+    std::memcpy(to.data, from.data, static_cast<size_t>(bytes));
+}
+
+}  // namespace
+
 void join_rows(const JoinRowsParams& p, ThreadPool& pool) {
   const int64_t whole = p.joined_bytes;
   if (p.rows <= 0 || whole <= 0) return;
@@ -248,15 +277,13 @@ void join_rows(const JoinRowsParams& p, ThreadPool& pool) {
     int64_t at = 0;
     for (int i = 0; i < p.parts; ++i) {
       const int64_t n = p.part_bytes[i];
-      char* part = static_cast<char*>(p.part[i]) + first * n;
-      char* row = joined + first * whole + at;
+      char* const part = static_cast<char*>(p.part[i]) + first * n;
+      char* const row = joined + first * whole + at;
       at += n;
       if (p.split)
-        for (int64_t r = first; r < last; ++r, part += n, row += whole)
-          std::memcpy(part, row, static_cast<size_t>(n));
+        copy_rows({row, whole}, {part, n}, n, last - first);
       else
-        for (int64_t r = first; r < last; ++r, part += n, row += whole)
-          std::memcpy(row, part, static_cast<size_t>(n));
+        copy_rows({part, n}, {row, whole}, n, last - first);
     }
   });
 }

@@ -10,14 +10,16 @@
 namespace tenon::cpu::TENON_ISA {
 
 #if defined(__AVX512F__)
-// x / (1 + 2^-t).
-TENON_INLINE Floats logistic_part(Floats x, Floats t) {
-  // 2^f for f in [0, 1) by a minimax polynomial; the whole part goes into the exponent.
+// 2^t: 2^f for f in [0, 1) by a minimax polynomial; the whole part goes into the exponent.
+TENON_INLINE Floats power_of_sums(Floats t) {
   constexpr float kC[] = {0x1.00002cp+0f, 0x1.62d168p-1f, 0x1.ee797ep-3f, 0x1.aa1410p-5f,
                           0x1.bb7cdap-7f};
-  const Floats f = (Floats)_mm512_reduce_ps((__m512)-t, 0x09);
-  const Floats e = (Floats)_mm512_scalef_ps((__m512)polynomial(f, kC), (__m512)-t);
-  return finite_below(x) / (1.0f + e);
+  const Floats f = (Floats)_mm512_reduce_ps((__m512)t, 0x09);
+  return (Floats)_mm512_scalef_ps((__m512)polynomial(f, kC), (__m512)t);
+}
+// x / (1 + 2^-t).
+TENON_INLINE Floats logistic_part(Floats x, Floats t) {
+  return finite_below(x) / (1.0f + power_of_sums(-t));
 }
 // The odds of the normal distribution are 2^(x P(x^2)), P a minimax polynomial up to |x| = 4.2.
 TENON_INLINE Floats gelu_erf_of_sums(Floats x) {

@@ -380,6 +380,7 @@ const KernelTable& pair_table() {
     table.gemm_block = gemm_block;
     fill_winograd_pairs(table);
     fill_depthwise_pairs(table);
+    fill_attention_pairs(table);
     return true;
   }();
   (void)filled;

@@ -36,5 +36,6 @@ void fill_recurrent(KernelTable& table);
 void fill_winograd(KernelTable& table);
 void fill_winograd_pairs(KernelTable& table);
 void fill_depthwise_pairs(KernelTable& table);
+void fill_attention_pairs(KernelTable& table);
 
 }  // namespace tenon::cpu::TENON_ISA

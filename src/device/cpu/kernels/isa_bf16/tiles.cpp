@@ -170,6 +170,7 @@ const KernelTable& pair_table() {
     table.tile_columns = kBlockColumns;
     table.gemm_block = gemm_block;
     table.depthwise_row = avx512::pair_table().depthwise_row;
+    table.weigh_row = avx512::pair_table().weigh_row;
     return true;
   }();
   (void)filled;
