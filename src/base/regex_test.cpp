@@ -27,6 +27,7 @@ TEST(Regex, MatchesWholeTexts) {
   EXPECT_TRUE(matches("\\d{2,3}", "123"));
   EXPECT_FALSE(matches("\\d{2,3}", "1234"));
   EXPECT_TRUE(matches("(?i)hello", "HeLLo"));
+  EXPECT_TRUE(matches("(?i)[a-m]Zz", "MzZ"));
   EXPECT_TRUE(matches("[[:alpha:]_]+\\x21", "ab_c!"));
   EXPECT_TRUE(matches("s3://.*", "s3://bucket"));
   EXPECT_FALSE(matches(".", "\n"));

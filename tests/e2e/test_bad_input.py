@@ -164,6 +164,8 @@ ONNX = {
                    ["block/relu", str(HUGE)]),
     "huge initializer": (onnx_model([onnx_node("Add", ["x", "w"], ["y"], "block/sum")], [X],
                                     [field(1, HUGE) + field(2, 1) + field(8, "w") + field(9, b"1234")]), ["'w'", "limit"]),
+    "external data nowhere": (onnx_model([onnx_node("Add", ["x", "w"], ["y"], "block/sum")], [X],
+                                         [EXTERNAL + field(13, field(1, "offset") + field(2, ""))]), ["offset", "not a number"]),
     "no external data": (onnx_model([onnx_node("Add", ["x", "w"], ["y"], "block/sum")], [X], [EXTERNAL]),
                          ["weights.bin"]),
 }

@@ -132,6 +132,15 @@ def test_wrong_arrays(digits, runner, make, words):
     assert caught.value.code == "invalid_argument" and "images" in str(caught.value)
 
 
+def test_a_size_that_inputs_share(tmp_path):
+    graph = tmp_path / "two.tn"
+    graph.write_text('graph @main (%a: f32[?n,1], %b: f32[?n,2]) { %c = concat(%a, %b) {axis=1} return (%c "c") }')
+    runner = tenon.Runner(tenon.compile(graph))
+    assert runner.run(np.ones((2, 1), np.float32), np.ones((2, 2), np.float32))["c"].shape == (2, 3)
+    with pytest.raises(tenon.Error, match="'n' is 2 in input 'a'"):
+        runner.run(np.ones((2, 1), np.float32), np.ones((3, 2), np.float32))
+
+
 def test_wrong_names(digits, runner):
     with pytest.raises(tenon.Error, match="no input 'pictures'.*'images'"):
         runner.run({"pictures": digits[1]})
