@@ -61,6 +61,32 @@ def test_slice_takes_scalars_for_vectors_of_one():
     np.testing.assert_array_equal(onnx_backend.run_model(model, [x])[0], x[:, 1::2])
 
 
+@pytest.mark.parametrize("split, shape", [([1, 1], (1, 3)), (None, (3,))])
+def test_sizes_keep_the_dimension_that_a_sequence_is_split_along(split, shape):
+    """keepdims=0 is for splits without sizes."""
+    sizes = [] if split is None else [helper.make_tensor("split", TensorProto.INT64, [2], split)]
+    zero = helper.make_tensor("zero", TensorProto.INT64, [], [0])
+    graph = helper.make_graph(
+        [helper.make_node("SplitToSequence", ["x"] + [s.name for s in sizes], ["s"], axis=0, keepdims=0),
+         helper.make_node("SequenceAt", ["s", "zero"], ["y"])], "split",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, list(shape))], [*sizes, zero])
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    np.testing.assert_array_equal(onnx_backend.run_model(model, [x])[0], x[0].reshape(shape))
+
+
+@pytest.mark.parametrize("opset", [6, 10, 11])
+def test_clip_has_its_bounds_where_its_version_has_them(opset):
+    bounds = [helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in (("low", -1), ("high", 2))]
+    node = (helper.make_node("Clip", ["x", "low", "high"], ["y"]) if opset >= 11 else
+            helper.make_node("Clip", ["x"], ["y"], min=-1.0, max=2.0))
+    graph = helper.make_graph([node], "clip", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])], bounds if opset >= 11 else [])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    np.testing.assert_array_equal(onnx_backend.run_model(model, [np.float32([-3, -1, 1, 3])])[0], [-1, -1, 1, 2])
+
+
 def unpool_model(sizes):
     graph = helper.make_graph(
         [helper.make_node("MaxPool", ["x"], ["p", "i"], kernel_shape=[2, 2], strides=[2, 2]),
