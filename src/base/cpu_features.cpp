@@ -27,7 +27,10 @@ bool permit_tiles() {
 CpuFeatures detect() {
   CpuFeatures f;
   unsigned a = 0, b = 0, c = 0, d = 0;
-  if (__get_cpuid(1, &a, &b, &c, &d) == 0) return f;
+  // Each costs microseconds on a virtual machine, so that the highest leaf is asked for once.
+  const unsigned highest = __get_cpuid_max(0, nullptr);
+  if (highest < 1) return f;
+  __cpuid(1, a, b, c, d);
   const bool osxsave = (c & (1u << 27)) != 0;
   const bool fma = (c & (1u << 12)) != 0;
   const bool f16c = (c & (1u << 29)) != 0;
@@ -35,7 +38,9 @@ CpuFeatures detect() {
   const bool ymm = (xcr0 & 0x6) == 0x6;
   const bool zmm = (xcr0 & 0xe6) == 0xe6;
   const bool tiles = (xcr0 & 0x60000) == 0x60000;
-  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) != 0) {
+  if (highest >= 7) {
+    __cpuid_count(7, 0, a, b, c, d);
+    const unsigned last_part = a;
     f.avx2_fma = ymm && fma && f16c && (b & (1u << 5)) != 0;
     constexpr unsigned kAvx512 = (1u << 16) | (1u << 17) | (1u << 28) | (1u << 30) | (1u << 31);
     f.avx512 = zmm && (b & kAvx512) == kAvx512;
@@ -43,7 +48,8 @@ CpuFeatures detect() {
     f.avx512_vnni = f.avx512 && (c & (1u << 11)) != 0;
     f.amx_bf16 = tiles && (d & (1u << 22)) != 0;
     f.amx_int8 = tiles && (d & (1u << 25)) != 0;
-    if (__get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) {
+    if (last_part >= 1) {
+      __cpuid_count(7, 1, a, b, c, d);
       f.avx_vnni = ymm && (a & (1u << 4)) != 0;
       f.avx512_bf16 = f.avx512 && (a & (1u << 5)) != 0;
     }

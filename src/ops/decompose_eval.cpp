@@ -25,15 +25,16 @@ T phase(T v) {
 }
 
 // A rotation of the columns p and q that makes an off-diagonal element `c` between diagonal
-// elements `a` and `b` vanish: [cosine, sine] and the phase that makes c real.
+// elements `a` and `b` vanish, which become a - tangent c and b + tangent c.
 struct Rotation {
-  double cosine = 1, sine = 0;
+  double cosine = 1, sine = 0, tangent = 0;
 };
 Rotation rotation(double a, double b, double c) {
-  const double zeta = (b - a) / (2 * c);
-  const double t = std::copysign(1.0, zeta) / (std::abs(zeta) + std::hypot(1.0, zeta));
-  const double cosine = 1 / std::hypot(1.0, t);
-  return {cosine, cosine * t};
+  constexpr double kLarge = 1e8;  // whose square has no place for 1
+  const double zeta = (b - a) / (2 * c), size = std::abs(zeta);
+  const double t = size > kLarge ? 0.5 / size : 1 / (size + std::sqrt(1 + zeta * zeta));
+  const double tangent = std::copysign(t, zeta), cosine = 1 / std::sqrt(1 + t * t);
+  return {cosine, cosine * tangent, tangent};
 }
 
 template <typename T>
@@ -42,6 +43,16 @@ void rotate_columns(Matrix<T>& m, int64_t p, int64_t q, Rotation r, T turn) {
     const T x = m(i, p), y = m(i, q) * conjugate(turn);
     m(i, p) = r.cosine * x - r.sine * y;
     m(i, q) = r.sine * x + r.cosine * y;
+  }
+}
+
+template <typename T>
+void rotate_rows(Matrix<T>& m, int64_t p, int64_t q, Rotation r, T turn) {
+  T *const first = &m(p, 0), *const second = &m(q, 0);
+  for (int64_t j = 0; j < m.columns; ++j) {
+    const T x = first[j], y = second[j] * turn;
+    first[j] = r.cosine * x - r.sine * y;
+    second[j] = r.sine * x + r.cosine * y;
   }
 }
 
@@ -262,31 +273,33 @@ void qr(const Matrix<T>& a, Matrix<T>& q, Matrix<T>& r) {
 template <typename T>
 void eigen_hermitian(const Matrix<T>& a, std::vector<double>& values, Matrix<T>& vectors) {
   const int64_t n = a.rows;
-  Matrix<T> m = a, turned = identity<T>(n);
+  Matrix<T> m = a, turned = identity<T>(n);  // whose rows are the vectors
   double total = 0;
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = i; j < n; ++j) {
       m(i, j) = i == j ? T(std::real(a(i, i))) : conjugate(a(j, i));
       total += std::norm(m(i, j));
     }
+  // All that is off the diagonal together, and what of it needs no rotation.
+  const double most = total * kEpsilon * kEpsilon * 1e-4;
+  const double negligible = most / static_cast<double>(n * n);
   for (int sweep = 0; sweep < 60; ++sweep) {
     double off = 0;
     for (int64_t p = 0; p < n; ++p)
       for (int64_t q = p + 1; q < n; ++q) off += std::norm(m(p, q));
-    if (!(off > total * kEpsilon * kEpsilon * 1e-4)) break;
+    if (!(off > most)) break;
     for (int64_t p = 0; p < n; ++p)
       for (int64_t q = p + 1; q < n; ++q) {
         const T c = m(p, q);
-        if (c == T{}) continue;
-        const Rotation r = rotation(std::real(m(p, p)), std::real(m(q, q)), std::abs(c));
-        rotate_columns(m, p, q, r, phase(c));
-        rotate_columns(turned, p, q, r, phase(c));
-        // The rows by the adjoint of the same rotation.
-        for (int64_t j = 0; j < n; ++j) {
-          const T x = m(p, j), y = m(q, j) * phase(c);
-          m(p, j) = r.cosine * x - r.sine * y;
-          m(q, j) = r.sine * x + r.cosine * y;
-        }
+        if (c == T{} || std::norm(c) <= negligible) continue;
+        const double size = std::abs(c), pp = std::real(m(p, p)), qq = std::real(m(q, q));
+        const Rotation r = rotation(pp, qq, size);
+        rotate_rows(turned, p, q, r, conjugate(c) / size);
+        // The columns by the adjoint of the same rotation: the matrix stays Hermitian.
+        rotate_rows(m, p, q, r, c / size);
+        for (int64_t j = 0; j < n; ++j) m(j, p) = conjugate(m(p, j)), m(j, q) = conjugate(m(q, j));
+        m(p, p) = pp - r.tangent * size;
+        m(q, q) = qq + r.tangent * size;
         m(p, q) = m(q, p) = T{};
       }
   }
@@ -299,7 +312,7 @@ void eigen_hermitian(const Matrix<T>& a, std::vector<double>& values, Matrix<T>&
   for (int64_t j = 0; j < n; ++j) {
     const int64_t from = order[static_cast<size_t>(j)];
     values[static_cast<size_t>(j)] = std::real(m(from, from));
-    for (int64_t i = 0; i < n; ++i) vectors(i, j) = turned(i, from);
+    for (int64_t i = 0; i < n; ++i) vectors(i, j) = turned(from, i);
   }
 }
 

@@ -53,11 +53,13 @@ void substitute(const Matrix<T>& a, Matrix<T>& b, bool lower, bool unit) {
   const int64_t n = a.rows;
   for (int64_t step = 0; step < n; ++step) {
     const int64_t i = lower ? step : n - 1 - step;
-    for (int64_t j = 0; j < b.columns; ++j) {
-      T v = b(i, j);
-      for (int64_t k = lower ? 0 : i + 1; k < (lower ? i : n); ++k) v -= a(i, k) * b(k, j);
-      b(i, j) = unit ? v : v / a(i, i);
+    T* const row = b.values.data() + i * b.columns;
+    for (int64_t k = lower ? 0 : i + 1; k < (lower ? i : n); ++k) {
+      const T factor = a(i, k);
+      const T* const other = b.values.data() + k * b.columns;
+      for (int64_t j = 0; j < b.columns; ++j) row[j] -= factor * other[j];
     }
+    for (int64_t j = 0; j < b.columns && !unit; ++j) row[j] = row[j] / a(i, i);
   }
 }
 

@@ -122,8 +122,9 @@ Result<std::shared_ptr<ModelState>> make_state(FileModel file, Blob bytes,
     std::set<const void*> seen;
     add_weights(f.graph, seen, function.weight_bytes);
   }
-  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  state->pool = std::make_unique<ThreadPool>(options.threads == 0 ? cores : options.threads);
+  // How many cores there are is in a file of the system's.
+  const auto cores = [] { return static_cast<int>(std::thread::hardware_concurrency()); };
+  state->pool = std::make_unique<ThreadPool>(options.threads == 0 ? cores() : options.threads);
   return state;
 }
 
