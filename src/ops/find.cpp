@@ -97,16 +97,21 @@ Status Unique::eval(EvalContext& context) const {
   const int64_t run = outer * inner;
   // Element k of slice i.
   const auto place = [&](int64_t i, int64_t k) { return (k / inner * n + i) * inner + k % inner; };
-  std::unordered_map<std::string, int64_t> seen;
+  // Keys of one element are where it is, longer ones in `joined`.
+  std::vector<std::string> joined(run == 1 ? 0 : static_cast<size_t>(n));
+  std::unordered_map<std::string_view, int64_t> seen;
   std::vector<int64_t> first, inverse, counts;
+  inverse.reserve(static_cast<size_t>(n));
   for (int64_t i = 0; i < n; ++i) {
-    std::string key;
-    for (int64_t k = 0; k < run; ++k) {
+    for (int64_t k = 0; k < run && run != 1; ++k) {
+      std::string& key = joined[static_cast<size_t>(i)];
       const std::string_view part = key_of(x, place(i, k));
-      if (x.dtype() == DType::string && run > 1) key += std::to_string(part.size()) + ':';
+      if (x.dtype() == DType::string) key += std::to_string(part.size()) + ':';
       key += part;
     }
-    const auto [it, fresh] = seen.emplace(std::move(key), static_cast<int64_t>(first.size()));
+    const std::string_view key =
+        run == 1 ? key_of(x, place(i, 0)) : std::string_view(joined[static_cast<size_t>(i)]);
+    const auto [it, fresh] = seen.try_emplace(key, static_cast<int64_t>(first.size()));
     if (fresh) first.push_back(i), counts.push_back(0);
     inverse.push_back(it->second);
     ++counts[static_cast<size_t>(it->second)];
