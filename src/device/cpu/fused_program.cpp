@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "device/cpu/strides.h"
 #include "ops/binary.h"
@@ -165,10 +166,11 @@ class Translator {
     dims_ = step_.outputs[0].shape.sizes();
     for (const TensorType& t : step_.outputs)
       if (t.shape.sizes() != dims_ || !is_allowed(t.dtype)) return "results of different shapes";
+    put_in_order();
     count_uses();
     if (std::string reason = constants(); !reason.empty()) return reason;
     if (std::string reason = operands(); !reason.empty()) return reason;
-    for (size_t i = 0; i < region_.steps.size(); ++i)
+    for (size_t i = 0; i < order_.size(); ++i)
       if (std::string reason = translate(static_cast<int>(i)); !reason.empty()) return reason;
     return finish();
   }
@@ -178,6 +180,7 @@ class Translator {
     TensorType type;
     int slot = -1;
     bool scalar = false;
+    int step = -1;  // that computes it, until that has its place
     int last_use = -1;
     int reg = -1;     // to be given back after the last use
     int output = -1;  // index of the result it is
@@ -187,12 +190,28 @@ class Translator {
   Known& value(int v) { return values_[static_cast<size_t>(v)]; }
   int new_slot() { return p_.slots++; }
 
-  void count_uses() {
+  // Each step right before what reads it first: few values wait at a time.
+  void put_in_order() {
     for (size_t i = 0; i < region_.steps.size(); ++i)
-      for (const int v : region_.steps[i].inputs)
+      for (const int v : region_.steps[i].outputs) value(v).step = static_cast<int>(i);
+    for (const int v : region_.outputs) visit(v);
+  }
+  void visit(int v) {
+    const int step = v < 0 ? -1 : std::exchange(value(v).step, -1);
+    if (step < 0) return;
+    for (const int x : region_.steps[static_cast<size_t>(step)].inputs) visit(x);
+    order_.push_back(step);
+  }
+  const Region::Step& step_at(int index) const {
+    return region_.steps[static_cast<size_t>(order_[static_cast<size_t>(index)])];
+  }
+
+  void count_uses() {
+    for (size_t i = 0; i < order_.size(); ++i)
+      for (const int v : step_at(static_cast<int>(i)).inputs)
         if (v >= 0) value(v).last_use = static_cast<int>(i);
     for (size_t i = 0; i < region_.outputs.size(); ++i) {
-      value(region_.outputs[i]).last_use = static_cast<int>(region_.steps.size());
+      value(region_.outputs[i]).last_use = static_cast<int>(order_.size());
       value(region_.outputs[i]).output = static_cast<int>(i);
     }
   }
@@ -277,7 +296,7 @@ class Translator {
   }
 
   std::string translate(int index) {
-    const Region::Step& step = region_.steps[static_cast<size_t>(index)];
+    const Region::Step& step = step_at(index);
     if (step.outputs.size() != 1 || step.inputs.empty() || step.inputs.size() > 3)
       return fmt::format("{} is not pointwise", step.op->def().name);
     std::vector<OperandInfo> infos;
@@ -342,7 +361,7 @@ class Translator {
     y.rounding = {static_cast<float>(scale->real_at(0)),
                   has_zero ? static_cast<int32_t>(zero->int_at(0)) : 0, y.type.dtype == DType::i8};
     Known& x = value(step.inputs[0]);
-    x.last_use = static_cast<int>(region_.steps.size());
+    x.last_use = static_cast<int>(order_.size());
     y.slot = x.slot;
     return true;
   }
@@ -372,6 +391,7 @@ class Translator {
   std::vector<Known> values_;
   std::vector<int64_t> dims_;
   std::vector<int> free_;
+  std::vector<int> order_;  // of the steps
 };
 
 }  // namespace

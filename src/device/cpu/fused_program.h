@@ -14,8 +14,8 @@ namespace tenon::cpu {
 
 constexpr int64_t kTile = 1024;  // values of a register
 constexpr int kMaxRegisters = 16;
-constexpr int kMaxScalars = 48;
-constexpr int kMaxSlots = 96;
+constexpr int kMaxScalars = 160;  // all values where a result is one number
+constexpr int kMaxSlots = 192;
 constexpr size_t kMaxLoops = 8;
 
 // What an instruction does.
