@@ -3,6 +3,8 @@ predicts what it was not fitted on.
 
     .venv-dev/bin/python bench/precision_speed.py measure --output build/layers.json     # layers of many sizes, each alone
     .venv-dev/bin/python bench/precision_speed.py fit build/layers.json                  # writes src/cost/coefficients.inc
+    .venv-dev/bin/python bench/precision_speed.py measure --networks MODEL… --output build/networks.json  # whole networks, on this machine
+    .venv-dev/bin/python bench/precision_speed.py fit --networks build/networks.json     # fits what they have again to them
     .venv-dev/bin/python bench/precision_speed.py check MODEL…                           # predicted against measured, rank correlation
     .venv-dev/bin/python bench/precision_speed.py page bench-models                      # the same of networks: writes docs/precision_speed.md
 
@@ -171,7 +173,7 @@ def profile_of(file, level, seconds, signature):
 def pair(steps, times):
     """The predicted steps with their measured times. What is computed where sizes are open is no step where they are assumed: such as are
     of no layer may be more or fewer. None where others are."""
-    steps, found = [step for step in steps if step["op"] not in VIEWS], []
+    steps, found = [step | {"id": i} for i, step in enumerate(steps) if step["op"] not in VIEWS], []
     matcher = difflib.SequenceMatcher(None, [s["op"] for s in steps], [s["op"] for s in times], autojunk=False)
     for what, a, b, c, d in matcher.get_opcodes():
         if what != "equal" and any(step["layer"] >= 0 for step in steps[a:b]):
@@ -208,14 +210,25 @@ def compare(model, folder, levels, precisions, seconds=0.6, rounds=1):
             yield level, precision, answer
 
 
-def with_roundings(steps):
-    """The steps, those that round what they give without a step of its own, as the cost model has it, with the time of both."""
-    found = []
+def together(steps):
+    """The steps in lists of what one kernel computes: what it does with a later step belongs to the one that reads it."""
+    known, found = {step["id"]: step for step in steps}, {}
     for step in steps:
-        if found and found[-1]["with_next"] and step["op"] == "cast" and not any(step["features"]):
-            found[-1] = found[-1] | {"measured_us": step["measured_us"], "with_next": step["with_next"]}
-        else:
-            found.append(step)
+        last = step
+        while last["with_next"] and last["reader"] in known:
+            last = known[last["reader"]]
+        found.setdefault(last["id"], []).append(step)
+    return list(found.values())
+
+
+def measure_networks(models, level, precisions=("int8", "bf16"), rounds=4):
+    """What compare() says of networks, for fit_networks()."""
+    found = []
+    for model in models:
+        with tempfile.TemporaryDirectory() as name:
+            found += [said | {"level": level, "precision": precision}
+                      for _, precision, said in compare(model, Path(name), [level], precisions, 0.4, rounds)]
+        print(model, flush=True)
     return found
 
 
@@ -228,10 +241,11 @@ def measure(levels, only=""):
             graph.write_text(graph_of(layers))
             for level, precision, said in compare(graph, Path(name), levels, PRECISIONS):
                 for p in (precision, "fp32") if precision == PRECISIONS[0] else (precision,):
-                    steps = with_roundings(said["steps"][p])
-                    # What one kernel does together is no measurement of any of it.
-                    alone = [s for before, s in zip([{"with_next": False}, *steps], steps) if not s["with_next"] and not before["with_next"]]
-                    found += [{"level": level} | step for step in alone]
+                    for unit in together(said["steps"][p]):
+                        # What one kernel does together is no measurement of any of it, but for roundings that cost nothing.
+                        steps = [step for step in unit if any(step["features"])]
+                        if len(steps) == 1:
+                            found.append({"level": level} | steps[0] | {"measured_us": sum(step["measured_us"] for step in unit)})
             print(f"{number + 1} of {len(graphs)} graphs", flush=True)
     return found
 
@@ -257,25 +271,26 @@ def fit(rows):
         c, _ = nnls(x * weight[:, None], t * weight)
         error = np.abs(np.log(np.maximum(x @ c, 100) / np.maximum(t, 100)))
         print(f"{level:12} {kind:24} {len(t):4} steps, error: median {np.median(error):.2f}, nine of ten {np.quantile(error, .9):.2f}")
-        lines.append(f'{{"{level}", "{kind}", {{{", ".join(f"{v:.6g}" for v in c)}}}}},\n')
+        lines.append(line_of(level, kind, c))
     return lines
 
 
-def by_layer(said, precision):
-    """(name, predicted gain, measured gain, measured fp32 us, gain measured twice) of layers that can be of the precision and take other steps then. Layers
-    that one kernel computes together in one of the two have one time, and are one here; so are layers of the same steps, as in the
-    blocks of a network that repeats one: they are one prediction, and as many measurements of it. What a layer's kernel rounds for the next
-    is its own."""
+def layers_of(said, precision):
+    """(name, predicted gain, measured us, halves, steps), the last three each in fp32 and the precision, of layers that can be of it and
+    take other steps then. Layers that one kernel computes together in one of the two have one time, and are one here; so are layers of
+    the same steps, as in the blocks of a network that repeats one: they are one prediction, and as many measurements of it. What a
+    layer's kernel rounds for the next is its own."""
     of = list(range(len(said["layers"])))
     for steps in said["steps"].values():
-        before = None
-        for step in steps:
-            if before is not None and step["op"] == "cast":
-                step["layer"] = before  # rounded by who computes it, whoever reads it: that joins no layers
-            if before is not None and step["layer"] >= 0:
-                joined = of[before]
-                of = [of[step["layer"]] if group == joined else group for group in of]
-            before = step["layer"] if step["with_next"] and step["layer"] >= 0 else None
+        for unit in together(steps):
+            for before, step in zip(unit, unit[1:]):
+                if step["op"] == "cast":
+                    step["layer"] = before["layer"]  # rounded by who computes it, whoever reads it: that joins no layers
+            layers = [step["layer"] for step in unit if step["layer"] >= 0]
+            for step in unit if layers else ():
+                step["layer"] = step["layer"] if step["layer"] >= 0 else layers[-1]  # its time is that layer's
+            joined = {of[layer] for layer in layers}
+            of = [of[layers[0]] if group in joined else group for group in of]
     found = {}
     for group in sorted(set(of)):
         layers = [i for i, g in enumerate(of) if g == group]
@@ -286,12 +301,85 @@ def by_layer(said, precision):
         sums = [[sum(s[key] for s in some) for some in steps] for key in ("us", "measured_us")]
         if kinds[0] != kinds[1] and all(v > 0 for both in sums for v in both):
             halves = [[sum(s["halves_us"][half] for s in some) for some in steps] for half in (0, 1)]
-            found.setdefault(tuple(kinds), []).append((said["layers"][layers[-1]]["name"], *sums, halves))
+            found.setdefault(tuple(kinds), []).append((said["layers"][layers[-1]]["name"], *sums, halves, steps))
     for same in found.values():
-        name, predicted, *_ = same[0]
-        fp32, other = (np.mean([measured[i] for _, _, measured, _ in same]) for i in (0, 1))
-        twice = [np.divide(*np.mean([halves[half] for *_, halves in same], axis=0)) for half in (0, 1)]
-        yield name, predicted[0] / predicted[1], fp32 / other, fp32, twice
+        name, predicted, _, _, steps = same[0]
+        measured = [np.mean([times[i] for _, _, times, _, _ in same]) for i in (0, 1)]
+        halves = [np.mean([half[i] for *_, half, _ in same], axis=0) for i in (0, 1)]
+        yield name, predicted[0] / predicted[1], measured, halves, steps
+
+
+def by_layer(said, precision):
+    """(name, predicted gain, measured gain, measured fp32 us, gain measured twice) of each of layers_of()."""
+    for name, gain, (fp32, other), halves, _ in layers_of(said, precision):
+        yield name, gain, fp32 / other, fp32, [before / after for before, after in halves]
+
+
+def fit_networks(networks, level, least_us=0.02, share_of_gains=10, width=0.02):
+    """Coefficients of the kinds that networks have at the level: positive, of the least error both of what takes a time by itself and,
+    which counts more, of the gain of layers; in logarithms, and what is further off than `width` counts less."""
+    from scipy.optimize import minimize
+    from scipy.sparse import csr_matrix
+    columns, units, pairs = {}, [], []
+    for said in networks:
+        if said["level"] != level:
+            continue
+        for steps in said["steps"].values():
+            units += [(unit, sum(step["measured_us"] for step in unit)) for unit in together(steps) if any(any(s["features"]) for s in unit)]
+        pairs += [(steps, measured) for _, _, measured, _, steps in layers_of(said, said["precision"])]
+    units = [(unit, us) for unit, us in units if us > 0]
+
+    def matrix(lists):
+        entries = {}
+        for row, steps in enumerate(lists):
+            for step in steps:
+                for i, value in enumerate(step["features"]):
+                    if value:
+                        at = row, columns.setdefault((step["kind"], i), len(columns))
+                        entries[at] = entries.get(at, 0) + 1e-3 * value
+        rows, places = zip(*entries)
+        return rows, places, list(entries.values()), len(lists)
+
+    parts = [matrix([unit for unit, _ in units]), *(matrix([steps[i] for steps, _ in pairs]) for i in (0, 1))]
+    alone, before, after = (csr_matrix((values, (rows, places)), (count, len(columns))) for rows, places, values, count in parts)
+    us, gains = np.array([us for _, us in units]), np.array([measured for _, measured in pairs])
+    # Each column in units of the time of what it is in.
+    share = np.ones(len(columns))
+    for i in range(len(columns)):
+        column = alone[:, [i]].toarray()[:, 0]
+        share[i] = np.median(us[column > 0] / column[column > 0]) if (column > 0).any() else 1
+    alone, before, after = (part.multiply(share[None, :]).tocsr() for part in (alone, before, after))
+    aims = np.log(us + least_us), np.log((gains[:, 0] + least_us) / (gains[:, 1] + least_us))
+    weights = np.minimum(1, us), share_of_gains * np.minimum(1, gains.min(axis=1))
+
+    def robust(error, weight):
+        root = np.sqrt(1 + (error / width) ** 2)
+        return (weight * 2 * width**2 * (root - 1)).sum(), weight * 2 * error / root
+
+    def loss(c):
+        times = [part @ c + least_us for part in (alone, before, after)]
+        one, slope = robust(np.log(times[0]) - aims[0], weights[0])
+        two, tilt = robust(np.log(times[1] / times[2]) - aims[1], weights[1])
+        return one + two + 1e-3 * c.sum(), alone.T @ (slope / times[0]) + before.T @ (tilt / times[1]) - after.T @ (tilt / times[2]) + 1e-3
+
+    c = minimize(loss, np.full(len(columns), 0.15), jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(columns),
+                 options={"maxiter": 3000, "maxfun": 4000, "maxcor": 30}).x * share
+    kinds = {}
+    for (kind, i), at in columns.items():
+        kinds.setdefault(kind, {})[i] = c[at]
+    return {kind: line_of(level, kind, [values.get(i, 0) for i in range(max(values) + 1)]) for kind, values in sorted(kinds.items())}
+
+
+def refitted(file, networks):
+    """The lines of a file of coefficients, those of what the networks have fitted to them."""
+    lines = {tuple(line.split('"')[1:4:2]): line for line in file.read_text().splitlines(keepends=True)}
+    for level in {said["level"] for said in networks}:
+        lines |= {(level, kind): line for kind, line in fit_networks(networks, level).items()}
+    return [line for _, line in sorted(lines.items())]
+
+
+def line_of(level, kind, values):
+    return f'{{"{level}", "{kind}", {{{", ".join(f"{v:.6g}" for v in values)}}}}},\n'
 
 
 def kendall(x, y):
@@ -345,9 +433,11 @@ PAGE = """# Predicted and measured gain of precisions
 
 Made by `bench/precision_speed.py page`: what `tenon check --precision` predicts of each convolution and matrix product beside what was
 measured on one thread of a CPU with AVX-512, VNNI and BF16: the gain, fp32's time over the precision's, with the conversions around it.
-The cost model's numbers are fitted to layers of many sizes, each alone; what it looks at was chosen with the residuals of ResNet-50,
-MobileNetV2 and EfficientNet in sight, and of several fits that one is kept which has the best tau on the networks below: their
-tau flatters it. Times are the fastest of many runs, precisions in turns, on a machine with other load. Layers are such as take other steps in the precision than in fp32; those of the same steps, as in
+The cost model's numbers are fitted to the steps and the gains of other networks: InceptionV3, DenseNet-121, MobileNetV1 and V3, EfficientNetV2-B0,
+Xception, ConvNeXt-T, MnasNet, SelecSLS-42b, ResNeSt-14d, ReXNet, TinyNet-C, HardCoRe-NAS, MobileOne-S1, RepViT-M1, U-Net, a YOLO, DeepLab, ELECTRA,
+small networks of transformers, recurrent and dense ones; what these have not, to layers of many sizes, each alone. What the model looks at was chosen
+with the residuals of the networks below in sight: their tau flatters it. How much gains count in the fit was chosen by folds of the others.
+Times are the fastest of many runs, precisions in turns, on a machine with other load. Layers are such as take other steps in the precision than in fp32; those of the same steps, as in
 repeated blocks, are one, by the mean of their times; so are those that one kernel computes together. tau is Kendall's rank correlation;
 "measured twice" is that of the gains by every other run with those by the rest, which no prediction could better by much; "apart" that of the
 pairs of layers whose measured gains differ by more than 5 %; right: layers predicted on the side of 1 where they were measured. In fp16 nothing takes other steps: its weights are widened at load.
@@ -385,8 +475,10 @@ def main():
     one.add_argument("--output", type=Path, default=ROOT / "build/layers.json")
     one.add_argument("--levels", nargs="+", default=list(SETS), choices=list(SETS))
     one.add_argument("--only", default="", help="layers whose kind holds this word")
+    one.add_argument("--networks", nargs="+", default=[], help="these, on one level, in place of layers each alone")
     one = commands.add_parser("fit")
     one.add_argument("input", type=Path, nargs="?", default=ROOT / "build/layers.json")
+    one.add_argument("--networks", type=Path, help="of measure --networks: what numbers for their kinds are fitted to instead")
     one.add_argument("--output", type=Path, default=ROOT / "src/cost/coefficients.inc")
     one = commands.add_parser("check")
     one.add_argument("models", nargs="+")
@@ -403,9 +495,9 @@ def main():
     a = parser.parse_args()
     RUN_BY[:] = getattr(a, "by", "").split()
     if a.command == "measure":
-        a.output.write_text(json.dumps(measure(a.levels, a.only)))
+        a.output.write_text(json.dumps(measure_networks(a.networks, a.levels[-1]) if a.networks else measure(a.levels, a.only)))
     if a.command == "fit":
-        a.output.write_text("".join(fit(json.loads(a.input.read_text()))))
+        a.output.write_text("".join(refitted(a.output, json.loads(a.networks.read_text())) if a.networks else fit(json.loads(a.input.read_text()))))
     if a.command == "check":
         for model, precision, rows, predicted, measured in check(a.models, a.level, a.precisions):
             layers, all_tau, twice, apart, large, large_tau, right = describe(rows)

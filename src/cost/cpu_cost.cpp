@@ -182,7 +182,9 @@ double costly_results(const Node& node) {
   if (const auto* conv = node.as<Conv>()) kind = conv->activation;
   if (const auto* conv = node.as<ConvTranspose>()) kind = conv->activation;
   if (const auto* matmul = node.as<Matmul>()) kind = matmul->activation;
-  return kind > ActivationKind::leaky_relu ? elements(node.output()) : 0;
+  const bool is_simple = kind <= ActivationKind::leaky_relu || kind == ActivationKind::hard_swish ||
+                         kind == ActivationKind::hard_sigmoid;
+  return is_simple ? 0 : elements(node.output());
 }
 
 std::string_view form_of(const Product& p, DType dtype) {
@@ -227,6 +229,23 @@ std::array<double, kFeatures> winograd_features(const Node& node, const Product&
           0};
 }
 
+// Whether the rows of an image, or for products those of the left side, begin in the same sets of
+// the nearest cache, so that a window of several evicts itself.
+bool rows_collide(const Node& node, bool depthwise) {
+  constexpr double kPage = 4096;
+  const Shape& x = node.input(0)->shape();
+  if (!x.ranked() || x.rank() < (depthwise ? 4 : 1)) return false;
+  double bytes = static_cast<double>(dtype_size(node.input(0)->dtype()));
+  for (int i = depthwise ? x.rank() - 2 : x.rank() - 1; i < x.rank(); ++i)
+    bytes *= static_cast<double>(x[i].size_or(1));
+  return std::fmod(bytes, kPage) == 0;
+}
+
+// Products of pairs of rows of a depthwise window, as the kernels for bf16 take them.
+double products_of_rows(const Product& p) {
+  return p.rows * p.groups * p.kernel_width * (std::floor(p.kernel_height / 2) + 1);
+}
+
 StepFeatures product_features(const Node& node, const Product& p, double model_bytes) {
   constexpr double kLanes = 16, kTerms = 4;            // of the panels that weights are packed in
   constexpr double kTileRows = 12, kTileColumns = 32;  // that registers hold
@@ -262,6 +281,11 @@ StepFeatures product_features(const Node& node, const Product& p, double model_b
               cold,
               std::ceil(p.rows / kTileRows) * terms * columns * groups,
               p.rows * terms * (round_up(p.columns, kTileColumns) - columns) * groups};
+  // Rows are read again for every tap of a window, or every tile of columns.
+  const bool by_window = form.starts_with("depthwise");
+  if (rows_collide(node, by_window) && (by_window || form == "pointwise"))
+    f.values[15] = by_window ? gathered : p.rows * p.terms * std::ceil(p.columns / kTileColumns);
+  if (by_window && dtype == DType::bf16) f.values[16] = products_of_rows(p);
   return f;
 }
 

@@ -92,8 +92,23 @@ class Layers {
   std::unordered_map<std::string, int> of_origin_;
 };
 
+// The first of the steps that reads what a node gives, behind views, which are no steps; or -1.
+int reader_of(const Node& node, const std::unordered_map<const Node*, int>& steps) {
+  int first = -1;
+  for (int i = 0; i < node.output_count(); ++i)
+    for (const Use& use : node.output(i)->uses()) {
+      if (use.user == nullptr) continue;
+      const auto it = steps.find(use.user);
+      const int reader = it != steps.end() ? it->second : reader_of(*use.user, steps);
+      if (reader >= 0 && (first < 0 || reader < first)) first = reader;
+    }
+  return first;
+}
+
 std::vector<StepCost> steps_of(const Graph& graph, const Layers& layers, CpuLevel level) {
   std::vector<StepCost> steps;
+  std::unordered_map<const Node*, int> index;
+  std::vector<const Node*> nodes;
   const double bytes = constant_bytes(graph);
   for (const auto& node : graph.nodes()) {
     StepCost step;
@@ -103,8 +118,11 @@ std::vector<StepCost> steps_of(const Graph& graph, const Layers& layers, CpuLeve
     step.name = node->origins.empty() ? "" : node->origins.back();
     step.layer = layers.of(*node);
     step.ns = predicted_ns(step.features, level);
+    index[node.get()] = static_cast<int>(steps.size());
+    nodes.push_back(node.get());
     steps.push_back(std::move(step));
   }
+  for (size_t i = 0; i < steps.size(); ++i) steps[i].reader = reader_of(*nodes[i], index);
   return steps;
 }
 

@@ -16,6 +16,7 @@ struct StepCost {
   std::string op;
   std::string name;  // in the user's model
   int layer = -1;    // which of the layers it belongs to
+  int reader = -1;   // the first step that reads its result; of that kernels may compute both
   StepFeatures features;
   double ns = 0;
 };

@@ -40,6 +40,7 @@ nlohmann::json json_of(const std::vector<StepCost>& steps) {
     json.push_back({{"op", s.op},
                     {"name", s.name},
                     {"layer", s.layer},
+                    {"reader", s.reader},
                     {"kind", s.features.kind},
                     {"features", s.features.values},
                     {"us", s.ns * 1e-3}});
