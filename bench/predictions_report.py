@@ -41,7 +41,13 @@ written by `bench/predictions.py --docs`.
    make fractals as they load (`product_rows`) need none of it for products. Concatenations of maps of one sample, of whole blocks made
    for them alone, take no kernel, and of any batch where convolutions or maximum pools make them, which write with room between (the
    vendor's ConvConcatFusionPass); on Cambricon those of what is made for them alone take none.
-6. Time is counted by its cause along the longest way through every kernel (`spent_ms` in `--json`: products, vector unit, reductions,
+6. What Ascend's software does not fuse is added as well: an activation beyond relu, clip and leaky relu (SiLU, GELU, sigmoid, hard swish,
+   ELU, …) behind a product is a kernel of its own, which reads the result and writes it again, from and to L2 where a quarter of it
+   holds both and memory where not. Found by what residuals have in common: without it EfficientNet, ConvMixer, BERT and PP-OCR were measured at 1.3 to
+   2 times what was predicted, and no number of the machine could say why. The steps of a recurrent layer are gone through by one core
+   (but on chips whose cube and vector cores are apart): weights that do not stay in its L1 are read anew in each step for each 16
+   sequences, from L2 or memory, as fast as one core may.
+7. Time is counted by its cause along the longest way through every kernel (`spent_ms` in `--json`: products, vector unit, reductions,
    memory, starts, latency, layouts, launches, host, …). Each cause is in proportion to one number of the machine, so numbers that nobody publishes can
    be fitted to measurements: `bench/fit_machine.py`, also to your own.
 

@@ -67,13 +67,22 @@ void Lowering::use_cores_for(const Node& node) {
   // them would have nothing to do.
   if (2 * a.cores > isa::architecture_of(machine_).cores) return;
   TensorTypes in, out;
-  for (const Value* v : node.inputs()) in.push_back(v == nullptr ? TensorType{} : v->type());
-  for (int i = 0; i < node.output_count(); ++i) out.push_back(node.output(i)->type());
+  double bytes = 0;
+  const auto count = [&](const Value* v) {
+    const int64_t elements =
+        v->type().is_list || !v->shape().is_static() ? 0 : count_of(dims_of(v));
+    bytes +=
+        static_cast<double>(elements) * static_cast<double>(dtype_size(device_dtype(v->dtype())));
+    return v->type();
+  };
+  for (const Value* v : node.inputs()) in.push_back(v == nullptr ? TensorType{} : count(v));
+  for (int i = 0; i < node.output_count(); ++i) out.push_back(count(node.output(i)));
   const double macs = simulate::product_macs(*c, real_);
   const double rate = 2 * macs * c->cores_per_cluster * c->clock;
   const double busy = static_cast<double>(a.cores) / c->cores_per_cluster;
-  const double work = static_cast<double>(node.op().flops(in, out)) / busy;
-  if (work > c->split_time * rate) a = isa::architecture_of(machine_);
+  const double seconds =
+      std::max(static_cast<double>(node.op().flops(in, out)) / rate, bytes / c->cluster_bandwidth);
+  if (seconds / busy > c->split_time) a = isa::architecture_of(machine_);
 }
 
 DeviceProgram Lowering::take() {

@@ -41,6 +41,8 @@ class DeviceLayouts {
   bool joins_in_place(const Node& node) const;
   // How many times as much of memory the node's maps take as their elements do.
   double filling(const Node& node) const;
+  // As it was given.
+  DType real() const { return real_; }
 
  private:
   struct State {

@@ -8,6 +8,10 @@
 #include "isa/footprint.h"
 #include "lower/choose.h"
 #include "lower/lowering.h"
+#include "ops/conv.h"
+#include "ops/conv_transpose.h"
+#include "ops/matmul.h"
+#include "ops/matmul_nbits.h"
 #include "passes/passes.h"
 #include "predict/layouts.h"
 
@@ -52,10 +56,10 @@ std::pair<double, double> band_of(const Machine& machine, DType real) {
 Result<LayerPrediction> time_step(const DeviceProgram& program, const DeviceStep& step,
                                   const Machine& machine, simulate::TimingModel& timing) {
   LayerPrediction layer;
+  if (step.node != nullptr) layer.op = step.node->def().name;
   if (!step.program) {
     layer.name = lower::layer_of(*step.node);
     layer.algorithm = layer.bound_by = "host";
-    layer.op = step.node->def().name;
     layer.reason = step.reason;
     layer.seconds = host_seconds(program, step, machine);
     layer.busy.assign(program.architecture.queues.size(), 0);
@@ -101,9 +105,25 @@ bool is_made_for(const Node& concat) {
   });
 }
 
+// Whether a kernel of the vendor's computes it on the way out of a product.
+bool is_fused_by_vendor(ActivationKind kind) {
+  return kind == ActivationKind::none || kind == ActivationKind::relu ||
+         kind == ActivationKind::clip || kind == ActivationKind::leaky_relu;
+}
+
+ActivationKind activation_of(const Node& node) {
+  if (const auto* op = node.as<Conv>()) return op->activation;
+  if (const auto* op = node.as<ConvTranspose>()) return op->activation;
+  if (const auto* op = node.as<Matmul>()) return op->activation;
+  if (const auto* op = node.as<MatmulNbits>()) return op->activation;
+  return ActivationKind::none;
+}
+
 // What the vendor's software does otherwise than our programs: copies from layout to layout before
 // a kernel, and what fills the last block of channels of maps, which moves and is computed with all
-// else; concatenations of what is made for them take no kernel, where that is possible.
+// else; activations beyond relu are kernels behind their product, which read its result and write
+// it again; one core goes through the steps of a recurrent layer; concatenations of what is made
+// for them take no kernel, where that is possible.
 class VendorSoftware {
  public:
   VendorSoftware(const Machine& machine, DType real)
@@ -114,7 +134,8 @@ class VendorSoftware {
     if (step.node == nullptr) return;
     const Node& node = *step.node;
     LayoutCopies copies;
-    if (chip_ != nullptr && &node != last_) {
+    const bool is_first = &node != last_;
+    if (chip_ != nullptr && is_first) {
       copies = layouts_.enter(node);
       filling_ = layouts_.filling(node);
     }
@@ -123,10 +144,13 @@ class VendorSoftware {
         (chip_ == nullptr || layouts_.joins_in_place(node)))
       leave_out(layer);
     if (chip_ == nullptr) return;
-    layer.layout_copies = copies.kernels;
+    layer.more_kernels = copies.kernels;
+    if (step.program && is_first && !is_fused_by_vendor(activation_of(node)))
+      add_activation(layer, node);
+    if (layer.algorithm == "recurrent") read_weights_by_one_core(layer, node);
     layer.layout =
         static_cast<double>(copies.bytes) / (chip_->memory_bandwidth * chip_->layout_rate);
-    layer.seconds += layer.layout + static_cast<double>(copies.kernels) * chip_->launch;
+    layer.seconds += layer.layout + static_cast<double>(layer.more_kernels) * chip_->launch;
     for (const simulate::Cause c :
          {simulate::Cause::memory, simulate::Cause::port, simulate::Cause::vector}) {
       double& seconds = layer.causes[static_cast<size_t>(c)];
@@ -137,6 +161,45 @@ class VendorSoftware {
   }
 
  private:
+  static void spend(LayerPrediction& layer, simulate::Cause cause, double seconds) {
+    layer.seconds += seconds;
+    layer.causes[static_cast<size_t>(cause)] += seconds;
+  }
+  double size_of(const Value* value) const {
+    return static_cast<double>(lower::count_of(lower::dims_of(value))) *
+           static_cast<double>(
+               dtype_size(lower::Lowering::device_dtype(value->dtype(), layouts_.real())));
+  }
+
+  // From and to the cache, where a quarter of it holds both: other tensors are there as well.
+  void add_activation(LayerPrediction& layer, const Node& node) const {
+    const double bytes = 2 * size_of(node.output());
+    ++layer.more_kernels;
+    if (bytes <= chip_->l2 / 4)
+      spend(layer, simulate::Cause::port,
+            bytes / (chip_->l2_read * chip_->cube_clock * chip_->cube_cores * chip_->port_rate));
+    else
+      spend(layer, simulate::Cause::memory, bytes / (chip_->memory_bandwidth * chip_->memory_rate));
+  }
+
+  // The weights of the state, where they do not stay in L1, are read anew for each step of 16
+  // sequences, as far as one core can. Where cube and vector unit are cores of their own, the steps
+  // are taken for shared.
+  void read_weights_by_one_core(LayerPrediction& layer, const Node& node) const {
+    if (chip_->coupling == VectorCoupling::split) return;
+    constexpr int64_t kRows = 16;
+    const auto x = lower::dims_of(node.input(0)), weights = lower::dims_of(node.input(2));
+    const double all = size_of(node.input(2));
+    if (all / static_cast<double>(weights[0]) <= chip_->l1) return;
+    const bool is_cached = all <= chip_->l2 / 2;
+    const double reads = static_cast<double>(x[0] * ((x[1] + kRows - 1) / kRows)),
+                 seconds = reads * all / chip_->cube_clock /
+                           (is_cached ? chip_->l2_read : chip_->ddr_read);
+    if (seconds > layer.seconds)
+      spend(layer, is_cached ? simulate::Cause::port : simulate::Cause::memory,
+            seconds - layer.seconds);
+  }
+
   static void leave_out(LayerPrediction& layer) {
     layer.in_place = true;
     layer.algorithm = layer.bound_by = "in place";
@@ -247,7 +310,7 @@ Result<Prediction> predict(const DeviceProgram& program, const Machine& machine,
     bound_by[layer.bound_by] += layer.seconds;
     for (size_t q = 0; q < layer.busy.size(); ++q) p.utilisation[q] += layer.busy[q];
     for (size_t c = 0; c < causes.size(); ++c) causes[c] += layer.causes[c];
-    const int64_t kernels = layer.layout_copies + (step.program && !layer.in_place ? 1 : 0);
+    const int64_t kernels = layer.more_kernels + (step.program && !layer.in_place ? 1 : 0);
     launch += static_cast<double>(kernels) * launch_of(machine);
     if (!step.program) host_start += kHostStart;
     int64_t working = 0;

@@ -14,7 +14,7 @@ namespace tenon {
 struct LayerPrediction {
   std::string name;                   // in the user's model
   std::string algorithm;              // of the kernel; "host"
-  std::string op;                     // of the node, where the host computes it
+  std::string op;                     // of the node
   std::string reason;                 // why the host
   std::string tiling;                 // of the kernel, in words
   std::vector<Alternative> rejected;  // the other ways to compute the node, where this is its first
@@ -31,8 +31,8 @@ struct LayerPrediction {
   std::vector<double> busy;      // seconds per queue
   simulate::Causes causes{};     // of the longest way through the kernel
   bool in_place = false;         // a concatenation whose operands are written where they belong
-  int64_t layout_copies = 0;     // kernels before it that only change layouts (layouts.h),
-  double layout = 0;             // and seconds that these copy
+  double layout = 0;             // seconds of copies that only change layouts (layouts.h)
+  int64_t more_kernels = 0;      // of the vendor's software: those copies, an activation
 };
 
 // Everything is simulated; nothing ran on a chip.

@@ -21,7 +21,8 @@ Extent extent_of(const View& view, std::span<const int64_t> variables) {
     e.elements *= std::max<int64_t>(size, 0);
     if (size == 1 || stride == 0) continue;
     e.distinct *= std::max<int64_t>(size, 0);
-    if (n < kMost) axes[n++] = {stride, size};
+    // Backwards, what lies side by side is no run.
+    if (n < kMost && stride > 0) axes[n++] = {stride, size};
   }
   if (e.elements == 0) e.distinct = 0;
   std::sort(axes.begin(), axes.begin() + static_cast<int64_t>(n));
@@ -63,6 +64,7 @@ void cube(const AscendChip& chip, const Instruction& i, std::span<const int64_t>
                                                                : chip.macs_f16;
   const double k0 = 32 / bytes_of(i.views[1]);
   const double fractals = up(m, 16) * up(n, 16) * up(k, k0);
+  cost.cause = Cause::product;
   cost.start = chip.cube_start / chip.cube_clock;
   cost.seconds = fractals * 256 * k0 / std::max(macs, 1.0) / chip.product_rate / chip.cube_clock;
 }
@@ -104,7 +106,9 @@ double repeats(const View& v, std::span<const int64_t> variables, double width, 
   if (e.elements == 0) return 0;
   // Vector units have no arithmetic of single bytes: these take lanes of two.
   const double size = std::max(bytes_of(v), 2.0);
-  const double elements = static_cast<double>(e.elements), run = static_cast<double>(e.run);
+  const double elements = static_cast<double>(e.elements);
+  // What is repeated is spread over whole words once; then it comes as what lies side by side.
+  const double run = e.distinct < e.elements ? elements : static_cast<double>(e.run);
   // The hardware takes eight blocks a repeat from anywhere; shorter runs leave lanes empty.
   const double blocks = elements / run * up(run * size, block);
   return std::max(up(blocks * block, width), 1.0);
@@ -184,6 +188,7 @@ void conv_cambricon(const CambriconChip& chip, const Instruction& i, std::span<c
   const double pixels = size(y, 0) * size(y, 1), columns = size(w, 0),
                taps = size(w, 1) * size(w, 2), channels = size(w, 3);
   if (pixels <= 0 || columns <= 0 || channels <= 0) return;
+  cost.cause = Cause::product;
   cost.operations = 2 * pixels * columns * taps * channels;
   const double macs = product_macs(chip, i.views[1].dtype);
   const double per_table = std::max(macs / chip.local_tables, 1.0);
@@ -196,6 +201,18 @@ void conv_cambricon(const CambriconChip& chip, const Instruction& i, std::span<c
 }
 
 }  // namespace
+
+bool CostModel::is_fixed(const Instruction& i) {
+  constexpr size_t kSizes = 3;  // of a product; what follows is whether it adds to a sum
+  const size_t numbers = isa::info(i.op).kind == OpcodeClass::product ? kSizes : 0;
+  const auto is_number = [](const isa::Axis& axis) {
+    return axis.size.is_number() && axis.stride.is_number();
+  };
+  return std::ranges::all_of(
+             i.views, [&](const View& v) { return std::ranges::all_of(v.axes, is_number); }) &&
+         std::all_of(i.numbers.begin(), i.numbers.begin() + std::min(numbers, i.numbers.size()),
+                     [](const isa::Expr& e) { return e.is_number(); });
+}
 
 Cost CostModel::of(const Instruction& i, std::span<const int64_t> v) const {
   Cost cost;
@@ -243,6 +260,7 @@ Cost CostModel::of(const Instruction& i, std::span<const int64_t> v) const {
     cost.copies = std::min(extent_of(i.views[2], v).elements, rows);
     cost.bytes = cost.copies * ((row + unit - 1) / unit * unit);
   }
+  cost.cause = Cause::move;
   if (cost.bytes == 0)
     cost.seconds = moved / (route->bytes_per_cycle * architecture_.clock) /
                    (ascend != nullptr ? ascend->move_rate : 1);

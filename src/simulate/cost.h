@@ -16,7 +16,7 @@ struct Cost {
   bool writes = false;          // to the global memory
   double efficiency = 1;        // of the global memory at this length of runs
   double operations = 0;        // of products; a multiply-accumulate is two
-  Cause cause = Cause::vector;  // of the vector unit's seconds
+  Cause cause = Cause::vector;  // of the seconds
 };
 
 // Costs of one chip's instructions by the numbers of its units (machine/chips.h). Thread-safe.
@@ -27,6 +27,8 @@ class CostModel {
 
   // Of an instruction with these values of the variables.
   Cost of(const isa::Instruction& instruction, std::span<const int64_t> variables) const;
+  // Whether that is the same for all values.
+  static bool is_fixed(const isa::Instruction& instruction);
 
  private:
   const Machine& machine_;

@@ -203,7 +203,9 @@ int64_t TimingModel::moved(const isa::View& view, int64_t address,
   for (const isa::Axis& axis : view.axes) {
     const int64_t count = axis.size.at(variables), stride = axis.stride.at(variables) * size;
     if (count <= 0) return 0;
-    if (count > 1 && stride != 0 && n < axes.size()) axes[n++] = {stride, count};
+    // Backwards or not, it is the same bytes.
+    if (stride < 0) address += (count - 1) * stride;
+    if (count > 1 && stride != 0 && n < axes.size()) axes[n++] = {std::abs(stride), count};
   }
   std::sort(axes.begin(), axes.begin() + static_cast<int64_t>(n));
   // Gaps within a block are of the same block.
@@ -327,7 +329,9 @@ Result<double> TimingModel::step(Core& core, Shared& shared, const Instruction& 
     TRY(order(core, i));
     return core.issue.at;
   }
-  Cost cost = costs_.of(i, core.variables);
+  const auto [known, fresh] = fixed_.try_emplace(&i);
+  if (fresh && CostModel::is_fixed(i)) known->second = costs_.of(i, core.variables);
+  Cost cost = known->second ? *known->second : costs_.of(i, core.variables);
   if (is_part_of_last(core, i)) cost.start = cost.seconds = 0;
   const auto q = static_cast<size_t>(i.queue);
   Moment& free_at = core.free_at[q];
@@ -337,12 +341,10 @@ Result<double> TimingModel::step(Core& core, Shared& shared, const Instruction& 
   if (cost.bytes > 0) {
     latency = transfer(core, shared, i, cost, free_at) ? miss_latency_ : hit_latency_;
   } else {
-    const bool product = isa::info(i.op).kind == isa::OpcodeClass::product;
+    const bool product = cost.cause == Cause::product;
     if (product && is_float(i.views[1].dtype)) cost.seconds /= float_rate_;
-    const isa::Route* route = product ? nullptr : architecture_.route(i.op, i.views);
-    const bool moves = route != nullptr && route->bytes_per_cycle > 0;
     free_at.spend(product ? Cause::product_start : Cause::vector_start, cost.start);
-    free_at.spend(product ? Cause::product : moves ? Cause::move : cost.cause, cost.seconds);
+    free_at.spend(cost.cause, cost.seconds);
   }
   core.counters.operations += cost.operations;
   core.counters.busy[q] += free_at.at - start;
@@ -394,6 +396,7 @@ Result<KernelTime> TimingModel::run(const Program& program, std::span<const int6
   // Evenly from one cluster, which has the whole clock, to all of them.
   const double others = clusters_ > 1 ? static_cast<double>(clusters - 1) / (clusters_ - 1) : 0;
   float_rate_ = 1 - (1 - crowded_rate_) * std::clamp(others, 0.0, 1.0);
+  fixed_.clear();
   if (cluster_rate_ > 0) shared.clusters.assign(clusters, {cluster_rate_, Cause::cluster, {}});
   std::vector<Core> cores;
   // The core that is furthest back goes on, so that requests to what is shared come in order.

@@ -4,7 +4,9 @@
 // touched. Every figure it gives is simulated.
 #pragma once
 
+#include <optional>
 #include <queue>
+#include <unordered_map>
 #include <vector>
 
 #include "base/result.h"
@@ -52,6 +54,8 @@ class TimingModel {
 
   const isa::Architecture& architecture_;
   CostModel costs_;
+  // Of the program that runs: what its instructions cost, where that is always the same.
+  std::unordered_map<const isa::Instruction*, std::optional<Cost>> fixed_;
   Cache cache_;
   double memory_rate_, cluster_rate_;   // bytes/s, shared; cluster: 0 where there is none
   double core_rate_, core_write_rate_;  // of one core

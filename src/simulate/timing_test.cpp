@@ -78,6 +78,21 @@ TEST(Timing, AScatterStartsACopyForEachRow) {
   EXPECT_GT(single.seconds, 20 * whole.seconds);
 }
 
+TEST(Timing, WhatIsReadBackwardsIsMovedAsWell) {
+  const auto moved = [](const std::string& from, const std::string& stride) {
+    return time_of(
+        "x: input f16 [65536]\ny: output f16 [65536]\nmte2: copy ub[0] f16 (16:64, 64:1)"
+        " <- gm x[" +
+        from + "] f16 (16:" + stride +
+        ", 64:1)\nsync all\nmte3: copy gm y[0] f16 "
+        "(1024:1) <- ub[0] f16 (1024:1)\n");
+  };
+  const KernelTime forwards = moved("0", "1024"), backwards = moved("15360", "-1024");
+  EXPECT_EQ(backwards.read, forwards.read);
+  EXPECT_GT(backwards.missed, 0);
+  EXPECT_EQ(backwards.missed, forwards.missed);
+}
+
 TEST(Cache, WhatIsWrittenReachesMemoryWhenItHasToGo) {
   Cache cache(64 * 1024);
   EXPECT_EQ(cache.access(0, 32768, true), 0);

@@ -63,6 +63,43 @@ def test_a_tensor_unit_without_floats_takes_them_as_fixed_point(chip, tmp_path):
         assert 3 < took["fp32"] / took["fp16"] < 6, took
 
 
+def prediction(folder, name, text, chip):
+    model = folder / f"{name}.tn"
+    model.write_text(text)
+    done = run("predict", model, "--target", chip, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)[0]
+
+
+@pytest.mark.parametrize("chip", ["ascend310p3", "ascend910b3"])
+def test_activations_beyond_relu_are_kernels_of_their_own(chip, tmp_path):
+    took = {name: prediction(tmp_path, name, f"""graph @main (%a: f32[512,1024]) {{
+  %b = const random(seed=1) : f32[1024,1024]
+  %c = matmul(%a, %b)
+  %y = {name}(%c)
+  return (%y)
+}}
+""", chip) for name in ("relu", "gelu")}
+    launch = took["gelu"]["spent_ms"]["launch"] - took["relu"]["spent_ms"]["launch"]
+    assert launch > 0.001
+    assert took["gelu"]["latency_ms"] > took["relu"]["latency_ms"] + launch
+
+
+def test_one_core_reads_the_weights_of_recurrent_layers_for_each_sixteen_sequences(tmp_path):
+    took = {}
+    for width, batch in ((256, 16), (1024, 1), (1024, 16), (1024, 32)):
+        took[width, batch] = prediction(tmp_path, "lstm", f"""graph @main (%x: f32[20,{batch},64]) {{
+  %w = const random(seed=1) : f32[1,64,{4 * width}]
+  %r = const random(seed=2) : f32[1,{width},{4 * width}]
+  %y, %h, %c = lstm(%x, %w, %r)
+  return (%y)
+}}
+""", "ascend310p3")["latency_ms"]
+    assert took[1024, 1] == pytest.approx(took[1024, 16], rel=0.2)
+    assert took[1024, 32] == pytest.approx(2 * took[1024, 16], rel=0.2)
+    assert took[1024, 16] > 3 * took[256, 16], "weights that stay on the core"
+
+
 def test_a_page_shows_where_throughput_bends(tmp_path):
     model, page = tmp_path / "yolo.tn", tmp_path / "yolo.html"
     subprocess.run([sys.executable, ROOT / "examples/batch_size/make.py", model], check=True)

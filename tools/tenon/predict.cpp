@@ -54,13 +54,18 @@ nlohmann::json json_of(const Prediction& p, int layers) {
   for (const LayerPrediction& l : p.layers) {
     nlohmann::json layer{{"name", l.name},
                          {"algorithm", l.algorithm},
+                         {"op", l.op},
                          {"latency_ms", l.seconds * 1e3},
                          {"operations", l.operations},
                          {"bytes", l.bytes},
                          {"bound_by", l.bound_by},
                          {"reason", l.reason},
                          {"tiling", l.tiling},
+                         {"spent_ms", nlohmann::json::object()},
                          {"busy_ms", nlohmann::json::object()}};
+    for (size_t c = 0; c < simulate::kCauses; ++c)
+      if (l.causes[c] > 0) layer["spent_ms"][simulate::kCauseNames[c]] = l.causes[c] * 1e3;
+    if (l.layout > 0) layer["spent_ms"]["layout"] = l.layout * 1e3;
     for (size_t q = 0; q < p.queues.size(); ++q) layer["busy_ms"][p.queues[q]] = l.busy[q] * 1e3;
     json["layers"].push_back(std::move(layer));
   }
