@@ -47,12 +47,6 @@ struct Usage {
   VariableSet read, written;
 };
 
-Error not_one_tensor(std::string_view what, const std::string& key) {
-  return unsupported(fmt::format(
-      "{} '{}' is sparse or composite, not one tensor; convert it to a dense one in the signature",
-      what, key));
-}
-
 // Errors: unsupported when a node is (the report says which), or what is malformed.
 Result<ImportedFunction> import_entry(const Context& context, const Entry& entry,
                                       ImportReport& report, Usage& usage) {
@@ -67,7 +61,6 @@ Result<ImportedFunction> import_entry(const Context& context, const Entry& entry
   Frame frame(context.main, region, "");
   importer.bind_assets(frame);
   for (const Port& port : entry.inputs) {
-    if (port.tensor.empty()) return not_one_tensor("input", port.key);
     const Shape shape = TRY(apply_input_shape(
         context.options, port.key, to_shape(port.shape, port.key, entry.inputs.size() == 1),
         entry.inputs.size()));
@@ -81,7 +74,6 @@ Result<ImportedFunction> import_entry(const Context& context, const Entry& entry
   }
   std::vector<Ref> outputs;
   for (const Port& port : entry.outputs) {
-    if (port.tensor.empty()) return not_one_tensor("output", port.key);
     auto ref = context.main.resolve(port.tensor);
     if (!ref.ok()) return std::move(ref).error().at(fmt::format("output '{}'", port.key));
     outputs.push_back(*ref);
@@ -109,9 +101,16 @@ Result<ImportedFunction> import_entry(const Context& context, const Entry& entry
   return function;
 }
 
-// Empty where the port is no single tensor.
-std::string tensor_of(const TensorInfo& info) {
-  return info.sparse ? std::string() : std::string(info.name);
+// A sparse or composite tensor is a port for each of its tensors, named "KEY/indices" or "KEY/0".
+void add_ports(std::vector<Port>& ports, const std::string& key, const TensorInfo& info) {
+  if (info.components.empty()) {
+    ports.push_back({key, std::string(info.name), info.dtype, info.shape});
+    return;
+  }
+  for (size_t i = 0; i < info.components.size(); ++i) {
+    const auto& [name, part] = info.components[i];
+    add_ports(ports, key + "/" + (name.empty() ? std::to_string(i) : std::string(name)), part);
+  }
 }
 
 std::vector<Entry> signature_entries(const LoadedModel& model, const std::string& wanted) {
@@ -120,9 +119,9 @@ std::vector<Entry> signature_entries(const LoadedModel& model, const std::string
     if (wanted.empty() ? key.starts_with("__saved_model") : key != wanted) continue;
     Entry entry{std::string(key), {}, {}};
     for (const auto& [name, info] : signature.inputs)
-      entry.inputs.push_back({std::string(name), tensor_of(info), info.dtype, info.shape});
+      add_ports(entry.inputs, std::string(name), info);
     for (const auto& [name, info] : signature.outputs)
-      entry.outputs.push_back({std::string(name), tensor_of(info), info.dtype, info.shape});
+      add_ports(entry.outputs, std::string(name), info);
     if (!entry.outputs.empty()) entries.push_back(std::move(entry));
   }
   return entries;

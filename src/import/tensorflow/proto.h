@@ -186,7 +186,9 @@ struct TensorInfo {
   std::string_view name;  // "dense/BiasAdd:0"
   DataType dtype = DataType::invalid;
   ShapeProto shape;
-  bool sparse = false;  // COO triple, or a composite tensor: no single name
+  // Of a sparse tensor (indices, values, dense_shape) or another composite one (no names of their
+  // own), which has no name then.
+  std::vector<std::pair<std::string_view, TensorInfo>> components;
 };
 
 struct SignatureDef {

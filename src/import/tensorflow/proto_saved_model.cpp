@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "import/tensorflow/proto_read.h"
 
@@ -27,7 +28,60 @@ void read(WireReader& in, std::pair<int64_t, std::string_view>& child) {
 
 namespace tenon::tf {
 
+void read(WireReader& in, TensorInfo& out);
+
+namespace {
+
+// The tensors of a sparse tensor, in its own order of fields.
+struct SparseNames {
+  std::string_view values, indices, dense_shape;
+};
+void read(WireReader& in, SparseNames& out) {
+  while (in.next()) {
+    switch (in.key()) {
+      case length_key(1):
+        out.values = in.text();
+        break;
+      case length_key(2):
+        out.indices = in.text();
+        break;
+      case length_key(3):
+        out.dense_shape = in.text();
+        break;
+      default:
+        in.skip();
+    }
+  }
+}
+
+struct CompositeParts {
+  std::vector<TensorInfo> parts;
+};
+void read(WireReader& in, CompositeParts& out) {
+  while (in.next()) {
+    switch (in.key()) {
+      case length_key(2):
+        in.push_message(out.parts);
+        break;
+      default:
+        in.skip();
+    }
+  }
+}
+
+// What the dense type says of the three tensors.
+void set_components(TensorInfo& info, const SparseNames& names) {
+  const int64_t rank = info.shape.unknown_rank ? -1 : static_cast<int64_t>(info.shape.dims.size());
+  info.components = {{"indices", {names.indices, DataType::i64, {false, {-1, rank}}, {}}},
+                     {"values", {names.values, info.dtype, {false, {-1}}, {}}},
+                     {"dense_shape", {names.dense_shape, DataType::i64, {false, {rank}}, {}}}};
+}
+
+}  // namespace
+
 void read(WireReader& in, TensorInfo& out) {
+  std::optional<SparseNames> sparse;
+  CompositeParts composite;
   while (in.next()) {
     switch (in.key()) {
       case length_key(1):
@@ -40,14 +94,17 @@ void read(WireReader& in, TensorInfo& out) {
         in.message(out.shape);
         break;
       case length_key(4):
+        in.message(sparse.emplace());
+        break;
       case length_key(5):
-        out.sparse = true;
-        in.skip();
+        in.message(composite);
         break;
       default:
         in.skip();
     }
   }
+  if (sparse) set_components(out, *sparse);
+  for (TensorInfo& part : composite.parts) out.components.emplace_back("", std::move(part));
 }
 
 void read(WireReader& in, SignatureDef& out) {

@@ -157,10 +157,14 @@ Values scatter_into(RuleContext& c) {
     return unsupported("scattering into a list that has items already; write them one by one");
   return scatter(c, c.inputs[1], c.inputs[2]);
 }
-// The lengths of the parts, the second result, are not kept.
+// The items as one tensor, and how long each is.
+Values joined(RuleContext& c, Value* list, const TensorType& type) {
+  Value* all = TRY(c.builder.op("list_concat", {list}, {{"element", type}}));
+  return std::vector<Value*>{all, TRY(c.builder.op("list_lengths", {list}))};
+}
 Values concat(RuleContext& c) {
-  TensorType type = TRY(element(c, c.node.op == "TensorListConcat" ? c.inputs.size() : 1));
-  return one(c.builder.op("list_concat", {c.inputs[0]}, {{"element", type}}));
+  return joined(c, c.inputs[0],
+                TRY(element(c, c.node.op == "TensorListConcat" ? c.inputs.size() : 1)));
 }
 Values split(RuleContext& c) {
   return one(c.builder.op("list_split", {c.inputs[0], c.inputs[2]}));
@@ -204,7 +208,7 @@ Values array_size(RuleContext& c) {
 Values array_concat(RuleContext& c) {
   TensorType type = TRY(array_element(c, "element_shape_except0"));
   if (type.shape.ranked()) type.shape.dims().insert(type.shape.dims().begin(), Dim::unknown());
-  return one(c.builder.op("list_concat", {c.inputs[1]}, {{"element", type}}));
+  return joined(c, c.inputs[1], type);
 }
 Values array_split(RuleContext& c) {
   return one(c.builder.op("list_split", {c.inputs[1], c.inputs[2]}));

@@ -168,6 +168,33 @@ Values pool(RuleContext& c) {
   return one(nchw ? move_channels(c, y, false) : Result<Value*>(y));
 }
 
+// (x, y, dy) of y = max_pool(x): each window hands its gradient to its largest element.
+Values max_pool_grad(RuleContext& c) {
+  Builder& b = c.builder;
+  const bool nchw = TRY(c.node.attrs.get_string("data_format", "NHWC")).starts_with("NC");
+  Value *x = c.inputs[0], *dy = c.inputs[2];
+  if (nchw) x = TRY(move_channels(c, x, true)), dy = TRY(move_channels(c, dy, true));
+  const auto kernel = spatial(TRY(c.node.attrs.get_ints("ksize")), nchw);
+  const auto strides = spatial(TRY(c.node.attrs.get_ints("strides")), nchw);
+  if (strides.size() != kernel.size()) return invalid_model("strides do not match ksize");
+  const auto pads = TRY(pads_of(c, x, kernel, strides, {}, nchw));
+  Value* at = TRY(b.op("max_pool_index", {x}, {{"kernel", kernel}, {"strides", strides}, pads}));
+  // Positions count within the spatial dimensions: those become one.
+  const int rank = TRY(rank_of(x));
+  const auto flat = [&](Value* v) -> Result<Value*> {
+    Value* shape =
+        TRY(join(c, {TRY(shape_of(c, v, 0, 1)), b.ints({-1}), TRY(shape_of(c, v, rank - 1))}));
+    return b.op("reshape", {v, shape});
+  };
+  Value* pixels = TRY(b.op("prod", {TRY(shape_of(c, x, 1, rank - 1))}, {{"keep_dims", true}}));
+  Value* shape = TRY(join(c, {TRY(shape_of(c, x, 0, 1)), pixels, TRY(shape_of(c, x, rank - 1))}));
+  Value* zeros = TRY(filled(c, 0, dy->dtype(), shape));
+  Value* dx = TRY(b.op("scatter_elements", {zeros, TRY(flat(at)), TRY(flat(dy))},
+                       {{"axis", int64_t{1}}, {"reduction", std::string("add")}}));
+  dx = TRY(b.op("reshape", {dx, TRY(shape_of(c, x))}));
+  return one(nchw ? move_channels(c, dx, false) : Result<Value*>(dx));
+}
+
 Values bias_add(RuleContext& c) {
   if (!TRY(c.node.attrs.get_string("data_format", "NHWC")).starts_with("NC"))
     return one(c.builder.op("add", c.inputs));
@@ -188,6 +215,7 @@ constexpr RuleEntry kRules[] = {
     {"LogSoftmax", softmax},
     {"MaxPool", pool},
     {"MaxPool3D", pool},
+    {"MaxPoolGrad", max_pool_grad, 3},
     {"Softmax", softmax},
 };
 

@@ -6,6 +6,12 @@
 namespace tenon::tf {
 namespace {
 
+// Version 3 hands on one more tensor to its gradient, which that has no need of.
+std::vector<Value*> with_reserve(RuleContext& c, std::vector<Value*> results) {
+  if (c.node.op.ends_with("V3")) results.push_back(results.back());
+  return results;
+}
+
 // By the statistics of the batch itself: (x - mean) / sqrt(variance + epsilon) * scale + offset.
 // Keras's LayerNormalization is made of it.
 Values batch_norm_of_batch(RuleContext& c, bool first) {
@@ -41,7 +47,7 @@ Values batch_norm_of_batch(RuleContext& c, bool first) {
   Value* unit = TRY(number(c, 1, variance->dtype()));
   Value* less = TRY(b.op("max", {TRY(b.op("sub", {n, unit})), unit}));
   Value* unbiased = TRY(b.op("mul", {variance, TRY(b.op("div", {n, less}))}));
-  return std::vector<Value*>{TRY(cast_to(c, y, result)), mean, unbiased, mean, variance};
+  return with_reserve(c, {TRY(cast_to(c, y, result)), mean, unbiased, mean, variance});
 }
 
 Values batch_norm(RuleContext& c) {
@@ -51,8 +57,37 @@ Values batch_norm(RuleContext& c) {
   const double epsilon = TRY(c.node.attrs.get_float("epsilon", 1e-4f));
   Value* y = TRY(c.builder.op("batch_norm", {x, c.inputs[1], c.inputs[2], c.inputs[3], c.inputs[4]},
                               {{"epsilon", epsilon}}));
-  return std::vector<Value*>{TRY(channels_to_first(c, y, first)), c.inputs[3], c.inputs[4],
-                             c.inputs[3], c.inputs[4]};
+  return with_reserve(
+      c, {TRY(channels_to_first(c, y, first)), c.inputs[3], c.inputs[4], c.inputs[3], c.inputs[4]});
+}
+
+// (dy, x, scale, mean, variance …): by x, scale and offset. The batch's own statistics, where it
+// was normalised by those, depend on x too.
+Values batch_norm_grad(RuleContext& c) {
+  Builder& b = c.builder;
+  const DType t = c.inputs[2]->dtype(), result = c.inputs[0]->dtype();
+  const bool first = TRY(channels_first(c));
+  Value* dy = TRY(channels_to_last(c, TRY(cast_to(c, c.inputs[0], t)), first));
+  Value* x = TRY(channels_to_last(c, TRY(cast_to(c, c.inputs[1], t)), first));
+  std::vector<int64_t> axes;
+  for (int i = 0; i + 1 < TRY(rank_of(x)); ++i) axes.push_back(i);
+  const auto over = [&](const char* op, Value* v) { return b.op(op, {v}, {{"axes", axes}}); };
+  const bool own = TRY(c.node.attrs.get_bool("is_training", true));
+  Value* mean = own ? TRY(over("mean", x)) : c.inputs[3];
+  Value* d = TRY(b.op("sub", {x, mean}));
+  Value* variance = own ? TRY(over("mean", TRY(b.op("square", {d})))) : c.inputs[4];
+  const double epsilon = TRY(c.node.attrs.get_float("epsilon", 1e-4f));
+  Value* rate = TRY(b.op("rsqrt", {TRY(b.op("add", {variance, TRY(number(c, epsilon, t))}))}));
+  Value* normal = TRY(b.op("mul", {d, rate}));
+  Value* product = TRY(b.op("mul", {dy, normal}));
+  Value *by_scale = TRY(over("sum", product)), *by_offset = TRY(over("sum", dy)), *dx = dy;
+  if (own) {
+    dx = TRY(b.op("sub", {dx, TRY(over("mean", dy))}));
+    dx = TRY(b.op("sub", {dx, TRY(b.op("mul", {normal, TRY(over("mean", product))}))}));
+  }
+  dx = TRY(b.op("mul", {dx, TRY(b.op("mul", {c.inputs[2], rate}))}));
+  dx = TRY(cast_to(c, TRY(channels_to_first(c, dx, first)), result));
+  return std::vector<Value*>{dx, by_scale, by_offset, nullptr, nullptr};
 }
 
 // (t, mean, variance, beta, gamma) of TensorFlow's first batch normalisation.
@@ -91,6 +126,9 @@ Values lrn(RuleContext& c) {
 constexpr RuleEntry kRules[] = {
     {"BatchNormWithGlobalNormalization", old_batch_norm, 5},
     {"FusedBatchNorm", batch_norm, 5},
+    {"FusedBatchNormGrad", batch_norm_grad, 5},
+    {"FusedBatchNormGradV2", batch_norm_grad, 5},
+    {"FusedBatchNormGradV3", batch_norm_grad, 5},
     {"FusedBatchNormV2", batch_norm, 5},
     {"FusedBatchNormV3", batch_norm, 5},
     {"LRN", lrn},

@@ -93,34 +93,60 @@ Result<Value*> layer_states(RuleContext& c, const Cell& cell, Value* x, Value* c
   return b.op("squeeze", {y}, {{"axes", Axes{1}}});
 }
 
-// (steps, x [T,B,I], cs, h, w, wci, wcf, wco, b): the same seven for every step. The core op gives
-// the states h; the rest is there where the number of steps is known.
+// The seven results of every step, [T, B, H] each, by a loop over the steps.
+Values step_by_step(RuleContext& c, const Cell& cell, Value* x, Value* cs, Value* h) {
+  Value* steps = TRY(c.builder.op("squeeze", {TRY(shape_of(c, x, 0, 1))}));
+  std::vector<Value*> operands{TRY(number(c, 0, DType::i64)), steps,
+                               TRY(c.builder.op("list_unstack", {x})), cs, h};
+  // What the loop reads stands behind what it changes.
+  const size_t lists = operands.size();
+  const TensorType item{h->dtype(), h->shape()};
+  for (int k = 0; k < 7; ++k)
+    operands.push_back(TRY(c.builder.op("list_reserve", {steps}, {{"element", item}})));
+  const size_t weights = operands.size();
+  for (Value* v : {cell.w, cell.b, cell.peep_i, cell.peep_f, cell.peep_o})
+    if (v != nullptr) operands.push_back(v);
+  std::vector<std::unique_ptr<Graph>> regions;
+  std::vector<Value*> in[2];
+  for (const size_t r : {0U, 1U}) {
+    regions.push_back(std::make_unique<Graph>(r == 0 ? "condition" : "body"));
+    for (const Value* v : operands) in[r].push_back(regions[r]->add_input(v->type()));
+  }
+  Builder condition(*regions[0]);
+  regions[0]->set_outputs({TRY(condition.op("less", {in[0][0], in[0][1]}))});
+  Builder b(*regions[1]);
+  RuleContext inside{c.model, b, c.node, {}};
+  Cell own = cell;
+  size_t next_weight = weights;
+  for (Value** v : {&own.w, &own.b, &own.peep_i, &own.peep_f, &own.peep_o})
+    if (*v != nullptr) *v = in[1][next_weight++];
+  const TensorType row{
+      x->dtype(), x->shape().ranked() ? Shape{x->shape()[1], x->shape()[2]} : Shape::unranked()};
+  std::vector<Value*> next = in[1];
+  Value* now = TRY(b.op("list_get", {in[1][2], in[1][0]}, {{"element", row}}));
+  const auto results = TRY(step(inside, own, now, in[1][3], in[1][4]));
+  next[0] = TRY(b.op("add", {in[1][0], TRY(number(inside, 1, DType::i64))}));
+  next[3] = results[1];
+  next[4] = results[6];
+  for (size_t k = 0; k < 7; ++k)
+    next[lists + k] = TRY(b.op("list_set", {in[1][lists + k], in[1][0], results[k]}));
+  regions[1]->set_outputs(std::move(next));
+  const Node* loop = TRY(c.builder.node("while", operands, {}, std::move(regions)));
+  std::vector<Value*> out;
+  for (int k = 0; k < 7; ++k)
+    out.push_back(TRY(c.builder.op("list_stack", {loop->output(static_cast<int>(lists) + k)},
+                                   {{"element", item}})));
+  return out;
+}
+
+// (steps, x [T,B,I], cs, h, w, wci, wcf, wco, b): the same seven for every step. The states h,
+// which most models read alone, are those of the core op where it can give them.
 Values block_lstm(RuleContext& c) {
-  constexpr int64_t kMostSteps = 256;
   const Cell cell = TRY(cell_of(c, 4));
   Value *x = c.inputs[1], *cs = c.inputs[2], *h = c.inputs[3];
   if (TRY(rank_of(x)) != 3 || TRY(rank_of(h)) != 2) return invalid_model("x must be [T, B, I]");
-  const int64_t steps = x->shape()[0].size_or(-1);
-  const bool unroll = steps >= 1 && steps <= kMostSteps;
-  std::vector<Value*> out(7, nullptr);
-  if (unroll) {
-    Node* rows = TRY(c.builder.node(
-        "split", {x}, {{"axis", int64_t{0}}, {"sizes", Axes(static_cast<size_t>(steps), 1)}}));
-    std::vector<std::vector<Value*>> all(7);
-    Value *state = cs, *output = h;
-    for (int t = 0; t < static_cast<int>(steps); ++t) {
-      Value* row = TRY(c.builder.op("squeeze", {rows->output(t)}, {{"axes", Axes{0}}}));
-      const auto now = TRY(step(c, cell, row, state, output));
-      state = now[1], output = now[6];
-      for (size_t k = 0; k < 7; ++k)
-        all[k].push_back(TRY(c.builder.op("expand_dims", {now[k]}, {{"axes", Axes{0}}})));
-    }
-    for (size_t k = 0; k < 7; ++k) out[k] = TRY(join(c, all[k]));
-  }
-  if (cell.clip <= 0 && x->shape()[2].known())
-    out[6] = TRY(layer_states(c, cell, x, cs, h));
-  else if (!unroll)
-    return unsupported("a clipped cell needs a known number of steps; give it with --input-shape");
+  auto out = TRY(step_by_step(c, cell, x, cs, h));
+  if (cell.clip <= 0 && x->shape()[2].known()) out[6] = TRY(layer_states(c, cell, x, cs, h));
   return out;
 }
 

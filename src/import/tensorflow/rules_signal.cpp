@@ -187,34 +187,46 @@ double to_mel(double hertz) {
   return 1127 * std::log1p(hertz / 700);
 }
 
-// The triangles of a mel filter bank, [bins, bands].
-Result<Tensor> mel_weights(int64_t bins, int64_t bands, double rate, double low, double high) {
-  const int64_t dims[] = {bins, bands};
-  Tensor weights = TRY(Tensor::zeros(DType::f32, dims));
+// The triangles of a mel filter bank, [bins, bands], of a sampling rate that is a value: a decoder
+// may give it. A bin counts for a band by its distance from the band's centre, the centres being
+// one step apart from `low` on.
+Result<Value*> mel_weights(RuleContext& c, Value* rate, int64_t bins, int64_t bands, double low,
+                           double high) {
+  Builder& b = c.builder;
+  const auto f64 = [&](double v) { return number(c, v, DType::f64); };
   const double bottom = to_mel(low),
                step = (to_mel(high) - bottom) / static_cast<double>(bands + 1);
-  const double hertz_per_bin = 0.5 * rate / static_cast<double>(bins - 1);
-  const auto start = static_cast<int64_t>(1.5 + low / hertz_per_bin);
-  const auto end = static_cast<int64_t>(high / hertz_per_bin);
-  for (int64_t i = start; i <= end && i < bins; ++i) {
-    const double mel = to_mel(static_cast<double>(i) * hertz_per_bin);
-    // Between the centres of bands `band - 1` and `band`; centre k is at bottom + (k + 1) step.
-    int64_t band = 0;
-    while (band <= bands && bottom + static_cast<double>(band + 1) * step < mel) ++band;
-    if (band > bands) continue;
-    const double upper = bottom + static_cast<double>(band + 1) * step, part = (upper - mel) / step;
-    float* row = weights.mutable_data<float>() + i * bands;
-    if (band > 0) row[band - 1] += static_cast<float>(part);
-    if (band < bands) row[band] += static_cast<float>(1 - part);
-  }
-  return weights;
+  Value* hertz_per_bin = TRY(b.op(
+      "mul", {TRY(cast_to(c, rate, DType::f64)), TRY(f64(0.5 / static_cast<double>(bins - 1)))}));
+  std::vector<double> numbers;
+  for (int64_t i = 0; i < bins; ++i) numbers.push_back(static_cast<double>(i));
+  Value* bin = b.constant(Tensor::vector(numbers));
+  Value* octaves = TRY(b.op("mul", {TRY(b.op("mul", {bin, hertz_per_bin})), TRY(f64(1 / 700.0))}));
+  Value* mel = TRY(b.op("mul", {TRY(b.op("log1p", {octaves})), TRY(f64(1127 / step))}));
+  mel = TRY(b.op("sub", {mel, TRY(f64(bottom / step))}));
+  const auto limit = [&](double hertz, double more) -> Result<Value*> {
+    Value* at = TRY(b.op("div", {TRY(f64(hertz)), hertz_per_bin}));
+    return b.op("floor", {TRY(b.op("add", {at, TRY(f64(more))}))});
+  };
+  Value* is_inside =
+      TRY(b.op("logical_and", {TRY(b.op("greater_equal", {bin, TRY(limit(low, 1.5))})),
+                               TRY(b.op("less_equal", {bin, TRY(limit(high, 0))}))}));
+  const auto column = [&](Value* v) -> Result<Value*> {
+    return b.op("expand_dims", {TRY(cast_to(c, v, DType::f32))},
+                {{"axes", std::vector<int64_t>{1}}});
+  };
+  std::vector<float> centres;
+  for (int64_t k = 0; k < bands; ++k) centres.push_back(static_cast<float>(k + 1));
+  Value* distance = TRY(b.op("sub", {TRY(column(mel)), b.constant(Tensor::vector(centres))}));
+  Value* part = TRY(b.op("sub", {TRY(number(c, 1, DType::f32)), TRY(b.op("abs", {distance}))}));
+  return b.op("mul", {TRY(b.op("relu", {part})), TRY(column(is_inside))});
 }
 
 // Mel-frequency cepstral coefficients of a spectrogram of squared magnitudes.
 Values mfcc(RuleContext& c) {
   Builder& b = c.builder;
   Value* x = c.inputs[0];
-  const auto rate = TRY(c.int_scalar(1));
+  const auto rate = c.int_scalar(1);
   const double high = TRY(c.node.attrs.get_float("upper_frequency_limit", 4000)),
                low = TRY(c.node.attrs.get_float("lower_frequency_limit", 20));
   const int64_t bands = TRY(c.node.attrs.get_int("filterbank_channel_count", 40));
@@ -223,10 +235,11 @@ Values mfcc(RuleContext& c) {
   const Dim bins = rank == 3 ? x->shape()[2] : Dim::unknown();
   if (!bins.known() || bins.size() < 2)
     return unsupported("the number of frequencies must be known");
-  if (bands < 1 || bands > 1 << 12 || count < 1 || count > bands || !(high > low) || rate < 1)
+  if (bands < 1 || bands > 1 << 12 || count < 1 || count > bands || !(high > low) ||
+      (rate.ok() && *rate < 1))
     return invalid_model("the attributes of the filter bank are out of range");
   Value* weights =
-      b.constant(TRY(mel_weights(bins.size(), bands, static_cast<double>(rate), low, high)));
+      TRY(mel_weights(c, TRY(b.op("squeeze", {c.inputs[1]})), bins.size(), bands, low, high));
   Value* mel = TRY(b.op("matmul", {TRY(b.op("sqrt", {x})), weights}));
   Value* log = TRY(b.op("log", {TRY(b.op("max", {mel, TRY(number(c, 1e-12, DType::f32))}))}));
   const int64_t dims[] = {bands, count};

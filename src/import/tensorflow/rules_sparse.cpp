@@ -1,4 +1,5 @@
 // Rules of sparse tensors, which are three tensors: places [n, rank], values [n], size [rank].
+#include <algorithm>
 #include <limits>
 
 #include "import/tensorflow/sparse.h"
@@ -7,6 +8,9 @@ namespace tenon::tf {
 namespace {
 
 using Axes = std::vector<int64_t>;
+
+// More are a damaged model.
+constexpr int64_t kMostDimensions = 64;
 
 // (places, size, values, default); the places may be of lower rank, the values one for all.
 Values sparse_to_dense(RuleContext& c) {
@@ -65,22 +69,45 @@ Values sparse_fill_empty_rows(RuleContext& c) {
   return std::vector<Value*>{all_places, all_values, empty, inverse};
 }
 
-// (places, values, size, b)
+// (places, values, size, b): every value adds its multiple of a row of b to a row of the result, so
+// that time and memory go with the values there are. Values of one place add up.
 Values sparse_matmul(RuleContext& c) {
-  Value* zero = TRY(number(c, 0, c.inputs[1]->dtype()));
-  Value* dense = TRY(as_dense(c, c.inputs[0], c.inputs[2], c.inputs[1], zero));
-  const bool a = TRY(c.node.attrs.get_bool("adjoint_a", false));
-  const bool b = TRY(c.node.attrs.get_bool("adjoint_b", false));
-  Value* other = c.inputs[3];
-  if (is_complex(dense->dtype())) {
-    if (a) dense = TRY(c.builder.op("conj", {dense}));
-    if (b) other = TRY(c.builder.op("conj", {other}));
+  Builder& b = c.builder;
+  const bool adjoint = TRY(c.node.attrs.get_bool("adjoint_a", false));
+  Value *values = c.inputs[1], *other = c.inputs[3];
+  if (TRY(c.node.attrs.get_bool("adjoint_b", false))) {
+    other = TRY(b.op("transpose", {other}, {{"perm", Axes{1, 0}}}));
+    if (is_complex(other->dtype())) other = TRY(b.op("conj", {other}));
   }
-  return one(c.builder.op("matmul", {dense, other}, {{"transpose_a", a}, {"transpose_b", b}}));
+  if (adjoint && is_complex(values->dtype())) values = TRY(b.op("conj", {values}));
+  Node* sides = TRY(b.node("split", {c.inputs[0]}, {{"axis", int64_t{1}}, {"sizes", Axes{1, 1}}}));
+  Value* row = TRY(b.op("squeeze", {sides->output(adjoint ? 1 : 0)}, {{"axes", Axes{1}}}));
+  Value* column = TRY(b.op("squeeze", {sides->output(adjoint ? 0 : 1)}, {{"axes", Axes{1}}}));
+  Value* rows = TRY(b.op("squeeze", {TRY(element(c, c.inputs[2], adjoint ? 1 : 0))}));
+  values = TRY(b.op("expand_dims", {values}, {{"axes", Axes{1}}}));
+  Value* terms = TRY(b.op("mul", {TRY(b.op("gather", {other, column})), values}));
+  return one(b.op("segment_reduce", {terms, row, rows}));
 }
 
-// (places, values, size, axes)
+// (places, values, size, axes): the values of one place among the dimensions that are kept.
 Values sparse_reduce_sum(RuleContext& c) {
+  Builder& b = c.builder;
+  const auto axes = c.ints(3);
+  const Dim rank = TRY(rank_of(c.inputs[0])) == 2 ? c.inputs[0]->shape()[1] : Dim::unknown();
+  if (axes.ok() && rank.known() && rank.size() <= kMostDimensions) {
+    Axes kept, reduced;
+    const int n = static_cast<int>(rank.size());
+    for (const int64_t axis : *axes) reduced.push_back(TRY(normalize_axis(axis, n)));
+    for (int i = 0; i < n; ++i)
+      if (std::ranges::find(reduced, i) == reduced.end()) kept.push_back(i);
+    Value* places = TRY(b.op("gather", {c.inputs[0], b.ints(kept)}, {{"axis", int64_t{1}}}));
+    Value* size = TRY(b.op("gather", {c.inputs[2], b.ints(kept)}));
+    Value* y = TRY(b.op("segment_reduce", {c.inputs[1], TRY(flat_places(c, places, size)),
+                                           TRY(b.op("prod", {size}))}));
+    y = TRY(b.op("reshape", {y, size}, {{"allow_zero", true}}));
+    if (!TRY(c.node.attrs.get_bool("keep_dims", false))) return std::vector<Value*>{y};
+    return one(b.op("expand_dims", {y}, {{"axes", reduced}}));
+  }
   Value* zero = TRY(number(c, 0, c.inputs[1]->dtype()));
   Value* dense = TRY(as_dense(c, c.inputs[0], c.inputs[2], c.inputs[1], zero));
   return one(reduced(c, "sum", dense, c.inputs[3]));

@@ -187,7 +187,7 @@ std::string describe_signature(std::string_view key, const SignatureDef& signatu
     std::string text;
     for (const auto& [name, info] : tensors) {
       if (!text.empty()) text += ", ";
-      text += fmt::format("{}: {}{}", name, info.sparse ? "sparse " : "",
+      text += fmt::format("{}: {}{}", name, info.components.empty() ? "" : "composite ",
                           dtype_name(info.dtype) + info.shape.to_string());
     }
     return text;

@@ -112,8 +112,13 @@ constexpr FieldSchema kTensorInfoEntry[] = {{"key", 1, text}, {"value", 2, messa
 constexpr FieldSchema kTensorInfo[] = {{"name", 1, text},
                                        {"dtype", 2, enum_varint},
                                        {"tensor_shape", 3, message, "TensorShapeProto"},
-                                       {"coo_sparse", 4, message, "Any"},
-                                       {"composite_tensor", 5, message, "Any"}};
+                                       {"coo_sparse", 4, message, "CooSparse"},
+                                       {"composite_tensor", 5, message, "CompositeTensor"}};
+constexpr FieldSchema kCooSparse[] = {{"values_tensor_name", 1, text},
+                                      {"indices_tensor_name", 2, text},
+                                      {"dense_shape_tensor_name", 3, text}};
+constexpr FieldSchema kCompositeTensor[] = {{"type_spec", 1, message, "Any"},
+                                            {"components", 2, message, "TensorInfo"}};
 constexpr FieldSchema kAssetFile[] = {{"tensor_info", 1, message, "TensorInfo"},
                                       {"filename", 2, text}};
 constexpr FieldSchema kObjectGraph[] = {{"nodes", 1, message, "SavedObject"}};
@@ -160,6 +165,8 @@ constexpr MessageSchema kMessages[] = {
     {"SignatureDef", kSignature, true},
     {"TensorInfoEntry", kTensorInfoEntry},
     {"TensorInfo", kTensorInfo},
+    {"CooSparse", kCooSparse},
+    {"CompositeTensor", kCompositeTensor},
     {"AssetFileDef", kAssetFile},
     {"SavedObjectGraph", kObjectGraph, true},
     {"SavedObject", kSavedObject, true},
