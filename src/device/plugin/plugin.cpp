@@ -72,12 +72,6 @@ Result<std::shared_ptr<const Plugin>> Plugin::open(const std::string& path) {
   return plugin;
 }
 
-Result<std::shared_ptr<const Plugin>> Plugin::built_in(const tenon_device_api* api) {
-  auto plugin = std::make_shared<Plugin>();
-  TRY(plugin->check(api));
-  return plugin;
-}
-
 Status Plugin::check(const tenon_device_api* api) {
   if (api == nullptr)
     return unsupported(fmt::format(

@@ -26,11 +26,9 @@ class Plugin : public std::enable_shared_from_this<Plugin> {
   // Errors: not_found; invalid_argument for what is no plug-in, or crashes; unsupported for another
   // version of the interface.
   static Result<std::shared_ptr<const Plugin>> open(const std::string& path);
-  // One that is part of the program.
-  static Result<std::shared_ptr<const Plugin>> built_in(const tenon_device_api* api);
 
   const tenon_device_api& api() const { return *api_; }
-  const std::string& path() const { return path_; }  // empty: built in
+  const std::string& path() const { return path_; }
   Result<std::vector<Description>> devices() const;
 
   // The error of a call, taken over; ok where there is none.

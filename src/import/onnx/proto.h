@@ -172,9 +172,5 @@ struct ModelProto {
 
 // Errors: invalid_model with the byte offset where the bytes stop making sense.
 Result<ModelProto> decode_model(Bytes bytes);
-Result<TensorProto> decode_tensor(Bytes bytes);
-// SequenceProto and OptionalProto of tensors, as test data files hold them.
-Result<std::vector<TensorProto>> decode_sequence(Bytes bytes);
-Result<std::vector<TensorProto>> decode_optional(Bytes bytes);
 
 }  // namespace tenon::onnx

@@ -232,38 +232,4 @@ void read(WireReader& in, SparseTensorProto& out) {
   }
 }
 
-namespace {
-// SequenceProto: name, elem_type, tensor_values; OptionalProto: name, elem_type, tensor_value.
-struct SequenceProto {
-  uint32_t field;
-  std::vector<TensorProto> tensors;
-};
-void read(WireReader& in, SequenceProto& out) {
-  while (in.next()) {
-    if (in.key() == length_key(out.field))
-      in.push_message(out.tensors);
-    else
-      in.skip();
-  }
-}
-
-Result<std::vector<TensorProto>> decode_tensors(Bytes bytes, std::string_view what) {
-  SequenceProto sequence{3, {}};
-  TRY(with_wire(bytes, what, [&](WireReader& in) { read(in, sequence); }));
-  return std::move(sequence.tensors);
-}
-}  // namespace
-
-Result<TensorProto> decode_tensor(Bytes bytes) {
-  return decode_message<TensorProto>(bytes, "the ONNX tensor");
-}
-
-Result<std::vector<TensorProto>> decode_sequence(Bytes bytes) {
-  return decode_tensors(bytes, "the ONNX sequence");
-}
-
-Result<std::vector<TensorProto>> decode_optional(Bytes bytes) {
-  return decode_tensors(bytes, "the ONNX optional");
-}
-
 }  // namespace tenon::onnx

@@ -282,16 +282,4 @@ Result<Tensor> TensorSource::value(const SparseTensorProto& proto) {
   return dense;
 }
 
-Result<Tensor> read_tensor_file(const std::string& path, PbKind kind) {
-  const auto file = TRY(MappedFile::open(path));
-  TensorSource source(file, {});
-  if (kind == PbKind::tensor) return source.value(TRY(decode_tensor(file->bytes())));
-  const auto protos = TRY(kind == PbKind::sequence ? decode_sequence(file->bytes())
-                                                   : decode_optional(file->bytes()));
-  std::vector<Tensor> items;
-  for (const TensorProto& p : protos) items.push_back(TRY(source.value(p)));
-  const DType dtype = items.empty() ? DType::f32 : items[0].dtype();
-  return Tensor::list(dtype, std::move(items));
-}
-
 }  // namespace tenon::onnx

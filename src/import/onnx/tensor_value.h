@@ -32,8 +32,4 @@ class TensorSource {
 
 Result<DType> to_dtype(ElementType type);
 
-// The tensor (or sequence or optional of tensors) in a .pb file of test data.
-enum class PbKind : uint8_t { tensor, sequence, optional };
-Result<Tensor> read_tensor_file(const std::string& path, PbKind kind = PbKind::tensor);
-
 }  // namespace tenon::onnx

@@ -141,10 +141,4 @@ Result<std::vector<double>> reals(const RuleContext& c, int i) {
   return values;
 }
 
-Result<double> real_scalar(const RuleContext& c, int i) {
-  const auto values = TRY(reals(c, i));
-  if (values.size() == 1) return values[0];
-  return invalid_model(fmt::format("operand {} has {} elements, one expected", i, values.size()));
-}
-
 }  // namespace tenon::tf

@@ -47,6 +47,5 @@ Result<Value*> channels_to_first(RuleContext& c, Value* x, bool first);
 Result<DType> dtype_attr(const RuleContext& c, std::string_view name, DataType fallback);
 // The real elements of a constant operand. Error: unsupported when it is none.
 Result<std::vector<double>> reals(const RuleContext& c, int i);
-Result<double> real_scalar(const RuleContext& c, int i);
 
 }  // namespace tenon::tf
