@@ -1,11 +1,12 @@
 """Accuracy and size of Tenon's precisions: top-1 on the networks of quantization.py, cosine against fp32 on those of make_models.py.
 Writes docs/precision_accuracy.md.
 
-    .venv-dev/bin/python bench/precisions.py [--models FOLDER] [--bench FOLDER] [--output FILE]
+    .venv-dev/bin/python bench/precisions.py [--models FOLDER] [--bench FOLDER] [--work FOLDER] [--output FILE]
 
-The precisions are those that need no data but int8, which is calibrated as in quantization.py.
+The precisions are those that need no data but int8, which is calibrated as in quantization.py. --work as there.
 """
 import argparse
+import contextlib
 import os
 import sys
 import tempfile
@@ -16,7 +17,7 @@ import numpy as np
 
 from quantization import tenon, top1
 from quantization_models import labelled
-from tool import ROOT, tool
+from tool import ROOT, Kept, tool
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8_dynamic", "int8_weights", "int4_weights")
 NETWORKS = ("mobilenetv2", "efficientnetb0", "resnet50", "bert_4x256", "bert_base", "lstm", "gru", "mlp")
@@ -39,39 +40,47 @@ def cosine(a, b):
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
-def top1_rows(models, folder):
-    for case in labelled(models, folder):
-        results = [tenon(case, folder, p)[:2] for p in PRECISIONS]
-        whole = results[0][1].stat().st_size
-        right = [top1(outputs, case.labels) for outputs, _ in results]
-        cells = [f"{100 * (right[0] - r):+.2f}, {file.stat().st_size / whole:.0%}" for r, (_, file) in zip(right[1:], results[1:])]
-        yield f"| {case.name} | {len(case.labels):,} | {right[0]:.2%} | " + " | ".join(cells) + " |"
+def top1_row(case, folder):
+    results = [tenon(case, folder, p)[:2] for p in PRECISIONS]
+    whole = results[0][1].stat().st_size
+    right = [top1(outputs, case.labels) for outputs, _ in results]
+    cells = [f"{100 * (right[0] - r):+.2f}, {file.stat().st_size / whole:.0%}" for r, (_, file) in zip(right[1:], results[1:])]
+    return f"| {case.name} | {len(case.labels):,} | {right[0]:.2%} | " + " | ".join(cells) + " |"
 
 
-def cosine_rows(bench, folder):
-    for name in NETWORKS:
-        if not (bench / name / "io.npz").exists():
-            print(f"left out: {name}, which is not in {bench}", file=sys.stderr)
-            continue
-        with np.load(bench / name / "io.npz") as io:
-            results = {p: outputs_of(bench / name / "saved_model", io, p, folder) for p in PRECISIONS if p != "int8"}
-        whole, size = results.pop("fp32")
-        cells = [f"{cosine(y, whole):.6f}, {bytes_ / size:.1%}" for y, bytes_ in results.values()]
-        yield f"| {name} | {size:,} | " + " | ".join(cells) + " |"
+def cosine_row(name, bench, folder):
+    with np.load(bench / name / "io.npz") as io:
+        results = {p: outputs_of(bench / name / "saved_model", io, p, folder) for p in PRECISIONS if p != "int8"}
+    whole, size = results.pop("fp32")
+    cells = [f"{cosine(y, whole):.6f}, {bytes_ / size:.1%}" for y, bytes_ in results.values()]
+    return f"| {name} | {size:,} | " + " | ".join(cells) + " |"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, default=ROOT / "../shared/models")
     parser.add_argument("--bench", type=Path, default=ROOT / "../bench-models", help="what make_models.py wrote")
+    parser.add_argument("--work", type=Path, help="what is kept for a run that goes on, or by quantization.py")
     parser.add_argument("--output", type=Path, default=ROOT / "docs/precision_accuracy.md")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
+    with contextlib.ExitStack() as stack:
+        work = arguments.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        work.mkdir(parents=True, exist_ok=True)
+        known = Kept(work / "precisions.json")
         top1, cosines = [], []
-        for rows, made in ((cosines, cosine_rows(arguments.bench, Path(name))), (top1, top1_rows(arguments.models, Path(name)))):
-            for row in made:
-                rows.append(row)
-                print(row, flush=True)
+
+        def add(rows, name, make):
+            rows.append(known.get(name, make))
+            print(rows[-1], flush=True)
+
+        for name in NETWORKS:
+            if (arguments.bench / name / "io.npz").exists():
+                add(cosines, name, lambda: cosine_row(name, arguments.bench, folder))
+            else:
+                print(f"left out: {name}, which is not in {arguments.bench}", file=sys.stderr)
+        for case in labelled(arguments.models, work):
+            add(top1, case.name, lambda: top1_row(case, folder))
     others = [p for p in PRECISIONS if p not in ("fp32", "int8")]
     arguments.output.write_text("\n".join([
         "# Accuracy of precisions", "", "Made by `bench/precisions.py`.", "",

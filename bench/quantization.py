@@ -1,13 +1,17 @@
 """INT8 accuracy of Tenon beside ONNX Runtime's static quantiser, OpenVINO's NNCF and LiteRT's converter, on the same models,
 calibration data and test data. Writes docs/quantization_accuracy.md.
 
-    .venv-dev/bin/python bench/quantization.py [--models FOLDER] [--output FILE] [--only WORD]
+    .venv-dev/bin/python bench/quantization.py [--models FOLDER] [--work FOLDER] [--output FILE] [--only WORD]
 
 Networks are the digits example, some that are trained here on scikit-learn's data sets, and trained ones of --models, where
 that folder is there. What has labels is scored by top-1, the rest by the SQNR of its outputs against each engine's own fp32.
+--work keeps the networks that were trained and what was measured with this build of `tenon`: a run that was interrupted goes on
+there, and precisions.py takes the same networks from it.
 """
 import argparse
+import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -19,7 +23,7 @@ import numpy as np
 
 import quantizers  # noqa: E402
 from quantization_models import labelled, without_labels  # noqa: E402
-from tool import ROOT, tool  # noqa: E402
+from tool import ROOT, Kept, tool  # noqa: E402
 
 sys.path.insert(0, str(ROOT / "build/python"))
 import tenon as package  # noqa: E402
@@ -226,6 +230,12 @@ noise. Of the 5,000 pictures of MNIST the first 200 calibrate.
 
 {beside}
 
+Test samples that only one of the two has right in INT8, Tenon's first, and how likely a difference as large or larger is by chance
+(McNemar's exact test). Where nothing is said both have the same samples right.
+
+{mcnemar_head}
+{mcnemar}
+
 ## Outputs
 
 Where there are no labels: decibels of signal to what was lost, all outputs together, against the engine's own fp32; more is better.
@@ -239,11 +249,28 @@ Where there are no labels: decibels of signal to what was lost, all outputs toge
 """
 
 
+def mcnemar(only_one, only_other):
+    """The probability of a difference as large or larger where each of the samples that one of two alone has right is anyone's."""
+    n = only_one + only_other
+    return min(1.0, 2 * sum(math.comb(n, k) for k in range(min(only_one, only_other) + 1)) / 2 ** n)
+
+
+def mcnemar_cell(results, peer, labels):
+    if isinstance(results[peer], str):
+        return ""
+    ours, theirs = (classes(results[e][1], labels) == labels for e in ("Tenon", peer))
+    only_ours, only_theirs = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    return f"{only_ours}, {only_theirs}: {mcnemar(only_ours, only_theirs):.2g}" if only_ours + only_theirs else ""
+
+
+PEERS = ("ONNX Runtime", "NNCF", "LiteRT")
+
+
 def beside(losses):
     """By peer, in how many networks Tenon lost more samples. Who is right more often than fp32 has lost nothing: it is chance which side
     a sample falls to."""
     lines = []
-    for peer in ("ONNX Runtime", "NNCF", "LiteRT"):
+    for peer in PEERS:
         both = [(name, max(0, lost["Tenon"]), max(0, lost[peer]), n) for name, lost, n in losses if peer in lost]
         worse = [f"{name} ({ours - theirs} of {n:,})" for name, ours, theirs, n in both if ours > theirs]
         better = sum(ours < theirs for _, ours, theirs, _ in both)
@@ -256,47 +283,60 @@ def table_head(*names):
     return "| " + " | ".join(names) + " |\n|---|" + "--:|" * (len(names) - 1)
 
 
+def row_of(case, folder):
+    """What the page says of a network: its row, that of the samples that only one has right, the peers that refused, samples lost."""
+    results, kept, size, small = measure(case, folder)
+    refused = [f"* {case.name}, {engine}: `{r.replace(str(folder.parent), '')}`" for engine, r in results.items() if isinstance(r, Refused)]
+    said = {"refused": refused}
+    if case.labels is None:
+        cells = [cell(results[e], lambda pair: f"{sqnr(pair[1], pair[0]):.1f}") for e in ("Tenon", "ONNX Runtime", "NNCF")]
+        cells.insert(1, kept[0])
+    else:
+        drop = lambda pair: (f"{100 * (top1(pair[0], case.labels) - top1(pair[1], case.labels)):+.2f}, "
+                             f"{100 * (classes(pair[0], case.labels) != classes(pair[1], case.labels)).mean():.2f}")
+        right = lambda outputs: int((classes(outputs, case.labels) == case.labels).sum())
+        cells = [f"{top1(outputs, case.labels):.2%}" for outputs in results["Tenon"]]
+        cells += [cell(results[e], drop) for e in ("Tenon", "search", *PEERS)]
+        cells.insert(3, kept[0])
+        cells.insert(5, kept[1])
+        said["lost"] = {e: right(r[0]) - right(r[1]) for e, r in results.items() if not isinstance(r, str)}
+        said["mcnemar"] = f"| {case.name} | " + " | ".join(mcnemar_cell(results, peer, case.labels) for peer in PEERS) + " |"
+    said["samples"] = len(next(iter(case.x.values())))
+    said["row"] = f"| {case.name} | {said['samples']:,} | " + " | ".join(cells) + f" | {sizes(size, small)} |"
+    return said
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, default=ROOT / "../shared/models")
     parser.add_argument("--output", type=Path, default=ROOT / "docs/quantization_accuracy.md")
+    parser.add_argument("--work", type=Path, help="what is kept for a run that goes on, or for precisions.py")
     parser.add_argument("--only", default="", help="networks whose name holds this word: printed, not written")
     arguments = parser.parse_args()
-    top, others, refused, losses = [], [], [], []
-    drop = lambda pair, labels: (f"{100 * (top1(pair[0], labels) - top1(pair[1], labels)):+.2f}, "
-                                 f"{100 * (classes(pair[0], labels) != classes(pair[1], labels)).mean():.2f}")
-    with tempfile.TemporaryDirectory() as name:
-        trained_here = Path(name) / "trained"
-        trained_here.mkdir()
-        for index, case in enumerate([*labelled(arguments.models, trained_here), *without_labels(arguments.models)]):
+    rows = {}
+    with contextlib.ExitStack() as stack:
+        work = arguments.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        work.mkdir(parents=True, exist_ok=True)
+        known = Kept(work / "quantization.json")
+        for index, case in enumerate([*labelled(arguments.models, work), *without_labels(arguments.models)]):
             if arguments.only not in case.name:
                 continue
-            folder = Path(name) / str(index)  # OpenVINO takes a comma in a path for two paths
-            folder.mkdir()
-            results, kept, size, small = measure(case, folder)
-            refused += [f"* {case.name}, {engine}: `{r.replace(name, '')}`" for engine, r in results.items() if isinstance(r, Refused)]
-            count = f"{len(next(iter(case.x.values()))):,}"
-            if case.labels is not None:
-                cells = [f"{top1(outputs, case.labels):.2%}" for outputs in results["Tenon"]]
-                engines = ("Tenon", "search", "ONNX Runtime", "NNCF", "LiteRT")
-                cells += [cell(results[e], lambda pair: drop(pair, case.labels)) for e in engines]
-                right = lambda outputs: int((classes(outputs, case.labels) == case.labels).sum())
-                losses.append((case.name, {e: right(r[0]) - right(r[1]) for e, r in results.items() if not isinstance(r, str)}, len(case.labels)))
-                cells.insert(3, kept[0])
-                cells.insert(5, kept[1])
-                rows = top
-            else:
-                cells = [cell(results[e], lambda pair: f"{sqnr(pair[1], pair[0]):.1f}") for e in ("Tenon", "ONNX Runtime", "NNCF")]
-                cells.insert(1, kept[0])
-                rows = others
-            rows.append(f"| {case.name} | {count} | " + " | ".join(cells) + f" | {sizes(size, small)} |")
-            print(rows[-1], flush=True)
-    if not arguments.only:
-        arguments.output.write_text(PAGE.format(
-            top1_head=table_head("network", "test samples", "Tenon fp32", "Tenon INT8", "Tenon lost", "in fp32", "with search", "in fp32",
-                                 "ONNX Runtime lost", "NNCF lost", "LiteRT lost", "fp32 file", "INT8 file"),
-            outputs_head=table_head("network", "test samples", "Tenon", "in fp32", "ONNX Runtime", "NNCF", "fp32 file", "INT8 file"),
-            top1="\n".join(top), beside=beside(losses), outputs="\n".join(others), refused="\n".join(refused) or "None."))
+            folder = work / str(index)  # OpenVINO takes a comma in a path for two paths
+            folder.mkdir(exist_ok=True)
+            rows[case.name] = known.get(case.name, lambda: row_of(case, folder))
+            print(rows[case.name]["row"], flush=True)
+    if arguments.only:
+        return
+    scored = {name: said for name, said in rows.items() if "lost" in said}
+    lines = lambda key, of: "\n".join(said[key] for said in of)
+    arguments.output.write_text(PAGE.format(
+        top1_head=table_head("network", "test samples", "Tenon fp32", "Tenon INT8", "Tenon lost", "in fp32", "with search", "in fp32",
+                             "ONNX Runtime lost", "NNCF lost", "LiteRT lost", "fp32 file", "INT8 file"),
+        outputs_head=table_head("network", "test samples", "Tenon", "in fp32", "ONNX Runtime", "NNCF", "fp32 file", "INT8 file"),
+        mcnemar_head=table_head("network", *PEERS), mcnemar=lines("mcnemar", scored.values()),
+        top1=lines("row", scored.values()), beside=beside([(name, said["lost"], said["samples"]) for name, said in scored.items()]),
+        outputs=lines("row", (said for said in rows.values() if "lost" not in said)),
+        refused="\n".join(line for said in rows.values() for line in said["refused"]) or "None."))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class Case:
 
 
 def trained(folder):
-    """Networks trained here: (name, Keras model, calibration, test, labels)."""
+    """Networks trained here on scikit-learn's data sets, or taken from the folder where an earlier run has trained them."""
     import keras
     from keras import layers
     from sklearn.datasets import load_breast_cancer, load_digits, load_wine
@@ -118,10 +118,15 @@ def trained(folder):
         order = np.random.default_rng(0).permutation(len(x))
         x, y = x[order], y[order]
         cut = len(x) * 7 // 10
-        model.compile(keras.optimizers.Adam(3e-3), loss="sparse_categorical_crossentropy")
-        model.fit(x[:cut], y[:cut], batch_size=64, epochs=40, verbose=0)
         path = folder / name.replace(" ", "_")
-        model.export(path, verbose=False)
+        kept = path.with_suffix(".keras")
+        if kept.exists():
+            model = keras.models.load_model(kept)
+        else:
+            model.compile(keras.optimizers.Adam(3e-3), loss="sparse_categorical_crossentropy")
+            model.fit(x[:cut], y[:cut], batch_size=64, epochs=40, verbose=0)
+            model.export(path, verbose=False)
+            model.save(kept)
         yield Case(name, path, x[:min(cut, 200)], x[cut:], y[cut:], keras=model)
 
 

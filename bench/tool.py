@@ -1,4 +1,6 @@
-"""The `tenon` command that was built here."""
+"""The `tenon` command that was built here, and what was measured with it."""
+import hashlib
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -13,3 +15,20 @@ def tool(*arguments, accepted=(0,), **environment):
     if done.returncode not in accepted:
         raise RuntimeError(done.stderr.strip())
     return done.stdout
+
+
+class Kept:
+    """Results by name in a file, of this build of the command: those of another one are forgotten."""
+
+    def __init__(self, path):
+        self.path, self.results = path, {}
+        self.build = hashlib.sha256(TENON.read_bytes()).hexdigest()
+        if path.exists():
+            kept = json.loads(path.read_text())
+            self.results = kept["results"] if kept["build"] == self.build else {}
+
+    def get(self, name, measure):
+        if name not in self.results:
+            self.results[name] = measure()
+            self.path.write_text(json.dumps({"build": self.build, "results": self.results}))
+        return self.results[name]

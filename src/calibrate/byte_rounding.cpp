@@ -107,7 +107,9 @@ class ByteRounder {
   Status find_layers() {
     for (const quant::NamedValue& v : quant::observed_values(*graph_)) {
       const Node* node = v.value->producer();
-      if (node == nullptr || v.value != node->output() || !quant::is_candidate(*node)) continue;
+      if (node == nullptr || v.value != node->output() || !quant::is_candidate(*node) ||
+          options_.weights.contains(v.name))
+        continue;
       const bool recurrent = quant::is_recurrent(*node);
       const bool is_bytes = options_.byte_weights.contains(v.name) ||
                             (recurrent && !options_.keep_float.contains(v.name));
@@ -156,7 +158,8 @@ class ByteRounder {
     const Tensor& w = *layer.node->input(quant::weights_of(*layer.node)[m.weight])->constant();
     if (!quant::is_recurrent(*layer.node)) {
       quant::QuantizedWeights nearest{b.values.integers, b.values.scales, 0};
-      b.values.integers = TRY(m.correlations.fit(w, std::move(nearest))).integers;
+      auto fitted = TRY(m.correlations.fit(w, std::move(nearest)));
+      b.values = {std::move(fitted.integers), std::move(fitted.scales)};
       return {};
     }
     const int64_t dims[] = {b.channels.rows, b.channels.columns}, size = dims[0] * dims[1];
@@ -171,6 +174,8 @@ class ByteRounder {
     q = TRY(m.correlations.fit(reals, std::move(q)));
     std::copy_n(q.integers.data<int8_t>(), size,
                 b.values.integers.mutable_data<int8_t>() + m.direction * size);
+    std::copy_n(q.scales.data<float>(), dims[1],
+                b.values.scales.mutable_data<float>() + m.direction * dims[1]);
     return {};
   }
 
@@ -192,8 +197,8 @@ Status choose_byte_rounding(const Trial& trial, const quant::FunctionStatistics&
   ByteRounder rounder(trial, options);
   TRY(rounder.observe(how));
   quant::QuantizeOptions rounded = options;
-  rounded.weights = TRY(rounder.round());
-  if (rounded.weights.empty()) return {};
+  rounded.weights.merge(TRY(rounder.round()));
+  if (rounded.weights.size() == options.weights.size()) return {};
   return take_if_better(trial, statistics, fmt::format("{} of bytes", kName), std::move(rounded),
                         options, gains);
 }

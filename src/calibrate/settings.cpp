@@ -154,6 +154,8 @@ struct Quantisation {
       };
       TRY(refine(function, trial, input.statistics, input.options, polish));
     } else {
+      // Of recurrent layers; weights rounded to the nearest would hide what their states lose.
+      TRY(choose_byte_rounding(trial, input.statistics, how, disabled, input.options, gains));
       TRY(choose_recurrent(trial, input.statistics, disabled, input.options, gains));
       TRY(choose_ends(trial, input.statistics, disabled, input.options, gains));
       TRY(choose_values(trial, input.statistics, input.options, gains));

@@ -19,6 +19,8 @@ namespace {
 
 // What is gained by less than this part may be chance.
 constexpr double kGain = 0.02;
+// What takes some time must gain more.
+constexpr double kGainOfTime = 0.1;
 
 NamedGraph copy_of(const NamedGraph& function) {
   return {function.key, function.graph->clone(), function.input_names, function.output_names,
@@ -131,7 +133,8 @@ Result<std::unique_ptr<RescaledFunction>> rescale_function(
   again.statistics_file.clear();  // it is of the model as it came
   for (const auto& [kind, name] :
        {std::pair(quant::Rescaling::between_products, "cross-layer-equalisation"),
-        std::pair(quant::Rescaling::behind_norms, "smooth-quant")}) {
+        std::pair(quant::Rescaling::behind_norms, "smooth-quant"),
+        std::pair(quant::Rescaling::of_inputs, "input-equalisation")}) {
     if (disabled.contains(name)) continue;
     // Where activations lose more than weights all of it goes to these.
     TechniqueGain gain{name, least, INFINITY, false};
@@ -150,7 +153,8 @@ Result<std::unique_ptr<RescaledFunction>> rescale_function(
       found = std::move(candidate);
     }
     if (found == nullptr) continue;
-    gain.used = gain.with < least * (1 - kGain);
+    const bool takes_time = kind == quant::Rescaling::of_inputs;
+    gain.used = gain.with < least * (1 - (takes_time ? kGainOfTime : kGain));
     gains.push_back(gain);
     if (!gain.used) continue;
     least = gain.with;
@@ -187,28 +191,23 @@ Status choose_recurrent(const Trial& trial, const quant::FunctionStatistics& sta
                         const DisabledNames& disabled, quant::QuantizeOptions& options,
                         std::vector<TechniqueGain>& gains) {
   // A loss worth a layer that takes longer, and what part of it must go.
-  constexpr double kMuch = 0.02, kMost = 0.4;
+  constexpr double kMuch = 0.002, kMost = 0.2;
   constexpr std::string_view kName = "recurrent-layers";
   if (disabled.contains(kName)) return {};
-  quant::QuantizeOptions real = options;
+  quant::QuantizeOptions two = options;
   for (const quant::NamedValue& v : quant::observed_values(*trial.function().graph)) {
     const Node* node = v.value->producer();
-    if (node == nullptr || v.value != node->output() || !quant::is_recurrent(*node) ||
-        options.keep_float.contains(v.name))
-      continue;
-    real.byte_weights.insert(v.name);
-    real.keep_float[v.name] = fmt::format(
-        "most of what integers lose would be lost here: only its weights are of bytes; --disable "
-        "{} makes it integers all the same",
-        kName);
+    if (node != nullptr && v.value == node->output() && quant::is_recurrent(*node) &&
+        !options.keep_float.contains(v.name))
+      two.two_bytes.insert(v.name);
   }
-  if (real.byte_weights.size() == options.byte_weights.size()) return {};
+  if (two.two_bytes.empty()) return {};
   const double without = TRY(trial.loss(statistics, options));
   if (without < kMuch) return {};
-  const double with = TRY(trial.loss(statistics, real));
+  const double with = TRY(trial.loss(statistics, two));
   const bool better = with < without * (1 - kMost);
   gains.push_back({std::string(kName), without, with, better});
-  if (better) options = std::move(real);
+  if (better) options = std::move(two);
   return {};
 }
 

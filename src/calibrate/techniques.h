@@ -34,8 +34,8 @@ Result<std::unique_ptr<RescaledFunction>> rescale_function(
     const quant::QuantizeOptions& options, const CalibrationOptions& how,
     const DisabledNames& disabled, std::vector<TechniqueGain>& gains);
 
-// Has recurrent layers multiply reals by weights of bytes where their integers lose much and most
-// of what is lost: what they read and give is rounded by each row's own range, whatever lies in it.
+// Has recurrent layers multiply two bytes of each number where one loses: what they read and give
+// is rounded by each row's own range, whatever lies in it.
 Status choose_recurrent(const Trial& trial, const quant::FunctionStatistics& statistics,
                         const DisabledNames& disabled, quant::QuantizeOptions& options,
                         std::vector<TechniqueGain>& gains);

@@ -20,7 +20,8 @@ constexpr std::span<const std::string_view> enum_names(Direction) {
 // Weights w and r are numbers, or i8 with scales behind the other operands, w_scale and r_scale [D,
 // columns], and x of f32. Then products are of integers: of bytes that each row of what is
 // multiplied (x of a step and sequence, h of a sequence) is rounded to as dynamic_quantize_linear
-// does, by the row's own range.
+// does, by the row's own range. With `two_bytes` what that leaves of the row is rounded in the same
+// way and multiplied as well.
 // Parameters of the activations are in `alphas` and `betas`, one per activation; missing ones are
 // the usual defaults. clip > 0 limits what enters the activations to [-clip, clip].
 
@@ -36,6 +37,7 @@ struct Lstm {
   std::vector<double> betas;
   double clip = 0;
   bool hold = false;
+  bool two_bytes = false;
 
   static const OpDef def;
   static constexpr std::string_view name = "lstm";
@@ -55,7 +57,9 @@ struct Lstm {
                       Field{5, "alphas", &Lstm::alphas, "first parameters of f, g, h"},
                       Field{6, "betas", &Lstm::betas, "second parameters of f, g, h"},
                       Field{7, "clip", &Lstm::clip, "limit of activation inputs; 0 for none"},
-                      Field{8, "hold", &Lstm::hold, "steps left out give the state, not zeros"}};
+                      Field{8, "hold", &Lstm::hold, "steps left out give the state, not zeros"},
+                      Field{9, "two_bytes", &Lstm::two_bytes,
+                            "with weights of bytes, what rounding leaves is multiplied, too"}};
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;
@@ -75,6 +79,7 @@ struct Gru {
   std::vector<double> betas;
   double clip = 0;
   bool hold = false;
+  bool two_bytes = false;
 
   static const OpDef def;
   static constexpr std::string_view name = "gru";
@@ -94,7 +99,9 @@ struct Gru {
                       Field{5, "alphas", &Gru::alphas, "first parameters of f, g"},
                       Field{6, "betas", &Gru::betas, "second parameters of f, g"},
                       Field{7, "clip", &Gru::clip, "limit of activation inputs; 0 for none"},
-                      Field{8, "hold", &Gru::hold, "steps left out give the state, not zeros"}};
+                      Field{8, "hold", &Gru::hold, "steps left out give the state, not zeros"},
+                      Field{9, "two_bytes", &Gru::two_bytes,
+                            "with weights of bytes, what rounding leaves is multiplied, too"}};
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;
@@ -110,6 +117,7 @@ struct Rnn {
   std::vector<double> betas;
   double clip = 0;
   bool hold = false;
+  bool two_bytes = false;
 
   static const OpDef def;
   static constexpr std::string_view name = "rnn";
@@ -126,7 +134,9 @@ struct Rnn {
                       Field{3, "alphas", &Rnn::alphas, "first parameter of the activation"},
                       Field{4, "betas", &Rnn::betas, "second parameter of the activation"},
                       Field{5, "clip", &Rnn::clip, "limit of activation inputs; 0 for none"},
-                      Field{6, "hold", &Rnn::hold, "steps left out give the state, not zeros"}};
+                      Field{6, "hold", &Rnn::hold, "steps left out give the state, not zeros"},
+                      Field{7, "two_bytes", &Rnn::two_bytes,
+                            "with weights of bytes, what rounding leaves is multiplied, too"}};
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;

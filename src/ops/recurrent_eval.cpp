@@ -48,10 +48,21 @@ void round_row(std::span<double> row) {
   }
 }
 
+// What of a row is multiplied by weights of bytes.
+void round_factors(std::span<double> row, bool two_bytes) {
+  Vec rest(row.begin(), row.end());
+  round_row(row);
+  if (!two_bytes) return;
+  for (size_t i = 0; i < row.size(); ++i) rest[i] -= row[i];
+  round_row(rest);
+  for (size_t i = 0; i < row.size(); ++i) row[i] += rest[i];
+}
+
 // The operands in double, and what one step of one sequence works on.
 struct Layer {
   size_t steps, batch, inputs, hidden, columns;
-  bool rounds = false;  // what is multiplied by the weights, to bytes
+  bool two_bytes = false;
+  bool rounds = false;  // what is multiplied by the weights
   Vec x, w, r, b, rb, h0, c0, p;
   std::vector<int64_t> lengths;
   std::vector<double> mask;  // [steps, batch], or empty
@@ -69,18 +80,22 @@ void scale_weights(const Tensor& scales, size_t columns, Vec& w) {
 }
 
 Layer load(const EvalContext& context, int b, int rb, int seq_lens, int h0, int c0, int p,
-           int scales) {
+           int scales, bool two_bytes) {
   const Tensor& x = context.in(0);
   const auto size = [](int64_t v) { return static_cast<size_t>(v); };
-  Layer l{size(x.dim(0)), size(x.dim(1)), size(x.dim(2)), size(context.in(2).dim(1)),
-          size(context.in(2).dim(2))};
+  Layer l{size(x.dim(0)),
+          size(x.dim(1)),
+          size(x.dim(2)),
+          size(context.in(2).dim(1)),
+          size(context.in(2).dim(2)),
+          two_bytes};
   l.x = nn::reals(x), l.w = nn::reals(context.in(1)), l.r = nn::reals(context.in(2));
   if (context.has(scales)) {
     l.rounds = true;
     scale_weights(context.in(scales), l.columns, l.w);
     scale_weights(context.in(scales + 1), l.columns, l.r);
     for (size_t row = 0; row < l.steps * l.batch; ++row)
-      round_row(std::span(l.x).subspan(row * l.inputs, l.inputs));
+      round_factors(std::span(l.x).subspan(row * l.inputs, l.inputs), two_bytes);
   }
   l.b = optional_reals(context, b), l.rb = optional_reals(context, rb);
   l.h0 = optional_reals(context, h0), l.c0 = optional_reals(context, c0);
@@ -124,7 +139,7 @@ void run(EvalContext& context, const Layer& l, Direction direction, bool hold, c
 
 // What of a state is multiplied.
 Vec factor(const Layer& l, Vec h) {
-  if (l.rounds) round_row(h);
+  if (l.rounds) round_factors(h, l.two_bytes);
   return h;
 }
 
@@ -140,7 +155,7 @@ Vec input_part(const Layer& l, size_t d, const double* x) {
 }  // namespace
 
 Status Lstm::eval(EvalContext& context) const {
-  const Layer l = load(context, 3, -1, 4, 5, 6, 7, 8);
+  const Layer l = load(context, 3, -1, 4, 5, 6, 7, 8, two_bytes);
   const Function gate = function(f, 0, alphas, betas, clip);
   const Function cell = function(g, 1, alphas, betas, clip);
   const Function output = function(h, 2, alphas, betas, clip);
@@ -162,7 +177,7 @@ Status Lstm::eval(EvalContext& context) const {
 }
 
 Status Gru::eval(EvalContext& context) const {
-  const Layer l = load(context, 3, 4, 5, 6, -1, -1, 7);
+  const Layer l = load(context, 3, 4, 5, 6, -1, -1, 7, two_bytes);
   const Function gate = function(f, 0, alphas, betas, clip);
   const Function candidate = function(g, 1, alphas, betas, clip);
   const size_t n = l.hidden;
@@ -189,7 +204,7 @@ Status Gru::eval(EvalContext& context) const {
 }
 
 Status Rnn::eval(EvalContext& context) const {
-  const Layer l = load(context, 3, -1, 4, 5, -1, -1, 6);
+  const Layer l = load(context, 3, -1, 4, 5, -1, -1, 6, two_bytes);
   const Function f = function(activation, 0, alphas, betas, clip);
   const size_t n = l.hidden;
   run(context, l, direction, hold, [&](size_t d, const double* x, Vec& h, Vec&) {

@@ -82,7 +82,7 @@ Result<std::string> recurrent_refusal(const Node& node) {
   return std::string();
 }
 
-Result<Node*> multiply_recurrent_bytes(Graph& graph, Node& node) {
+Result<Node*> multiply_recurrent_bytes(Graph& graph, Node& node, bool two_bytes) {
   std::vector<ScaledIntegers> all;
   for (const int i : weights_of(node)) {
     const Tensor& w = *node.input(i)->constant();
@@ -97,7 +97,9 @@ Result<Node*> multiply_recurrent_bytes(Graph& graph, Node& node) {
     operands[i + 1] = builder.constant(all[i].integers);
     operands[scales + i] = builder.constant(all[i].scales);
   }
-  Node* layer = TRY(builder.add(node.op().clone(), std::move(operands)));
+  auto op = node.op().clone();
+  TRY(set_attr(*op, "two_bytes", two_bytes));
+  Node* layer = TRY(builder.add(std::move(op), std::move(operands)));
   for (int i = 0; i < node.output_count(); ++i)
     graph.replace_all_uses(node.output(i), layer->output(i));
   return layer;

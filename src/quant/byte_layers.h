@@ -18,7 +18,7 @@ bool is_recurrent(const Node& node);
 Result<std::string> recurrent_refusal(const Node& node);
 // A recurrent layer whose weights become i8, and what it multiplies by them when it runs: what
 // stands in place of the node, which nobody reads any more. Only where nothing refuses it.
-Result<Node*> multiply_recurrent_bytes(Graph& graph, Node& node);
+Result<Node*> multiply_recurrent_bytes(Graph& graph, Node& node, bool two_bytes = false);
 
 // What one of a layer's weights becomes.
 struct LayerBytes {

@@ -143,9 +143,12 @@ std::vector<std::string> candidates(const LayerRule& rule, std::span<const Node*
     for (const std::string& origin : node->origins) {
       if (!rule.name.empty())
         names.insert(pattern_like(rule.name, origin));
-      else if (!rule.layer.empty())
-        for (std::string& part : parts_of(origin)) names.insert(std::move(part));
-      else if (const auto it = source_ops.find(origin); it != source_ops.end())
+      else if (!rule.layer.empty()) {
+        // The last part is the op's own name; that of a layer stands before it, where there is one.
+        std::vector<std::string> parts = parts_of(origin);
+        if (parts.size() > 1) parts.pop_back();
+        for (std::string& part : parts) names.insert(std::move(part));
+      } else if (const auto it = source_ops.find(origin); it != source_ops.end())
         names.insert(it->second);
     }
   if (rule.name.empty() && rule.layer.empty())
@@ -215,6 +218,7 @@ Result<Config> parse_config(std::string_view text, const std::string& file) {
     t.read("op", rule.op);
     std::optional<LayerPrecision> precision;
     t.read_precision("precision", precision);
+    TRY(t.finish());  // a key that is misspelt is missing, too
     if (rule.name.empty() && rule.layer.empty() && rule.op.empty())
       t.fail(entry, "a [[layer]] needs a name, a layer or an op");
     if (entry.get("precision") == nullptr) t.fail(entry, "a [[layer]] needs a precision");

@@ -35,9 +35,9 @@ NearestPlane::NearestPlane(std::span<const double> form, int64_t terms, double t
   }
 }
 
-std::vector<int8_t> NearestPlane::round(std::span<const double> exact) const {
+NearestPlane::Rounded NearestPlane::round(std::span<const double> exact) const {
   constexpr double kEnd = 127;
-  std::vector<int8_t> rounded(exact.size());
+  Rounded rounded{std::vector<int8_t>(exact.size())};
   std::vector<double> moved(exact.size());
   for (int64_t i = terms_; i-- > 0;) {
     const double* row = root_.data() + i * terms_;
@@ -47,8 +47,10 @@ std::vector<int8_t> NearestPlane::round(std::span<const double> exact) const {
     const double own = std::nearbyint(exact[at]);
     const double wanted = std::abs(own) >= kEnd ? own : exact[at] - before / row[i];
     const double integer = std::clamp(std::nearbyint(wanted), -kEnd, kEnd);
-    rounded[at] = static_cast<int8_t>(integer);
+    rounded.integers[at] = static_cast<int8_t>(integer);
     moved[static_cast<size_t>(i)] = integer - exact[at];
+    const double lost = before + row[i] * moved[static_cast<size_t>(i)];
+    rounded.error += lost * lost;
   }
   return rounded;
 }

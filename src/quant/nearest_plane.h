@@ -14,8 +14,12 @@ class NearestPlane {
   // the part of the mean of its diagonal that is added to the diagonal, as it is of few samples.
   NearestPlane(std::span<const double> form, int64_t terms, double trust);
 
+  struct Rounded {
+    std::vector<int8_t> integers;
+    double error = 0;  // the form of what was lost, with what was added to its diagonal
+  };
   // Numbers next to the ends of what bytes hold, -127 and 127, or past them become the ends.
-  std::vector<int8_t> round(std::span<const double> exact) const;
+  Rounded round(std::span<const double> exact) const;
 
  private:
   int64_t terms_;

@@ -46,7 +46,8 @@ TEST(NearestPlane, LosesLessThanTheNearest) {
       exact[i] = uniform(random);
       nearest[i] = static_cast<int8_t>(std::nearbyint(exact[i]));
     }
-    EXPECT_LT(error_of(form, exact, plane.round(exact)), error_of(form, exact, nearest) / 4);
+    EXPECT_LT(error_of(form, exact, plane.round(exact).integers),
+              error_of(form, exact, nearest) / 4);
   }
 }
 
@@ -54,15 +55,26 @@ TEST(NearestPlane, KeepsTheEnds) {
   std::mt19937 random(2);
   const NearestPlane plane(correlated_form(6, random), 6, 0.01);
   const std::vector<double> exact{127, -0.4, 0.4, -127.00001, 300, -0.4};
-  const std::vector<int8_t> rounded = plane.round(exact);
+  const std::vector<int8_t> rounded = plane.round(exact).integers;
   EXPECT_EQ(rounded[0], 127);
   EXPECT_EQ(rounded[3], -127);
   EXPECT_EQ(rounded[4], 127);
 }
 
+TEST(NearestPlane, SaysWhatIsLost) {
+  std::mt19937 random(3);
+  const std::vector<double> form = correlated_form(12, random);
+  std::uniform_real_distribution<double> uniform(-150, 150);
+  std::vector<double> exact(12);
+  for (double& v : exact) v = uniform(random);
+  const auto rounded = NearestPlane(form, 12, 1e-12).round(exact);
+  const double error = error_of(form, exact, rounded.integers);
+  EXPECT_NEAR(rounded.error, error, 1e-6 * error);
+}
+
 TEST(NearestPlane, RoundsToTheNearestWhatGoesWithNothing) {
   const std::vector<double> form(9, 0.0), exact{0.4, -3.6, 126.4};
-  EXPECT_EQ(NearestPlane(form, 3, 0.05).round(exact), (std::vector<int8_t>{0, -4, 126}));
+  EXPECT_EQ(NearestPlane(form, 3, 0.05).round(exact).integers, (std::vector<int8_t>{0, -4, 126}));
 }
 
 }  // namespace

@@ -108,7 +108,8 @@ class Emitter {
   }
 
   Status emit_recurrent(Node& node) {
-    const Node* made = TRY(multiply_recurrent_bytes(graph_, node));
+    const bool two_bytes = options_.two_bytes.contains(plan_.names[node.output()]);
+    const Node* made = TRY(multiply_recurrent_bytes(graph_, node, two_bytes));
     if (reals_ != nullptr)
       for (NamedValue& v : *reals_)
         for (int k = 0; k < node.output_count(); ++k)

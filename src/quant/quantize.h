@@ -37,6 +37,8 @@ struct QuantizeOptions {
   std::set<std::string> exact;
   // Those of them that multiply reals by weights that are rounded to bytes.
   std::set<std::string> byte_weights;
+  // Recurrent layers that multiply two bytes of what they read and of their state.
+  std::set<std::string> two_bytes;
   // Biases make up for what the rounding of weights adds to the mean of each output channel.
   bool bias_correction = true;
   // Integers of weights that are not each rounded to the nearest, by the name of the result.
@@ -58,10 +60,11 @@ inline constexpr Technique kTechniques[] = {
     {"bias-correction", "biases make up for the mean error that rounded weights cause"},
     {"cross-layer-equalisation", "channels between products are brought to like sizes"},
     {"smooth-quant", "channels behind normalisations are brought to like sizes"},
+    {"input-equalisation", "what the first layers read is multiplied by channel to like sizes"},
     {"adaptive-rounding", "weights are rounded for the least error of a layer's results"},
     {"first-layer", "the first products stay in fp32 where most is lost there"},
     {"last-layer", "the last products stay in fp32 where most is lost there"},
-    {"recurrent-layers", "recurrent layers multiply reals where most is lost there"},
+    {"recurrent-layers", "recurrent layers multiply two bytes of each number where one loses"},
     {"layer-fitting", "layer by layer, weights and biases make up for what was lost before it"},
 };
 

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <span>
+#include <unordered_set>
 
 #include "ops/conv.h"
 #include "ops/matmul.h"
 #include "ops/norm.h"
+#include "quant/byte_layers.h"
 #include "quant/plan.h"
 #include "quant/quantize.h"
 
@@ -45,6 +47,7 @@ bool is_depthwise(const Node& product) {
 // Which dimension of the weights the channels of the product's input (or result) are; -1: none.
 int input_axis(const Node& product) {
   const int rank = product.input(1)->shape().rank();
+  if (is_recurrent(product)) return rank - 2;
   if (const Matmul* matmul = product.as<Matmul>()) {
     if (matmul->transpose_a) return -1;
     return matmul->transpose_b ? rank - 1 : rank - 2;
@@ -77,19 +80,47 @@ bool activation_is_proportional(const Node& product) {
   return kind == ActivationKind::none || kind == ActivationKind::relu;
 }
 
+int input_axis_of_reader(const Node& node) {
+  const bool reads = is_plain_product(node) ||
+                     (is_recurrent(node) && is_candidate(node) && is_constant_f32(node.input(1)));
+  return reads ? input_axis(node) : -1;
+}
+
 // The products that read `v`, also through what is proportional; false where anything else does.
 bool find_readers(const Graph& graph, const Value* v, std::vector<Node*>& readers) {
   if (graph.is_output(v) || v->uses().empty()) return false;
   return std::ranges::all_of(v->uses(), [&](const Use& use) {
     Node* user = use.user;
     if (use.index != 0) return false;
-    if (is_plain_product(*user) && input_axis(*user) >= 0 && user->input(0) == v) {
+    if (is_plain_product(*user) && input_axis(*user) >= 0) {
       readers.push_back(user);
       return true;
     }
     return is_proportional(*user) && user->output_count() == 1 &&
            find_readers(graph, user->output(), readers);
   });
+}
+
+// The products and recurrent layers that read `v` itself.
+std::vector<Node*> direct_readers(const Value* v) {
+  std::vector<Node*> readers;
+  for (const Use& use : v->uses())
+    if (use.index == 0 && input_axis_of_reader(*use.user) >= 0) readers.push_back(use.user);
+  return readers;
+}
+
+// The values that hang on no layer's result.
+std::unordered_set<const Value*> before_layers(const Graph& graph) {
+  std::unordered_set<const Value*> values;
+  for (const auto& input : graph.inputs()) values.insert(input.get());
+  for (const auto& node : graph.nodes()) {
+    const bool is_before = !is_candidate(*node) && !node->is("const") && node->regions().empty() &&
+                           std::ranges::all_of(node->inputs(), [&](const Value* v) {
+                             return v == nullptr || v->constant() != nullptr || values.contains(v);
+                           });
+    for (int i = 0; is_before && i < node->output_count(); ++i) values.insert(node->output(i));
+  }
+  return values;
 }
 
 // The largest weight that each channel is multiplied by.
@@ -114,6 +145,17 @@ Status multiply(Graph& graph, Node& node, int operand, int axis, std::span<const
         static_cast<double>(t.data<float>()[i]) * factors[static_cast<size_t>(channels.of(i))]);
   Builder b(graph, &node);
   node.set_input(operand, b.constant(scaled));
+  return {};
+}
+
+// Has them read `v` multiplied by channel.
+Status multiply_input(Graph& graph, Value* v, const std::vector<Node*>& readers,
+                      std::span<const double> factors) {
+  const std::vector<float> all(factors.begin(), factors.end());
+  Builder b(graph, readers.front());
+  Value* scaled = TRY(b.op("mul", {v, b.constant(Tensor::vector(all))}));
+  for (Node* reader : readers) reader->set_input(0, scaled);
+  graph.sort();
   return {};
 }
 
@@ -152,13 +194,21 @@ Result<std::vector<std::string>> rescale_channels(Graph& graph,
                                                   Rescaling kind, double part) {
   std::vector<std::string> rescaled;
   std::vector<NamedValue> values = observed_values(graph);
+  const bool of_inputs = kind == Rescaling::of_inputs;
+  const auto before = of_inputs ? before_layers(graph) : std::unordered_set<const Value*>();
   for (const NamedValue& v : values) {
     Node* producer = v.value->producer();
     const auto seen = statistics.tensors.find(v.name);
-    if (producer == nullptr || seen == statistics.tensors.end()) continue;
-    const auto source = source_of(*producer, kind);
+    if (seen == statistics.tensors.end()) continue;
+    std::optional<Source> source;
     std::vector<Node*> readers;
-    if (!source || !find_readers(graph, v.value, readers)) continue;
+    if (of_inputs) {
+      if (before.contains(v.value)) readers = direct_readers(v.value);
+      if (readers.empty()) continue;
+    } else {
+      if (producer != nullptr) source = source_of(*producer, kind);
+      if (!source || !find_readers(graph, v.value, readers)) continue;
+    }
     const std::vector<float>& sizes = seen->second.channel_max_abs;
     std::vector<double> weights(sizes.size());
     for (const Node* reader : readers)
@@ -185,8 +235,11 @@ Result<std::vector<std::string>> rescale_channels(Graph& graph,
       most = std::max({most, factors[i], inverse[i]});
     }
     if (most < kLeastFactor) continue;
-    for (const auto& [operand, axis] : source->operands)
-      TRY(multiply(graph, *source->node, operand, axis, inverse));
+    if (source)
+      for (const auto& [operand, axis] : source->operands)
+        TRY(multiply(graph, *source->node, operand, axis, inverse));
+    else
+      TRY(multiply_input(graph, v.value, readers, inverse));
     for (Node* reader : readers) TRY(multiply(graph, *reader, 1, input_axis(*reader), factors));
     rescaled.push_back(v.name);
   }

@@ -1,5 +1,6 @@
 // Channels of tensors brought to like sizes, by factors that products before and behind them take
-// into their weights: the function in real numbers stays the same, integers lose less.
+// into their weights, or that what the function reads is multiplied by: the function in real
+// numbers stays the same, integers lose less.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,8 @@ namespace tenon::quant {
 
 enum class Rescaling : uint8_t {
   between_products,  // cross-layer equalisation: a product's channels, read by products
-  behind_norms       // SmoothQuant: what a normalisation scales, read by matrix products
+  behind_norms,      // SmoothQuant: what a normalisation scales, read by matrix products
+  of_inputs          // what no layer comes before, read by products and recurrent layers
 };
 
 // Changes the weights in a graph that is prepared and whose statistics these are; they do not hold

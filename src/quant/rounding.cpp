@@ -251,21 +251,35 @@ Result<QuantizedWeights> Correlations::round(const Tensor& w, QuantizedWeights q
 Result<QuantizedWeights> Correlations::fit(const Tensor& w, QuantizedWeights q) {
   // As kDamping; tried from 0.005 to 2.
   constexpr double kTrust = 0.2;
+  // Which scale suits a column is chance, but for the largest weights that small ones cut off.
+  constexpr int kScales = 16;
+  constexpr double kLeastScale = 0.75;
   if (count_ == 0) return q;
   add_windows();
   q.integers = TRY(q.integers.clone());
+  q.scales = TRY(q.scales.clone());
   const int64_t per_group = columns_ / groups_, size = terms_ * terms_;
   std::vector<double> exact(static_cast<size_t>(terms_));
   for (int64_t g = 0; g < groups_; ++g) {
     const NearestPlane plane({products_.data() + g * size, static_cast<size_t>(size)}, terms_,
                              kTrust);
     for (int64_t c = g * per_group; c < (g + 1) * per_group; ++c) {
-      const auto scale = static_cast<double>(q.scales.data<float>()[c]);
-      for (int64_t i = 0; i < terms_; ++i)
-        exact[static_cast<size_t>(i)] = static_cast<double>(w.data<float>()[place(c, i)]) / scale;
-      const std::vector<int8_t> rounded = plane.round(exact);
-      for (int64_t i = 0; i < terms_; ++i)
-        q.integers.mutable_data<int8_t>()[place(c, i)] = rounded[static_cast<size_t>(i)];
+      float& scale = q.scales.mutable_data<float>()[c];
+      const float largest = scale;
+      double least = INFINITY;
+      for (int k = 0; k < kScales; ++k) {
+        const auto smaller =
+            largest * static_cast<float>(1 - (1 - kLeastScale) * k / (kScales - 1));
+        const auto step = static_cast<double>(smaller);
+        for (int64_t i = 0; i < terms_; ++i)
+          exact[static_cast<size_t>(i)] = static_cast<double>(w.data<float>()[place(c, i)]) / step;
+        const auto [integers, error] = plane.round(exact);
+        if (error * step * step >= least) continue;
+        least = error * step * step;
+        scale = smaller;
+        for (int64_t i = 0; i < terms_; ++i)
+          q.integers.mutable_data<int8_t>()[place(c, i)] = integers[static_cast<size_t>(i)];
+      }
     }
   }
   return q;

@@ -30,7 +30,8 @@ class Correlations {
   // The integers of these weights, improved; scales stay. Deterministic.
   Result<QuantizedWeights> round(const Tensor& weights, QuantizedWeights nearest);
   // The same where no bias makes up for what is taken from the mean of the results, by
-  // NearestPlane; the largest of a column stays 127 or -127, so that its scale can be found again.
+  // NearestPlane, with the scale of each column, of those there are or smaller, that loses least;
+  // the largest of a column stays 127 or -127, so that its scale can be found again.
   Result<QuantizedWeights> fit(const Tensor& weights, QuantizedWeights nearest);
   // The bias with which these weights give the wanted results in the mean.
   Tensor biases(const QuantizedWeights& weights);

@@ -23,28 +23,21 @@ struct LayerInfo {
   double clip = 0;
   bool linear_before_reset = false;
   bool hold = false;
+  bool two_bytes = false;
   std::vector<tenon::ActivationKind> activations;
   std::vector<double> alphas, betas;
 };
 
 LayerInfo info_of(const Op& op) {
   if (const auto* x = op.as<Lstm>())
-    return {CellKind::kLstm, x->direction,       {3, -1, 4, 5, 6, 7}, x->clip, false,
-            x->hold,         {x->f, x->g, x->h}, x->alphas,           x->betas};
+    return {CellKind::kLstm, x->direction, {3, -1, 4, 5, 6, 7}, x->clip,   false,
+            x->hold,         x->two_bytes, {x->f, x->g, x->h},  x->alphas, x->betas};
   if (const auto* x = op.as<Gru>())
-    return {CellKind::kGru,
-            x->direction,
-            {3, 4, 5, 6, -1, -1},
-            x->clip,
-            x->linear_before_reset,
-            x->hold,
-            {x->f, x->g},
-            x->alphas,
-            x->betas};
+    return {CellKind::kGru, x->direction, {3, 4, 5, 6, -1, -1}, x->clip,   x->linear_before_reset,
+            x->hold,        x->two_bytes, {x->f, x->g},         x->alphas, x->betas};
   const auto* x = op.as<Rnn>();
-  return {CellKind::kPlain, x->direction, {3, -1, 4, 5, -1, -1},
-          x->clip,          false,        x->hold,
-          {x->activation},  x->alphas,    x->betas};
+  return {CellKind::kPlain, x->direction, {3, -1, 4, 5, -1, -1}, x->clip,   false,
+          x->hold,          x->two_bytes, {x->activation},       x->alphas, x->betas};
 }
 
 // The i-th activation with its parameters, as the ops define their defaults.
@@ -97,6 +90,7 @@ class RecurrentKernel final : public Kernel {
     if (info_.activations.size() > 2) p_.output = activation_of(info_, 2);
     columns_ = s.in_dim(2, 2);
     p_.in_bytes = s.inputs[1].dtype == DType::i8;
+    p_.two_bytes = p_.in_bytes && info_.two_bytes;
     scales_ = static_cast<size_t>(recurrent_scales(s.op));
     const int64_t n = p_.hidden;
     for (int d = 0; d < p_.directions; ++d) {

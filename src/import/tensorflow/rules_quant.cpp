@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <optional>
 
 #include "import/tensorflow/quant.h"
 #include "ops/quantize.h"
@@ -54,6 +55,32 @@ Values fake_quant_weights(RuleContext& c, const Tensor& w, const std::vector<dou
                           {{"axis", int64_t{w.rank() - 1}}}));
 }
 
+// What is computed of constants alone, such as the largest of weights.
+std::optional<Tensor> computed(const Value* v, int depth = 12) {
+  if (v == nullptr || v->constant() != nullptr)
+    return v == nullptr ? std::nullopt : std::optional(*v->constant());
+  const Node* node = v->producer();
+  if (depth == 0 || node == nullptr || node->input_count() == 0 || node->output_count() != 1 ||
+      !node->regions().empty() || !node->def().has_eval || node->def().has(kRandom))
+    return std::nullopt;
+  std::vector<Tensor> operands;
+  for (const Value* x : node->inputs()) {
+    auto operand = x == nullptr ? std::optional(Tensor()) : computed(x, depth - 1);
+    if (!operand) return std::nullopt;
+    operands.push_back(*std::move(operand));
+  }
+  const auto results = evaluate(node->op(), operands);
+  return results.ok() && (*results)[0].defined() ? std::optional((*results)[0]) : std::nullopt;
+}
+
+std::vector<double> computed_reals(const Value* v) {
+  const auto t = computed(v);
+  std::vector<double> values;
+  for (int64_t i = 0; t && !t->is_list() && is_float(t->dtype()) && i < t->elements(); ++i)
+    values.push_back(t->real_at(i));
+  return values;
+}
+
 // FakeQuantWithMinMaxVars and its form per channel: min and max are operands.
 Values fake_quant_vars(RuleContext& c) {
   const Maths m{c};
@@ -61,17 +88,17 @@ Values fake_quant_vars(RuleContext& c) {
   const int64_t bits = TRY(c.node.attrs.get_int("num_bits", 8));
   const bool narrow = TRY(c.node.attrs.get_bool("narrow_range", false));
   if (bits < 2 || bits > 16) return invalid_model("num_bits is out of range");
-  const auto low = reals(c, 1), high = reals(c, 2);
-  if (low.ok() && high.ok() && low->size() == 1 && high->size() == 1)
-    return one(c.builder.op(
-        "fake_quant", {x},
-        {{"min", (*low)[0]}, {"max", (*high)[0]}, {"bits", bits}, {"narrow", narrow}}));
+  const auto low = computed_reals(min), high = computed_reals(max);
+  if (low.size() == 1 && high.size() == 1)
+    return one(
+        c.builder.op("fake_quant", {x},
+                     {{"min", low[0]}, {"max", high[0]}, {"bits", bits}, {"narrow", narrow}}));
   const Tensor* w = x->constant();
   constexpr int64_t kByte = 8;
-  if (w != nullptr && w->dtype() == DType::f32 && w->rank() > 0 && bits <= kByte && low.ok() &&
-      high.ok() && std::ssize(*low) == w->dim(w->rank() - 1) && low->size() == high->size() &&
-      std::ranges::equal(*low, *high, std::less<>()))
-    return fake_quant_weights(c, *w, *low, *high, bits, narrow);
+  if (w != nullptr && w->dtype() == DType::f32 && w->rank() > 0 && bits <= kByte &&
+      std::ssize(low) == w->dim(w->rank() - 1) && low.size() == high.size() &&
+      std::ranges::equal(low, high, std::less<>()))
+    return fake_quant_weights(c, *w, low, high, bits, narrow);
   const double bottom = narrow ? 1 : 0, top = std::ldexp(1, static_cast<int>(bits)) - 1;
   Value* scale = TRY(m.op("div", TRY(m.op("sub", max, min)), top - bottom));
   Value* zero = TRY(m.op("sub", TRY(m.num(bottom)), TRY(m.op("div", min, scale))));

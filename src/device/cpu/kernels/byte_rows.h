@@ -35,11 +35,14 @@ struct ScaledWeights {
 };
 
 // The form of `rows` rows of k: their ranges, then the bytes, each row filled up to groups of four.
-// What it is of lies `at` a place of bytes() bytes that begins a cache line.
+// What it is of lies `at` a place of bytes() bytes that begins a cache line. With `rests` what
+// rounding leaves of a row is rounded, too: it is one of as many rows behind the others.
 struct ByteRows {
   int64_t rows = 0;
   int64_t k = 0;
+  bool rests = false;
 
+  int64_t count() const { return rests ? 2 * rows : rows; }
   int64_t row_bytes() const;
   int64_t bytes() const;
   ByteRange* ranges(char* at) const;
@@ -55,8 +58,8 @@ struct ByteTables {
   static constexpr int64_t kBeyond = 32;
 };
 
-// out[i] = row i x columns [column, column + n) of the weights + add[i], for rows [first, last);
-// column is a multiple of 16.
+// out[i] = row i, and its rest, x columns [column, column + n) of the weights + add[i], for rows
+// [first, last); column is a multiple of 16.
 struct BytesProduct {
   const ByteRows& rows;
   char* at;
@@ -67,6 +70,7 @@ struct BytesProduct {
   int64_t add_ld;
   float* out;  // of row 0
   int64_t ld;
+  float* of_rests = nullptr;  // room as at `out`, where there are rests
 };
 void multiply_bytes(const BytesProduct& product, const ByteTables& tables);
 

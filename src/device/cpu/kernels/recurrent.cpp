@@ -33,6 +33,7 @@ struct Layout {
   int64_t steps = 0;     // steps computed ahead
   int64_t ahead = 0;     // [steps, batch, columns]
   int64_t products = 0;  // [batch, columns + hidden]
+  int64_t rests = 0;     // [batch, columns], of what rounding leaves; or nothing
   int64_t h = 0;         // [batch, hidden]
   int64_t next_h = 0;    // the same, of the step being computed in parts
   int64_t c = 0;         // [batch, hidden]
@@ -49,12 +50,13 @@ Layout lay_out(const RecurrentParams& p) {
   l.steps = std::clamp<int64_t>(kAheadFloats / step_floats, 1, std::max<int64_t>(p.steps, 1));
   l.ahead = 0;
   l.products = whole_lines(l.steps * p.batch * l.columns);
-  l.h = l.products + whole_lines(p.batch * (l.columns + p.hidden));
+  l.rests = l.products + whole_lines(p.batch * (l.columns + p.hidden));
+  l.h = l.rests + whole_lines(p.two_bytes ? p.batch * l.columns : 0);
   l.next_h = l.h + whole_lines(p.batch * p.hidden);
   l.c = l.next_h + whole_lines(p.batch * p.hidden);
   l.floats = l.c + whole_lines(p.batch * p.hidden);
-  l.state = {p.batch, p.hidden};
-  l.input = {kInputRows, p.inputs};
+  l.state = {p.batch, p.hidden, p.two_bytes};
+  l.input = {kInputRows, p.inputs, p.two_bytes};
   return l;
 }
 
@@ -81,6 +83,7 @@ class Sequence {
         last_(last),
         ahead_(scratch + l.ahead),
         products_(scratch + l.products),
+        rests_(scratch + l.rests),
         h_(scratch + l.h),
         next_h_(scratch + l.next_h),
         c_(scratch + l.c),
@@ -198,7 +201,8 @@ class Sequence {
     const int64_t ld = l_.columns;
     if (p_.in_bytes) {
       multiply_bytes({l_.state, room(columns.part), first_, last_, weights, columns.first,
-                      columns.n, add == nullptr ? bias : add, add == nullptr ? 0 : ld, out, ld},
+                      columns.n, add == nullptr ? bias : add, add == nullptr ? 0 : ld, out, ld,
+                      rests_ + (out - products_)},
                      tables_);
       for (int64_t b = first_; b < last_; ++b) {
         float* const y = out + b * ld;
@@ -302,6 +306,7 @@ class Sequence {
   int64_t first_, last_;
   float* ahead_;
   float* products_;
+  float* rests_;
   float* h_;
   float* next_h_;
   float* c_;
@@ -329,6 +334,12 @@ void copy_or_zero(const float* from, int64_t n, float* to) {
 
 }  // namespace
 
+// Of a task of rows of x: their bytes, and room for the products of what rounding leaves.
+int64_t input_slot_bytes(const Layout& l) {
+  const int64_t products = kInputRows * l.columns * static_cast<int64_t>(sizeof(float));
+  return l.input.bytes() + (l.input.rests ? round_to_lines(products) : 0);
+}
+
 // x w + bias of `count` steps from `begin` on.
 void multiply_inputs(const RecurrentParams& p, const Layout& l, const RecurrentDirection& d,
                      int64_t begin, int64_t count, float* out, ThreadPool& pool, char* slots,
@@ -349,11 +360,11 @@ void multiply_inputs(const RecurrentParams& p, const Layout& l, const RecurrentD
   }
   parallel_with_slots(pool, ceil_div(rows, kInputRows), [&](int64_t task, int64_t slot) {
     const int64_t first = task * kInputRows, m = std::min(kInputRows, rows - first);
-    char* const at = slots + slot * l.input.bytes();
+    char* const at = slots + slot * input_slot_bytes(l);
     l.input.fill(at, 0, m, x + first * p.inputs, tables.floats);
-    multiply_bytes(
-        {l.input, at, 0, m, d.w, 0, l.columns, d.bias, 0, out + first * l.columns, l.columns},
-        tables);
+    multiply_bytes({l.input, at, 0, m, d.w, 0, l.columns, d.bias, 0, out + first * l.columns,
+                    l.columns, reinterpret_cast<float*>(at + l.input.bytes())},
+                   tables);
   });
 }
 
@@ -369,7 +380,7 @@ struct Scratch {
     state = zeros + round_to_lines(4 * (l.columns + ByteTables::kBeyond));
     // One for each direction, or part of a step.
     input = state + std::max<int64_t>(p.directions, threads) * l.state.bytes();
-    bytes = input + threads * l.input.bytes();
+    bytes = input + threads * input_slot_bytes(l);
   }
 };
 

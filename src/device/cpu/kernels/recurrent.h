@@ -39,10 +39,11 @@ struct RecurrentDirection {
 // Plain: h' = g(x w + h r + bias).
 // Where t >= lengths[b], or the mask is false, the state stays and y is zero, or the state with
 // hold. With weights of bytes the rows of x and h are rounded to bytes first, each by its own
-// range.
+// range; with two_bytes what that leaves as well.
 struct RecurrentParams {
   CellKind cell = CellKind::kLstm;
   bool in_bytes = false;  // all weights, or none
+  bool two_bytes = false;
   int64_t steps = 0;
   int64_t batch = 0;
   int64_t inputs = 0;
