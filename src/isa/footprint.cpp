@@ -1,124 +1,171 @@
 #include "isa/footprint.h"
 
 #include <algorithm>
+#include <set>
 
-#include "isa/range.h"
+#include "isa/extent.h"
 
 namespace tenon::isa {
 namespace {
 
-// Values of the variables of one view that are tried.
-constexpr int64_t kMostTrials = 4096;
+// The loops around an instruction, and the ranges of their variables.
+struct Nest {
+  std::vector<const Loop*> loops;
+  std::vector<Range> ranges;
+};
 
-class Walk {
+// Calls `visit(instruction, nest)` for every instruction that is ever issued, in order.
+template <class Visit>
+void walk(const std::vector<Statement>& body, Nest& nest, const Visit& visit) {
+  for (const Statement& s : body) {
+    if (const auto* instruction = std::get_if<Instruction>(&s)) {
+      visit(*instruction, nest);
+      continue;
+    }
+    const Loop& loop = std::get<Loop>(s);
+    const int64_t most = range_of(loop.count, nest.ranges).high - 1;
+    if (most < 0) continue;
+    nest.ranges[static_cast<size_t>(loop.variable)] = Range::between(0, most);
+    nest.loops.push_back(&loop);
+    walk(loop.body, nest, visit);
+    nest.loops.pop_back();
+  }
+}
+
+template <class Visit>
+void walk(const Program& program, const Visit& visit) {
+  Nest nest;
+  nest.ranges.resize(static_cast<size_t>(std::max(program.variables, 1)));
+  nest.ranges[0] = Range::between(0, program.blocks - 1);
+  walk(program.body, nest, visit);
+}
+
+// What instructions have to do with a part of a memory.
+struct Part {
+  int memory;
+  Extent extent;
+  std::vector<const Loop*> loops;  // around all of them
+  int64_t first, last;             // their numbers
+  std::set<int> loaded, stored;    // buffers
+  std::set<Opcode> written_by;
+
+  bool meets(const Part& other) const {
+    return memory == other.memory && extent.begin < other.extent.end &&
+           other.extent.begin < extent.end;
+  }
+  void join(const Part& other) {
+    extent = {std::min(extent.begin, other.extent.begin), std::max(extent.end, other.extent.end)};
+    first = std::min(first, other.first), last = std::max(last, other.last);
+    const auto ends = std::ranges::mismatch(loops, other.loops);
+    loops.erase(ends.in1, loops.end());
+    loaded.insert(other.loaded.begin(), other.loaded.end());
+    stored.insert(other.stored.begin(), other.stored.end());
+    written_by.insert(other.written_by.begin(), other.written_by.end());
+  }
+};
+
+// Parts that do not overlap, by what instructions touch together.
+class Parts {
  public:
-  Walk(const Program& program, const Architecture& architecture)
-      : program_(program), peaks_(architecture.memories.size()) {
-    ranges_.resize(static_cast<size_t>(std::max(program.variables, 1)));
-    values_.resize(ranges_.size());
-    ranges_[0] = Range::between(0, program.blocks - 1);
-  }
-
-  std::vector<int64_t> run() {
-    body(program_.body);
-    return std::move(peaks_);
-  }
-
- private:
-  void body(const std::vector<Statement>& statements) {
-    for (const Statement& s : statements) {
-      if (const auto* loop = std::get_if<Loop>(&s)) {
-        const int64_t most = range_of(loop->count, ranges_).high - 1;
-        if (most < 0) continue;
-        ranges_[static_cast<size_t>(loop->variable)] = Range::between(0, most);
-        body(loop->body);
+  void touch(Part part) {
+    for (size_t i = 0; i < parts_.size();) {
+      if (!parts_[i].meets(part)) {
+        ++i;
         continue;
       }
-      for (const View& v : std::get<Instruction>(s).views)
-        if (v.memory != 0) view(v);
+      part.join(parts_[i]);
+      parts_.erase(parts_.begin() + static_cast<std::ptrdiff_t>(i));
+      i = 0;  // it has grown
     }
+    parts_.push_back(std::move(part));
   }
-
-  static void mark(const Expr& e, std::vector<size_t>& used) {
-    if (e.is_number()) return;
-    if (e.kind() != Expr::Kind::variable) {
-      mark(e.left(), used);
-      mark(e.right(), used);
-    } else if (const auto v = static_cast<size_t>(e.value());
-               std::ranges::find(used, v) == used.end()) {
-      used.push_back(v);
-    }
+  Part& at(int memory, const Extent& extent) {
+    const Part probe{memory, extent, {}, 0, 0, {}, {}, {}};
+    return *std::ranges::find_if(parts_, [&](const Part& p) { return p.meets(probe); });
   }
+  std::vector<Part> take() && { return std::move(parts_); }
 
-  // One past the last byte for the values that there are now; 0 where there are no elements.
-  int64_t end_of(const View& v) const {
-    const auto element = static_cast<int64_t>(dtype_size(v.dtype));
-    int64_t end = v.offset.at(values_) + element;
-    for (const Axis& axis : v.axes) {
-      const int64_t size = axis.size.at(values_);
-      if (size <= 0) return 0;
-      end += std::max<int64_t>((size - 1) * axis.stride.at(values_), 0) * element;
-    }
-    return end;
-  }
-
-  int64_t bound_of(const View& v) const {
-    const auto element = static_cast<int64_t>(dtype_size(v.dtype));
-    Range end = range_of(v.offset, ranges_) + Range::of(element);
-    for (const Axis& axis : v.axes) {
-      const Range size = range_of(axis.size, ranges_);
-      if (size.high <= 0) return 0;
-      const Range extent =
-          (size + Range::of(-1)) * range_of(axis.stride, ranges_) * Range::of(element);
-      end = end + Range::of(std::max<int64_t>(extent.high, 0));
-    }
-    return end.high;
-  }
-
-  void view(const View& v) {
-    int64_t& peak = peaks_[static_cast<size_t>(v.memory)];
-    const int64_t bound = bound_of(v);
-    if (bound <= peak) return;
-    std::vector<size_t> used;
-    mark(v.offset, used);
-    for (const Axis& axis : v.axes) {
-      mark(axis.size, used);
-      mark(axis.stride, used);
-    }
-    int64_t trials = 0, found = 0;
-    const bool all = tried(v, used, 0, bound, trials, found);
-    peak = std::max(peak, all || found == bound ? found : bound);
-  }
-
-  // Whether all values were tried, or the bound was met: the first and last ones come first.
-  bool tried(const View& v, const std::vector<size_t>& used, size_t next, int64_t bound,
-             int64_t& trials, int64_t& found) {
-    if (next == used.size()) {
-      found = std::max(found, end_of(v));
-      return ++trials <= kMostTrials;
-    }
-    const Range& range = ranges_[used[next]];
-    int64_t& value = values_[used[next]];
-    const auto go = [&](int64_t at) {
-      value = at;
-      return tried(v, used, next + 1, bound, trials, found);
-    };
-    if (!go(range.high) || found == bound) return found == bound;
-    for (int64_t at = range.low; at < range.high; ++at)
-      if (!go(at) || found == bound) return found == bound;
-    return true;
-  }
-
-  const Program& program_;
-  std::vector<int64_t> peaks_;
-  std::vector<Range> ranges_;  // of variables
-  std::vector<int64_t> values_;
+ private:
+  std::vector<Part> parts_;
 };
+
+// A movement within a core: what is loaded into its operand is in its destination too, and what is
+// stored from its destination was in its operand.
+struct Movement {
+  int to;
+  Extent to_extent;
+  int from;
+  Extent from_extent;
+};
+
+bool insert_all(std::set<int>& into, const std::set<int>& what) {
+  const size_t before = into.size();
+  into.insert(what.begin(), what.end());
+  return into.size() > before;
+}
+
+void follow(const std::vector<Movement>& movements, Parts& parts) {
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (const Movement& m : movements) {
+      Part &to = parts.at(m.to, m.to_extent), &from = parts.at(m.from, m.from_extent);
+      if (&to == &from) continue;
+      changed |= insert_all(to.loaded, from.loaded);
+      changed |= insert_all(from.stored, to.stored);
+    }
+  }
+}
 
 }  // namespace
 
 std::vector<int64_t> footprint(const Program& program, const Architecture& architecture) {
-  return Walk(program, architecture).run();
+  std::vector<int64_t> peaks(architecture.memories.size());
+  walk(program, [&](const Instruction& instruction, const Nest& nest) {
+    for (const View& v : instruction.views) {
+      int64_t& peak = peaks[static_cast<size_t>(v.memory)];
+      if (v.memory != 0 && bound_of(v, nest.ranges).end > peak)
+        peak = std::max(peak, extent_of(v, nest.ranges).end);
+    }
+  });
+  return peaks;
+}
+
+std::vector<Resident> residents(const Program& program) {
+  Parts parts;
+  std::vector<Movement> movements;
+  int64_t number = 0;
+  walk(program, [&](const Instruction& instruction, const Nest& nest) {
+    ++number;
+    const bool moves = info(instruction.op).kind == OpcodeClass::move;
+    std::vector<Extent> extents;
+    for (size_t i = 0; i < instruction.views.size(); ++i) {
+      const View& v = instruction.views[i];
+      extents.push_back(v.memory == 0 ? Extent{} : extent_of(v, nest.ranges));
+      if (extents[i].begin == extents[i].end) continue;
+      Part part{v.memory, extents[i], nest.loops, number, number, {}, {}, {}};
+      if (i == 0) part.written_by.insert(instruction.op);
+      for (const View& other : instruction.views)
+        if (other.memory == 0) (i == 0 ? part.loaded : part.stored).insert(other.buffer);
+      parts.touch(std::move(part));
+    }
+    if (!moves || extents.size() < 2) return;
+    const View &to = instruction.views[0], &from = instruction.views[1];
+    const auto is_touched = [](const Extent& e) { return e.begin != e.end; };
+    if (is_touched(extents[0]) && is_touched(extents[1]))
+      movements.push_back({to.memory, extents[0], from.memory, extents[1]});
+  });
+  follow(movements, parts);
+  std::vector<Resident> result;
+  for (Part& p : std::move(parts).take()) {
+    Resident r{p.memory, p.extent.begin, p.extent.end, {}, {}, p.first, p.last, {}};
+    p.loaded.insert(p.stored.begin(), p.stored.end());
+    r.buffers.assign(p.loaded.begin(), p.loaded.end());
+    r.written_by.assign(p.written_by.begin(), p.written_by.end());
+    for (const Loop* loop : p.loops) r.loops.push_back(loop->variable);
+    result.push_back(std::move(r));
+  }
+  std::ranges::sort(result, {}, [](const Resident& r) { return std::pair{r.memory, r.begin}; });
+  return result;
 }
 
 }  // namespace tenon::isa

@@ -54,7 +54,8 @@ std::pair<double, double> band_of(const Machine& machine, DType real) {
 }
 
 Result<LayerPrediction> time_step(const DeviceProgram& program, const DeviceStep& step,
-                                  const Machine& machine, simulate::TimingModel& timing) {
+                                  const SpillCounter& spills, const Machine& machine,
+                                  simulate::TimingModel& timing) {
   LayerPrediction layer;
   if (step.node != nullptr) layer.op = step.node->def().name;
   if (!step.program) {
@@ -80,10 +81,8 @@ Result<LayerPrediction> time_step(const DeviceProgram& program, const DeviceStep
   layer.seconds = time->seconds + launch_of(machine);
   layer.operations = time->operations;
   layer.bytes = time->missed;
-  layer.moved = layer.reread = time->read + time->written;
-  for (const isa::Buffer& b : step.program->buffers)
-    layer.reread -= b.elements * static_cast<int64_t>(dtype_size(b.dtype));
-  layer.reread = std::max<int64_t>(layer.reread, 0);
+  layer.moved = time->read + time->written;
+  layer.spills = spills.of(step, time->buffers);
   layer.on_chip = isa::footprint(*step.program, program.architecture);
   layer.busy = time->busy;
   layer.causes = time->causes;
@@ -204,7 +203,8 @@ class VendorSoftware {
     layer.in_place = true;
     layer.algorithm = layer.bound_by = "in place";
     layer.seconds = layer.operations = 0;
-    layer.bytes = layer.moved = layer.reread = 0;
+    layer.bytes = layer.moved = 0;
+    layer.spills = {};
     std::ranges::fill(layer.busy, 0);
     layer.causes = {};
   }
@@ -295,8 +295,9 @@ Result<Prediction> predict(const DeviceProgram& program, const Machine& machine,
   const double run_start = run_start_of(machine);
   double launch = 0, host_start = 0, host = 0, layout = 0;
   VendorSoftware vendor(machine, options.real);
+  const SpillCounter spills(program);
   for (const DeviceStep& step : program.steps) {
-    LayerPrediction layer = TRY(time_step(program, step, machine, timing));
+    LayerPrediction layer = TRY(time_step(program, step, spills, machine, timing));
     if (!step.program) host += layer.seconds - kHostStart;
     vendor.change(layer, step);
     layout += layer.layout;
@@ -304,7 +305,7 @@ Result<Prediction> predict(const DeviceProgram& program, const Machine& machine,
     p.operations += layer.operations;
     p.bytes += layer.bytes;
     p.moved += layer.moved;
-    p.reread += layer.reread;
+    p.spills.add(layer.spills);
     for (size_t m = 0; m < layer.on_chip.size(); ++m)
       p.on_chip[m] = std::max(p.on_chip[m], layer.on_chip[m]);
     bound_by[layer.bound_by] += layer.seconds;

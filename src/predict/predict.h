@@ -6,6 +6,7 @@
 
 #include "ir/graph.h"
 #include "lower/device_program.h"
+#include "predict/spills.h"
 #include "simulate/timing.h"
 
 namespace tenon {
@@ -25,7 +26,7 @@ struct LayerPrediction {
   double operations = 0;
   int64_t bytes = 0;   // of the global memory
   int64_t moved = 0;   // between cores and global memory, what its cache held among it
-  int64_t reread = 0;  // of those, beyond each operand once: what did not fit on the cores
+  Spills spills;       // of what was moved
   std::vector<int64_t> on_chip;  // bytes of each memory of a core, at most (isa/footprint.h)
   std::string bound_by;          // "m", "mte2", …: the queue that was busiest; "memory"; "host"
   std::vector<double> busy;      // seconds per queue
@@ -44,7 +45,8 @@ struct Prediction {
   double operations = 0;
   int64_t bytes = 0;
   int64_t peak_bytes = 0;
-  int64_t moved = 0, reread = 0;
+  int64_t moved = 0;
+  Spills spills;
   std::vector<int64_t> on_chip;  // bytes of each memory of a core, at most
   int64_t cache_bytes = 0;       // of the chip's L2; 0: it has none
   int64_t working_bytes = 0;     // of the tensors of the kernel that works on most

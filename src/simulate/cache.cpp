@@ -22,21 +22,21 @@ int64_t bytes_of(uint64_t blocks) {
 
 }  // namespace
 
-int64_t Cache::access_runs(int64_t address, int64_t bytes, int64_t count, int64_t stride,
-                           bool writes) {
-  if (bytes <= 0 || count <= 0) return 0;
+MemoryTraffic Cache::access_runs(int64_t address, int64_t bytes, int64_t count, int64_t stride,
+                                 bool writes) {
+  if (bytes <= 0 || count <= 0) return {};
   if (count == 1) stride = kChunk;  // any will do
   const auto first = static_cast<uint64_t>(address), run = static_cast<uint64_t>(bytes),
              step = static_cast<uint64_t>(stride), runs = static_cast<uint64_t>(count);
   const uint64_t end = first + (runs - 1) * step + run;
-  int64_t moved = 0;
+  MemoryTraffic moved;
   // Where chunks are whole numbers of strides, all have the same blocks.
   const bool is_alike = runs == 1 || (kChunk % step == 0 && first % step + run <= step);
   if (is_alike) {
     uint64_t all = runs == 1 ? ~uint64_t{0} : 0;
     for (uint64_t at = first % step; runs > 1 && at < kChunk; at += step) all |= blocks_of(at, run);
     for (uint64_t at = first; at < end; at = (at / kChunk + 1) * kChunk)
-      moved += touch(at / kChunk, all & blocks_of(at, end - at), writes);
+      moved.add(touch(at / kChunk, all & blocks_of(at, end - at), writes));
     return moved;
   }
   // What lies in one chunk is looked up once: a chunk that was just used is the newest already.
@@ -45,15 +45,16 @@ int64_t Cache::access_runs(int64_t address, int64_t bytes, int64_t count, int64_
     const uint64_t stop = first + i * step + run;
     for (uint64_t at = stop - run; at < stop; at = (at / kChunk + 1) * kChunk) {
       if (at / kChunk != chunk && wanted != 0)
-        moved += touch(chunk, std::exchange(wanted, 0), writes);
+        moved.add(touch(chunk, std::exchange(wanted, 0), writes));
       chunk = at / kChunk;
       wanted |= blocks_of(at, stop - at);
     }
   }
-  return moved + touch(chunk, wanted, writes);
+  moved.add(touch(chunk, wanted, writes));
+  return moved;
 }
 
-int64_t Cache::touch(size_t number, uint64_t wanted, bool writes) {
+MemoryTraffic Cache::touch(size_t number, uint64_t wanted, bool writes) {
   if (number >= chunks_.size()) chunks_.resize(std::max(number + 1, 2 * chunks_.size()));
   Chunk& c = chunks_[number];
   if (c.blocks == 0) ++held_;
@@ -66,8 +67,8 @@ int64_t Cache::touch(size_t number, uint64_t wanted, bool writes) {
   if (writes) c.written |= wanted;
   c.blocks |= wanted;
   bytes_ += added;
-  int64_t moved = writes ? 0 : added;
-  while (bytes_ > most_ && held_ > 1) moved += drop_oldest();
+  MemoryTraffic moved{writes ? 0 : added, 0};
+  while (bytes_ > most_ && held_ > 1) moved.written_back += drop_oldest();
   return moved;
 }
 

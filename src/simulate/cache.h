@@ -8,6 +8,16 @@
 
 namespace tenon::simulate {
 
+// What memory moves, in bytes.
+struct MemoryTraffic {
+  int64_t fetched = 0;       // of blocks that were not there to read
+  int64_t written_back = 0;  // of blocks that had been written before and had to go
+  int64_t bytes() const { return fetched + written_back; }
+  void add(const MemoryTraffic& other) {
+    fetched += other.fetched, written_back += other.written_back;
+  }
+};
+
 // Blocks of 32 bytes within chunks; of chunks the least recently used goes. Chips have lines that
 // are longer, and tensors in blocks of as many channels (NC1HWC0), so that a copy of some channels
 // touches no others; here tensors have channels last, and a block stands for what a line would
@@ -15,13 +25,14 @@ namespace tenon::simulate {
 class Cache {
  public:
   explicit Cache(int64_t bytes) : most_(bytes) {}
-  // What memory moves as [address, address + bytes) is read or written: blocks that are not there
-  // to read, and those written before that have to go. What is written reaches memory only so.
-  int64_t access(int64_t address, int64_t bytes, bool writes) {
+  // What memory moves as [address, address + bytes) is read or written. What is written reaches it
+  // only when it has to go.
+  MemoryTraffic access(int64_t address, int64_t bytes, bool writes) {
     return access_runs(address, bytes, 1, 0, writes);
   }
   // The same of `count` runs of `bytes`, each `stride` bytes further than the one before.
-  int64_t access_runs(int64_t address, int64_t bytes, int64_t count, int64_t stride, bool writes);
+  MemoryTraffic access_runs(int64_t address, int64_t bytes, int64_t count, int64_t stride,
+                            bool writes);
   bool is_there() const { return most_ > 0; }
 
  private:
@@ -29,7 +40,7 @@ class Cache {
     uint64_t blocks = 0, written = 0;  // that are there; that memory does not have yet
     size_t used = 0;                   // where its last use is in `uses_`
   };
-  int64_t touch(size_t number, uint64_t wanted, bool writes);
+  MemoryTraffic touch(size_t number, uint64_t wanted, bool writes);
   void forget_old_uses();
   int64_t drop_oldest();
 

@@ -45,12 +45,13 @@ struct TimingModel::Shared {
 struct TimingModel::Core {
   // What grows while it runs.
   struct Counters {
-    std::vector<double> busy;                  // per queue
-    double read = 0, written = 0, missed = 0;  // bytes
+    std::vector<double> busy;  // per queue
+    std::vector<BufferTraffic> buffers;
+    double missed = 0;  // bytes
     double operations = 0;
     void add(const Counters& other, double times) {
       for (size_t q = 0; q < busy.size(); ++q) busy[q] += times * other.busy[q];
-      read += times * other.read, written += times * other.written;
+      for (size_t b = 0; b < buffers.size(); ++b) buffers[b].add(other.buffers[b], times);
       missed += times * other.missed, operations += times * other.operations;
     }
   };
@@ -74,6 +75,7 @@ struct TimingModel::Core {
         flag_ids(ids) {
     variables[0] = index;
     counters.busy.assign(queues, 0);
+    counters.buffers.resize(program.buffers.size());
     frames.push_back({&program.body, 0, -1, 1, {}});
     advance();
   }
@@ -194,15 +196,15 @@ TimingModel::TimingModel(const Machine& machine, const isa::Architecture& archit
 }
 
 // Run by run.
-int64_t TimingModel::moved(const isa::View& view, int64_t address,
-                           std::span<const int64_t> variables, bool writes) {
+MemoryTraffic TimingModel::moved(const isa::View& view, int64_t address,
+                                 std::span<const int64_t> variables, bool writes) {
   constexpr int64_t kBlock = 32;
   std::array<std::pair<int64_t, int64_t>, 16> axes;  // stride in bytes, size
   const auto size = static_cast<int64_t>(dtype_size(view.dtype));
   size_t n = 0;
   for (const isa::Axis& axis : view.axes) {
     const int64_t count = axis.size.at(variables), stride = axis.stride.at(variables) * size;
-    if (count <= 0) return 0;
+    if (count <= 0) return {};
     // Backwards or not, it is the same bytes.
     if (stride < 0) address += (count - 1) * stride;
     if (count > 1 && stride != 0 && n < axes.size()) axes[n++] = {std::abs(stride), count};
@@ -216,11 +218,11 @@ int64_t TimingModel::moved(const isa::View& view, int64_t address,
   const int64_t runs = inner < n ? axes[inner].second : 1, step = inner < n ? axes[inner].first : 0;
   const size_t outer = std::min(inner + 1, n);
   std::array<int64_t, 16> at{};
-  int64_t moved = 0;
+  MemoryTraffic moved;
   for (;;) {
     int64_t offset = 0;
     for (size_t i = outer; i < n; ++i) offset += at[i] * axes[i].first;
-    moved += cache_.access_runs(address + offset, run, runs, step, writes);
+    moved.add(cache_.access_runs(address + offset, run, runs, step, writes));
     size_t i = outer;
     while (i < n && ++at[i] == axes[i].second) at[i++] = 0;
     if (i == n) return moved;
@@ -274,10 +276,15 @@ bool TimingModel::transfer(Core& core, Shared& shared, const Instruction& i, con
   const double bytes = static_cast<double>(cost.bytes);
   const auto cluster = static_cast<size_t>(core.index / cores_per_cluster_);
   // Of a table, rows are read or written here and there.
-  double moved = bytes;
-  if (i.op != Opcode::gather && i.op != Opcode::scatter && cache_.is_there())
-    moved = static_cast<double>(this->moved(*view, address, core.variables, cost.writes));
-  (cost.writes ? core.counters.written : core.counters.read) += bytes;
+  double moved = bytes, fetched = cost.writes ? 0 : bytes;
+  if (i.op != Opcode::gather && i.op != Opcode::scatter && cache_.is_there()) {
+    const MemoryTraffic traffic = this->moved(*view, address, core.variables, cost.writes);
+    moved = static_cast<double>(traffic.bytes());
+    fetched = static_cast<double>(traffic.fetched);
+  }
+  BufferTraffic& buffer = core.counters.buffers[static_cast<size_t>(view->buffer)];
+  (cost.writes ? buffer.written : buffer.read) += bytes;
+  buffer.fetched += fetched;
   core.counters.missed += moved;
   const Moment start = end;
   end.spend(Cause::copy_start, copy_start_ * static_cast<double>(cost.copies));
@@ -374,16 +381,18 @@ Result<KernelTime> TimingModel::collect(const std::vector<Core>& cores) const {
   KernelTime time;
   time.busy.assign(architecture_.queues.size(), 0);
   Moment end;
+  time.buffers.resize(cores.empty() ? 0 : cores[0].counters.buffers.size());
   double read = 0, written = 0, missed = 0;
   for (const Core& core : cores) {
     end.wait_for(core.end);
     for (size_t q = 0; q < time.busy.size(); ++q)
       time.busy[q] += core.counters.busy[q] / static_cast<double>(cores.size());
-    read += core.counters.read, written += core.counters.written;
+    for (size_t b = 0; b < time.buffers.size(); ++b) time.buffers[b].add(core.counters.buffers[b], 1);
     missed += core.counters.missed, time.operations += core.counters.operations;
   }
   time.seconds = end.at;
   time.causes = end.by;
+  for (const BufferTraffic& b : time.buffers) read += b.read, written += b.written;
   time.read = std::llround(read), time.written = std::llround(written);
   time.missed = std::llround(missed);
   return time;

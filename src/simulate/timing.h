@@ -16,6 +16,16 @@
 
 namespace tenon::simulate {
 
+// What went between the cores and one buffer of a program, in bytes.
+struct BufferTraffic {
+  double read = 0, written = 0;  // by the cores
+  double fetched = 0;            // of what was read, what the cache did not hold
+  void add(const BufferTraffic& other, double times) {
+    read += times * other.read, written += times * other.written;
+    fetched += times * other.fetched;
+  }
+};
+
 // What a kernel took.
 struct KernelTime {
   double seconds = 0;
@@ -24,6 +34,7 @@ struct KernelTime {
   int64_t read = 0, written = 0;  // bytes of the global memory, moved by the cores
   int64_t missed = 0;             // of those, what the cache did not hold
   double operations = 0;          // of products
+  std::vector<BufferTraffic> buffers;
 };
 
 class TimingModel {
@@ -41,8 +52,8 @@ class TimingModel {
   using Order = std::priority_queue<Entry, std::vector<Entry>, std::greater<>>;
   struct Shared;
   // What memory moves as a view is read or written through a cache.
-  int64_t moved(const isa::View& view, int64_t address, std::span<const int64_t> variables,
-                bool writes);
+  MemoryTraffic moved(const isa::View& view, int64_t address, std::span<const int64_t> variables,
+                      bool writes);
   Status order(Core& core, const isa::Instruction& i);
   // Whether memory had to move something for it.
   bool transfer(Core& core, Shared& shared, const isa::Instruction& i, const Cost& cost,

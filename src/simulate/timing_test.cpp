@@ -95,11 +95,11 @@ TEST(Timing, WhatIsReadBackwardsIsMovedAsWell) {
 
 TEST(Cache, WhatIsWrittenReachesMemoryWhenItHasToGo) {
   Cache cache(64 * 1024);
-  EXPECT_EQ(cache.access(0, 32768, true), 0);
-  EXPECT_EQ(cache.access(0, 32768, false), 0) << "it is there";
-  EXPECT_EQ(cache.access(1 << 20, 32768, false), 32768);
-  EXPECT_EQ(cache.access(2 << 20, 32768, false), 65536) << "what was written goes";
-  EXPECT_EQ(cache.access(3 << 20, 32768, false), 32768) << "what was read goes for nothing";
+  EXPECT_EQ(cache.access(0, 32768, true).bytes(), 0);
+  EXPECT_EQ(cache.access(0, 32768, false).bytes(), 0) << "it is there";
+  EXPECT_EQ(cache.access(1 << 20, 32768, false).bytes(), 32768);
+  EXPECT_EQ(cache.access(2 << 20, 32768, false).bytes(), 65536) << "what was written goes";
+  EXPECT_EQ(cache.access(3 << 20, 32768, false).bytes(), 32768) << "what was read goes for nothing";
 }
 
 // Strides within a chunk and across chunks, runs that end in the next, a cache that overflows.
@@ -116,8 +116,9 @@ TEST(Cache, RunsAreAsOneAfterTheOther) {
     const int64_t count = 1 + draw(20);
     const bool writes = draw(2) != 0;
     int64_t moved = 0;
-    for (int64_t n = 0; n < count; ++n) moved += apart.access(address + n * stride, bytes, writes);
-    ASSERT_EQ(at_once.access_runs(address, bytes, count, stride, writes), moved) << i;
+    for (int64_t n = 0; n < count; ++n)
+      moved += apart.access(address + n * stride, bytes, writes).bytes();
+    ASSERT_EQ(at_once.access_runs(address, bytes, count, stride, writes).bytes(), moved) << i;
     all += moved;
   }
   EXPECT_GT(all, 0);

@@ -105,6 +105,30 @@ def test_layers_are_picked_by_name():
     assert done.returncode == 1 and "nothing like it" in done.stderr
 
 
+@pytest.mark.parametrize("chip", ["ascend310p3", "mlu370-s4"])
+def test_the_memory_is_told_by_level(tmp_path, chip):
+    page = tmp_path / "memory.html"
+    found = explain(DIGITS, "--target", chip, "--batch", "64", "--memory", "--html", page)
+    memory, ends = found["memory_map"], {}
+    assert memory["peak_bytes"] == found["peak_bytes"]
+    assert 0 <= memory["peak_bytes"] - max(t["address"] + t["bytes"] for t in memory["tensors"]) < 512
+    for total in ("ddr_bytes", "moved_bytes"):
+        assert memory[total] == sum(layer[total] for layer in memory["layers"])
+    for kind, count in memory["spills"].items():
+        assert count == sum(layer["spills"][kind] for layer in memory["layers"])
+    for step, layer in enumerate(memory["layers"]):
+        alive = [t for t in memory["tensors"] if t["first_step"] <= step <= t["last_step"]]
+        assert layer["live_bytes"] == sum(t["bytes"] for t in alive) <= memory["peak_bytes"]
+        for part in layer["on_chip"]:
+            assert part["holds"] and 1 <= part["first_instruction"] <= part["last_instruction"]
+            ends[part["memory"]] = max(ends.get(part["memory"], 0), part["end"])
+    assert memory["fullest"]["bytes"] == max(layer["live_bytes"] for layer in memory["layers"])
+    assert ends == {name: size for name, size in memory["on_chip_bytes"].items() if size > 0}
+    assert "<svg" in page.read_text() and "Simulated" in page.read_text()
+    text = run(DIGITS, "--target", chip, "--memory").stdout
+    assert "read again for lack of room on a core" in text and "instructions 1 to" in text
+
+
 def test_an_unknown_chip_names_the_nearest():
     done = run(DIGITS, "--target", "ascend310p4")
     assert done.returncode == 1

@@ -177,6 +177,11 @@ void add_explain(CLI::App& app, Action& action) {
   command->add_option("--precision", a->chip.precision, "on the chip: fp16, fp32 or int8");
   command->add_option("--layer", a->chip.layers,
                       "on the chip: only layers whose name is like this");
+  command->add_flag("--memory", a->chip.memory,
+                    "on the chip: also what lives where and when, and what is spilled");
+  command->add_option("--html", a->chip.html,
+                      "on the chip: file for a page with the memory over time, and every layer's "
+                      "traffic and spills");
   add_input_shapes(*command, a->chip.shapes);
   add_cuts(*command, a->chip);
   command
@@ -187,7 +192,8 @@ void add_explain(CLI::App& app, Action& action) {
     command->get_option(name)->needs(target);
   command->footer(
       "Example:\n  tenon explain digits.tenon\n"
-      "  tenon explain model.onnx --target ascend310p3 --layer '*conv1*'");
+      "  tenon explain model.onnx --target ascend310p3 --layer '*conv1*'\n"
+      "  tenon explain model.onnx --target mlu370-s4 --memory --html memory.html");
   command->callback([a, &action] { action = [a] { return explain(*a); }; });
 }
 

@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 #include <fnmatch.h>
 
+#include <filesystem>
+#include <span>
+
 #include "commands.h"
 #include "compiler/compile.h"
-#include "predict/predict.h"
+#include "memory_report.h"
 #include "progress.h"
 #include "runnable.h"
 
@@ -40,6 +43,7 @@ nlohmann::json json_of(const LayerPrediction& l, const Prediction& p) {
                       {"bound_by_words", words_for(l.bound_by)},
                       {"operations", l.operations},
                       {"bytes", l.bytes},
+                      {"more_kernels", l.more_kernels},
                       {"advice", l.advice},
                       {"memory", nlohmann::json::object()},
                       {"busy_ms", nlohmann::json::object()},
@@ -58,6 +62,10 @@ nlohmann::json json_of(const LayerPrediction& l, const Prediction& p) {
 void print_layer(const LayerPrediction& l, const Prediction& p) {
   fmt::print("\n{}\n  {}, {:.4f} ms ({:.1f} % of the model), bound by {}\n", l.name, l.algorithm,
              l.seconds * 1e3, 100 * l.seconds / p.seconds, words_for(l.bound_by));
+  if (l.more_kernels > 0)
+    fmt::print("  {} more of the vendor's kernels around it: copies of layouts, {:.4f} ms, or an "
+               "activation\n",
+               l.more_kernels, l.layout * 1e3);
   if (!l.tiling.empty()) fmt::print("  {}\n", l.tiling);
   std::string memory;
   for (size_t m = 1; m < l.memory.size() && m < p.memories.size(); ++m)
@@ -70,13 +78,19 @@ void print_layer(const LayerPrediction& l, const Prediction& p) {
     if (!a.reason.empty())
       fmt::print("  {} not possible: {}\n", a.algorithm, a.reason);
     else
-      fmt::print("  {} would take {:.4f} ms, {:.0f} % more: {}\n", a.algorithm, a.seconds * 1e3,
-                 100 * (a.seconds / l.node_seconds - 1), a.tiling);
+      fmt::print("  {} would take {:.4f} ms instead of {:.4f}, {:.0f} % more: {}\n", a.algorithm,
+                 a.seconds * 1e3, l.node_seconds * 1e3, 100 * (a.seconds / l.node_seconds - 1),
+                 a.tiling);
   }
   for (const std::string& advice : l.advice) fmt::print("  {}\n", advice);
 }
 
-Result<Prediction> predicted(const ChipExplainArguments& a) {
+struct Explained {
+  Prediction prediction;
+  MemoryMap memory;
+};
+
+Result<Explained> explained(const ChipExplainArguments& a) {
   LowerOptions options{TRY(device_real(a.precision, true))};
   options.advise = true;
   const MachineCatalog catalog = TRY(MachineCatalog::load(a.folder));
@@ -85,45 +99,67 @@ Result<Prediction> predicted(const ChipExplainArguments& a) {
   progress.stage("import");
   const auto functions = TRY(load_graphs(a.model, TRY(import_options(a))));
   progress.stage(fmt::format("lower to {}", machine->name));
-  return predict(*functions[0].graph, *machine, a.batch, options);
+  options.batch = a.batch;
+  const auto bound = TRY(prepare_for_batch(*functions[0].graph, a.batch));
+  const DeviceProgram program = TRY(lower_graph(*bound, *machine, options));
+  return Explained{TRY(predict(program, *machine, options)), memory_map(program)};
+}
+
+void print_all(const ChipExplainArguments& a, const Explained& e,
+               const std::vector<size_t>& kernels, const std::vector<size_t>& host) {
+  const Prediction& p = e.prediction;
+  fmt::print("{} on {}, batch {}, {}: {:.4f} ms, bound by {}; {:.2f} MB of the chip's memory\n",
+             a.model, p.target, p.batch, p.precision, p.seconds * 1e3, words_for(p.bound_by),
+             static_cast<double>(p.peak_bytes) / 1e6);
+  if (a.memory) print_memory(e.memory, p);
+  for (const size_t step : kernels) {
+    print_layer(p.layers[step], p);
+    if (a.memory) print_layer_memory(e.memory, p, step);
+  }
+  if (!host.empty()) fmt::print("\nleft to the host:\n");
+  for (const size_t step : host) {
+    const LayerPrediction& l = p.layers[step];
+    fmt::print("  {} ({}), {:.4f} ms: {}\n", l.name, l.op, l.seconds * 1e3, l.reason);
+  }
+  fmt::print("\nSimulated: nothing here ran on a chip.\n");
 }
 
 }  // namespace
 
 Status explain_for_chip(const ChipExplainArguments& a) {
-  const Prediction p = TRY(predicted(a));
-  std::vector<const LayerPrediction*> kernels, host;
-  for (const LayerPrediction& l : p.layers)
-    if (fnmatch(a.layers.c_str(), l.name.c_str(), 0) == 0)
-      (l.algorithm == "host" ? host : kernels).push_back(&l);
+  const Explained e = TRY(explained(a));
+  const Prediction& p = e.prediction;
+  std::vector<size_t> kernels, host;  // steps
+  for (size_t step = 0; step < p.layers.size(); ++step)
+    if (fnmatch(a.layers.c_str(), p.layers[step].name.c_str(), 0) == 0)
+      (p.layers[step].algorithm == "host" ? host : kernels).push_back(step);
   if (kernels.empty() && host.empty() && !p.layers.empty())
     return invalid_argument(fmt::format("no layer of the model is like '{}'", a.layers));
-  if (a.json) {
-    nlohmann::json json{{"target", p.target},
-                        {"batch", p.batch},
-                        {"precision", p.precision},
-                        {"latency_ms", p.seconds * 1e3},
-                        {"peak_bytes", p.peak_bytes},
-                        {"simulated", true},
-                        {"layers", nlohmann::json::array()},
-                        {"host", nlohmann::json::array()}};
-    for (const LayerPrediction* l : kernels) json["layers"].push_back(json_of(*l, p));
-    for (const LayerPrediction* l : host)
-      json["host"].push_back({{"name", l->name},
-                              {"op", l->op},
-                              {"reason", l->reason},
-                              {"latency_ms", l->seconds * 1e3}});
-    fmt::print("{}\n", to_text(json));
+  if (!a.html.empty()) {
+    const std::string page =
+        memory_page(std::filesystem::path(a.model).filename().string(), e.memory, p);
+    TRY(write_file_atomically(a.html, std::as_bytes(std::span(page))));
+  }
+  if (!a.json) {
+    print_all(a, e, kernels, host);
     return {};
   }
-  fmt::print("{} on {}, batch {}, {}: {:.4f} ms, bound by {}; {:.2f} MB of the chip's memory\n",
-             a.model, p.target, p.batch, p.precision, p.seconds * 1e3, words_for(p.bound_by),
-             static_cast<double>(p.peak_bytes) / 1e6);
-  for (const LayerPrediction* l : kernels) print_layer(*l, p);
-  if (!host.empty()) fmt::print("\nleft to the host:\n");
-  for (const LayerPrediction* l : host)
-    fmt::print("  {} ({}), {:.4f} ms: {}\n", l->name, l->op, l->seconds * 1e3, l->reason);
-  fmt::print("\nSimulated: nothing here ran on a chip.\n");
+  nlohmann::json json{{"target", p.target},
+                      {"batch", p.batch},
+                      {"precision", p.precision},
+                      {"latency_ms", p.seconds * 1e3},
+                      {"peak_bytes", p.peak_bytes},
+                      {"simulated", true},
+                      {"layers", nlohmann::json::array()},
+                      {"host", nlohmann::json::array()}};
+  for (const size_t step : kernels) json["layers"].push_back(json_of(p.layers[step], p));
+  for (const size_t step : host) {
+    const LayerPrediction& l = p.layers[step];
+    json["host"].push_back(
+        {{"name", l.name}, {"op", l.op}, {"reason", l.reason}, {"latency_ms", l.seconds * 1e3}});
+  }
+  if (a.memory) json["memory_map"] = memory_json(e.memory, p);
+  fmt::print("{}\n", to_text(json));
   return {};
 }
 

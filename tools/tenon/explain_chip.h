@@ -8,8 +8,9 @@
 namespace tenon::tool {
 
 struct ChipExplainArguments : ModelArguments {
-  std::string target, precision = "fp16", layers = "*", folder;
+  std::string target, precision = "fp16", layers = "*", folder, html;
   int64_t batch = 1;
+  bool memory = false;  // also what lives where and when
 };
 
 // Everything it prints is simulated.

@@ -3,35 +3,17 @@
 #include <fmt/format.h>
 
 #include "chip/program_file.h"
-#include "predict/predict.h"
+#include "memory_report.h"
 
 namespace tenon::tool {
 namespace {
 
-nlohmann::json memory_json(const std::vector<std::pair<std::string, int64_t>>& memories,
-                           const std::vector<int64_t>& bytes) {
-  nlohmann::json json = nlohmann::json::object();
-  for (size_t i = 1; i < bytes.size(); ++i) json[memories[i].first] = bytes[i];
-  return json;
-}
-
-// What each layer takes of the memories, and moves.
-Result<nlohmann::json> layers_json(const FileDeviceProgram& file, const Machine& machine) {
+// What lives where and when, and what each layer moves.
+Result<nlohmann::json> memory_of(const FileDeviceProgram& file, const Machine& machine) {
   const StoredProgram stored = TRY(decode_program(file, machine));
   const Prediction p =
       TRY(predict(stored.program, machine, {TRY(device_real(file.precision)), file.batch}));
-  nlohmann::json json{
-      {"peak_bytes", p.peak_bytes}, {"on_chip_bytes", memory_json(p.memories, p.on_chip)},
-      {"ddr_bytes", p.bytes},       {"moved_bytes", p.moved},
-      {"reread_bytes", p.reread},   {"layers", nlohmann::json::array()}};
-  for (const LayerPrediction& l : p.layers)
-    json["layers"].push_back({{"name", l.name},
-                              {"algorithm", l.algorithm},
-                              {"on_chip_bytes", memory_json(p.memories, l.on_chip)},
-                              {"ddr_bytes", l.bytes},
-                              {"moved_bytes", l.moved},
-                              {"reread_bytes", l.reread}});
-  return json;
+  return memory_json(memory_map(stored.program), p);
 }
 
 std::string sizes_of(const nlohmann::json& memories) {
@@ -40,6 +22,15 @@ std::string sizes_of(const nlohmann::json& memories) {
     if (bytes.get<int64_t>() > 0)
       text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, bytes.get<int64_t>());
   return text;
+}
+
+std::string traffic_of(const nlohmann::json& m) {
+  const auto& spills = m["spills"];
+  return fmt::format(
+      "DDR {} bytes, moved {}; spills: read again {}, between its kernels {}, fetched again {}",
+      m["ddr_bytes"].get<int64_t>(), m["moved_bytes"].get<int64_t>(),
+      spills["reread_bytes"].get<int64_t>(), spills["between_kernels_bytes"].get<int64_t>(),
+      spills["refetched_bytes"].get<int64_t>());
 }
 
 }  // namespace
@@ -71,7 +62,7 @@ Result<nlohmann::json> chips_json(const Blob& file, const FileModel& model,
                                {"kernels", kernels},
                                {"host_nodes", p.steps.size() - kernels},
                                {"peak_bytes", p.peak_bytes}};
-        if (memory) program["memory"] = TRY(layers_json(p, **machine));
+        if (memory) program["memory"] = TRY(memory_of(p, **machine));
         chip["programs"].push_back(std::move(program));
       }
     }
@@ -95,14 +86,10 @@ void print_chips(const nlohmann::json& chips) {
                  p["host_nodes"].get<size_t>(), p["peak_bytes"].get<int64_t>());
       if (!p.contains("memory")) continue;
       const auto& m = p["memory"];
-      fmt::print("    of a core at most: {}; DDR {} bytes, moved {}, read again {}\n",
-                 sizes_of(m["on_chip_bytes"]), m["ddr_bytes"].get<int64_t>(),
-                 m["moved_bytes"].get<int64_t>(), m["reread_bytes"].get<int64_t>());
+      fmt::print("    of a core at most: {}; {}\n", sizes_of(m["on_chip_bytes"]), traffic_of(m));
       for (const auto& l : m["layers"])
-        fmt::print("    {:<10} {}: {}; DDR {}, moved {}, read again {}\n",
-                   l["algorithm"].get<std::string>(), l["name"].get<std::string>(),
-                   sizes_of(l["on_chip_bytes"]), l["ddr_bytes"].get<int64_t>(),
-                   l["moved_bytes"].get<int64_t>(), l["reread_bytes"].get<int64_t>());
+        fmt::print("    {:<10} {}: {}; {}\n", l["algorithm"].get<std::string>(),
+                   l["name"].get<std::string>(), sizes_of(l["on_chip_bytes"]), traffic_of(l));
     }
   }
 }
