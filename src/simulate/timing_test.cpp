@@ -87,7 +87,7 @@ TEST(Timing, WhatIsReadBackwardsIsMovedAsWell) {
         ", 64:1)\nsync all\nmte3: copy gm y[0] f16 "
         "(1024:1) <- ub[0] f16 (1024:1)\n");
   };
-  const KernelTime forwards = moved("0", "1024"), backwards = moved("15360", "-1024");
+  const KernelTime forwards = moved("0", "1024"), backwards = moved("30720", "-1024");
   EXPECT_EQ(backwards.read, forwards.read);
   EXPECT_GT(backwards.missed, 0);
   EXPECT_EQ(backwards.missed, forwards.missed);
