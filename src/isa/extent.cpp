@@ -95,15 +95,16 @@ Extent extent_of(const View& view, std::span<const Range> variables) {
   if (bound.begin == bound.end) return bound;
   std::vector<size_t> used;
   mark(view.offset, used);
-  const int64_t begin =
-      Least(variables, used, [&](auto values) { return view.offset.at(values); })
-          .find(bound.begin, false);
+  const int64_t begin = Least(variables, used, [&](auto values) {
+                          return view.offset.at(values);
+                        }).find(bound.begin, false);
   for (const Axis& axis : view.axes) {
     mark(axis.size, used);
     mark(axis.stride, used);
   }
-  const int64_t end = -Least(variables, used, [&](auto values) { return -end_of(view, values); })
-                           .find(-bound.end, true);
+  const int64_t end = -Least(variables, used, [&](auto values) {
+                         return -end_of(view, values);
+                       }).find(-bound.end, true);
   return end == 0 ? Extent{} : Extent{begin, end};
 }
 

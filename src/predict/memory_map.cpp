@@ -63,8 +63,8 @@ std::string chart(const MemoryMap& map, const Prediction& p, int64_t base) {
     svg += fmt::format(
         R"svg(<rect x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}" fill="hsl({},55%,70%)" stroke="#fff" stroke-width=".3"><title>{}: {} bytes at {}, from {} to {}</title></rect>)svg",
         left, top, std::max(right - left, .3), std::max(bottom - top, .3), colour,
-        escaped_html(t.name), t.bytes, t.address,
-        escaped_html(map.layers[t.first]), escaped_html(map.layers[t.last]));
+        escaped_html(t.name), t.bytes, t.address, escaped_html(map.layers[t.first]),
+        escaped_html(map.layers[t.last]));
   }
   return svg + "</svg>";
 }
@@ -136,8 +136,10 @@ std::string memory_page(const std::string& model, const MemoryMap& map, const Pr
       ".right{{text-anchor:end}}.middle{{text-anchor:middle}}.fullest{{background:#fff3d6}}"
       "</style><h1>{0} on {1}</h1><p>Batch {2}, {3}. Simulated: nothing here ran on a chip.</p>"
       "<p>{4:.3f} MB of the chip's memory: {5:.3f} MB of weights, inputs and results for good, the "
-      "rest activations, most of them at '{6}'. DDR moves {7:.3f} MB, the cores {8:.3f} MB. Of that "
-      "are spills: {9:.3f} MB read again for lack of room on a core, {10:.3f} MB between kernels of "
+      "rest activations, most of them at '{6}'. DDR moves {7:.3f} MB, the cores {8:.3f} MB. Of "
+      "that "
+      "are spills: {9:.3f} MB read again for lack of room on a core, {10:.3f} MB between kernels "
+      "of "
       "one layer, {11:.3f} MB fetched again from DDR since the cache did not hold it.</p>",
       escaped_html(model), escaped_html(p.target), p.batch, escaped_html(p.precision),
       static_cast<double>(p.peak_bytes) / 1e6, static_cast<double>(fixed) / 1e6,

@@ -24,9 +24,9 @@ struct LayerPrediction {
   std::vector<int64_t> memory;        // bytes that a core uses, per memory
   double seconds = 0;
   double operations = 0;
-  int64_t bytes = 0;   // of the global memory
-  int64_t moved = 0;   // between cores and global memory, what its cache held among it
-  Spills spills;       // of what was moved
+  int64_t bytes = 0;             // of the global memory
+  int64_t moved = 0;             // between cores and global memory, what its cache held among it
+  Spills spills;                 // of what was moved
   std::vector<int64_t> on_chip;  // bytes of each memory of a core, at most (isa/footprint.h)
   std::string bound_by;          // "m", "mte2", …: the queue that was busiest; "memory"; "host"
   std::vector<double> busy;      // seconds per queue

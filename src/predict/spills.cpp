@@ -35,8 +35,8 @@ Spills SpillCounter::of(const DeviceStep& kernel,
     if (buffer.role == isa::Buffer::Role::scratch || is_of_one_layer(tensor)) {
       spills.passed += std::llround(t.read + t.written);
     } else {
-      const auto bytes = static_cast<double>(buffer.elements) *
-                         static_cast<double>(dtype_size(buffer.dtype));
+      const auto bytes =
+          static_cast<double>(buffer.elements) * static_cast<double>(dtype_size(buffer.dtype));
       const bool is_first = first_of_layer_.at({kernel.node, tensor}) == &kernel;
       const double needed = buffer.role == isa::Buffer::Role::output ? t.written : t.read;
       spills.reread += std::llround(t.read + t.written - (is_first ? std::min(bytes, needed) : 0));

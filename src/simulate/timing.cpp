@@ -387,7 +387,8 @@ Result<KernelTime> TimingModel::collect(const std::vector<Core>& cores) const {
     end.wait_for(core.end);
     for (size_t q = 0; q < time.busy.size(); ++q)
       time.busy[q] += core.counters.busy[q] / static_cast<double>(cores.size());
-    for (size_t b = 0; b < time.buffers.size(); ++b) time.buffers[b].add(core.counters.buffers[b], 1);
+    for (size_t b = 0; b < time.buffers.size(); ++b)
+      time.buffers[b].add(core.counters.buffers[b], 1);
     missed += core.counters.missed, time.operations += core.counters.operations;
   }
   time.seconds = end.at;

@@ -63,9 +63,10 @@ void print_layer(const LayerPrediction& l, const Prediction& p) {
   fmt::print("\n{}\n  {}, {:.4f} ms ({:.1f} % of the model), bound by {}\n", l.name, l.algorithm,
              l.seconds * 1e3, 100 * l.seconds / p.seconds, words_for(l.bound_by));
   if (l.more_kernels > 0)
-    fmt::print("  {} more of the vendor's kernels around it: copies of layouts, {:.4f} ms, or an "
-               "activation\n",
-               l.more_kernels, l.layout * 1e3);
+    fmt::print(
+        "  {} more of the vendor's kernels around it: copies of layouts, {:.4f} ms, or an "
+        "activation\n",
+        l.more_kernels, l.layout * 1e3);
   if (!l.tiling.empty()) fmt::print("  {}\n", l.tiling);
   std::string memory;
   for (size_t m = 1; m < l.memory.size() && m < p.memories.size(); ++m)
