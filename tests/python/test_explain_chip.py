@@ -80,10 +80,11 @@ def test_an_unaligned_size_is_said_with_what_padding_gains(conv):
 def test_what_the_host_does_is_said(tmp_path):
     text = tmp_path / "special.tn"
     text.write_text(
-        "graph @main (%x: f32[8,64]) {\n  %y = relu(%x)\n  %z = lgamma(%y)\n  %s = softmax(%z) {axis=1}\n  return (%s)\n}\n"
+        "graph @main (%x: f32[8,64]) {\n  %y = relu(%x)\n  %z = prod(%y) {axes=[1], keep_dims=true}\n"
+        "  %s = softmax(%y) {axis=1}\n  %t = mul(%s, %z)\n  return (%t)\n}\n"
     )
     [left] = explain(text, "--target", "ascend310")["host"]
-    assert left["op"] in ("lgamma", "fused") and "lgamma" in left["reason"] and left["latency_ms"] > 0
+    assert left["op"] == "prod" and "prod" in left["reason"] and left["latency_ms"] > 0
 
 
 def test_a_graph_is_cut_and_one_without_layers_is_no_error(tmp_path):
@@ -126,7 +127,7 @@ def test_the_memory_is_told_by_level(tmp_path, chip):
     assert ends == {name: size for name, size in memory["on_chip_bytes"].items() if size > 0}
     assert "<svg" in page.read_text() and "Simulated" in page.read_text()
     text = run(DIGITS, "--target", chip, "--memory").stdout
-    assert "read again for lack of room on a core" in text and "instructions 1 to" in text
+    assert "read again for lack of room on a core" in text and re.search(r"instructions \d+ to \d+", text)
 
 
 def test_an_unknown_chip_names_the_nearest():
