@@ -218,8 +218,8 @@ std::string readme(const EmitRequest& request, const EmittedModel& model, bool a
 }  // namespace
 
 std::string_view status_text(bool checked) {
-  return checked ? "Checked with host shim; not compiled by the vendor's compiler."
-                 : "Not checked with the host shim; not compiled by the vendor's compiler.";
+  return checked ? "Status: checked with host shim; not compiled by the vendor's compiler."
+                 : "Status: not checked with the host shim; not compiled by the vendor's compiler.";
 }
 
 std::vector<EmittedFile> build_files(const EmitRequest& request, const EmittedModel& model,

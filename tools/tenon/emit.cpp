@@ -11,6 +11,7 @@
 #include "commands.h"
 #include "compiler/compile.h"
 #include "emit/bang_c.h"
+#include "emit/build_files.h"
 #include "emit/folder.h"
 #include "ir/interpret.h"
 #include "model_arguments.h"
@@ -210,9 +211,7 @@ Status run(const EmitArguments& a) {
     }
   }
   progress.reset();
-  std::string status =
-      check.passed ? "Checked with host shim; not compiled by the vendor's compiler."
-                   : "Not checked with the host shim; not compiled by the vendor's compiler.";
+  const std::string status(emit::status_text(check.passed));
   report(a, model, machine->name, status, check);
   if (!a.check || check.passed) return {};
   if (!model.host.empty())
