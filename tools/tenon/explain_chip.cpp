@@ -103,7 +103,9 @@ Result<Explained> explained(const ChipExplainArguments& a) {
   options.batch = a.batch;
   const auto bound = TRY(prepare_for_batch(*functions[0].graph, a.batch));
   const DeviceProgram program = TRY(lower_graph(*bound, *machine, options));
-  return Explained{TRY(predict(program, *machine, options)), memory_map(program)};
+  const bool asks_for_memory = a.memory || !a.html.empty();
+  return Explained{TRY(predict(program, *machine, options)),
+                   asks_for_memory ? memory_map(program) : MemoryMap{}};
 }
 
 void print_all(const ChipExplainArguments& a, const Explained& e,
