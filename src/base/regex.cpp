@@ -110,6 +110,7 @@ class RegexCompiler {
     if (at_ < text_.size()) return bad("an unexpected )");
     emit({Regex::Kind::save, {}, 1, 0});
     emit({Regex::Kind::match, {}, 0, 0});
+    regex_.find_starts();
     return std::move(regex_);
   }
 

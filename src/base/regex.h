@@ -3,6 +3,7 @@
 // are refused.
 #pragma once
 
+#include <bitset>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -39,6 +40,10 @@ class Regex {
   using Set = std::vector<std::pair<uint32_t, uint32_t>>;
   struct Threads;
 
+  // Says which bytes a match can begin with, once the program is there.
+  void find_starts();
+  // From `at` on the first character that a match can begin with, or the end.
+  size_t next_start(std::string_view text, size_t at) const;
   // The captures of the leftmost match from `from` on; empty when there is none.
   std::vector<int64_t> search(std::string_view text, size_t from, bool whole) const;
   void follow(Threads& threads, int32_t pc, std::vector<int64_t> captures, std::string_view text,
@@ -47,6 +52,7 @@ class Regex {
   std::vector<Instruction> program_;
   std::vector<Set> sets_;
   int groups_ = 1;
+  std::bitset<256> starts_;  // all of them where a match can be empty
 };
 
 }  // namespace tenon

@@ -27,6 +27,32 @@ struct Regex::Threads {
   }
 };
 
+void Regex::find_starts() {
+  std::vector<char> seen(program_.size());
+  std::vector<int32_t> pending{0};
+  while (!pending.empty()) {
+    const int32_t pc = pending.back();
+    pending.pop_back();
+    if (seen[static_cast<size_t>(pc)]++ != 0) continue;
+    const Instruction& i = program_[static_cast<size_t>(pc)];
+    if (i.kind == Kind::match) return starts_.set(), void();
+    if (i.kind == Kind::split || i.kind == Kind::jump) pending.push_back(i.a);
+    if (i.kind == Kind::split) pending.push_back(i.b);
+    if (i.kind == Kind::save || i.kind == Kind::check) pending.push_back(pc + 1);
+    if (i.kind != Kind::set) continue;
+    for (const auto& [low, high] : sets_[static_cast<size_t>(i.a)]) {
+      for (uint32_t c = low; c <= std::min(high, 0x7Fu); ++c) starts_.set(c);
+      for (uint32_t byte = 0x80; byte < 0x100 && high >= 0x80; ++byte) starts_.set(byte);
+    }
+  }
+}
+
+size_t Regex::next_start(std::string_view text, size_t at) const {
+  while (at < text.size() && !starts_[static_cast<uint8_t>(text[at])])
+    at += decode(text, at).second;
+  return at;
+}
+
 void Regex::follow(Threads& threads, int32_t pc, std::vector<int64_t> captures,
                    std::string_view text, size_t at) const {
   const auto word_at = [&](size_t i) {
@@ -72,6 +98,7 @@ std::vector<int64_t> Regex::search(std::string_view text, size_t from, bool whol
   const std::vector<int64_t> none(static_cast<size_t>(2 * groups_), -1);
   std::vector<int64_t> found;
   for (size_t at = from;;) {
+    if (now.list.empty() && found.empty() && !whole) at = next_start(text, at);
     if (found.empty() && (at == from || !whole)) follow(now, 0, none, text, at);
     if (now.list.empty() && (whole || !found.empty())) break;
     const bool end = at >= text.size();

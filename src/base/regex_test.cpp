@@ -46,6 +46,10 @@ TEST(Regex, ReplacesAsRe2Does) {
   EXPECT_EQ(replaced("\\bcat\\b", "cat concat cat", "dog"), "dog concat dog");
   EXPECT_EQ(replaced("^\\s+|\\s+$", "  x y ", ""), "x y");
   EXPECT_EQ(replaced("x", "axb", "\\\\"), "a\\b");
+  EXPECT_EQ(replaced("é|b+", "aé\xC3 bbé\x80", "-"), "a-\xC3 --\x80");
+  EXPECT_EQ(replaced("[^a-z]", "aéb C", "-"), "a-b--");
+  EXPECT_EQ(replaced("(?:x|)y|$", "axyby", "-"), "a-b-");
+  EXPECT_EQ(replaced("(?m)^b", "b\nab\nb", "-"), "-\nab\n-");
   EXPECT_NE(replaced("(x)", "x", "\\2").find("not there"), std::string::npos);
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 #include <string_view>
 #include <unordered_map>
@@ -19,6 +20,30 @@ bool is_zero(const Tensor& x, int64_t i) {
   if (x.dtype() == DType::c64) return x.data<std::complex<float>>()[i] == 0.0f;
   if (x.dtype() == DType::c128) return x.data<std::complex<double>>()[i] == 0.0;
   return is_float(x.dtype()) ? x.real_at(i) == 0.0 : x.int_at(i) == 0;
+}
+
+// The places of the elements that are not 0, ascending. Eight bytes of zeros are passed at once.
+std::vector<int64_t> non_zero_places(const Tensor& x) {
+  std::vector<int64_t> places;
+  const int64_t n = x.elements();
+  const auto step = x.dtype() == DType::string
+                        ? int64_t{1}
+                        : std::max<int64_t>(1, 8 / static_cast<int64_t>(dtype_size(x.dtype())));
+  const auto* bytes = static_cast<const char*>(x.raw());
+  const auto all_bits_zero = [&](int64_t i) {
+    uint64_t bits;
+    std::memcpy(&bits, bytes + i * (8 / step), 8);
+    return bits == 0;
+  };
+  for (int64_t i = 0; i < n;) {
+    if (step > 1 && i + step <= n && all_bits_zero(i)) {
+      i += step;
+      continue;
+    }
+    for (const int64_t end = std::min(n, i + step); i < end; ++i)
+      if (!is_zero(x, i)) places.push_back(i);
+  }
+  return places;
 }
 
 // The element's bytes, or its text: equal elements have equal keys.
@@ -55,16 +80,22 @@ Result<TensorTypes> NonZero::infer(const InferContext& context) const {
 
 Status NonZero::eval(EvalContext& context) const {
   const Tensor& x = context.in(0);
-  std::vector<int64_t> places;
-  for (int64_t i = 0; i < x.elements(); ++i)
-    if (!is_zero(x, i)) places.push_back(i);
+  std::vector<int64_t> places = non_zero_places(x);
   const auto n = static_cast<int64_t>(places.size());
   const int64_t dims[] = {x.rank(), n};
   TRY(context.allocate(0, DType::i64, dims));
-  int64_t* y = context.out(0).mutable_data<int64_t>();
-  const auto strides = row_major_strides(x.dims());
-  for (int d = 0; d < x.rank(); ++d)
-    for (const int64_t place : places) *y++ = place / strides[static_cast<size_t>(d)] % x.dim(d);
+  int64_t* const y = context.out(0).mutable_data<int64_t>();
+  // The last dimension first, whose size leaves the place among the rows. The order of the places
+  // makes most rows the row before.
+  for (int d = x.rank() - 1; d >= 0; --d) {
+    int64_t row = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      int64_t& place = places[static_cast<size_t>(i)];
+      if (place - row * x.dim(d) >= x.dim(d)) row = place / x.dim(d);
+      y[d * n + i] = place - row * x.dim(d);
+      place = row;
+    }
+  }
   return {};
 }
 

@@ -190,6 +190,13 @@ A combined(SegmentReduction kind, const A& a, const A& b) {
   return static_cast<A>(a + b);
 }
 
+// How many segments ids tell of.
+int64_t segments_of(const Tensor& ids) {
+  int64_t last = 0;
+  for (int64_t i = 0; i < ids.elements(); ++i) last = std::max(last, ids.int_at(i));
+  return ids.elements() == 0 ? 0 : std::min(last, std::numeric_limits<int64_t>::max() - 1) + 1;
+}
+
 }  // namespace
 
 Result<TensorTypes> SegmentReduce::infer(const InferContext& context) const {
@@ -215,6 +222,8 @@ Result<TensorTypes> SegmentReduce::infer(const InferContext& context) const {
         return invalid_argument("segment_reduce: the number of segments is negative");
       n = (*num)[0].as_dim();
     }
+  if (const Tensor* known = context.constant(1); known != nullptr && !context.has(2))
+    n = segments_of(*known);
   out.shape = Shape{n};
   for (int i = ids.rank(); i < x.rank(); ++i) out.shape.dims().push_back(x[i]);
   return TensorTypes{out};
@@ -225,9 +234,7 @@ Status SegmentReduce::eval(EvalContext& context) const {
   const auto ids = context.in(1).to_ints();
   const bool sorted = !context.has(2);
   if (sorted) {
-    int64_t n = 0;
-    for (const int64_t id : ids) n = std::max(n, id);
-    std::vector<int64_t> dims{ids.empty() ? 0 : n + 1};
+    std::vector<int64_t> dims{segments_of(context.in(1))};
     dims.insert(dims.end(), x.dims().begin() + context.in(1).rank(), x.dims().end());
     TRY(context.allocate(0, x.dtype(), dims));
   }

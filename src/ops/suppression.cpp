@@ -12,23 +12,29 @@
 namespace tenon {
 namespace {
 
-// How much of the two boxes' union is common; `at` is the offset of the first corner.
-double overlap(const Tensor& boxes, int64_t at, int64_t other) {
-  const auto low = [&](int64_t i, int64_t k) {
-    return std::min(boxes.real_at(i + k), boxes.real_at(i + k + 2));
-  };
-  const auto high = [&](int64_t i, int64_t k) {
-    return std::max(boxes.real_at(i + k), boxes.real_at(i + k + 2));
-  };
-  double common = 1, areas[2] = {1, 1};
-  for (const int64_t k : {0, 1}) {
-    common *=
-        std::max(std::min(high(at, k), high(other, k)) - std::max(low(at, k), low(other, k)), 0.0);
-    areas[0] *= high(at, k) - low(at, k);
-    areas[1] *= high(other, k) - low(other, k);
+// A box by its lower and upper corner.
+struct Box {
+  double low[2], high[2], area = 0;
+};
+
+// `at` is the offset of the first corner.
+Box box_at(const Tensor& boxes, int64_t at) {
+  Box box;
+  for (const int k : {0, 1}) {
+    const double a = boxes.real_at(at + k), b = boxes.real_at(at + k + 2);
+    box.low[k] = std::min(a, b), box.high[k] = std::max(a, b);
   }
-  if (!(areas[0] > 0) || !(areas[1] > 0)) return 0;
-  return common / (areas[0] + areas[1] - common);
+  box.area = (box.high[0] - box.low[0]) * (box.high[1] - box.low[1]);
+  return box;
+}
+
+// How much of the two boxes' union is common.
+double overlap(const Box& a, const Box& b) {
+  double common = 1;
+  for (const int k : {0, 1})
+    common *= std::max(std::min(a.high[k], b.high[k]) - std::max(a.low[k], b.low[k]), 0.0);
+  if (common == 0 || !(a.area > 0) || !(b.area > 0)) return 0;
+  return common / (a.area + b.area - common);
 }
 
 struct Candidate {
@@ -53,26 +59,29 @@ std::vector<Candidate> suppress(const Tensor& boxes, std::vector<Candidate> all,
                                 const Limits& limits, Offset&& offset) {
   std::priority_queue<Candidate> queue({}, std::move(all));
   std::vector<Candidate> kept;
+  std::vector<Box> kept_boxes;
   const double scale = limits.sigma > 0 ? -0.5 / limits.sigma : 0;
   while (!queue.empty() && static_cast<int64_t>(kept.size()) < limits.most) {
     Candidate next = queue.top();
     queue.pop();
     const float before = next.score;
+    const Box box = box_at(boxes, offset(next.box));
     bool hidden = false;
     for (size_t i = kept.size(); i-- > next.seen && !hidden;) {
-      const double common = overlap(boxes, offset(next.box), offset(kept[i].box));
+      const double common = overlap(box, kept_boxes[i]);
       // The soft form only lowers scores.
       const bool beyond = limits.sigma <= 0 && common > limits.iou;
       hidden = beyond;
-      next.score = beyond ? 0
-                          : static_cast<float>(static_cast<double>(next.score) *
-                                               std::exp(scale * common * common));
+      next.score = beyond       ? 0
+                   : scale == 0 ? next.score
+                                : static_cast<float>(static_cast<double>(next.score) *
+                                                     std::exp(scale * common * common));
       if (static_cast<double>(next.score) <= limits.score) break;
     }
     next.seen = kept.size();
     if (hidden) continue;
     if (next.score == before)
-      kept.push_back(next);
+      kept.push_back(next), kept_boxes.push_back(box);
     else if (static_cast<double>(next.score) > limits.score)
       queue.push(next);
   }

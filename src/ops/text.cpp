@@ -82,6 +82,7 @@ Result<TensorTypes> TextCase::infer(const InferContext& context) const {
 Status TextCase::eval(EvalContext& context) const {
   each_string(context, [&](const std::string& text) {
     std::string result;
+    result.reserve(text.size());
     for (size_t at = 0; at < text.size();) {
       const auto [point, length] =
           utf8 ? tenon::utf8::decode(text, at) : std::pair<uint32_t, size_t>{0xFFFD, 1};

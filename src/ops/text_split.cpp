@@ -190,7 +190,11 @@ Status RaggedToDense::eval(EvalContext& context) const {
   const Tensor& fill = context.in(2);
   if (fill.elements() < 1 || run % std::max<int64_t>(fill.elements(), 1) != 0)
     if (fill.elements() != 1) return invalid_argument("ragged_to_dense: the default does not fit");
-  for (int64_t i = 0; i < y.elements(); ++i) copy_elements(y, i, fill, i % fill.elements(), 1);
+  const int64_t n = y.elements();
+  copy_elements(y, 0, fill, 0, std::min(n, fill.elements()));
+  // What is filled already is copied behind itself.
+  for (int64_t filled = fill.elements(); filled < n; filled *= 2)
+    copy_elements(y, filled, y, 0, std::min(filled, n - filled));
   // The place of each row, -1 where it was cut off, level by level.
   std::vector<int64_t> places;
   for (int64_t i = 0; i < static_cast<int64_t>(splits[0].size()) - 1; ++i)
@@ -202,9 +206,16 @@ Status RaggedToDense::eval(EvalContext& context) const {
         next.push_back(places[i] < 0 || k >= dims[l + 1] ? -1 : places[i] * dims[l + 1] + k);
     places = std::move(next);
   }
-  for (size_t i = 0; i < places.size(); ++i)
-    if (places[i] >= 0)
-      copy_elements(y, places[i] * run, values, static_cast<int64_t>(i) * run, run);
+  // Values that lie side by side in the result too are copied together.
+  for (size_t i = 0, count = 1; i < places.size(); i += count) {
+    count = 1;
+    if (places[i] < 0) continue;
+    while (i + count < places.size() &&
+           places[i + count] == places[i] + static_cast<int64_t>(count))
+      ++count;
+    copy_elements(y, places[i] * run, values, static_cast<int64_t>(i) * run,
+                  static_cast<int64_t>(count) * run);
+  }
   return {};
 }
 

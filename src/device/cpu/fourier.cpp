@@ -75,29 +75,10 @@ std::string refuses_product(const StepInfo& s) {
   return is_repeated(s, 0) && is_repeated(s, 1) ? "" : "an operand is spread out between dims";
 }
 
-class ProductKernel final : public Kernel {
- public:
-  Status run(const RunContext& c) const override {
-    const auto *a = c.inputs[0]->data<Complex>(), *b = c.inputs[1]->data<Complex>();
-    auto* y = c.outputs[0]->mutable_data<Complex>();
-    const int64_t n = c.outputs[0]->elements(), in_a = c.inputs[0]->elements(),
-                  in_b = c.inputs[1]->elements();
-    if (in_a == 1 && n > 1) {
-      multiply<0, 1>(a, b, y, n);
-    } else if (in_b == 1 && n > 1) {
-      multiply<1, 0>(a, b, y, n);
-    } else {
-      const int64_t piece = std::min(in_a, in_b);
-      for (int64_t i = 0; i < n; i += piece)
-        multiply<1, 1>(a + i % in_a, b + i % in_b, y + i, piece);
-    }
-    return {};
-  }
-
- private:
-  // Without the care for infinities of the operator, as vectors.
+// Without the care for infinities of the operator, as vectors.
+struct Products {
   template <int kStepA, int kStepB>
-  static void multiply(const Complex* a, const Complex* b, Complex* y, int64_t n) {
+  static void compute(const Complex* a, const Complex* b, Complex* y, int64_t n) {
     const auto *p = reinterpret_cast<const float*>(a), *q = reinterpret_cast<const float*>(b);
     auto* r = reinterpret_cast<float*>(y);
     for (int64_t i = 0; i < n; ++i) {
@@ -106,6 +87,51 @@ class ProductKernel final : public Kernel {
       r[i * 2] = re;
       r[i * 2 + 1] = im;
     }
+  }
+};
+
+// In doubles, where squares of floats neither overflow nor vanish; zeros and infinities, which give
+// no number that way, as the op does.
+struct Quotients {
+  template <int kStepA, int kStepB>
+  static void compute(const Complex* a, const Complex* b, Complex* y, int64_t n) {
+    const auto *p = reinterpret_cast<const float*>(a), *q = reinterpret_cast<const float*>(b);
+    auto* r = reinterpret_cast<float*>(y);
+    int32_t numbers = 1;
+    for (int64_t i = 0; i < n; ++i) {
+      const float *u = p + i * 2 * kStepA, *v = q + i * 2 * kStepB;
+      const double c = static_cast<double>(v[0]), d = static_cast<double>(v[1]),
+                   scale = 1 / (c * c + d * d);
+      const double re = (static_cast<double>(u[0]) * c + static_cast<double>(u[1]) * d) * scale;
+      const double im = (static_cast<double>(u[1]) * c - static_cast<double>(u[0]) * d) * scale;
+      numbers &= static_cast<int32_t>(re == re) & static_cast<int32_t>(im == im);
+      r[i * 2] = static_cast<float>(re);
+      r[i * 2 + 1] = static_cast<float>(im);
+    }
+    for (int64_t i = 0; i < n && numbers == 0; ++i)
+      if (y[i].real() != y[i].real() || y[i].imag() != y[i].imag())
+        y[i] = Complex(complex_quotient(a[i * kStepA], b[i * kStepB]));
+  }
+};
+
+template <typename F>
+class ComplexKernel final : public Kernel {
+ public:
+  Status run(const RunContext& c) const override {
+    const auto *a = c.inputs[0]->data<Complex>(), *b = c.inputs[1]->data<Complex>();
+    auto* y = c.outputs[0]->mutable_data<Complex>();
+    const int64_t n = c.outputs[0]->elements(), in_a = c.inputs[0]->elements(),
+                  in_b = c.inputs[1]->elements();
+    if (in_a == 1 && n > 1) {
+      F::template compute<0, 1>(a, b, y, n);
+    } else if (in_b == 1 && n > 1) {
+      F::template compute<1, 0>(a, b, y, n);
+    } else {
+      const int64_t piece = std::min(in_a, in_b);
+      for (int64_t i = 0; i < n; i += piece)
+        F::template compute<1, 1>(a + i % in_a, b + i % in_b, y + i, piece);
+    }
+    return {};
   }
 };
 
@@ -161,7 +187,8 @@ constexpr KernelCandidate kCandidates[] = {
     {Fft<FftKind::ifft>::name, "row_transforms", refuses_transform, make_transform},
     {Rfft::name, "row_transforms", refuses_transform, make_transform},
     {Irfft::name, "row_transforms", refuses_transform, make_transform},
-    {"mul", "complex_product", refuses_product, make<ProductKernel>},
+    {"mul", "complex_product", refuses_product, make<ComplexKernel<Products>>},
+    {"div", "complex_quotient", refuses_product, make<ComplexKernel<Quotients>>},
     {"complex_abs", "magnitudes", refuses_part, make<MagnitudeKernel>},
     {Cast::name, "to_complex", refuses_widening, make<WideningKernel>},
 };

@@ -8,6 +8,7 @@
 #include "ops/conv_transpose.h"
 #include "ops/matmul.h"
 #include "ops/recurrent.h"
+#include "ops/scatter.h"
 
 namespace tenon::cpu {
 namespace {
@@ -162,6 +163,9 @@ std::unique_ptr<Kernel> make_widened(const StepInfo& s, std::string& name) {
   for (const TensorType& t : s.outputs) any |= is_half(t.dtype);
   // A cast's result type is the op's own.
   if (const auto* cast = s.op.as<Cast>(); cast != nullptr && is_half(cast->to)) any = false;
+  // Nor are the limits of the type those of f32.
+  if (const auto* segments = s.op.as<SegmentReduce>(); segments != nullptr && segments->extreme())
+    any = false;
   return any ? WidenedKernel::make(s, name) : nullptr;
 }
 

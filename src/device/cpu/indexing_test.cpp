@@ -1,4 +1,5 @@
-// scatter_elements and scatter_nd against the reference evaluation, over random shapes.
+// scatter_elements, scatter_nd and segment_reduce against the reference evaluation, over random
+// shapes.
 #include <gtest/gtest.h>
 
 #include "device/cpu/test_support.h"
@@ -94,6 +95,50 @@ TEST(KernelsAgainstReference, ScatterManyElements) {
   check_scatter("none", 0,
                 scatter_operands(DType::f32, DType::i64, 0, true, {40, 2500}, {60, 2500}));
   check_scatter("add", 1, scatter_operands(DType::f32, DType::i64, 1, false, {2, 40}, {2, 40000}));
+}
+
+TEST(KernelsAgainstReference, Segments) {
+  using Ints = std::vector<int64_t>;
+  for (const DType index_type : {DType::i32, DType::i64})
+    for (const std::string_view reduction : {"sum", "mean", "max", "min", "prod"})
+      for (const DType dtype : {DType::f32, DType::i32, DType::i64})
+        for (const Ints& row : {Ints{}, Ints{1}, Ints{3}, Ints{2, 9}, Ints{40}}) {
+          Ints x{31};
+          x.insert(x.end(), row.begin(), row.end());
+          const Attributes attributes{{"reduction", std::string(reduction)}};
+          const Tensor data = random_tensor(dtype, x);
+          // Some segments have no slices, some slices no segment.
+          Tensor ids = random_tensor(index_type, {31}, -2.9, 9.9);
+          check({"segment_reduce",
+                 {data, ids, Tensor::scalar<int64_t>(11)},
+                 attributes,
+                 "segment_rows"});
+          check({"segment_reduce", {data, ids}, attributes, "segment_rows"});
+        }
+  check({"segment_reduce",
+         {f32({4, 6, 5}), random_tensor(DType::i64, {4, 6}, 0, 6.9), Tensor::scalar<int32_t>(7)},
+         {},
+         "segment_rows"});
+}
+
+TEST(KernelsAgainstReference, SegmentOutside) {
+  const Tensor data = f32({3, 2}), num = Tensor::scalar<int64_t>(4);
+  const std::vector<Tensor> in{data, ints({0, 4, 1}), num};
+  const auto op = create_op("segment_reduce");
+  const auto expected = evaluate(*op, in, 1);
+  ASSERT_FALSE(expected.ok());
+  const TensorTypes types = {in[0].type(), in[1].type(), in[2].type()};
+  Tensor y = Tensor::zeros(DType::f32, std::vector<int64_t>{4, 2}).value();
+  const TensorTypes results = {y.type()};
+  const std::vector<const Tensor*> constants(3), operands = {in.data(), &in[1], &in[2]};
+  PackStore packs;
+  const KernelChoice choice = choose_kernel({*op, types, results, constants, packs});
+  ASSERT_NE(choice.kernel, nullptr);
+  Tensor* const out[] = {&y};
+  ThreadPool pool(1);
+  const Status status = choice.kernel->run({operands, out, pool});
+  ASSERT_FALSE(status.ok());
+  EXPECT_EQ(status.error().message, expected.error().message);
 }
 
 TEST(KernelsAgainstReference, ScatterOutside) {

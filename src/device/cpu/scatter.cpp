@@ -1,8 +1,9 @@
-// scatter_elements and scatter_nd.
+// scatter_elements, scatter_nd and segment_reduce.
 #include "ops/scatter.h"
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
 #include <vector>
 
 #include "device/cpu/candidates.h"
@@ -239,6 +240,86 @@ class ScatterNdKernel final : public Kernel {
   int64_t count_ = 0, run_ = 0, run_bytes_ = 0;
 };
 
+ScatterReduction as_scatter(SegmentReduction reduction) {
+  switch (reduction) {
+    case SegmentReduction::max:
+      return ScatterReduction::max;
+    case SegmentReduction::min:
+      return ScatterReduction::min;
+    case SegmentReduction::prod:
+      return ScatterReduction::mul;
+    default:
+      return ScatterReduction::add;
+  }
+}
+
+std::string segments_refuses(const StepInfo& s) {
+  if (s.inputs[1].dtype != DType::i32 && s.inputs[1].dtype != DType::i64)
+    return "only i32 and i64 ids";
+  const auto reduction = as_scatter(s.op.as<SegmentReduce>()->reduction);
+  return combine_of(s.inputs[0].dtype, reduction) != nullptr ? "" : "not for this type";
+}
+
+// Slices of T combined with those of the result their ids tell, in order.
+template <typename T>
+class SegmentKernel final : public Kernel {
+ public:
+  explicit SegmentKernel(const StepInfo& s)
+      : op_(*s.op.as<SegmentReduce>()), is_sorted_(!s.has(2)) {
+    combine_ = combine_of(s.inputs[0].dtype, as_scatter(op_.reduction));
+    segments_ = s.out_dim(0, 0);
+    run_ = product(s.outputs[0].shape.sizes(), 1, s.outputs[0].shape.rank());
+  }
+  Status run(const RunContext& c) const override {
+    return c.inputs[1]->dtype() == DType::i32 ? reduce<int32_t>(c) : reduce<int64_t>(c);
+  }
+
+ private:
+  template <typename I>
+  Status reduce(const RunContext& c) const {
+    const I* ids = c.inputs[1]->data<I>();
+    const T* u = c.inputs[0]->data<T>();
+    T* y = c.outputs[0]->mutable_data<T>();
+    std::fill_n(y, segments_ * run_, start());
+    const bool counts = op_.reduction == SegmentReduction::mean || (is_sorted_ && op_.extreme());
+    std::vector<int64_t> sizes(counts ? static_cast<size_t>(segments_) : 0);
+    for (int64_t i = 0, n = c.inputs[1]->elements(); i < n; ++i, u += run_) {
+      const int64_t id = ids[i];
+      if (id >= segments_)
+        return invalid_argument("segment_reduce: id " + std::to_string(id) + " with " +
+                                std::to_string(segments_) + " segments");
+      if (id < 0) continue;
+      if (counts) ++sizes[static_cast<size_t>(id)];
+      combine_(y + id * run_, u, nullptr, 1, run_);
+    }
+    for (size_t k = 0; k < sizes.size(); ++k) {
+      T* const segment = y + static_cast<int64_t>(k) * run_;
+      if (!op_.extreme())
+        for (int64_t i = 0; i < run_ && sizes[k] > 0; ++i) segment[i] /= static_cast<T>(sizes[k]);
+      else if (sizes[k] == 0)
+        std::fill_n(segment, run_, T(0));
+    }
+    return {};
+  }
+  // What a segment is before its first slice.
+  T start() const {
+    if (op_.reduction == SegmentReduction::max) return std::numeric_limits<T>::lowest();
+    if (op_.reduction == SegmentReduction::min) return std::numeric_limits<T>::max();
+    return T(op_.reduction == SegmentReduction::prod ? 1 : 0);
+  }
+
+  SegmentReduce op_;
+  bool is_sorted_;  // there are as many segments as the ids tell
+  Combine combine_ = nullptr;
+  int64_t segments_ = 0, run_ = 0;
+};
+
+std::unique_ptr<Kernel> make_segments(const StepInfo& s) {
+  if (s.inputs[0].dtype == DType::f32) return std::make_unique<SegmentKernel<float>>(s);
+  if (s.inputs[0].dtype == DType::i32) return std::make_unique<SegmentKernel<int32_t>>(s);
+  return std::make_unique<SegmentKernel<int64_t>>(s);
+}
+
 template <typename K>
 std::unique_ptr<Kernel> make(const StepInfo& s) {
   return std::make_unique<K>(s);
@@ -248,6 +329,7 @@ constexpr KernelCandidate kCandidates[] = {
     {ScatterElements::name, "index_scatter", scatter_refuses<ScatterElements>,
      make<ScatterElementsKernel>},
     {ScatterNd::name, "index_scatter", scatter_refuses<ScatterNd>, make<ScatterNdKernel>},
+    {SegmentReduce::name, "segment_rows", segments_refuses, make_segments},
 };
 
 }  // namespace
