@@ -125,8 +125,16 @@ MappedFile::~MappedFile() {
 std::shared_ptr<std::byte> allocate_aligned(size_t size) {
   // Large blocks in large pages, where the system has them: fewer faults on first use.
   constexpr size_t kHugePage = size_t{2} << 20;
+  // Small ones from the allocator's lists of equal sizes, which aligned ones do not come from.
+  constexpr size_t kSmall = 512, kLine = 64;
+  if (size <= kSmall) {
+    auto* const block = static_cast<std::byte*>(::operator new(size + kLine, std::nothrow));
+    if (block == nullptr) return nullptr;
+    const size_t beyond = reinterpret_cast<uintptr_t>(block) % kLine;
+    return {block + (kLine - beyond), [block](std::byte*) { ::operator delete(block); }};
+  }
   const auto alignment = std::align_val_t{size >= kHugePage ? kHugePage : 64};
-  void* p = ::operator new(size == 0 ? 1 : size, alignment, std::nothrow);
+  void* p = ::operator new(size, alignment, std::nothrow);
   if (p == nullptr) return nullptr;
   if (size >= kHugePage) ::madvise(p, size / kHugePage * kHugePage, MADV_HUGEPAGE);
   return {static_cast<std::byte*>(p),

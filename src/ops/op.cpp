@@ -35,8 +35,9 @@ std::optional<SymInts> InferContext::ints(int i) const {
   const OperandInfo& operand = inputs_[i];
   if (operand.constant != nullptr && operand.constant->defined() && !operand.constant->is_list() &&
       (is_int(operand.constant->dtype()) || operand.constant->dtype() == DType::boolean)) {
-    SymInts ints;
-    for (const int64_t v : operand.constant->to_ints()) ints.push_back({v});
+    SymInts ints(static_cast<size_t>(operand.constant->elements()));
+    for (size_t k = 0; k < ints.size(); ++k)
+      ints[k].value = operand.constant->int_at(static_cast<int64_t>(k));
     return ints;
   }
   if (operand.ints != nullptr) return *operand.ints;
@@ -47,6 +48,7 @@ std::optional<std::vector<int64_t>> InferContext::known_ints(int i) const {
   const auto partial = ints(i);
   if (!partial) return std::nullopt;
   std::vector<int64_t> values;
+  values.reserve(partial->size());
   for (const SymInt& s : *partial) {
     if (!s.value) return std::nullopt;
     values.push_back(*s.value);

@@ -199,10 +199,10 @@ class Runner {
 
   Status run_dynamic(size_t index, const FileStep& step) {
     if (TRY(run_on_list(index, step))) return {};
-    const std::vector<Tensor> operands = operands_of(step);
-    TRY(run_with_kernel(index, step, operands));
+    TRY(run_with_kernel(index, step));
     if (value_done_) return {};
-    auto results = TRY(evaluate(*step.op, operands, static_cast<int>(step.outputs.size())));
+    auto results =
+        TRY(evaluate(*step.op, operands_of(step), static_cast<int>(step.outputs.size())));
     for (size_t i = 0; i < step.outputs.size(); ++i) {
       TRY(own(results[i]));
       value(step.outputs[i]) = std::move(results[i]);
@@ -238,33 +238,34 @@ class Runner {
 
   Status run_fused_or_regions(size_t index, const FileStep& step) {
     if (step.op->def().name == "fused") {
-      TRY(run_with_kernel(index, step, operands_of(step)));
+      TRY(run_with_kernel(index, step));
       if (value_done_) return {};
     }
     return run_regions(index, step);
   }
 
   // A fast kernel for the types found at run time, where there is one.
-  Status run_with_kernel(size_t index, const FileStep& step, std::span<const Tensor> operands) {
+  Status run_with_kernel(size_t index, const FileStep& step) {
     value_done_ = false;
-    std::vector<OperandInfo> infos;
-    TensorTypes types;
-    std::vector<const Tensor*> constants;
+    const std::vector<const Tensor*>& operands = execution_.operands[index];
+    std::vector<OperandInfo> infos(operands.size());
+    std::vector<const Tensor*> constants(operands.size());
     for (size_t i = 0; i < operands.size(); ++i) {
-      const Tensor& t = operands[i];
+      const Tensor& t = *operands[i];
       if (t.is_list() || t.dtype() == DType::string) return {};
-      types.push_back(t.type());
-      infos.push_back({types.back(), t.defined() ? &t : nullptr, nullptr});
+      infos[i] = {t.type(), t.defined() ? &t : nullptr, nullptr};
       const int v = step.inputs[i];
       // Indices are as good as constant: the kernel is made for this run only.
       const bool indices = t.dtype() == DType::i32 || t.dtype() == DType::i64;
       const bool known = v >= 0 && planned(v).place == Place::kKnown;
-      constants.push_back(known || indices ? &t : nullptr);
+      if (known || indices) constants[i] = &t;
     }
     TensorTypes results = TRY(infer_step(step, infos));
     results.resize(std::max(results.size(), step.outputs.size()));
     for (size_t i = 0; i < step.outputs.size(); ++i)
       if (results[i].is_list || (!results[i].is_none() && !results[i].shape.is_static())) return {};
+    TensorTypes types(operands.size());
+    for (size_t i = 0; i < types.size(); ++i) types[i] = std::move(infos[i].type);
     const cpu::Region region = step.regions.empty() ? cpu::Region() : region_of(step);
     const cpu::KernelChoice choice = cpu::choose_kernel(
         {*step.op, types, results, constants, machine_.kernels.packs, machine_.kernels.threads,
@@ -274,9 +275,9 @@ class Runner {
     for (size_t i = 0; i < step.outputs.size(); ++i)
       if (!results[i].is_none())
         value(step.outputs[i]) = TRY(Tensor::allocate(results[i].dtype, results[i].shape.sizes()));
-    const auto scratch = allocate_aligned(static_cast<size_t>(choice.kernel->scratch_bytes()));
-    TRY(choice.kernel->run(
-        {execution_.operands[index], execution_.results[index], machine_.pool, scratch.get()}));
+    const auto scratch = static_cast<size_t>(choice.kernel->scratch_bytes());
+    const auto room = scratch > 0 ? allocate_aligned(scratch) : nullptr;
+    TRY(choice.kernel->run({operands, execution_.results[index], machine_.pool, room.get()}));
     value_done_ = true;
     return {};
   }

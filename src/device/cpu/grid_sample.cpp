@@ -2,6 +2,7 @@
 #include "ops/grid_sample.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -24,11 +25,11 @@ std::string refuses(const StepInfo& s) {
 class GridSampleKernel final : public Kernel {
  public:
   explicit GridSampleKernel(const StepInfo& s) {
-    const GridSample& op = *s.op.as<GridSample>();
+    op_ = *s.op.as<GridSample>();
     const Shape& x = s.inputs[0].shape;
     for (int d = 1; d + 1 < x.rank(); ++d) {
       sizes_.push_back(x[d].size());
-      samplers_.emplace_back(op, x[d].size());
+      samplers_.emplace_back(op_, x[d].size());
       image_ *= x[d].size();
     }
     channels_ = x[x.rank() - 1].size();
@@ -40,15 +41,65 @@ class GridSampleKernel final : public Kernel {
   Status run(const RunContext& c) const override {
     if (positions_ * channels_ == 0) return {};
     if (image_ == 0) return invalid_argument("grid_sample: the image is empty");
+    const bool few_linear = channels_ < kFewChannels && sizes_.size() == 2 &&
+                            op_.mode == GridMode::linear && op_.padding != GridPadding::reflection;
     const int64_t block = std::max<int64_t>(1, kTaskValues / std::max<int64_t>(channels_, 8));
     c.pool.parallel_for((positions_ + block - 1) / block, [&](int64_t task) {
       const int64_t end = std::min(positions_, (task + 1) * block);
+      if (few_linear) return sample_linear(c, task * block, end);
       for (int64_t p = task * block; p < end; ++p) sample(c, p);
     });
     return {};
   }
 
  private:
+  // Fewer are summed up one by one.
+  static constexpr int64_t kFewChannels = 4;
+
+  // The two elements around a position along one dimension, with weights; those outside have none.
+  struct Pair {
+    int64_t index[2];
+    double weight[2];
+  };
+  Pair pair_at(size_t d, double grid) const {
+    const double n = static_cast<double>(sizes_[d]);
+    double x = op_.align_corners ? (grid + 1) / 2 * (n - 1) : ((grid + 1) * n - 1) / 2;
+    const bool zeros = op_.padding == GridPadding::zeros;
+    // Far outside everything is alike; NaN samples the start.
+    const double low = zeros ? -2 : 0, high = zeros ? n + 1 : n - 1;
+    x = x > low ? std::min(x, high) : low;
+    const double floor = std::floor(x);
+    const auto base = static_cast<int64_t>(floor);
+    Pair pair{{base, base + 1}, {1 - (x - floor), x - floor}};
+    for (int k = 0; k < 2; ++k) {
+      const int64_t i = std::clamp<int64_t>(pair.index[k], 0, sizes_[d] - 1);
+      if (zeros && i != pair.index[k]) pair.weight[k] = 0;
+      pair.index[k] = i;
+    }
+    return pair;
+  }
+
+  // Positions in images of two dimensions and few channels.
+  void sample_linear(const RunContext& c, int64_t position, int64_t end) const {
+    for (; position < end; ++position) {
+      const float* grid = c.in(1) + position * 2;
+      const float* image = c.in(0) + position / per_image_ * image_;
+      float* y = c.out(0) + position * channels_;
+      const Pair row = pair_at(0, static_cast<double>(grid[1])),
+                 column = pair_at(1, static_cast<double>(grid[0]));
+      double sums[kFewChannels] = {};
+      for (int i = 0; i < 2; ++i)
+        for (int j = 0; j < 2; ++j) {
+          const double weight = row.weight[i] * column.weight[j];
+          const float* pixel = image + (row.index[i] * sizes_[1] + column.index[j]) * channels_;
+          // What has no weight does not count, not even where it is no number.
+          for (int64_t k = 0; k < channels_; ++k)
+            sums[k] += weight != 0 ? weight * static_cast<double>(pixel[k]) : 0;
+        }
+      for (int64_t k = 0; k < channels_; ++k) y[k] = static_cast<float>(sums[k]);
+    }
+  }
+
   // A pixel around a position.
   struct Corner {
     int64_t place;
@@ -76,7 +127,6 @@ class GridSampleKernel final : public Kernel {
       count = found;
       std::swap(corners, next);
     }
-    constexpr int64_t kFewChannels = 4;
     if (channels_ < kFewChannels) {
       for (int64_t k = 0; k < channels_; ++k) {
         double sum = 0;
@@ -95,6 +145,7 @@ class GridSampleKernel final : public Kernel {
     kernels().weighted_sum(sources, weights, static_cast<int64_t>(count), y, channels_);
   }
 
+  GridSample op_;
   std::vector<int64_t> sizes_;
   std::vector<GridSampler> samplers_;
   int64_t image_ = 1, channels_ = 0, per_image_ = 0, positions_ = 0;

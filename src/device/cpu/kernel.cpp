@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <unordered_map>
 
 #include "base/bytes.h"
 #include "device/cpu/candidates.h"
@@ -152,18 +153,30 @@ const KernelCandidate* tuned(const StepInfo& step,
   return applicable[0];
 }
 
+// Those of an op, in their order.
+std::span<const KernelCandidate* const> candidates_of(std::string_view op) {
+  static const auto by_op = [] {
+    std::unordered_map<std::string_view, std::vector<const KernelCandidate*>> lists;
+    for (const KernelCandidate& candidate : kernel_candidates())
+      lists[candidate.op].push_back(&candidate);
+    return lists;
+  }();
+  const auto found = by_op.find(op);
+  if (found == by_op.end()) return {};
+  return found->second;
+}
+
 }  // namespace
 
 KernelChoice choose_candidate(const StepInfo& step) {
   KernelChoice choice;
   std::vector<const KernelCandidate*> applicable;
-  for (const KernelCandidate& candidate : kernel_candidates()) {
-    if (candidate.op != step.op.def().name) continue;
-    std::string reason = candidate.refuses(step);
+  for (const KernelCandidate* candidate : candidates_of(step.op.def().name)) {
+    const std::string reason = candidate->refuses(step);
     if (reason.empty())
-      applicable.push_back(&candidate);
+      applicable.push_back(candidate);
     else if (applicable.empty())
-      choice.refusals.push_back(std::string(candidate.name) + ": " + reason);
+      choice.refusals.push_back(std::string(candidate->name) + ": " + reason);
     if (!applicable.empty() && step.tuning == nullptr) break;
   }
   if (applicable.empty()) return choice;

@@ -113,32 +113,93 @@ int64_t batched_gemm_scratch_bytes(const BatchedGemmParams& p, int threads) {
   return slots_bytes(plan.packed_floats, threads) + slots_bytes(plan.transposed_floats, threads);
 }
 
+namespace {
+
+// Multiply-adds worth a task.
+constexpr int64_t kVectorTaskWork = 64 << 10;
+
+bool is_by_vectors(const BatchedGemmParams& p) {
+  return p.n == 1 && p.ldc == 1 && (p.transpose_b || p.ldb == 1) && !p.transpose_a &&
+         p.bias == nullptr && p.residual == nullptr && p.activation.kind == ActivationKind::kNone;
+}
+
+// y[r] = alpha * the sum of a[r * lda + i] * x[i] over i: eight rows by eight columns at a time.
+void rows_times_vector(int64_t rows, int64_t k, const float* a, int64_t lda, const float* x,
+                       float alpha, float* y) {
+  constexpr int64_t kUnit = 8;
+  int64_t r = 0;
+  for (; r + kUnit <= rows; r += kUnit, a += kUnit * lda) {
+    float sums[kUnit] = {}, columns[kUnit * kUnit];
+    int64_t i = 0;
+    for (; i + kUnit <= k; i += kUnit) {
+      transpose8<false>(a + i, lda, columns, kUnit, 1.0f);
+      for (int64_t c = 0; c < kUnit; ++c)
+        for (int64_t j = 0; j < kUnit; ++j) sums[j] += columns[c * kUnit + j] * x[i + c];
+    }
+    for (; i < k; ++i)
+      for (int64_t j = 0; j < kUnit; ++j) sums[j] += a[j * lda + i] * x[i];
+    for (int64_t j = 0; j < kUnit; ++j) y[r + j] = alpha * sums[j];
+  }
+  for (; r < rows; ++r, a += lda) {
+    float sum = 0;
+    for (int64_t i = 0; i < k; ++i) sum += a[i] * x[i];
+    y[r] = alpha * sum;
+  }
+}
+
+// Where the operands of a batch begin.
+struct BatchOffsets {
+  int64_t a = 0, b = 0, c = 0, residual = 0;
+
+  BatchOffsets(const BatchedGemmParams& p, int64_t index) {
+    for (int d = BatchedGemmParams::kMaxBatchDims - 1; d >= 0; --d) {
+      const int64_t i = index % p.batch[d];
+      index /= p.batch[d];
+      a += i * p.a_batch_strides[d];
+      b += i * p.b_batch_strides[d];
+      c += i * p.c_batch_strides[d];
+      residual += i * p.residual_batch_strides[d];
+    }
+  }
+};
+
+// Products with vectors, where panels of columns would be all but empty.
+void multiply_vectors(const BatchedGemmParams& p, int64_t batches, ThreadPool& pool) {
+  const int64_t work = std::max<int64_t>(1, p.m * p.k);
+  const int64_t step = std::max<int64_t>(1, kVectorTaskWork / work);
+  const int64_t blocks = std::clamp<int64_t>(work / kVectorTaskWork, 1, ceil_div(p.m, int64_t{8}));
+  const int64_t block = round_up(ceil_div(p.m, blocks), 8);
+  const int64_t row_blocks = ceil_div(p.m, block);
+  pool.parallel_for(ceil_div(batches, step) * row_blocks, [&](int64_t task) {
+    const int64_t first = task / row_blocks * step, row = task % row_blocks * block;
+    for (int64_t i = first; i < std::min(batches, first + step); ++i) {
+      const BatchOffsets at(p, i);
+      rows_times_vector(std::min(block, p.m - row), p.k, p.a + at.a + row * p.lda, p.lda,
+                        p.b + at.b, p.alpha, p.c + at.c + row);
+    }
+  });
+}
+
+}  // namespace
+
 void batched_gemm(const BatchedGemmParams& p, ThreadPool& pool, void* scratch,
                   const KernelTable& table) {
   const BatchedPlan plan = plan_batched(p, pool.threads());
   if (plan.batches <= 0 || p.m <= 0 || p.n <= 0) return;
+  if (is_by_vectors(p)) return multiply_vectors(p, plan.batches, pool);
   char* const transposed_scratch =
       static_cast<char*>(scratch) + slots_bytes(plan.packed_floats, pool.threads());
   const int64_t tasks = plan.batches * plan.column_blocks * plan.row_blocks;
   parallel_with_slots(pool, tasks, [&](int64_t task, int64_t slot) {
     const int64_t row = task % plan.row_blocks * plan.row_block;
     const int64_t column = task / plan.row_blocks % plan.column_blocks * plan.column_block;
-    int64_t index = task / plan.row_blocks / plan.column_blocks;
-    int64_t a_offset = 0, b_offset = 0, c_offset = 0, residual_offset = 0;
-    for (int d = BatchedGemmParams::kMaxBatchDims - 1; d >= 0; --d) {
-      const int64_t i = index % p.batch[d];
-      index /= p.batch[d];
-      a_offset += i * p.a_batch_strides[d];
-      b_offset += i * p.b_batch_strides[d];
-      c_offset += i * p.c_batch_strides[d];
-      residual_offset += i * p.residual_batch_strides[d];
-    }
+    const BatchOffsets at(p, task / plan.row_blocks / plan.column_blocks);
     GemmRegion region;
     const int64_t rows = std::min(plan.row_block, p.m - row);
     region.n = std::min(plan.column_block, p.n - column);
     region.k = p.k;
     float* const packed = slot_floats(scratch, slot, plan.packed_floats);
-    pack_b_scaled(p.k, region.n, p.b + b_offset + (p.transpose_b ? column * p.ldb : column), p.ldb,
+    pack_b_scaled(p.k, region.n, p.b + at.b + (p.transpose_b ? column * p.ldb : column), p.ldb,
                   p.transpose_b, p.alpha, packed);
     region.b = packed;
     region.b_panel_stride = p.k * kPanelColumns;
@@ -149,17 +210,17 @@ void batched_gemm(const BatchedGemmParams& p, ThreadPool& pool, void* scratch,
     const int64_t step = p.transpose_a ? kTransposedRows : rows;
     for (int64_t r = row; r < row + rows; r += step) {
       region.m = std::min(step, row + rows - r);
-      region.a = p.a + a_offset + r * p.lda;
+      region.a = p.a + at.a + r * p.lda;
       region.lda = p.lda;
       if (p.transpose_a) {
         float* const block = slot_floats(transposed_scratch, slot, plan.transposed_floats);
-        transpose_rows(region.m, p.k, p.a + a_offset + r, p.lda, block);
+        transpose_rows(region.m, p.k, p.a + at.a + r, p.lda, block);
         region.a = block;
         region.lda = p.k;
       }
-      region.c = p.c + c_offset + r * p.ldc + column;
+      region.c = p.c + at.c + r * p.ldc + column;
       if (p.residual != nullptr)
-        region.residual = p.residual + residual_offset + r * p.ld_residual + column;
+        region.residual = p.residual + at.residual + r * p.ld_residual + column;
       gemm_region(region, table);
     }
   });

@@ -190,6 +190,9 @@ TEST(BatchedGemm, MatchesNaive) {
         for (const bool transpose_b : {false, true}) {
           check_batched(1, 1, 1, transpose_a, transpose_b, false, threads, *table);
           check_batched(17, 19, 23, transpose_a, transpose_b, false, threads, *table);
+          check_batched(16, 1, 8, transpose_a, transpose_b, false, threads, *table);
+          check_batched(43, 1, 37, transpose_a, transpose_b, false, threads, *table);
+          check_batched(900, 1, 400, transpose_a, transpose_b, false, threads, *table);
           check_batched(60, 70, 64, transpose_a, transpose_b, true, threads, *table);
           check_batched(3, 300, 33, transpose_a, transpose_b, false, threads, *table);
         }

@@ -143,9 +143,27 @@ void copy_nest_bytes(const Nest& nest, int element_bytes, const void* x, void* y
   });
 }
 
+// kRows rows of x side by side, element by element; the compiler makes vectors of it.
+template <int kRows, typename T>
+void interleave(const T* x, int64_t ldx, T* __restrict y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i)
+    for (int r = 0; r < kRows; ++r) y[i * kRows + r] = x[r * ldx + i];
+}
+// The reverse: every kColumns-th element of x in a row of y.
+template <int kColumns, typename T>
+void part(const T* x, T* __restrict y, int64_t ldy, int64_t n) {
+  for (int64_t i = 0; i < n; ++i)
+    for (int c = 0; c < kColumns; ++c) y[c * ldy + i] = x[i * kColumns + c];
+}
+
 // y[c * ldy + r] = x[r * ldx + c]
 template <typename T>
 void transpose_matrix(int64_t rows, int64_t cols, const T* x, int64_t ldx, T* y, int64_t ldy) {
+  // Images of few channels.
+  if (rows == 3 && ldy == 3) return interleave<3>(x, ldx, y, cols);
+  if (rows == 2 && ldy == 2) return interleave<2>(x, ldx, y, cols);
+  if (cols == 3 && ldx == 3) return part<3>(x, y, ldy, rows);
+  if (cols == 2 && ldx == 2) return part<2>(x, y, ldy, rows);
   if constexpr (sizeof(T) == 4) {
     const int64_t rows8 = rows / 8 * 8, cols8 = cols / 8 * 8;
     for (int64_t c = 0; c < cols8; c += 8)
