@@ -101,8 +101,8 @@ def measure(model, x, bad, folder):
     # As it came: nothing that makes the layer good.
     tool("compile", *source, "--precision", "int8", "--force-precision", "--disable", "cross-layer-equalisation", "--disable", "first-layer", "--disable",
          "last-layer", "-o", folder / "int8.tenon")
-    compared = json.loads(tool("diff", "--layers", folder / "int8.tenon", folder / "fp32.tenon", "--data", folder / "x.npy", "--json",
-                               "--tolerance", "1e9"))[0]["layers"]
+    compared = json.loads(tool("diff", "--layers", folder / "int8.tenon", folder / "fp32.tenon", "--data", folder / "x.npy",
+                               "--json"))[0]["layers"]
     found = json.loads(tool("quantize", *source, "--force-precision", "--metric", "cosine", "--max-drop", BOUND, "--write-config",
                             folder / "found.toml", "-o", folder / "found.tenon", "--json", accepted=(0, 1)))["functions"][0]
     chosen = json.loads(tool("compile", *source, "--precision", "int8", "--force-precision", "--config", folder / "found.toml", "-o",

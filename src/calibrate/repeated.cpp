@@ -68,8 +68,9 @@ std::optional<RepeatedFunctions::Found> RepeatedFunctions::find(const NamedGraph
   rename(options.methods, names);
   rename(options.keep_float, names);
   rename(options.rounded, names);
+  rename(options.weights, names);
   rename(options.biases, names);
-  for (std::set<std::string>* set : {&options.exact, &options.byte_weights}) {
+  for (auto* set : {&options.exact, &options.byte_weights, &options.two_bytes}) {
     std::set<std::string> renamed;
     for (const std::string& name : *set) renamed.insert(names[name]);
     *set = std::move(renamed);

@@ -217,6 +217,8 @@ Status choose_ends(const Trial& trial, const quant::FunctionStatistics& statisti
   // A loss worth a layer in fp32, what part of it must go, and how much longer the model may take,
   // in any case and for what is lost.
   constexpr double kMuch = 0.01, kMost = 0.4, kLonger = 0.25, kPerLoss = 3;
+  // Outputs that have lost more are of no use, however soon they come.
+  constexpr double kTooMuch = 0.1;
   // Weights that may stay as they are for any gain: of all, or so many.
   constexpr double kFew = 0.02, kFewElements = 4096;
   const Graph& graph = *trial.function().graph;
@@ -260,8 +262,9 @@ Status choose_ends(const Trial& trial, const quant::FunctionStatistics& statisti
       with = best;
     }
     const double longer = TRY(cost::compare_integers(graph, statistics, kept, level)).other_ns;
-    const bool better =
-        with < without * (1 - kMost) && longer < time * (1 + kLonger + kPerLoss * without);
+    const bool is_affordable =
+        without > kTooMuch || longer < time * (1 + kLonger + kPerLoss * without);
+    const bool better = with < without * (1 - kMost) && is_affordable;
     gains.push_back({std::string(name), without, with, better});
     if (!better) continue;
     options = std::move(kept);

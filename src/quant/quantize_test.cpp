@@ -1,6 +1,9 @@
 #include "quant/quantize.h"
 
+#include <algorithm>
+
 #include "passes/test_support.h"
+#include "quant/rescale.h"
 
 namespace tenon::quant {
 namespace {
@@ -17,6 +20,7 @@ FunctionStatistics observe(const Graph& graph, int samples = 8) {
   const auto copy = graph.clone();
   const auto values = observed_values(*copy);
   std::vector<Value*> outputs;
+  outputs.reserve(values.size());
   for (const NamedValue& v : values) outputs.push_back(v.value);
   copy->set_outputs(outputs);
   for (int i = 0; i < samples; ++i) {
@@ -257,6 +261,25 @@ TEST(Quantize, BiasesMakeUpForTheMeanErrorOfWeights) {
     return sum;
   };
   EXPECT_LT(error_with(true), error_with(false) * 0.01);
+}
+
+TEST(Quantize, ChannelsThatDepthwiseConvolutionsReadFillTheRange) {
+  Maker m;
+  Value* x = m.input(f32({1, 8, 8, 3}));
+  Tensor weights = testing::random_floats({1, 1, 3, 4}, 1);
+  for (int64_t i = 0; i < 12; ++i)
+    weights.mutable_data<float>()[i] *= static_cast<float>(1 << (3 * (i % 4)));
+  Value* a = m.op("conv", {x, m.builder.constant(weights)});
+  m.graph.set_outputs({m.op("conv", {a, m.floats({3, 3, 1, 4}, 2)}, {{"groups", int64_t{4}}})});
+  const auto before = testing::run(m.graph);
+  const auto rescaled =
+      rescale_channels(m.graph, observe(m.graph), Rescaling::between_products, 0.5);
+  ASSERT_TRUE(rescaled.ok() && rescaled->size() == 1);
+  EXPECT_LT(relative_l2(testing::run(m.graph)[0], before[0]), 1e-6);
+  const auto after = observe(m.graph);
+  const auto [least, most] =
+      std::ranges::minmax(after.tensors.at(rescaled->front()).channel_max_abs);
+  EXPECT_LE(most, 2 * least) << "some were hundreds of times as large as others";
 }
 
 TEST(Quantize, StatisticsOfAnotherModelAreRefused) {

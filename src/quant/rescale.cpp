@@ -214,12 +214,15 @@ Result<std::vector<std::string>> rescale_channels(Graph& graph,
     for (const Node* reader : readers)
       if (!weights.empty()) widen(*reader, weights);
     if (weights.empty()) continue;
+    // Weights of depthwise convolutions have a scale for each channel: factors cost them nothing.
+    const bool free = std::ranges::all_of(readers, [](const Node* r) { return is_depthwise(*r); });
+    const double taken = free ? 1 : part;
     std::vector<double> factors(sizes.size(), 1), inverse(sizes.size(), 1);
     double mean = 0;
     int64_t used = 0;
     for (size_t i = 0; i < sizes.size(); ++i) {
       if (!(sizes[i] > 0) || !(weights[i] > 0)) continue;
-      factors[i] = std::pow(static_cast<double>(sizes[i]), part) / std::pow(weights[i], 1 - part);
+      factors[i] = std::pow(static_cast<double>(sizes[i]), taken) / std::pow(weights[i], 1 - taken);
       mean += std::log(factors[i]);
       ++used;
     }

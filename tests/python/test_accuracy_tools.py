@@ -257,8 +257,7 @@ def test_files_are_compared_layer_by_layer_on_data(tmp_path, bad):
     compile_graph(graph, x, "--disable", "cross-layer-equalisation", "--disable", "last-layer", "--calibration-method", "minmax")
     command("compile", graph, "-o", tmp_path / "exact.tenon")
     page = tmp_path / "layers.html"
-    done = command("diff", "--layers", tmp_path / "m.tenon", tmp_path / "exact.tenon", "--data", x, "--report", page, "--json",
-                   "--tolerance", "10")
+    done = command("diff", "--layers", tmp_path / "m.tenon", tmp_path / "exact.tenon", "--data", x, "--report", page, "--json")
     report = json.loads(done.stdout)[0]
     first = report["layers"][0]
     assert first["name"].startswith(f"layer{bad}/") and first["share"] > 0.5
@@ -268,7 +267,7 @@ def test_files_are_compared_layer_by_layer_on_data(tmp_path, bad):
     assert report["samples"] == 32 and {t["method"] for t in report["tensors"]} == {"minmax"}
     assert all(0 <= t["saturation"] <= 1 and t["low"] <= 0 <= t["high"] for t in report["tensors"])
     assert page.read_text().startswith("<!DOCTYPE html>") and "<svg" in page.read_text()
-    text = command("diff", "--layers", tmp_path / "m.tenon", tmp_path / "exact.tenon", "--data", x, "--tolerance", "10").stdout
+    text = command("diff", "--layers", tmp_path / "m.tenon", tmp_path / "exact.tenon", "--data", x).stdout
     assert text.splitlines()[1].endswith(first["name"] + " (quantized_matmul)")
     assert "(minmax)" in text and "outputs on 32 samples" in text
 
@@ -290,11 +289,40 @@ def test_products_are_compared_by_what_the_same_layer_gives(tmp_path):
     compile_graph(graph, x, "--force-precision", "--disable", "last-layer", "--disable", "first-layer")
     assert "byte_lookup" in command("dump", tmp_path / "m.tenon").stdout
     command("compile", graph, "-o", tmp_path / "exact.tenon")
-    done = command("diff", "--layers", tmp_path / "m.tenon", tmp_path / "exact.tenon", "--data", x, "--json", "--tolerance", "1")
+    done = command("diff", "--layers", tmp_path / "m.tenon", tmp_path / "exact.tenon", "--data", x, "--json")
     layers = {layer["name"]: layer for layer in json.loads(done.stdout)[0]["layers"]}
     assert set(layers) == {"first/MatMul", "second/MatMul"}
     assert sum(layer["share"] for layer in layers.values()) == pytest.approx(1)
     assert all(layer["relative_l2"] < 0.05 for layer in layers.values())
+
+
+def test_signatures_that_are_one_function_are_quantised_alike(fixtures, tmp_path):
+    model, inputs, _ = fixtures("keras_lstm")
+    name, like = next(iter(inputs.items()))
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(64, *like.shape[1:])).astype(np.float32))
+    done = command("compile", model, "--precision", "int8", "--force-precision", "--calibration", tmp_path / "x.npy", "-o",
+                   tmp_path / "m.tenon", "--json")
+    results = []
+    for function in json.loads(done.stdout)["functions"]:
+        command("run", tmp_path / "m.tenon", "--signature", function["signature"], "--input", f"{name}={tmp_path}/x.npy",
+                "--output-dir", tmp_path / function["signature"])
+        results.append(np.load(next((tmp_path / function["signature"]).glob("*.npy"))))
+    assert len(results) == 2 and np.array_equal(*results)
+    assert techniques(done)["recurrent-layers"]["used"], "what differed where its choice was of one of them alone"
+
+
+def test_a_report_of_layers_fails_by_a_bound_alone(graph, tmp_path):
+    np.save(tmp_path / "x.npy", samples())
+    compile_graph(graph, tmp_path / "x.npy")
+    both = ("diff", "--layers", tmp_path / "m.tenon", graph, "--data", tmp_path / "x.npy", "--json")
+    report = json.loads(command(*both).stdout)[0]
+    lost = report["outputs"]["relative_l2"]
+    assert lost > 1e-4, "a loss that two files in fp32 would not have"
+    assert json.loads(command(*both, "--tolerance", 1.1 * lost).stdout)[0] == report
+    failed = command(*both, "--tolerance", 0.9 * lost, status=1)
+    assert json.loads(failed.stdout)[0] == report and "more than --tolerance" in failed.stderr
+    # Without data it is a verdict, against the same bound as between any two files.
+    command("diff", "--layers", tmp_path / "m.tenon", graph, "--input", f"x={tmp_path}/x.npy", status=1)
 
 
 def test_mistakes_in_comparing_files(graph, tmp_path):
