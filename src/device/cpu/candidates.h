@@ -26,6 +26,7 @@ std::span<const KernelCandidate> pool_candidates();
 std::span<const KernelCandidate> resize_candidates();
 std::span<const KernelCandidate> roi_candidates();
 std::span<const KernelCandidate> scatter_candidates();
+std::span<const KernelCandidate> typed_binary_candidates();
 std::span<const KernelCandidate> typed_candidates();
 std::span<const KernelCandidate> row_candidates();
 std::span<const KernelCandidate> movement_candidates();

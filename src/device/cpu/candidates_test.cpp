@@ -178,6 +178,10 @@ TEST(KernelsAgainstReference, Reductions) {
         if ((dtype == DType::boolean) == (op == "all" || op == "any"))
           check(
               {op, {random_tensor(dtype, {3, 4, 5, 6}, -9, 9)}, {{"axes", axes}}, "typed_reduce"});
+  for (const std::string_view op : {"sum", "reduce_max", "reduce_min"})
+    for (const DType dtype : {DType::i32, DType::i64})
+      for (const int64_t n : {127, 191, 1000})
+        check({op, {random_tensor(dtype, {n}, -1e9, 1e9)}, {}, "typed_reduce"});
 }
 
 TEST(KernelsAgainstReference, ArgExtremes) {
@@ -238,13 +242,21 @@ TEST(KernelsAgainstReference, Movement) {
   }
 }
 
+// NaN, zeros of both signs and the middle between whole numbers in the place of some numbers.
+Tensor with_special(Tensor x) {
+  const double special[] = {std::nan(""), 0.0, -0.0, 2.5, -0.5, 3.5};
+  for (int64_t i = 0; i < x.elements(); i += 4)
+    x.mutable_data<double>()[i] = special[i / 4 % std::ssize(special)];
+  return x;
+}
+
 TEST(KernelsAgainstReference, TypedPointwise) {
   const std::vector<std::pair<std::vector<int64_t>, std::vector<int64_t>>> shapes = {
       {{3, 4, 33}, {3, 4, 33}}, {{3, 4, 5}, {5}}, {{1}, {7, 9}},
       {{4, 1, 6}, {1, 5, 1}},   {{0, 3}, {3}},    {{}, {}},
       {{2, 3, 1}, {1, 3, 8}}};
   for (const auto& [a, b] : shapes) {
-    for (const DType dtype : {DType::f32, DType::i32, DType::i64})
+    for (const DType dtype : {DType::f32, DType::f64, DType::i32, DType::i64})
       for (const std::string_view op :
            {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"})
         check({op, {random_tensor(dtype, a), random_tensor(dtype, b)}, {}, "array_typed"});
@@ -252,6 +264,29 @@ TEST(KernelsAgainstReference, TypedPointwise) {
       for (const std::string_view op :
            {"add", "sub", "mul", "min", "max", "bitwise_and", "bitwise_or", "bitwise_xor"})
         check({op, {random_tensor(dtype, a, -1e9, 1e9), random_tensor(dtype, b, -1e9, 1e9)}, {}});
+    for (const DType dtype : {DType::i32, DType::i64})
+      for (const std::string_view op : {"shift_left", "shift_right"})
+        check({op,
+               {random_tensor(dtype, a, -1e9, 1e9), random_tensor(dtype, b, -9, 70)},
+               {},
+               "array_typed"});
+    for (const DType dtype : {DType::i8, DType::u8})
+      for (const std::string_view op : {"min", "max"})
+        check({op,
+               {random_tensor(dtype, a, 0, 100), random_tensor(dtype, b, 0, 100)},
+               {},
+               "array_typed"});
+    for (const std::string_view op : {"add", "sub", "mul", "div", "div_no_nan", "min", "max"})
+      check(
+          {op,
+           {with_special(random_tensor(DType::f64, a)), with_special(random_tensor(DType::f64, b))},
+           {},
+           "array_typed"});
+    const Tensor x = with_special(random_tensor(DType::f64, a, -9, 9));
+    for (const std::string_view op :
+         {"abs", "neg", "sign", "floor", "ceil", "round", "relu", "square", "sqrt"})
+      check({op, {x}, {}, "array_typed"});
+    check({"clip", {x}, {{"min", -2.5}, {"max", 3.0}}, "array_typed"});
     for (const std::string_view op : {"logical_and", "logical_or", "logical_xor", "equal"})
       check({op, {random_tensor(DType::boolean, a), random_tensor(DType::boolean, b)}, {}});
     for (const DType dtype : {DType::f32, DType::i64, DType::u8, DType::f16, DType::boolean}) {

@@ -34,7 +34,7 @@ class SoftmaxKernel final : public Kernel {
     p_.rows = view.outer;
     p_.cols = view.size;
     p_.inner = view.inner;
-    p_.log = log != nullptr;
+    p_.log = soft == nullptr;
     scratch_ = softmax_scratch_bytes(p_, s.threads);
   }
   int64_t scratch_bytes() const override { return scratch_; }
@@ -177,7 +177,7 @@ void fold_typed(const ReducePass& p, T start, const T* x, T* y, F f) {
 }
 
 template <typename T>
-void reduce_typed(std::string_view op, const ReducePass& p, const T* x, T* y) {
+[[gnu::noinline]] void reduce_typed(std::string_view op, const ReducePass& p, const T* x, T* y) {
   using U = std::make_unsigned_t<T>;
   using Limits = std::numeric_limits<T>;
   if (op == "sum")
@@ -220,10 +220,21 @@ class TypedReduceKernel final : public Kernel {
     T* next = static_cast<T*>(c.scratch);
     for (size_t i = 0; i < passes_.size(); ++i) {
       T* y = i + 1 == passes_.size() ? static_cast<T*>(c.outputs[0]->mutable_raw()) : next;
-      reduce_typed(op_, passes_[i], x, y);
+      reduce_pass(passes_[i], x, y);
       next += passes_[i].elements();
       x = y;
     }
+  }
+  // A long row as rows that fill vectors, and what is left of it.
+  template <typename T>
+  void reduce_pass(const ReducePass& p, const T* x, T* y) const {
+    constexpr int64_t kParts = 64;
+    if (p.outer != 1 || p.inner != 1 || p.reduce < 2 * kParts) return reduce_typed(op_, p, x, y);
+    T parts[2 * kParts];
+    const int64_t rows = p.reduce / kParts, rest = p.reduce % kParts;
+    reduce_typed(op_, {1, rows, kParts}, x, parts);
+    std::copy_n(x + rows * kParts, rest, parts + kParts);
+    reduce_typed(op_, {1, kParts + rest, 1}, parts, y);
   }
   std::string_view op_;
   int64_t element_;

@@ -1,20 +1,22 @@
-// Elementwise ops beyond f32 arithmetic: comparisons, booleans, integers, select, cast.
+// Elementwise ops of one tensor beyond f32 arithmetic, and select.
 #include <cmath>
-#include <functional>
 #include <limits>
 
 #include "device/cpu/broadcast.h"
 #include "device/cpu/candidates.h"
 #include "device/cpu/kernels/half.h"
 #include "device/cpu/rounded_reader.h"
-#include "ops/binary.h"
 #include "ops/cast.h"
 #include "ops/select.h"
 #include "ops/unary.h"
+#include "ops/unary_attr.h"
 #include "tensor/visit.h"
 
 namespace tenon::cpu {
 namespace {
+
+// A thread's share of an array.
+constexpr int64_t kTask = 16384;
 
 template <typename T>
 const T* in(const RunContext& c, size_t i) {
@@ -23,149 +25,6 @@ const T* in(const RunContext& c, size_t i) {
 template <typename T>
 T* out(const RunContext& c) {
   return static_cast<T*>(c.outputs[0]->mutable_raw());
-}
-
-// A loop the compiler can vectorise for each of the usual steps.
-template <typename T, typename R, typename F>
-void binary_loop(const T* a, int64_t step_a, const T* b, int64_t step_b, R* y, int64_t n, F f) {
-  if (step_a == 1 && step_b == 1)
-    for (int64_t i = 0; i < n; ++i) y[i] = f(a[i], b[i]);
-  else if (step_a == 1 && step_b == 0)
-    for (int64_t i = 0; i < n; ++i) y[i] = f(a[i], *b);
-  else if (step_a == 0 && step_b == 1)
-    for (int64_t i = 0; i < n; ++i) y[i] = f(*a, b[i]);
-  else
-    for (int64_t i = 0; i < n; ++i) y[i] = f(a[i * step_a], b[i * step_b]);
-}
-
-using BinaryRun = void (*)(const BroadcastRows<2>& rows, const RunContext& c);
-
-template <typename T, typename R, typename F>
-void run_binary(const BroadcastRows<2>& rows, const RunContext& c) {
-  const T* a = in<T>(c, 0);
-  const T* b = in<T>(c, 1);
-  R* y = out<R>(c);
-  const auto [step_a, step_b] = rows.steps();
-  rows.run(c.pool, [&, sa = step_a, sb = step_b](const auto& at, int64_t first, int64_t n) {
-    binary_loop(a + at[0], sa, b + at[1], sb, y + first, n, F{});
-  });
-}
-
-// Wrapping arithmetic on T by its unsigned counterpart.
-template <template <typename> typename F>
-struct Wrapping {
-  template <typename T>
-  T operator()(T a, T b) const {
-    using U = std::make_unsigned_t<T>;
-    return static_cast<T>(F<U>{}(static_cast<U>(a), static_cast<U>(b)));
-  }
-};
-struct Smaller {
-  template <typename T>
-  T operator()(T a, T b) const {
-    return a < b ? a : b;
-  }
-};
-struct Larger {
-  template <typename T>
-  T operator()(T a, T b) const {
-    return a > b ? a : b;
-  }
-};
-
-template <typename T>
-BinaryRun comparison(BinaryKind kind) {
-  switch (kind) {
-    case BinaryKind::equal:
-      return run_binary<T, bool, std::equal_to<T>>;
-    case BinaryKind::not_equal:
-      return run_binary<T, bool, std::not_equal_to<T>>;
-    case BinaryKind::less:
-      return run_binary<T, bool, std::less<T>>;
-    case BinaryKind::less_equal:
-      return run_binary<T, bool, std::less_equal<T>>;
-    case BinaryKind::greater:
-      return run_binary<T, bool, std::greater<T>>;
-    case BinaryKind::greater_equal:
-      return run_binary<T, bool, std::greater_equal<T>>;
-    default:
-      return nullptr;
-  }
-}
-
-template <typename T>
-BinaryRun arithmetic(BinaryKind kind) {
-  switch (kind) {
-    case BinaryKind::add:
-      return run_binary<T, T, Wrapping<std::plus>>;
-    case BinaryKind::sub:
-      return run_binary<T, T, Wrapping<std::minus>>;
-    case BinaryKind::mul:
-      return run_binary<T, T, Wrapping<std::multiplies>>;
-    case BinaryKind::min:
-      return run_binary<T, T, Smaller>;
-    case BinaryKind::max:
-      return run_binary<T, T, Larger>;
-    case BinaryKind::bitwise_and:
-      return run_binary<T, T, std::bit_and<T>>;
-    case BinaryKind::bitwise_or:
-      return run_binary<T, T, std::bit_or<T>>;
-    case BinaryKind::bitwise_xor:
-      return run_binary<T, T, std::bit_xor<T>>;
-    default:
-      return nullptr;
-  }
-}
-
-BinaryRun logic(BinaryKind kind) {
-  switch (kind) {
-    case BinaryKind::logical_and:
-      return run_binary<uint8_t, uint8_t, std::bit_and<uint8_t>>;
-    case BinaryKind::logical_or:
-      return run_binary<uint8_t, uint8_t, std::bit_or<uint8_t>>;
-    case BinaryKind::logical_xor:
-    case BinaryKind::not_equal:
-      return run_binary<uint8_t, uint8_t, std::bit_xor<uint8_t>>;
-    case BinaryKind::equal:
-      return run_binary<uint8_t, bool, std::equal_to<uint8_t>>;
-    default:
-      return nullptr;
-  }
-}
-
-BinaryRun binary_run(BinaryKind kind, DType dtype) {
-  if (dtype == DType::boolean) return logic(kind);
-  if (dtype == DType::f32) return comparison<float>(kind);
-  if (dtype == DType::i32)
-    return is_comparison(kind) ? comparison<int32_t>(kind) : arithmetic<int32_t>(kind);
-  if (dtype == DType::i64)
-    return is_comparison(kind) ? comparison<int64_t>(kind) : arithmetic<int64_t>(kind);
-  return nullptr;
-}
-
-BinaryKind kind_of(const StepInfo& s) {
-  size_t i = 0;
-  while (kBinaryInfos[i].name != s.op.def().name) ++i;
-  return static_cast<BinaryKind>(i);
-}
-
-class TypedBinary final : public Kernel {
- public:
-  explicit TypedBinary(const StepInfo& s)
-      : run_(binary_run(kind_of(s), s.inputs[0].dtype)),
-        rows_(s.outputs[0].shape.sizes(), {s.inputs[0].shape.sizes(), s.inputs[1].shape.sizes()}) {}
-  Status run(const RunContext& c) const override {
-    if (c.outputs[0]->elements() > 0) run_(rows_, c);
-    return {};
-  }
-
- private:
-  BinaryRun run_;
-  BroadcastRows<2> rows_;
-};
-
-std::string binary_refuses(const StepInfo& s) {
-  return binary_run(kind_of(s), s.inputs[0].dtype) == nullptr ? "not for these types" : "";
 }
 
 // y[i] = cond ? x : z, the steps being 0 or 1.
@@ -252,10 +111,10 @@ void cast_half(const void* x, void* y, int64_t n) {
   convert(static_cast<const From*>(x), static_cast<To*>(y), n);
 }
 
-using CastLoop = void (*)(const void* x, void* y, int64_t n);
+using ArrayLoop = void (*)(const void* x, void* y, int64_t n);
 
 template <typename From>
-CastLoop cast_from(DType to) {
+ArrayLoop cast_from(DType to) {
   switch (to) {
     case DType::f32:
       return cast_loop<float, From>;
@@ -276,7 +135,7 @@ CastLoop cast_from(DType to) {
   }
 }
 
-CastLoop cast_between(DType from, DType to) {
+ArrayLoop cast_between(DType from, DType to) {
   if (from == DType::f16 && to == DType::f32) return cast_half<float, Half>;
   if (from == DType::f32 && to == DType::f16) return cast_half<Half, float>;
   if (from == DType::bf16 && to == DType::f32) return cast_half<float, BFloat16>;
@@ -307,9 +166,40 @@ void invert(const void* x, void* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) to[i] = from[i] ^ 1;
 }
 
-CastLoop unary_loop(const StepInfo& s) {
+template <UnaryKind kKind>
+double of_f64(double v) {
+  if constexpr (kKind == UnaryKind::abs) return std::fabs(v);
+  if constexpr (kKind == UnaryKind::neg) return -v;
+  if constexpr (kKind == UnaryKind::sign) return v > 0 ? 1 : (v < 0 ? -1 : v);
+  if constexpr (kKind == UnaryKind::floor) return std::floor(v);
+  if constexpr (kKind == UnaryKind::ceil) return std::ceil(v);
+  if constexpr (kKind == UnaryKind::round) return std::nearbyint(v);
+  if constexpr (kKind == UnaryKind::relu) return v < 0 ? 0 : v;
+  if constexpr (kKind == UnaryKind::square) return v * v;
+  if constexpr (kKind == UnaryKind::sqrt) return std::sqrt(v);
+}
+template <UnaryKind... kKinds>
+ArrayLoop f64_loop(std::string_view op) {
+  ArrayLoop found = nullptr;
+  const auto look = [&]<UnaryKind kKind>() {
+    if (Unary<kKind>::name == op)
+      found = [](const void* x, void* y, int64_t n) {
+        const auto* from = static_cast<const double*>(x);
+        auto* to = static_cast<double*>(y);
+        for (int64_t i = 0; i < n; ++i) to[i] = of_f64<kKind>(from[i]);
+      };
+  };
+  (look.template operator()<kKinds>(), ...);
+  return found;
+}
+
+ArrayLoop unary_loop(const StepInfo& s) {
   if (const auto* cast = s.op.as<Cast>()) return cast_between(s.inputs[0].dtype, cast->to);
-  return invert;  // logical_not
+  const std::string_view op = s.op.def().name;
+  using enum UnaryKind;
+  if (s.inputs[0].dtype == DType::f64)
+    return f64_loop<abs, neg, sign, floor, ceil, round, relu, square, sqrt>(op);
+  return op == Unary<logical_not>::name ? invert : nullptr;
 }
 
 class TypedUnary final : public Kernel {
@@ -326,7 +216,6 @@ class TypedUnary final : public Kernel {
     return widens_bf16_ && reader != nullptr ? reader->reading_rounded() : nullptr;
   }
   Status run(const RunContext& c) const override {
-    constexpr int64_t kTask = 16384;
     const Tensor& x = *c.inputs[0];
     Tensor& y = *c.outputs[0];
     const auto x_size = static_cast<int64_t>(dtype_size(x.dtype()));
@@ -341,12 +230,38 @@ class TypedUnary final : public Kernel {
   }
 
  private:
-  CastLoop loop_;
+  ArrayLoop loop_;
   bool rounds_to_bf16_, widens_bf16_;
 };
 
 std::string unary_refuses(const StepInfo& s) {
   return unary_loop(s) == nullptr ? "not for these types" : "";
+}
+
+// Bounds of f64 as they are.
+class ClipF64 final : public Kernel {
+ public:
+  explicit ClipF64(const StepInfo& s) : clip_(*s.op.as<Clip>()) {}
+  Status run(const RunContext& c) const override {
+    const double* x = in<double>(c, 0);
+    double* y = out<double>(c);
+    const double low = clip_.min, high = clip_.max;
+    c.pool.parallel_for((c.outputs[0]->elements() + kTask - 1) / kTask, [&](int64_t task) {
+      const int64_t end = std::min((task + 1) * kTask, c.outputs[0]->elements());
+      for (int64_t i = task * kTask; i < end; ++i) {
+        const double v = x[i] < low ? low : x[i];
+        y[i] = v > high ? high : v;
+      }
+    });
+    return {};
+  }
+
+ private:
+  Clip clip_;
+};
+
+std::string clip_refuses(const StepInfo& s) {
+  return s.inputs[0].dtype == DType::f64 ? "" : "only f64";
 }
 
 template <typename K>
@@ -366,9 +281,11 @@ std::span<const KernelCandidate> typed_candidates() {
     std::vector<KernelCandidate> list = {
         {Select::name, "array_select", select_refuses, make<SelectKernel>},
         {Cast::name, "array_cast", unary_refuses, make<TypedUnary>},
-        {Unary<UnaryKind::logical_not>::name, "array_not", unary_refuses, make<TypedUnary>}};
-    for (const BinaryInfo& info : kBinaryInfos)
-      list.push_back({info.name, "array_typed", binary_refuses, make<TypedBinary>});
+        {Unary<UnaryKind::logical_not>::name, "array_not", unary_refuses, make<TypedUnary>},
+        {Clip::name, "array_typed", clip_refuses, make<ClipF64>}};
+    for (const std::string_view op :
+         {"abs", "neg", "sign", "floor", "ceil", "round", "relu", "square", "sqrt"})
+      list.push_back({op, "array_typed", unary_refuses, make<TypedUnary>});
     return list;
   }();
   return all;

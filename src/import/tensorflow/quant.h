@@ -32,8 +32,12 @@ struct IntegerRange {
 // Error: unsupported for types that are no integers of 8, 16 or 32 bits.
 Result<IntegerRange> range_of(DType dtype);
 // x as integers of `dtype` over the range [min, max] by the first-value scheme: real 0 is an
-// integer, and the lowest integer stands for min; and back.
+// integer, and the lowest integer stands for min; and back. In f32, as TensorFlow does it for whole
+// tensors.
 Result<Value*> quantize_first(RuleContext& c, Value* x, Value* min, Value* max, DType dtype);
 Result<Value*> dequantize_first(RuleContext& c, Value* x, Value* min, Value* max);
+// The same in f64, as TensorFlow does it for single numbers.
+Result<Value*> quantize_number(RuleContext& c, Value* x, Value* min, Value* max, DType dtype);
+Result<Value*> dequantize_number(RuleContext& c, Value* x, Value* min, Value* max);
 
 }  // namespace tenon::tf

@@ -116,41 +116,67 @@ Values fake_quant_vars(RuleContext& c) {
 
 }  // namespace
 
+namespace {
+
+// Steps per real number, or the other way around; 32 bits have more of them than f32 can count.
+Result<Value*> steps_per_real(RuleContext& c, Value* width, double steps, bool inverse) {
+  const Maths m{c, steps > (1 << 24) ? DType::f64 : DType::f32};
+  width = TRY(cast_to(c, width, m.t));
+  Value* ratio =
+      inverse ? TRY(m.op("div", width, steps)) : TRY(m.op("div_no_nan", TRY(m.num(steps)), width));
+  return cast_to(c, ratio, DType::f32);
+}
+
+}  // namespace
+
 Result<Value*> quantize_first(RuleContext& c, Value* x, Value* min, Value* max, DType dtype) {
-  // Integers of 32 bits have more digits than f32.
-  const Maths m{c, dtype_size(dtype) == 4 ? DType::f64 : DType::f32};
+  const Maths m{c};
   const IntegerRange range = TRY(range_of(dtype));
-  for (Value** v : {&x, &min, &max}) *v = TRY(cast_to(c, *v, m.t));
+  Value* scale = TRY(steps_per_real(c, TRY(m.op("sub", max, min)), range.steps() - 1, false));
+  Value* first = TRY(m.op("sub", TRY(m.round_away(TRY(m.op("mul", min, scale)))), range.low));
+  Value* y = TRY(m.op("sub", TRY(m.round_away(TRY(m.op("mul", x, scale)))), first));
+  // The highest of 32 bits that is a number of f32.
+  constexpr double kMost = 2147483520;
+  y = TRY(c.builder.op("clip", {y}, {{"min", range.low}, {"max", std::min(range.high, kMost)}}));
+  return cast_to(c, y, dtype);
+}
+
+Result<Value*> dequantize_first(RuleContext& c, Value* x, Value* min, Value* max) {
+  const Maths m{c};
+  const IntegerRange range = TRY(range_of(x->dtype()));
+  Value* scale = TRY(steps_per_real(c, TRY(m.op("sub", max, min)), range.steps() - 1, true));
+  Value* first = TRY(m.op("mul", TRY(m.round_away(TRY(m.op("div", min, scale)))), scale));
+  if (range.low != 0) first = TRY(m.op("sub", first, TRY(m.op("mul", scale, range.low))));
+  return m.op("add", TRY(m.op("mul", TRY(cast_to(c, x, DType::f32)), scale)), first);
+}
+
+Result<Value*> quantize_number(RuleContext& c, Value* x, Value* min, Value* max, DType dtype) {
+  const Maths m{c}, wide{c, DType::f64};
+  const IntegerRange range = TRY(range_of(dtype));
   const double adjust = range.steps() / (range.steps() - 1);
-  Value* width = TRY(m.op("mul", TRY(m.op("sub", max, min)), adjust));
-  Value* scale = TRY(m.op("div", TRY(m.num(range.steps())), width));
-  Value* offset = TRY(m.round_away(TRY(m.op("mul", min, scale))));
-  Value* y = TRY(m.op("sub", TRY(m.round_away(TRY(m.op("mul", x, scale)))), offset));
-  y = TRY(m.op("add", y, range.low));
+  Value* width = TRY(cast_to(c, TRY(m.op("sub", max, min)), DType::f64));
+  Value* scale =
+      TRY(wide.op("div", TRY(wide.num(range.steps())), TRY(wide.op("mul", width, adjust))));
+  const auto scaled = [&](Value* v) -> Result<Value*> {
+    return wide.round_away(TRY(wide.op("mul", TRY(cast_to(c, v, DType::f64)), scale)));
+  };
+  Value* y = TRY(wide.op("sub", TRY(scaled(x)), TRY(scaled(min))));
+  y = TRY(wide.op("add", y, range.low));
   y = TRY(c.builder.op("clip", {y}, {{"min", range.low}, {"max", range.high}}));
   return cast_to(c, y, dtype);
 }
 
-// Integers of 32 bits have more digits than f32: as TensorFlow does, all but the first step is f64.
-Result<Value*> dequantize_first(RuleContext& c, Value* x, Value* min, Value* max) {
-  const Maths m{c};
+Result<Value*> dequantize_number(RuleContext& c, Value* x, Value* min, Value* max) {
+  const Maths m{c}, wide{c, DType::f64};
   const IntegerRange range = TRY(range_of(x->dtype()));
   const double adjust = range.steps() / (range.steps() - 1);
-  if (dtype_size(x->dtype()) == 4) {
-    const Maths wide{c, DType::f64};
-    Value* width = TRY(cast_to(c, TRY(m.op("sub", max, min)), DType::f64));
-    Value* scale = TRY(wide.op("div", TRY(wide.op("mul", width, adjust)), range.steps()));
-    Value* narrow = TRY(cast_to(c, scale, DType::f32));
-    Value* first = TRY(m.op("mul", TRY(m.round_away(TRY(m.op("div", min, narrow)))), narrow));
-    Value* y = TRY(wide.op("sub", TRY(cast_to(c, x, DType::f64)), range.low));
-    y = TRY(wide.op("add", TRY(wide.op("mul", y, scale)), TRY(cast_to(c, first, DType::f64))));
-    return cast_to(c, y, DType::f32);
-  }
-  Value* width = TRY(m.op("mul", TRY(m.op("sub", max, min)), adjust));
-  Value* scale = TRY(m.op("div", width, range.steps()));
-  Value* first = TRY(m.op("mul", TRY(m.round_away(TRY(m.op("div", min, scale)))), scale));
-  Value* y = TRY(m.op("sub", TRY(cast_to(c, x, DType::f32)), range.low));
-  return m.op("add", TRY(m.op("mul", y, scale)), first);
+  Value* width = TRY(cast_to(c, TRY(m.op("sub", max, min)), DType::f64));
+  Value* scale = TRY(wide.op("div", TRY(wide.op("mul", width, adjust)), range.steps()));
+  Value* narrow = TRY(cast_to(c, scale, DType::f32));
+  Value* first = TRY(m.op("mul", TRY(m.round_away(TRY(m.op("div", min, narrow)))), narrow));
+  Value* y = TRY(wide.op("sub", TRY(cast_to(c, x, DType::f64)), range.low));
+  y = TRY(wide.op("add", TRY(wide.op("mul", y, scale)), TRY(cast_to(c, first, DType::f64))));
+  return cast_to(c, y, DType::f32);
 }
 
 namespace {

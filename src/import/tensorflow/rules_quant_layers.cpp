@@ -102,8 +102,10 @@ Values quantized_bias_add(RuleContext& c) {
   Value* most = TRY(m.op("max", TRY(m.op("abs", low)), TRY(m.op("abs", high))));
   most = TRY(m.op("mul", most, std::ldexp(1, 17)));
   Value* least = TRY(m.op("neg", most));
-  Value* y = TRY(quantize_first(c, TRY(m.op("add", x, bias)), least, most, DType::i32));
-  return std::vector<Value*>{y, least, most};
+  x = TRY(quantize_first(c, x, least, most, DType::i32));
+  bias = TRY(quantize_first(c, bias, least, most, DType::i32));
+  Value* zero = TRY(quantize_number(c, TRY(m.num(0)), least, most, DType::i32));
+  return std::vector<Value*>{TRY(m.op("add", x, TRY(m.op("add", bias, zero)))), least, most};
 }
 
 // From i32 to u8 as TensorFlow does it: in fixed point, with 16 bits behind the point.
@@ -125,7 +127,8 @@ Result<Value*> shrink_to_byte(RuleContext& c, Value* min, Value* max) {
   Value* middle = TRY(m.op("mul", TRY(m.op("mul", TRY(m.op("add", from, to)), 0.5)), per_step));
   middle = TRY(whole(TRY(m.op("mul", middle, kOne))));
   Value* low = TRY(b.op("mul", {TRY(wide(min)), TRY(real(kMost * kOne))}));
-  low = TRY(whole(TRY(b.op("div_no_nan", {low, out_range}))));
+  low = TRY(b.op("div_no_nan", {low, out_range}));
+  low = TRY(whole(TRY(Maths{c, DType::f64}.round_away(low))));
   Value* offset = TRY(b.op("sub", {middle, low}));
   offset = TRY(b.op("add", {offset, TRY(integer(kOne / 2))}));
   Value* y = TRY(b.op("mul", {TRY(whole(c.inputs[0])), scale}));
@@ -135,39 +138,42 @@ Result<Value*> shrink_to_byte(RuleContext& c, Value* min, Value* max) {
   return cast_to(c, y, DType::u8);
 }
 
+// What the lowest of integers stands for, or 0 below it, and the highest.
+Values requantization_range(RuleContext& c) {
+  const Maths m{c};
+  Value* least = TRY(m.op("reduce_min", c.inputs[0]));
+  Value* most = TRY(m.op("reduce_max", c.inputs[0]));
+  least = TRY(dequantize_number(c, least, c.inputs[1], c.inputs[2]));
+  most = TRY(dequantize_number(c, most, c.inputs[1], c.inputs[2]));
+  return std::vector<Value*>{TRY(m.op("min", least, 0.0)), most};
+}
+
 // To fewer bits: over a range given, or over that of the values.
 Values requantize(RuleContext& c) {
   const DType out = TRY(dtype_attr(c, "out_type", DataType::qu8));
-  Value* x = TRY(dequantize_first(c, c.inputs[0], c.inputs[1], c.inputs[2]));
   Value *min = nullptr, *max = nullptr;
   if (c.inputs.size() > 4) {
     min = c.inputs[3];
     max = c.inputs[4];
   } else {
-    const Maths m{c};
-    min = TRY(m.op("min", TRY(m.op("reduce_min", x)), 0.0));
-    max = TRY(m.op("max", TRY(m.op("reduce_max", x)), 0.0));
+    const auto range = TRY(requantization_range(c));
+    min = range[0];
+    max = range[1];
   }
-  if (out != DType::u8 || c.inputs[0]->dtype() != DType::i32)
-    return std::vector<Value*>{TRY(quantize_first(c, x, min, max, out)), min, max};
-  return std::vector<Value*>{TRY(shrink_to_byte(c, min, max)), min, max};
-}
-
-Values requantization_range(RuleContext& c) {
-  const Maths m{c};
+  if (out == DType::u8 && c.inputs[0]->dtype() == DType::i32)
+    return std::vector<Value*>{TRY(shrink_to_byte(c, min, max)), min, max};
   Value* x = TRY(dequantize_first(c, c.inputs[0], c.inputs[1], c.inputs[2]));
-  return std::vector<Value*>{TRY(m.op("min", TRY(m.op("reduce_min", x)), 0.0)),
-                             TRY(m.op("max", TRY(m.op("reduce_max", x)), 0.0))};
+  return std::vector<Value*>{TRY(quantize_first(c, x, min, max, out)), min, max};
 }
 
 // Limits at the integers that stand for 0 and, for Relu6, 6.
 Values quantized_relu(RuleContext& c) {
   const Maths m{c};
   Value *x = c.inputs[0], *min = c.inputs[1], *max = c.inputs[2];
-  Value* zero = TRY(quantize_first(c, TRY(m.num(0)), min, max, x->dtype()));
+  Value* zero = TRY(quantize_number(c, TRY(m.num(0)), min, max, x->dtype()));
   Value* y = TRY(c.builder.op("max", {x, zero}));
   if (c.node.op == "QuantizedRelu6")
-    y = TRY(c.builder.op("min", {y, TRY(quantize_first(c, TRY(m.num(6)), min, max, x->dtype()))}));
+    y = TRY(c.builder.op("min", {y, TRY(quantize_number(c, TRY(m.num(6)), min, max, x->dtype()))}));
   return std::vector<Value*>{y, min, max};
 }
 
@@ -200,7 +206,8 @@ Values quantized_reshape(RuleContext& c) {
   return std::vector<Value*>{y, c.inputs[2], c.inputs[3]};
 }
 
-// Integers over one range as integers over another, step by step as TensorFlow does it in f32.
+// Integers over one range as integers over another, step by step as TensorFlow does it in f32; over
+// the same range they stay what they are.
 Result<Value*> to_range(RuleContext& c, Value* x, Value* low, Value* high, Value* new_low,
                         Value* new_high) {
   const Maths m{c};
@@ -214,7 +221,10 @@ Result<Value*> to_range(RuleContext& c, Value* x, Value* low, Value* high, Value
   scale = TRY(m.op("div", TRY(m.num(steps)), TRY(m.op("sub", new_high, new_low))));
   first = TRY(m.op("sub", TRY(m.round_away(TRY(m.op("mul", new_low, scale)))), r.low));
   y = TRY(m.op("sub", TRY(m.round_away(TRY(m.op("mul", y, scale)))), first));
-  return cast_to(c, TRY(c.builder.op("clip", {y}, {{"min", r.low}, {"max", r.high}})), t);
+  y = TRY(cast_to(c, TRY(c.builder.op("clip", {y}, {{"min", r.low}, {"max", r.high}})), t));
+  Value* same = TRY(
+      m.op("logical_and", TRY(m.op("equal", low, new_low)), TRY(m.op("equal", high, new_high))));
+  return c.builder.op("select", {same, x, y});
 }
 
 // (axis, tensors, lowest and highest real numbers of each): over a range that holds all and 0.
@@ -244,14 +254,14 @@ Values quantized_concat(RuleContext& c) {
 // (x, y, lowest and highest of x, of y) to i32: with a range that holds every sum.
 Values quantized_add(RuleContext& c) {
   const Maths m{c};
-  Value* x = TRY(dequantize_first(c, c.inputs[0], c.inputs[2], c.inputs[3]));
-  Value* y = TRY(dequantize_first(c, c.inputs[1], c.inputs[4], c.inputs[5]));
+  Value* x = TRY(dequantize_number(c, c.inputs[0], c.inputs[2], c.inputs[3]));
+  Value* y = TRY(dequantize_number(c, c.inputs[1], c.inputs[4], c.inputs[5]));
   Value* low = TRY(m.op("min", c.inputs[2], c.inputs[4]));
   Value* high = TRY(m.op("max", c.inputs[3], c.inputs[5]));
   Value* most = TRY(m.op("max", TRY(m.op("abs", low)), TRY(m.op("abs", high))));
   most = TRY(m.op("mul", most, std::ldexp(1, 14)));
   Value* least = TRY(m.op("neg", most));
-  Value* sum = TRY(quantize_first(c, TRY(m.op("add", x, y)), least, most, DType::i32));
+  Value* sum = TRY(quantize_number(c, TRY(m.op("add", x, y)), least, most, DType::i32));
   return std::vector<Value*>{sum, least, most};
 }
 
