@@ -36,6 +36,8 @@ Status refuse_other_formats(Bytes bytes) {
     size_t offset;
     std::string_view magic, message;
   };
+  static constexpr std::string_view kPickle =
+      "this is a pickled Python object; load it in Python and write a SavedModel or an ONNX file";
   static constexpr Format kFormats[] = {
       {0, "\x89HDF\r\n\x1a\n"sv,
        "this is a Keras HDF5 file; load it with Keras and write a SavedModel with "
@@ -47,6 +49,14 @@ Status refuse_other_formats(Bytes bytes) {
        "this is a TensorFlow Lite file; give the SavedModel or ONNX file it was converted from"},
       {0, "TENON\r\n\x1a"sv, "this file is compiled already; use it with `tenon run`"},
       {0, "\x1f\x8b"sv, "this file is compressed with gzip; unpack it first"},
+      {257, "ustar"sv, "this is a tar archive; unpack it first"},
+      {0, "{"sv,
+       "this is JSON, such as Keras' model.to_json(), which holds no weights; load the model with "
+       "Keras and write a SavedModel with model.export('folder')"},
+      {0, "\x80\x02"sv, kPickle},
+      {0, "\x80\x03"sv, kPickle},
+      {0, "\x80\x04"sv, kPickle},
+      {0, "\x80\x05"sv, kPickle},
       {0, "version https://git-lfs"sv,
        "this is a Git LFS pointer, not the model; fetch it with `git lfs pull`"},
   };
@@ -256,7 +266,10 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
 
 Result<ImportedModel> import_by_kind(const std::string& path, const ImportOptions& options) {
   if (is_directory(path)) return tf::import_tensorflow(path, options);
-  auto file = TRY(MappedFile::open(path));
+  auto opened = MappedFile::open(path);
+  if (!opened.ok() && MappedFile::open(path + ".index").ok())  // the prefix of a checkpoint
+    return tf::import_tensorflow(path, options);
+  auto file = TRY(std::move(opened));
   if (Status s = refuse_other_formats(file->bytes()); !s.ok()) return std::move(s).error().at(path);
   if (path.ends_with(".onnx")) return onnx::import_onnx(path, options);
   if (path.ends_with(".tn")) return import_text(TRY(read_text_file(path)), path, options);

@@ -326,6 +326,9 @@ def test_check_counts_and_fails_on_what_cannot_run(tmp_path):
     (b"\x1c\0\0\0TFL3\0\0", "TensorFlow Lite"),
     (b"TENON\r\n\x1a\1\0", "tenon run"),
     (b"\x1f\x8b\x08", "gzip"),
+    (b"model/".ljust(257, b"\0") + b"ustar\0", "tar archive"),
+    (b'{"class_name": "Sequential"}', "to_json"),
+    (b"\x80\x02}q\0", "pickled"),
     (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     (b"", "is empty"),
 ])

@@ -26,6 +26,8 @@ constexpr Known kKnown[] = {
      "this is tf.numpy_function: it calls a Python function that is not in the model; write its "
      "body "
      "in TensorFlow ops, or as a custom op, and export again"},
+    {"MatchingFiles",
+     "this looks for files when the model runs; export a signature that takes their content"},
     {"SymbolicGradient",
      "this computes the gradient of a function, which training does; export the model's inference "
      "signature"},
@@ -97,6 +99,13 @@ Result<std::optional<tenon::AttrValue>> to_custom(const AttrValue& v, std::strin
   }
 }
 
+// Whether it is a stage of an input pipeline: a data set, an iterator over one, a queue, a reader.
+bool is_pipeline_op(std::string_view op) {
+  constexpr std::string_view kParts[] = {"Dataset", "Iterator", "Queue", "Reader"};
+  return std::ranges::any_of(kParts,
+                             [&](auto part) { return op.find(part) != std::string_view::npos; });
+}
+
 }  // namespace
 
 std::string unmapped_reason(std::string_view op) {
@@ -106,6 +115,10 @@ std::string unmapped_reason(std::string_view op) {
     return "this is a step of an optimiser; export the model's inference signature, or cut the "
            "model "
            "before it with --outputs";
+  if (is_pipeline_op(op))
+    return "this belongs to an input pipeline (tf.data or a queue), which has no place in a "
+           "compiled model; export a signature that takes tensors, or name with --inputs the "
+           "tensors that the pipeline gives";
   return ways_out(op);
 }
 

@@ -91,9 +91,14 @@ struct Frame {
   std::vector<Ref> enclosing;  // predicates of the conditions whose branch this is
 };
 
-// The contents of a lookup table, both of one dimension.
+// The contents of a lookup table: n keys, and n values of the table's value_shape.
 struct TableContents {
   Tensor keys, values;
+};
+// Those of a model, by the table's name, and why the others could not be had.
+struct LoadedTables {
+  std::map<std::string, TableContents> contents;
+  std::map<std::string, Error> errors;
 };
 
 class GraphImporter {
@@ -209,7 +214,7 @@ class GraphImporter {
   const CustomOps* custom_ops_ = nullptr;
   std::map<std::string, Resource> resources_;
   std::map<std::string, Tensor> variable_values_;
-  std::optional<std::map<std::string, TableContents>> tables_;
+  std::optional<LoadedTables> tables_;
   const VariableSet& state_;
   std::vector<StateUse> state_uses_;
   VariableSet read_, written_;

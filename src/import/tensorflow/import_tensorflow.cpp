@@ -113,10 +113,15 @@ void add_ports(std::vector<Port>& ports, const std::string& key, const TensorInf
   }
 }
 
+// Those that initialise the model are no functions of the user's.
+bool is_internal(std::string_view key) {
+  return key.starts_with("__saved_model");
+}
+
 std::vector<Entry> signature_entries(const LoadedModel& model, const std::string& wanted) {
   std::vector<Entry> entries;
   for (const auto& [key, signature] : model.meta.signatures) {
-    if (wanted.empty() ? key.starts_with("__saved_model") : key != wanted) continue;
+    if (wanted.empty() ? is_internal(key) : key != wanted) continue;
     Entry entry{std::string(key), {}, {}};
     for (const auto& [name, info] : signature.inputs)
       add_ports(entry.inputs, std::string(name), info);
@@ -225,11 +230,13 @@ Result<ImportedModel> import_loaded(LoadedModel model, const ImportOptions& opti
   std::vector<Entry> entries;
   if (model.saved_model && options.outputs.empty()) {
     entries = signature_entries(model, options.signature);
-    if (entries.empty() && model.meta.signatures.empty()) return no_signatures(model);
+    const bool named = std::ranges::any_of(model.meta.signatures,
+                                           [](const auto& s) { return !is_internal(s.first); });
+    if (entries.empty() && !named) return no_signatures(model);
     if (entries.empty()) {
       std::string keys;
       for (const auto& [key, s] : model.meta.signatures)
-        keys += "\n  " + describe_signature(key, s);
+        if (!is_internal(key)) keys += "\n  " + describe_signature(key, s);
       return not_found(
           fmt::format("the model has no signature '{}'; it has:{}", options.signature, keys));
     }

@@ -14,9 +14,14 @@ bool contains(std::span<const std::string_view> ops, std::string_view op) {
 }
 
 constexpr std::string_view kVariables[] = {"VarHandleOp", "VariableV2", "Variable"};
-constexpr std::string_view kTables[] = {
-    "HashTable",          "HashTableV2",           "MutableHashTable",
-    "MutableHashTableV2", "MutableDenseHashTable", "MutableDenseHashTableV2"};
+constexpr std::string_view kTables[] = {"HashTable",
+                                        "HashTableV2",
+                                        "MutableHashTable",
+                                        "MutableHashTableV2",
+                                        "MutableHashTableOfTensors",
+                                        "MutableHashTableOfTensorsV2",
+                                        "MutableDenseHashTable",
+                                        "MutableDenseHashTableV2"};
 constexpr std::string_view kReads[] = {"ReadVariableOp", "VarIsInitializedOp",
                                        "IsVariableInitialized", "VariableShape", "RestoreV2"};
 constexpr std::string_view kLookups[] = {"LookupTableFind",   "LookupTableFindV2",
@@ -171,8 +176,18 @@ Result<Operands> GraphImporter::import_table_node(Frame& frame, const NodeDef& n
     return Operands{Operand::of(keys), Operand::of(values)};
   if (inputs.size() < 3 || inputs[1].value == nullptr || inputs[2].value == nullptr)
     return invalid_model("it needs a table, keys and a default value");
-  return Operands{
-      Operand::of(TRY(builder.op("table_find", {inputs[1].value, keys, values, inputs[2].value})))};
+  if (contents.values.rank() == 1)
+    return Operands{Operand::of(
+        TRY(builder.op("table_find", {inputs[1].value, keys, values, inputs[2].value})))};
+  // Values of several elements are found by their places; the default stands behind them.
+  Value* count = TRY(builder.op("squeeze", {TRY(builder.op("shape", {keys}))}));
+  const auto number = [&](int64_t v) { return builder.constant(Tensor::scalar(v)); };
+  Value* places = TRY(builder.op("range", {number(0), count, number(1)}));
+  Value* at = TRY(builder.op("table_find", {inputs[1].value, keys, places, count}));
+  Value* fallback =
+      TRY(builder.op("expand_dims", {inputs[2].value}, {{"axes", std::vector<int64_t>{0}}}));
+  Value* all = TRY(builder.op("concat", {values, fallback}, {{"axis", int64_t{0}}}));
+  return Operands{Operand::of(TRY(builder.op("gather", {all, at}, {{"axis", int64_t{0}}})))};
 }
 
 }  // namespace tenon::tf

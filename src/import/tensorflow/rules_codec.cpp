@@ -1,4 +1,9 @@
-// Rules of encodings: base 64, comma-separated values, Unicode.
+// Rules of encodings: base 64, comma-separated values, Unicode; and of the files of a model.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
 #include "import/tensorflow/compose.h"
 
 namespace tenon::tf {
@@ -118,12 +123,37 @@ Values decode_padded(RuleContext& c) {
                            {"length", length}}));
 }
 
+// The content of one of the model's assets, whose name is known as its path is.
+Values read_file(RuleContext& c) {
+  const Tensor* path = c.inputs[0]->constant();
+  if (path == nullptr || path->dtype() != DType::string || path->elements() != 1)
+    return unsupported(
+        "the name of the file it reads is not known when the model is compiled; export a signature "
+        "that takes the file's content");
+  const std::string name = std::filesystem::path(path->data<std::string>()[0]).filename().string();
+  if (std::ranges::find(c.model.meta.assets, name, &AssetFileDef::filename) ==
+      c.model.meta.assets.end())
+    return unsupported(
+        fmt::format("'{}', which it reads, is no asset of the model; export the "
+                    "model with it as tf.saved_model.Asset",
+                    path->data<std::string>()[0]));
+  const auto file = TRY(MappedFile::open(TRY(c.model.asset_path(name))));
+  return std::vector<Value*>{
+      c.builder.constant(Tensor::scalar(std::string(as_text(file->bytes()))))};
+}
+
 constexpr RuleEntry kRules[] = {
-    {"DecodeBase64", same<"decode_base64">}, {"DecodeCSV", decode_csv, 2},
-    {"DecodeCompressed", decompress},        {"DecodePaddedRaw", decode_padded, 2},
-    {"EncodeBase64", encode_base64},         {"EncodeWav", same<"encode_wav">, 2},
-    {"UnicodeDecode", unicode_decode},       {"UnicodeDecodeWithOffsets", unicode_decode},
-    {"UnicodeEncode", unicode_encode, 2},    {"UnicodeTranscode", transcode},
+    {"DecodeBase64", same<"decode_base64">},
+    {"DecodeCSV", decode_csv, 2},
+    {"DecodeCompressed", decompress},
+    {"DecodePaddedRaw", decode_padded, 2},
+    {"EncodeBase64", encode_base64},
+    {"EncodeWav", same<"encode_wav">, 2},
+    {"ReadFile", read_file},
+    {"UnicodeDecode", unicode_decode},
+    {"UnicodeDecodeWithOffsets", unicode_decode},
+    {"UnicodeEncode", unicode_encode, 2},
+    {"UnicodeTranscode", transcode},
 };
 
 }  // namespace

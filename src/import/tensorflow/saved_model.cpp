@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
 #include "import/tensorflow/text_format.h"
 
@@ -92,6 +93,27 @@ Result<LoadedModel> load_saved_model(const std::string& folder, std::string_view
   return model;
 }
 
+// Checkpoints hold the values of variables and no graph: what to do about a file of one (its
+// index, a shard, the list of the newest ones), a prefix of their names, or a folder of them.
+std::optional<Error> refuse_checkpoint(const fs::path& path) {
+  const std::string name = path.filename().string();
+  const auto is_part = [](const std::string& file) {
+    return file == "checkpoint" || file.ends_with(".index") ||
+           (file.find(".data-") != std::string::npos && file.find("-of-") != std::string::npos);
+  };
+  std::error_code ignored;
+  bool found = is_part(name) || file_exists(path.string() + ".index");
+  if (fs::is_directory(path, ignored))
+    for (const auto& entry : fs::directory_iterator(path, ignored))
+      found |= is_part(entry.path().filename().string());
+  if (!found) return std::nullopt;
+  return unsupported(
+             "this is a TensorFlow checkpoint: it holds the values of variables and no graph; "
+             "restore it into the model and write a SavedModel, with model.export('folder') in "
+             "Keras or tf.saved_model.save(…)")
+      .at(path.string());
+}
+
 Result<LoadedModel> decode_single_graph(const Blob& blob, const std::string& path) {
   // Field 1 is a node in a GraphDef, but the version number in a SavedModel and a length-delimited
   // meta_info_def (whose first field is not a node's name) in a MetaGraphDef.
@@ -143,11 +165,19 @@ Result<LoadedModel> load_model(const std::string& path, std::string_view tag) {
       if (entry.is_directory(ignored) && is_saved_model(entry.path().string()))
         versions.push_back(entry.path().string());
     std::sort(versions.begin(), versions.end());
+    if (auto error = refuse_checkpoint(path); error && versions.empty()) return *std::move(error);
     const std::string hint =
         versions.empty() ? "" : fmt::format("; did you mean {}?", fmt::join(versions, " or "));
     return not_found(
         fmt::format("folder '{}' holds no saved_model.pb or saved_model.pbtxt{}", path, hint));
   }
+  if (auto error = refuse_checkpoint(path)) return *std::move(error);
+  if (fs::path(path).extension() == ".meta")
+    return unsupported(
+               "this is the MetaGraphDef of a checkpoint of TensorFlow 1; restore it with "
+               "tf.compat.v1.train.import_meta_graph(…) and write a SavedModel with "
+               "tf.compat.v1.saved_model.simple_save(…)")
+        .at(path);
   const Blob blob = TRY(encoded_message(path, "GraphDef"));
   return decode_single_graph(blob, path);
 }

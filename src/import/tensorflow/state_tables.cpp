@@ -1,5 +1,5 @@
 // Hash tables that a model fills or empties while it runs: their keys and values are two variables
-// of its state, vectors that grow and shrink.
+// of its state that grow and shrink.
 #include <fmt/format.h>
 
 #include "import/tensorflow/tables.h"
@@ -22,7 +22,10 @@ bool is_table_change(std::string_view op) {
 
 Result<const TableContents*> GraphImporter::table_contents(const Resource& table) {
   if (!tables_) tables_ = load_tables(model_, main_, library_, variable_sources_);
-  if (const auto found = tables_->find(table.name); found != tables_->end()) return &found->second;
+  auto& known = tables_->contents;
+  if (const auto found = known.find(table.name); found != known.end()) return &found->second;
+  if (const auto error = tables_->errors.find(table.name); error != tables_->errors.end())
+    return Error(error->second).note(fmt::format("while filling table '{}'", table.name));
   if (!table.node->op.starts_with("Mutable"))
     return unsupported(fmt::format(
         "nothing in the model fills table '{}' ({}) with values known when it is compiled; export "
@@ -32,9 +35,11 @@ Result<const TableContents*> GraphImporter::table_contents(const Resource& table
   const DType key = TRY(to_dtype(TRY(table.node->attrs.get_type("key_dtype"))));
   const DType value = TRY(to_dtype(TRY(table.node->attrs.get_type("value_dtype"))));
   const int64_t none = 0;
+  std::vector<int64_t> dims = TRY(value_dims(*table.node));
+  dims.insert(dims.begin(), 0);
   TableContents empty{TRY(Tensor::zeros(key, std::span(&none, 1))),
-                      TRY(Tensor::zeros(value, std::span(&none, 1)))};
-  return &tables_->emplace(table.name, std::move(empty)).first->second;
+                      TRY(Tensor::zeros(value, dims))};
+  return &known.emplace(table.name, std::move(empty)).first->second;
 }
 
 Result<GraphImporter::TableState> GraphImporter::table_state(const Resource& table) {
@@ -77,7 +82,9 @@ Result<Operands> GraphImporter::import_table_change(Frame& frame, const NodeDef&
     const auto reversed = [&](Value* v) {
       return b.op("reverse", {v}, {{"axes", std::vector<int64_t>{0}}});
     };
-    Value* values = TRY(b.op("reshape", {inputs[2].value, b.ints({-1})}));
+    std::vector<int64_t> dims = TRY(value_dims(*table.node));
+    dims.insert(dims.begin(), -1);
+    Value* values = TRY(b.op("reshape", {inputs[2].value, b.ints(dims)}));
     const Node* distinct = TRY(b.node("unique", {TRY(reversed(keys))}, {{"sorted", false}}));
     values = TRY(b.op("gather", {TRY(reversed(values)), distinct->output(1)}));
     kept[0] = TRY(b.op("concat", {kept[0], distinct->output(0)}, {{"axis", int64_t{0}}}));

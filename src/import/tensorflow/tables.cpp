@@ -125,8 +125,7 @@ class TableLoader {
     if (depth > kMaxCallDepth) return;
     for (const Item& item : nodes.items()) {
       if (fills_table(item.op())) {
-        auto status = load(nodes, arguments, item);
-        (void)status.ok();  // missed when the table is used
+        load(nodes, arguments, item);
         continue;
       }
       const FunctionDef* function = initialiser(item);
@@ -137,7 +136,7 @@ class TableLoader {
     }
   }
 
-  std::map<std::string, TableContents> contents;
+  LoadedTables tables;
 
  private:
   // The function an item calls, when it fills tables.
@@ -179,28 +178,35 @@ class TableLoader {
     return std::move(tensors[0]);
   }
 
-  Status load(const NodeGraph& nodes, const Operands& arguments, const Item& init) {
+  void load(const NodeGraph& nodes, const Operands& arguments, const Item& init) {
     Operands inputs;
     for (const Ref ref : init.inputs) inputs.push_back(operand(nodes, arguments, ref));
-    if (inputs.size() < 2 || inputs[0].kind != Operand::Kind::resource)
-      return invalid_model("an initialiser without a table");
-    const Resource& table = *inputs[0].resource;
+    if (inputs.size() < 2 || inputs[0].kind != Operand::Kind::resource) return;
+    const std::string& table = inputs[0].resource->name;
+    if (auto status = fill(init, *inputs[0].resource, inputs); !status.ok())
+      tables.errors.emplace(table, std::move(status).error());
+  }
+
+  Status fill(const Item& init, const Resource& table, const Operands& inputs) {
     if (init.op().starts_with("InitializeTableFromTextFile")) {
       const Tensor path = TRY(constant(inputs[1]));
       if (path.dtype() != DType::string || path.elements() != 1)
         return invalid_model("a file name must be one string");
-      contents.insert_or_assign(table.name, TRY(read_text_table(model_, *init.node, *table.node,
-                                                                path.data<std::string>()[0])));
+      tables.contents.insert_or_assign(
+          table.name,
+          TRY(read_text_table(model_, *init.node, *table.node, path.data<std::string>()[0])));
       return {};
     }
     if (inputs.size() < 3) return invalid_model("an initialiser without values");
     TableContents pair{TRY(constant(inputs[1])), TRY(constant(inputs[2]))};
-    if (pair.keys.elements() != pair.values.elements())
-      return unsupported("a table whose values are no scalars");
+    std::vector<int64_t> dims = TRY(value_dims(*table.node));
+    dims.insert(dims.begin(), pair.keys.elements());
+    if (TRY(checked_elements(dims, 1)) != pair.values.elements())
+      return unsupported("a table whose values do not fit its keys");
     pair.keys = pair.keys.reshaped({pair.keys.elements()});
-    pair.values = pair.values.reshaped({pair.values.elements()});
+    pair.values = pair.values.reshaped(dims);
     if (table.node->op.starts_with("MutableDenseHashTable")) TRY(drop_unused(table, pair));
-    contents.insert_or_assign(table.name, std::move(pair));
+    tables.contents.insert_or_assign(table.name, std::move(pair));
     return {};
   }
 
@@ -244,12 +250,19 @@ class TableLoader {
 
 }  // namespace
 
-std::map<std::string, TableContents> load_tables(LoadedModel& model, const NodeGraph& main,
-                                                 const FunctionLibrary& library,
-                                                 const VariableSources& variables) {
+LoadedTables load_tables(LoadedModel& model, const NodeGraph& main, const FunctionLibrary& library,
+                         const VariableSources& variables) {
   TableLoader loader(model, main, library, variables);
   loader.scan(main, {}, 0);
-  return std::move(loader.contents);
+  return std::move(loader.tables);
+}
+
+Result<std::vector<int64_t>> value_dims(const NodeDef& table) {
+  if (!table.attrs.has("value_shape")) return std::vector<int64_t>();
+  ShapeProto shape = TRY(table.attrs.get_shape("value_shape"));
+  if (shape.unknown_rank || std::ranges::any_of(shape.dims, [](int64_t d) { return d < 0; }))
+    return unsupported("a table whose values are of no known shape");
+  return std::move(shape.dims);
 }
 
 }  // namespace tenon::tf

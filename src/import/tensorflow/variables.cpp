@@ -134,8 +134,11 @@ VariableSources find_variable_sources(const LoadedModel& model, const NodeGraph&
 Result<Tensor> read_checkpoint(LoadedModel& model, const VariableSource& source,
                                const std::string& variable) {
   if (!model.variables)
-    return not_found(
-        fmt::format("variable '{}' has no value: the model has no variables folder", variable));
+    return not_found(fmt::format(
+        "variable '{}' has no value: {}", variable,
+        model.saved_model ? "the model has no variables folder"
+                          : "a GraphDef holds none; write a SavedModel, or freeze the graph with "
+                            "tf.compat.v1.graph_util.convert_variables_to_constants(…)"));
   Tensor whole = TRY(to_tensor(TRY(model.variables->read(source.key)), variable));
   if (source.slice.empty()) return whole;
   std::vector<int64_t> begin, end;
