@@ -127,11 +127,12 @@ Instruction binary(std::string_view op, int dst, int a, int b) {
 }
 
 // quantize_linear and dequantize_linear of slot `x` by scalars; `zero` may be absent (-1).
-void quantisation(bool quantize, DType dtype, int dst, int x, int scale, int zero,
+// A scale that is 1 needs no multiplication.
+void quantisation(bool quantize, DType dtype, int dst, int x, int scale, int zero, bool is_one,
                   std::vector<Instruction>& code) {
   if (!quantize) {
     if (zero >= 0) code.push_back(binary("sub", dst, x, zero));
-    code.push_back(binary("mul", dst, zero >= 0 ? dst : x, scale));
+    if (zero < 0 || !is_one) code.push_back(binary("mul", dst, zero >= 0 ? dst : x, scale));
     return;
   }
   code.push_back(binary("div", dst, x, scale));
@@ -340,11 +341,14 @@ class Translator {
     else
       out.slot = new_register(out);
     in.dst = out.slot;
-    if (bytes)
+    if (bytes) {
+      const Tensor* scale = value(step.inputs[1]).constant;
+      const bool is_one = scale != nullptr && scale->real_at(0) == 1;
       quantisation(quantize, out.type.dtype, in.dst, in.src[0], in.src[1],
-                   step.inputs.size() > 2 ? in.src[2] : -1, p_.code);
-    else
+                   step.inputs.size() > 2 ? in.src[2] : -1, is_one, p_.code);
+    } else {
       (out.scalar ? p_.scalar_code : p_.code).push_back(std::move(in));
+    }
     release(out, index);
     return {};
   }

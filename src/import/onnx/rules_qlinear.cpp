@@ -35,6 +35,21 @@ Result<Values> binary(RuleContext& c) {
   return requantized(c, TRY(c.op(kCore.view(), {TRY(real(c, 0)), TRY(real(c, 3))})), 6);
 }
 
+// As ONNX Runtime multiplies: a whole product, one factor for all three scales, and one rounding
+// of what has the zero point in it already.
+Result<Values> multiply(RuleContext& c) {
+  for (const int i : {1, 4, 6})
+    if (!c.has(i)) return invalid_model(fmt::format("operand {}, a scale, is missing", i));
+  Value* one_step = TRY(c.scalar(DType::f32, 1));
+  const auto whole = [&](int i) { return dequantized(c, c.in(i), one_step, c.in(i + 2)); };
+  Value* factor = TRY(c.op("div", {TRY(c.op("mul", {c.in(1), c.in(4)})), c.in(6)}));
+  Value* y = TRY(c.op("mul", {TRY(whole(0)), TRY(whole(3))}));
+  y = TRY(c.op("mul", {y, factor}));
+  const DType type = c.has(7) ? c.in(7)->dtype() : c.in(0)->dtype();
+  if (c.has(7)) y = TRY(c.op("add", {y, TRY(c.cast(c.in(7), DType::f32))}));
+  return one(quantized(c, y, one_step, nullptr, type));
+}
+
 Result<Values> sigmoid(RuleContext& c) {
   return requantized(c, TRY(c.op("sigmoid", {TRY(real(c, 0))})), 3);
 }
@@ -72,6 +87,10 @@ Result<Values> softmax(RuleContext& c) {
   const int64_t over = flattens ? -1 : axis;
   Value* y = TRY(c.op("softmax", {rows}, {{"axis", over}}));
   if (rows != x) y = TRY(c.op("reshape", {y, TRY(c.shape(x))}, {{"allow_zero", true}}));
+  if (!c.has(3)) return invalid_model("operand 3, the scale, is missing");
+  // A whole number of steps makes 1, as ONNX Runtime has it.
+  Value* steps = TRY(c.op("floor", {TRY(c.op("reciprocal", {c.in(3)}))}));
+  c.inputs[3] = TRY(c.op("reciprocal", {steps}));
   return requantized(c, y, 3);
 }
 
@@ -234,7 +253,7 @@ constexpr Rule kRules[] = {
     {"QLinearConcat", {5, kVariadic}, concat, 1, kDomain},
     {"QLinearGlobalAveragePool", {2, 5}, pool<"GlobalAveragePool">, 1, kDomain},
     {"QLinearLeakyRelu", {2, 5}, leaky_relu, 1, kDomain},
-    {"QLinearMul", {2, 8}, binary<"mul">, 1, kDomain},
+    {"QLinearMul", {2, 8}, multiply, 1, kDomain},
     {"QLinearReduceMean", {2, 5}, reduce_mean, 1, kDomain},
     {"QLinearSigmoid", {2, 5}, sigmoid, 1, kDomain},
     {"QLinearSoftmax", {2, 5}, softmax, 1, kDomain},

@@ -141,9 +141,12 @@ void sum_bytes(const ByteSum& p, int64_t first, int64_t count) {
   if (p.terms == 4) sum_blocks<4, false>(p, first, count);
 }
 
-void quantize_bytes(const ByteQuantizer& q, const float* x, uint8_t* y, int64_t n) {
+// Divides by the scale, or multiplies by its inverse.
+template <bool kInverse>
+void quantize_by(const ByteQuantizer& q, const float* x, uint8_t* y, int64_t n) {
   const float least = (q.is_signed ? -128.0f : 0.0f) - static_cast<float>(q.zero);
-  const Floats scale = splat_real(q.scale), low = splat_real(least), high = splat_real(least + 255);
+  const Floats scale = splat_real(kInverse ? 1 / q.scale : q.scale);
+  const Floats low = splat_real(least), high = splat_real(least + 255);
   const Floats none = splat_real(-static_cast<float>(q.zero));
   float rest[kBytes] = {};
   uint8_t rest_of_y[kBytes];
@@ -154,12 +157,22 @@ void quantize_bytes(const ByteQuantizer& q, const float* x, uint8_t* y, int64_t 
     Ints v[4];
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
-      const Floats real = number_or(divided(load_real(from + j * kLanes), scale), none);
+      const Floats reals = load_real(from + j * kLanes);
+      const Floats real =
+          number_or(kInverse ? multiplied(reals, scale) : divided(reals, scale), none);
       v[j] = to_int(clip(real, low, high));
     }
     store_all(whole ? y + i : rest_of_y, in_order(packed_bytes(v, q.zero, q.is_signed)));
     if (!whole) __builtin_memcpy(y + i, rest_of_y, static_cast<size_t>(n - i));
   }
+}
+
+void quantize_bytes(const ByteQuantizer& q, const float* x, uint8_t* y, int64_t n) {
+  // By a power of two both give the same number, and division takes several times as long.
+  int exponent = 0;
+  const bool inverse =
+      __builtin_frexpf(q.scale, &exponent) == 0.5f && exponent > -120 && exponent < 120;
+  return inverse ? quantize_by<true>(q, x, y, n) : quantize_by<false>(q, x, y, n);
 }
 
 }  // namespace tenon::cpu::TENON_INT8

@@ -84,6 +84,9 @@ TENON_INLINE Ints bits(Floats v) {
 TENON_INLINE Floats divided(Floats a, Floats b) {
   return _mm512_div_ps(a, b);
 }
+TENON_INLINE Floats multiplied(Floats a, Floats b) {
+  return _mm512_mul_ps(a, b);
+}
 // `other` where v is NaN.
 TENON_INLINE Floats number_or(Floats v, Floats other) {
   return _mm512_mask_mov_ps(v, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), other);
@@ -158,6 +161,9 @@ TENON_INLINE Ints bits(Floats v) {
 }
 TENON_INLINE Floats divided(Floats a, Floats b) {
   return _mm256_div_ps(a, b);
+}
+TENON_INLINE Floats multiplied(Floats a, Floats b) {
+  return _mm256_mul_ps(a, b);
 }
 TENON_INLINE Floats number_or(Floats v, Floats other) {
   return _mm256_blendv_ps(v, other, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
