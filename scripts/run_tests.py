@@ -1,5 +1,5 @@
-"""Runs the test suites of a build folder one after the other, passes their output through and adds up
-their counts. Called by scripts/test, which sets up and builds first."""
+"""Runs the test suites of a build folder one after the other, each on all cores, passes their output through and
+adds up their counts. Called by scripts/test, which sets up and builds first."""
 import argparse
 import json
 import os
@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+JOBS = os.cpu_count()
 COUNTS = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$")
 
 
@@ -47,10 +49,28 @@ def failed_without_report(status):
 
 
 def unit_tests(build, results, word, without=""):
-    report = results / "unit.json"
-    report.unlink(missing_ok=True)
-    status = run([build / "bin/tenon_unit_tests", f"--gtest_output=json:{report}",
-                  "--gtest_brief=1", f"--gtest_filter=*{word}*{'-' if without else ''}{without}"])
+    """Every core takes its share of the tests (GoogleTest's shards); the output of each comes when it ends."""
+    def share(index):
+        report = results / f"unit-{index}.json"
+        report.unlink(missing_ok=True)
+        done = subprocess.run(
+            [program, f"--gtest_output=json:{report}", "--gtest_brief=1",
+             f"--gtest_filter=*{word}*{'-' if without else ''}{without}"],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            env=dict(os.environ, GTEST_TOTAL_SHARDS=str(JOBS), GTEST_SHARD_INDEX=str(index)))
+        print(done.stdout, end="", flush=True)
+        if done.returncode < 0:
+            print(f"{program.name} was killed by signal {-done.returncode}", flush=True)
+        return unit_counts(report, done.returncode)
+
+    program = build / "bin/tenon_unit_tests"
+    if not program.exists():
+        print(f"{program} is not there; run scripts/build", flush=True)
+        return failed_without_report(1)
+    return on_all_cores(share)
+
+
+def unit_counts(report, status):
     if not report.exists():
         return failed_without_report(status or 1)
     counts = Counts()
@@ -67,7 +87,7 @@ def unit_tests(build, results, word, without=""):
 
 def counted(command):
     """Runs a program whose last line counts its tests, and passes its output through."""
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, errors="replace")
     counts = None
     for line in process.stdout:
         sys.stdout.write(line)
@@ -80,12 +100,18 @@ def counted(command):
     return counts if counts.failed or not status else counts + failed_without_report(status)
 
 
+def on_all_cores(share):
+    """The sum of share(INDEX) for every core, run side by side."""
+    with ThreadPoolExecutor(JOBS) as pool:
+        return sum(pool.map(share, range(JOBS)), Counts())
+
+
 def data_tests(build, results, word):
     program = build / "bin/tenon_data_tests"
     if not program.exists():
         print("no data-driven tests in this build", flush=True)
         return Counts()
-    return counted([program, *([word] if word else [])])
+    return on_all_cores(lambda index: counted([program, f"--shard={index}/{JOBS}", *([word] if word else [])]))
 
 
 def model_tests(build, results, word):
@@ -109,8 +135,8 @@ def python_tests(build, results, word):
     environment = dict(os.environ, TENON_BUILD=str(build),
                        PYTHONPATH=os.pathsep.join([str(build / "python"), os.environ.get("PYTHONPATH", "")]))
     selection = ["-k", word] if word else []
-    status = run([sys.executable, "-m", "pytest", "-q", "-rfEs", f"--junitxml={report}", *selection, *folders],
-                 env=environment)
+    status = run([sys.executable, "-m", "pytest", "-q", "-rfEs", f"--numprocesses={JOBS}", "--dist=loadfile",
+                  f"--junitxml={report}", *selection, *folders], env=environment)
     if not report.exists():
         return failed_without_report(status or 1)
     counts = Counts()
@@ -130,7 +156,8 @@ def fuzz_tests(build, results, word):
     if not program.exists():
         print("no fuzz targets in this build", flush=True)
         return Counts()
-    return counted([program, "--root", ROOT, "--output", results / "fuzz", *([word] if word else [])])
+    return on_all_cores(lambda index: counted([program, "--root", ROOT, "--output", results / "fuzz",
+                                               f"--shard={index}/{JOBS}", *([word] if word else [])]))
 
 
 SUITES = {"unit": unit_tests, "data": data_tests, "fuzz": fuzz_tests, "models": model_tests,

@@ -1,5 +1,6 @@
 // The C interface through its C++ wrapper, on a model made in memory.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -9,6 +10,14 @@
 
 namespace tenon {
 namespace {
+
+// A file of this process: others may be running the same tests.
+std::string write_file(const FileModel& model) {
+  const auto path = std::filesystem::temp_directory_path() /
+                    ("tenon_c_api_test_" + std::to_string(::getpid()) + ".tenon");
+  EXPECT_TRUE(write_model(path.string(), model).ok());
+  return path.string();
+}
 
 std::string write_relu_model() {
   FileModel model;
@@ -26,9 +35,7 @@ std::string write_relu_model() {
   step.outputs = {1};
   f.graph.steps.push_back(std::move(step));
   model.functions.push_back(std::move(f));
-  const auto path = std::filesystem::temp_directory_path() / "tenon_c_api_test.tenon";
-  EXPECT_TRUE(write_model(path.string(), model).ok());
-  return path.string();
+  return write_file(model);
 }
 
 TEST(CApi, RunsAModel) {
@@ -96,9 +103,7 @@ TEST(CApi, KeepsState) {
   step.outputs = {1};
   f.graph.steps.push_back(std::move(step));
   model.functions.push_back(std::move(f));
-  const auto path = std::filesystem::temp_directory_path() / "tenon_c_api_state_test.tenon";
-  ASSERT_TRUE(write_model(path.string(), model).ok());
-  const api::Model loaded(path.string(), 1);
+  const api::Model loaded(write_file(model), 1);
   const api::Function a = loaded.function();
   const api::Function b = loaded.function(nullptr, a.state());
   const api::State state = b.state();

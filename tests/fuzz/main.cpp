@@ -28,6 +28,7 @@ constexpr int kMaxFailures = 20;
 
 struct Options {
   std::vector<std::string> names;
+  std::string shard = "0/1";
   std::string root = ".", output = "fuzz-failures";
   double seconds = 5;
   uint64_t mutants = 0;  // 0: as many as fit in the time
@@ -203,7 +204,10 @@ bool fuzz(const Target& target, const Options& options) {
 
 int run(const Options& options) {
   int passed = 0, failed = 0;
+  size_t shard = 0, shards = 1, index = 0;
+  std::sscanf(options.shard.c_str(), "%zu/%zu", &shard, &shards);
   for (const Target& target : targets()) {
+    if (index++ % shards != shard) continue;
     if (!options.names.empty() &&
         std::find(options.names.begin(), options.names.end(), target.name) == options.names.end())
       continue;
@@ -227,6 +231,14 @@ int main(int argc, char** argv) {
     list += fmt::format("  {:12} {}\n", target.name, target.doc);
   app.footer(list + "Example:\n  tenon_fuzz onnx --mutants 100000 --seed 2");
   app.add_option("TARGET", options.names, "which targets (default: all)");
+  app.add_option("--shard", options.shard,
+                 "I/N: every Nth target, beginning with the one of index I")
+      ->check([](const std::string& text) {
+        size_t shard = 0, shards = 0;
+        const bool fits =
+            std::sscanf(text.c_str(), "%zu/%zu", &shard, &shards) == 2 && shard < shards;
+        return fits ? std::string() : "is not I/N with I below N";
+      });
   app.add_option("--root", options.root, "the project's root, where the seeds are");
   app.add_option("--seconds", options.seconds, "time for each target")->check(CLI::PositiveNumber);
   app.add_option("--mutants", options.mutants, "this many for each target, whatever it takes");
