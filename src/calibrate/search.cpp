@@ -57,7 +57,7 @@ class Assignments {
       return it->get<double>();
     quant::QuantizeOptions options = options_;
     for (const std::string& name : kept) options.keep_float[name] = kReason;
-    const double drop = TRY(measure(options));
+    const double drop = TRY(measure({trial_, statistics_, options}));
     ++run_;
     trials[key] = drop;
     if (!search_.state_file.empty()) {
@@ -68,13 +68,13 @@ class Assignments {
   }
   int64_t run() const { return run_; }
   // Runs what is no mere assignment, and is not kept.
-  Result<double> measure(const quant::QuantizeOptions& options) const {
+  Result<double> measure(const Quantised& q) const {
     if (script_)
-      return score_ - TRY(script_->score(trial_, TRY(trial_.outputs(statistics_, options))));
+      return score_ - TRY(script_->score(q.trial, TRY(q.trial.outputs(q.statistics, q.options))));
     if (search_.metric == Metric::top1)
-      return top1_drop(TRY(trial_.outputs_before_softmax(statistics_, options)),
-                       trial_.expected_before_softmax());
-    const Accuracy a = TRY(trial_.run(statistics_, options));
+      return top1_drop(TRY(q.trial.outputs_before_softmax(q.statistics, q.options)),
+                       q.trial.expected_before_softmax());
+    const Accuracy a = TRY(q.trial.run(q.statistics, q.options));
     return search_.metric == Metric::cosine ? 1 - a.cosine : a.relative_l2 * a.relative_l2;
   }
 
@@ -166,12 +166,9 @@ Result<SearchResult> search_assignment(const Trial& trial,
       options.exact.insert(name);
       result.price += prices.at(name);
     }
-    quant::QuantizeOptions polished = options;
-    TRY(polish(polished));
-    if (const double drop = TRY(assignments.measure(polished)); drop <= result.drop) {
-      options = std::move(polished);
-      result.drop = drop;
-    }
+    const double drop = TRY(assignments.measure(TRY(polish(options))));
+    result.polished = drop <= result.drop;
+    if (result.polished) result.drop = drop;
     result.feasible = result.drop <= search.max_drop;
     result.trials = assignments.run();
     return result;

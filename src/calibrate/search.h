@@ -38,11 +38,12 @@ struct SearchResult {
   int64_t layers = 0;             // that could be integers
   int64_t trials = 0;             // that were run now
   double price = 0;               // of what is kept, by the objective: layers, microseconds, bytes
+  bool polished = false;          // what polish gave for the rest loses no more
 };
 
 // Adds the layers to keep to the options. By the error that each layer causes alone, over its
 // price: as many of the worst as are needed, less those that turn out not to be, the dearest first.
-// What `polish` chooses for the layers that are of integers then is taken where it loses no more.
+// What `polish` makes of the layers that are of integers then is to be used where it loses no more.
 Result<SearchResult> search_assignment(const Trial& trial,
                                        const quant::FunctionStatistics& statistics,
                                        const SearchOptions& search, const Polish& polish,

@@ -131,48 +131,92 @@ struct Quantisation {
         return invalid_argument("a report and a search need data: give --calibration");
       return input;
     }
-    const Trial plain = TRY(Trial::make(function, samples, how.load));
-    const quant::FunctionStatistics as_it_came = input.statistics;
-    const quant::QuantizeOptions at_first = input.options;
+    const Trial plain = TRY(Trial::make(function, std::move(samples), how.load));
+    const Quantised as_it_came{plain, input.statistics, input.options};
     std::vector<TechniqueGain> gains;
-    // A search looks for the layers that are hard as they are; ranges are not fitted to outputs
-    // that these spoil.
-    std::unique_ptr<RescaledFunction> rescaled;
-    if (!refine)
-      rescaled =
-          TRY(rescale_function(plain, input.statistics, input.options, how, disabled, gains));
-    std::optional<Trial> other;
-    if (rescaled) {
-      other = TRY(Trial::make(rescaled->function, std::move(samples), how.load));
-      input.statistics = std::move(rescaled->statistics);
-      if (findings != nullptr) findings->statistics[function.key] = input.statistics;
-    }
-    const Trial& trial = other ? *other : plain;
-    if (refine) {
-      const auto polish = [&](quant::QuantizeOptions& options) {
-        return choose_values(trial, input.statistics, options, gains);
-      };
-      TRY(refine(function, trial, input.statistics, input.options, polish));
-    } else {
-      // Of recurrent layers; weights rounded to the nearest would hide what their states lose.
-      TRY(choose_byte_rounding(trial, input.statistics, how, disabled, input.options, gains));
-      TRY(choose_recurrent(trial, input.statistics, disabled, input.options, gains));
-      TRY(choose_ends(trial, input.statistics, disabled, input.options, gains));
-      TRY(choose_values(trial, input.statistics, input.options, gains));
-    }
+    std::unique_ptr<Mended> mended;
+    if (refine)
+      mended = TRY(search(function, as_it_came, gains));
+    else
+      mended = TRY(mend(as_it_came, disabled, gains));
     if (findings != nullptr) {
-      findings->functions.push_back(
-          {function.key, trial.samples(), TRY(trial.run(input.statistics, input.options)), gains});
+      findings->statistics[function.key] = mended->statistics;
+      const Quantised chosen{mended->trial(plain), mended->statistics, mended->options};
+      findings->functions.push_back({function.key, plain.samples(),
+                                     TRY(chosen.trial.run(chosen.statistics, chosen.options)),
+                                     gains});
       if (wants_report) {
-        const Quantised chosen{trial, input.statistics, input.options};
-        const Quantised hard{plain, as_it_came, at_first};
-        findings->layers.push_back(TRY(report_layers(chosen, hard)));
+        findings->layers.push_back(TRY(report_layers(chosen, as_it_came)));
         auto& all = findings->layers.back().gains;
         all.insert(all.begin(), gains.begin(), gains.end());
       }
     }
-    if (rescaled) input.graph = std::move(rescaled->function.graph);
+    input.statistics = std::move(mended->statistics);
+    input.options = std::move(mended->options);
+    if (mended->rescaled) input.graph = std::move(mended->rescaled->function.graph);
     return input;
+  }
+
+  // A function as techniques left it.
+  struct Mended {
+    std::unique_ptr<RescaledFunction> rescaled;  // null: as it was
+    std::optional<Trial> own_trial;              // of that
+    quant::FunctionStatistics statistics;
+    quant::QuantizeOptions options;
+
+    const Trial& trial(const Trial& before) const { return own_trial ? *own_trial : before; }
+  };
+
+  Result<std::unique_ptr<Mended>> rescale(const Quantised& q, const DisabledNames& without,
+                                          std::vector<TechniqueGain>& gains) const {
+    auto mended = std::make_unique<Mended>();
+    mended->rescaled = TRY(rescale_function(q.trial, q.statistics, q.options, how, without, gains));
+    mended->statistics = mended->rescaled ? mended->rescaled->statistics : q.statistics;
+    mended->options = q.options;
+    if (mended->rescaled)
+      mended->own_trial =
+          TRY(Trial::make(mended->rescaled->function, q.trial.all_samples(), how.load));
+    return mended;
+  }
+
+  Result<std::unique_ptr<Mended>> mend(const Quantised& q, const DisabledNames& without,
+                                       std::vector<TechniqueGain>& gains) const {
+    auto mended = TRY(rescale(q, without, gains));
+    const Trial& trial = mended->trial(q.trial);
+    // Of recurrent layers; weights rounded to the nearest would hide what their states lose.
+    TRY(choose_byte_rounding(trial, mended->statistics, how, without, mended->options, gains));
+    TRY(choose_recurrent(trial, mended->statistics, without, mended->options, gains));
+    TRY(choose_ends(trial, mended->statistics, without, mended->options, gains));
+    TRY(choose_values(trial, mended->statistics, mended->options, gains));
+    return mended;
+  }
+
+  // A search looks for the layers that are hard as they are: what is mended between layers, or by
+  // their ranges and weights, is so for those that remain. What the first ones read, and how
+  // recurrent layers multiply, is no matter of other layers.
+  Result<std::unique_ptr<Mended>> search(const NamedGraph& function, const Quantised& as_it_came,
+                                         std::vector<TechniqueGain>& gains) const {
+    DisabledNames without = disabled;
+    without.insert({"cross-layer-equalisation", "smooth-quant"});
+    auto base = TRY(rescale(as_it_came, without, gains));
+    const Trial& trial = base->trial(as_it_came.trial);
+    quant::QuantizeOptions rounded = base->options;
+    TRY(choose_byte_rounding(trial, base->statistics, how, without, rounded, gains));
+    TRY(choose_recurrent(trial, base->statistics, without, rounded, gains));
+    base->options.two_bytes = rounded.two_bytes;
+    DisabledNames decided = disabled;  // by the search
+    decided.insert({"first-layer", "last-layer", "recurrent-layers", "input-equalisation"});
+    std::unique_ptr<Mended> polished;
+    const auto polish = [&](const quant::QuantizeOptions& options) -> Result<Quantised> {
+      polished = TRY(mend({trial, base->statistics, options}, decided, gains));
+      return Quantised{polished->trial(trial), polished->statistics, polished->options};
+    };
+    if (!TRY(refine(function, trial, base->statistics, base->options, polish))) return base;
+    if (!polished->rescaled) {
+      polished->rescaled = std::move(base->rescaled);
+      polished->own_trial = std::move(base->own_trial);
+    }
+    return polished;
   }
 
   // Ranges, weights and biases of the layers that are of integers.

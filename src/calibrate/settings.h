@@ -40,12 +40,14 @@ struct CalibrationFindings {
   quant::Statistics statistics;
 };
 
-// Chooses ranges, weights and biases for the layers that are of integers by the options.
-using Polish = std::function<Status(quant::QuantizeOptions& options)>;
-// Chooses which layers are: a search. May be null.
-using RefineChoices = std::function<Status(const NamedGraph& function, const Trial& trial,
-                                           const quant::FunctionStatistics& statistics,
-                                           quant::QuantizeOptions& options, const Polish& polish)>;
+// Mends what the layers lose that are of integers by the options, with all techniques but those
+// that keep more layers in f32. What it gives lasts until it is called again.
+using Polish = std::function<Result<Quantised>(const quant::QuantizeOptions& options)>;
+// Chooses which layers are: a search. True where what `polish` gave for them is to be used. May be
+// null.
+using RefineChoices = std::function<Result<bool>(
+    const NamedGraph& function, const Trial& trial, const quant::FunctionStatistics& statistics,
+    quant::QuantizeOptions& options, const Polish& polish)>;
 
 // The error that apply_calibration would give for the texts themselves.
 Status check_calibration(const CalibrationSettings& settings);

@@ -240,13 +240,31 @@ def test_weights_of_recurrent_layers_are_rounded_for_the_result(layer, gates, di
 
 def test_a_search_may_keep_a_recurrent_layer(recurrent, tmp_path):
     file = tmp_path / "found.tenon"
-    done = command("quantize", recurrent, "--calibration", tmp_path / "uneven", "--metric", "mse", "--max-drop", "0.0005", "-o", file,
-                   "--force-precision", "--json")
+    search = ("quantize", recurrent, "--calibration", tmp_path / "uneven", "--metric", "mse", "--max-drop", "0.0005", "-o", file,
+              "--force-precision", "--json")
+    done = command(*search, "--disable", "recurrent-layers", "--disable", "input-equalisation")
     found = json.loads(done.stdout)["functions"][0]
     assert found["feasible"] and found["fp32"] == ["lstm"] and found["layers"] == 2
     x = np.load(tmp_path / "uneven/00.npy")
     exact, got = first_output(tenon.compile(recurrent), x), first_output(file, x)
     assert ((got - exact) ** 2).sum() < 0.002 * (exact**2).sum()
+    # What is no matter of other layers is mended before any is kept.
+    found = json.loads(command(*search).stdout)["functions"][0]
+    assert found["feasible"] and found["fp32"] == []
+    got = first_output(file, x)
+    assert ((got - exact) ** 2).sum() < 0.002 * (exact**2).sum()
+
+
+def test_what_a_search_leaves_in_integers_is_mended(tmp_path):
+    # The bound keeps no layer in fp32, not the hard one either, whose channels equalisation mends.
+    graph = tmp_path / "planted.tn"
+    graph.write_text(planted(2))
+    np.save(tmp_path / "x.npy", np.random.default_rng(2).normal(size=(64, 16)).astype(np.float32))
+    search = ("quantize", graph, "--calibration", tmp_path / "x.npy", "--metric", "mse", "--max-drop", "1", "-o", tmp_path / "m.tenon",
+              "--force-precision", "--json")
+    found = [json.loads(command(*search, *more).stdout)["functions"][0] for more in ((), ("--disable", "cross-layer-equalisation"))]
+    assert all(f["fp32"] == [] for f in found)
+    assert found[0]["drop"] < 0.1 * found[1]["drop"]
 
 
 @pytest.mark.parametrize("bad", range(1, 5))

@@ -55,7 +55,7 @@ Status quantize(const QuantizeArguments& a) {
   std::vector<std::string> kept;  // of all functions
   const auto refine = [&](const NamedGraph& function, const Trial& trial,
                           const quant::FunctionStatistics& statistics,
-                          quant::QuantizeOptions& chosen, const Polish& polish) -> Status {
+                          quant::QuantizeOptions& chosen, const Polish& polish) -> Result<bool> {
     progress->stage("search " + function.key);
     SearchOptions own = search;
     own.state_file = a.state.empty() || found.empty() ? a.state : a.state + "." + function.key;
@@ -69,7 +69,7 @@ Status quantize(const QuantizeArguments& a) {
     found.push_back({function.key, TRY(search_assignment(trial, statistics, own, polish, chosen))});
     for (const std::string& name : found.back().result.kept)
       if (std::ranges::find(kept, name) == kept.end()) kept.push_back(name);
-    return {};
+    return found.back().result.polished;
   };
   const auto findings = std::make_shared<CalibrationFindings>();
   TRY(apply_calibration(
