@@ -101,7 +101,7 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
     dimension open.
     target: "cpu", chips or families of chips, as a list or separated by commas: programs for them go
     into the file beside the portable graph. batches: sizes of the first dimension they are made for,
-    where it is open; chip_precision: of real numbers there, "fp16" or "fp32".
+    where it is open; chip_precision: of real numbers there, "fp16", "bf16" or "fp32".
     signature: only this one of a SavedModel (default: all).
     inputs, outputs: where to cut a GraphDef or ONNX graph.
     disable: names of rules to switch off.

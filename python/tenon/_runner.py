@@ -93,7 +93,7 @@ class Runner:
     trust.
 
     `device` is "cpu" or the name of one that tenon.devices() lists; the programs that the file has for it
-    are used, or made of its graph. `precision` is that of real numbers there ("fp16", "fp32"; default:
+    are used, or made of its graph. `precision` is that of real numbers there ("fp16", "bf16", "fp32"; default:
     that of the file's programs, or fp16). `counters` and `notices` then say what the device counted and
     left to the host; times of simulated devices are predicted.
 

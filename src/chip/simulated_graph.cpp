@@ -8,6 +8,7 @@
 #include "ir/interpret.h"
 #include "isa/check_program.h"
 #include "lower/pack.h"
+#include "lower/static_ints.h"
 #include "ops/cast.h"
 #include "ops/random.h"
 #include "simulate/elements.h"
@@ -148,18 +149,7 @@ Result<Tensor> SimulatedGraph::load(int tensor, const TensorType& type) {
 Result<Tensor> SimulatedGraph::value_of(const Value* value, int tensor) {
   if (value->constant() != nullptr) return *value->constant();
   if (const auto found = on_host_.find(value); found != on_host_.end()) return found->second;
-  const auto known = [](const SymInt& i) { return i.value.has_value(); };
-  if (value->ints() && std::ranges::all_of(*value->ints(), known)) {
-    std::vector<int64_t> ints, dims;
-    for (const SymInt& i : *value->ints()) ints.push_back(*i.value);
-    for (const Dim& d : value->shape().dims()) dims.push_back(d.size_or(1));
-    Tensor t = TRY(Tensor::allocate(value->dtype(), dims));
-    if (simulate::is_exact(t.dtype()) && t.elements() == std::ssize(ints)) {
-      simulate::store_ints(ints.data(), t.elements(), t.dtype(), 1,
-                           static_cast<std::byte*>(t.mutable_raw()));
-      return t;
-    }
-  }
+  if (auto known = lower::known_ints(*value)) return std::move(*known);
   return load(tensor, value->type());
 }
 

@@ -26,6 +26,12 @@ Status check_view(const View& view, const Program& program, const Architecture& 
     return refuse(fmt::format("there is no buffer {}", view.buffer));
   if (view.memory != 0 && view.buffer != -1)
     return refuse(fmt::format("only {} has buffers", a.memories[0].name));
+  if (view.memory == 0) {
+    const Buffer& buffer = program.buffers[static_cast<size_t>(view.buffer)];
+    if (buffer.dtype != view.dtype)
+      return refuse(fmt::format("buffer '{}' is of {}, not of {}", buffer.name,
+                                dtype_name(buffer.dtype), dtype_name(view.dtype)));
+  }
   if (!is_tile_dtype(view.dtype))
     return refuse(fmt::format("no chip computes with elements of {}", dtype_name(view.dtype)));
   if (view.axes.size() > kMaxAxes)

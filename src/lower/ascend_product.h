@@ -19,6 +19,7 @@ class AscendProduct {
         shape_(p, p.operand_dtype(lowering.real())),
         real_(p.operand_dtype(lowering.real())),
         work_(p.work_dtype(lowering.real())),
+        added_(p.added_dtype(lowering.real())),
         out_dtype_(lowering.tensor(p.y).dtype),
         builder_(lowering, p.layer,
                  !p.algorithm.empty() ? p.algorithm
@@ -54,6 +55,7 @@ class AscendProduct {
   void clear_places();
 
   int64_t work_size() const { return static_cast<int64_t>(dtype_size(work_)); }
+  int64_t added_size() const { return static_cast<int64_t>(dtype_size(added_)); }
   int64_t out_size() const { return static_cast<int64_t>(dtype_size(out_dtype_)); }
 
   // The part of k that chunk c has, in elements with the padding.
@@ -92,7 +94,8 @@ class AscendProduct {
   const Node& node_;
   const Product& p_;
   AscendShape shape_;
-  DType real_, work_, out_dtype_;  // of operands, on the vector unit, of the result
+  // Of operands, on the vector unit, of what is added there, of the result.
+  DType real_, work_, added_, out_dtype_;
   KernelBuilder builder_;
   bool direct_;  // sums go to the vector unit of the same core
   AscendTiling t_;

@@ -67,7 +67,7 @@ void AscendProduct::multiply(const Expr& mi, const Expr& ni, const Expr& c, cons
 }
 
 void AscendProduct::finish(const Expr& mi, const Expr& ni, const Expr& turn) {
-  const int64_t size = work_size(), column = t_.m * kN0;
+  const int64_t size = added_size(), column = t_.m * kN0;
   const int64_t pieces = (t_.n / kN0 + piece_ - 1) / piece_;
   const Expr m = rows(mi), n = columns(ni), problem = mi / tiles_m_;
   const int ub = out_.memory();
@@ -78,8 +78,9 @@ void AscendProduct::finish(const Expr& mi, const Expr& ni, const Expr& turn) {
     bias_ring_.enter(0, turn);
     const auto load = [&](int buffer, int64_t at) {
       if (buffer < 0) return;
-      builder_.emit(Opcode::copy, {builder_.local(ub, bias_ring_.place(turn) + at, work_, {{n, 1}}),
-                                   builder_.global(buffer, from, {{n, 1}})});
+      builder_.emit(Opcode::copy,
+                    {builder_.local(ub, bias_ring_.place(turn) + at, added_, {{n, 1}}),
+                     builder_.global(buffer, from, {{n, 1}})});
     };
     load(bias_, 0);
     load(scale_, scale_at);
@@ -93,7 +94,7 @@ void AscendProduct::finish(const Expr& mi, const Expr& ni, const Expr& turn) {
     // To or from memory: whole columns of 16, then what is left.
     const auto transfer = [&](int buffer, const Expr& from, int64_t row, const Expr& place,
                               bool load) {
-      const DType dtype = load ? work_ : out_dtype_;
+      const DType dtype = load ? added_ : out_dtype_;
       const int64_t bytes = load ? size : out_size();
       const auto copy = [&](const Expr& blocks, const Expr& first, const Expr& w) {
         const View local = builder_.local(ub, place + first * (column * bytes), dtype,
@@ -128,12 +129,13 @@ void AscendProduct::finish(const Expr& mi, const Expr& ni, const Expr& turn) {
                                   p_.sum_dtype(), tile)});
     Register bias, scale, residual;
     const auto columns = [&](int64_t at) {
-      return builder_.local(ub, bias_ring_.place(turn) + q * (piece_ * kN0 * size) + at, work_,
+      return builder_.local(ub, bias_ring_.place(turn) + q * (piece_ * kN0 * size) + at, added_,
                             {{n1, kN0}, {m, 0}, {kN0, 1}});
     };
     if (bias_ >= 0) bias.view = columns(0);
     if (scale_ >= 0) scale.view = columns(scale_at);
-    if (residual_ >= 0) residual.view = builder_.local(ub, residual_ring_.place(part), work_, tile);
+    if (residual_ >= 0)
+      residual.view = builder_.local(ub, residual_ring_.place(part), added_, tile);
     // Every activation that products have was tried when the tiles were measured.
     const auto y =
         finish_product(*code_, p_, sum, bias_ >= 0 ? &bias : nullptr,

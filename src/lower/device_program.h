@@ -69,7 +69,7 @@ struct DeviceProgram {
 };
 
 struct LowerOptions {
-  DType real = DType::f16;  // what real numbers are on the chip: f16 or f32
+  DType real = DType::f16;  // what real numbers are on the chip: f16, bf16 or f32
   // Where it is known, cores are used as the vendor's software does: whole samples of a batch go to
   // clusters of cores. 0: every core is used as is best.
   int64_t batch = 0;
@@ -79,10 +79,13 @@ struct LowerOptions {
   bool advise = false;  // also find out what other sizes would gain
 };
 
-// The type for a precision as users write it: fp16, force_float16, fp32, …. With `timing_only` also
-// int8: programs whose reals are all of one byte, which take the time of a quantised model but do
-// not compute it. Error: unsupported.
+// The type for a precision as users write it: fp16, force_float16, bf16, fp32, …. With
+// `timing_only` also int8: programs whose reals are all of one byte, which take the time of a
+// quantised model but do not compute it. Error: unsupported.
 Result<DType> device_real(std::string_view precision, bool timing_only = false);
+
+// A type of reals as users write it: fp16, bf16, fp32; int8 for bytes.
+std::string_view precision_name(DType real);
 
 // Whether the graph rounds reals to integers. A chip that computes in halves may then be further
 // from the reference: a real rounded to a half can become the next integer, a whole step away.

@@ -5,6 +5,7 @@
 
 #include "isa/check_program.h"
 #include "lower/lowering.h"
+#include "lower/static_ints.h"
 
 namespace tenon {
 namespace lower {
@@ -97,23 +98,40 @@ Status lower_node(Lowering& lowering, const Node& node) {
   return lower_pointwise(lowering, node);
 }
 
-bool is_static_int(const Node& node) {
-  // Shape arithmetic that the compiler knows the result of.
-  return node.output_count() == 1 && node.output()->ints() &&
-         std::ranges::all_of(*node.output()->ints(), [](const SymInt& i) { return !!i.value; });
+}  // namespace
+}  // namespace lower
+
+namespace {
+
+bool has_bf16(const Machine& machine) {
+  return std::visit([](const auto& chip) { return chip.macs_bf16 > 0; }, machine.chip);
 }
 
 }  // namespace
-}  // namespace lower
 
 Result<DType> device_real(std::string_view precision, bool timing_only) {
   if (precision == "fp16" || precision == "float16" || precision == "force_float16")
     return DType::f16;
   if (precision == "fp32" || precision == "float32" || precision == "force_float32")
     return DType::f32;
+  if (precision == "bf16" || precision == "bfloat16") return DType::bf16;
   if (timing_only && (precision == "int8" || precision.starts_with("qint8"))) return DType::i8;
-  return unsupported(fmt::format("'{}' is no precision of simulated chips; there are fp16{} fp32",
-                                 precision, timing_only ? ", int8 and" : " and"));
+  return unsupported(
+      fmt::format("'{}' is no precision of simulated chips; there are fp16, bf16{} fp32", precision,
+                  timing_only ? ", int8 and" : " and"));
+}
+
+std::string_view precision_name(DType real) {
+  switch (real) {
+    case DType::f32:
+      return "fp32";
+    case DType::bf16:
+      return "bf16";
+    case DType::i8:
+      return "int8";
+    default:
+      return "fp16";
+  }
 }
 
 bool rounds_to_integers(const Graph& graph) {
@@ -126,6 +144,9 @@ bool rounds_to_integers(const Graph& graph) {
 
 Result<DeviceProgram> lower_graph(const Graph& graph, const Machine& machine,
                                   const LowerOptions& options) {
+  if (options.real == DType::bf16 && !has_bf16(machine))
+    return unsupported(
+        fmt::format("{} has no products of bf16; there are fp16 and fp32", machine.name));
   // Where a model says what is bytes, it says what is not, too.
   LowerOptions of_model = options;
   const auto is_quantized = [](const auto& node) {

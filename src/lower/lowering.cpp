@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "lower/static_ints.h"
 #include "simulate/cost.h"
 
 namespace tenon::lower {
@@ -111,6 +112,9 @@ int Lowering::tensor_of(const Value* value) {
     set_recipe(t, {.source = *data});
   } else if (value->producer() == nullptr) {
     t.role = DeviceTensor::Role::input;
+  } else if (is_static_int(*value->producer())) {
+    t.role = DeviceTensor::Role::constant;
+    set_recipe(t, {.source = *known_ints(*value)});
   }
   program_.tensors.push_back(std::move(t));
   const int index = static_cast<int>(program_.tensors.size()) - 1;

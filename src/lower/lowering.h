@@ -39,7 +39,7 @@ class Lowering {
   const Machine& machine() const { return machine_; }
   const LowerOptions& options() const { return options_; }
   const isa::Architecture& architecture() const { return program_.architecture; }
-  // What real numbers are on the chip: f16 or f32.
+  // What real numbers are on the chip: f16, bf16 or f32.
   DType real() const { return real_; }
   // What a type of the graph is on the chip: reals are real(), wide integers i32.
   DType device_dtype(DType dtype) const { return device_dtype(dtype, real_); }

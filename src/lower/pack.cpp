@@ -25,6 +25,9 @@ Result<Tensor> filled(DType to, std::vector<int64_t> dims, const F& fill) {
     case DType::f16:
       with(static_cast<Half*>(nullptr));
       break;
+    case DType::bf16:
+      with(static_cast<BFloat16*>(nullptr));
+      break;
     case DType::f32:
       with(static_cast<float*>(nullptr));
       break;
@@ -54,7 +57,9 @@ int64_t source(const FractalShape& s, int64_t h, int64_t x, int64_t c, int64_t m
 }  // namespace
 
 float for_chip(float x, DType to) {
-  return to == DType::f16 && std::isfinite(x) ? std::clamp(x, -kMostHalf, kMostHalf) : x;
+  if ((to != DType::f16 && to != DType::bf16) || !std::isfinite(x)) return x;
+  const float most = to == DType::f16 ? kMostHalf : kMostBFloat16;
+  return std::clamp(x, -most, most);
 }
 
 Result<Tensor> converted(const Tensor& x, DType to) {

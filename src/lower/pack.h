@@ -5,7 +5,8 @@
 
 namespace tenon::lower {
 
-constexpr float kMostHalf = 65504;  // the largest number of f16
+constexpr float kMostHalf = 65504;            // the largest number of f16
+constexpr float kMostBFloat16 = 0x1.fep127F;  // of bf16, less than that of f32
 // A real for a chip whose reals are `to`: what is finite stays so, as masks of -1e9 are to.
 float for_chip(float x, DType to);
 

@@ -64,6 +64,10 @@ class Pointwise {
       stays_finite_ = std::ranges::any_of(
           numbers_, [&](const auto& n) { return is_lost(n) && std::abs(n.second) > kMostHalf; });
     }
+    if (lowering_.real() == DType::bf16)
+      stays_finite_ = std::ranges::any_of(numbers_, [](const auto& n) {
+        return std::isfinite(n.second) && std::abs(n.second) > kMostBFloat16;
+      });
     for (size_t i = 0; i < results_.size(); ++i)
       work_.results.push_back(lowering_.tensor_of(node_.output(static_cast<int>(i))));
     // Reals that are no halves are beyond what those hold.
@@ -160,7 +164,7 @@ class Pointwise {
     std::unordered_map<const Value*, Register> values;
     std::unordered_map<const Value*, size_t> readers;
     const auto computed = [&](const Register& x) {
-      return x.view.dtype == DType::f16 ? code.tile(x, code.real()) : x;
+      return x.view.dtype == DType::f16 ? code.tile(x, code.real()) : code.computed(x);
     };
     for (const Node* n : nodes_)
       for (const Value* v : n->inputs()) ++readers[v];
@@ -185,8 +189,10 @@ class Pointwise {
     std::vector<Register> out;
     for (size_t i = 0; i < results_.size(); ++i) {
       const Register& y = values.at(results_[i]);
-      const bool is_half = lowering_.tensor(work_.results[i]).dtype == DType::f16;
-      out.push_back(stays_finite_ && is_half ? code.clip(y, -kMostHalf, kMostHalf) : y);
+      const DType dtype = lowering_.tensor(work_.results[i]).dtype;
+      const float most = dtype == DType::f16 ? kMostHalf : kMostBFloat16;
+      const bool is_narrow = dtype == DType::f16 || dtype == DType::bf16;
+      out.push_back(stays_finite_ && is_narrow ? code.clip(y, -most, most) : y);
     }
     return out;
   }
@@ -198,7 +204,7 @@ class Pointwise {
   std::unordered_map<const Value*, const Value*> outer_;
   std::unordered_map<const Value*, double> numbers_;
   std::vector<const Value*> operands_;
-  bool stays_finite_ = false;  // what is finite in f32 becomes no infinity of f16
+  bool stays_finite_ = false;  // what is finite in f32 becomes no infinity of a narrower type
   Elementwise work_;
 };
 

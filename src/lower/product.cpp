@@ -243,10 +243,13 @@ void finish_in_place(VectorCode& code, const Product& p, const Register& sum, co
   if (done.ok() && done->view != sum.view) code.store(*done, sum.view);
 }
 
-FinishCost measure_finish(const Lowering& lowering, int memory, DType dtype, const Product& p) {
+FinishCost measure_finish(const Lowering& lowering, int memory, DType work, DType added,
+                          const Product& p) {
   ProgramBuilder scratch(lowering.architecture(), "", "");
-  VectorCode code(scratch, memory, 128, dtype);
-  const Register sum = code.temporary(dtype), other = sum;
+  VectorCode code(scratch, memory, 128, work);
+  const Register sum = code.temporary(work);
+  Register other = sum;
+  other.view.dtype = added;
   (void)finish_product(code, p, sum, p.bias >= 0 ? &other : nullptr,
                        p.residual >= 0 ? &other : nullptr, p.column_scale >= 0 ? &other : nullptr);
   FinishCost cost{code.slots(), 0};

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "lower/lowering.h"
+#include "lower/vector_code.h"
 #include "ops/activation.h"
 #include "ops/conv.h"
 
@@ -64,8 +65,12 @@ struct Product {
   DType sum_dtype() const { return is_exact() ? DType::i32 : DType::f32; }
   // What the vector unit finishes tiles in.
   DType work_dtype(DType real) const {
-    if (!is_exact()) return operand_dtype(real);
+    if (!is_exact()) return computed_dtype(operand_dtype(real));
     return column_scale >= 0 ? DType::f32 : DType::i32;
+  }
+  // What biases, scales and residuals are in memory.
+  DType added_dtype(DType real) const {
+    return is_exact() ? work_dtype(real) : operand_dtype(real);
   }
   bool is_plain() const {
     return bias < 0 && residual < 0 && scale == 1 && activation == ActivationKind::none &&
@@ -98,7 +103,8 @@ void finish_in_place(VectorCode& code, const Product& p, const Register& sum, co
 struct FinishCost {
   int64_t temporaries = 0, instructions = 0;
 };
-FinishCost measure_finish(const Lowering& lowering, int memory, DType dtype, const Product& p);
+FinishCost measure_finish(const Lowering& lowering, int memory, DType work, DType added,
+                          const Product& p);
 
 Status lower_product_ascend(Lowering& lowering, const Node& node, const Product& p);
 Status lower_product_cambricon(Lowering& lowering, const Node& node, const Product& p);

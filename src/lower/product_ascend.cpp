@@ -29,6 +29,7 @@ void AscendProduct::measure_epilogue() {
   const int ub = scratch.memory("ub");
   VectorCode code(scratch, ub, 32, work_);
   Register sum{scratch.local(ub, 0, work_, {}), {}, nullptr}, other = sum;
+  other.view.dtype = added_;
   const auto done =
       finish_product(code, p_, sum, p_.bias >= 0 ? &other : nullptr,
                      p_.residual >= 0 ? &other : nullptr, p_.column_scale >= 0 ? &other : nullptr);
@@ -103,13 +104,13 @@ void AscendProduct::set_places() {
   const int64_t column = t_.m * kN0 * shape_.size;
   if (bias_ >= 0 || scale_ >= 0)
     bias_ring_ =
-        builder_.ring(ub, t_.n * work_size() * (scale_ >= 0 ? 2 : 1), 2, {q("mte2"), q("v")});
+        builder_.ring(ub, t_.n * added_size() * (scale_ >= 0 ? 2 : 1), 2, {q("mte2"), q("v")});
   piece_ = std::min(t_.n / kN0,
                     std::max<int64_t>(1, builder_.free_bytes(ub) / (column * shape_.ub_tiles)));
   const int64_t tile = t_.m * kN0 * piece_;
   out_ = builder_.ring(ub, tile * out_size(), 2, {q("v"), q("mte3")});
   if (residual_ >= 0)
-    residual_ring_ = builder_.ring(ub, tile * work_size(), 2, {q("mte2"), q("v")});
+    residual_ring_ = builder_.ring(ub, tile * added_size(), 2, {q("mte2"), q("v")});
 }
 
 void AscendProduct::build() {
@@ -145,8 +146,8 @@ void AscendProduct::clear_places() {
   };
   const auto clear = [&](const Ring& ring, int64_t depth) { clear_as(real_, ring, depth); };
   if (direct_ && p_.columns % kN0 != 0 && (bias_ >= 0 || scale_ >= 0 || residual_ >= 0)) {
-    if (bias_ >= 0 || scale_ >= 0) clear_as(work_, bias_ring_, 2);
-    if (residual_ >= 0) clear_as(work_, residual_ring_, 2);
+    if (bias_ >= 0 || scale_ >= 0) clear_as(added_, bias_ring_, 2);
+    if (residual_ >= 0) clear_as(added_, residual_ring_, 2);
     builder_.sync(builder_.queue("v"));
   }
   if (!p_.windows && p_.rows % kN0 != 0) clear(a1_, t_.a_depth);

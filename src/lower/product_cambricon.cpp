@@ -31,6 +31,7 @@ class CambriconProduct {
         chip_(std::get<CambriconChip>(lowering.machine().chip)),
         real_(p.operand_dtype(lowering.real())),
         work_(p.work_dtype(lowering.real())),
+        added_(p.added_dtype(lowering.real())),
         out_dtype_(lowering.tensor(p.y).dtype),
         size_(bytes_of(real_)),
         work_size_(bytes_of(work_)),
@@ -72,7 +73,7 @@ class CambriconProduct {
   int64_t taps() const { return w_.kernel[1] * w_.kernel[2]; }
 
   void measure() {
-    const FinishCost finish = measure_finish(lowering_, core_.memory, work_, p_);
+    const FinishCost finish = measure_finish(lowering_, core_.memory, work_, added_, p_);
     temporaries_ = finish.temporaries, passes_ = 1 + finish.instructions;
   }
 
@@ -345,7 +346,7 @@ class CambriconProduct {
       const auto load = [&](int buffer, int64_t at, Register& r) {
         if (buffer < 0) return;
         const auto place = [&](std::vector<Axis> columns) {
-          return builder_.local(core_.memory, bias_ring_.place(turn) + at, work_,
+          return builder_.local(core_.memory, bias_ring_.place(turn) + at, added_,
                                 std::move(columns));
         };
         builder_.emit(Opcode::copy, {place({{n_, 1}}), builder_.global(buffer, from, {{n_, 1}})});
@@ -358,7 +359,7 @@ class CambriconProduct {
     }
     if (residual_ >= 0) {
       residual_ring_.enter(0, turn);
-      residual.view = builder_.local(core_.memory, residual_ring_.place(turn), work_, axes);
+      residual.view = builder_.local(core_.memory, residual_ring_.place(turn), added_, axes);
       builder_.emit(
           Opcode::copy,
           {residual.view,
@@ -390,7 +391,8 @@ class CambriconProduct {
   const Node& node_;
   const Product& p_;
   const CambriconChip& chip_;
-  DType real_, work_, out_dtype_;  // of operands, on the vector unit, of the result
+  // Of operands, on the vector unit, of what is added there, of the result.
+  DType real_, work_, added_, out_dtype_;
   int64_t size_, work_size_;
   VectorCore core_;
   KernelBuilder builder_;

@@ -29,7 +29,7 @@ class Kernel {
         s_(s),
         core_(lowering.architecture()),
         dtype_(lowering.tensor(s.from).dtype),
-        work_(is_float(dtype_) ? dtype_ : DType::i32),
+        work_(is_float(dtype_) ? computed_dtype(dtype_) : DType::i32),
         b_(lowering, layer_of(node), "rounds") {}
 
   Status run() {

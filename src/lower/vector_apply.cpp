@@ -147,7 +147,9 @@ Result<Register> VectorCode::quantise(const Node& node, std::span<const Register
   return tile(q, node.output()->dtype());
 }
 
-Result<Register> VectorCode::apply(const Node& node, std::span<const Register> operands) {
+Result<Register> VectorCode::apply(const Node& node, std::span<const Register> given) {
+  std::vector<Register> operands;
+  for (const Register& x : given) operands.push_back(computed(x));
   static constexpr std::string_view kWraps[] = {"add", "sub", "mul", "neg", "square", "abs"};
   if (const DType t = node.output()->dtype();
       is_int(t) && dtype_size(t) < 4 &&

@@ -9,7 +9,7 @@ using isa::Relation;
 using isa::Rounding;
 
 VectorCode::VectorCode(ProgramBuilder& builder, int memory, int64_t slot_bytes, DType real)
-    : builder_(builder), memory_(memory), slot_bytes_(slot_bytes), real_(real) {}
+    : builder_(builder), memory_(memory), slot_bytes_(slot_bytes), real_(computed_dtype(real)) {}
 
 Register VectorCode::temporary(DType dtype) {
   auto slot = std::ranges::find_if(*slots_, &Slot::free);
@@ -34,7 +34,8 @@ bool VectorCode::has(Opcode op) const {
   return builder_.architecture().route(op, std::vector<View>(views, v)) != nullptr;
 }
 
-Register VectorCode::unary(Opcode op, const Register& x) {
+Register VectorCode::unary(Opcode op, const Register& operand) {
+  const Register x = computed(operand);
   Register y = temporary(x.view.dtype);
   builder_.emit(op, {y.view, x.view});
   return y;
@@ -55,6 +56,10 @@ Register VectorCode::tile(const Register& x, DType dtype) {
     return y;
   }
   return x.view.dtype == dtype ? x : convert(x, dtype, Rounding::truncate);
+}
+
+Register VectorCode::computed(const Register& x) {
+  return x.number ? x : tile(x, computed_dtype(x.view.dtype));
 }
 
 Register VectorCode::convert(const Register& x, DType to, Rounding rounding) {
@@ -78,7 +83,9 @@ Register VectorCode::whole_number(const Register& x, Rounding rounding) {
   return select(small, tile(convert(x, DType::i32, rounding), x.view.dtype), x);
 }
 
-Register VectorCode::binary(Opcode op, const Register& a, const Register& b) {
+Register VectorCode::binary(Opcode op, const Register& left_operand,
+                            const Register& right_operand) {
+  const Register a = computed(left_operand), b = computed(right_operand);
   if (a.number && b.number) return binary(op, tile(a, real_), b);
   const auto scalar = [&](Opcode with, const Register& x, double s) {
     Register y = temporary(x.view.dtype);
@@ -115,7 +122,8 @@ Register VectorCode::binary(Opcode op, const Register& a, const Register& b) {
   return z;
 }
 
-Register VectorCode::compare(Relation relation, const Register& a, const Register& b) {
+Register VectorCode::compare(Relation relation, const Register& left, const Register& right) {
+  const Register a = computed(left), b = computed(right);
   const DType dtype = a.number ? (b.number ? real_ : b.view.dtype) : a.view.dtype;
   const Register x = tile(a, dtype), y = tile(b, dtype);
   Register z = temporary(DType::boolean);
@@ -123,7 +131,9 @@ Register VectorCode::compare(Relation relation, const Register& a, const Registe
   return z;
 }
 
-Register VectorCode::select(const Register& condition, const Register& a, const Register& b) {
+Register VectorCode::select(const Register& condition, const Register& left,
+                            const Register& right) {
+  const Register a = computed(left), b = computed(right);
   const DType dtype = a.number ? (b.number ? real_ : b.view.dtype) : a.view.dtype;
   const Register c = tile(condition, DType::boolean), x = tile(a, dtype), y = tile(b, dtype);
   Register z = temporary(dtype);
@@ -256,8 +266,9 @@ Register VectorCode::fake_quant(const FakeQuantLevels& levels, const Register& x
 }
 
 Result<Register> VectorCode::activate(ActivationKind kind, double alpha, double beta,
-                                      const Register& x) {
+                                      const Register& operand) {
   using A = ActivationKind;
+  const Register x = computed(operand);
   switch (kind) {
     case A::none:
       return x;

@@ -21,9 +21,15 @@ struct Register {
   std::shared_ptr<void> place;  // returns a temporary place when nobody holds it any more
 };
 
+// What reals are while the vector unit computes with them: it has no arithmetic on bf16.
+inline DType computed_dtype(DType dtype) {
+  return dtype == DType::bf16 ? DType::f32 : dtype;
+}
+
 class VectorCode {
  public:
-  // Tiles have these sizes, temporaries `slot_bytes`, and reals are computed in `real`.
+  // Tiles have these sizes, temporaries `slot_bytes`, and reals are computed in `real`; what is of
+  // bf16 is f32 while it is computed with.
   VectorCode(ProgramBuilder& builder, int memory, int64_t slot_bytes, DType real);
 
   // Functions that lose much in f16 are computed in f32 from now on. Temporaries need the room.
@@ -38,13 +44,16 @@ class VectorCode {
   int64_t widest() const { return widest_; }
 
   // The result of a pointwise node. Errors: unsupported where the unit cannot compute it.
-  Result<Register> apply(const Node& node, std::span<const Register> operands);
-  Result<Register> activate(ActivationKind kind, double alpha, double beta, const Register& x);
+  Result<Register> apply(const Node& node, std::span<const Register> given);
+  Result<Register> activate(ActivationKind kind, double alpha, double beta,
+                            const Register& operand);
 
   // Writes `x` to `to`, in place of where it was computed if that was the last instruction.
   void store(const Register& x, const View& to);
   // x as a tile of this type.
   Register tile(const Register& x, DType dtype);
+  // x as it is computed with.
+  Register computed(const Register& x);
 
   // What is computed from now on is rounded to bytes: small values need not be exact.
   void set_rough(bool is_rough) { is_rough_ = is_rough; }
@@ -55,10 +64,10 @@ class VectorCode {
   // x as whole numbers in its own type, also where i32 does not hold them.
   Register whole_number(const Register& x, isa::Rounding rounding);
 
-  Register unary(Opcode op, const Register& x);
-  Register binary(Opcode op, const Register& a, const Register& b);
-  Register compare(isa::Relation relation, const Register& a, const Register& b);
-  Register select(const Register& condition, const Register& a, const Register& b);
+  Register unary(Opcode op, const Register& operand);
+  Register binary(Opcode op, const Register& left_operand, const Register& right_operand);
+  Register compare(isa::Relation relation, const Register& left, const Register& right);
+  Register select(const Register& condition, const Register& left, const Register& right);
   Register temporary(DType dtype);
   void emit(Opcode op, const Register& to, const Register& from);
   void emit_fill(const Register& to, double value);

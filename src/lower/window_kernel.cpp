@@ -33,6 +33,7 @@ class WindowKernel {
         w_(window.w),
         core_(lowering.architecture()),
         real_(lowering.device_dtype(node.output()->dtype())),
+        work_(computed_dtype(real_)),
         builder_(lowering, layer_of(node),
                  window.kind == WindowKind::depthwise ? "depthwise" : "window") {}
 
@@ -44,8 +45,8 @@ class WindowKernel {
     const int64_t tiles = parts * p_.images * w_.out_depth * row_tiles;
     builder_.set_blocks(std::min(a.vector_cores, tiles));
     set_buffers();
-    VectorCode code(builder_, core_.memory, t_.rows * w_.out_width * t_.channels * bytes_of(real_),
-                    real_);
+    VectorCode code(builder_, core_.memory, t_.rows * w_.out_width * t_.channels * bytes_of(work_),
+                    work_);
     Status status;
     builder_.loop(turns(builder_, tiles), [&](const Expr& turn) {
       const Expr tile = builder_.block() + turn * builder_.blocks();
@@ -70,7 +71,7 @@ class WindowKernel {
     const int64_t room = a.memories[static_cast<size_t>(core_.memory)].bytes - 16384;
     const int64_t taps = w_.kernel[0] * w_.kernel[1] * w_.kernel[2];
     t_.in_width = (w_.out_width - 1) * w_.stride[2] + (w_.kernel[2] - 1) * w_.dilation[2] + 1;
-    const int64_t outputs = 2 + (p_.finish.residual >= 0 ? 2 : 0) + temporaries();
+    const int64_t outputs = 2 + (p_.finish.residual >= 0 ? 2 : 0), computed = temporaries();
     // Pixels begin where the memory lets views begin.
     const int64_t align = a.memories[static_cast<size_t>(core_.memory)].align;
     const int64_t unit = std::max<int64_t>(16, align / bytes_of(real_));
@@ -82,9 +83,11 @@ class WindowKernel {
         WindowTile t = t_;
         t.rows = rows, t.channels = channels;
         t.in_rows = (rows - 1) * w_.stride[1] + (w_.kernel[1] - 1) * w_.dilation[1] + 1;
-        const int64_t bytes = (2 * t.in_elements() + rows * w_.out_width * channels * outputs +
+        const int64_t out = rows * w_.out_width * channels;
+        const int64_t bytes = (2 * t.in_elements() + out * outputs +
                                (p_.filter != nullptr ? 2 * taps * channels : 0)) *
-                              bytes_of(real_);
+                                  bytes_of(real_) +
+                              out * computed * bytes_of(work_);
         if (bytes > room) continue;
         // Tiles per core, each with what its border reads again and the start of its instructions.
         const int64_t tiles = ((w_.out_height + rows - 1) / rows) *
@@ -106,9 +109,10 @@ class WindowKernel {
   // Temporary tiles of the accumulation and the activation.
   int64_t temporaries() const {
     ProgramBuilder scratch(lowering_.architecture(), "", "");
-    VectorCode code(scratch, core_.memory, 32, real_);
-    Register sum = code.temporary(real_);
-    Register other = code.temporary(real_);
+    VectorCode code(scratch, core_.memory, 32, work_);
+    Register sum = code.temporary(work_);
+    Register other = code.temporary(work_);
+    other.view.dtype = real_;
     (void)finish_product(code, p_.finish, sum, p_.finish.bias >= 0 ? &other : nullptr,
                          p_.finish.residual >= 0 ? &other : nullptr);
     return code.slots() + 1;
@@ -261,7 +265,7 @@ class WindowKernel {
           x = code.binary(Opcode::mul, x, f);
         }
         builder_.emit(p_.kind == WindowKind::max ? Opcode::max : Opcode::add,
-                      {sum.view, sum.view, x.view});
+                      {sum.view, sum.view, code.computed(x).view});
       }
   }
 
@@ -275,7 +279,7 @@ class WindowKernel {
             {local(filter_ring_, turn, {{taps, t_.channels}, {n_channels_, 1}}),
              builder_.global(filter_, channel_, {{taps, w_.channels}, {n_channels_, 1}})});
       });
-    Register sum = code.temporary(real_);
+    Register sum = code.temporary(work_);
     code.emit_fill(sum, p_.kind == WindowKind::max ? kLeast : 0);
     const Expr at = plane_ * w_.stride[0] - w_.pad[0];
     const Expr first = !deep() ? Expr(0) : max(ceil_div(Expr(0) - at, w_.dilation[0]), 0);
@@ -349,7 +353,7 @@ class WindowKernel {
   const Window& p_;
   const Windows& w_;
   VectorCore core_;
-  DType real_;
+  DType real_, work_;  // in memory, on the vector unit
   KernelBuilder builder_;
   WindowTile t_;
   int x_ = -1, filter_ = -1, bias_ = -1, residual_ = -1, counts_ = -1, y_ = -1;

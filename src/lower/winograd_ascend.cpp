@@ -220,7 +220,8 @@ class OutputTransform : WinogradKernel {
       : WinogradKernel(lowering, node, p, m, false) {}
 
   Status run(int sums) {
-    const int64_t temporaries = measure_finish(lowering_, core_.memory, real_, p_).temporaries;
+    const int64_t temporaries =
+        measure_finish(lowering_, core_.memory, real_, real_, p_).temporaries;
     TRY(cut(2 + temporaries + (p_.residual >= 0 ? 2 : 0), 2));
     using Role = isa::Buffer::Role;
     const WinogradTiles t = of(t_);

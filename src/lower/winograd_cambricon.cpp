@@ -69,7 +69,7 @@ class CambriconWinograd {
   }
 
   void measure() {
-    const FinishCost finish = measure_finish(lowering_, core_.memory, real_, p_);
+    const FinishCost finish = measure_finish(lowering_, core_.memory, real_, real_, p_);
     temporaries_ = finish.temporaries, passes_ = finish.instructions;
   }
 

@@ -51,7 +51,7 @@ class CubeWinograd {
 
  private:
   void measure() {
-    const FinishCost finish = measure_finish(lowering_, ub_, real_, p_);
+    const FinishCost finish = measure_finish(lowering_, ub_, real_, real_, p_);
     s_.temporaries = finish.temporaries, s_.passes = finish.instructions;
   }
 

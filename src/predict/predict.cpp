@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include "isa/footprint.h"
 #include "lower/choose.h"
@@ -215,11 +216,28 @@ class VendorSoftware {
   double filling_ = 1;
 };
 
-// The graph for the types that its inputs have now.
+// How many values are of no known size.
+int64_t open_values(const Graph& graph) {
+  int64_t open = 0;
+  for (const auto& node : graph.nodes())
+    for (int i = 0; i < node->output_count(); ++i) {
+      const TensorType& type = node->output(i)->type();
+      open += !type.is_none() && !type.is_list && !type.shape.is_static() ? 1 : 0;
+    }
+  return open;
+}
+
+// The graph for the types that its inputs have now. A branch that sizes decide says the sizes of
+// what comes after it only when it is the only one left.
 Result<std::unique_ptr<Graph>> optimised(std::unique_ptr<Graph> graph) {
   TRY(graph->infer_all());
   PassContext context;
   TRY(canonicalize(*graph, context));
+  for (int64_t open = open_values(*graph), before = open + 1; open > 0 && open < before;) {
+    TRY(graph->infer_all());
+    TRY(canonicalize(*graph, context));
+    before = std::exchange(open, open_values(*graph));
+  }
   if (TRY(rewrite_for_chips(*graph, context))) TRY(canonicalize(*graph, context));
   TRY(finish(*graph, context));
   return graph;
@@ -278,7 +296,7 @@ Result<Prediction> predict(const DeviceProgram& program, const Machine& machine,
                            const LowerOptions& options) {
   Prediction p;
   p.target = machine.name;
-  p.precision = options.real == DType::f32 ? "fp32" : options.real == DType::i8 ? "int8" : "fp16";
+  p.precision = precision_name(options.real);
   p.batch = std::max<int64_t>(options.batch, 1);
   p.peak_bytes = program.peak_bytes;
   p.cache_bytes =

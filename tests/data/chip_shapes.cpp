@@ -90,10 +90,10 @@ Status check_case(const ShapeCase& c, uint32_t seed, const Target& target) {
 }  // namespace
 
 void run_chip_shapes(Runner& runner) {
-  const std::vector<Target> targets{{"ascend310p3", DType::f16, 2e-2},
-                                    {"ascend910b3", DType::f32, 2e-5},
-                                    {"mlu370-s4", DType::f32, 2e-5},
-                                    {"mlu370-x4", DType::f16, 2e-2}};
+  const std::vector<Target> targets{
+      {"ascend310p3", DType::f16, 2e-2},  {"ascend910b3", DType::f32, 2e-5},
+      {"mlu370-s4", DType::f32, 2e-5},    {"mlu370-x4", DType::f16, 2e-2},
+      {"ascend310b1", DType::bf16, 5e-2}, {"mlu590", DType::bf16, 5e-2}};
   for (const ShapeCase& c : shape_cases())
     for (uint32_t seed = 0; seed < runner.options().random_graphs / 50; ++seed)
       for (const Target& t : targets)

@@ -188,7 +188,8 @@ std::vector<Device> devices() {
   return {{"cpu", 0, cpu},
           {"ascend310p3", 1e-2, chip("ascend310p3", DType::f16)},
           {"ascend910b3", 1e-4, chip("ascend910b3", DType::f32)},
-          {"mlu370-s4", 1e-4, chip("mlu370-s4", DType::f32)}};
+          {"mlu370-s4", 1e-4, chip("mlu370-s4", DType::f32)},
+          {"ascend310b1", 5e-2, chip("ascend310b1", DType::bf16)}};
 }
 
 Status run_case_on(const Device& device, Case c) {

@@ -158,7 +158,7 @@ void add_compile(CLI::App& app, Action& action) {
       ->check(positive_number());
   command
       ->add_option("--chip-precision", a->chip_precision,
-                   "of real numbers on chips: fp16 (default) or fp32")
+                   "of real numbers on chips: fp16 (default), fp32, or bf16 where the chip has it")
       ->check([](const std::string& precision) {
         const auto real = device_real(precision);
         return real.ok() ? std::string() : real.error().message;

@@ -131,6 +131,7 @@ struct Prepared {
 
 Status prepare(const EmitArguments& a, const Machine& machine, Prepared& p) {
   const DType real = TRY(device_real(a.precision));
+  if (real == DType::bf16) return unsupported("kernels are written in fp16 or fp32");
   p.named = TRY(chosen(TRY(load_graphs(a.model, TRY(import_options(a)))), a.signature));
   p.graph = TRY(prepare_for_batch(*p.named.graph, a.batch));
   Machine smaller = machine;

@@ -174,7 +174,7 @@ void add_explain(CLI::App& app, Action& action) {
       command->add_option("--target", a->chip.target,
                           "a chip, see `tenon targets list`: how it would compute each layer, by "
                           "simulation; FILE may be any model then");
-  command->add_option("--precision", a->chip.precision, "on the chip: fp16, fp32 or int8");
+  command->add_option("--precision", a->chip.precision, "on the chip: fp16, bf16, fp32 or int8");
   command->add_option("--layer", a->chip.layers,
                       "on the chip: only layers whose name is like this");
   command->add_flag("--memory", a->chip.memory,

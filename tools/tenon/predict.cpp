@@ -163,7 +163,7 @@ void add_predict(CLI::App& app, Action& action) {
       ->delimiter(',')
       ->check(positive_number());
   command->add_option("--precision", a->precision,
-                      "fp16, fp32 or int8 (as if all products took integers)");
+                      "fp16, bf16, fp32 or int8 (as if all products took integers)");
   command->add_option("--layers", a->layers, "how many of the longest layers to list; 0: none")
       ->check(non_negative_number());
   command->add_option("--programs", a->programs,

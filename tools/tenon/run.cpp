@@ -81,11 +81,12 @@ Status give_out(const RunArguments& a, const std::string& name, const std::strin
   return {};
 }
 
-// Chips compute in halves where nothing else is said. The graph: what is compared with, if known.
+// Chips compute in fp16 where nothing else is said. The graph: what is compared with, if known.
 double tolerance_of(const RunArguments& a, const Graph* graph = nullptr) {
   const auto real = device_real(a.precision.empty() ? "fp16" : a.precision);
-  const bool halves = !device::is_cpu(a.device) && real.ok() && *real == DType::f16;
+  const bool halves = !device::is_cpu(a.device) && real.ok() && *real != DType::f32;
   if (a.tolerance || !halves) return a.tolerance.value_or(1e-4);
+  if (*real == DType::bf16) return 5e-2;
   return graph != nullptr && rounds_to_integers(*graph) ? 5e-2 : 1e-2;
 }
 
@@ -205,7 +206,7 @@ void add_run(CLI::App& app, Action& action) {
       "its graph now");
   command->add_option(
       "--precision", a->precision,
-      "of real numbers on another device than the CPU: fp16 or fp32 (default: that of "
+      "of real numbers on another device than the CPU: fp16, bf16 or fp32 (default: that of "
       "the file's programs, or fp16)");
   command
       ->add_flag("--reference", a->reference,
@@ -226,7 +227,7 @@ void add_run(CLI::App& app, Action& action) {
   command
       ->add_option("--tolerance", a->tolerance,
                    "relative L2 that --compare allows (default: 1e-4, on chips in fp16 "
-                   "1e-2, 5e-2 where the model is quantised)")
+                   "1e-2, 5e-2 where the model is quantised, in bf16 5e-2)")
       ->check(non_negative_number())
       ->needs(compare);
   command->footer(
