@@ -358,7 +358,7 @@ Status lower_custom(Lowering& lowering, const Node& node) {
   const bang::Sizes sizes = TRY(custom->kernel->sizes(types));
   if (!bang::is_complete(kernel, sizes))
     return unsupported("it has a size that its inputs do not tell");
-  const DType generic = lowering.real() == DType::f16 ? DType::f16 : DType::f32;
+  const DType generic = computed_dtype(lowering.real()) == DType::f32 ? DType::f32 : DType::f16;
   KernelCompiler compiler(kernel, sizes, generic, lowering.architecture(),
                           static_cast<int64_t>(chip->clusters));
   isa::Program program = TRY(compiler.run(layer_of(node)));
