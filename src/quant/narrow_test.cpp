@@ -141,6 +141,28 @@ TEST(Narrow, RoundedNumbersAreMoved) {
   }
 }
 
+// To move numbers rounded gains nothing where nothing multiplies them rounded.
+TEST(Narrow, WhatNoProductReadsIsMovedWide) {
+  Maker m;
+  Value* x = m.input(f32({2, 6, 6, 4}));
+  Value* y = m.op("transpose", {m.op("relu", {x})}, {{"perm", Ints{0, 2, 1, 3}}});
+  m.graph.set_outputs({m.op("tanh", {y}), conv(m, x, 4, 2, 1)});
+  narrow_and_compare(m.graph);
+  EXPECT_EQ(find(m.graph, "transpose")->input(0)->dtype(), DType::f32);
+}
+
+// The peaks of a map: where it is the largest around.
+TEST(Narrow, WhatIsComparedIsRoundedInBothPlacesOrNone) {
+  Maker m;
+  Value* x = conv(m, m.input(f32({1, 6, 6, 4})), 4, 4, 1);
+  Value* y = m.op("max_pool", {x},
+                  {{"kernel", Ints{3, 3}}, {"strides", Ints{1, 1}}, {"pads", Ints{1, 1, 1, 1}}});
+  Value* apart = m.op("sub", {x, y});
+  m.graph.set_outputs({m.op("mul", {apart, x})});
+  narrow_and_compare(m.graph);
+  EXPECT_EQ(find(m.graph, "max_pool")->input(0)->dtype(), DType::f32);
+}
+
 // Maps that are averaged, normalised, or computed with are kept in bf16; what is small, or a sum
 // that is normalised and added again, is not.
 TEST(Narrow, MapsBetweenProductsAreRounded) {

@@ -165,15 +165,29 @@ class Keeper {
   bool is_of_bf16(const Value* x) const {
     return products_.contains(x->producer()) || moves_.contains(x->producer());
   }
-  // Whether it is better to round before moving. What else reads the operand wants it in f32,
-  // unless it comes of products.
+  // Whether a product reads x rounded, perhaps moved.
+  bool is_wanted_rounded(const Value& x) const {
+    return std::ranges::any_of(x.uses(), [&](const Use& use) {
+      return is_rounding(use.user, x) || adds(use) || (is_moved(use) && is_wanted_of(*use.user));
+    });
+  }
+  bool is_wanted_of(const Node& node) const {
+    for (int i = 0; i < node.output_count(); ++i)
+      if (is_wanted_rounded(*node.output(i))) return true;
+    return false;
+  }
+  // Whether it is better to round before moving: the operand is rounded anyway, or a product wants
+  // what is moved, and nothing else the operand in f32 unless it comes of products. Not else: what
+  // is moved may be compared with what is not, as the peaks of a map are found.
   bool gains(const Node& node) const {
     if (node.is(Attention::name)) return true;
     if (node.is(Concat::name))
       return std::ranges::any_of(node.inputs(), [&](const Value* x) { return is_of_bf16(x); });
     const Value* x = node.input(0);
-    return is_of_bf16(x) || (x->uses().size() == 1 && !graph_.is_output(x) && !selects(node) &&
-                             x->constant() == nullptr && x->producer() != nullptr);
+    if (kept_.contains(x) || moves_.contains(x->producer())) return true;
+    const bool alone = x->uses().size() == 1 && !graph_.is_output(x) && !selects(node) &&
+                       x->constant() == nullptr && x->producer() != nullptr;
+    return (alone || products_.contains(x->producer())) && is_wanted_of(node);
   }
 
   void replace(const Value& x, Value* y) {
@@ -201,6 +215,7 @@ class Keeper {
 
   // All that read x read it rounded.
   Status keep(Value& x) {
+    kept_.insert(&x);
     const std::vector<Use> uses = x.uses();
     Node* first = std::ranges::min_element(uses, {}, [&](const Use& use) {
                     return position_[use.user];
@@ -261,6 +276,7 @@ class Keeper {
   RoundedValues& rounded_;
   std::unordered_set<const Node*> products_;
   std::unordered_set<const Node*> moves_;
+  std::unordered_set<const Value*> kept_;  // of products, read rounded by everything
   std::unordered_map<const Node*, size_t> position_;
 };
 
