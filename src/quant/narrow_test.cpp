@@ -200,6 +200,7 @@ TEST(Narrow, AttentionOfPartsMultipliesRounded) {
   y = m.op("transpose", {y}, {{"perm", Ints{2, 0, 3, 1, 4}}});
   Node* parts = m.builder.node("split", {y}, {{"axis", int64_t{0}}, {"num", int64_t{3}}}).value();
   std::vector<Value*> qkv;
+  qkv.reserve(3);
   for (int i = 0; i < 3; ++i)
     qkv.push_back(m.op("squeeze", {parts->output(i)}, {{"axes", Ints{0}}}));
   y = m.op("attention", qkv, {{"scale", 0.1}});

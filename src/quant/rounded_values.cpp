@@ -223,7 +223,8 @@ class Keeper {
     return read(x, TRY(rounded_at(x, *first)));
   }
   Status read(Value& x, Value* y) {
-    const std::vector<Use> uses = x.uses();
+    std::vector<Use> uses;  // as they are now: they change below
+    uses.assign(x.uses().begin(), x.uses().end());
     for (const Use& use : uses) {
       if (use.user == y->producer() || moves_.contains(use.user)) continue;
       if (adds(use)) {
