@@ -27,8 +27,9 @@ written by `bench/predictions.py --docs`.
    sums begin with the bias and the copy out of L0C applies relu, on Cambricon convolutions do, so neither takes the vector unit's time.
 4. On Cambricon chips whole samples of a batch go to clusters, as measured throughput shows the vendor's software does: 8 samples on 6
    clusters take two rounds, of which 4 clusters are busy. A layer that would take one cluster longer than `split_time` is shared
-   between all, where most of them would have nothing to do. Where all clusters multiply floats, the clock falls to keep the card's
-   power (`crowded_rate`): four clusters are measured at a half to five sixths of the rate that one alone has. The clusters' memories stand for a cache: what cores share is read once, and what a kernel leaves to the next stays
+   between all, where most of them would have nothing to do. Floats are multiplied
+   at the whole clock by as many clusters as the card's power is enough for (`crowded_rate`); more of them share it: on the MLU370-S4
+   measured throughput at batches 4 and 8 is that of three clusters, whatever the layers. The clusters' memories stand for a cache: what cores share is read once, and what a kernel leaves to the next stays
    there if it fits, as the vendor's fused kernels have it. Convolutions write their sums in the type that is asked for.
    Tensor units without floats (MLU220, MLU270, MLU290) are timed as if given them as fixed point: f16 as 16 bits, f32 as four such
    products; what they compute is simulated in floats all the same.
@@ -36,7 +37,8 @@ written by `bench/predictions.py --docs`.
    where one kernel leaves what the next does not take. Our programs read and write rows everywhere; `predict/layouts.h` follows which
    layout each tensor would have, and what copies move is added at `layout_rate` of the memory's rate, with a launch each: normalisation
    and attention between convolutions, sequences of 49 or 197 that leave fractals half empty, heads of detectors. A transposition that
-   moves channels from behind the batch to the end, or back, is such a copy itself; views that leave images whole leave their layout.
+   moves channels from behind the batch (of samples or of frames of several) to the end, or back, is such a copy itself; heads lie apart in
+   fractals, so that copies of them move the rows there are; views that leave images whole leave their layout.
    Where maps have fewer channels than a block, what moves them and computes with them takes as long as with whole blocks. Chips that
    make fractals as they load (`product_rows`) need none of it for products. Concatenations of maps of one sample, of whole blocks made
    for them alone, take no kernel, and of any batch where convolutions or maximum pools make them, which write with room between (the
@@ -44,7 +46,8 @@ written by `bench/predictions.py --docs`.
 6. What Ascend's software does not fuse is added as well: an activation beyond relu, clip and leaky relu (SiLU, GELU, sigmoid, hard swish,
    ELU, …) behind a product is a kernel of its own, which reads the result and writes it again, from and to L2 where a quarter of it
    holds both and memory where not. Found by what residuals have in common: without it EfficientNet, ConvMixer, BERT and PP-OCR were measured at 1.3 to
-   2 times what was predicted, and no number of the machine could say why. The steps of a recurrent layer are gone through by one core
+   2 times what was predicted, and no number of the machine could say why. What a convolution gives to one sum alone is added to on its way
+   out, behind an activation that it computes, too (the vendor fuses convolutions with two elementwise kernels): YOLOv3 was a third too long without. The steps of a recurrent layer are gone through by one core
    (but on chips whose cube and vector cores are apart): weights that do not stay in its L1 are read anew in each step for each 16
    sequences, from L2 or memory, as fast as one core may.
 7. Time is counted by its cause along the longest way through every kernel (`spent_ms` in `--json`: products, vector unit, reductions,
@@ -65,13 +68,15 @@ fitted to the other four fifths of the networks (k-fold by network, never by row
 `low_ms` and `high_ms` are the band of the held-out residuals: one measurement of ten is below, one above (`low_f16`, `high_f16`, … in
 `targets/`). Large matrix products on the 910B are held within 15 % of what is published (`tests/python/test_predict.py`).
 
-The tables below were made on 28 November 2026 with the numbers the chips have now. Ascend 310 and 310P3: batches 1 and 8 of all networks
-but those that take long to predict (RCAN, pix2pixHD, OCRNet, SegFormer, HuBERT, TimeSformer, DeepLabV3, EfficientDet-D7, UperNet-Swin-B, most lengths of
-WaveGlow), batches 4 and 32 of 20 networks. MLU370-S4: all batches. Held-out figures are read off the planes that
-`bench/fit_machine.py` fits by (a simulation and a plane near it agree within 0.3 % in the median): planes are a lower bound of what a
-simulation gives, and the fits begin at numbers that were found with all networks, so a little of each is in what it is held out from.
-The fits are for the tables of what is held out alone: those of both Ascend chips halve `layout_rate`, by which Swin and Conformer would be predicted at up to three
-times what is measured, so the chips keep the numbers they had. The fit makes the error least that is reported here, |predicted / measured - 1|.
+The tables below were made on 28 November 2026: 864 of the 865 rows, all networks and batches (Ultra-Fast-Lane at batch 1024 is not there).
+MLU370-S4 is simulated with the numbers it has now. Ascend rows were simulated before the last fit and changes: layout copies as they are
+counted now were put in the place of the former, networks with sums that convolutions add were simulated anew, VOLO beyond batch 1 was left; the
+310P3 is then read off the planes that `bench/fit_machine.py` fits by, as all held-out figures are. A simulation and a plane near it agree
+within 0.3 % in the median; planes are a lower bound of what a simulation gives, and the fits begin at numbers that were found with all
+networks, so a little of each is in what it is held out from. The 310 keeps the numbers it had: fits to its 29 networks put the vector unit
+anywhere between a sixth and twice its rate with no better figures for what is held out; `reduce_rate` of the 310P3 is kept, too: fits would
+halve it, no nearer for what is held out and BERT further off. The fit makes the error least that is reported here,
+|predicted / measured - 1|.
 """
 
 

@@ -139,7 +139,7 @@ constexpr NumberField<C> kCambricon[] = {
     {"product_rate_f16", D::factor, 0.01, 1, &C::product_rate_f16,
      "the same of types of 16 bits and more"},
     {"crowded_rate", D::factor, 0.01, 1, &C::crowded_rate,
-     "what remains of it where all clusters multiply floats: the clock falls to keep the power"},
+     "share of the clusters that multiply floats at the whole clock at once, within the power"},
     {"vector_rate", D::factor, 0.01, 1, &C::vector_rate,
      "share of the vector unit's rate that is reached"},
     {"memory_rate", D::factor, 0.01, 1, &C::memory_rate,

@@ -80,16 +80,21 @@ bool keeps_images(const std::vector<int64_t>& before, const std::vector<int64_t>
          std::equal(before.end() - 3, before.end(), after.end() - 3);
 }
 
-// Whether a transposition moves channels from behind the batch to the end, or back to there.
+// Whether a transposition moves channels from behind the batch to the end, or back to there:
+// samples may be counted in several dimensions.
 bool moves_channels(const Node& node, bool to_end) {
   const auto* op = node.as<Transpose>();
   if (op == nullptr || op->perm.size() < 3) return false;
   const auto n = static_cast<int64_t>(op->perm.size());
-  for (int64_t i = 1; i < n; ++i) {
-    const int64_t from = to_end ? i % (n - 1) + 1 : (i + n - 3) % (n - 1) + 1;
-    if (op->perm[static_cast<size_t>(i)] != from) return false;
+  int64_t batch = 0;
+  while (batch < n && op->perm[static_cast<size_t>(batch)] == batch) ++batch;
+  const int64_t of_map = n - batch;
+  if (batch == 0 || of_map < 2) return false;
+  for (int64_t i = 0; i < of_map; ++i) {
+    const int64_t from = batch + (to_end ? i + 1 : i + of_map - 1) % of_map;
+    if (op->perm[static_cast<size_t>(batch + i)] != from) return false;
   }
-  return op->perm[0] == 0;
+  return true;
 }
 
 // Whether they are moved from one to the other as whole fractals: heads that are taken apart or put
@@ -107,8 +112,13 @@ int64_t DeviceLayouts::bytes(const Value* value, DeviceLayout layout) const {
   std::vector<int64_t> dims = sizes(value);
   if (dims.empty()) return size;
   if (layout != DeviceLayout::rows) dims.back() = up(dims.back(), kBlock / size);
-  if (layout == DeviceLayout::fractals && dims.size() > 1)
-    dims[dims.size() - 2] = up(dims[dims.size() - 2], kRows);
+  if (layout == DeviceLayout::fractals && dims.size() > 1) {
+    // Rows are positions; heads and parts, fewer than a fractal's rows, lie in front of these.
+    size_t row = dims.size() - 2;
+    while (row > 1 && dims[row] < kRows) --row;
+    if (dims[row] < kRows) row = dims.size() - 2;
+    dims[row] = up(dims[row], kRows);
+  }
   return size * lower::count_of(dims);
 }
 

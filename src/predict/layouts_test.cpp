@@ -45,6 +45,25 @@ TEST(DeviceLayouts, TranspositionsOfChannelsAreTheCopies) {
   EXPECT_EQ(copies.kernels, 0);
 }
 
+// Frames of a film are samples, too.
+TEST(DeviceLayouts, SamplesOfSeveralDimensionsKeepTheirPlace) {
+  const auto of = [](const std::string& perm) {
+    return copies_of(R"(graph @main (%x: f32[8,4,4,32]) {
+  %w = const random(seed=1) : f32[1,1,32,32]
+  %s = const dense<[2, 4, 4, 4, 32]> : i64[5]
+  %a = conv(%x, %w)
+  %b = reshape(%a, %s)
+  %y = transpose(%b) {perm=)" +
+                     perm + R"(}
+  return (%y)
+}
+)")
+        .kernels;
+  };
+  EXPECT_EQ(of("[0, 1, 4, 2, 3]"), 1) << "of the graph's input alone";
+  EXPECT_EQ(of("[0, 2, 1, 3, 4]"), 2);
+}
+
 // Samples that are counted in other dimensions are the same maps; pixels that are not, not.
 TEST(DeviceLayouts, ViewsThatLeaveImagesWholeKeepMaps) {
   const auto of = [](const std::string& shape) {
@@ -146,6 +165,21 @@ TEST(DeviceLayouts, HeadsArePutTogetherInFractals) {
   };
   EXPECT_EQ(of("128").kernels, 0);
   EXPECT_EQ(of("197").kernels, 4);
+}
+
+// Three by four heads in a row of 384: out of fractals go the rows that there are.
+TEST(DeviceLayouts, HeadsLieApartInFractals) {
+  const LayoutCopies copies = copies_of(R"(graph @main (%x: f32[64,144,128]) {
+  %w = const random(seed=1) : f32[128,384]
+  %s = const dense<[64, 144, 3, 4, 32]> : i64[5]
+  %a = matmul(%x, %w)
+  %b = reshape(%a, %s)
+  %y = reduce_max(%b) {axes=[2]}
+  return (%y)
+}
+)");
+  EXPECT_EQ(copies.kernels, 1);
+  EXPECT_EQ(copies.bytes, 2 * 64 * 144 * 384 * 2);
 }
 
 TEST(DeviceLayouts, FewChannelsFillBlocks) {

@@ -119,6 +119,18 @@ ActivationKind activation_of(const Node& node) {
   return ActivationKind::none;
 }
 
+// Whether it adds to what a convolution gives it alone: the vendor's kernels of convolutions do
+// that behind an activation, too.
+bool is_part_of_conv(const Node& node) {
+  if (!node.is("add")) return false;
+  return std::ranges::any_of(node.inputs(), [&](const Value* v) {
+    const Node* maker = v->producer();
+    const auto* conv = maker == nullptr ? nullptr : maker->as<Conv>();
+    return conv != nullptr && v->uses().size() == 1 && maker->input(3) == nullptr &&
+           is_fused_by_vendor(conv->activation) && v->shape() == node.output()->shape();
+  });
+}
+
 // What the vendor's software does otherwise than our programs: copies from layout to layout before
 // a kernel, and what fills the last block of channels of maps, which moves and is computed with all
 // else; activations beyond relu are kernels behind their product, which read its result and write
@@ -144,6 +156,7 @@ class VendorSoftware {
         (chip_ == nullptr || layouts_.joins_in_place(node)))
       leave_out(layer);
     if (chip_ == nullptr) return;
+    if (step.program && is_part_of_conv(node)) add_to_conv(layer);
     layer.more_kernels = copies.kernels;
     if (step.program && is_first && !is_fused_by_vendor(activation_of(node)))
       add_activation(layer, node);
@@ -192,12 +205,24 @@ class VendorSoftware {
     const double all = size_of(node.input(2));
     if (all / static_cast<double>(weights[0]) <= chip_->l1) return;
     const bool is_cached = all <= chip_->l2 / 2;
-    const double reads = static_cast<double>(x[0] * ((x[1] + kRows - 1) / kRows)),
+    const int64_t groups = (x[1] + kRows - 1) / kRows;
+    const double reads = static_cast<double>(x[0] * groups),
                  seconds = reads * all / chip_->cube_clock /
                            (is_cached ? chip_->l2_read : chip_->ddr_read);
     if (seconds > layer.seconds)
       spend(layer, is_cached ? simulate::Cause::port : simulate::Cause::memory,
             seconds - layer.seconds);
+  }
+
+  // Of three passes, two over the operands and one over the sum, what the convolution writes is in
+  // the place of the sum and is not read again.
+  static void add_to_conv(LayerPrediction& layer) {
+    const simulate::Causes causes = layer.causes;
+    const int64_t bytes = layer.bytes / 3, moved = layer.moved / 3;
+    leave_out(layer);
+    layer.bytes = bytes, layer.moved = moved;
+    for (const simulate::Cause c : {simulate::Cause::memory, simulate::Cause::port})
+      spend(layer, c, causes[static_cast<size_t>(c)] / 3);
   }
 
   static void leave_out(LayerPrediction& layer) {

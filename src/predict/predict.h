@@ -31,9 +31,11 @@ struct LayerPrediction {
   std::string bound_by;          // "m", "mte2", …: the queue that was busiest; "memory"; "host"
   std::vector<double> busy;      // seconds per queue
   simulate::Causes causes{};     // of the longest way through the kernel
-  bool in_place = false;         // a concatenation whose operands are written where they belong
-  double layout = 0;             // seconds of copies that only change layouts (layouts.h)
-  int64_t more_kernels = 0;      // of the vendor's software: those copies, an activation
+  // A concatenation whose operands are written where they belong, or a sum that a convolution
+  // writes.
+  bool in_place = false;
+  double layout = 0;         // seconds of copies that only change layouts (layouts.h)
+  int64_t more_kernels = 0;  // of the vendor's software: those copies, an activation
 };
 
 // Everything is simulated; nothing ran on a chip.

@@ -403,9 +403,9 @@ Result<KernelTime> TimingModel::run(const Program& program, std::span<const int6
   Shared shared{addresses, {memory_rate_, Cause::memory, {}}, {}};
   const auto clusters =
       static_cast<size_t>((program.blocks + cores_per_cluster_ - 1) / cores_per_cluster_);
-  // Evenly from one cluster, which has the whole clock, to all of them.
-  const double others = clusters_ > 1 ? static_cast<double>(clusters - 1) / (clusters_ - 1) : 0;
-  float_rate_ = 1 - (1 - crowded_rate_) * std::clamp(others, 0.0, 1.0);
+  // The power is enough for so many clusters; more of them share it.
+  const double at_once = crowded_rate_ * clusters_;
+  float_rate_ = cluster_rate_ > 0 ? std::min(1.0, at_once / static_cast<double>(clusters)) : 1;
   fixed_.clear();
   if (cluster_rate_ > 0) shared.clusters.assign(clusters, {cluster_rate_, Cause::cluster, {}});
   std::vector<Core> cores;

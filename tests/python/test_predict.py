@@ -85,6 +85,21 @@ def test_activations_beyond_relu_are_kernels_of_their_own(chip, tmp_path):
     assert took["gelu"]["latency_ms"] > took["relu"]["latency_ms"] + launch
 
 
+def test_what_a_convolution_gives_is_added_to_on_its_way_out(tmp_path):
+    took = {}
+    for name, of in (("given", "%x"), ("apart", "%a")):  # beside the result, or to what is used again
+        took[name] = prediction(tmp_path, name, f"""graph @main (%x: f32[8,64,64,64]) {{
+  %w = const random(seed=1) : f32[1,1,64,64]
+  %a = conv(%x, %w) {{activation="leaky_relu", alpha=0.1}}
+  %b = add(%a, {of})
+  %y = conv(%b, %w)
+  return (%y)
+}}
+""", "ascend310p3")
+    assert took["given"]["spent_ms"]["launch"] < took["apart"]["spent_ms"]["launch"]
+    assert took["given"]["latency_ms"] < took["apart"]["latency_ms"] - 0.002
+
+
 def test_one_core_reads_the_weights_of_recurrent_layers_for_each_sixteen_sequences(tmp_path):
     took = {}
     for width, batch in ((256, 16), (1024, 1), (1024, 16), (1024, 32)):
