@@ -35,7 +35,13 @@ bool may_be_transformed(const Conv& op, const Shape& filter, const Shape& y) {
     if (!y[d].known()) return true;
     pixels *= y[d].size();
   }
-  return pixels >= (is_line ? 40 : 100);
+  if (pixels < (is_line ? 40 : 100)) return false;
+  // Runs transform large filters of few pixels themselves.
+  constexpr int64_t kLargeFilter = int64_t{16} << 20, kFewPixels = 1536;
+  const bool is_large = kernel.size() == 2 && are({kernel[0], kernel[1]}, 3) &&
+                        sizes[2] * sizes[3] * 36 * 4 >= kLargeFilter &&
+                        sizes[3] % PanelLayout::kColumns == 0 && are(op.dilations, 1);
+  return !is_large || pixels > kFewPixels;
 }
 
 PanelLayout matrix(const Shape& b, bool transposed) {

@@ -108,6 +108,15 @@ struct WinogradInput {
   int64_t v_frequency = 0;  // floats from one of the 36, or 6, to the next
 };
 
+// Sixteen filters of 3x3 at some input channels to the 36 values that are multiplied.
+struct WinogradFilter {
+  int64_t channels = 0;
+  const float* filter = nullptr;  // sixteen a channel; tap (i, j) is 3 * i + j times `tap` on
+  int64_t tap = 0;
+  float* values = nullptr;  // of a channel sixteen, one channel after the other
+  int64_t frequency = 0;    // floats from one of the 36 to the next
+};
+
 // y = clip(the 36 products transformed back + bias + add), for `rows` x `columns` of 4x4 outputs.
 struct WinogradOutput {
   static constexpr int kOut = 4;

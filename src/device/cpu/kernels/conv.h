@@ -51,6 +51,7 @@ struct ConvParams {
 enum class ConvMethodId : uint8_t {
   kDepthwise,
   kPointwise,
+  kWinogradPanels,
   kWinograd,
   kShift,
   kStrip,

@@ -5,6 +5,7 @@
 
 #include "device/cpu/kernels/half.h"
 #include "device/cpu/kernels/slots.h"
+#include "device/cpu/kernels/transpose8.h"
 #include "device/cpu/kernels/windows.h"
 
 namespace tenon::cpu {
@@ -114,6 +115,24 @@ std::string ConvTransposePlan::layout_name() const {
   return name;
 }
 
+namespace {
+
+// y[c * ldy + r] = x[r * ldx + c]
+void turn(const float* x, int64_t ldx, int64_t rows, int64_t columns, float* y, int64_t ldy) {
+  constexpr int64_t kSide = 8;
+  for (int64_t r = 0; r < rows; r += kSide)
+    for (int64_t c = 0; c < columns; c += kSide) {
+      if (r + kSide <= rows && c + kSide <= columns) {
+        transpose8<false>(x + r * ldx + c, ldx, y + c * ldy + r, ldy, 1);
+        continue;
+      }
+      for (int64_t i = r; i < std::min(r + kSide, rows); ++i)
+        for (int64_t j = c; j < std::min(c + kSide, columns); ++j) y[j * ldy + i] = x[i * ldx + j];
+    }
+}
+
+}  // namespace
+
 void ConvTransposePlan::pack_filter(const float* filter, float* packed) const {
   const int64_t in = p_.in_channels * (pairs_ ? 2 : 1), group_in = in / p_.groups;
   const int64_t out = p_.out_channels, group_out = out / p_.groups;
@@ -131,9 +150,9 @@ void ConvTransposePlan::pack_filter(const float* filter, float* packed) const {
       for (int d = 0; d < 3; ++d)
         tap = tap * p_.kernel[d] + phase.tap[d] + at[d] * phase.tap_step[d];
       const float* from = filter + tap * group_out * in;
-      for (int64_t i = 0; i < group_in; ++i)
-        for (int64_t o = 0; o < out; ++o)
-          *to++ = from[o % group_out * in + o / group_out * group_in + i];
+      for (int64_t g = 0; g < p_.groups; ++g)
+        turn(from + g * group_in, in, group_out, group_in, to + g * group_out, out);
+      to += group_in * out;
     }
     float* const place = packed + phase.filter_offset;
     if (!pairs_) {

@@ -16,6 +16,7 @@ struct DepthwiseRow;
 struct PoolRow;
 struct WinogradInput;
 struct WinogradOutput;
+struct WinogradFilter;
 struct LstmGates;
 struct GruGates;
 struct ByteRange;
@@ -42,6 +43,7 @@ struct KernelTable {
   void (*pool_row)(const PoolRow& row) = nullptr;
   void (*winograd_input)(const WinogradInput& tile) = nullptr;
   void (*winograd_output)(const WinogradOutput& tile) = nullptr;
+  void (*winograd_filter)(const WinogradFilter& filter) = nullptr;
   // y[i] = sum over t < count of weights[t] * x[t][i], for i < n.
   void (*weighted_sum)(const float* const* x, const float* weights, int64_t count, float* y,
                        int64_t n) = nullptr;

@@ -7,13 +7,12 @@
 
 #include <algorithm>
 #include <iterator>
-#include <numeric>
 
 #include "device/cpu/kernels/blocks.h"
 #include "device/cpu/kernels/gemm_region.h"
 #include "device/cpu/kernels/pack.h"
 #include "device/cpu/kernels/slots.h"
-#include "device/cpu/kernels/windows.h"
+#include "device/cpu/kernels/winograd_plan.h"
 
 namespace tenon::cpu {
 namespace {
@@ -21,134 +20,6 @@ namespace {
 constexpr int64_t kSide = WinogradInput::kSide;
 constexpr int64_t kOut = WinogradOutput::kOut;
 constexpr int64_t kColumns = kWinogradColumns;
-// Floats of a block's transformed inputs and products; most of a small L2.
-constexpr int64_t kBlockFloats = 160 << 10;
-// A line more than a multiple of large powers of two, which share a set of the caches.
-constexpr int64_t kLineFloats = 16;
-// Rows of a block that take as long to multiply as filters to read.
-constexpr int64_t kFewRows = 18;
-// Planes of outputs whose inputs are transformed once for all taps in depth.
-constexpr int64_t kPlanes = 8;
-
-// A dim cut into tiles. Dilated windows are windows of every so manieth pixel.
-struct Axis {
-  int64_t in = 1, out = 1, dilation = 1, pad = 0;
-  int64_t outputs = kOut;  // of a tile
-  int64_t tiles() const { return dilation * ceil_div(ceil_div(out, dilation), outputs); }
-  int64_t first(int64_t tile) const {
-    return tile / dilation * outputs * dilation + tile % dilation;
-  }
-  // Of `most` pixels from `begin` on, the first behind those before `end`.
-  int until(int64_t begin, int64_t end, int64_t most) const {
-    return static_cast<int>(std::clamp<int64_t>(ceil_div(end - begin, dilation), 0, most));
-  }
-};
-
-struct Plan {
-  WinogradTaps kernel;
-  int64_t run = 0;        // values of a tile at a frequency: groups, channels
-  Axis rows;              // one pixel where tiles are lines
-  Axis columns;           // the dim of lines
-  int64_t inner = 1;      // pixels behind those of lines
-  int64_t in_planes = 0;  // that a block may need, with several taps
-  int64_t planes = 1;     // outputs of a block are of so many planes, and `block` tiles of each
-  int64_t block = 0;
-  int64_t plane_blocks = 1;
-  int64_t tiles = 0;  // of an image's plane with taps in depth, else of all
-  int64_t tile_blocks = 0;
-  int64_t blocks = 0;
-  int64_t column_blocks = 0;
-  bool by_columns = false;  // threads take columns of all blocks, not blocks
-  int64_t v_frequency = 0;
-  int64_t m_frequency = 0;
-  int64_t pieces = 0;
-  bool is_line() const { return kernel.line >= 0; }
-  int64_t taps() const { return kernel.depth; }
-  int64_t frequencies() const { return is_line() ? kSide : kSide * kSide; }
-  int64_t v_floats() const { return frequencies() * v_frequency + 2 * pieces; }
-  int64_t m_floats() const { return frequencies() * m_frequency; }
-};
-
-Axis axis_of(const ConvParams& p, int d, int64_t outputs) {
-  return {p.in[d], p.out[d], p.dilation[d], p.pad_begin[d], outputs};
-}
-
-void set_tiles(const ConvParams& p, Plan& plan) {
-  plan.kernel = winograd_taps(p);
-  const WinogradTaps& taps = plan.kernel;
-  plan.run = taps.groups() * p.in_channels;
-  plan.columns = axis_of(p, plan.is_line() ? taps.line : 2, taps.outputs());
-  if (!plan.is_line()) plan.rows = axis_of(p, 1, taps.outputs());
-  for (int d = taps.line + 1; plan.is_line() && d < 3; ++d) plan.inner *= p.out[d];
-  plan.tiles = plan.rows.tiles() * plan.columns.tiles() * plan.inner;
-  if (plan.taps() > 1) return;
-  plan.tiles *= p.batch;
-  for (int d = 0; d < (plan.is_line() ? taps.line : 1); ++d) plan.tiles *= p.out[d];
-}
-
-// Cuts the tiles of a plane into blocks of about `most`: all take the same number of steps on so
-// many threads, each as many rows as it has, one a tile of rows for its stores, and some for the
-// filters, which every block reads.
-void set_blocks(int64_t planes_in_all, int64_t most, int64_t threads, int64_t tile_rows,
-                Plan& plan) {
-  constexpr int64_t kFilterRows = 4;
-  const auto cost_of = [&](int64_t tiles) {
-    const int64_t rows = tiles * plan.planes;
-    return rows + ceil_div(rows, tile_rows) + kFilterRows;
-  };
-  // The lists of planes are made for whole tiles of rows.
-  const int64_t unit = tile_rows / std::gcd(plan.planes, tile_rows);
-  const int64_t limit = round_up(most, unit);
-  int64_t best = 0;
-  for (int64_t count = ceil_div(plan.tiles, limit); count <= ceil_div(plan.tiles, most) + threads;
-       ++count) {
-    const int64_t even = ceil_div(plan.tiles, count);
-    for (const int64_t block : {even, round_up(even, unit)}) {
-      if (plan.taps() > 1 && block != plan.tiles && block % unit != 0) continue;
-      const int64_t blocks = planes_in_all * ceil_div(plan.tiles, block);
-      const int64_t rounds = ceil_div(blocks, threads);
-      const bool one_left = blocks == (rounds - 1) * threads + 1;
-      const int64_t rest = plan.tiles - (ceil_div(plan.tiles, block) - 1) * block;
-      const int64_t cost = (rounds - 1) * cost_of(block) + cost_of(one_left ? rest : block);
-      if (best == 0 || cost < best) best = cost, plan.block = block;
-    }
-  }
-  plan.tile_blocks = ceil_div(plan.tiles, plan.block);
-  plan.blocks = planes_in_all * plan.tile_blocks;
-}
-
-Plan plan_of(const ConvParams& p, int threads, int64_t tile_rows) {
-  Plan plan;
-  set_tiles(p, plan);
-  int64_t images = 1;
-  if (plan.taps() > 1) {
-    plan.planes = ceil_div(p.out[0], std::max<int64_t>(1, ceil_div(p.out[0], kPlanes)));
-    plan.in_planes =
-        std::min(p.in[0], (plan.planes - 1) * p.stride[0] + (p.kernel[0] - 1) * p.dilation[0] + 1);
-    images = p.batch;
-  }
-  const int64_t planes = std::max<int64_t>(1, plan.planes);
-  const int64_t in_planes = plan.taps() > 1 ? plan.in_planes : 1;
-  plan.column_blocks = ceil_div(p.out_channels, kColumns);
-  const int64_t most =
-      std::clamp<int64_t>(
-          kBlockFloats / (plan.frequencies() * (plan.run * in_planes / planes + kColumns)), 24,
-          96) /
-      planes;
-  plan.plane_blocks = plan.taps() > 1 ? ceil_div(p.out[0], planes) : 1;
-  // Threads take blocks of their own, unless filters would be read for so few rows that reading
-  // them takes the time. Then all transform the inputs, which takes less than handing them over.
-  plan.by_columns = threads > 1 && plan.column_blocks >= 2 * threads &&
-                    images * plan.tiles * (plan.taps() > 1 ? p.out[0] : 1) < kFewRows * threads;
-  if (plan.tiles > 0)
-    set_blocks(images * plan.plane_blocks, std::max<int64_t>(1, most),
-               plan.by_columns ? 1 : threads, tile_rows, plan);
-  // With taps in depth a row of zeros stands behind the others.
-  plan.v_frequency = (plan.block * in_planes + (plan.taps() > 1 ? 1 : 0)) * plan.run + kLineFloats;
-  plan.m_frequency = plan.block * planes * kColumns + kLineFloats;
-  if (plan.taps() > 1) plan.pieces = plan.taps() * round_up(plan.block * planes, tile_rows);
-  return plan;
-}
 
 // What a block computes: row i of its products is of tile i % tiles of plane i / tiles. Without
 // taps in depth tiles are counted through all planes of all images.
@@ -162,7 +33,7 @@ struct Part {
   int64_t rows() const { return planes * tiles; }
 };
 
-Part part_of(const ConvParams& p, const Plan& plan, int64_t block) {
+Part part_of(const ConvParams& p, const WinogradPlan& plan, int64_t block) {
   Part part;
   part.tile = block % plan.tile_blocks * plan.block;
   part.tiles = std::min(plan.block, plan.tiles - part.tile);
@@ -181,9 +52,9 @@ Part part_of(const ConvParams& p, const Plan& plan, int64_t block) {
 }
 
 // Lists what rows of v the products' rows read for each tap, as GemmBlock::pieces.
-void list_planes(const ConvParams& p, const Plan& plan, const Part& part, float* v,
+void list_planes(const ConvParams& p, const WinogradPlan& plan, const Part& part, float* v,
                  int64_t tile_rows, const float** pieces) {
-  const int64_t zero_row = plan.v_frequency - kLineFloats - plan.run;
+  const int64_t zero_row = plan.zero_row();
   for (int64_t f = 0; f < plan.frequencies(); ++f)
     std::fill_n(v + f * plan.v_frequency + zero_row, plan.run, 0.0f);
   for (int64_t row = 0; row < part.rows(); row += tile_rows)
@@ -205,15 +76,15 @@ void list_planes(const ConvParams& p, const Plan& plan, const Part& part, float*
 struct Place {
   int64_t plane, row, column, inner;
 };
-Place place_of(const Plan& plan, int64_t tile) {
+Place place_of(const WinogradPlan& plan, int64_t tile) {
   const int64_t rows = plan.rows.tiles(), columns = plan.columns.tiles();
   return {tile / plan.inner / columns / rows, tile / plan.inner / columns % rows,
           tile / plan.inner % columns, tile % plan.inner};
 }
 
 // Transforms the inputs of row `row` of v.
-void transform_input(const ConvParams& p, const Plan& plan, const Part& part, int64_t row, float* v,
-                     const KernelTable& table) {
+void transform_input(const ConvParams& p, const WinogradPlan& plan, const Part& part, int64_t row,
+                     float* v, const KernelTable& table) {
   const Place at = place_of(plan, part.tile + row % part.tiles);
   const int64_t plane = part.in_plane + row / part.tiles + at.plane;
   const int64_t first_row = plan.rows.first(at.row) - plan.rows.pad;
@@ -255,7 +126,7 @@ void round_activated(WinogradOutput w, const KernelTable& table) {
       table.round_bf16(tile + (i * kOut + j) * kColumns, y + i * y_row + j * y_pixel, w.channels);
 }
 
-void transform_output(const ConvParams& p, const Plan& plan, const Part& part, int64_t row,
+void transform_output(const ConvParams& p, const WinogradPlan& plan, const Part& part, int64_t row,
                       const float* m, int64_t channel, const KernelTable& table) {
   const Place at = place_of(plan, part.tile + row % part.tiles);
   const int64_t plane = part.out_plane + row / part.tiles + at.plane;
@@ -297,7 +168,7 @@ void transform_output(const ConvParams& p, const Plan& plan, const Part& part, i
 }
 
 // The products of a block by the filters of one block of columns, and their outputs.
-void multiply(const ConvParams& p, const Plan& plan, const Part& part, int64_t columns,
+void multiply(const ConvParams& p, const WinogradPlan& plan, const Part& part, int64_t columns,
               const float* v, const float* const* pieces, float* m, const KernelTable& table) {
   const int64_t channel = columns * kColumns, k = plan.taps() * plan.run;
   const int64_t panels = ceil_div(std::min(kColumns, p.out_channels - channel), kPanelColumns);
@@ -322,83 +193,91 @@ void multiply(const ConvParams& p, const Plan& plan, const Part& part, int64_t c
   for (int64_t i = 0; i < block.m; ++i) transform_output(p, plan, part, i, m, channel, table);
 }
 
-// `unit` channels of the filter are one of the input.
-const char* refusal(const ConvParams& p, int64_t unit) {
-  if (p.groups != 1) return "the channels are grouped";
-  const int line = winograd_taps(p).line;
-  if (line < 0 && (p.kernel[0] < 1 || p.kernel[1] < 2 || p.kernel[2] < 2))
-    return "the kernel has no two dims that are next to each other";
-  for (int d = 0; d < 3; ++d) {
-    if (line < 0 && d == 0 && p.kernel[0] > 1) continue;  // taps in depth may be any
-    if (p.stride[d] != 1) return "strided";
-    if (p.kernel[d] == 1 && (p.pad_begin[d] != 0 || p.in[d] != p.out[d]))
-      return "the input is padded or cropped";
+// The same by a filter of panels, transformed in `b` for some channels at a time.
+void multiply_panels(const ConvParams& p, const WinogradPlan& plan, const Part& part,
+                     int64_t columns, const float* v, float* m, float* b,
+                     const KernelTable& table) {
+  const int64_t channel = columns * kColumns;
+  GemmBlock block;
+  block.m = part.rows();
+  block.n = block.next_columns = std::min(kColumns, p.out_channels - channel);
+  block.lda = plan.run;
+  block.b_panel_stride = plan.b_panel();
+  block.ldc = block.ld_add = kColumns;
+  set_activation(block, {});
+  WinogradFilter w;
+  w.tap = p.in_channels * kPanelColumns;
+  const int64_t panel_floats = 9 * w.tap;
+  w.frequency = plan.b_frequency();
+  for (int64_t first = 0; first < p.in_channels; first += plan.b_channels) {
+    w.channels = block.run = std::min(plan.b_channels, p.in_channels - first);
+    for (int64_t panel = 0; panel * kPanelColumns < block.n; ++panel) {
+      w.filter =
+          p.filter + (channel / kPanelColumns + panel) * panel_floats + first * kPanelColumns;
+      w.values = b + panel * plan.b_panel();
+      table.winograd_filter(w);
+    }
+    for (int64_t f = 0; f < plan.frequencies(); ++f) {
+      block.a = v + f * plan.v_frequency + first;
+      block.b = b + f * plan.b_frequency();
+      block.c = m + f * plan.m_frequency;
+      if (first > 0) block.add = block.c;
+      table.gemm_block(block);
+    }
   }
-  if (unit * p.in_channels < 2 * kPanelColumns || p.out_channels < kPanelColumns)
-    return "few channels: the transforms would cost more than they save";
-  // In cycles: two vectors of sixteen multiplied, while filters come from memory; the transforms.
-  constexpr double kBytesPerCycle = 7, kTransform = 180, kTransformOfLine = 45;
-  const Plan plan = plan_of(p, 1, 12);
-  const double in = static_cast<double>(p.in_channels) / 16;
-  const double out = static_cast<double>(ceil_div(p.out_channels, kPanelColumns));
-  const double planes = plan.taps() == 1 ? 1 : static_cast<double>(p.batch * p.out[0]);
-  const double in_planes = plan.taps() == 1
-                               ? 1
-                               : planes * static_cast<double>(plan.in_planes) /
-                                     static_cast<double>(std::max<int64_t>(1, plan.planes));
-  const double tiles = static_cast<double>(plan.tiles);
-  const double pixels = static_cast<double>(p.batch * p.out[0] * p.out[1] * p.out[2]);
-  const double read = 16 * 16 * 4 / kBytesPerCycle;
-  const double taps = static_cast<double>(p.kernel[0] * p.kernel[1] * p.kernel[2]);
-  const double direct = taps * in * out * std::max(8 * pixels, read);
-  const double groups = static_cast<double>(plan.kernel.groups());
-  const double products = static_cast<double>(plan.frequencies() * plan.taps()) * groups * in * out;
-  const double here = products * std::max(8 * tiles * planes, read) +
-                      (plan.is_line() ? kTransformOfLine : kTransform) * tiles *
-                          (static_cast<double>(unit) * groups * in * in_planes + out * planes);
-  return here < (plan.is_line() ? 0.85 : 0.75) * direct
-             ? nullptr
-             : "too few pixels to pay for larger filters";
+  for (int64_t i = 0; i < block.m; ++i) transform_output(p, plan, part, i, m, channel, table);
 }
 
-}  // namespace
-
-const char* winograd_refusal(const ConvParams& p) {
-  return refusal(p, 1);
-}
-
-const char* winograd_pairs_refusal(const ConvParams& p) {
-  if (p.in_channels % (kPanelColumns / 2) != 0) return "the channels are no whole vectors";
-  return refusal(p, 2);
-}
-
-int64_t winograd_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table) {
-  const Plan plan = plan_of(p, threads, table.tile_rows);
-  return slots_bytes(plan.v_floats(), threads) + slots_bytes(plan.m_floats(), threads);
-}
-
-void run_winograd(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table) {
-  const Plan plan = plan_of(p, pool.threads(), table.tile_rows);
+void run(const ConvParams& p, const WinogradPlan& plan, ThreadPool& pool, void* scratch,
+         const KernelTable& table) {
   if (plan.tiles <= 0 || plan.planes <= 0) return;
-  char* const products = static_cast<char*>(scratch) + slots_bytes(plan.v_floats(), pool.threads());
+  const int threads = pool.threads();
+  char* const products = static_cast<char*>(scratch) + slots_bytes(plan.v_floats(), threads);
+  char* const filters = products + slots_bytes(plan.m_floats(), threads);
   const auto compute = [&](int64_t block, int64_t begin, int64_t end, int64_t slot) {
     float* const v = slot_floats(scratch, slot, plan.v_floats());
     float* const m = slot_floats(products, slot, plan.m_floats());
+    float* const b = slot_floats(filters, slot, plan.b_floats());
     auto** const pieces = reinterpret_cast<const float**>(v + plan.v_floats() - 2 * plan.pieces);
     const Part part = part_of(p, plan, block);
     if (plan.taps() > 1) list_planes(p, plan, part, v, table.tile_rows, pieces);
     for (int64_t i = 0; i < part.in_planes * part.tiles; ++i)
       transform_input(p, plan, part, i, v, table);
     for (int64_t columns = begin; columns < end; ++columns)
-      multiply(p, plan, part, columns, v, pieces, m, table);
+      if (plan.b_channels > 0)
+        multiply_panels(p, plan, part, columns, v, m, b, table);
+      else
+        multiply(p, plan, part, columns, v, pieces, m, table);
   };
-  const int64_t tasks = plan.by_columns ? pool.threads() : plan.blocks;
+  const int64_t tasks = plan.by_columns ? threads : plan.blocks;
   parallel_with_slots(pool, tasks, [&](int64_t task, int64_t slot) {
     const int64_t columns = plan.column_blocks;
     if (!plan.by_columns) return compute(task, 0, columns, slot);
     for (int64_t block = 0; block < plan.blocks; ++block)
       compute(block, columns * task / tasks, columns * (task + 1) / tasks, slot);
   });
+}
+
+int64_t scratch_bytes(const WinogradPlan& plan, int threads) {
+  return slots_bytes(plan.v_floats(), threads) + slots_bytes(plan.m_floats(), threads) +
+         slots_bytes(plan.b_floats(), threads);
+}
+
+}  // namespace
+
+int64_t winograd_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table) {
+  return scratch_bytes(plan_winograd(p, threads, table.tile_rows, false), threads);
+}
+void run_winograd(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table) {
+  run(p, plan_winograd(p, pool.threads(), table.tile_rows, false), pool, scratch, table);
+}
+
+int64_t winograd_panels_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table) {
+  return scratch_bytes(plan_winograd(p, threads, table.tile_rows, true), threads);
+}
+void run_winograd_panels(const ConvParams& p, ThreadPool& pool, void* scratch,
+                         const KernelTable& table) {
+  run(p, plan_winograd(p, pool.threads(), table.tile_rows, true), pool, scratch, table);
 }
 
 }  // namespace tenon::cpu

@@ -38,4 +38,11 @@ void pack_winograd_pairs(const ConvParams& p, const float* filter, float* packed
 int64_t winograd_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table);
 void run_winograd(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table);
 
+// The same of a filter in panels, transformed part by part in every run: for few tiles, which share
+// each part, and filters whose transformed form would take four times much memory.
+const char* winograd_panels_refusal(const ConvParams& p);
+int64_t winograd_panels_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table);
+void run_winograd_panels(const ConvParams& p, ThreadPool& pool, void* scratch,
+                         const KernelTable& table);
+
 }  // namespace tenon::cpu

@@ -5,6 +5,7 @@
 #include "device/cpu/kernels/blocks.h"
 #include "device/cpu/kernels/isa/isa.h"
 #include "device/cpu/kernels/isa/simd.h"
+#include "device/cpu/kernels/pack.h"
 
 namespace tenon::cpu::TENON_ISA {
 namespace {
@@ -239,9 +240,55 @@ void winograd_output(const WinogradOutput& w) {
   if (c < w.channels) output_lanes<false>(w, c, static_cast<int>(w.channels - c));
 }
 
+// G of the same points.
+TENON_INLINE void transform_taps(const Floats (&g)[3], Floats (&r)[kSide]) {
+  constexpr float kNormA = 1 / (2 * kA2 * (kA2 - kB2)), kNormB = 1 / (2 * kB2 * (kB2 - kA2));
+  const Floats even_a = kNormA * g[0] + kNormA * kA2 * g[2], odd_a = kNormA * kA * g[1];
+  const Floats even_b = kNormB * g[0] + kNormB * kB2 * g[2], odd_b = kNormB * kB * g[1];
+  r[0] = 1 / (kA2 * kB2) * g[0];
+  r[1] = even_a + odd_a;
+  r[2] = even_a - odd_a;
+  r[3] = even_b + odd_b;
+  r[4] = even_b - odd_b;
+  r[5] = g[2];
+}
+
+// What comes from memory is fetched by so many channels ahead.
+constexpr int64_t kFilterAhead = 8;
+void winograd_filter(const WinogradFilter& w) {
+  for (int64_t c = 0; c < w.channels; ++c) {
+    const float* const filter = w.filter + c * kPanelColumns;
+    for (int64_t o = 0; o < kPanelColumns; o += kLanes) {
+      Floats columns[kSide][3];
+#pragma GCC unroll 3
+      for (int j = 0; j < 3; ++j) {
+        Floats taps[3], r[kSide];
+#pragma GCC unroll 3
+        for (int i = 0; i < 3; ++i) {
+          const float* const tap = filter + (3 * i + j) * w.tap + o;
+          if (o == 0) __builtin_prefetch(tap + kFilterAhead * kPanelColumns, 0, 3);
+          taps[i] = load(tap);
+        }
+        transform_taps(taps, r);
+#pragma GCC unroll 6
+        for (int i = 0; i < kSide; ++i) columns[i][j] = r[i];
+      }
+      float* to = w.values + c * kPanelColumns + o;
+#pragma GCC unroll 6
+      for (int i = 0; i < kSide; ++i) {
+        Floats r[kSide];
+        transform_taps(columns[i], r);
+#pragma GCC unroll 6
+        for (int j = 0; j < kSide; ++j, to += w.frequency) store(to, r[j]);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 void fill_winograd(KernelTable& table) {
+  table.winograd_filter = winograd_filter;
   table.winograd_input = winograd_input;
   table.winograd_output = winograd_output;
 }
