@@ -279,10 +279,9 @@ TEST(Conv, WinogradMatchesNaive) {
 
 TEST(Conv, WinogradOfFiltersTransformedByTheRunMatchesNaive) {
   const ConvMethod& method = conv_method(ConvMethodId::kWinogradPanels);
-  for (int i = 0; i < 20; ++i) {
-    ConvCase c =
-        make_case({pick({12, 13, 22, 45}), pick({12, 15, 29})}, {3, 3}, 1, pick({1, 2}),
-                  pick({0, 1, 2}), pick({1, 3}), pick({32, 77, 256, 300}), pick({16, 48, 96, 160}));
+  for (int i = 0; i < 6; ++i) {
+    ConvCase c = make_case({pick({12, 13, 22}), pick({12, 15})}, {3, 3}, 1, pick({1, 2}),
+                           pick({0, 1, 2}), pick({1, 3}), pick({32, 77, 300}), pick({16, 48, 144}));
     vary(c, {1, 2, 3});
     check(c, &method);
     if (HasFatalFailure()) return;
