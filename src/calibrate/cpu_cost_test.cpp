@@ -17,9 +17,9 @@ StepFeatures features(const Layer& l, DType dtype) {
   const auto shape = [](std::initializer_list<int64_t> sizes) {
     return Shape(std::vector<Dim>(sizes.begin(), sizes.end()));
   };
-  Value* x = graph.add_input(TensorType(dtype, shape({1, l.height, l.width, l.in})), "x");
+  Value* x = graph.add_input(TensorType{dtype, shape({1, l.height, l.width, l.in})}, "x");
   Value* w = graph.add_input(
-      TensorType(dtype, shape({l.kernel_height, l.kernel_width, l.in, l.out})), "w");
+      TensorType{dtype, shape({l.kernel_height, l.kernel_width, l.in, l.out})}, "w");
   Conv conv;
   conv.strides = {l.stride, l.stride};
   conv.pads = {l.pad_height, l.pad_width, l.pad_height, l.pad_width};
@@ -77,6 +77,28 @@ TEST(CpuCost, PairsTakeNoLongerThanFloats) {
       };
       EXPECT_LE(of(DType::bf16), 1.01 * of(DType::f32)) << size << " " << in;
     }
+}
+
+double recurrent_ns(CpuLevel level, bool two_bytes) {
+  Graph graph;
+  const auto input = [&](DType dtype, std::initializer_list<Dim> sizes) {
+    return graph.add_input(TensorType{dtype, Shape(std::vector<Dim>(sizes))}, "v");
+  };
+  Value* x = input(DType::f32, {50, 1, 16});
+  Value* w = input(DType::i8, {1, 16, 128});
+  Value* r = input(DType::i8, {1, 32, 128});
+  Value* scale = input(DType::f32, {1, 128});
+  Builder builder(graph);
+  const auto y =
+      builder.node("lstm", {x, w, r, nullptr, nullptr, nullptr, nullptr, nullptr, scale, scale},
+                   {{"two_bytes", two_bytes}});
+  EXPECT_TRUE(y.ok());
+  return predicted_ns(features_of(**y), level);
+}
+
+TEST(CpuCost, TwoBytesOfRecurrentLayersTakeLonger) {
+  for (const CpuLevel level : {CpuLevel::avx2, CpuLevel::avx512, CpuLevel::avx512_bf16})
+    EXPECT_GT(recurrent_ns(level, true), 1.5 * recurrent_ns(level, false));
 }
 
 }  // namespace

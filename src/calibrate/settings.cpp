@@ -185,7 +185,7 @@ struct Quantisation {
     const Trial& trial = mended->trial(q.trial);
     // Of recurrent layers; weights rounded to the nearest would hide what their states lose.
     TRY(choose_byte_rounding(trial, mended->statistics, how, without, mended->options, gains));
-    TRY(choose_recurrent(trial, mended->statistics, without, mended->options, gains));
+    TRY(choose_recurrent(trial, mended->statistics, without, forced, mended->options, gains));
     TRY(choose_ends(trial, mended->statistics, without, mended->options, gains));
     TRY(choose_values(trial, mended->statistics, mended->options, gains));
     return mended;
@@ -202,7 +202,9 @@ struct Quantisation {
     const Trial& trial = base->trial(as_it_came.trial);
     quant::QuantizeOptions rounded = base->options;
     TRY(choose_byte_rounding(trial, base->statistics, how, without, rounded, gains));
-    TRY(choose_recurrent(trial, base->statistics, without, rounded, gains));
+    // A search wants few layers in fp32, however long they take.
+    constexpr bool kForced = true;
+    TRY(choose_recurrent(trial, base->statistics, without, kForced, rounded, gains));
     base->options.two_bytes = rounded.two_bytes;
     DisabledNames decided = disabled;  // by the search
     decided.insert({"first-layer", "last-layer", "recurrent-layers", "input-equalisation"});

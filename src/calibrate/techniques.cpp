@@ -188,7 +188,7 @@ Status choose_rounding(const Trial& trial, const quant::FunctionStatistics& stat
 }
 
 Status choose_recurrent(const Trial& trial, const quant::FunctionStatistics& statistics,
-                        const DisabledNames& disabled, quant::QuantizeOptions& options,
+                        const DisabledNames& disabled, bool forced, quant::QuantizeOptions& options,
                         std::vector<TechniqueGain>& gains) {
   // A loss worth a layer that takes longer, and what part of it must go.
   constexpr double kMuch = 0.002, kMost = 0.2;
@@ -204,6 +204,17 @@ Status choose_recurrent(const Trial& trial, const quant::FunctionStatistics& sta
   if (two.two_bytes.empty()) return {};
   const double without = TRY(trial.loss(statistics, options));
   if (without < kMuch) return {};
+  if (!forced) {
+    const auto cost = TRY(cost::compare_integers(*trial.function().graph, statistics, two,
+                                                 cost::level_of(cpu_features())));
+    for (const cost::LayerCost& layer : cost.layers)
+      if (layer.other_ns >= layer.fp32_ns && two.two_bytes.erase(layer.name) > 0)
+        two.keep_float[layer.name] = fmt::format(
+            "one byte for each number loses too much, and two would be no faster: {:.3g} us "
+            "against "
+            "{:.3g} us in fp32, as predicted",
+            layer.other_ns / 1e3, layer.fp32_ns / 1e3);
+  }
   const double with = TRY(trial.loss(statistics, two));
   const bool better = with < without * (1 - kMost);
   gains.push_back({std::string(kName), without, with, better});

@@ -35,9 +35,10 @@ Result<std::unique_ptr<RescaledFunction>> rescale_function(
     const DisabledNames& disabled, std::vector<TechniqueGain>& gains);
 
 // Has recurrent layers multiply two bytes of each number where one loses: what they read and give
-// is rounded by each row's own range, whatever lies in it.
+// is rounded by each row's own range, whatever lies in it. Those that would be no faster than in
+// fp32, as predicted for this CPU, stay in fp32 unless `forced`.
 Status choose_recurrent(const Trial& trial, const quant::FunctionStatistics& statistics,
-                        const DisabledNames& disabled, quant::QuantizeOptions& options,
+                        const DisabledNames& disabled, bool forced, quant::QuantizeOptions& options,
                         std::vector<TechniqueGain>& gains);
 
 // Keeps the first products, or the last, in fp32 where they alone lose most of what is lost, that

@@ -298,7 +298,16 @@ StepFeatures nbits_features(const Node& node, const MatmulNbits& op, double mode
   return f;
 }
 
-// All gates at all times: by the inputs in one product, by the state in one for each time.
+// Of a layer of bytes whether it multiplies two of them for each number.
+bool takes_two_bytes(const Node& node) {
+  if (const auto* lstm = node.as<Lstm>()) return lstm->two_bytes;
+  if (const auto* gru = node.as<Gru>()) return gru->two_bytes;
+  const auto* rnn = node.as<Rnn>();
+  return rnn != nullptr && rnn->two_bytes;
+}
+
+// All gates at all times: by the inputs in one product, by the state in one for each time, for
+// which weights beyond the nearer caches come again.
 StepFeatures recurrent_features(const Node& node) {
   const Value *x = node.input(0), *state = node.input(2);
   const int rank = x->shape().ranked() ? x->shape().rank() : 0;
@@ -309,7 +318,12 @@ StepFeatures recurrent_features(const Node& node) {
   const double weights = elements(node.input(1)) + elements(state);
   StepFeatures f;
   f.kind = state->dtype() == DType::i8 ? "u8.recurrent" : "f32.recurrent";
-  f.values = {1, rows * weights, rows * gates, rows, 0, elements(x), weights};
+  constexpr double kCache = 1 << 20, kTwoBytes = 1.9;
+  const double element = static_cast<double>(dtype_size(state->dtype()));
+  const double far = std::max(0.0, weights * element - kCache) / element;
+  f.values = {1, rows * weights, rows * gates, rows, rows * far, elements(x), weights};
+  if (takes_two_bytes(node))
+    for (double& v : f.values) v *= kTwoBytes;
   return f;
 }
 

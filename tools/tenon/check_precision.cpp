@@ -7,6 +7,7 @@
 
 #include "cost/precision_cost.h"
 #include "machine/machine.h"
+#include "ops/recurrent.h"
 #include "passes/passes.h"
 #include "predict/predict.h"
 
@@ -21,6 +22,7 @@ using quant::LayerPrecision;
 struct Row {
   std::string node, op, reason;
   double before_us = 0, after_us = 0;
+  double two_bytes_us = 0;  // of a recurrent layer, where one byte loses too much; 0: of none
 };
 
 struct Answer {
@@ -47,6 +49,24 @@ nlohmann::json json_of(const std::vector<StepCost>& steps) {
   return json;
 }
 
+// What recurrent layers of integers take if they multiply two bytes of each number, by name.
+Result<std::map<std::string, double>> times_of_two_bytes(const Graph& prepared,
+                                                         const PrecisionCost& one,
+                                                         cost::CpuLevel level,
+                                                         const cost::AssumedSizes& sizes) {
+  std::map<std::string, double> times;
+  quant::QuantizeOptions options;
+  for (const LayerCost& l : one.layers)
+    if (l.changes && (l.op == Lstm::name || l.op == Gru::name || l.op == Rnn::name))
+      options.two_bytes.insert(l.name);
+  if (options.two_bytes.empty()) return times;
+  const PrecisionCost two = TRY(
+      cost::compare_integers(prepared, cost::assumed_statistics(prepared), options, level, sizes));
+  for (const LayerCost& l : two.layers)
+    if (options.two_bytes.contains(l.name)) times[l.name] = l.other_ns * 1e-3;
+  return times;
+}
+
 Result<Answer> of_cpu(const PrecisionQuestion& q, const NamedGraph& function) {
   const cost::CpuLevel level =
       q.cpu.empty() ? cost::level_of(cpu_features()) : TRY(cost::parse_level(q.cpu));
@@ -65,8 +85,10 @@ Result<Answer> of_cpu(const PrecisionQuestion& q, const NamedGraph& function) {
            std::string(name_of(products))};
   a.before_us = c.fp32_ns * 1e-3;
   a.after_us = c.other_ns * 1e-3;
+  std::map<std::string, double> two;
+  if (integers) two = TRY(times_of_two_bytes(*graph, c, level, sizes));
   for (const LayerCost& l : c.layers)
-    a.rows.push_back({l.node, l.op, l.reason, l.fp32_ns * 1e-3, l.other_ns * 1e-3});
+    a.rows.push_back({l.node, l.op, l.reason, l.fp32_ns * 1e-3, l.other_ns * 1e-3, two[l.name]});
   a.steps = {{a.before, json_of(c.fp32)}, {a.after, json_of(c.other)}};
   return a;
 }
@@ -116,7 +138,7 @@ nlohmann::json json_of(const Answer& a) {
                       {"verdict", verdict(a.before_us, a.after_us)},
                       {"layers", nlohmann::json::array()},
                       {"steps", a.steps}};
-  for (const Row& r : a.rows)
+  for (const Row& r : a.rows) {
     json["layers"].push_back(
         {{"name", r.node},
          {"op", r.op},
@@ -125,6 +147,8 @@ nlohmann::json json_of(const Answer& a) {
          {a.after + "_us", r.after_us},
          {"gain", gain(r.before_us, r.after_us)},
          {"verdict", r.reason.empty() ? verdict(r.before_us, r.after_us) : a.before.c_str()}});
+    if (r.two_bytes_us > 0) json["layers"].back()["two_bytes_us"] = r.two_bytes_us;
+  }
   return json;
 }
 
@@ -140,6 +164,10 @@ void print(const Answer& a) {
     else
       fmt::print("{:>10.2f} {:>10.2f} {:>6.2f}  {:<9} {:<10} {}\n", r.before_us, r.after_us,
                  gain(r.before_us, r.after_us), verdict(r.before_us, r.after_us), r.op, r.node);
+    if (r.two_bytes_us > 0)
+      fmt::print("{:>10} {:>10.2f} {:>6.2f}  {:<9} {:<10} with two bytes, if one loses too much\n",
+                 "", r.two_bytes_us, gain(r.before_us, r.two_bytes_us),
+                 r.two_bytes_us < r.before_us ? verdict(r.before_us, r.two_bytes_us) : "fp32", "");
   }
   fmt::print("{:>10.2f} {:>10.2f} {:>6.2f}  {:<9} the whole model, with what lies between\n",
              a.before_us, a.after_us, gain(a.before_us, a.after_us),
