@@ -125,7 +125,7 @@ class Calibrator {
       if (++taken <= done_before) continue;  // an earlier run has seen it
       TRY(check_finite(**sample, ports_));
       if (Status s = probe.run((*sample)->inputs, statistics); !s.ok())
-        return std::move(s).error().at((*sample)->place).note("while running calibration data");
+        return std::move(s).error().note("while running calibration data, " + (*sample)->place);
       if (options_.progress)
         options_.progress(taken, size < 0 && options_.data.empty() ? count : total);
       if (!options_.statistics_file.empty() && Clock::now() - saved > kSaveEvery) {

@@ -137,3 +137,20 @@ def test_a_record_does_not_say_the_sizes_that_a_model_leaves_open(tmp_path):
     write_records(tmp_path / "x.tfrecord", [example(x=[1, 2, 3, 4, 5, 6])])
     assert "--input-shape x:-1" in compile_graph(graph, tmp_path / "x.tfrecord", status=1).stderr
     compile_graph(graph, tmp_path / "x.tfrecord", "--input-shape", "x:-1,2,3")
+
+
+def test_a_sample_that_the_model_cannot_run_is_named(tmp_path):
+    graph = tmp_path / "g.tn"
+    graph.write_text("""graph @main (%i "ids": i32[?n,5]) {
+  %table = const random(seed=1) : f32[50,8]
+  %w = const random(seed=2) : f32[8,6]
+  %e = gather(%table, %i)
+  %y = matmul(%e, %w)
+  return (%y)
+}
+""")
+    ids = np.zeros((4, 5), np.int32)
+    ids[2, 3] = 70
+    np.save(tmp_path / "ids.npy", ids)
+    said = compile_graph(graph, tmp_path / "ids.npy", status=1).stderr
+    assert "index 70" in said and "ids.npy, sample 2" in said
