@@ -68,14 +68,11 @@ fitted to the other four fifths of the networks (k-fold by network, never by row
 `low_ms` and `high_ms` are the band of the held-out residuals: one measurement of ten is below, one above (`low_f16`, `high_f16`, … in
 `targets/`). Large matrix products on the 910B are held within 15 % of what is published (`tests/python/test_predict.py`).
 
-The tables below were made on 28 November 2026: 864 of the 865 rows, all networks and batches (Ultra-Fast-Lane at batch 1024 is not there).
-MLU370-S4 is simulated with the numbers it has now. Ascend rows were simulated before the last fit and changes: layout copies as they are
-counted now were put in the place of the former, networks with sums that convolutions add were simulated anew (but for VOLO beyond batch 1); the
-310P3 is then read off the planes that `bench/fit_machine.py` fits by, as all held-out figures are. Five networks
-simulated again take 0.2 to 0.6 % more than there; planes are a lower bound of what a simulation gives, and the fits begin at numbers that were found with all
-networks, so a little of each is in what it is held out from. The 310 keeps the numbers it had: fits to its 29 networks put the vector unit
-anywhere between a sixth and twice its rate with no better figures for what is held out; `reduce_rate` of the 310P3 is kept, too: fits would
-halve it, no nearer for what is held out and BERT further off. The fit makes the error least that is reported here,
+The tables below were made on 28 November 2026 by simulating all 865 rows with the model and the numbers that the chips have now. Held-out
+figures are read off the planes that `bench/fit_machine.py` fits by; planes are a lower bound of what a simulation gives (0.2 to 0.6 % below), and
+the fits begin at numbers that were found with all networks, so a little of each is in what it is held out from. The 310 keeps the numbers it had:
+fits to its 29 networks put the vector unit anywhere between a sixth and twice its rate with no better figures for what is held out; `reduce_rate`
+of the 310P3 is kept, too: fits would halve it, no nearer for what is held out and BERT further off. The fit makes the error least that is reported here,
 |predicted / measured - 1|.
 """
 
