@@ -107,6 +107,12 @@ BinaryRun comparison(BinaryKind kind) {
 }
 
 template <typename T>
+BinaryRun extreme(BinaryKind kind) {
+  if (kind == BinaryKind::min) return run_binary<T, T, Smaller>;
+  return kind == BinaryKind::max ? run_binary<T, T, Larger> : nullptr;
+}
+
+template <typename T>
 BinaryRun arithmetic(BinaryKind kind) {
   switch (kind) {
     case BinaryKind::add:
@@ -115,10 +121,6 @@ BinaryRun arithmetic(BinaryKind kind) {
       return run_binary<T, T, Wrapping<std::minus>>;
     case BinaryKind::mul:
       return run_binary<T, T, Wrapping<std::multiplies>>;
-    case BinaryKind::min:
-      return run_binary<T, T, Smaller>;
-    case BinaryKind::max:
-      return run_binary<T, T, Larger>;
     case BinaryKind::bitwise_and:
       return run_binary<T, T, std::bit_and<T>>;
     case BinaryKind::bitwise_or:
@@ -130,7 +132,7 @@ BinaryRun arithmetic(BinaryKind kind) {
     case BinaryKind::shift_right:
       return run_binary<T, T, ShiftRight>;
     default:
-      return nullptr;
+      return extreme<T>(kind);
   }
 }
 
@@ -146,19 +148,9 @@ BinaryRun arithmetic_f64(BinaryKind kind) {
       return run_binary<double, double, std::divides<double>>;
     case BinaryKind::div_no_nan:
       return run_binary<double, double, DivideNoNan>;
-    case BinaryKind::min:
-      return run_binary<double, double, Smaller>;
-    case BinaryKind::max:
-      return run_binary<double, double, Larger>;
     default:
-      return nullptr;
+      return extreme<double>(kind);
   }
-}
-
-template <typename T>
-BinaryRun extreme(BinaryKind kind) {
-  if (kind == BinaryKind::min) return run_binary<T, T, Smaller>;
-  return kind == BinaryKind::max ? run_binary<T, T, Larger> : nullptr;
 }
 
 BinaryRun logic(BinaryKind kind) {
