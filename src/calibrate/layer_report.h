@@ -44,7 +44,7 @@ Result<LayerReport> report_layers(const Quantised& chosen, const Quantised& plai
 
 // One page that needs no other file: the outputs, a bar for each layer, and the histogram of each
 // tensor with the range that was chosen.
-std::string html_page(const std::vector<LayerReport>& reports, const quant::Statistics& statistics,
-                      const std::string& title);
+std::string layers_page(const std::vector<LayerReport>& reports,
+                        const quant::Statistics& statistics, const std::string& title);
 
 }  // namespace tenon

@@ -329,7 +329,7 @@ std::string report_json(const CalibrationFindings& findings) {
 Status write_report(const CalibrationSettings& s, const CalibrationFindings& findings) {
   if (s.report.empty()) return {};
   const std::string text = s.report.ends_with(".html")
-                               ? html_page(findings.layers, findings.statistics, "Quantisation")
+                               ? layers_page(findings.layers, findings.statistics, "Quantisation")
                                : report_json(findings) + "\n";
   return write_file_atomically(s.report, as_bytes(text));
 }

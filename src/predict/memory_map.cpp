@@ -128,28 +128,23 @@ std::string memory_page(const std::string& model, const MemoryMap& map, const Pr
       fixed += t.bytes;
   }
   std::string html = fmt::format(
-      "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{0}: memory</title>"
-      "<style>body{{font:15px/1.5 sans-serif;margin:2em auto;max-width:62em;color:#222}}"
-      "table{{border-collapse:collapse;margin:.5em 0 1em}}td,th{{padding:.1em .6em;"
-      "text-align:right;border-bottom:1px solid #ddd}}td:first-child,th:first-child"
-      "{{text-align:left}}svg text{{font-size:12px;fill:#444}}.frame{{fill:#fafafa;stroke:#ccc}}"
-      ".right{{text-anchor:end}}.middle{{text-anchor:middle}}.fullest{{background:#fff3d6}}"
-      "</style><h1>{0} on {1}</h1><p>Batch {2}, {3}. Simulated: nothing here ran on a chip.</p>"
-      "<p>{4:.3f} MB of the chip's memory: {5:.3f} MB of weights, inputs and results for good, the "
-      "rest activations, most of them at '{6}'. DDR moves {7:.3f} MB, the cores {8:.3f} MB. Of "
-      "that "
-      "are spills: {9:.3f} MB read again for lack of room on a core, {10:.3f} MB between kernels "
-      "of "
-      "one layer, {11:.3f} MB fetched again from DDR since the cache did not hold it.</p>",
-      escaped_html(model), escaped_html(p.target), p.batch, escaped_html(p.precision),
-      static_cast<double>(p.peak_bytes) / 1e6, static_cast<double>(fixed) / 1e6,
+      "<p>Batch {}, {}. Simulated: nothing here ran on a chip.</p>"
+      "<p>{:.3f} MB of the chip's memory: {:.3f} MB of weights, inputs and results for good, the "
+      "rest activations, most of them at '{}'. DDR moves {:.3f} MB, the cores {:.3f} MB. Of that "
+      "are spills: {:.3f} MB read again for lack of room on a core, {:.3f} MB between kernels of "
+      "one layer, {:.3f} MB fetched again from DDR since the cache did not hold it.</p>",
+      p.batch, escaped_html(p.precision), static_cast<double>(p.peak_bytes) / 1e6,
+      static_cast<double>(fixed) / 1e6,
       map.layers.empty() ? "" : escaped_html(map.layers[map.fullest]),
       static_cast<double>(p.bytes) / 1e6, static_cast<double>(p.moved) / 1e6,
       static_cast<double>(p.spills.reread) / 1e6, static_cast<double>(p.spills.passed) / 1e6,
       static_cast<double>(p.spills.refetched) / 1e6);
   html += "<h2>Activations by time and address</h2>" + chart(map, p, base);
   html += "<h2>Layers</h2>" + spills_table(map, p);
-  return html + "</html>\n";
+  return html_page(model + " on " + p.target,
+                   "td:first-child,th:first-child{text-align:left}"
+                   ".frame{fill:#fafafa;stroke:#ccc}.fullest{background:#fff3d6}",
+                   html);
 }
 
 }  // namespace tenon

@@ -152,17 +152,10 @@ std::vector<std::string> explain_sweep(std::span<const Prediction> sweep) {
 
 std::string sweep_page(const std::string& model, std::span<const Prediction> predictions) {
   const auto sweeps = sweeps_of(predictions);
-  std::string html = fmt::format(
-      "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{0}: predictions</title>"
-      "<style>body{{font:15px/1.5 sans-serif;margin:2em auto;max-width:60em;color:#222}}"
-      "table{{border-collapse:collapse;margin:.5em 0 1em}}td,th{{padding:.2em "
-      ".7em;text-align:right;"
-      "border-bottom:1px solid #ddd}}svg text{{font-size:12px;fill:#444}}.grid{{stroke:#e3e3e3}}"
-      ".right{{text-anchor:end}}.middle{{text-anchor:middle}}</style><h1>{0}</h1>"
+  std::string html =
       "<p>Simulated: nothing here ran on a chip. <em>Expected</em> is where eight published "
       "measurements of ten were beside predictions of networks the machine's numbers were not "
-      "fitted to.</p>",
-      escaped_html(model));
+      "fitted to.</p>";
   html += chart(sweeps);
   for (size_t i = 0; i < sweeps.size(); ++i) {
     html += fmt::format("<h2 style=\"color:{}\">{}, {}</h2>", kColours[i % std::size(kColours)],
@@ -172,7 +165,7 @@ std::string sweep_page(const std::string& model, std::span<const Prediction> pre
       html += fmt::format("<li>{}</li>", escaped_html(s));
     html += "</ul>";
   }
-  return html + "</html>\n";
+  return html_page(model + ": predictions", ".grid{stroke:#e3e3e3}", html);
 }
 
 }  // namespace tenon

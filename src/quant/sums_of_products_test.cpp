@@ -5,14 +5,15 @@
 #include <random>
 #include <vector>
 
+#include "base/test_random.h"
+
 namespace tenon::quant {
 namespace {
 
 std::vector<float> numbers(int64_t n) {
-  static std::mt19937 engine(5);
   std::uniform_int_distribution<int> some(-8, 8);
   std::vector<float> v(static_cast<size_t>(n));
-  for (float& x : v) x = static_cast<float>(some(engine));
+  for (float& x : v) x = static_cast<float>(some(test_random()));
   return v;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/cpu_features.h"
+#include "base/test_random.h"
 #include "ops/cast.h"
 #include "ops/conv.h"
 #include "ops/pool.h"
@@ -248,7 +249,7 @@ FileGraph byte_averages(bool between_too) {
 TEST(JoinedSteps, AveragesBetweenBytes) {
   std::vector<uint8_t> bytes(size_t{2} * 9 * 9 * 24);
   std::mt19937 engine(3);
-  for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(engine());
+  for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(test_random()());
   const std::vector<int64_t> dims{2, 9, 9, 24};
   const std::vector<Tensor> inputs{Tensor::view(DType::u8, dims, bytes.data())};
   for (const int threads : {1, 2}) {
@@ -275,10 +276,9 @@ TEST(JoinedSteps, AveragesBetweenBytes) {
 }
 
 Tensor random_bytes(DType type, const std::vector<int64_t>& dims) {
-  static std::mt19937 engine(17);
   Tensor t = Tensor::allocate(type, dims).value();
   for (int64_t i = 0; i < t.elements(); ++i)
-    static_cast<uint8_t*>(t.mutable_raw())[i] = static_cast<uint8_t>(engine());
+    static_cast<uint8_t*>(t.mutable_raw())[i] = static_cast<uint8_t>(test_random()());
   return t;
 }
 

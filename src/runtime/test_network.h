@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/test_random.h"
 #include "format/model_file.h"
 #include "ops/conv.h"
 #include "ops/registry.h"
@@ -14,10 +15,9 @@
 namespace tenon::runtime {
 
 inline Tensor random_tensor(std::vector<int64_t> dims) {
-  static std::mt19937 engine(11);
   Tensor t = Tensor::allocate(DType::f32, dims).value();
   std::normal_distribution<float> normal;
-  for (int64_t i = 0; i < t.elements(); ++i) t.mutable_data<float>()[i] = normal(engine);
+  for (int64_t i = 0; i < t.elements(); ++i) t.mutable_data<float>()[i] = normal(test_random());
   return t;
 }
 

@@ -8,7 +8,7 @@ namespace tenon::cpu {
 namespace {
 
 int64_t below(int64_t n) {
-  return std::uniform_int_distribution<int64_t>(0, n - 1)(engine());
+  return std::uniform_int_distribution<int64_t>(0, n - 1)(test_random());
 }
 
 // Data, indices and updates. Where they are `sliced`, the indices of a slice along the axis are

@@ -10,23 +10,19 @@
 #include <utility>
 #include <vector>
 
+#include "base/test_random.h"
 #include "device/cpu/candidates.h"
 #include "ops/registry.h"
 #include "tensor/visit.h"
 
 namespace tenon::cpu {
 
-inline std::mt19937& engine() {
-  static std::mt19937 e(11);
-  return e;
-}
-
 inline Tensor random_tensor(DType dtype, std::vector<int64_t> dims, double low = -3,
                             double high = 3) {
   Tensor t = Tensor::allocate(dtype, dims).value();
   std::uniform_real_distribution<double> uniform(low, high);
   for (int64_t i = 0; i < t.elements(); ++i) {
-    const double v = uniform(engine());
+    const double v = uniform(test_random());
     if (dtype == DType::boolean)
       t.mutable_data<bool>()[i] = v > (low + high) / 2;
     else

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/half.h"
+#include "base/test_random.h"
 #include "device/cpu/kernels/activation.h"
 #include "device/cpu/kernels/kernel_table.h"
 
@@ -26,11 +27,6 @@ inline std::vector<const KernelTable*> tables_under_test() {
   std::vector<const KernelTable*> tables(supported.begin(), supported.end());
   tables.push_back(&wide16::kernel_table());
   return tables;
-}
-
-inline std::mt19937& test_random() {
-  static std::mt19937 engine(7);
-  return engine;
 }
 
 inline std::vector<float> random_floats(int64_t n, float low = -1, float high = 1) {

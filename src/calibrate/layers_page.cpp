@@ -10,14 +10,10 @@
 namespace tenon {
 namespace {
 
-constexpr std::string_view kHead =
-    "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{0}</title><style>"
-    "body{{font:14px/1.5 sans-serif;margin:2em auto;max-width:80em;padding:0 1em;color:#222}}"
-    "table{{border-collapse:collapse;width:100%}}td,th{{padding:.2em .6em;text-align:right;"
-    "border-bottom:1px solid #ddd}}td:first-child,th:first-child{{text-align:left;"
-    "overflow-wrap:anywhere}}.fp32{{color:#888}}svg{{background:#f6f6f6}}"
-    ".bar{{display:inline-block;height:.8em;background:#c44;vertical-align:middle}}"
-    "</style></head><body><h1>{0}</h1>";
+constexpr std::string_view kStyles =
+    "table{width:100%}td:first-child,th:first-child{text-align:left;overflow-wrap:anywhere}"
+    ".fp32{color:#888}svg{background:#f6f6f6}"
+    ".bar{display:inline-block;height:.8em;background:#c44;vertical-align:middle}";
 
 // Counts on a logarithmic scale, the range chosen in darker colour.
 std::string histogram(const quant::TensorStatistics& s, const quant::TensorChoice& choice) {
@@ -91,9 +87,9 @@ std::string tensors_table(const LayerReport& report, const quant::FunctionStatis
 
 }  // namespace
 
-std::string html_page(const std::vector<LayerReport>& reports, const quant::Statistics& statistics,
-                      const std::string& title) {
-  std::string html = fmt::format(fmt::runtime(kHead), escaped_html(title));
+std::string layers_page(const std::vector<LayerReport>& reports,
+                        const quant::Statistics& statistics, const std::string& title) {
+  std::string html;
   for (const LayerReport& r : reports) {
     html += fmt::format(
         "<h2>{}</h2><p>On {} samples the outputs have a cosine of {:.6f} with those in fp32, an "
@@ -109,7 +105,7 @@ std::string html_page(const std::vector<LayerReport>& reports, const quant::Stat
     if (const auto it = statistics.find(r.key); it != statistics.end())
       html += tensors_table(r, it->second);
   }
-  return html + "</body></html>\n";
+  return html_page(title, kStyles, html);
 }
 
 }  // namespace tenon
