@@ -46,11 +46,11 @@ std::string chart(const MemoryMap& map, const Prediction& p, int64_t base) {
   std::string svg = fmt::format(
       R"(<svg viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" aria-label="tensors over time and address">)"
       R"(<rect x="{2}" y="{3}" width="{4}" height="{5}" class="frame"/>)",
-      kLeft + kWidth + 20, kTop + kHeight + 40, kLeft, kTop, kWidth, kHeight);
+      kLeft + kWidth + 40, kTop + kHeight + 40, kLeft, kTop, kWidth, kHeight);
+  const auto [unit, unit_bytes] = high < 1e6 ? std::pair{"kB", 1e3} : std::pair{"MB", 1e6};
   for (int i = 0; i <= 4; ++i) {
-    const double bytes = high * i / 4;
-    svg += fmt::format(R"(<text x="{}" y="{:.1f}" class="right">{:.2f} MB</text>)", kLeft - 6,
-                       kTop + kHeight * (1 - i / 4.0) + 4, bytes / 1e6);
+    svg += fmt::format(R"(<text x="{}" y="{:.1f}" class="right">{:.2f} {}</text>)", kLeft - 6,
+                       kTop + kHeight * (1 - i / 4.0) + 4, high * i / 4 / unit_bytes, unit);
     svg += fmt::format(R"(<text x="{:.1f}" y="{}" class="middle">{:.3g} ms</text>)",
                        kLeft + kWidth * i / 4.0, kTop + kHeight + 18, all * 1e3 * i / 4);
   }
@@ -142,7 +142,7 @@ std::string memory_page(const std::string& model, const MemoryMap& map, const Pr
   html += "<h2>Activations by time and address</h2>" + chart(map, p, base);
   html += "<h2>Layers</h2>" + spills_table(map, p);
   return html_page(model + " on " + p.target,
-                   "td:first-child,th:first-child{text-align:left}"
+                   "td:first-child,th:first-child{text-align:left;overflow-wrap:anywhere}"
                    ".frame{fill:#fafafa;stroke:#ccc}.fullest{background:#fff3d6}",
                    html);
 }
