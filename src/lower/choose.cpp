@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "lower/l2_pages.h"
 #include "simulate/timing.h"
 
 namespace tenon::lower {
@@ -24,23 +25,26 @@ Result<double> seconds_of(const Lowering& lowering, const Lowering::Draft& draft
   simulate::TimingModel timing(lowering.machine(), used);
   const double launch =
       std::visit([](const auto& chip) { return chip.launch; }, lowering.machine().chip);
+  const auto tensor = [&](int operand) -> const DeviceTensor& {
+    const auto at = static_cast<size_t>(operand);
+    return at < draft.first_tensor ? lowering.tensor(operand)
+                                   : draft.tensors[at - draft.first_tensor];
+  };
+  const auto in_l2 = operands_in_l2(lowering.machine(), draft.steps, tensor);
   std::unordered_map<int, int64_t> places;
   int64_t next = 0;
   double seconds = 0;
-  for (const DeviceStep& step : draft.steps) {
+  for (size_t s = 0; s < draft.steps.size(); ++s) {
+    const DeviceStep& step = draft.steps[s];
     std::vector<int64_t> addresses;
     for (const int operand : step.operands) {
       const auto [place, fresh] = places.try_emplace(operand, next);
-      if (fresh) {
-        const auto own = static_cast<size_t>(operand) - draft.first_tensor;
-        const DeviceTensor& t = static_cast<size_t>(operand) < draft.first_tensor
-                                    ? lowering.tensor(operand)
-                                    : draft.tensors[own];
-        next += (t.bytes() + kAlign - 1) / kAlign * kAlign;
-      }
+      if (fresh) next += (tensor(operand).bytes() + kAlign - 1) / kAlign * kAlign;
       addresses.push_back(place->second);
     }
-    seconds += TRY(timing.run(*step.program, addresses)).seconds + launch;
+    const auto time = TRY(
+        timing.run(*step.program, addresses, in_l2.empty() ? std::vector<bool>{} : in_l2[s]));
+    seconds += time.seconds + launch;
   }
   return seconds;
 }

@@ -42,6 +42,8 @@ constexpr NumberField<A> kAscend[] = {
     {"ub", D::bytes, kKiB, 64 * kMiB, &A::ub, "unified buffer of the vector unit, a core"},
     {"bias_table", D::bytes, 0, kMiB, &A::bias_table, "bias beside L0C; 0: none"},
     {"l2", D::bytes, 0, kGiB, &A::l2, "cache of the chip"},
+    {"l2_pages", D::count, 0, 65536, &A::l2_pages,
+     "0: L2 is a cache; else the compiler gives whole tensors so many pages of it"},
     {"memory", D::bytes, kMiB, 1024 * kGiB, &A::memory, "memory of the chip"},
     {"ddr_read", D::bytes_per_cycle, 0.1, 1e5, &A::ddr_read, "memory to a core"},
     {"ddr_write", D::bytes_per_cycle, 0.1, 1e5, &A::ddr_write, "a core to memory"},

@@ -38,7 +38,7 @@ struct AscendChip {
   double vector_bytes, vector_start, vector_drain, vector_repeats;
   double slope_binary, slope_scalar, slope_unary, slope_divide, slope_exp, slope_sqrt,
       slope_convert, slope_select, slope_reduce, slope_gather;
-  double l0a, l0b, l0c, l1, ub, bias_table, l2, memory;
+  double l0a, l0b, l0c, l1, ub, bias_table, l2, l2_pages, memory;
   double ddr_read, ddr_write, l2_read, l2_write;
   double l1_to_l0a, l1_to_l0b, l1_to_ub, l0c_to_ub, ub_to_l2, ub_to_ddr, ub_to_l1;
   double memory_bandwidth, l2_line, l2_latency, memory_latency;

@@ -23,6 +23,7 @@ constexpr Unit kUnits[] = {
     {Dimension::count, "clusters", 1},
     {Dimension::count, "elements", 1},
     {Dimension::count, "ids", 1},
+    {Dimension::count, "pages", 1},
     {Dimension::count, "repeats", 1},
     {Dimension::count, "tables", 1},
     {Dimension::factor, "x", 1},

@@ -8,6 +8,7 @@
 
 #include "isa/footprint.h"
 #include "lower/choose.h"
+#include "lower/l2_pages.h"
 #include "lower/lowering.h"
 #include "ops/conv.h"
 #include "ops/conv_transpose.h"
@@ -56,6 +57,7 @@ std::pair<double, double> band_of(const Machine& machine, DType real) {
 
 Result<LayerPrediction> time_step(const DeviceProgram& program, const DeviceStep& step,
                                   const SpillCounter& spills, const Machine& machine,
+                                  const std::vector<bool>& in_l2,
                                   simulate::TimingModel& timing) {
   LayerPrediction layer;
   if (step.node != nullptr) layer.op = step.node->def().name;
@@ -77,7 +79,7 @@ Result<LayerPrediction> time_step(const DeviceProgram& program, const DeviceStep
   std::vector<int64_t> addresses;
   for (const int t : step.operands)
     addresses.push_back(program.tensors[static_cast<size_t>(t)].address);
-  auto time = timing.run(*step.program, addresses);
+  auto time = timing.run(*step.program, addresses, in_l2);
   if (!time.ok()) return std::move(time).error().at(layer.name);
   layer.seconds = time->seconds + launch_of(machine);
   layer.operations = time->operations;
@@ -339,8 +341,13 @@ Result<Prediction> predict(const DeviceProgram& program, const Machine& machine,
   double launch = 0, host_start = 0, host = 0, layout = 0;
   VendorSoftware vendor(machine, options.real);
   const SpillCounter spills(program);
-  for (const DeviceStep& step : program.steps) {
-    LayerPrediction layer = TRY(time_step(program, step, spills, machine, timing));
+  const auto in_l2 = operands_in_l2(machine, program.steps, [&](int t) -> const DeviceTensor& {
+    return program.tensors[static_cast<size_t>(t)];
+  });
+  for (size_t s = 0; s < program.steps.size(); ++s) {
+    const DeviceStep& step = program.steps[s];
+    LayerPrediction layer = TRY(time_step(program, step, spills, machine,
+                                          in_l2.empty() ? std::vector<bool>{} : in_l2[s], timing));
     if (!step.program) host += layer.seconds - kHostStart;
     vendor.change(layer, step);
     layout += layer.layout;

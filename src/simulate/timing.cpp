@@ -37,13 +37,12 @@ struct Server {
 
 struct TimingModel::Shared {
   std::span<const int64_t> addresses;
+  const std::vector<bool>& in_l2;  // per buffer; empty: none
   Server memory;
   std::vector<Server> clusters;
 };
 
-// A core on its way through the program.
 struct TimingModel::Core {
-  // What grows while it runs.
   struct Counters {
     std::vector<double> busy;  // per queue
     std::vector<BufferTraffic> buffers;
@@ -164,7 +163,8 @@ struct TimingModel::Core {
 TimingModel::TimingModel(const Machine& machine, const isa::Architecture& architecture)
     : architecture_(architecture), costs_(machine, architecture), cache_(0) {
   if (const auto* a = std::get_if<AscendChip>(&machine.chip)) {
-    cache_ = Cache(static_cast<int64_t>(a->l2));
+    // Without a cache, what tiles share and ours read anew the vendor's kernels keep in L1.
+    cache_ = Cache(static_cast<int64_t>(a->l2_pages > 0 ? a->cube_cores * a->l1 : a->l2));
     memory_rate_ = a->memory_bandwidth * a->memory_rate;
     cluster_rate_ = 0;
     l0c_ = architecture.memory("l0c").value_or(-1);
@@ -244,9 +244,8 @@ Status TimingModel::order(Core& core, const Instruction& i) {
     return {};
   }
   const auto from = static_cast<size_t>(number(0)), to = static_cast<size_t>(number(1));
-  const size_t queues = core.done_at.size();
-  const size_t at =
-      (from * queues + to) * static_cast<size_t>(core.flag_ids) + static_cast<size_t>(number(2));
+  const size_t queues = core.done_at.size(), ids = static_cast<size_t>(core.flag_ids);
+  const size_t at = (from * queues + to) * ids + static_cast<size_t>(number(2));
   if (from >= queues || to >= queues || at >= core.flags.size())
     return internal_error("the program has a flag that the chip has not");
   auto& flag = core.flags[at];
@@ -277,7 +276,9 @@ bool TimingModel::transfer(Core& core, Shared& shared, const Instruction& i, con
   const auto cluster = static_cast<size_t>(core.index / cores_per_cluster_);
   // Of a table, rows are read or written here and there.
   double moved = bytes, fetched = cost.writes ? 0 : bytes;
-  if (i.op != Opcode::gather && i.op != Opcode::scatter && cache_.is_there()) {
+  if (!shared.in_l2.empty() && shared.in_l2[static_cast<size_t>(view->buffer)]) {
+    moved = fetched = 0;
+  } else if (i.op != Opcode::gather && i.op != Opcode::scatter && cache_.is_there()) {
     const MemoryTraffic traffic = this->moved(*view, address, core.variables, cost.writes);
     moved = static_cast<double>(traffic.bytes());
     fetched = static_cast<double>(traffic.fetched);
@@ -399,8 +400,9 @@ Result<KernelTime> TimingModel::collect(const std::vector<Core>& cores) const {
   return time;
 }
 
-Result<KernelTime> TimingModel::run(const Program& program, std::span<const int64_t> addresses) {
-  Shared shared{addresses, {memory_rate_, Cause::memory, {}}, {}};
+Result<KernelTime> TimingModel::run(const Program& program, std::span<const int64_t> addresses,
+                                    const std::vector<bool>& in_l2) {
+  Shared shared{addresses, in_l2, {memory_rate_, Cause::memory, {}}, {}};
   const auto clusters =
       static_cast<size_t>((program.blocks + cores_per_cluster_ - 1) / cores_per_cluster_);
   // The power is enough for so many clusters; more of them share it.
@@ -437,6 +439,7 @@ Result<KernelTime> TimingModel::run(const Program& program, std::span<const int6
   if (cache_.is_there() && std::ranges::any_of(cores, &Core::skipped))
     for (size_t b = 0; b < program.buffers.size(); ++b) {
       const isa::Buffer& buffer = program.buffers[b];
+      if (!in_l2.empty() && in_l2[b]) continue;
       cache_.access(addresses[b], buffer.elements * static_cast<int64_t>(dtype_size(buffer.dtype)),
                     buffer.role == isa::Buffer::Role::output);
     }

@@ -42,8 +42,10 @@ class TimingModel {
   TimingModel(const Machine& machine, const isa::Architecture& architecture);
 
   // Runs a program over buffers at these addresses. What is in the cache stays for the next.
+  // `in_l2`: which buffers are there, on chips whose L2 is no cache; empty: none.
   // Errors: internal where the program waits for a flag that nobody raises.
-  Result<KernelTime> run(const isa::Program& program, std::span<const int64_t> addresses);
+  Result<KernelTime> run(const isa::Program& program, std::span<const int64_t> addresses,
+                         const std::vector<bool>& in_l2 = {});
 
  private:
   struct Core;

@@ -93,6 +93,23 @@ TEST(Timing, WhatIsReadBackwardsIsMovedAsWell) {
   EXPECT_EQ(backwards.missed, forwards.missed);
 }
 
+// Of an L2 that is no cache.
+TEST(Timing, WhatIsInL2IsNotMovedByMemory) {
+  const std::string read = "mte2: copy ub[0] f16 (8192:1) <- gm x[0] f16 (8192:1)\nsync all\n";
+  const auto program = isa::parse_program(
+      "program t target=ascend310 blocks=1 {\nx: input f16 [8192]\ny: output f16 [8192]\n" + read +
+          read + "mte3: copy gm y[0] f16 (8192:1) <- ub[0] f16 (8192:1)\n}\n",
+      chip("ascend310"), "test");
+  ASSERT_TRUE(program.ok()) << program.error().to_string();
+  TimingModel timing(machine("ascend310"), chip("ascend310"));
+  const std::array<int64_t, 2> addresses{0, 4 << 20};
+  const KernelTime far = timing.run(*program, addresses).value();
+  const KernelTime near = timing.run(*program, addresses, {true, true}).value();
+  EXPECT_EQ(far.missed, 16384) << "tiles share it, and what is written is in L1 still";
+  EXPECT_EQ(near.missed, 0);
+  EXPECT_LT(near.seconds, far.seconds);
+}
+
 TEST(Cache, WhatIsWrittenReachesMemoryWhenItHasToGo) {
   Cache cache(64 * 1024);
   EXPECT_EQ(cache.access(0, 32768, true).bytes(), 0);
