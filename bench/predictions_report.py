@@ -18,7 +18,9 @@ written by `bench/predictions.py --docs`.
    bytes. What a chip cannot do is left to the host, listed with the reason.
 2. `simulate/timing.h` runs the programs without data: every core issues to its queues, queues work in order, flags make them wait for
    each other; the global memory (and on Cambricon each cluster's share of it) serves one request after the other. The cache of the
-   chip holds lines of whole chunks, the least recently used goes, and what was written reaches memory only then. So throughput bends
+   chip holds lines of whole chunks, the least recently used goes, and what was written reaches memory only then. On the 310 alone L2 is
+   no cache: the vendor's graph engine gives its pages to whole tensors that kernels leave to each other, where they fit, until they were used
+   last (`lower/l2_pages.h`); weights and all else come from memory, once for what tiles share (kept in L1). So throughput bends
    where the working set leaves the cache, small channels fill fractals with zeros, and depthwise convolutions go to the vector unit or,
    as products of diagonals, to the cube, whichever takes less, without a rule for any of it. Loops of hundreds of turns are followed until they are steady and then extrapolated.
 3. What an instruction costs (`simulate/cost.h`) is made of the chip's numbers (`tenon targets show NAME`): units' rates and start-up,
@@ -70,8 +72,9 @@ fitted to the other four fifths of the networks (k-fold by network, never by row
 
 The tables below were made on 28 November 2026 by simulating all 865 rows with the model and the numbers that the chips have now. Held-out
 figures are read off the planes that `bench/fit_machine.py` fits by; planes are a lower bound of what a simulation gives (0.2 to 0.6 % below), and
-the fits begin at numbers that were found with all networks, so a little of each is in what it is held out from. The 310 keeps the numbers it had:
-fits to its 29 networks put the vector unit anywhere between a sixth and twice its rate with no better figures for what is held out; `reduce_rate`
+the fits begin at numbers that were found with all networks, so a little of each is in what it is held out from. Of the 310, six numbers are
+fitted to its 29 networks (memory, port, products, reductions, layouts, launch): fits of all thirteen put the vector unit anywhere between a sixth and twice its
+rate, no nearer for what is held out; its 61 % is that of the 310P3 (117 % of eight cores, where fifteen have vector units). `reduce_rate`
 of the 310P3 is kept, too: fits would halve it, no nearer for what is held out and BERT further off. The fit makes the error least that is reported here,
 |predicted / measured - 1|.
 """

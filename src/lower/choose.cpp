@@ -42,8 +42,8 @@ Result<double> seconds_of(const Lowering& lowering, const Lowering::Draft& draft
       if (fresh) next += (tensor(operand).bytes() + kAlign - 1) / kAlign * kAlign;
       addresses.push_back(place->second);
     }
-    const auto time = TRY(
-        timing.run(*step.program, addresses, in_l2.empty() ? std::vector<bool>{} : in_l2[s]));
+    const auto time =
+        TRY(timing.run(*step.program, addresses, in_l2.empty() ? std::vector<bool>{} : in_l2[s]));
     seconds += time.seconds + launch;
   }
   return seconds;

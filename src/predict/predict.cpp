@@ -57,8 +57,7 @@ std::pair<double, double> band_of(const Machine& machine, DType real) {
 
 Result<LayerPrediction> time_step(const DeviceProgram& program, const DeviceStep& step,
                                   const SpillCounter& spills, const Machine& machine,
-                                  const std::vector<bool>& in_l2,
-                                  simulate::TimingModel& timing) {
+                                  const std::vector<bool>& in_l2, simulate::TimingModel& timing) {
   LayerPrediction layer;
   if (step.node != nullptr) layer.op = step.node->def().name;
   if (!step.program) {
