@@ -28,8 +28,8 @@ written by `bench/predictions.py --docs`.
    each run of a model its `run_start`, and where all cores wait for each other in a kernel, each time its `barrier`. On Ascend
    sums begin with the bias and the copy out of L0C applies relu, on Cambricon convolutions do, so neither takes the vector unit's time.
 4. On Cambricon chips whole samples of a batch go to clusters, as measured throughput shows the vendor's software does: 8 samples on 6
-   clusters take two rounds, of which 4 clusters are busy. A layer that would take one cluster longer than `split_time` is shared
-   between all, where most of them would have nothing to do. Floats are multiplied
+   clusters take two rounds, of which 4 clusters are busy. A layer that would take one cluster longer than `split_time` (of bytes: as
+   halves) is shared between all, where most of them would have nothing to do. Floats are multiplied
    at the whole clock by as many clusters as the card's power is enough for (`crowded_rate`); more of them share it: on the MLU370-S4
    measured throughput at batches 4 and 8 is that of three clusters, whatever the layers. The clusters' memories stand for a cache: what cores share is read once, and what a kernel leaves to the next stays
    there if it fits, as the vendor's fused kernels have it. Convolutions write their sums in the type that is asked for.

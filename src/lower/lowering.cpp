@@ -67,18 +67,20 @@ void Lowering::use_cores_for(const Node& node) {
   // A layer that would take a cluster long has its sample shared between clusters, where most of
   // them would have nothing to do.
   if (2 * a.cores > isa::architecture_of(machine_).cores) return;
+  // Bytes are shared where halves are, or a layer could take longer in bytes.
+  const DType real = real_ == DType::i8 ? DType::f16 : real_;
   TensorTypes in, out;
   double bytes = 0;
   const auto count = [&](const Value* v) {
     const int64_t elements =
         v->type().is_list || !v->shape().is_static() ? 0 : count_of(dims_of(v));
-    bytes +=
-        static_cast<double>(elements) * static_cast<double>(dtype_size(device_dtype(v->dtype())));
+    bytes += static_cast<double>(elements) *
+             static_cast<double>(dtype_size(device_dtype(v->dtype(), real)));
     return v->type();
   };
   for (const Value* v : node.inputs()) in.push_back(v == nullptr ? TensorType{} : count(v));
   for (int i = 0; i < node.output_count(); ++i) out.push_back(count(node.output(i)));
-  const double macs = simulate::product_macs(*c, real_);
+  const double macs = simulate::product_macs(*c, real);
   const double rate = 2 * macs * c->cores_per_cluster * c->clock;
   const double busy = static_cast<double>(a.cores) / c->cores_per_cluster;
   const double seconds =

@@ -63,12 +63,25 @@ def test_a_tensor_unit_without_floats_takes_them_as_fixed_point(chip, tmp_path):
         assert 3 < took["fp32"] / took["fp16"] < 6, took
 
 
-def prediction(folder, name, text, chip):
+def prediction(folder, name, text, chip, precision="fp16"):
     model = folder / f"{name}.tn"
     model.write_text(text)
-    done = run("predict", model, "--target", chip, "--json")
+    done = run("predict", model, "--target", chip, "--precision", precision, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)[0]
+
+
+# In halves one cluster would take it 2 ms, so that all share it; in bytes 1 ms.
+@pytest.mark.parametrize("chip", ["mlu270", "mlu370-s4", "mlu370-x4"])
+def test_a_layer_is_shared_between_clusters_in_bytes_as_in_halves(chip, tmp_path):
+    text = """graph @main (%x: f32[32,28,28,256]) {
+  %w = const random(seed=1) : f32[3,3,256,256]
+  %y = conv(%x, %w) {pads=[1, 1, 1, 1]}
+  return (%y)
+}
+"""
+    took = {p: prediction(tmp_path, p, text, chip, p)["latency_ms"] for p in ("fp16", "int8")}
+    assert took["int8"] < 0.6 * took["fp16"], took
 
 
 @pytest.mark.parametrize("chip", ["ascend310p3", "ascend910b3"])
