@@ -57,6 +57,14 @@ def test_devices_pass_the_suite(library, device):
     assert [c for c in cases if not c["good"]] == []
 
 
+def test_the_suite_takes_a_device_by_its_name():
+    done = run("device-test", "ascend310p3", "--filter", "memory/*", "--json")
+    assert json.loads(done.stdout)["device"] == "ascend310p3"
+    assert "nosuch" in run("device-test", "nosuch", status=1).stderr
+    assert "libtenon_runtime.so" in run("device-test", "cpu", status=1).stderr
+    assert "chooses among" in run("device-test", "null", "--device", "null", status=1).stderr
+
+
 def test_what_is_listed_and_passes_is_an_error(tmp_path):
     lists = tmp_path / "wrong.list"
     lists.write_text("xfail memory/copies  it is said to fail\nxfail no/such*  nothing is called so\n")

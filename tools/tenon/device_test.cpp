@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "commands.h"
 #include "device/suite/suite.h"
@@ -19,6 +20,17 @@ struct DeviceTestArguments {
 constexpr const char* kOutcomes[] = {"passed", "failed", "unsupported"};
 
 Result<device::Description> chosen(const DeviceTestArguments& a) {
+  const bool is_name = a.plugin.find('/') == std::string::npos && !a.plugin.ends_with(".so");
+  if (is_name && !std::filesystem::exists(a.plugin)) {
+    if (device::is_cpu(a.plugin))
+      return invalid_argument(
+          "the CPU's plug-in is the runtime library: give its path, as in "
+          "'tenon device-test build/lib/libtenon_runtime.so'");
+    if (!a.device.empty())
+      return invalid_argument(fmt::format(
+          "--device chooses among the devices of a library; '{}' is a device", a.plugin));
+    return *TRY(device::find_device(a.plugin));
+  }
   const auto plugin = TRY(device::Plugin::open(a.plugin));
   const auto devices = TRY(plugin->devices());
   if (a.device.empty()) return devices.front();
@@ -67,7 +79,10 @@ void add_device_test(CLI::App& app, Action& action) {
   auto* command =
       app.add_subcommand("device-test", "Test a device plug-in against include/tenon/device.h");
   auto a = std::make_shared<DeviceTestArguments>();
-  command->add_option("PLUGIN", a->plugin, "the shared library")->required();
+  command
+      ->add_option("PLUGIN", a->plugin,
+                   "the shared library, or the name of a device that `tenon devices` lists")
+      ->required();
   command->add_option("--device", a->device, "one of its devices (default: the first)");
   command->add_option("--list", a->list,
                       "file of what the device is known not to do: lines `unsupported GLOB  "
@@ -78,7 +93,8 @@ void add_device_test(CLI::App& app, Action& action) {
   command->add_flag("--verbose", a->verbose, "also list the cases that are as they should be");
   command->add_flag("--json", a->json, "machine-readable output");
   command->footer(
-      "Example:\n  tenon device-test libtenon_device_simulated.so --device ascend310p3");
+      "Example:\n  tenon device-test ./libtenon_device_mine.so --device mine --list mine.list\n"
+      "  tenon device-test ascend310p3");
   command->callback([a, &action] { action = [a] { return run(*a); }; });
 }
 
