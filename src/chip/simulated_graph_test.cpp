@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
+#include <set>
 
 #include "ir/interpret.h"
 #include "ir/text.h"
@@ -79,6 +81,43 @@ TEST(SimulatedGraph, NumbersBeyondHalvesLeaveNoInfinities) {
       for (size_t i = 0; i < 16; ++i)
         ASSERT_NEAR(outputs[o].span<float>()[i], expected[o].span<float>()[i], 2e-3)
             << target << ", output " << o << ", element " << i;
+  }
+}
+
+constexpr std::string_view kPlaces = R"(graph @main (%x: f32[2,8]) {
+  %k = const dense<3> : i64[]
+  %v, %n = top_k(%x, %k)
+  %a = arg_max(%x) {axis=1}
+  %b = arg_min(%x) {axis=1, select_last_index=true}
+  return (%n, %a, %b)
+}
+)";
+
+TEST(SimulatedGraph, PlacesInRowsWithNanAreInTheRow) {
+  const auto graph = parse_graph(kPlaces, "places").value();
+  std::vector<float> numbers{3, 1, 7, 5, 2, 0, 4, 6, 3, 1, 7, 5, 2, 0, 4, 6};
+  numbers[10] = std::numeric_limits<float>::quiet_NaN();
+  Tensor x = Tensor::allocate(DType::f32, std::vector<int64_t>{2, 8}).value();
+  std::ranges::copy(numbers, x.mutable_data<float>());
+  const MachineCatalog catalog = MachineCatalog::load().value();
+  for (const std::string target : {"ascend310p3", "mlu370-s4"}) {
+    const DeviceProgram program =
+        lower_graph(*graph, **catalog.find(target), {.real = DType::f16}).value();
+    const auto chip = SimulatedGraph::load(*graph, program).value();
+    const auto outputs = chip->run({&x, 1}, {}).value();
+    std::vector<double> top;
+    for (int64_t k = 0; k < 6; ++k) top.push_back(outputs[0].real_at(k));
+    EXPECT_EQ(std::vector(top.begin(), top.begin() + 3), (std::vector<double>{2, 7, 3})) << target;
+    const std::set<double> of_nan(top.begin() + 3, top.end());
+    EXPECT_EQ(of_nan.size(), 3) << target;
+    EXPECT_GE(*of_nan.begin(), 0) << target;
+    EXPECT_LT(*of_nan.rbegin(), 8) << target;
+    EXPECT_EQ(outputs[1].real_at(0), 2) << target;
+    EXPECT_EQ(outputs[2].real_at(0), 5) << target;
+    for (const size_t o : {1, 2}) {
+      EXPECT_GE(outputs[o].real_at(1), 0) << target;
+      EXPECT_LT(outputs[o].real_at(1), 8) << target;
+    }
   }
 }
 

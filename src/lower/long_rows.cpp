@@ -111,10 +111,11 @@ Status place_in_long_rows(Lowering& lowering, const Node& node, const LongRows& 
   every.work.operands.push_back(
       {"numbers", count_up(lowering, rows.layer + ".numbers", DType::f32, rows.width),
        every.of_column, 0});
-  every.work.compute = [last](VectorCode& code,
-                              std::span<const Register> in) -> Result<std::vector<Register>> {
-    const Register is_best = code.compare(isa::Relation::equal, in[0], in[1]);
-    return std::vector{code.select(is_best, in[2], number(last ? -1 : kNoElement))};
+  every.work.compute = [largest, last](
+                           VectorCode& code,
+                           std::span<const Register> in) -> Result<std::vector<Register>> {
+    return std::vector{
+        numbers_of_best(code, largest, in[0], in[1], in[2], number(last ? -1 : kNoElement))};
   };
   TRY(lower_elementwise(lowering, node, every.work));
   Reduction r;

@@ -58,6 +58,13 @@ RowValue reduced(VectorCode& code, Opcode op, const Register& x, const Expr& row
   return v;
 }
 
+Register numbers_of_best(VectorCode& code, bool largest, const Register& x, const Register& best,
+                         const Register& numbers, const Register& none) {
+  const Register is_behind =
+      code.compare(largest ? isa::Relation::less : isa::Relation::greater, x, best);
+  return code.select(is_behind, none, numbers);
+}
+
 Status axis_back(Lowering& lowering, const Node& node, const Around& s, int from, int to) {
   return move_pieces(lowering, node, layer_of(node),
                      {{from,
@@ -84,8 +91,8 @@ Status arg_extreme(Lowering& lowering, const Node& node, int64_t axis, bool max,
                     const Expr& rows) -> Result<std::vector<Register>> {
       const RowValue best =
           reduced(code, max ? Opcode::reduce_max : Opcode::reduce_min, in[0], rows, s.size, dtype);
-      const Register is_best = code.compare(isa::Relation::equal, in[0], best.spread);
-      const Register numbers = code.select(is_best, in[1], {{}, last ? -1 : kNoElement, nullptr});
+      const Register numbers = numbers_of_best(code, max, in[0], best.spread, in[1],
+                                               {{}, last ? -1 : kNoElement, nullptr});
       return std::vector{reduced(code, last ? Opcode::reduce_max : Opcode::reduce_min, numbers,
                                  rows, s.size, DType::f32)
                              .kept};

@@ -32,4 +32,9 @@ struct RowValue {
 RowValue reduced(VectorCode& code, Opcode op, const Register& x, const Expr& rows, int64_t width,
                  DType dtype);
 
+// The numbers of what is not behind the best, `none` elsewhere. A NaN, which is the best of its row
+// where there is one, has nothing behind it: all numbers of the row stay, and one of them is taken.
+Register numbers_of_best(VectorCode& code, bool largest, const Register& x, const Register& best,
+                         const Register& numbers, const Register& none);
+
 }  // namespace tenon::lower

@@ -167,9 +167,9 @@ class Kernel {
   // The lowest number among those that have the best value and are left.
   RowValue first_of(VectorCode& code, const RowValue& best, const Register& left,
                     const Register& numbers, const Register& none) const {
-    const Register is_best = code.compare(isa::Relation::equal, left, best.spread);
-    return reduced(code, Opcode::reduce_min, code.select(is_best, numbers, none), n_, s_.width,
-                   DType::f32);
+    return reduced(code, Opcode::reduce_min,
+                   numbers_of_best(code, s_.largest, left, best.spread, numbers, none), n_,
+                   s_.width, DType::f32);
   }
 
   // One of the two results: where it begins in a place of the ring, and how far rounds are apart.
