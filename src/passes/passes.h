@@ -31,6 +31,8 @@ simplify_rules();  // identities, casts, reshapes and transposes that do nothing
 std::span<const Rule> repeat_rules();
 // Reductions over what was stacked for them.
 std::span<const Rule> stack_rules();
+// Assignments to slices that arrive as scatters.
+std::span<const Rule> assignment_rules();
 // Operands that change nothing; after recognition, whose patterns have them.
 std::span<const Rule> neutral_rules();
 std::span<const Rule>

@@ -8,7 +8,8 @@ namespace {
 
 Result<bool> simplify(Graph& graph, PassContext& context) {
   const bool once = TRY(apply_rules(graph, repeat_rules(), context));
-  const bool simpler = TRY(apply_rules(graph, simplify_rules(), context)) || once;
+  const bool assigned = TRY(apply_rules(graph, assignment_rules(), context)) || once;
+  const bool simpler = TRY(apply_rules(graph, simplify_rules(), context)) || assigned;
   return TRY(apply_rules(graph, stack_rules(), context)) || simpler;
 }
 Result<bool> fuse(Graph& graph, PassContext& context) {
@@ -99,10 +100,10 @@ std::span<const Pass> all_passes() {
 std::vector<Rule> all_rules() {
   std::vector<Rule> rules;
   for (const auto group :
-       {simplify_rules(), repeat_rules(), stack_rules(), norm_rules(), recognise_rules(),
-        neutral_rules(), transpose_rules(), loop_rules(), sequence_rules(), linear_rules(),
-        attention_rules(), padding_rules(), fuse_rules(), branch_rules(), expand_rules(),
-        concat_rules(), byte_rules(), quantized_rules()})
+       {simplify_rules(), repeat_rules(), assignment_rules(), stack_rules(), norm_rules(),
+        recognise_rules(), neutral_rules(), transpose_rules(), loop_rules(), sequence_rules(),
+        linear_rules(), attention_rules(), padding_rules(), fuse_rules(), branch_rules(),
+        expand_rules(), concat_rules(), byte_rules(), quantized_rules()})
     rules.insert(rules.end(), group.begin(), group.end());
   return rules;
 }
