@@ -180,17 +180,21 @@ Status expect_count(const Value* value, size_t count, std::string_view what) {
   return {};
 }
 
-// Nearest and linear, as ONNX calls them; Upsample and the first Resize count from corners.
-Result<Values> finish(RuleContext& c, Request request) {
+// `mode` as ONNX calls it. What is summed of integers is cut off to one, as ONNX Runtime does.
+Result<Values> finish(RuleContext& c, const std::string& mode, Request request) {
   Value* x = c.in(0);
+  const bool cuts_off = mode != "nearest" && is_int(x->dtype());
+  if (cuts_off) x = TRY(c.cast(x, DType::f32));
+  request.attrs.push_back({"mode", mode});
   const size_t n = request.axes.size();
   TRY(expect_count(request.sizes, n, "the sizes"));
   TRY(expect_count(request.scales, n, "the scales"));
   TRY(expect_count(request.roi, 2 * n, "the region"));
-  if (n == 0) return Values{x};
+  if (n == 0) return Values{c.in(0)};
   if (request.sizes == nullptr) request.sizes = TRY(scaled_sizes(c, x, request));
   TRY(drop_unchanged(c, x, request));
-  return one(add_resize(c, x, std::move(request)));
+  Value* y = TRY(add_resize(c, x, std::move(request)));
+  return one(cuts_off ? c.cast(y, c.in(0)->dtype()) : Result<Value*>(y));
 }
 
 Result<std::vector<int64_t>> all_axes(RuleContext& c) {
@@ -199,7 +203,7 @@ Result<std::vector<int64_t>> all_axes(RuleContext& c) {
   return axes;
 }
 
-// Upsample and Resize of opset 10: corners count, nearest rounds down.
+// Upsample and Resize of opset 10: positions count from corners, nearest rounds down.
 Result<Values> upsample(RuleContext& c) {
   Request request;
   request.axes = TRY(all_axes(c));
@@ -210,10 +214,9 @@ Result<Values> upsample(RuleContext& c) {
   else
     return invalid_model("the scales are missing");
   const std::string mode = TRY(c.get_string("mode", "nearest"));
-  request.attrs = {{"mode", mode == "bilinear" ? "linear" : mode},
-                   {"coordinate", std::string("asymmetric")},
+  request.attrs = {{"coordinate", std::string("asymmetric")},
                    {"nearest_rounding", std::string("floor")}};
-  return finish(c, std::move(request));
+  return finish(c, mode == "bilinear" ? "linear" : mode, std::move(request));
 }
 
 // An operand that is there and not empty; exporters give empty ones for absent.
@@ -235,8 +238,7 @@ Result<Values> resize(RuleContext& c) {
     }
   }
   const std::string coordinate = TRY(c.get_string("coordinate_transformation_mode", "half_pixel"));
-  request.attrs = {{"mode", TRY(c.get_string("mode", "nearest"))},
-                   {"coordinate", coordinate},
+  request.attrs = {{"coordinate", coordinate},
                    {"nearest_rounding", TRY(c.get_string("nearest_mode", "round_prefer_floor"))},
                    {"cubic_coeff", TRY(c.get_float("cubic_coeff_a", -0.75))},
                    {"exclude_outside", TRY(c.get_bool("exclude_outside", false))},
@@ -255,7 +257,7 @@ Result<Values> resize(RuleContext& c) {
   const std::string policy = TRY(c.get_string("keep_aspect_ratio_policy", "stretch"));
   if (policy != "stretch" && request.sizes != nullptr)
     TRY(keep_aspect_ratio(c, c.in(0), request, policy == "not_larger"));
-  return finish(c, std::move(request));
+  return finish(c, TRY(c.get_string("mode", "nearest")), std::move(request));
 }
 
 constexpr Rule kRules[] = {

@@ -50,9 +50,12 @@ Result<Values> dft(RuleContext& c) {
   return one(c.op("dft", operands, {{"axis", axis}, {"inverse", inverse}, {"onesided", onesided}}));
 }
 
-// Frames gathered from the signal [batch, length, 1 or 2], each transformed.
+// Frames gathered from the signal [batch, length, 1 or 2], each transformed. ONNX Runtime takes
+// [batch, length] as well.
 Result<Values> stft(RuleContext& c) {
   Value* signal = c.in(0);
+  if (signal->shape().ranked() && signal->shape().rank() == 2)
+    signal = TRY(expand_dims(c, signal, {2}));
   const auto scalar = [&](Value* v) -> Result<Value*> {
     return c.reshape(TRY(c.cast(v, DType::i64)), {});
   };
