@@ -84,6 +84,40 @@ TEST(SimulatedGraph, NumbersBeyondHalvesLeaveNoInfinities) {
   }
 }
 
+// Scores of a row that is hidden whole, by what f16 does not hold.
+constexpr std::string_view kHidden =
+    R"(graph @main (%q: f32[1,2,4,8], %k: f32[1,2,5,8], %v: f32[1,2,5,8], %mask: f32[1,1,4,5]) {
+  %y = attention(%q, %k, %v, %mask) {scale=1.0}
+  %t = transpose(%k) {perm=[0, 1, 3, 2]}
+  %s = matmul(%q, %t)
+  %m = add(%s, %mask)
+  %p = softmax(%m)
+  return (%y, %p)
+}
+)";
+
+TEST(SimulatedGraph, RowsHiddenWholeAreFiniteWhateverTheirScores) {
+  const auto graph = parse_graph(kHidden, "hidden").value();
+  const auto filled = [](const std::vector<int64_t>& dims, float x) {
+    Tensor t = Tensor::allocate(DType::f32, dims).value();
+    std::fill_n(t.mutable_data<float>(), t.elements(), x);
+    return t;
+  };
+  const MachineCatalog catalog = MachineCatalog::load().value();
+  for (const float hides : {-1e9F, -3.4e38F})
+    for (const std::string target : {"ascend310p3", "ascend910b3", "mlu370-s4"}) {
+      // Scores of -288 each.
+      const std::vector<Tensor> inputs{filled({1, 2, 4, 8}, 6), filled({1, 2, 5, 8}, -6),
+                                       filled({1, 2, 5, 8}, 0.5F), filled({1, 1, 4, 5}, hides)};
+      const DeviceProgram program =
+          lower_graph(*graph, **catalog.find(target), {.real = DType::f16}).value();
+      const auto chip = SimulatedGraph::load(*graph, program).value();
+      const auto outputs = chip->run(inputs, {}).value();
+      for (const float y : outputs[0].span<float>()) ASSERT_NEAR(y, 0.5F, 1e-3) << target;
+      for (const float p : outputs[1].span<float>()) ASSERT_NEAR(p, 0.2F, 1e-3) << target;
+    }
+}
+
 constexpr std::string_view kPlaces = R"(graph @main (%x: f32[2,8]) {
   %k = const dense<3> : i64[]
   %v, %n = top_k(%x, %k)

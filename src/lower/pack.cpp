@@ -58,8 +58,8 @@ int64_t source(const FractalShape& s, int64_t h, int64_t x, int64_t c, int64_t m
 
 float for_chip(float x, DType to) {
   if ((to != DType::f16 && to != DType::bf16) || !std::isfinite(x)) return x;
-  const float most = to == DType::f16 ? kMostHalf : kMostBFloat16;
-  return std::clamp(x, -most, most);
+  if (to == DType::f16) return std::abs(x) > kMostHalf ? std::copysign(kBeyondHalf, x) : x;
+  return std::clamp(x, -kMostBFloat16, kMostBFloat16);
 }
 
 Result<Tensor> converted(const Tensor& x, DType to) {

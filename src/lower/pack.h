@@ -5,7 +5,10 @@
 
 namespace tenon::lower {
 
-constexpr float kMostHalf = 65504;            // the largest number of f16
+constexpr float kMostHalf = 65504;  // the largest number of f16
+// What is finite and beyond f16 becomes this and no more: masks of -1e9 leave room for the scores
+// that are added to them.
+constexpr float kBeyondHalf = 61440;
 constexpr float kMostBFloat16 = 0x1.fep127F;  // of bf16, less than that of f32
 // A real for a chip whose reals are `to`: what is finite stays so, as masks of -1e9 are to.
 float for_chip(float x, DType to);

@@ -190,7 +190,7 @@ class Pointwise {
     for (size_t i = 0; i < results_.size(); ++i) {
       const Register& y = values.at(results_[i]);
       const DType dtype = lowering_.tensor(work_.results[i]).dtype;
-      const float most = dtype == DType::f16 ? kMostHalf : kMostBFloat16;
+      const float most = dtype == DType::f16 ? kBeyondHalf : kMostBFloat16;
       const bool is_narrow = dtype == DType::f16 || dtype == DType::bf16;
       out.push_back(stays_finite_ && is_narrow ? code.clip(y, -most, most) : y);
     }
