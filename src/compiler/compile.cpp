@@ -273,7 +273,7 @@ Result<ImportedModel> import_by_kind(const std::string& path, const ImportOption
   if (Status s = refuse_other_formats(file->bytes()); !s.ok()) return std::move(s).error().at(path);
   if (path.ends_with(".onnx")) return onnx::import_onnx(path, options);
   if (path.ends_with(".tn")) return import_text(TRY(read_text_file(path)), path, options);
-  if (path.ends_with(".pb") || path.ends_with(".pbtxt"))
+  if (path.ends_with(".pb") || path.ends_with(".pbtxt") || path.ends_with(".meta"))
     return tf::import_tensorflow(path, options);
   if (looks_like_onnx(file->bytes())) return onnx::import_onnx(path, options);
   return tf::import_tensorflow(path, options);

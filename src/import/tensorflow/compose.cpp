@@ -96,7 +96,7 @@ Result<Value*> pads_from_pairs(RuleContext& c, Value* pairs) {
     for (int64_t& at : order) at = known->int_at(at);
     return c.builder.ints(order);
   }
-  Value* flat = TRY(flatten(c, TRY(cast_to(c, pairs, DType::i64))));
+  Value* flat = TRY(cast_to(c, TRY(flatten(c, pairs)), DType::i64));
   return c.builder.op("gather", {flat, c.builder.ints(order)});
 }
 

@@ -50,6 +50,26 @@ constexpr Known kKnown[] = {
     {"_Recv", "this receives from another device; give the graph from before it was partitioned"},
 };
 
+// Ops of libraries beside TensorFlow, by what their names begin with.
+constexpr Known kLibraries[] = {
+    {"SimpleML",
+     "this belongs to TensorFlow Decision Forests, whose trees lie in files of its own beside the "
+     "graph; write the forest as an ONNX model (TreeEnsembleRegressor or -Classifier), or cut the "
+     "model before it with --outputs and compute the forest with YDF"},
+    {"Sentencepiece",
+     "this is a tokeniser of TensorFlow Text; name with --inputs the tokens that it gives, and "
+     "tokenise before the model"},
+    {"Wordpiece",
+     "this is a tokeniser of TensorFlow Text; name with --inputs the tokens that it gives, and "
+     "tokenise before the model"},
+    {"FastWordpiece",
+     "this is a tokeniser of TensorFlow Text; name with --inputs the tokens that it gives, and "
+     "tokenise before the model"},
+    {"FastBertNormalize",
+     "this is part of a tokeniser of TensorFlow Text; name with --inputs the tokens that it gives, "
+     "and tokenise before the model"},
+};
+
 // Whether it belongs to training: an optimiser's step.
 bool is_training_op(std::string_view op) {
   return (op.starts_with("ResourceApply") || op.starts_with("ResourceSparseApply") ||
@@ -111,6 +131,8 @@ bool is_pipeline_op(std::string_view op) {
 std::string unmapped_reason(std::string_view op) {
   const auto known = std::ranges::find(kKnown, op, &Known::op);
   if (known != std::end(kKnown)) return std::string(known->reason);
+  for (const Known& library : kLibraries)
+    if (op.starts_with(library.op)) return std::string(library.reason);
   if (is_training_op(op))
     return "this is a step of an optimiser; export the model's inference signature, or cut the "
            "model "

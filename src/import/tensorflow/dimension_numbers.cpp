@@ -104,6 +104,13 @@ Result<DotDimensions> xla_dot_dimensions(std::string_view message) {
   return DotDimensions{m.list(1), m.list(2), m.list(3), m.list(4)};
 }
 
+Result<GatherDimensions> xla_gather_dimensions(std::string_view message) {
+  const auto m = TRY(decode_message<IntFields>(as_bytes(message), "dimension numbers"));
+  if (!m.list(5).empty() || !m.list(6).empty())
+    return unsupported("dimensions of a batch in the operand of a gather");
+  return GatherDimensions{m.list(1), m.list(2), m.list(3), m.single(4)};
+}
+
 Result<Value*> convolve(RuleContext& c, Value* x, Value* w, Value* x_zero, Value* w_zero,
                         const ConvDimensions& d, const ConvOptions& options) {
   const size_t n = d.input_spatial.size();

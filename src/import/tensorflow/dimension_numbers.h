@@ -27,6 +27,13 @@ struct DotDimensions {
 // The message xla.DotDimensionNumbers.
 Result<DotDimensions> xla_dot_dimensions(std::string_view message);
 
+struct GatherDimensions {
+  std::vector<int64_t> offset_dims, collapsed, start_index_map;
+  int64_t index_vector = 0;
+};
+// The message xla.GatherDimensionNumbers.
+Result<GatherDimensions> xla_gather_dimensions(std::string_view message);
+
 struct ConvOptions {
   std::vector<int64_t> strides, dilations;
   std::vector<int64_t> pads;  // begins, then ends

@@ -160,10 +160,14 @@ Result<Operands> GraphImporter::import_node(Frame& frame, int index) {
     return unsupported(
         "a value of one branch of a condition is read outside of it; name the outputs that are "
         "wanted with --outputs");
-  if (node.op == "Placeholder")
+  if (node.op == "Placeholder") {
+    // An input that is read at another output than its only one: the reader is told so.
+    if (const auto bound = frame.bound.find(Ref{index, 0}); bound != frame.bound.end())
+      return Operands{bound->second};
     return unsupported(
         "the result depends on this placeholder, which is no input of the signature; name it with "
         "--inputs, or cut the model after it with --outputs");
+  }
   if (is_structured_op(node.op) || library_.find(node.op) != nullptr)
     return import_structured(frame, node, inputs);
   if (is_resource_op(node.op)) return import_resource_node(frame, item, inputs);

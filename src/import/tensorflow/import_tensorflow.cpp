@@ -147,6 +147,24 @@ Result<ShapeProto> declared_shape(const LoadedModel& model, const Attrs& attrs) 
   return shape;
 }
 
+// The nodes that are computed from inputs.
+std::set<std::string_view> nodes_behind(const LoadedModel& model, const std::vector<Port>& inputs) {
+  std::unordered_map<std::string_view, std::vector<std::string_view>> readers;
+  for (const NodeDef& node : model.meta.graph.nodes)
+    for (const std::string_view input : node.inputs)
+      if (!input.starts_with("^")) readers[node_of(input)].push_back(node.name);
+  std::set<std::string_view> behind;
+  std::vector<std::string_view> open;
+  for (const Port& port : inputs) open.push_back(node_of(port.tensor));
+  while (!open.empty()) {
+    const std::string_view name = open.back();
+    open.pop_back();
+    if (behind.insert(name).second)
+      open.insert(open.end(), readers[name].begin(), readers[name].end());
+  }
+  return behind;
+}
+
 // Placeholders in, nodes nobody reads out, unless the caller names them. Freezing a function whose
 // loops and branches it lowers leaves placeholders of a name of its own that nothing reads.
 Result<Entry> graph_entry(const LoadedModel& model, const ImportOptions& options) {
@@ -191,6 +209,12 @@ Result<Entry> graph_entry(const LoadedModel& model, const ImportOptions& options
           node.op != "Placeholder")
         entry.outputs.push_back(
             {std::string(node.name), std::string(node.name), DataType::invalid, {}});
+  // Beside the model, the graph of a checkpoint saves, restores and initialises its variables.
+  if (options.outputs.empty() && model.meta_graph) {
+    const auto computed = nodes_behind(model, entry.inputs);
+    std::erase_if(entry.outputs,
+                  [&](const Port& p) { return !computed.contains(node_of(p.tensor)); });
+  }
   if (entry.outputs.empty()) return invalid_model("the graph computes nothing; name its --outputs");
   return entry;
 }
@@ -226,7 +250,9 @@ void merge_repeated(ImportReport& report) {
 
 Result<ImportedModel> import_loaded(LoadedModel model, const ImportOptions& options) {
   ImportedModel imported;
-  imported.report.format = model.saved_model ? "TensorFlow SavedModel" : "TensorFlow GraphDef";
+  imported.report.format = model.saved_model  ? "TensorFlow SavedModel"
+                           : model.meta_graph ? "TensorFlow MetaGraphDef"
+                                              : "TensorFlow GraphDef";
   std::vector<Entry> entries;
   if (model.saved_model && options.outputs.empty()) {
     entries = signature_entries(model, options.signature);

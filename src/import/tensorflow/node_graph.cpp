@@ -179,11 +179,24 @@ const NodeGraph& FunctionLibrary::body(const FunctionDef& function) const {
 }
 
 std::span<const std::string_view> pass_through_ops() {
-  static constexpr std::string_view kOps[] = {
-      "CheckNumerics",   "CheckNumericsV2", "Copy",        "CopyHost",  "DeepCopy",
-      "EnsureShape",     "GuaranteeConst",  "Identity",    "IdentityN", "OptimizationBarrier",
-      "PreventGradient", "Print",           "RefIdentity", "Snapshot",  "StopGradient",
-      "_EagerConst"};
+  static constexpr std::string_view kOps[] = {"CheckNumerics",
+                                              "CheckNumericsV2",
+                                              "Copy",
+                                              "CopyHost",
+                                              "DeepCopy",
+                                              "EnsureShape",
+                                              "GuaranteeConst",
+                                              "Identity",
+                                              "IdentityN",
+                                              "OptimizationBarrier",
+                                              "PreventGradient",
+                                              "Print",
+                                              "RefIdentity",
+                                              "Snapshot",
+                                              "StopGradient",
+                                              "XlaOptimizationBarrier",
+                                              "XlaSharding",
+                                              "_EagerConst"};
   return kOps;
 }
 

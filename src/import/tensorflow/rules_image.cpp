@@ -299,6 +299,74 @@ Values draw_boxes(RuleContext& c) {
   return one(c.builder.op("draw_boxes", {c.inputs[0], c.inputs[1], colours}));
 }
 
+// What lies beyond the image in a glimpse: numbers distributed as those of the image are, or 0.
+Result<Value*> glimpse_noise(RuleContext& c, Value* image, Value* shape) {
+  Builder& b = c.builder;
+  std::string_view kind = TRY(c.node.attrs.get_string("noise", "uniform"));
+  if (kind == "uniform" && !TRY(c.node.attrs.get_bool("uniform_noise", true))) kind = "gaussian";
+  const std::vector<Builder::Attr> all{{"axes", std::vector<int64_t>{1, 2, 3}},
+                                       {"keep_dims", true}};
+  if (kind == "uniform") {
+    Value* low = TRY(b.op("reduce_min", {image}, all));
+    Value* range = TRY(b.op("sub", {TRY(b.op("reduce_max", {image}, all)), low}));
+    Value* noise = TRY(b.op("random_uniform", {shape}, {{"dtype", image->dtype()}}));
+    return b.op("add", {TRY(b.op("mul", {noise, range})), low});
+  }
+  if (kind == "gaussian") {
+    Value* mean = TRY(b.op("mean", {image}, all));
+    Value* spread = TRY(b.op("square", {TRY(b.op("sub", {image, mean}))}));
+    spread = TRY(b.op("sqrt", {TRY(b.op("mean", {spread}, all))}));
+    Value* noise = TRY(b.op("random_normal", {shape}, {{"dtype", image->dtype()}}));
+    return b.op("add", {TRY(b.op("mul", {noise, spread})), mean});
+  }
+  if (kind != "zero") return invalid_model("noise '" + std::string(kind) + "' is not known");
+  return number(c, 0, image->dtype());
+}
+
+// ExtractGlimpse(V2)(image, size [2], offsets [batch, 2]): a window per image, rows and columns
+// beyond the image being noise. The first version centres every window, the second one only those
+// whose offsets are normalised and centred.
+Values extract_glimpse(RuleContext& c) {
+  Builder& b = c.builder;
+  Value *image = c.inputs[0], *size = TRY(cast_to(c, c.inputs[1], DType::i64)), *at = c.inputs[2];
+  if (TRY(rank_of(image)) != 4) return invalid_model("an image of four dimensions is expected");
+  const bool centred = TRY(c.node.attrs.get_bool("centered", true));
+  const bool normalised = TRY(c.node.attrs.get_bool("normalized", true));
+  const bool second = c.node.op == "ExtractGlimpseV2";
+  Value* extent = TRY(shape_of(c, image, 1, 3));
+  const auto half = [&](Value* v) -> Result<Value*> {
+    return b.op("mul", {TRY(cast_to(c, v, DType::f32)), TRY(number(c, 0.5, DType::f32))});
+  };
+  if (normalised) at = TRY(b.op("mul", {at, TRY(cast_to(c, extent, DType::f32))}));
+  if (centred) {
+    if (!second || normalised) at = TRY(half(at));
+    at = TRY(b.op("add", {at, TRY(half(extent))}));
+  }
+  if (!second || (centred && normalised)) at = TRY(b.op("sub", {at, TRY(half(size))}));
+  at = TRY(cast_to(c, at, DType::i64));  // towards 0
+  Value *glimpse = image, *inside = nullptr;
+  for (const int64_t axis : {1, 2}) {
+    using Axes = std::vector<int64_t>;
+    Value* count = TRY(b.op("squeeze", {TRY(element(c, size, axis - 1))}));
+    Value* steps =
+        TRY(b.op("range", {TRY(number(c, 0, DType::i64)), count, TRY(number(c, 1, DType::i64))}));
+    Value* first =
+        TRY(b.op("slice", {at, b.ints({axis - 1}), b.ints({axis})}, {{"axes", Axes{1}}}));
+    Value* places = TRY(b.op("add", {first, steps}));  // [batch, count]
+    Value* end = TRY(element(c, extent, axis - 1));
+    Value* zero = TRY(number(c, 0, DType::i64));
+    Value* fits = TRY(b.op("logical_and", {TRY(b.op("greater_equal", {places, zero})),
+                                           TRY(b.op("less", {places, end}))}));
+    fits = TRY(b.op("expand_dims", {fits}, {{"axes", axis == 1 ? Axes{2, 3} : Axes{1, 3}}}));
+    inside = inside == nullptr ? fits : TRY(b.op("logical_and", {inside, fits}));
+    Value* last = TRY(b.op("sub", {end, TRY(number(c, 1, DType::i64))}));
+    places = TRY(b.op("max", {TRY(b.op("min", {places, last})), zero}));
+    glimpse = TRY(b.op("gather", {glimpse, places}, {{"axis", axis}, {"batch_dims", int64_t{1}}}));
+  }
+  Value* noise = TRY(glimpse_noise(c, image, TRY(shape_of(c, glimpse))));
+  return one(b.op("select", {inside, glimpse, noise}));
+}
+
 constexpr RuleEntry kRules[] = {
     {"AdjustContrastv2", adjust_contrast, 2},
     {"AdjustHue", adjust_hue, 2},
@@ -316,6 +384,8 @@ constexpr RuleEntry kRules[] = {
     {"EncodeJpeg", encode_jpeg},
     {"EncodeJpegVariableQuality", encode_jpeg, 2},
     {"EncodePng", encode_png},
+    {"ExtractGlimpse", extract_glimpse, 3},
+    {"ExtractGlimpseV2", extract_glimpse, 3},
     {"ExtractJpegShape", jpeg_shape},
     {"HSVToRGB", hsv_to_rgb},
     {"ImageProjectiveTransformV2", projective_transform, 3},

@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <optional>
+#include <set>
 
 #include "import/tensorflow/text_format.h"
 
@@ -37,16 +39,29 @@ Result<Blob> encoded_message(const std::string& path, std::string_view root) {
   return Blob{bytes, std::move(wire)};
 }
 
+// How far tags are from those of a graph to run on a CPU; nothing when they are of another kind. A
+// model may hold graphs for other devices beside it, all tagged `serve`, and an old TF-Hub module
+// has its graph for inference under no tag at all.
+std::optional<size_t> distance_of(const std::vector<std::string_view>& tags, std::string_view tag) {
+  if (std::ranges::find(tags, tag) != tags.end()) return tags.size() - 1;
+  if (tags.empty()) return std::numeric_limits<size_t>::max();
+  return std::nullopt;
+}
+
 Status choose_meta_graph(LoadedModel& model, Bytes encoded, std::string_view tag) {
   const SavedModelProto proto = TRY(decode_saved_model(encoded));
   if (proto.meta_graphs.empty())
     return invalid_model("the SavedModel holds no graph").at(model.path);
   std::vector<std::string> available;
   const Bytes* chosen = nullptr;
+  size_t least = 0;
   for (const Bytes& meta : proto.meta_graphs) {
     const auto tags = TRY(decode_meta_graph_tags(meta));
     available.push_back(fmt::format("[{}]", fmt::join(tags, ", ")));
-    if (!chosen && std::find(tags.begin(), tags.end(), tag) != tags.end()) chosen = &meta;
+    const auto distance = distance_of(tags, tag);
+    if (!distance || (chosen != nullptr && *distance >= least)) continue;
+    chosen = &meta;
+    least = *distance;
   }
   if (!chosen && proto.meta_graphs.size() == 1) chosen = &proto.meta_graphs[0];
   if (!chosen) {
@@ -93,6 +108,10 @@ Result<LoadedModel> load_saved_model(const std::string& folder, std::string_view
   return model;
 }
 
+bool is_meta_graph(const std::string& path) {
+  return fs::path(path).extension() == ".meta" && file_exists(path);
+}
+
 // Checkpoints hold the values of variables and no graph: what to do about a file of one (its
 // index, a shard, the list of the newest ones), a prefix of their names, or a folder of them.
 std::optional<Error> refuse_checkpoint(const fs::path& path) {
@@ -103,15 +122,45 @@ std::optional<Error> refuse_checkpoint(const fs::path& path) {
   };
   std::error_code ignored;
   bool found = is_part(name) || file_exists(path.string() + ".index");
-  if (fs::is_directory(path, ignored))
+  const bool is_folder = fs::is_directory(path, ignored);
+  if (is_folder)
     for (const auto& entry : fs::directory_iterator(path, ignored))
       found |= is_part(entry.path().filename().string());
   if (!found) return std::nullopt;
+  std::set<std::string> graphs;
+  const fs::path folder = is_folder ? path : path.has_parent_path() ? path.parent_path() : ".";
+  for (const auto& entry : fs::directory_iterator(folder, ignored))
+    if (is_meta_graph(entry.path().string())) graphs.insert(entry.path().string());
+  if (!graphs.empty())
+    return invalid_argument(
+               fmt::format("a checkpoint of TensorFlow 1 has its graph in a .meta file; "
+                           "give that: {}",
+                           *graphs.rbegin()))
+        .at(path.string());
   return unsupported(
              "this is a TensorFlow checkpoint: it holds the values of variables and no graph; "
              "restore it into the model and write a SavedModel, with model.export('folder') in "
              "Keras or tf.saved_model.save(…)")
       .at(path.string());
+}
+
+// PREFIX.meta of a checkpoint of TensorFlow 1: its graph, with the values of its variables in the
+// files beside it.
+Result<LoadedModel> load_meta_graph(const std::string& path) {
+  LoadedModel model;
+  model.path = path;
+  model.meta_graph = true;
+  const Blob blob = TRY(encoded_message(path, "MetaGraphDef"));
+  model.owner = blob.owner;
+  auto meta = decode_meta_graph(blob.bytes);
+  if (!meta.ok()) return std::move(std::move(meta).error().at(path));
+  model.meta = std::move(*meta);
+  if (model.meta.graph.nodes.empty())
+    return invalid_model("the file holds no graph: no node was found in it").at(path);
+  const std::string prefix = fs::path(path).replace_extension().string();
+  if (file_exists(prefix + ".index") || file_exists(prefix))
+    model.variables = TRY(CheckpointBundle::open(prefix));
+  return model;
 }
 
 Result<LoadedModel> decode_single_graph(const Blob& blob, const std::string& path) {
@@ -134,9 +183,8 @@ Result<LoadedModel> decode_single_graph(const Blob& blob, const std::string& pat
     return invalid_model("the file holds no graph: no node was found in it").at(path);
   if (nodes.front().op.empty()) {
     return invalid_model(
-               "the file is not a GraphDef: its first node has no operation; a .meta file has to "
-               "be "
-               "exported as a SavedModel or frozen first")
+               "the file is not a GraphDef: its first node has no operation; is it the "
+               "MetaGraphDef of a checkpoint, whose name ends in .meta?")
         .at(path);
   }
   return model;
@@ -171,13 +219,9 @@ Result<LoadedModel> load_model(const std::string& path, std::string_view tag) {
     return not_found(
         fmt::format("folder '{}' holds no saved_model.pb or saved_model.pbtxt{}", path, hint));
   }
+  if (is_meta_graph(path)) return load_meta_graph(path);
+  if (is_meta_graph(path + ".meta")) return load_meta_graph(path + ".meta");
   if (auto error = refuse_checkpoint(path)) return *std::move(error);
-  if (fs::path(path).extension() == ".meta")
-    return unsupported(
-               "this is the MetaGraphDef of a checkpoint of TensorFlow 1; restore it with "
-               "tf.compat.v1.train.import_meta_graph(…) and write a SavedModel with "
-               "tf.compat.v1.saved_model.simple_save(…)")
-        .at(path);
   const Blob blob = TRY(encoded_message(path, "GraphDef"));
   return decode_single_graph(blob, path);
 }

@@ -203,6 +203,51 @@ TEST(TensorflowSavedModel, CheckpointsAreToldFromModels) {
     EXPECT_NE(error.find(name), std::string::npos) << error;
   }
   EXPECT_EQ(error_of((folder.path / "none").string()).find("checkpoint"), std::string::npos);
+  folder.write("ck/model.ckpt.meta", "");
+  EXPECT_NE(error_of((folder.path / "ck").string()).find("give that: "), std::string::npos);
+}
+
+std::string placeholder(const std::string& name) {
+  return node(name, "Placeholder",
+              type_attr("dtype", "DT_FLOAT") + "attr { key: 'shape' value { shape {} } } ");
+}
+
+TEST(TensorflowSavedModel, TheMetaGraphIsTheOneForCpusAndNotForDevicesBesides) {
+  const auto tagged = [](const std::string& tags, const std::string& output) {
+    return "meta_graphs { meta_info_def { " + tags + " } graph_def { versions { producer: 1000 } " +
+           constant(output, "DT_FLOAT", "", "float_val: 1") + " } " +
+           outputs_only("serving_default", output + ":0") + " } ";
+  };
+  const auto chosen = [](const std::string& metas) {
+    const Folder folder;
+    folder.write("saved_model.pbtxt", "saved_model_schema_version: 1 " + metas);
+    auto model = load_model(folder.path.string());
+    return model.ok() ? std::string(model->meta.graph.nodes[0].name) : model.error().message;
+  };
+  const std::string tpu = tagged("tags: 'serve' tags: 'tpu'", "tpu");
+  const std::string plain = tagged("", "plain"), train = tagged("tags: 'train'", "train");
+  EXPECT_EQ(chosen(tpu + tagged("tags: 'serve'", "serve") + plain), "serve");
+  EXPECT_EQ(chosen(train + plain), "plain");
+  EXPECT_EQ(chosen(train + plain + tpu), "tpu");
+  EXPECT_EQ(chosen(train), "train");
+  EXPECT_EQ(chosen(train + tagged("tags: 'eval'", "eval")),
+            "the SavedModel has no graph tagged 'serve'; the tags there are [train] and [eval]");
+}
+
+TEST(TensorflowSavedModel, AGraphBesideItsCheckpointIsAModel) {
+  const Folder folder;
+  folder.write("model.ckpt.meta",
+               "graph_def { versions { producer: 1000 } " + placeholder("x") +
+                   node("y", "Relu", "input: 'x' " + type_attr("T", "DT_FLOAT")) +
+                   constant("saved", "DT_STRING", "", "string_val: 'name'") +
+                   node("save/control_dependency", "Identity",
+                        "input: 'saved' " + type_attr("T", "DT_STRING")) +
+                   "}");
+  auto model = import_tensorflow((folder.path / "model.ckpt.meta").string(), {});
+  ASSERT_TRUE(model.ok()) << model.error().to_string();
+  EXPECT_EQ(model->report.format, "TensorFlow MetaGraphDef");
+  ASSERT_EQ(model->functions.size(), 1u);
+  EXPECT_EQ(model->functions[0].output_names, std::vector<std::string>{"y"});
 }
 
 }  // namespace

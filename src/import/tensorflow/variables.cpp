@@ -137,7 +137,8 @@ Result<Tensor> read_checkpoint(LoadedModel& model, const VariableSource& source,
     return not_found(fmt::format(
         "variable '{}' has no value: {}", variable,
         model.saved_model ? "the model has no variables folder"
-                          : "a GraphDef holds none; write a SavedModel, or freeze the graph with "
+                          : "a graph holds none, and no checkpoint lies beside it; write a "
+                            "SavedModel, or freeze the graph with "
                             "tf.compat.v1.graph_util.convert_variables_to_constants(…)"));
   Tensor whole = TRY(to_tensor(TRY(model.variables->read(source.key)), variable));
   if (source.slice.empty()) return whole;
