@@ -6,6 +6,7 @@
 #include <cmath>
 #include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
 #include "ops/byte_lookup.h"
 #include "ops/conv.h"
@@ -58,15 +59,25 @@ bool moves_elements(const Node& node) {
 }
 
 bool becomes_integers(const Value* v) {
-  return std::ranges::any_of(v->uses(), [](const Use& use) {
-    const Node& user = *use.user;
-    if (user.as<Conv>() != nullptr || user.as<Matmul>() != nullptr) return use.index < 2;
-    if (user.is(QuantizeLinear::name)) return use.index == 0 && is_byte(user.output()->dtype());
-    if (!moves_elements(user) || (use.index != 0 && !user.is("concat"))) return false;
-    for (int i = 0; i < user.output_count(); ++i)
-      if (becomes_integers(user.output(i))) return true;
-    return false;
-  });
+  // Moves part and meet again: each value is looked at once.
+  std::unordered_set<const Value*> seen{v};
+  std::vector<const Value*> left{v};
+  while (!left.empty()) {
+    const Value* value = left.back();
+    left.pop_back();
+    for (const Use& use : value->uses()) {
+      const Node& user = *use.user;
+      if (user.as<Conv>() != nullptr || user.as<Matmul>() != nullptr) {
+        if (use.index < 2) return true;
+      } else if (user.is(QuantizeLinear::name)) {
+        if (use.index == 0 && is_byte(user.output()->dtype())) return true;
+      } else if (moves_elements(user) && (use.index == 0 || user.is("concat"))) {
+        for (int i = 0; i < user.output_count(); ++i)
+          if (seen.insert(user.output(i)).second) left.push_back(user.output(i));
+      }
+    }
+  }
+  return false;
 }
 
 namespace {
