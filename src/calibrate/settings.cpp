@@ -34,10 +34,10 @@ int64_t trial_samples(const NamedGraph& function, const std::vector<Sample>& one
 
 // Layers that are not of integers by the config, by name.
 Status apply_config(const quant::Config& config, quant::LayerPrecision otherwise,
-                    const NamedGraph& function, const ImportReport& import,
+                    const NamedGraph& function, const ImportReport& import, quant::RuleUse& use,
                     quant::QuantizeOptions& options) {
   const auto decisions =
-      TRY(quant::decide_layers(config, otherwise, *function.graph, source_ops_of(import)));
+      TRY(quant::decide_layers(config, otherwise, *function.graph, source_ops_of(import), &use));
   for (const quant::NamedValue& v : quant::observed_values(*function.graph))
     if (const auto it = decisions.find(v.value->producer());
         it != decisions.end() && it->second.precision != quant::LayerPrecision::int8)
@@ -84,26 +84,28 @@ struct Quantisation {
   std::shared_ptr<RepeatedFunctions> known = std::make_shared<RepeatedFunctions>();
 
   Result<QuantizationInput> operator()(const NamedGraph& function, const ImportReport& import,
+                                       quant::RuleUse& use,
                                        std::vector<std::string>& warnings) const {
     // A search, a report, a config and files of statistics go by names; variables are anyone's own.
     if (refine || wants_report || config || !how.statistics_file.empty() || !function.state.empty())
-      return find(function, import, warnings);
+      return find(function, import, use, warnings);
     if (auto found = known->find(function)) {
       if (findings != nullptr) repeat(*findings, found->key, function.key, found->input.statistics);
       return std::move(found->input);
     }
-    QuantizationInput input = TRY(find(function, import, warnings));
+    QuantizationInput input = TRY(find(function, import, use, warnings));
     known->add(function, input);
     return input;
   }
 
   Result<QuantizationInput> find(const NamedGraph& function, const ImportReport& import,
-                                 std::vector<std::string>& warnings) const {
+                                 quant::RuleUse& use, std::vector<std::string>& warnings) const {
     if (std::ranges::none_of(function.graph->nodes(),
                              [](const auto& node) { return quant::is_candidate(*node); })) {
       warnings.push_back(fmt::format(
           "function '{}' has no convolution, matrix product or recurrent layer to make of integers",
           function.key));
+      TRY(use.end_of_function());
       return QuantizationInput{};
     }
     // Recurrent layers need no ranges: made-up numbers would say nothing of them.
@@ -114,7 +116,7 @@ struct Quantisation {
     warnings.insert(warnings.end(), calibration.warnings.begin(), calibration.warnings.end());
     QuantizationInput input{std::move(calibration.statistics), {}, {}};
     input.options.method = method;
-    if (config) TRY(apply_config(*config, otherwise, function, import, input.options));
+    if (config) TRY(apply_config(*config, otherwise, function, import, use, input.options));
     keep_recurrent(*function.graph, rest, input.options);
     if (disabled.contains("bias-correction")) input.options.bias_correction = false;
     if (!forced)

@@ -242,7 +242,7 @@ Status choose_ends(const Trial& trial, const quant::FunctionStatistics& statisti
     quant::Config ends;
     (first ? ends.first_layer : ends.last_layer) = quant::LayerPrecision::fp32;
     const auto decisions =
-        TRY(quant::decide_layers(ends, quant::LayerPrecision::int8, graph, {}, false));
+        TRY(quant::decide_layers(ends, quant::LayerPrecision::int8, graph, {}, nullptr));
     quant::QuantizeOptions kept = options;
     for (const quant::NamedValue& v : quant::observed_values(graph)) {
       const auto it = decisions.find(v.value->producer());

@@ -131,13 +131,14 @@ Status add_custom_ops(FileModel& model, const CompileOptions& options) {
 // Integers in place of the products of reals, by what the tensors hold on calibration data. `exact`
 // gets the nodes of the products whose weights are to stay as they are.
 Status quantize(ImportedFunction& function, PassContext& context, const CompileOptions& options,
-                CompileReport& all, FunctionReport& report, std::set<std::string>& exact) {
+                CompileReport& all, FunctionReport& report, quant::RuleUse& use,
+                std::set<std::string>& exact) {
   if (Status s = canonicalize(*function.graph, context); !s.ok())
     return write_reproducer(std::move(s).error(), context);
   TRY(quant::prepare(*function.graph));
   if (!options.calibrate) return internal_error("int8 needs a way to calibrate");
   if (options.progress) options.progress("calibrate " + function.key);
-  QuantizationInput input = TRY(options.calibrate(function, all.import, all.warnings));
+  QuantizationInput input = TRY(options.calibrate(function, all.import, use, all.warnings));
   if (input.graph) function.graph = std::move(input.graph);
   if (options.progress) options.progress("quantise " + function.key);
   if (options.disabled.contains("bias-correction")) input.options.bias_correction = false;
@@ -164,7 +165,8 @@ std::string ranges_note(const CompileReport& report) {
 Result<std::vector<quant::NarrowedLayer>> narrow(Graph& graph, const CompileOptions& options,
                                                  const quant::Precision& precision,
                                                  const ImportReport& import,
-                                                 const std::set<std::string>& exact) {
+                                                 const std::set<std::string>& exact,
+                                                 quant::RuleUse& use) {
   // What was to be of integers and could not be, is of what the rest is; at least its weights are.
   const bool integers = precision.products == quant::LayerPrecision::int8;
   const bool quantised = needs_calibration(options, precision);
@@ -176,8 +178,9 @@ Result<std::vector<quant::NarrowedLayer>> narrow(Graph& graph, const CompileOpti
       (options.config && quant::mentions(*options.config, quant::LayerPrecision::int8_dynamic)))
     TRY(quant::prepare(graph));
   if (options.config) {
-    decisions = TRY(
-        quant::decide_layers(*options.config, otherwise, graph, source_ops_of(import), !integers));
+    // Integers were decided on before: what they are of now has other names.
+    decisions = TRY(quant::decide_layers(*options.config, otherwise, graph, source_ops_of(import),
+                                         quantised ? nullptr : &use));
     for (auto& [node, decision] : decisions)
       if (decision.precision == quant::LayerPrecision::int8) decision = {rest, {}};
     if (options.config->precision && options.config->precision != quant::LayerPrecision::int8)
@@ -213,6 +216,7 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
   compiled.report.import = std::move(imported.report);
   compiled.report.warnings = std::move(imported.warnings);
   if (imported.functions.empty()) return unsupported_nodes(compiled.report.import);
+  quant::RuleUse use(imported.functions.size());
   for (ImportedFunction& function : imported.functions) {
     if (options.progress) options.progress("optimise " + function.key);
     FunctionReport report;
@@ -222,13 +226,13 @@ Result<Compiled> compile_imported(ImportedModel imported, const CompileOptions& 
     PassContext context;
     context.disabled = options.disabled;
     std::set<std::string> exact;
-    if (integers) TRY(quantize(function, context, options, compiled.report, report, exact));
+    if (integers) TRY(quantize(function, context, options, compiled.report, report, use, exact));
     const bool narrows = options.config || precision != quant::Precision();
     if (options.optimize || narrows) {
       Status s = canonicalize(*function.graph, context);
       if (s.ok() && narrows)
         report.narrowed =
-            TRY(narrow(*function.graph, options, precision, compiled.report.import, exact));
+            TRY(narrow(*function.graph, options, precision, compiled.report.import, exact, use));
       if (s.ok()) s = finish(*function.graph, context);
       if (!s.ok()) return write_reproducer(std::move(s).error(), context);
     }

@@ -27,9 +27,10 @@ struct QuantizationInput {
   std::unique_ptr<Graph> graph;
 };
 // Finds it for a function whose graph is prepared (quant::prepare), of a model imported so; appends
-// what the user should know.
+// what the user should know, and which rules of the config match.
 using CalibrateFunction = std::function<Result<QuantizationInput>(
-    const NamedGraph& function, const ImportReport& import, std::vector<std::string>& warnings)>;
+    const NamedGraph& function, const ImportReport& import, quant::RuleUse& use,
+    std::vector<std::string>& warnings)>;
 
 // Layers of a canonical graph whose products are better of f32 than of this precision, which takes
 // no ranges, with the reason.

@@ -156,6 +156,39 @@ std::vector<std::string> candidates(const LayerRule& rule, std::span<const Node*
   return {names.begin(), names.end()};
 }
 
+// What to say of a rule that matches nothing: the nearest names.
+Error no_match(const LayerRule& rule, const std::string& file,
+               std::span<const Node* const> products,
+               const std::map<std::string, std::string>& source_ops) {
+  const std::string& typed = !rule.name.empty()    ? rule.name
+                             : !rule.layer.empty() ? rule.layer
+                                                   : rule.op;
+  const auto near_names = candidates(rule, products, source_ops);
+  const std::string near = did_you_mean(typed, near_names);
+  // Who names a layer of the source model where whole names are meant.
+  LayerRule as_layer = rule;
+  as_layer.layer = std::exchange(as_layer.name, "");
+  const std::string near_layers =
+      near.empty() && !rule.name.empty()
+          ? did_you_mean(typed, candidates(as_layer, products, source_ops))
+          : "";
+  std::string list;
+  if (!near_layers.empty()) {
+    list = near_layers + " That is a part of a name, for layer = in place of name =";
+  } else if (near.empty()) {
+    const auto shown = std::min<std::ptrdiff_t>(5, std::ssize(near_names));
+    const auto by_near = by_nearness(typed, near_names);
+    const std::vector<std::string> some(by_near.begin(), by_near.begin() + shown);
+    list = fmt::format("; there are: {}{}", fmt::join(some, ", "),
+                       shown < std::ssize(near_names) ? ", …" : "");
+  }
+  return Error(Code::not_found,
+               fmt::format("[[layer]] with {} matches no convolution, matrix product or other "
+                           "layer with weights{}{}",
+                           rule.to_string(), near, list),
+               fmt::format("{}:{}", file, rule.line));
+}
+
 // The products that none comes before (or, downwards, behind).
 std::unordered_set<const Node*> ends_of(const Graph& graph, bool first) {
   std::unordered_set<const Value*> reached;
@@ -247,10 +280,17 @@ bool mentions(const Config& config, LayerPrecision precision) {
                              [&](const LayerRule& r) { return r.precision == precision; });
 }
 
+Status RuleUse::end_of_function() {
+  if (functions_ > 0 && --functions_ > 0) return {};
+  for (const auto& [rule, why] : missed_)
+    if (!matched_.contains(rule)) return why;
+  return {};
+}
+
 Result<LayerDecisions> decide_layers(const Config& config, LayerPrecision otherwise,
                                      const Graph& graph,
                                      const std::map<std::string, std::string>& source_ops,
-                                     bool all_rules_match) {
+                                     RuleUse* use) {
   std::vector<const Node*> products;
   for (const auto& node : graph.nodes())
     if (is_layer(*node)) products.push_back(node.get());
@@ -279,38 +319,14 @@ Result<LayerDecisions> decide_layers(const Config& config, LayerPrecision otherw
       decision = {rule.precision, fmt::format("{} in {}", rule.to_string(), config.file), true};
     }
   }
-  if (!all_rules_match) return decisions;
+  if (use == nullptr) return decisions;
   for (size_t i = 0; i < used.size(); ++i) {
-    if (used[i]) continue;
-    const LayerRule& rule = config.rules[i];
-    const std::string& typed = !rule.name.empty()    ? rule.name
-                               : !rule.layer.empty() ? rule.layer
-                                                     : rule.op;
-    const auto near_names = candidates(rule, products, source_ops);
-    const std::string near = did_you_mean(typed, near_names);
-    // Who names a layer of the source model where whole names are meant.
-    LayerRule as_layer = rule;
-    as_layer.layer = std::exchange(as_layer.name, "");
-    const std::string near_layers =
-        near.empty() && !rule.name.empty()
-            ? did_you_mean(typed, candidates(as_layer, products, source_ops))
-            : "";
-    std::string list;
-    if (!near_layers.empty()) {
-      list = near_layers + " That is a part of a name, for layer = in place of name =";
-    } else if (near.empty()) {
-      const auto shown = std::min<std::ptrdiff_t>(5, std::ssize(near_names));
-      const auto by_near = by_nearness(typed, near_names);
-      const std::vector<std::string> some(by_near.begin(), by_near.begin() + shown);
-      list = fmt::format("; there are: {}{}", fmt::join(some, ", "),
-                         shown < std::ssize(near_names) ? ", …" : "");
-    }
-    return Error(Code::not_found,
-                 fmt::format("[[layer]] with {} matches no convolution, matrix product or other "
-                             "layer with weights{}{}",
-                             rule.to_string(), near, list),
-                 fmt::format("{}:{}", config.file, rule.line));
+    if (used[i])
+      use->match(i);
+    else
+      use->miss(i, no_match(config.rules[i], config.file, products, source_ops));
   }
+  TRY(use->end_of_function());
   return decisions;
 }
 

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,13 +48,29 @@ struct LayerDecision {
 // Whether a config can speak of a node: it has weights that can be of several precisions.
 bool is_layer(const Node& node);
 using LayerDecisions = std::map<const Node*, LayerDecision>;
-// Of every layer of the graph: by the config, else `otherwise`. `source_ops` are the ops of the
-// nodes of the user's model. Error: not_found for a rule that matches nothing, with the nearest
-// names; not where `all_rules_match` is false.
+// Which rules of a config match a layer in any function of a model, by their places: those that
+// match in none are mistakes.
+class RuleUse {
+ public:
+  explicit RuleUse(size_t functions) : functions_(functions) {}
+  void match(size_t rule) { matched_.insert(rule); }
+  void miss(size_t rule, Error why) { missed_.try_emplace(rule, std::move(why)); }
+  // Error: not_found for a rule that matched nothing once there is no other function.
+  Status end_of_function();
+
+ private:
+  size_t functions_;
+  std::set<size_t> matched_;
+  std::map<size_t, Error> missed_;  // what to say of each in the first function
+};
+
+// Of every layer of the graph of one function: by the config, else `otherwise`. `source_ops` are
+// the ops of the nodes of the user's model. `use`: what to tell of the rules; null where none has
+// to match. Error: that of the last function's end.
 Result<LayerDecisions> decide_layers(const Config& config, LayerPrecision otherwise,
                                      const Graph& graph,
                                      const std::map<std::string, std::string>& source_ops,
-                                     bool all_rules_match = true);
+                                     RuleUse* use);
 // Whether a layer may be of this precision.
 bool mentions(const Config& config, LayerPrecision precision);
 

@@ -68,6 +68,19 @@ def test_digits_keep_their_accuracy_in_a_quarter_of_the_size(digits_int8, digits
         np.testing.assert_array_equal(first_output(digits_int8, images[:n]), got[:n])
 
 
+def test_what_a_search_found_of_two_signatures_is_a_config(tmp_path):
+    data = ["--calibration", DIGITS / "digits.npy", "--samples", "32"]
+    command("quantize", DIGITS / "saved_model", *data, "--metric", "mse", "--max-drop", "1e-9", "--write-config", tmp_path / "found.toml",
+            "-o", tmp_path / "found.tenon")
+    config = (tmp_path / "found.toml").read_text()
+    assert "StatefulPartitionedCall/" in config and "StatefulPartitionedCall_1/" in config
+    command("compile", DIGITS / "saved_model", "--precision", "int8", *data, "--config", tmp_path / "found.toml", "-o", tmp_path / "m.tenon")
+    (tmp_path / "found.toml").write_text(config + '\n[[layer]]\nname = "nowhere/*"\nprecision = "fp32"\n')
+    refused = command("compile", DIGITS / "saved_model", "--precision", "int8", *data, "--config", tmp_path / "found.toml", "-o",
+                      tmp_path / "m.tenon", status=1)
+    assert "nowhere/*" in refused.stderr and "matches no" in refused.stderr
+
+
 def test_few_islands_of_floats_are_left(digits_int8):
     steps = json.loads(command("explain", digits_int8, "--json").stdout)
     text = json.dumps(steps)
