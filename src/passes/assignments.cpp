@@ -1,5 +1,4 @@
 // Assignments to slices, x[:, 2:] = u, which exporters write as a scatter to all places of a block.
-#include <cstddef>
 #include <optional>
 #include <span>
 #include <vector>
@@ -26,14 +25,6 @@ std::optional<int64_t> whole_number(const Value* v) {
   return v->ints()->front().value;
 }
 
-// Element by element, of i32 or i64.
-std::vector<int64_t> elements_of(const Tensor& t) {
-  std::vector<int64_t> all(static_cast<size_t>(t.elements()));
-  for (size_t i = 0; i < all.size(); ++i)
-    all[i] = t.dtype() == DType::i64 ? t.data<int64_t>()[i] : t.data<int32_t>()[i];
-  return all;
-}
-
 bool holds_indices(DType dtype) {
   return dtype == DType::i64 || dtype == DType::i32;
 }
@@ -46,10 +37,9 @@ std::optional<Count> count_of_constant(const Tensor& t) {
     if (count.axis != 0) return std::nullopt;
     count.axis = d - t.rank();
   }
-  const std::vector<int64_t> numbers = elements_of(t);
-  count.start = numbers[0];
-  for (size_t i = 0; i < numbers.size(); ++i)
-    if (numbers[i] != count.start + static_cast<int64_t>(i)) return std::nullopt;
+  count.start = t.int_at(0);
+  for (int64_t i = 0; i < t.elements(); ++i)
+    if (t.int_at(i) != count.start + i) return std::nullopt;
   return count;
 }
 
@@ -109,13 +99,12 @@ struct Block {
 // The block whose places `indices`, a constant, holds in order.
 bool counts_through(const Tensor& indices, Block& block) {
   if (!holds_indices(indices.dtype()) || indices.elements() == 0) return false;
-  const std::vector<int64_t> all = elements_of(indices);
   const size_t dims = block.sizes.size();
-  block.starts.assign(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(dims));
+  for (size_t d = 0; d < dims; ++d) block.starts.push_back(indices.int_at(static_cast<int64_t>(d)));
   std::vector<int64_t> at(dims);
-  for (size_t i = 0; i < all.size(); i += dims) {
+  for (int64_t i = 0; i < indices.elements();) {
     for (size_t d = 0; d < dims; ++d)
-      if (all[i + d] != block.starts[d] + at[d]) return false;
+      if (indices.int_at(i++) != block.starts[d] + at[d]) return false;
     for (size_t d = dims; d-- > 0 && ++at[d] == block.sizes[d].size();) at[d] = 0;
   }
   return true;

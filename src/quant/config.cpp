@@ -323,7 +323,7 @@ Result<LayerDecisions> decide_layers(const Config& config, LayerPrecision otherw
   for (size_t i = 0; i < used.size(); ++i) {
     if (used[i])
       use->match(i);
-    else
+    else if (use->wants_miss(i))
       use->miss(i, no_match(config.rules[i], config.file, products, source_ops));
   }
   TRY(use->end_of_function());

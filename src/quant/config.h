@@ -54,6 +54,8 @@ class RuleUse {
  public:
   explicit RuleUse(size_t functions) : functions_(functions) {}
   void match(size_t rule) { matched_.insert(rule); }
+  // Once is enough: what matches in one function may miss in the others.
+  bool wants_miss(size_t rule) const { return !matched_.contains(rule) && !missed_.contains(rule); }
   void miss(size_t rule, Error why) { missed_.try_emplace(rule, std::move(why)); }
   // Error: not_found for a rule that matched nothing once there is no other function.
   Status end_of_function();

@@ -42,8 +42,8 @@ struct TimingModel::Shared {
   std::vector<Server> clusters;
 };
 
-struct TimingModel::Core {
-  struct Counters {
+struct TimingModel::Core {     // on its way through the program
+  struct Counters {            // what grows while it runs
     std::vector<double> busy;  // per queue
     std::vector<BufferTraffic> buffers;
     double missed = 0;  // bytes

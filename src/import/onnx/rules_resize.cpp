@@ -182,15 +182,15 @@ Status expect_count(const Value* value, size_t count, std::string_view what) {
 
 // `mode` as ONNX calls it. What is summed of integers is cut off to one, as ONNX Runtime does.
 Result<Values> finish(RuleContext& c, const std::string& mode, Request request) {
-  Value* x = c.in(0);
-  const bool cuts_off = mode != "nearest" && is_int(x->dtype());
-  if (cuts_off) x = TRY(c.cast(x, DType::f32));
   request.attrs.push_back({"mode", mode});
   const size_t n = request.axes.size();
   TRY(expect_count(request.sizes, n, "the sizes"));
   TRY(expect_count(request.scales, n, "the scales"));
   TRY(expect_count(request.roi, 2 * n, "the region"));
-  if (n == 0) return Values{c.in(0)};
+  Value* x = c.in(0);
+  if (n == 0) return Values{x};
+  const bool cuts_off = mode != "nearest" && is_int(x->dtype());
+  if (cuts_off) x = TRY(c.cast(x, DType::f32));
   if (request.sizes == nullptr) request.sizes = TRY(scaled_sizes(c, x, request));
   TRY(drop_unchanged(c, x, request));
   Value* y = TRY(add_resize(c, x, std::move(request)));

@@ -50,21 +50,19 @@ constexpr Known kKnown[] = {
     {"_Recv", "this receives from another device; give the graph from before it was partitioned"},
 };
 
+constexpr const char* kTokeniser =
+    "this is a tokeniser of TensorFlow Text; name with --inputs the tokens that it gives, and "
+    "tokenise before the model";
+
 // Ops of libraries beside TensorFlow, by what their names begin with.
 constexpr Known kLibraries[] = {
     {"SimpleML",
      "this belongs to TensorFlow Decision Forests, whose trees lie in files of its own beside the "
      "graph; write the forest as an ONNX model (TreeEnsembleRegressor or -Classifier), or cut the "
      "model before it with --outputs and compute the forest with YDF"},
-    {"Sentencepiece",
-     "this is a tokeniser of TensorFlow Text; name with --inputs the tokens that it gives, and "
-     "tokenise before the model"},
-    {"Wordpiece",
-     "this is a tokeniser of TensorFlow Text; name with --inputs the tokens that it gives, and "
-     "tokenise before the model"},
-    {"FastWordpiece",
-     "this is a tokeniser of TensorFlow Text; name with --inputs the tokens that it gives, and "
-     "tokenise before the model"},
+    {"Sentencepiece", kTokeniser},
+    {"Wordpiece", kTokeniser},
+    {"FastWordpiece", kTokeniser},
     {"FastBertNormalize",
      "this is part of a tokeniser of TensorFlow Text; name with --inputs the tokens that it gives, "
      "and tokenise before the model"},

@@ -320,21 +320,6 @@ Values histogram(RuleContext& c) {
   return one(b.op("segment_reduce", {ones, part, count}));
 }
 
-// XlaDynamicUpdateSlice(x, part, start): the part in its place, moved as far as it must be to fit.
-Values update_slice(RuleContext& c) {
-  Builder& b = c.builder;
-  Value *x = c.inputs[0], *part = c.inputs[1];
-  const int rank = TRY(rank_of(x));
-  if (rank == 0) return std::vector<Value*>{part};
-  Value* room = TRY(b.op("sub", {TRY(shape_of(c, x)), TRY(shape_of(c, part))}));
-  Value* start = TRY(b.op("min", {TRY(cast_to(c, c.inputs[2], DType::i64)), room}));
-  start = TRY(b.op("max", {start, b.ints(std::vector<int64_t>(static_cast<size_t>(rank), 0))}));
-  Value* pads = TRY(join(c, {start, TRY(b.op("sub", {room, start}))}));
-  Value* inside = TRY(filled(c, 1, DType::boolean, TRY(shape_of(c, part))));
-  inside = TRY(b.op("pad", {inside, pads}));
-  return one(b.op("select", {inside, TRY(b.op("pad", {part, pads})), x}));
-}
-
 // LowerBound and UpperBound(sorted [rows, n], values [rows, m]): how many elements of its row are
 // less than a value (or not greater).
 Values bound(RuleContext& c) {
@@ -401,7 +386,6 @@ constexpr RuleEntry kRules[] = {
     {"UnsortedSegmentSum", segment, 3},
     {"Where", where},
     {"UpperBound", bound, 2},
-    {"XlaDynamicUpdateSlice", update_slice, 3},
 };
 
 }  // namespace

@@ -71,21 +71,33 @@ Values xla_dot(RuleContext& c) {
   return one(as_preferred(c, y));
 }
 
-// The start of a slice of `sizes`, moved as far as it must be to lie within x.
-Result<Value*> fitting_start(RuleContext& c, Value* x, Value* start, Value* sizes) {
-  Builder& b = c.builder;
-  Value* room = TRY(b.op("sub", {TRY(shape_of(c, x)), sizes}));
-  start = TRY(b.op("min", {TRY(cast_to(c, start, DType::i64)), room}));
-  return b.op("max", {start, TRY(number(c, 0, DType::i64))});
+// Where something begins that has so much room behind the first place: moved as far as it must be.
+Result<Value*> moved_to_fit(RuleContext& c, Value* start, Value* room) {
+  start = TRY(c.builder.op("min", {TRY(cast_to(c, start, DType::i64)), room}));
+  return c.builder.op("max", {start, TRY(number(c, 0, DType::i64))});
 }
 
 // (x, start [rank], sizes [rank])
 Values dynamic_slice(RuleContext& c) {
   if (TRY(rank_of(c.inputs[0])) == 0) return std::vector<Value*>{c.inputs[0]};
   Value* sizes = TRY(cast_to(c, c.inputs[2], DType::i64));
-  Value* start = TRY(fitting_start(c, c.inputs[0], c.inputs[1], sizes));
+  Value* room = TRY(c.builder.op("sub", {TRY(shape_of(c, c.inputs[0])), sizes}));
+  Value* start = TRY(moved_to_fit(c, c.inputs[1], room));
   Value* end = TRY(c.builder.op("add", {start, sizes}));
   return one(c.builder.op("slice", {c.inputs[0], start, end}));
+}
+
+// (x, part, start [rank]): x with the part in its place.
+Values dynamic_update_slice(RuleContext& c) {
+  Builder& b = c.builder;
+  Value *x = c.inputs[0], *part = c.inputs[1];
+  if (TRY(rank_of(x)) == 0) return std::vector<Value*>{part};
+  Value* room = TRY(b.op("sub", {TRY(shape_of(c, x)), TRY(shape_of(c, part))}));
+  Value* start = TRY(moved_to_fit(c, c.inputs[2], room));
+  Value* pads = TRY(join(c, {start, TRY(b.op("sub", {room, start}))}));
+  Value* inside = TRY(filled(c, 1, DType::boolean, TRY(shape_of(c, part))));
+  inside = TRY(b.op("pad", {inside, pads}));
+  return one(b.op("select", {inside, TRY(b.op("pad", {part, pads})), x}));
 }
 
 // x with `gap` values between each two neighbours along an axis.
@@ -184,7 +196,7 @@ Values xla_gather(RuleContext& c) {
                         {{"axis", int64_t{-1}}}));
       Value* room =
           TRY(number(c, static_cast<double>(x->shape().sizes()[at] - sizes[at]), DType::i64));
-      column = TRY(b.op("max", {TRY(b.op("min", {column, room})), TRY(number(c, 0, DType::i64))}));
+      column = TRY(moved_to_fit(c, column, room));
       if (!open.empty()) column = TRY(b.op("expand_dims", {column}, {{"axes", open}}));
     }
     if (const auto own = std::ranges::find(kept, axis); own != kept.end()) {
@@ -230,6 +242,7 @@ constexpr RuleEntry kRules[] = {
     {"XlaDot", xla_dot, 2},
     {"XlaDotV2", xla_dot, 2},
     {"XlaDynamicSlice", dynamic_slice, 3},
+    {"XlaDynamicUpdateSlice", dynamic_update_slice, 3},
     {"XlaEinsum", xla_einsum, 2},
     {"XlaGather", xla_gather, 3},
     {"XlaPad", xla_pad, 5},
