@@ -9,6 +9,7 @@ namespace tenon::cpu::TENON_ISA {
 
 inline constexpr float kInfinity = __builtin_inff();
 inline constexpr float kLog2E = 0x1.715476p+0f;
+inline constexpr float kLog2ELow = 0x1.4ae0c0p-26f;
 inline constexpr float kLn2High = 0x1.62e430p-1f;
 inline constexpr float kLn2Low = -0x1.05c610p-29f;
 // Adding it leaves a float's nearest integer in the low bits.
@@ -23,31 +24,49 @@ TENON_INLINE Floats polynomial(Floats x, const float (&c)[kTerms]) {
   return sum;
 }
 
-// x = n ln 2 + r with |r| <= ln 2 / 2; `shifted` holds n in its low bits.
-struct ExpParts {
-  Floats shifted;
-  Floats r;
+// x log2(e) = n + f, n whole and |f| <= 1/2; n stays in the form that is cheapest to put into an
+// exponent: AVX-512 has an instruction that takes it as a float, others want it in the low bits.
+struct BinaryParts {
+  Floats n;
+  Floats f;
 };
-TENON_INLINE ExpParts reduce_exp(Floats x) {
-  const Floats shifted = fused(x, splat(kLog2E), splat(kRoundMagic));
-  const Floats n = shifted - kRoundMagic;
-  return {shifted, fused(-n, splat(kLn2Low), fused(-n, splat(kLn2High), x))};
+TENON_INLINE BinaryParts binary_parts(Floats x) {
+#if defined(__AVX512F__) && TENON_LANES == 16
+  const Floats n = round_even(x * kLog2E), whole = n;
+#else
+  const Floats n = fused(x, splat(kLog2E), splat(kRoundMagic)), whole = n - kRoundMagic;
+#endif
+  return {n, fused(x, splat(kLog2ELow), fused(x, splat(kLog2E), -whole))};
 }
-// exp(r) - 1.
-TENON_INLINE Floats expm1_small(Floats r) {
-  constexpr float kC[] = {0.5f, 0x1.555486p-3f, 0x1.555454p-5f, 0x1.124146p-7f, 0x1.6dbc5cp-10f};
-  return r * r * polynomial(r, kC) + r;
-}
-// Only the low nine bits of n count: the shift drops what reduce_exp leaves above them.
+// Only the low nine bits of n count: the shift drops what binary_parts leaves above them.
 TENON_INLINE Floats power_of_two(Ints n) {
   using Words = uint32_t __attribute__((vector_size(4 * TENON_LANES)));
   return reinterpret_cast<Floats>((reinterpret_cast<Words>(n) << 23) + 0x3f800000u);
 }
+// x 2^n, n as in BinaryParts and where that is a normal float.
+TENON_INLINE Floats times_power(Floats x, Floats n) {
+#if defined(__AVX512F__) && TENON_LANES == 16
+  return (Floats)_mm512_scalef_ps((__m512)x, (__m512)n);
+#else
+  return x * power_of_two(bits(n));
+#endif
+}
+// 2^f within two units in the last place, and 2^f - 1 within one.
+TENON_INLINE Floats power_small(Floats f) {
+  constexpr float kC[] = {1.0f,           0x1.62e42ap-1f, 0x1.ebf9c2p-3f,
+                          0x1.c6b6dap-5f, 0x1.3ce8b2p-7f, 0x1.5bd97ap-10f};
+  return polynomial(f, kC);
+}
+TENON_INLINE Floats powerm1_small(Floats f) {
+  constexpr float kC[] = {0x1.62e430p-1f, 0x1.ebfbdep-3f,  0x1.c6afa4p-5f,
+                          0x1.3b2c3ep-7f, 0x1.5ef12ap-10f, 0x1.4296bcp-13f};
+  return f * polynomial(f, kC);
+}
 
 // For x in [-87.3, 88.3]; above, infinity comes too early; NaN stays.
 TENON_INLINE Floats exp_limited(Floats x) {
-  const ExpParts parts = reduce_exp(x);
-  return (expm1_small(parts.r) + 1.0f) * power_of_two(bits(parts.shifted));
+  const BinaryParts parts = binary_parts(x);
+  return times_power(power_small(parts.f), parts.n);
 }
 
 // For x <= 0.
@@ -58,20 +77,33 @@ TENON_INLINE Floats exp_not_positive(Floats x) {
 
 // Over the whole range, denormal results included.
 TENON_INLINE Floats exponential(Floats x) {
-  const ExpParts parts = reduce_exp(clip(x, splat(-105.0f), splat(89.5f)));
-  const Ints n = bits(parts.shifted) - bits(splat(kRoundMagic));
+  const BinaryParts parts = binary_parts(clip(x, splat(-105.0f), splat(89.5f)));
+  const Floats power = powerm1_small(parts.f) + 1.0f;
+#if defined(__AVX512F__) && TENON_LANES == 16
+  return times_power(power, parts.n);
+#else
+  const Ints n = bits(parts.n) - bits(splat(kRoundMagic));
   const Ints half = n >> 1;
-  return (expm1_small(parts.r) + 1.0f) * power_of_two(half) * power_of_two(n - half);
+  return power * power_of_two(half) * power_of_two(n - half);
+#endif
 }
 
+// For |x| < 88.
+TENON_INLINE Floats expm1_limited(Floats x) {
+  const BinaryParts parts = binary_parts(x);
+  const Floats scale = times_power(splat(1.0f), parts.n);
+  return fused(powerm1_small(parts.f), scale, scale - 1.0f);
+}
 TENON_INLINE Floats expm1(Floats x) {
-  const ExpParts parts = reduce_exp(clip(x, splat(-20.0f), splat(87.0f)));
-  const Floats scale = power_of_two(bits(parts.shifted));
-  return select(x > 87.0f, exponential(x), expm1_small(parts.r) * scale + (scale - 1.0f));
+  return select(x > 87.0f, exponential(x), expm1_limited(clip(x, splat(-20.0f), splat(87.0f))));
 }
 
+// 1 + exp(-x).
+TENON_INLINE Floats one_and_exp_minus(Floats x) {
+  return 1.0f + exp_limited(clip(-x, splat(-87.0f), splat(89.0f)));
+}
 TENON_INLINE Floats sigmoid(Floats x) {
-  return 1.0f / (1.0f + exp_limited(clip(-x, splat(-87.0f), splat(89.0f))));
+  return 1.0f / one_and_exp_minus(x);
 }
 
 TENON_INLINE Floats with_sign_of(Floats magnitude, Floats sign) {
@@ -80,9 +112,7 @@ TENON_INLINE Floats with_sign_of(Floats magnitude, Floats sign) {
 
 TENON_INLINE Floats hyperbolic_tangent(Floats x) {
   const Floats magnitude = min_second(splat(9.1f), absolute(x));
-  const ExpParts parts = reduce_exp(magnitude + magnitude);
-  const Floats scale = power_of_two(bits(parts.shifted));
-  const Floats t = expm1_small(parts.r) * scale + (scale - 1.0f);
+  const Floats t = expm1_limited(magnitude + magnitude);
   return with_sign_of(t / (t + 2.0f), x);
 }
 
@@ -147,7 +177,7 @@ TENON_INLINE Floats finite_below(Floats x) {
 }
 
 TENON_INLINE Floats silu(Floats x) {
-  return finite_below(x) * sigmoid(x);
+  return finite_below(x) / one_and_exp_minus(x);
 }
 // x (1/2 + erf(x / sqrt 2) / 2), the latter as x P(x^2) / Q(x^2): absolute errors up to 1e-6, which
 // are of numbers near -5 that are added to larger ones.
@@ -163,7 +193,7 @@ TENON_INLINE Floats gelu_erf(Floats x) {
 }
 TENON_INLINE Floats gelu_tanh(Floats x) {
   const Floats u = 0x1.988454p-1f * (x + 0.044715f * (x * x * x));
-  return finite_below(x) * sigmoid(u + u);
+  return finite_below(x) / one_and_exp_minus(u + u);
 }
 TENON_INLINE Floats elu(Floats x, Floats alpha) {
   return select(x < 0.0f, alpha * expm1(min_second(Floats{}, x)), x);

@@ -23,9 +23,7 @@ TENON_INLINE Floats fall(Floats x) {
   return 1.0f + exp_limited(clip(-x, splat(-87.0f), splat(33.0f)));
 }
 TENON_INLINE Floats rise(Floats x) {
-  const ExpParts parts = reduce_exp(clip(x + x, splat(-18.2f), splat(18.2f)));
-  const Floats scale = power_of_two(bits(parts.shifted));
-  return fused(expm1_small(parts.r), scale, scale - 1.0f);
+  return expm1_limited(clip(x + x, splat(-18.2f), splat(18.2f)));
 }
 
 // In two sweeps: one would be a chain of instructions too long to run beside the next.
