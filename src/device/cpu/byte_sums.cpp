@@ -48,6 +48,7 @@ class Sum {
   // The text is the reason there is none.
   std::string translate(const StepInfo& s) {
     if (s.outputs.size() != 1 || !is_byte(s.outputs[0].dtype)) return "the result is not of bytes";
+    sum_.y_signed = s.outputs[0].dtype == DType::i8;
     dims_ = s.outputs[0].shape.sizes();
     if (dims_.empty() || *s.outputs[0].shape.elements() == 0) return "there is no channel";
     channels_ = dims_.back();
@@ -249,7 +250,6 @@ class Sum {
     result_ = y;
     y_scale_ = scale;
     sum_.zero = static_cast<int32_t>(zero.int_at(0));
-    sum_.y_signed = zero.dtype() == DType::i8;
     return {};
   }
 

@@ -30,9 +30,23 @@ Result<Values> requantized(RuleContext& c, Value* y, int i) {
   return one(quantized(c, y, c.in(i), c.in(i + 1), type, {.axis = 0}));
 }
 
-template <Text kCore>
-Result<Values> binary(RuleContext& c) {
-  return requantized(c, TRY(c.op(kCore.view(), {TRY(real(c, 0)), TRY(real(c, 3))})), 6);
+// y is counted in steps of the result: the zero point, operand 7, is added before it is rounded.
+Result<Values> whole_steps(RuleContext& c, Value* y) {
+  const DType type = c.has(7) ? c.in(7)->dtype() : c.in(0)->dtype();
+  if (c.has(7)) y = TRY(c.op("add", {y, TRY(c.cast(c.in(7), DType::f32))}));
+  return one(quantized(c, y, TRY(c.scalar(DType::f32, 1)), nullptr, type));
+}
+
+// As ONNX Runtime adds: each operand by its part of the result's scale, and one rounding of what
+// has the zero point in it already.
+Result<Values> add(RuleContext& c) {
+  for (const int i : {1, 4, 6})
+    if (!c.has(i)) return invalid_model(fmt::format("operand {}, a scale, is missing", i));
+  const auto part = [&](int i) -> Result<Value*> {
+    Value* factor = TRY(c.op("div", {c.in(i + 1), c.in(6)}));
+    return dequantized(c, c.in(i), factor, c.in(i + 2));
+  };
+  return whole_steps(c, TRY(c.op("add", {TRY(part(0)), TRY(part(3))})));
 }
 
 // As ONNX Runtime multiplies: a whole product, one factor for all three scales, and one rounding
@@ -45,9 +59,7 @@ Result<Values> multiply(RuleContext& c) {
   Value* factor = TRY(c.op("div", {TRY(c.op("mul", {c.in(1), c.in(4)})), c.in(6)}));
   Value* y = TRY(c.op("mul", {TRY(whole(0)), TRY(whole(3))}));
   y = TRY(c.op("mul", {y, factor}));
-  const DType type = c.has(7) ? c.in(7)->dtype() : c.in(0)->dtype();
-  if (c.has(7)) y = TRY(c.op("add", {y, TRY(c.cast(c.in(7), DType::f32))}));
-  return one(quantized(c, y, one_step, nullptr, type));
+  return whole_steps(c, y);
 }
 
 Result<Values> sigmoid(RuleContext& c) {
@@ -248,7 +260,7 @@ constexpr Rule kRules[] = {
     {"MatMulNBits", {3, 6}, matmul_bits, 1, kDomain},
     {"NhwcMaxPool", 1, nhwc_max_pool, 1, kDomain},
     {"QGemm", {6, 9}, q_gemm, 1, kDomain},
-    {"QLinearAdd", {2, 8}, binary<"add">, 1, kDomain},
+    {"QLinearAdd", {2, 8}, add, 1, kDomain},
     {"QLinearAveragePool", {2, 5}, pool<"AveragePool">, 1, kDomain},
     {"QLinearConcat", {5, kVariadic}, concat, 1, kDomain},
     {"QLinearGlobalAveragePool", {2, 5}, pool<"GlobalAveragePool">, 1, kDomain},

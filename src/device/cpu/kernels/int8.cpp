@@ -40,6 +40,22 @@ void divide(const float* x, bool single, float by, int64_t n, float* y) {
     for (int64_t i = 0; i < n; ++i) y[i] = x[i] / by;
 }
 
+// Biases that are whole multiples of what a unit of the sums means, as those of models that arrive
+// quantised, are added to the sums: exactly, so that results are rounded once.
+void add_whole_biases(const Int8Params& p, int64_t channel, int64_t n, int32_t* column_add,
+                      float* bias) {
+  constexpr double kMost = 1 << 22;
+  for (int64_t i = 0; i < n; ++i) {
+    const double scale = p.scale[p.scales == 1 ? 0 : channel + i], real = p.bias[channel + i];
+    const double whole = std::nearbyint(real / scale);
+    if (!(std::abs(whole) <= kMost) || static_cast<float>(whole * scale) != p.bias[channel + i])
+      continue;
+    column_add[i] = static_cast<int32_t>(static_cast<uint32_t>(column_add[i]) +
+                                         static_cast<uint32_t>(static_cast<int32_t>(whole)));
+    bias[i] = 0;
+  }
+}
+
 Int8Vectors vectors_by_column(const Int8Params& p, void* memory) {
   Int8Vectors v;
   const Int8Weights form = p.weight_form();
@@ -82,6 +98,9 @@ Int8Vectors vectors_by_column(const Int8Params& p, void* memory) {
   for (int64_t i = 0; i < n; ++i)
     large |= !(std::abs(v.scale[i]) * most + std::abs(v.bias[i]) < kSmallResult);
   v.small = !large;
+  for (int64_t g = 0; p.scale != nullptr && p.bias != nullptr && g < groups; ++g)
+    add_whole_biases(p, g * columns, columns, v.column_add + g * (n / groups),
+                     v.bias + g * (n / groups));
   return v;
 }
 

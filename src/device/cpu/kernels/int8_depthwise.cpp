@@ -244,7 +244,7 @@ void run_sums(const Int8Params& p, const Int8Vectors& vectors, ThreadPool& pool)
       add_pixels(x + i * channels, std::min(kSumRows, pixels - i), channels, count, flip, sums);
     const Int8Epilogue e = int8_epilogue(p, vectors, first);
     for (int64_t c = 0; c < count; ++c) {
-      const int32_t sum = sums[c] - zeros;
+      const int32_t sum = sums[c] - zeros + e.column_add[c];
       const int64_t at = n * channels + first + c;
       if (e.result == Int8Result::kI32) {
         static_cast<int32_t*>(p.y)[at] = sum;
@@ -316,7 +316,7 @@ Int8Vectors spread_int8_vectors(const Int8Params& p, const Int8Vectors& by_chann
     for (int64_t i = 0; i < kBlock; i += 4) {  // four neighbours stay neighbours
       int64_t c = (block * kBlock + channel_of(i)) % p.out_channels;
       for (int64_t at = block * kBlock + i; at < block * kBlock + i + 4; ++at) {
-        v.column_add[at] = static_cast<int32_t>(-zero * sums[c]);
+        v.column_add[at] = by_channel.column_add[c] + static_cast<int32_t>(-zero * sums[c]);
         v.scale[at] = by_channel.scale[c];
         v.bias[at] = by_channel.bias[c];
         if (++c == p.out_channels) c = 0;
