@@ -1,11 +1,14 @@
 #include "convert.h"
 
+#define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
 #include <fmt/format.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
+#include <numpy/arrayobject.h>
 
 #include <cstring>
 #include <memory>
+#include <utility>
 
 #include "tensor/narrow.h"
 
@@ -47,85 +50,55 @@ DType dtype_of(nb::dlpack::dtype dtype) {
   }
 }
 
-nb::dlpack::dtype dlpack_of(DType dtype) {
-  using Code = nb::dlpack::dtype_code;
-  const Code code = is_float(dtype)          ? Code::Float
-                    : is_signed_int(dtype)   ? Code::Int
-                    : is_unsigned_int(dtype) ? Code::UInt
-                    : is_complex(dtype)      ? Code::Complex
-                                             : Code::Bool;
-  // What NumPy has no type of: the caller reinterprets the bits.
-  if (dtype == DType::bf16) return nb::dtype<uint16_t>();
-  if (is_narrow(dtype)) return nb::dtype<uint8_t>();
-  return {static_cast<uint8_t>(code), static_cast<uint8_t>(dtype_size(dtype) * 8), 1};
+// NumPy's numbers of its types; bits of what it has no type of come as integers.
+constexpr std::pair<DType, int> kNumpyTypes[] = {
+    {DType::f32, NPY_FLOAT32},   {DType::f64, NPY_FLOAT64},     {DType::f16, NPY_FLOAT16},
+    {DType::i8, NPY_INT8},       {DType::i16, NPY_INT16},       {DType::i32, NPY_INT32},
+    {DType::i64, NPY_INT64},     {DType::u8, NPY_UINT8},        {DType::u16, NPY_UINT16},
+    {DType::u32, NPY_UINT32},    {DType::u64, NPY_UINT64},      {DType::boolean, NPY_BOOL},
+    {DType::c64, NPY_COMPLEX64}, {DType::c128, NPY_COMPLEX128}, {DType::bf16, NPY_UINT16},
+};
+int numpy_type(DType dtype) {
+  for (const auto& [known, type] : kNumpyTypes)
+    if (known == dtype) return type;
+  return NPY_UINT8;  // the narrow ones
+}
+DType dtype_of_numpy(int type) {
+  static_assert(sizeof(long long) == sizeof(int64_t));
+  if (type == NPY_LONGLONG) return DType::i64;
+  if (type == NPY_ULONGLONG) return DType::u64;
+  for (const auto& [dtype, known] : kNumpyTypes)
+    if (known == type) return dtype;
+  return DType::none;
 }
 
-// Of the buffer protocol's formats those that NumPy gives numbers of this machine.
-DType dtype_of(const char* format) {
-  const bool complex = format[0] == 'Z';
-  const char letter = complex ? format[1] : format[0];
-  if (letter == '\0' || format[complex ? 2 : 1] != '\0') return DType::none;
-  if (complex) return letter == 'f' ? DType::c64 : letter == 'd' ? DType::c128 : DType::none;
-  switch (letter) {
-    case 'f':
-      return DType::f32;
-    case 'd':
-      return DType::f64;
-    case 'e':
-      return DType::f16;
-    case '?':
-      return DType::boolean;
-    case 'b':
-      return DType::i8;
-    case 'B':
-      return DType::u8;
-    case 'h':
-      return DType::i16;
-    case 'H':
-      return DType::u16;
-    case 'i':
-      return DType::i32;
-    case 'I':
-      return DType::u32;
-    case 'l':
-    case 'q':
-      return DType::i64;
-    case 'L':
-    case 'Q':
-      return DType::u64;
-    default:
-      return DType::none;
+PyArrayObject* as_numpy(nb::handle value) {
+  return PyArray_CheckExact(value.ptr()) ? reinterpret_cast<PyArrayObject*>(value.ptr()) : nullptr;
+}
+
+// A new NumPy array with what a tensor of numbers holds. Small ones are copied, which is quicker
+// than handing over their memory.
+nb::object numpy_array(const Tensor& tensor) {
+  constexpr size_t kSmall = size_t{16} << 10;
+  const int type = numpy_type(tensor.dtype());
+  const npy_intp* const dims = tensor.dims().data();
+  const auto checked = [](PyObject* array) {
+    if (array == nullptr) throw nb::python_error();
+    return nb::steal(array);
+  };
+  if (tensor.byte_size() <= kSmall) {
+    nb::object array = checked(PyArray_SimpleNew(tensor.rank(), dims, type));
+    std::memcpy(PyArray_DATA(reinterpret_cast<PyArrayObject*>(array.ptr())), tensor.raw(),
+                tensor.byte_size());
+    return array;
   }
-}
-
-bool is_numpy_array(nb::handle value) {
-  return std::strcmp(Py_TYPE(value.ptr())->tp_name, "numpy.ndarray") == 0;
-}
-
-// A new NumPy array with what a tensor of numbers holds: quicker than handing over a small one's
-// memory.
-nb::object numpy_copy(const Tensor& tensor) {
-  // For good: they are needed until the interpreter ends.
-  static PyObject* const empty =
-      nb::object(nb::module_::import_("numpy").attr("empty")).release().ptr();
-  static PyObject* dtypes[kDTypeEnd] = {};
-  PyObject*& dtype = dtypes[static_cast<size_t>(tensor.dtype())];
-  if (dtype == nullptr)
-    dtype = nb::module_::import_("numpy")
-                .attr("dtype")(std::string(dtype_long_name(tensor.dtype())))
-                .release()
-                .ptr();
-  const nb::object shape = nb::steal(PyTuple_New(tensor.rank()));
-  if (!shape.is_valid()) throw nb::python_error();
-  for (int i = 0; i < tensor.rank(); ++i)
-    PyTuple_SET_ITEM(shape.ptr(), i, PyLong_FromLongLong(tensor.dim(i)));
-  PyObject* const arguments[] = {shape.ptr(), dtype};
-  nb::object array = nb::steal(PyObject_Vectorcall(empty, arguments, 2, nullptr));
-  Py_buffer view;
-  if (!array.is_valid() || PyObject_GetBuffer(array.ptr(), &view, PyBUF_CONTIG) != 0)
-    throw nb::python_error();
-  std::memcpy(view.buf, tensor.raw(), tensor.byte_size());
-  PyBuffer_Release(&view);
+  auto keeper = std::make_unique<Tensor>(tensor);
+  nb::object array =
+      checked(PyArray_SimpleNewFromData(tensor.rank(), dims, type, keeper->mutable_raw()));
+  nb::capsule owner(keeper.get(), [](void* p) noexcept { delete static_cast<Tensor*>(p); });
+  (void)keeper.release();
+  auto* const made = reinterpret_cast<PyArrayObject*>(array.ptr());
+  if (PyArray_SetBaseObject(made, owner.release().ptr()) != 0) throw nb::python_error();
   return array;
 }
 
@@ -158,6 +131,10 @@ nb::object string_array(const Tensor& tensor) {
 
 }  // namespace
 
+void import_numpy() {
+  if (_import_array() < 0) throw nb::python_error();
+}
+
 void set_error(const Error& error) {
   // Names in it come from the user's model and need not be UTF-8.
   const auto text = [](const std::string& s) {
@@ -177,24 +154,17 @@ void raise(const Error& error) {
   throw nb::python_error();
 }
 
-Operands::~Operands() {
-  for (Py_buffer& view : views_) PyBuffer_Release(&view);
-}
-
 // Not usable: not an array, not contiguous, of a type NumPy only knows, or misaligned.
 Tensor Operands::borrow(nb::handle value, bool& usable) {
-  // A tenth of the time that DLPack takes.
-  if (is_numpy_array(value)) {
-    Py_buffer view;
-    if (PyObject_GetBuffer(value.ptr(), &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) == 0) {
-      const DType dtype = dtype_of(view.format);
-      views_.push_back(view);
-      usable = dtype != DType::none &&
-               reinterpret_cast<uintptr_t>(view.buf) % std::min<size_t>(dtype_size(dtype), 8) == 0;
-      if (usable)
-        return Tensor::view(dtype, {view.shape, static_cast<size_t>(view.ndim)}, view.buf);
-    } else {
-      PyErr_Clear();
+  // A twentieth of the time that DLPack takes.
+  if (PyArrayObject* const array = as_numpy(value)) {
+    const DType dtype = dtype_of_numpy(PyArray_TYPE(array));
+    usable = dtype != DType::none && PyArray_IS_C_CONTIGUOUS(array) && PyArray_ISALIGNED(array) &&
+             PyArray_ISNOTSWAPPED(array);
+    if (usable) {
+      objects_.push_back(nb::borrow(value));
+      return Tensor::view(dtype, {PyArray_DIMS(array), static_cast<size_t>(PyArray_NDIM(array))},
+                          PyArray_DATA(array));
     }
   }
   Array array;
@@ -291,20 +261,10 @@ nb::object to_python(const Tensor& tensor) {
   }
   if (!tensor.defined()) return nb::none();
   if (tensor.dtype() == DType::string) return string_array(tensor);
-  constexpr size_t kSmall = size_t{16} << 10;
-  const bool has_bits = tensor.dtype() == DType::bf16 || is_narrow(tensor.dtype());
-  if (tensor.byte_size() <= kSmall && !has_bits) return numpy_copy(tensor);
-  auto keeper = std::make_unique<Tensor>(tensor);
-  void* data = keeper->mutable_raw();
-  const nb::capsule owner(keeper.get(), [](void* p) noexcept { delete static_cast<Tensor*>(p); });
-  (void)keeper.release();
-  const std::vector<size_t> dims(tensor.dims().begin(), tensor.dims().end());
-  const nb::ndarray<nb::numpy> array(data, dims.size(), dims.data(), owner, nullptr,
-                                     dlpack_of(tensor.dtype()), nb::device::cpu::value);
-  nb::object result = nb::cast(array, nb::rv_policy::reference);
-  if (has_bits)
-    return arrays_module().attr("from_bits")(result, std::string(dtype_long_name(tensor.dtype())));
-  return result;
+  nb::object array = numpy_array(tensor);
+  if (tensor.dtype() == DType::bf16 || is_narrow(tensor.dtype()))
+    return arrays_module().attr("from_bits")(array, std::string(dtype_long_name(tensor.dtype())));
+  return array;
 }
 
 }  // namespace tenon::python

@@ -12,6 +12,9 @@ namespace tenon::python {
 
 namespace nb = nanobind;
 
+// Once, before anything else here.
+void import_numpy();
+
 // Makes tenon.Error, with the error's code, place and notes, Python's current exception.
 void set_error(const Error& error);
 // Raises it.
@@ -28,7 +31,6 @@ T value_or_raise(Result<T> result) {
 class Operands {
  public:
   Operands() = default;
-  ~Operands();
   Operands(const Operands&) = delete;
   Operands& operator=(const Operands&) = delete;
 
@@ -46,7 +48,6 @@ class Operands {
   Tensor prepared(const runtime::PortInfo& port, nb::handle pair);
 
   std::vector<Tensor> tensors_;
-  std::vector<Py_buffer> views_;
   std::vector<Array> arrays_;
   std::vector<nb::object> objects_;
 };

@@ -319,6 +319,7 @@ NB_MODULE(_native, m) {
   using tenon::runtime::Function;
   using tenon::runtime::Model;
 
+  py::import_numpy();
   nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
     try {
       std::rethrow_exception(thrown);
