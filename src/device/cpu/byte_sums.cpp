@@ -53,7 +53,7 @@ class Sum {
     if (dims_.empty() || *s.outputs[0].shape.elements() == 0) return "there is no channel";
     channels_ = dims_.back();
     forms_.resize(s.region->values);
-    for (size_t i = 0; i < s.inputs.size(); ++i)
+    for (const size_t i : by_use(*s.region))
       if (std::string reason = operand(s, i); !reason.empty()) return reason;
     for (const Region::Constant& c : s.region->constants) {
       if (c.tensor->elements() != 1) return "a constant is no scalar";
@@ -164,6 +164,21 @@ class Sum {
   std::span<const size_t> operands() const { return std::span(operands_); }
 
  private:
+  // The operands in the order in which they are read, which is that of adding them.
+  static std::vector<size_t> by_use(const Region& region) {
+    std::vector<std::pair<size_t, size_t>> uses;
+    for (size_t i = 0; i < region.inputs.size(); ++i) {
+      const auto reads = [&](const Region::Step& step) {
+        return std::ranges::find(step.inputs, region.inputs[i]) != step.inputs.end();
+      };
+      const auto first = std::ranges::find_if(region.steps, reads);
+      uses.emplace_back(static_cast<size_t>(first - region.steps.begin()), i);
+    }
+    std::ranges::sort(uses);
+    std::vector<size_t> order(uses.size());
+    std::ranges::transform(uses, order.begin(), [](const auto& use) { return use.second; });
+    return order;
+  }
   Form& form(int value) { return forms_[static_cast<size_t>(value)]; }
   float* row(float* rows, int value, int r) const {
     return rows + (static_cast<int64_t>(value) * kRows + r) * channels_;

@@ -194,7 +194,9 @@ class ProductKernel final : public Kernel {
     if (sum_ || !gives_bytes || p_.groups != 1 || batches_ > 0 || p_.out_channels % 64 != 0)
       return nullptr;
     auto sum = constant_byte_sum(next);
-    if (!sum || sum->operands[0] != 0) return nullptr;
+    if (!sum) return nullptr;
+    const auto terms = std::span(sum->operands).first(static_cast<size_t>(sum->sum.terms));
+    if (std::ranges::find(terms, size_t{0}) == terms.end()) return nullptr;
     auto joined = std::make_unique<ProductKernel>(*this);
     joined->sum_ = std::move(sum);
     joined->operands_ = operands;
@@ -209,9 +211,10 @@ class ProductKernel final : public Kernel {
     if (sum_) {
       sum = sum_->sum;
       sum.y = static_cast<uint8_t*>(p.y);
-      sum.x[0] = sum.y;
-      for (int t = 1; t < sum.terms; ++t)
-        sum.x[t] = static_cast<const uint8_t*>(c.inputs[operands_ + sum_->operands[t]]->raw());
+      for (int t = 0; t < sum.terms; ++t) {
+        const size_t i = sum_->operands[t];
+        sum.x[t] = i == 0 ? sum.y : static_cast<const uint8_t*>(c.inputs[operands_ + i]->raw());
+      }
       p.sum = &sum;
     } else if (!p.is_depthwise() && c.pool.threads() == threads_) {
       p.plan = &plan_;

@@ -30,23 +30,28 @@ Result<Values> requantized(RuleContext& c, Value* y, int i) {
   return one(quantized(c, y, c.in(i), c.in(i + 1), type, {.axis = 0}));
 }
 
-// y is counted in steps of the result: the zero point, operand 7, is added before it is rounded.
+// y, in steps of the result with the zero point in it, as integers of the type of operand 7.
 Result<Values> whole_steps(RuleContext& c, Value* y) {
   const DType type = c.has(7) ? c.in(7)->dtype() : c.in(0)->dtype();
-  if (c.has(7)) y = TRY(c.op("add", {y, TRY(c.cast(c.in(7), DType::f32))}));
   return one(quantized(c, y, TRY(c.scalar(DType::f32, 1)), nullptr, type));
 }
 
-// As ONNX Runtime adds: each operand by its part of the result's scale, and one rounding of what
-// has the zero point in it already.
+// As ONNX Runtime adds: a whole byte of each operand times its part of the result's scale, b before
+// a, on what all zero points come to, which a multiply-add of a's makes.
 Result<Values> add(RuleContext& c) {
   for (const int i : {1, 4, 6})
     if (!c.has(i)) return invalid_model(fmt::format("operand {}, a scale, is missing", i));
-  const auto part = [&](int i) -> Result<Value*> {
-    Value* factor = TRY(c.op("div", {c.in(i + 1), c.in(6)}));
-    return dequantized(c, c.in(i), factor, c.in(i + 2));
+  Value* of_a = TRY(c.op("div", {c.in(1), c.in(6)}));
+  Value* of_b = TRY(c.op("div", {c.in(4), c.in(6)}));
+  const auto zero = [&](int i, DType type) {
+    return c.has(i) ? c.cast(c.in(i), type) : c.scalar(type, 0);
   };
-  return whole_steps(c, TRY(c.op("add", {TRY(part(0)), TRY(part(3))})));
+  Value* b_zero = TRY(c.op("mul", {of_b, TRY(zero(5, DType::f32))}));
+  Value* zeros = TRY(c.op("mul", {TRY(c.cast(of_a, DType::f64)), TRY(zero(2, DType::f64))}));
+  zeros = TRY(c.op("add", {zeros, TRY(c.cast(b_zero, DType::f64))}));
+  Value* rest = TRY(c.op("sub", {TRY(zero(7, DType::f32)), TRY(c.cast(zeros, DType::f32))}));
+  Value* y = TRY(c.op("add", {TRY(dequantized(c, c.in(3), of_b, nullptr)), rest}));
+  return whole_steps(c, TRY(c.op("add", {TRY(dequantized(c, c.in(0), of_a, nullptr)), y})));
 }
 
 // As ONNX Runtime multiplies: a whole product, one factor for all three scales, and one rounding
@@ -59,6 +64,7 @@ Result<Values> multiply(RuleContext& c) {
   Value* factor = TRY(c.op("div", {TRY(c.op("mul", {c.in(1), c.in(4)})), c.in(6)}));
   Value* y = TRY(c.op("mul", {TRY(whole(0)), TRY(whole(3))}));
   y = TRY(c.op("mul", {y, factor}));
+  if (c.has(7)) y = TRY(c.op("add", {y, TRY(c.cast(c.in(7), DType::f32))}));
   return whole_steps(c, y);
 }
 

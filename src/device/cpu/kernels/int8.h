@@ -198,8 +198,8 @@ struct Int8Params {
   float y_scale = 1;
   int32_t y_zero = 0;
   void* y = nullptr;
-  // Of y's bytes, which are its term 0, and others, instead of them; for columns in blocks of 64,
-  // of one group.
+  // Of y's bytes, which are one of its terms, and others, instead of them; for columns in blocks of
+  // 64, of one group.
   const ByteSum* sum = nullptr;
 
   Int8Weights weight_form() const;
