@@ -57,31 +57,45 @@ TEST(JoinedSteps, LayersOfDenseBlocksGiveWhatTheyGiveApart) {
       }
 }
 
+// Scales of each image, a 1x1 convolution of what they give, added to it or not.
+Network scaled_product(int64_t batch, int64_t size, bool adds, bool between_too) {
+  Network n;
+  const std::vector<int64_t> dims{batch, size, size, 40}, out{batch, size, size, 24};
+  const int x = n.value(dims), scale = n.value({batch, 1, 1, 40});
+  n.graph.inputs = {x, scale};
+  const int scaled = n.step("mul", {x, scale}, n.value(dims));
+  const int residual = adds ? n.conv(x, 1, 40, 24, 1, 1, out) : -1;
+  n.graph.outputs = {n.conv(scaled, 1, 40, 24, 1, 1, out, residual)};
+  if (between_too) n.graph.outputs.push_back(scaled);
+  return n;
+}
+
+// By scaled weights where they are fewer than the pixels (19 x 19), else by scaled pixels (4 x 4),
+// whose scales are of one image.
 TEST(JoinedSteps, ChannelsAreScaledWhereTheyAreMultiplied) {
-  const auto network = [](bool between_too) {
-    Network n;
-    const int x = n.value({1, 19, 19, 40}), scale = n.value({1, 1, 1, 40});
-    n.graph.inputs = {x, scale};
-    const int scaled = n.step("mul", {x, scale}, n.value({1, 19, 19, 40}));
-    n.graph.outputs = {n.conv(scaled, 1, 40, 24, 1, 1, {1, 19, 19, 24})};
-    if (between_too) n.graph.outputs.push_back(scaled);
-    return n;
-  };
-  for (const int threads : {1, 2}) {
-    Network together = network(false), apart = network(true);
-    apart.graph.constants = together.graph.constants;
-    const auto one = load(std::move(together.graph), threads);
-    const auto many = load(std::move(apart.graph), threads);
-    ASSERT_TRUE(one.ok() && many.ok());
-    const std::vector<Tensor> inputs{random_tensor({1, 19, 19, 40}), random_tensor({1, 1, 1, 40})};
-    const auto plan = one->function()->explain(TensorTypes{inputs[0].type(), inputs[1].type()});
-    ASSERT_TRUE(plan.ok());
-    EXPECT_EQ(plan->steps[1].kernel, "array_binary + gemm");
-    const auto got = one->function()->run(inputs, {}), want = many->function()->run(inputs, {});
-    ASSERT_TRUE(got.ok() && want.ok());
-    for (int64_t i = 0; i < (*want)[0].elements(); ++i)
-      ASSERT_NEAR((*got)[0].real_at(i), (*want)[0].real_at(i), 1e-4) << i;
-  }
+  for (const int threads : {1, 2})
+    for (const int64_t batch : {1, 3})
+      for (const int64_t size : {4, 19})
+        for (const bool adds : {false, true}) {
+          Network together = scaled_product(batch, size, adds, false);
+          Network apart = scaled_product(batch, size, adds, true);
+          apart.graph.constants = together.graph.constants;
+          const auto one = load(std::move(together.graph), threads);
+          const auto many = load(std::move(apart.graph), threads);
+          ASSERT_TRUE(one.ok() && many.ok());
+          const std::vector<Tensor> inputs{random_tensor({batch, size, size, 40}),
+                                           random_tensor({batch, 1, 1, 40})};
+          const TensorTypes types{inputs[0].type(), inputs[1].type()};
+          const auto plan = one->function()->explain(types);
+          ASSERT_TRUE(plan.ok());
+          EXPECT_EQ(plan->steps.back().kernel,
+                    batch == 1 || size > 4 ? "array_binary + gemm" : "gemm");
+          const auto got = one->function()->run(inputs, {}),
+                     want = many->function()->run(inputs, {});
+          ASSERT_TRUE(got.ok() && want.ok());
+          for (int64_t i = 0; i < (*want)[0].elements(); ++i)
+            ASSERT_NEAR((*got)[0].real_at(i), (*want)[0].real_at(i), 1e-4) << size << " " << i;
+        }
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "device/cpu/kernels/half.h"
 #include "device/cpu/kernels/pack.h"
 #include "device/cpu/kernels/slots.h"
+#include "device/cpu/scaled_product.h"
 
 namespace tenon::cpu {
 namespace {
@@ -24,6 +25,7 @@ struct ChannelRows {
   std::vector<int64_t> parts;  // channels of the first operands
   int scale = -1;              // operands of one row, or -1
   int shift = -1;
+  int64_t images = 1;  // that the rows are of; the scale has a row for each
   Activation activation;
 };
 
@@ -175,6 +177,10 @@ class RowsKernel final : public ChannelRowsKernel {
     if (conv == nullptr || rounds_) return nullptr;
     ChainPart part = conv->chain_part(operands);
     if (part.role != ChainRole::kPointwise || part.pairs || part.packed == nullptr) return nullptr;
+    if (r_.parts.size() == 1 && r_.shift < 0 && r_.activation.kind == ActivationKind::kNone &&
+        scales_weights(part.p))
+      return make_scaled_product(std::move(part), r_.scale, threads_);
+    if (r_.images > 1) return nullptr;
     // Rows are dealt to threads, never columns: all read the weights.
     if (threads_ > 1 && r_.rows < kManyRows * threads_ &&
         part.p.in_channels * part.p.out_channels > kFewWeights)
@@ -195,6 +201,14 @@ bool is_one_row(const TensorType& t, int64_t channels) {
          *t.shape.elements() == channels;
 }
 
+// Whether a value has such a row for each index of the first dim of x.
+bool is_row_of_images(const TensorType& t, const TensorType& x) {
+  const int rank = x.shape.rank();
+  return t.shape.rank() == rank && rank > 1 && t.shape[0] == x.shape[0] &&
+         t.shape[rank - 1] == x.shape[rank - 1] &&
+         *t.shape.elements() == x.shape[0].size() * x.shape[rank - 1].size();
+}
+
 // What a step computes, where it is a product of operand 0 and a row, or a region with a scale, a
 // shift and an activation of it, each or none in this order.
 std::optional<ChannelRows> channel_rows(const StepInfo& s) {
@@ -209,8 +223,10 @@ std::optional<ChannelRows> channel_rows(const StepInfo& s) {
   r.parts = {r.channels};
   if (s.region == nullptr) {
     r.scale = 1;
-    const bool scales = s.op.def().name == "mul" && is_one_row(s.inputs[1], r.channels);
-    return scales ? std::optional(r) : std::nullopt;
+    if (s.op.def().name != "mul") return std::nullopt;
+    if (is_one_row(s.inputs[1], r.channels)) return r;
+    r.images = s.in_dim(0, 0);
+    return is_row_of_images(s.inputs[1], s.inputs[0]) ? std::optional(r) : std::nullopt;
   }
   const Region& region = *s.region;
   if (region.inputs.empty()) return std::nullopt;
