@@ -1,5 +1,7 @@
 // The GEMM micro kernels: a tile of C in registers, rows of A broadcast, panels of B streamed. With
 // TENON_PAIRS what is multiplied are pairs of bf16 in the place of floats (kernels/pairs.h).
+#include <algorithm>
+
 #include "device/cpu/kernels/blocks.h"
 #include "device/cpu/kernels/isa/isa.h"
 #include "device/cpu/kernels/isa/simd.h"
@@ -58,34 +60,61 @@ TENON_INLINE void add_product(Floats& sum, Floats a, Floats b) {
 }
 #endif
 
+// How much of the last vector of a tile's columns there is. Where a processor computes 512 bits in
+// two goes, half a vector takes half the time.
+enum class Last : uint8_t { kWhole, kHalf };
+#if defined(__AVX512F__) && !defined(TENON_PAIRS)
+constexpr bool kHalves = true;
+#else
+constexpr bool kHalves = false;
+#endif
+
 // Adds one step of k to the accumulators.
-template <int kM, int kN>
+template <int kM, int kN, Last kLast>
 TENON_INLINE void step(const float* const (&a)[kM], int64_t k, const float* b, int64_t second,
                        Floats (&acc)[kM][kN]) {
-  const Floats b0 = load(b);
-  Floats b1{};
-  if constexpr (kN == 2) b1 = load(b + second);
+  const auto load_last = [](const float* p) __attribute__((always_inline)) {
+    return kLast == Last::kHalf ? load_low(p) : load(p);
+  };
+  const auto add_last = [](Floats & sum, Floats x, Floats y) __attribute__((always_inline)) {
+    kLast == Last::kHalf ? accumulate_low(sum, x, y) : add_product(sum, x, y);
+  };
+  if constexpr (kN == 1) {
+    const Floats last = load_last(b);
 #pragma GCC unroll 16
-  for (int r = 0; r < kM; ++r) {
-    const Floats x = broadcast(a[r] + k);
-    add_product(acc[r][0], x, b0);
-    if constexpr (kN == 2) add_product(acc[r][1], x, b1);
+    for (int r = 0; r < kM; ++r)
+      add_last(acc[r][0], kLast == Last::kHalf ? splat_low(a[r] + k) : broadcast(a[r] + k), last);
+  } else {
+    const Floats first = load(b), last = load_last(b + second);
+#pragma GCC unroll 16
+    for (int r = 0; r < kM; ++r) {
+      const Floats x = broadcast(a[r] + k);
+      add_product(acc[r][0], x, first);
+      add_last(acc[r][1], x, last);
+    }
   }
 }
 
 // Adds a few steps of k: with one vector of columns what counts are loads and instructions, which
 // fetching ahead and a loop for every step would add to.
 constexpr int kSteps = 2;
-template <int kM>
+template <int kM, Last kLast>
 TENON_INLINE void few_steps(const float* const (&a)[kM], int64_t k, const float* b,
                             Floats (&acc)[kM][1]) {
   Floats vectors[kSteps];
 #pragma GCC unroll 4
-  for (int u = 0; u < kSteps; ++u) vectors[u] = load(b + u * kStep);
+  for (int u = 0; u < kSteps; ++u)
+    vectors[u] = kLast == Last::kHalf ? load_low(b + u * kStep) : load(b + u * kStep);
 #pragma GCC unroll 16
   for (int r = 0; r < kM; ++r)
 #pragma GCC unroll 4
-    for (int u = 0; u < kSteps; ++u) add_product(acc[r][0], broadcast(a[r] + k + u), vectors[u]);
+    for (int u = 0; u < kSteps; ++u) {
+      const float* const x = a[r] + k + u;
+      if constexpr (kLast == Last::kHalf)
+        accumulate_low(acc[r][0], splat_low(x), vectors[u]);
+      else
+        add_product(acc[r][0], broadcast(x), vectors[u]);
+    }
 }
 
 // Few rows leave too few independent sums to hide the latency of an addition; they get kChains
@@ -103,12 +132,13 @@ constexpr int kOnePanelRows = 2;
 constexpr int64_t kFloatsOfL2 = 64 << 10;
 constexpr int64_t kFetchAhead = 32 * kStep;
 
-template <int kM, int kN>
-TENON_INLINE void multiply(const Tile& tile, Floats (&acc)[kM][kN]) {
+template <int kM, int kN, Last kLast>
+TENON_INLINE void multiply(const Tile& tile, const Floats (&bias)[kN], Floats (&acc)[kM][kN]) {
   constexpr int kSets = kChains<kM, kN>;
   Floats sums[kSets][kM][kN];
 #pragma GCC unroll 64
-  for (int i = 0; i < kSets * kM * kN; ++i) sums[i / (kM * kN)][i / kN % kM][i % kN] = Floats{};
+  for (int i = 0; i < kSets * kM * kN; ++i)
+    sums[i / (kM * kN)][i / kN % kM][i % kN] = i < kM * kN ? bias[i % kN] : Floats{};
   const float* b = tile.b;
   const int64_t second = kLanes == kPanelColumns ? tile.second_vector : kLanes;
   const int64_t ahead = tile.ahead;
@@ -124,7 +154,7 @@ TENON_INLINE void multiply(const Tile& tile, Floats (&acc)[kM][kN]) {
     int64_t k = 0;
     if constexpr (kM > kFewRows && kN == 1)
       for (; k + kSteps <= tile.run; k += kSteps, b += kSteps * kStep)
-        few_steps<kM>(a, k, b, sums[0]);
+        few_steps<kM, kLast>(a, k, b, sums[0]);
     // Unrolling further was slower: the compiler renames accumulators with extra moves.
     for (; k + kSets <= tile.run; k += kSets, b += kSets * kStep) {
       if constexpr (kM > kFewRows)
@@ -134,10 +164,10 @@ TENON_INLINE void multiply(const Tile& tile, Floats (&acc)[kM][kN]) {
         for (int i = 0; i < kSets * kN; ++i)
           __builtin_prefetch(b + i / kN * kStep + i % kN * second + ahead, 0, 3);
 #pragma GCC unroll 4
-      for (int u = 0; u < kSets; ++u) step<kM, kN>(a, k + u, b + u * kStep, second, sums[u]);
+      for (int u = 0; u < kSets; ++u) step<kM, kN, kLast>(a, k + u, b + u * kStep, second, sums[u]);
     }
     if constexpr (kSets > 1)
-      for (; k < tile.run; ++k, b += kStep) step<kM, kN>(a, k, b, second, sums[0]);
+      for (; k < tile.run; ++k, b += kStep) step<kM, kN, kLast>(a, k, b, second, sums[0]);
   }
 #pragma GCC unroll 64
   for (int i = 0; i < kM * kN; ++i) {
@@ -205,19 +235,15 @@ TENON_INLINE void store_narrow(const GemmBlock& block, const Tile& tile,
   const float* add =
       block.add != nullptr ? element(block.add, row * ld_add + column, narrow_add) : nullptr;
   int lanes[kN];
-  Floats offset[kN];
 #pragma GCC unroll 2
-  for (int v = 0; v < kN; ++v) {
+  for (int v = 0; v < kN; ++v)
     lanes[v] = columns - v * kLanes < kLanes ? columns - v * kLanes : kLanes;
-    offset[v] =
-        block.bias != nullptr ? load_part(block.bias + column + v * kLanes, lanes[v]) : Floats{};
-  }
 #pragma GCC unroll 16
   for (int r = 0; r < kM; ++r) {
     Floats x[kN];
 #pragma GCC unroll 2
     for (int v = 0; v < kN; ++v) {
-      x[v] = acc[r][v] + offset[v];
+      x[v] = acc[r][v];
       const int64_t from = r * ld_add + v * kLanes;
       if (add != nullptr)
         x[v] += narrow_add ? load_bf16_part(reinterpret_cast<const uint16_t*>(add) + from, lanes[v])
@@ -253,11 +279,20 @@ void finish_tile(const GemmBlock& block, float* x, int64_t row, int rows, int64_
 #endif
 
 // Multiplies and stores one tile of kM rows; `columns` <= kN * kLanes of them exist.
-template <int kM, int kN>
+template <int kM, int kN, Last kLast>
 void run_tile(const GemmBlock& block, const Tile& tile, int64_t row, int64_t column, int columns) {
   Floats acc[kM][kN];
   if (kM == kRows && block.add != nullptr) fetch_added(block, row + kAddAhead, column);
-  multiply<kM, kN>(tile, acc);
+  Floats offset[kN];
+#pragma GCC unroll 2
+  for (int v = 0; v < kN; ++v) {
+    const float* const from = block.bias + column + v * kLanes;
+    const bool whole = !kMasks && columns == kN * kLanes;
+    offset[v] = block.bias == nullptr ? Floats{}
+                : whole               ? load(from)
+                                      : load_part(from, std::min(columns - v * kLanes, kLanes));
+  }
+  multiply<kM, kN, kLast>(tile, offset, acc);
   const Floats low = splat(block.low), high = splat(block.high);
 #if defined(TENON_PAIRS)
   if (block.narrow_c || block.narrow_add) {
@@ -269,15 +304,13 @@ void run_tile(const GemmBlock& block, const Tile& tile, int64_t row, int64_t col
   const int64_t ldc = block.ldc, ld_add = block.ld_add;
   float* c = block.c + row * ldc + column;
   const float* add = block.add != nullptr ? block.add + row * ld_add + column : nullptr;
-  const float* bias = block.bias != nullptr ? block.bias + column : nullptr;
   // Whole vectors need no masks.
   if (!kMasks && columns == kN * kLanes) {
 #pragma GCC unroll 2
     for (int v = 0; v < kN; ++v) {
-      const Floats offset = bias != nullptr ? load(bias + v * kLanes) : Floats{};
 #pragma GCC unroll 16
       for (int r = 0; r < kM; ++r) {
-        Floats x = acc[r][v] + offset;
+        Floats x = acc[r][v];
         if (add != nullptr) x += load(add + r * ld_add + v * kLanes);
         store(c + r * ldc + v * kLanes, clip(x, low, high));
       }
@@ -287,10 +320,9 @@ void run_tile(const GemmBlock& block, const Tile& tile, int64_t row, int64_t col
 #pragma GCC unroll 2
   for (int v = 0; v < kN; ++v) {
     const int lanes = columns - v * kLanes < kLanes ? columns - v * kLanes : kLanes;
-    const Floats offset = bias != nullptr ? load_part(bias + v * kLanes, lanes) : Floats{};
 #pragma GCC unroll 16
     for (int r = 0; r < kM; ++r) {
-      Floats x = acc[r][v] + offset;
+      Floats x = acc[r][v];
       if (add != nullptr) x += load_part(add + r * ld_add + v * kLanes, lanes);
       x = clip(x, low, high);
       if (!kMasks && lanes == kLanes)
@@ -303,16 +335,26 @@ void run_tile(const GemmBlock& block, const Tile& tile, int64_t row, int64_t col
 
 using TileFunction = void (*)(const GemmBlock&, const Tile&, int64_t, int64_t, int);
 
-template <int kN>
+// With few rows the time is not that of arithmetic.
+template <int kN, Last kLast>
 constexpr TileFunction kTileFunctions[] = {
-    run_tile<1, kN>,  run_tile<2, kN>,  run_tile<3, kN>,
-    run_tile<4, kN>,  run_tile<5, kN>,  run_tile<6, kN>,
+    run_tile<1, kN, Last::kWhole>, run_tile<2, kN, Last::kWhole>, run_tile<3, kN, Last::kWhole>,
+    run_tile<4, kN, Last::kWhole>, run_tile<5, kN, Last::kWhole>, run_tile<6, kN, Last::kWhole>,
 #if TENON_LANES == 16
-    run_tile<7, kN>,  run_tile<8, kN>,  run_tile<9, kN>,
-    run_tile<10, kN>, run_tile<11, kN>, run_tile<12, kN>,
+    run_tile<7, kN, kLast>,        run_tile<8, kN, kLast>,        run_tile<9, kN, kLast>,
+    run_tile<10, kN, kLast>,       run_tile<11, kN, kLast>,       run_tile<12, kN, kLast>,
 #endif
 };
-static_assert(sizeof(kTileFunctions<1>) / sizeof(TileFunction) == kRows);
+static_assert(sizeof(kTileFunctions<1, Last::kWhole>) / sizeof(TileFunction) == kRows);
+
+// For so many columns.
+const TileFunction* tile_functions(int columns) {
+  if constexpr (kHalves) {
+    if (columns <= kLanes / 2) return kTileFunctions<1, Last::kHalf>;
+    if (columns > kLanes && columns <= kLanes + kLanes / 2) return kTileFunctions<2, Last::kHalf>;
+  }
+  return columns > kLanes ? kTileFunctions<2, Last::kWhole> : kTileFunctions<1, Last::kWhole>;
+}
 
 void gemm_block(const GemmBlock& block) {
   const float* plain_rows[kRows];
@@ -328,7 +370,7 @@ void gemm_block(const GemmBlock& block) {
   const int64_t most = block.m <= kOnePanelRows && kLanes == kPanelColumns ? kLanes : kColumns;
   for (int64_t column = 0; column < block.n; column += most) {
     const int columns = static_cast<int>(block.n - column < most ? block.n - column : most);
-    const TileFunction* functions = columns > kLanes ? kTileFunctions<2> : kTileFunctions<1>;
+    const TileFunction* const functions = tile_functions(columns);
     Tile tile{plain_rows,
               block.piece_offset,
               block.taps,

@@ -272,4 +272,27 @@ TENON_INLINE void accumulate(Floats& sum, Floats a, Floats b) {
 #endif
 }
 
+// The same of the lower halves alone, where there are such; what is above them is not looked at.
+TENON_INLINE void accumulate_low(Floats& sum, Floats a, Floats b) {
+#if defined(__AVX512F__)
+  __asm__("vfmadd231ps %t2, %t1, %t0" : "+v"(sum) : "v"(a), "v"(b));
+#else
+  accumulate(sum, a, b);
+#endif
+}
+TENON_INLINE Floats load_low(const float* p) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_castps256_ps512(_mm256_loadu_ps(p));
+#else
+  return load(p);
+#endif
+}
+TENON_INLINE Floats splat_low(const float* p) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_castps256_ps512(_mm256_broadcast_ss(p));
+#else
+  return splat(*p);
+#endif
+}
+
 }  // namespace tenon::cpu::TENON_ISA
