@@ -181,6 +181,28 @@ Result<TensorTypes> MaxRoiPool::infer(const InferContext& context) const {
   return infer_roi(name, context, 5, output_height, output_width);
 }
 
+RoiBins::Range RoiBins::range(double start, double extent, int64_t i, int64_t size) {
+  const auto bound = [size](double v) {
+    return static_cast<int64_t>(std::clamp(v, 0.0, static_cast<double>(size)));
+  };
+  return {bound(std::floor(static_cast<double>(i) * extent) + start),
+          bound(std::ceil(static_cast<double>(i + 1) * extent) + start)};
+}
+
+Result<RoiBins> MaxRoiPool::bins(const Tensor& x, const Tensor& rois, int64_t region) const {
+  const double number = rois.real_at(region * 5);
+  RoiBins bins;
+  bins.image = number >= 0 && number < 1e9 ? static_cast<int64_t>(number) : -1;
+  TRY(check_image(name, x, bins.image));
+  const auto edge = [&](int64_t k) {
+    return std::clamp(std::round(rois.real_at(region * 5 + k) * spatial_scale), -1e9, 1e9);
+  };
+  bins.left = edge(1), bins.top = edge(2);
+  bins.cell_width = std::max(edge(3) - bins.left + 1, 1.0) / static_cast<double>(output_width);
+  bins.cell_height = std::max(edge(4) - bins.top + 1, 1.0) / static_cast<double>(output_height);
+  return bins;
+}
+
 Status MaxRoiPool::eval(EvalContext& context) const {
   const Tensor& x = context.in(0);
   const Tensor& rois = context.in(1);
@@ -189,27 +211,12 @@ Status MaxRoiPool::eval(EvalContext& context) const {
   const int64_t channels = x.dim(3);
   int64_t at = 0;
   for (int64_t r = 0; r < rois.dim(0); ++r) {
-    const double number = rois.real_at(r * 5);
-    const int64_t index = number >= 0 && number < 1e9 ? static_cast<int64_t>(number) : -1;
-    TRY(check_image(name, x, index));
-    const Image image = image_of(x, values, index);
-    const auto edge = [&](int64_t k) {
-      return std::clamp(std::round(rois.real_at(r * 5 + k) * spatial_scale), -1e9, 1e9);
-    };
-    const double left = edge(1), top = edge(2);
-    const double cell_width = std::max(edge(3) - left + 1, 1.0) / static_cast<double>(output_width);
-    const double cell_height =
-        std::max(edge(4) - top + 1, 1.0) / static_cast<double>(output_height);
-    const auto bound = [](double v, int64_t size) {
-      return static_cast<int64_t>(std::clamp(v, 0.0, static_cast<double>(size)));
-    };
+    const RoiBins cells = TRY(bins(x, rois, r));
+    const Image image = image_of(x, values, cells.image);
     for (int64_t i = 0; i < output_height; ++i)
       for (int64_t j = 0; j < output_width; ++j, at += channels) {
-        const double row = static_cast<double>(i), column = static_cast<double>(j);
-        const int64_t y0 = bound(std::floor(row * cell_height) + top, image.height);
-        const int64_t y1 = bound(std::ceil((row + 1) * cell_height) + top, image.height);
-        const int64_t x0 = bound(std::floor(column * cell_width) + left, image.width);
-        const int64_t x1 = bound(std::ceil((column + 1) * cell_width) + left, image.width);
+        const auto [y0, y1] = cells.rows(i, image.height);
+        const auto [x0, x1] = cells.columns(j, image.width);
         if (y0 >= y1 || x0 >= x1) continue;
         for (int64_t c = 0; c < channels; ++c) {
           double most = -std::numeric_limits<double>::infinity();

@@ -72,6 +72,23 @@ struct RoiAlign {
   RoiSamples samples(double start, double cell) const;
 };
 
+// The cells of a region that is rounded to whole elements, which may overlap by one.
+struct RoiBins {
+  int64_t image = 0;
+  double top = 0, left = 0;  // of the region
+  double cell_height = 0, cell_width = 0;
+
+  struct Range {
+    int64_t begin = 0, end = 0;
+  };
+  // The elements of a dimension of some size that cell i takes.
+  Range rows(int64_t i, int64_t size) const { return range(top, cell_height, i, size); }
+  Range columns(int64_t j, int64_t size) const { return range(left, cell_width, j, size); }
+
+ private:
+  static Range range(double start, double extent, int64_t i, int64_t size);
+};
+
 struct MaxRoiPool {
   int64_t output_height = 1;
   int64_t output_width = 1;
@@ -91,6 +108,9 @@ struct MaxRoiPool {
   }
   Result<TensorTypes> infer(const InferContext& context) const;
   Status eval(EvalContext& context) const;
+
+  // Error: the region is of an image that x does not hold.
+  Result<RoiBins> bins(const Tensor& x, const Tensor& rois, int64_t region) const;
 };
 
 }  // namespace tenon

@@ -1,10 +1,11 @@
 // roi_align: the means of a region's cells as weighted sums of rows, then of elements; maxima one
-// by one. crop_and_resize by rows of pixels.
+// by one. max_roi_pool element by element, crop_and_resize by rows of pixels.
 #include "ops/roi.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "device/cpu/candidates.h"
@@ -176,6 +177,47 @@ class RoiAlignKernel final : public Kernel {
   int threads_;
 };
 
+// max_roi_pool: the largest of a cell's pixels, channel by channel.
+class MaxRoiPoolKernel final : public Kernel {
+ public:
+  explicit MaxRoiPoolKernel(const StepInfo& s) : op_(*s.op.as<MaxRoiPool>()) {}
+  Status run(const RunContext& c) const override {
+    const Tensor &x = *c.inputs[0], &rois = *c.inputs[1];
+    std::vector<RoiBins> regions;
+    regions.reserve(static_cast<size_t>(rois.dim(0)));
+    for (int64_t r = 0; r < rois.dim(0); ++r) regions.push_back(TRY(op_.bins(x, rois, r)));
+    const int64_t row = op_.output_width * x.dim(3), rows = rois.dim(0) * op_.output_height;
+    if (row == 0) return {};
+    const int64_t block = std::max<int64_t>(1, kTaskValues / row);
+    c.pool.parallel_for((rows + block - 1) / block, [&](int64_t task) {
+      for (int64_t i = task * block; i < std::min(rows, (task + 1) * block); ++i)
+        fill_row(x, c.in(0), regions[static_cast<size_t>(i / op_.output_height)],
+                 i % op_.output_height, c.out(0) + i * row);
+    });
+    return {};
+  }
+
+ private:
+  void fill_row(const Tensor& images, const float* x, const RoiBins& cells, int64_t i,
+                float* y) const {
+    const int64_t height = images.dim(1), width = images.dim(2), channels = images.dim(3);
+    x += cells.image * height * width * channels;
+    const auto [top, bottom] = cells.rows(i, height);
+    for (int64_t j = 0; j < op_.output_width; ++j, y += channels) {
+      const auto [left, right] = cells.columns(j, width);
+      const bool is_empty = top >= bottom || left >= right;
+      std::fill_n(y, channels, is_empty ? 0 : -std::numeric_limits<float>::infinity());
+      for (int64_t v = top; v < bottom; ++v)
+        for (int64_t u = left; u < right; ++u) {
+          const float* const pixel = x + (v * width + u) * channels;
+          for (int64_t k = 0; k < channels; ++k) y[k] = std::max(y[k], pixel[k]);
+        }
+    }
+  }
+
+  MaxRoiPool op_;
+};
+
 // crop_and_resize: every pixel from the four around its place.
 class CropKernel final : public Kernel {
  public:
@@ -248,12 +290,17 @@ std::string refuses(const StepInfo& s) {
   return s.inputs[0].dtype == DType::f32 ? "" : "only f32";
 }
 
+std::unique_ptr<Kernel> make_max_pool(const StepInfo& s) {
+  return std::make_unique<MaxRoiPoolKernel>(s);
+}
+
 std::unique_ptr<Kernel> make(const StepInfo& s) {
   return std::make_unique<RoiAlignKernel>(s);
 }
 
 constexpr KernelCandidate kCandidates[] = {
     {RoiAlign::name, "region_rows", refuses, make},
+    {MaxRoiPool::name, "region_maxima", refuses, make_max_pool},
     {CropAndResize::name, "cropped_rows", refuses_crop,
      [](const StepInfo& s) -> std::unique_ptr<Kernel> { return std::make_unique<CropKernel>(s); }},
 };

@@ -1,4 +1,4 @@
-// roi_align against the reference evaluation, over random shapes and regions.
+// roi_align and max_roi_pool against the reference evaluation, over random shapes and regions.
 #include <gtest/gtest.h>
 
 #include <limits>
@@ -49,6 +49,21 @@ TEST(KernelsAgainstReference, RoiAlignOfUnusualRegions) {
   const Tensor images = random_tensor(DType::i32, {kRegions}, 0, 0);
   check_roi_align({1, 9, 7, 3}, rois, images,
                   {{"output_height", int64_t{2}}, {"output_width", int64_t{3}}});
+}
+
+TEST(KernelsAgainstReference, MaxRoiPool) {
+  for (const Ints& x : {Ints{2, 9, 7, 5}, {1, 1, 1, 1}, {3, 4, 30, 33}, {2, 5, 6, 0}})
+    for (const int64_t regions : {0, 1, 23})
+      for (const Ints& size : {Ints{1, 1}, {3, 2}, {7, 7}}) {
+        Tensor rois = random_tensor(DType::f32, {regions, 5}, -6, 40);
+        for (int64_t r = 0; r < regions; ++r)
+          rois.mutable_data<float>()[r * 5] = static_cast<float>(r % x[0]);
+        for (const double scale : {1.0, 0.25})
+          check({"max_roi_pool",
+                 {f32(x), rois},
+                 {{"output_height", size[0]}, {"output_width", size[1]}, {"spatial_scale", scale}},
+                 "region_maxima"});
+      }
 }
 
 }  // namespace

@@ -177,6 +177,8 @@ void softmax_row(const float* x, float* y, size_t n, bool log) {
   if (n == 0) return;
   if (!log && n <= kLanes) return softmax_short_row<1>(x, y, static_cast<int>(n));
   if (!log && n <= 2 * kLanes) return softmax_short_row<2>(x, y, static_cast<int>(n));
+  if (!log && n <= 3 * kLanes) return softmax_short_row<3>(x, y, static_cast<int>(n));
+  if (!log && n <= 4 * kLanes) return softmax_short_row<4>(x, y, static_cast<int>(n));
   const float top = reduce_any<ReduceKind::kMax>(x, n);
   // With an infinite largest value the differences are NaN, as they are in NumPy.
   if (log) {
