@@ -99,8 +99,8 @@ def measure(model, x, bad, folder):
     report = json.loads((folder / "report.json").read_text())[0]["layers"]
     tool("compile", folder / "model", "--signature", "serving_default", "-o", folder / "fp32.tenon")
     # As it came: nothing that makes the layer good.
-    tool("compile", *source, "--precision", "int8", "--force-precision", "--disable", "cross-layer-equalisation", "--disable", "first-layer", "--disable",
-         "last-layer", "-o", folder / "int8.tenon")
+    tool("compile", *source, "--precision", "int8", "--force-precision", "--disable", "cross-layer-equalisation", "--disable", "dense-layers",
+         "--disable", "first-layer", "--disable", "last-layer", "-o", folder / "int8.tenon")
     compared = json.loads(tool("diff", "--layers", folder / "int8.tenon", folder / "fp32.tenon", "--data", folder / "x.npy",
                                "--json"))[0]["layers"]
     found = json.loads(tool("quantize", *source, "--force-precision", "--metric", "cosine", "--max-drop", BOUND, "--write-config",
@@ -139,7 +139,7 @@ def main():
         arguments.output.write_text(
             "# A planted bad layer\n\nMade by `bench/planted_layer.py`: networks trained on scikit-learn's data sets, in each of which one channel is "
             "scaled by 1,000 in a layer, and back in the next, the bad one. Its place in the report of `tenon compile --report`, and in "
-            "`tenon diff --layers` of files compiled without cross-layer equalisation, which would mend it, and without the rules for first and last layers; and whether `tenon quantize "
+            "`tenon diff --layers` of files compiled without cross-layer equalisation and second bytes of dense layers, which would mend it, and without the rules for first and last layers; and whether `tenon quantize "
             f"--metric cosine --max-drop {BOUND}` keeps it in fp32.\n\n{total}\n\n"
             "| network | bad layer | place in the report | place in the diff | kept in fp32 | layers in fp32 | drop, all integers | drop, found |\n"
             "|---|--:|--:|--:|--:|--:|--:|--:|\n" + "\n".join(rows) + "\n")

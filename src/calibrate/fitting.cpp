@@ -64,7 +64,7 @@ class Fitter {
     for (size_t i = 0; i < values.size(); ++i) {
       const Node* node = values[i].value->producer();
       if (node == nullptr || !integers.contains(values[i].name) || node->input(2) == nullptr ||
-          !quant::Correlations::is_affordable(*node))
+          options_.two_bytes.contains(values[i].name) || !quant::Correlations::is_affordable(*node))
         continue;
       const auto columns = static_cast<double>(columns_of(*node));
       const double terms = static_cast<double>(node->input(1)->constant()->elements()) / columns;

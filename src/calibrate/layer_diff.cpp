@@ -7,6 +7,7 @@
 #include "ops/matmul.h"
 #include "ops/quantized_product.h"
 #include "quant/plan.h"
+#include "quant/two_bytes.h"
 #include "verify/layers.h"
 #include "verify/load_graph.h"
 #include "verify/verify.h"
@@ -34,7 +35,8 @@ bool is_real_product(const Node& node) {
 
 struct PairedProducts {
   const Node* integers;
-  size_t real;  // the place of the node in the other graph
+  size_t real;         // the place of the node in the other graph
+  const Node* second;  // of the second byte, where it has two
 };
 
 // Products keep their order and the number of their weights, whatever they were compiled to.
@@ -49,12 +51,18 @@ std::vector<PairedProducts> pair_products(const Graph& a, const Graph& b) {
   auto next = reals.begin();
   for (const auto& node : a.nodes()) {
     if (!is_integer_product(*node) && !is_real_product(*node)) continue;
+    if (const Node* other = quant::other_byte_of(*node); other != nullptr)
+      if (const auto pair = std::ranges::find(pairs, other, &PairedProducts::integers);
+          pair != pairs.end()) {
+        pair->second = node.get();
+        continue;
+      }
     const int64_t weights = node->input(1)->constant()->elements();
     const auto found =
         std::find_if(next, reals.end(), [&](const auto& r) { return r.second == weights; });
     if (found == reals.end()) continue;
     next = found + 1;
-    if (is_integer_product(*node)) pairs.push_back({node.get(), found->first});
+    if (is_integer_product(*node)) pairs.push_back({node.get(), found->first, nullptr});
   }
   return pairs;
 }
@@ -95,21 +103,36 @@ Result<Tensor> weights_of(const Node& product, const std::optional<quant::QuantP
   return real;
 }
 
+// The reals that the integers which a product reads stand for.
+Result<Value*> rounded_like(Builder& b, Value* x, const Value& integers,
+                            const quant::QuantParams& params) {
+  Value* scale = b.constant(Tensor::scalar(params.scale));
+  Value* zero =
+      b.constant(integers.dtype() == DType::i8 ? Tensor::scalar(static_cast<int8_t>(params.zero))
+                                               : Tensor::scalar(static_cast<uint8_t>(params.zero)));
+  return b.op("dequantize_linear", {TRY(b.op("quantize_linear", {x, scale, zero})), scale, zero});
+}
+
 // Gives one product of `graph` the integers of the other: its weights, and what it reads.
 Result<bool> make_integers(Graph& graph, const PairedProducts& pair, const NotedRanges& ranges) {
   Node* node = std::next(graph.nodes().begin(), static_cast<std::ptrdiff_t>(pair.real))->get();
   const auto* matmul = node->as<Matmul>();
-  const auto x = params_of(*pair.integers->input(0), ranges);
-  const Tensor weights = TRY(weights_of(*pair.integers, x, *node->input(1)->constant(),
-                                        matmul != nullptr && matmul->transpose_b));
-  if (!weights.defined() || !x) return false;
-  const bool is_signed = pair.integers->input(0)->dtype() == DType::i8;
+  const Node *first = pair.integers, *second = pair.second;
+  auto x = params_of(*first->input(0), ranges);
+  auto rest = second == nullptr ? std::nullopt : params_of(*second->input(0), ranges);
+  if (x && rest && x->scale < rest->scale) {
+    std::swap(first, second);
+    std::swap(x, rest);
+  }
+  const Tensor weights = TRY(
+      weights_of(*first, x, *node->input(1)->constant(), matmul != nullptr && matmul->transpose_b));
+  if (!weights.defined() || !x || (second != nullptr && !rest)) return false;
   Builder b(graph, node);
-  Value* scale = b.constant(Tensor::scalar(x->scale));
-  Value* zero = b.constant(is_signed ? Tensor::scalar(static_cast<int8_t>(x->zero))
-                                     : Tensor::scalar(static_cast<uint8_t>(x->zero)));
-  Value* q = TRY(b.op("quantize_linear", {node->input(0), scale, zero}));
-  Value* real = TRY(b.op("dequantize_linear", {q, scale, zero}));
+  Value* real = TRY(rounded_like(b, node->input(0), *first->input(0), *x));
+  if (rest) {
+    Value* left = TRY(b.op("sub", {node->input(0), real}));
+    real = TRY(b.op("add", {real, TRY(rounded_like(b, left, *second->input(0), *rest))}));
+  }
   node->set_input(0, real);
   node->set_input(1, b.constant(weights));
   return true;

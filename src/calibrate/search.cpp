@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/bytes.h"
 #include "calibrate/metric_script.h"
-#include "calibrate/search_metric.h"
 #include "cost/precision_cost.h"
 #include "quant/byte_layers.h"
 #include "quant/plan.h"
@@ -16,6 +16,9 @@ namespace tenon {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+// A layer that alone loses so many times what the bound allows is hard.
+constexpr double kHard = 5;
 
 // Runs assignments, each once: also those of an earlier search.
 class Assignments {
@@ -48,16 +51,54 @@ class Assignments {
     return {};
   }
 
+  // Of the layers as they are.
   Result<double> drop(const std::vector<std::string>& kept) {
+    return known("", kept, [&]() -> Result<double> {
+      quant::QuantizeOptions options = options_;
+      for (const std::string& name : kept) options.keep_float[name] = kReason;
+      return measure({trial_, statistics_, options});
+    });
+  }
+  // With all that mends those of integers.
+  Result<double> mended_drop(const std::vector<std::string>& kept, const Polish& polish) {
+    return known("mended\n", kept,
+                 [&]() -> Result<double> { return measure(TRY(polish(keeping(kept)))); });
+  }
+  quant::QuantizeOptions keeping(const std::vector<std::string>& kept) const {
+    quant::QuantizeOptions options = options_;
+    for (const std::string& name : kept) {
+      options.keep_float[name] = kReason;
+      options.exact.insert(name);
+    }
+    return options;
+  }
+  int64_t run() const { return run_; }
+  // Runs what is no mere assignment, and is not kept.
+  Result<double> measure(const Quantised& q) const {
+    if (script_)
+      return score_ - TRY(script_->score(q.trial, TRY(q.trial.outputs(q.statistics, q.options))));
+    if (search_.metric == Metric::top1) return TRY(top1(q)).drop();
+    const Accuracy a = TRY(q.trial.run(q.statistics, q.options));
+    return search_.metric == Metric::cosine ? 1 - a.cosine : a.relative_l2 * a.relative_l2;
+  }
+
+  Result<Top1Drop> top1(const Quantised& q) const {
+    return top1_drop(TRY(q.trial.outputs_before_softmax(q.statistics, q.options)),
+                     q.trial.expected_before_softmax());
+  }
+
+  static constexpr std::string_view kReason = "the search found that it costs too much accuracy";
+
+ private:
+  template <typename Run>
+  Result<double> known(std::string_view how, const std::vector<std::string>& kept, Run&& run) {
     std::vector<std::string> sorted = kept;
     std::ranges::sort(sorted);
-    const std::string key = fmt::format("{}", fmt::join(sorted, "\n"));
+    const std::string key = fmt::format("{}{}", how, fmt::join(sorted, "\n"));
     Json& trials = state_["trials"];
     if (const auto it = trials.find(key); it != trials.end() && it->is_number())
       return it->get<double>();
-    quant::QuantizeOptions options = options_;
-    for (const std::string& name : kept) options.keep_float[name] = kReason;
-    const double drop = TRY(measure({trial_, statistics_, options}));
+    const double drop = TRY(run());
     ++run_;
     trials[key] = drop;
     if (!search_.state_file.empty()) {
@@ -66,21 +107,7 @@ class Assignments {
     }
     return drop;
   }
-  int64_t run() const { return run_; }
-  // Runs what is no mere assignment, and is not kept.
-  Result<double> measure(const Quantised& q) const {
-    if (script_)
-      return score_ - TRY(script_->score(q.trial, TRY(q.trial.outputs(q.statistics, q.options))));
-    if (search_.metric == Metric::top1)
-      return top1_drop(TRY(q.trial.outputs_before_softmax(q.statistics, q.options)),
-                       q.trial.expected_before_softmax());
-    const Accuracy a = TRY(q.trial.run(q.statistics, q.options));
-    return search_.metric == Metric::cosine ? 1 - a.cosine : a.relative_l2 * a.relative_l2;
-  }
 
-  static constexpr std::string_view kReason = "the search found that it costs too much accuracy";
-
- private:
   const Trial& trial_;
   const quant::FunctionStatistics& statistics_;
   const quant::QuantizeOptions& options_;
@@ -154,21 +181,39 @@ Result<SearchResult> search_assignment(const Trial& trial,
   SearchResult result;
   result.layers = std::ssize(names);
   std::vector<std::string> best;
+  std::set<std::string> hard;
   const auto improve = [&](const std::vector<std::string>& kept, double drop) -> Status {
     best = kept;
     result.drop = drop;
     return search.improved ? search.improved(kept, drop) : Status();
   };
   const auto finish = [&]() -> Result<SearchResult> {
-    result.kept = best;
-    for (const std::string& name : best) {
-      options.keep_float[name] = Assignments::kReason;
-      options.exact.insert(name);
-      result.price += prices.at(name);
+    // Hard layers stay. What the others lose together may be mended: fewer of them are enough then.
+    const auto others = std::ranges::stable_partition(
+        best, [&](const std::string& name) { return hard.contains(name); });
+    size_t few = best.size() - others.size(), enough = best.size();
+    if (result.drop > search.max_drop) few = enough;  // nothing keeps it
+    while (few < enough) {
+      const size_t middle = few + (enough - few) / 2;
+      const double drop = TRY(assignments.mended_drop(first(best, middle), polish));
+      if (drop > search.max_drop) {
+        few = middle + 1;
+        continue;
+      }
+      enough = middle;
+      TRY(improve(first(best, middle), drop));
     }
-    const double drop = TRY(assignments.measure(TRY(polish(options))));
-    result.polished = drop <= result.drop;
+    result.kept = best;
+    options = assignments.keeping(best);
+    for (const std::string& name : best) result.price += prices.at(name);
+    // Within the bound what techniques made better is better, whatever few samples say of it.
+    const Quantised polished = TRY(polish(options));
+    const double drop = TRY(assignments.measure(polished));
+    result.polished = drop <= std::max(search.max_drop, result.drop);
     if (result.polished) result.drop = drop;
+    if (search.metric == Metric::top1)
+      result.top1 =
+          TRY(assignments.top1(result.polished ? polished : Quantised{trial, statistics, options}));
     result.feasible = result.drop <= search.max_drop;
     result.trials = assignments.run();
     return result;
@@ -183,6 +228,7 @@ Result<SearchResult> search_assignment(const Trial& trial,
     std::ranges::copy_if(names, std::back_inserter(others),
                          [&](const std::string& other) { return other != name; });
     costs.emplace_back(TRY(assignments.drop(others)), name);
+    if (costs.back().first > kHard * search.max_drop) hard.insert(name);
   }
   // A layer that is all but free in fp32 is not worth more than so much.
   double sum = 0;

@@ -1,9 +1,11 @@
 // The fewest layers in fp32 with which a quantised model keeps a bound on its accuracy.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "calibrate/search_metric.h"
 #include "calibrate/settings.h"
 
 namespace tenon {
@@ -37,13 +39,16 @@ struct SearchResult {
   std::vector<std::string> kept;  // in fp32, the most harmful first
   int64_t layers = 0;             // that could be integers
   int64_t trials = 0;             // that were run now
+  std::optional<Top1Drop> top1;   // of what was found, where that is the metric
   double price = 0;               // of what is kept, by the objective: layers, microseconds, bytes
   bool polished = false;          // what polish gave for the rest loses no more
 };
 
 // Adds the layers to keep to the options. By the error that each layer causes alone, over its
-// price: as many of the worst as are needed, less those that turn out not to be, the dearest first.
-// What `polish` makes of the layers that are of integers then is to be used where it loses no more.
+// price: as many of the worst as are needed, less those that turn out not to be, the dearest first,
+// less those that do not lose five times the bound alone and are not needed with what `polish`
+// makes of the layers that are of integers. That is to be used where it keeps the bound or loses no
+// more.
 Result<SearchResult> search_assignment(const Trial& trial,
                                        const quant::FunctionStatistics& statistics,
                                        const SearchOptions& search, const Polish& polish,

@@ -57,10 +57,7 @@ class Leads {
   }
   bool empty() const { return leads_.empty(); }
 
-  double drop() {
-    const double seen = static_cast<double>(lost_) / static_cast<double>(leads_.size());
-    return std::max(seen, expected());
-  }
+  Top1Drop drop() const { return {std::ssize(leads_), lost_, expected()}; }
 
  private:
   // The density of leads is a sum of normal ones around those seen, as wide as Silverman's rule has
@@ -110,8 +107,8 @@ class Leads {
 
 }  // namespace
 
-Result<double> top1_drop(const Outputs& actual, const Outputs& expected) {
-  double most = 0;
+Result<Top1Drop> top1_drop(const Outputs& actual, const Outputs& expected) {
+  Top1Drop most;
   bool any = false;
   const size_t outputs = expected.empty() ? 0 : expected[0].size();
   for (size_t k = 0; k < outputs; ++k) {
@@ -128,7 +125,7 @@ Result<double> top1_drop(const Outputs& actual, const Outputs& expected) {
     }
     if (leads.empty()) continue;
     any = true;
-    most = std::max(most, leads.drop());
+    if (const Top1Drop d = leads.drop(); most.rows == 0 || d.drop() > most.drop()) most = d;
   }
   if (any) return most;
   return invalid_argument(

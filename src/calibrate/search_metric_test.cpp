@@ -34,15 +34,15 @@ Outputs disturbed(Outputs outputs, float error) {
 }
 
 TEST(Top1Drop, NothingIsLostWhereNothingChanges) {
-  EXPECT_EQ(*top1_drop(leads(50), leads(50)), 0);
+  EXPECT_EQ(top1_drop(leads(50), leads(50))->drop(), 0);
 }
 
 TEST(Top1Drop, RowsOfAnotherClassAreCounted) {
-  EXPECT_NEAR(*top1_drop(disturbed(leads(50), 10), leads(50)), 0.5, 0.05);
+  EXPECT_NEAR(top1_drop(disturbed(leads(50), 10), leads(50))->drop(), 0.5, 0.05);
 }
 
 TEST(Top1Drop, ErrorsFarSmallerThanAllLeadsCostNothing) {
-  EXPECT_LT(*top1_drop(disturbed(leads(50), 0.01F), leads(50)), 1e-4);
+  EXPECT_LT(top1_drop(disturbed(leads(50), 0.01F), leads(50))->drop(), 1e-4);
 }
 
 TEST(Top1Drop, ErrorsAsLargeAsSomeLeadsAreExpectedToCost) {
@@ -50,15 +50,15 @@ TEST(Top1Drop, ErrorsAsLargeAsSomeLeadsAreExpectedToCost) {
   const auto expected = leads(50, 0.05F);
   auto actual = disturbed(expected, 0.5F);
   actual[0] = expected[0];
-  const double drop = *top1_drop(actual, expected);
+  const double drop = top1_drop(actual, expected)->drop();
   EXPECT_GT(drop, 0.001);
   EXPECT_LT(drop, 0.05);
 }
 
 TEST(Top1Drop, ProbabilitiesOfTwoClasses) {
   const Outputs expected{{rows_of({0.9F, 0.2F, 0.6F, 0.4F}, 1)}};
-  EXPECT_GE(*top1_drop({{rows_of({0.9F, 0.2F, 0.4F, 0.4F}, 1)}}, expected), 0.25);
-  EXPECT_LT(*top1_drop({{rows_of({0.9F, 0.2F, 0.6001F, 0.4F}, 1)}}, expected), 1e-3);
+  EXPECT_GE(top1_drop({{rows_of({0.9F, 0.2F, 0.4F, 0.4F}, 1)}}, expected)->drop(), 0.25);
+  EXPECT_LT(top1_drop({{rows_of({0.9F, 0.2F, 0.6001F, 0.4F}, 1)}}, expected)->drop(), 1e-3);
 }
 
 TEST(Top1Drop, NumbersThatAreNoClassesAreRefused) {
@@ -70,7 +70,7 @@ TEST(Top1Drop, NumbersThatAreNoClassesAreRefused) {
 
 TEST(Top1Drop, WhatIsNoNumberIsLost) {
   const Outputs expected{{rows_of({0, 5, 1, 4, 0, 1}, 3)}};
-  EXPECT_GE(*top1_drop({{rows_of({0, NAN, 1, 4, 0, 1}, 3)}}, expected), 0.5);
+  EXPECT_GE(top1_drop({{rows_of({0, NAN, 1, 4, 0, 1}, 3)}}, expected)->drop(), 0.5);
 }
 
 }  // namespace

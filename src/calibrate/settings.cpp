@@ -188,6 +188,7 @@ struct Quantisation {
     // Of recurrent layers; weights rounded to the nearest would hide what their states lose.
     TRY(choose_byte_rounding(trial, mended->statistics, how, without, mended->options, gains));
     TRY(choose_recurrent(trial, mended->statistics, without, forced, mended->options, gains));
+    TRY(choose_dense(trial, mended->statistics, without, forced, mended->options, gains));
     TRY(choose_ends(trial, mended->statistics, without, mended->options, gains));
     TRY(choose_values(trial, mended->statistics, mended->options, gains));
     return mended;
@@ -211,7 +212,9 @@ struct Quantisation {
     DisabledNames decided = disabled;  // by the search
     decided.insert({"first-layer", "last-layer", "recurrent-layers", "input-equalisation"});
     std::unique_ptr<Mended> polished;
+    const std::vector<TechniqueGain> before = gains;
     const auto polish = [&](const quant::QuantizeOptions& options) -> Result<Quantised> {
+      gains = before;
       polished = TRY(mend({trial, base->statistics, options}, decided, gains));
       return Quantised{polished->trial(trial), polished->statistics, polished->options};
     };

@@ -12,6 +12,7 @@
 #include "quant/plan.h"
 #include "quant/rescale.h"
 #include "quant/rounding.h"
+#include "quant/two_bytes.h"
 #include "verify/load_graph.h"
 
 namespace tenon {
@@ -21,6 +22,16 @@ namespace {
 constexpr double kGain = 0.02;
 // What takes some time must gain more.
 constexpr double kGainOfTime = 0.1;
+
+// How much longer a model may take for what is lost without: so much in any case, and so much more
+// for each part that is lost. Outputs that have lost too much are of no use, however soon they
+// come.
+constexpr double kLonger = 0.25, kPerLoss = 3, kTooMuch = 0.1;
+bool is_worth_the_time(double before_ns, double after_ns, double loss) {
+  return loss > kTooMuch || after_ns < before_ns * (1 + kLonger + kPerLoss * loss);
+}
+// Nanoseconds that nobody notices in a run.
+constexpr double kUnnoticed = 1e4;
 
 NamedGraph copy_of(const NamedGraph& function) {
   return {function.key, function.graph->clone(), function.input_names, function.output_names,
@@ -222,14 +233,58 @@ Status choose_recurrent(const Trial& trial, const quant::FunctionStatistics& sta
   return {};
 }
 
+Status choose_dense(const Trial& trial, const quant::FunctionStatistics& statistics,
+                    const DisabledNames& disabled, bool forced, quant::QuantizeOptions& options,
+                    std::vector<TechniqueGain>& gains) {
+  // A loss worth a second byte, and what part of it must go.
+  constexpr double kMuch = 0.002, kMost = 0.2;
+  constexpr std::string_view kName = "dense-layers";
+  if (disabled.contains(kName)) return {};
+  const Graph& graph = *trial.function().graph;
+  const auto level = cost::level_of(cpu_features());
+  std::vector<std::string> added;
+  for (const quant::NamedValue& v : quant::observed_values(graph)) {
+    const Node* node = v.value->producer();
+    if (node != nullptr && v.value == node->output() && quant::is_dense(*node) &&
+        !options.keep_float.contains(v.name))
+      added.push_back(v.name);
+  }
+  if (added.empty()) return {};
+  const double without = TRY(trial.loss(statistics, options));
+  if (without < kMuch) return {};
+  quant::QuantizeOptions two = options;
+  two.two_bytes.insert(added.begin(), added.end());
+  if (!forced)
+    for (const auto& layer : TRY(cost::compare_integers(graph, statistics, two, level)).layers)
+      if (layer.other_ns >= layer.fp32_ns && std::erase(added, layer.name) > 0)
+        two.two_bytes.erase(layer.name);
+  double with = TRY(trial.loss(statistics, two));
+  bool better = with < without * (1 - kMost);
+  // Not those that lose nothing by one.
+  for (const std::string& name : added) {
+    if (!better) break;
+    quant::QuantizeOptions fewer = two;
+    fewer.two_bytes.erase(name);
+    const double loss = TRY(trial.loss(statistics, fewer));
+    if (loss > with * (1 + kGain)) continue;
+    two = std::move(fewer);
+    with = loss;
+  }
+  if (better) {
+    const double time = TRY(cost::compare_integers(graph, statistics, options, level)).other_ns;
+    const double longer = TRY(cost::compare_integers(graph, statistics, two, level)).other_ns;
+    better = longer < time + kUnnoticed || is_worth_the_time(time, longer, without);
+  }
+  gains.push_back({std::string(kName), without, with, better});
+  if (better) options = std::move(two);
+  return {};
+}
+
 Status choose_ends(const Trial& trial, const quant::FunctionStatistics& statistics,
                    const DisabledNames& disabled, quant::QuantizeOptions& options,
                    std::vector<TechniqueGain>& gains) {
-  // A loss worth a layer in fp32, what part of it must go, and how much longer the model may take,
-  // in any case and for what is lost.
-  constexpr double kMuch = 0.01, kMost = 0.4, kLonger = 0.25, kPerLoss = 3;
-  // Outputs that have lost more are of no use, however soon they come.
-  constexpr double kTooMuch = 0.1;
+  // A loss worth a layer in fp32, and what part of it must go.
+  constexpr double kMuch = 0.01, kMost = 0.4;
   // Weights that may stay as they are for any gain: of all, or so many.
   constexpr double kFew = 0.02, kFewElements = 4096;
   const Graph& graph = *trial.function().graph;
@@ -273,9 +328,7 @@ Status choose_ends(const Trial& trial, const quant::FunctionStatistics& statisti
       with = best;
     }
     const double longer = TRY(cost::compare_integers(graph, statistics, kept, level)).other_ns;
-    const bool is_affordable =
-        without > kTooMuch || longer < time * (1 + kLonger + kPerLoss * without);
-    const bool better = with < without * (1 - kMost) && is_affordable;
+    const bool better = with < without * (1 - kMost) && is_worth_the_time(time, longer, without);
     gains.push_back({std::string(name), without, with, better});
     if (!better) continue;
     options = std::move(kept);

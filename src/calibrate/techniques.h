@@ -41,6 +41,12 @@ Status choose_recurrent(const Trial& trial, const quant::FunctionStatistics& sta
                         const DisabledNames& disabled, bool forced, quant::QuantizeOptions& options,
                         std::vector<TechniqueGain>& gains);
 
+// The same of dense layers, whose input is rounded by one range for all data. Only those that gain
+// by it; where they would be no faster than in fp32 they multiply one byte, unless `forced`.
+Status choose_dense(const Trial& trial, const quant::FunctionStatistics& statistics,
+                    const DisabledNames& disabled, bool forced, quant::QuantizeOptions& options,
+                    std::vector<TechniqueGain>& gains);
+
 // Keeps the first products, or the last, in fp32 where they alone lose most of what is lost, that
 // is much, and the model takes little longer for it, as predicted for this CPU.
 Status choose_ends(const Trial& trial, const quant::FunctionStatistics& statistics,

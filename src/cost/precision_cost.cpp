@@ -12,6 +12,7 @@
 #include "passes/passes.h"
 #include "quant/narrow.h"
 #include "quant/plan.h"
+#include "quant/two_bytes.h"
 
 namespace tenon::cost {
 namespace {
@@ -60,6 +61,10 @@ class Layers {
     size_t next = 0;
     for (const auto& node : graph.nodes()) {
       if (!is_any_product(*node)) continue;
+      if (const auto it = of_node_.find(quant::other_byte_of(*node)); it != of_node_.end()) {
+        of_node_[node.get()] = it->second;
+        continue;
+      }
       const int64_t weights = weights_of(*node);
       const auto it =
           std::find(weights_.begin() + static_cast<std::ptrdiff_t>(next), weights_.end(), weights);

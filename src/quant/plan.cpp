@@ -8,6 +8,7 @@
 #include "ops/conv.h"
 #include "ops/matmul.h"
 #include "quant/byte_layers.h"
+#include "quant/two_bytes.h"
 #include "quant/weights.h"
 #include "rewrite/pass.h"
 
@@ -101,9 +102,13 @@ class Planner {
           layer.reason.empty() && kept != options_.keep_float.end())
         layer.reason = kept->second;
       layer.integer = layer.reason.empty();
-      if (layer.integer) (is_recurrent(*node) ? plan_.recurrent : plan_.integer).insert(node);
-      if (plan_.is_integer(node) && options_.bias_correction && x != statistics_.tensors.end() &&
-          x->second.channel_count > 0) {
+      if (layer.integer && is_dense(*node) && options_.two_bytes.contains(layer.name) &&
+          x != statistics_.tensors.end())
+        plan_.two_bytes[node] = &x->second;
+      else if (layer.integer)
+        (is_recurrent(*node) ? plan_.recurrent : plan_.integer).insert(node);
+      if (layer.integer && is_product(*node) && options_.bias_correction &&
+          x != statistics_.tensors.end() && x->second.channel_count > 0) {
         auto& means = plan_.input_means[node] = x->second.channel_sum;
         for (double& mean : means) mean /= static_cast<double>(x->second.channel_count);
       }

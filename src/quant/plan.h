@@ -18,6 +18,8 @@ struct Plan {
   std::unordered_set<const Node*> integer;
   // Recurrent layers that multiply bytes; what they read and give stays real.
   std::unordered_set<const Node*> recurrent;
+  // Dense layers that multiply two bytes of each number; what they read and give stays real, too.
+  std::unordered_map<const Node*, const TensorStatistics*> two_bytes;  // of what they read
   // A pointwise result that depends on one other value alone, and that value.
   std::unordered_map<const Value*, const Value*> bases;
   std::unordered_map<const Value*, QuantParams> params;  // of the tensors that become bytes

@@ -7,6 +7,7 @@
 #include "passes/bytes.h"
 #include "quant/byte_layers.h"
 #include "quant/plan.h"
+#include "quant/two_bytes.h"
 #include "quant/weights.h"
 
 namespace tenon::quant {
@@ -48,6 +49,7 @@ class Emitter {
       if (options_.byte_weights.contains(plan_.names[node->output()]))
         TRY(round_weights(graph_, *node));
       if (plan_.recurrent.contains(node)) TRY(emit_recurrent(*node));
+      if (plan_.two_bytes.contains(node)) TRY(emit_two_bytes(*node));
     }
     return std::move(plan_.report);
   }
@@ -80,7 +82,8 @@ class Emitter {
     return {};
   }
 
-  Status emit_weights(Node& node) {
+  // The integers of a product's weights; its bias makes up for what they lose.
+  Result<QuantizedWeights> weights_of_product(Node& node) {
     const auto* matmul = node.as<Matmul>();
     const Tensor& w = *node.input(1)->constant();
     QuantizedWeights q =
@@ -95,6 +98,12 @@ class Emitter {
       node.set_input(2, b.constant(fitted->second));
     else if (means != plan_.input_means.end() && node.input(2) != nullptr)
       correct_bias(b, node, lost_means(node, q, means->second));
+    return q;
+  }
+
+  Status emit_weights(Node& node) {
+    const QuantizedWeights q = TRY(weights_of_product(node));
+    Builder b(graph_, &node);
     node.set_input(1, TRY(b.op("dequantize_linear", {b.constant(q.integers), b.constant(q.scales)},
                                {{"axis", q.axis}})));
     return {};
@@ -110,12 +119,24 @@ class Emitter {
   Status emit_recurrent(Node& node) {
     const bool two_bytes = options_.two_bytes.contains(plan_.names[node.output()]);
     const Node* made = TRY(multiply_recurrent_bytes(graph_, node, two_bytes));
-    if (reals_ != nullptr)
-      for (NamedValue& v : *reals_)
-        for (int k = 0; k < node.output_count(); ++k)
-          if (v.value == node.output(k)) v.value = made->output(k);
+    for (int k = 0; k < node.output_count(); ++k) is_now(node.output(k), made->output(k));
     graph_.erase(&node);
     return {};
+  }
+
+  Status emit_two_bytes(Node& node) {
+    const QuantizedWeights q = TRY(weights_of_product(node));
+    Value* y = TRY(multiply_two_bytes(graph_, node, *plan_.two_bytes.at(&node), q, node.input(2)));
+    is_now(node.output(), y);
+    graph_.replace_all_uses(node.output(), y);
+    graph_.erase(&node);
+    return {};
+  }
+
+  void is_now(const Value* before, Value* now) {
+    if (reals_ == nullptr) return;
+    for (NamedValue& v : *reals_)
+      if (v.value == before) v.value = now;
   }
 
   static void correct_bias(Builder& b, Node& node, const std::vector<double>& lost) {
@@ -214,6 +235,10 @@ std::optional<QuantParams> params_of_value(const Value& value) {
   const Node* node = value.producer();
   if (node == nullptr) return std::nullopt;
   if (node->is("quantize_linear")) return read_params(node->input(1), node->input(2));
+  if (node->is("fused"))
+    for (int k = 0; k < node->output_count(); ++k)
+      if (node->output(k) == &value)
+        return params_of_value(*node->regions()[0]->outputs()[static_cast<size_t>(k)]);
   if (node->is(QuantizedConv::name) || node->is(QuantizedMatmul::name))
     return node->input(6) == nullptr ? std::nullopt : read_params(node->input(6), node->input(7));
   if (moves_elements(*node) && node->input(0) != nullptr) return params_of_value(*node->input(0));

@@ -37,7 +37,8 @@ struct QuantizeOptions {
   std::set<std::string> exact;
   // Those of them that multiply reals by weights that are rounded to bytes.
   std::set<std::string> byte_weights;
-  // Recurrent layers that multiply two bytes of what they read and of their state.
+  // Recurrent layers that multiply two bytes of what they read and of their state, and dense ones
+  // that do so of what they read.
   std::set<std::string> two_bytes;
   // Biases make up for what the rounding of weights adds to the mean of each output channel.
   bool bias_correction = true;
@@ -65,6 +66,7 @@ inline constexpr Technique kTechniques[] = {
     {"first-layer", "the first products stay in fp32 where most is lost there"},
     {"last-layer", "the last products stay in fp32 where most is lost there"},
     {"recurrent-layers", "recurrent layers multiply two bytes of each number where one loses"},
+    {"dense-layers", "dense layers multiply two bytes of each number where one loses"},
     {"layer-fitting", "layer by layer, weights and biases make up for what was lost before it"},
 };
 

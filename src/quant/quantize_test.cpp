@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "passes/test_support.h"
+#include "quant/plan.h"
 #include "quant/rescale.h"
+#include "quant/two_bytes.h"
 
 namespace tenon::quant {
 namespace {
@@ -234,6 +236,52 @@ TEST(Quantize, ALayerIsKeptWhereAsked) {
 }
 
 // Inputs that bytes hold exactly: all that is lost is what rounding does to the weights.
+TEST(Quantize, DenseLayersMayMultiplyTwoBytes) {
+  const auto lost = [](bool two_bytes) {
+    Maker m;
+    Value* x = m.input(f32({batch(), 32}));
+    Value* h = m.op("relu", {m.op("matmul", {x, m.floats({32, 48}, 1), m.floats({48}, 2)})});
+    m.graph.set_outputs({m.op("matmul", {h, m.floats({48, 10}, 3), m.floats({10}, 4)})});
+    PassContext context;
+    EXPECT_TRUE(canonicalize(m.graph, context).ok());
+    EXPECT_TRUE(prepare(m.graph).ok());
+    // Weights are integers already: what is lost is lost by what they are multiplied with.
+    QuantizeOptions options;
+    for (const NamedValue& v : observed_values(m.graph))
+      if (v.value->producer() != nullptr && is_product(*v.value->producer())) {
+        Node& node = *v.value->producer();
+        const ScaledLayout columns = ScaledLayout::along(*node.input(1)->constant(), 1);
+        Builder b(m.graph, &node);
+        node.set_input(1, b.constant(rounded_weights(*node.input(1)->constant(), columns)->reals));
+        if (two_bytes) options.two_bytes.insert(v.name);
+      }
+    const auto rounded = testing::run(m.graph);
+    const auto report = quantize(m.graph, observe(m.graph), options);
+    EXPECT_TRUE(report.ok()) << (report.ok() ? "" : report.error().to_string());
+    for (const auto& layer : report->layers) EXPECT_TRUE(layer.integer) << layer.reason;
+    EXPECT_TRUE(optimize(m.graph, context).ok());
+    EXPECT_TRUE(verify(m.graph).ok());
+    EXPECT_EQ(count(m.graph, "quantized_matmul"), two_bytes ? 4 : 2);
+    EXPECT_EQ(count(m.graph, "matmul"), 0);
+    return relative_l2(testing::run(m.graph)[0], rounded[0]);
+  };
+  EXPECT_GT(lost(false), 1e-3);
+  EXPECT_LT(lost(true), 1e-4);
+}
+
+TEST(Quantize, OnlyLayersOfFewRowsMultiplyTwoBytes) {
+  Maker m;
+  const auto product = [&](Shape shape) {
+    return m.op("matmul", {m.input(f32(std::move(shape))), m.floats({16, 8}, 1)})->producer();
+  };
+  EXPECT_TRUE(is_dense(*product({batch(), 16})));
+  EXPECT_TRUE(is_dense(*product({batch(), 28, 16})));
+  EXPECT_FALSE(is_dense(*product({batch(), 128, 16})));
+  EXPECT_FALSE(is_dense(*product({batch(), Dim::symbol("t"), 16})));
+  Value* image = m.input(f32({batch(), 4, 4, 3}));
+  EXPECT_FALSE(is_dense(*conv(m, image, {1, 1, 3, 8}, 2)->producer()));
+}
+
 TEST(Quantize, BiasesMakeUpForTheMeanErrorOfWeights) {
   const auto error_with = [](bool correction) {
     Maker m;

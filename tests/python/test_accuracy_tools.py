@@ -239,6 +239,49 @@ def test_weights_of_recurrent_layers_are_rounded_for_the_result(layer, gates, di
     assert lost[""] < 0.9 * lost["adaptive-rounding"]
 
 
+def test_dense_layers_multiply_two_bytes_where_one_loses(tmp_path):
+    graph = tmp_path / "dense.tn"
+    graph.write_text(planted(0))
+    np.save(tmp_path / "x.npy", np.random.default_rng(4).normal(size=(64, 16)).astype(np.float32))
+    used = techniques(compile_graph(graph, tmp_path / "x.npy", "--force-precision"))["dense-layers"]
+    assert used["used"] and used["relative_l2_with"] < 0.7 * used["relative_l2_without"]
+    two = loss(tmp_path / "m.tenon", graph)
+    explained = command("explain", tmp_path / "m.tenon").stdout  # reals of the result's size are no factors of bytes
+    assert "int8_gemm" in explained and " byte_sum  " not in explained
+    # A layer is compared by the sum of both products, and its share is of both bytes.
+    tenon.compile(graph, tmp_path / "fp32.tenon")
+    compile_graph(graph, tmp_path / "x.npy", "--force-precision", "--disable", "cross-layer-equalisation")
+    layers = json.loads(command("diff", "--layers", tmp_path / "m.tenon", tmp_path / "fp32.tenon", "--data", tmp_path / "x.npy",
+                                "--json").stdout)[0]["layers"]
+    assert [layer["sqnr_db"] > 30 for layer in layers] == [True] * 5
+    assert sum(layer["share"] or 0 for layer in layers) == pytest.approx(1)
+    done = compile_graph(graph, tmp_path / "x.npy", "--force-precision", "--disable", "dense-layers")
+    assert "dense-layers" not in techniques(done)
+    assert two < 0.7 * loss(tmp_path / "m.tenon", graph)
+
+
+def test_what_is_not_hard_is_mended_before_it_is_kept(tmp_path):
+    graph = tmp_path / "dense.tn"
+    graph.write_text(planted(0))
+    np.save(tmp_path / "x.npy", np.random.default_rng(4).normal(size=(64, 16)).astype(np.float32))
+    search = ("quantize", graph, "--calibration", tmp_path / "x.npy", "--metric", "mse", "-o", tmp_path / "m.tenon", "--force-precision",
+              "--json")
+    all_integers = json.loads(command(*search, "--max-drop", "1").stdout)["functions"][0]["drop_all_integers"]
+    found = json.loads(command(*search, "--max-drop", str(all_integers / 2)).stdout)["functions"][0]
+    assert found["feasible"] and found["fp32"] == [] and found["drop"] <= all_integers / 2
+    mends = [w for name in ("dense-layers", "adaptive-rounding", "layer-fitting") for w in ("--disable", name)]
+    found = json.loads(command(*search, "--max-drop", str(all_integers / 2), *mends).stdout)["functions"][0]
+    assert found["feasible"] and found["fp32"]
+
+
+def test_a_search_says_what_it_saw_and_what_is_to_be_expected(tmp_path):
+    search = ("quantize", DIGITS / "saved_model", "--signature", "serving_default", "--calibration", DIGITS / "digits.npy", "--metric",
+              "top1", "--max-drop", "0.5%", "-o", tmp_path / "m.tenon", "--force-precision")
+    found = json.loads(command(*search, "--json").stdout)["functions"][0]
+    assert found["rows"] == 256 and found["drop"] == max(found["changed"] / 256, found["expected"]) <= 0.005
+    assert f"{found['changed']} of 256 rows have another class" in command(*search).stdout
+
+
 def test_a_search_may_keep_a_recurrent_layer(recurrent, tmp_path):
     file = tmp_path / "found.tenon"
     search = ("quantize", recurrent, "--calibration", tmp_path / "uneven", "--metric", "mse", "--max-drop", "0.0005", "-o", file,
@@ -305,7 +348,7 @@ def test_products_are_compared_by_what_the_same_layer_gives(tmp_path):
 }
 """)
     np.save(x, np.random.default_rng(0).normal(size=(64, 16)).astype(np.float32))
-    compile_graph(graph, x, "--force-precision", "--disable", "last-layer", "--disable", "first-layer")
+    compile_graph(graph, x, "--force-precision", "--disable", "last-layer", "--disable", "first-layer", "--disable", "dense-layers")
     assert "byte_lookup" in command("dump", tmp_path / "m.tenon").stdout
     command("compile", graph, "-o", tmp_path / "exact.tenon")
     done = command("diff", "--layers", tmp_path / "m.tenon", tmp_path / "exact.tenon", "--data", x, "--json")

@@ -95,11 +95,19 @@ Status quantize(const QuantizeArguments& a) {
                                  {"objective", a.objective},
                                  {"price", f.result.price},
                                  {"fp32", f.result.kept}});
+    if (const auto& top1 = f.result.top1; top1) {
+      json["functions"].back()["rows"] = top1->rows;
+      json["functions"].back()["changed"] = top1->changed;
+      json["functions"].back()["expected"] = top1->expected;
+    }
     if (a.json) continue;
     fmt::print(
         "{}: {} of {} layers are of integers, {} drop {:.4g} (all of them: {:.4g}), {} trials\n",
         f.key, f.result.layers - std::ssize(f.result.kept), f.result.layers, a.metric,
         f.result.drop, f.result.drop_all_integers, f.result.trials);
+    if (const auto& top1 = f.result.top1; top1)
+      fmt::print("  {} of {} rows have another class, of other data {:.2g} % are expected to\n",
+                 top1->changed, top1->rows, 100 * top1->expected);
     for (const std::string& name : f.result.kept) fmt::print("  fp32: {}\n", name);
   }
   if (a.json) fmt::print("{}\n", to_text(json));

@@ -206,6 +206,9 @@ class Sum {
         return "an operand differs along other dimensions than the channels";
       if (at == 0 && dims_.size() > 1) samples_ = dims_[0];
     }
+    // Its elements would be spread as factors only to be read once.
+    if (s.constants[i] == nullptr && dims_.size() > 1 && type.dtype == DType::f32 && sizes == dims_)
+      return "an operand is of reals and of the result's size";
     Vector v{value, i, {}};
     if (s.constants[i] != nullptr) {
       s.packs.make_dense(*s.constants[i]);

@@ -1,0 +1,80 @@
+#include "quant/two_bytes.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "ops/matmul.h"
+#include "ops/quantized_product.h"
+#include "quant/ranges.h"
+
+namespace tenon::quant {
+namespace {
+
+// Values beyond those seen are not clipped: there is room.
+constexpr double kMargin = 2;
+constexpr uint8_t kZero = 128;
+constexpr int kMost = 127;
+constexpr int64_t kMostRows = 32;
+
+// The reals that bytes stand for.
+Result<Value*> in_bytes(Builder& b, Value* x, float scale) {
+  Value* s = b.constant(Tensor::scalar(scale));
+  Value* zero = b.constant(Tensor::scalar(kZero));
+  return b.op("dequantize_linear", {TRY(b.op("quantize_linear", {x, s, zero})), s, zero});
+}
+
+Result<Value*> activated(Builder& b, const Matmul& op, Value* y) {
+  if (op.activation == ActivationKind::relu) return b.op("relu", {y});
+  if (op.activation == ActivationKind::clip)
+    return b.op("clip", {y}, {{"min", op.act_alpha}, {"max", op.act_beta}});
+  return y;
+}
+
+}  // namespace
+
+bool is_dense(const Node& product) {
+  if (product.as<Matmul>() == nullptr || !product.input(0)->shape().ranked()) return false;
+  const Shape& x = product.input(0)->shape();
+  int64_t rows = 1;
+  for (int i = 0; i + 1 < x.rank(); ++i) {
+    if (!x[i].known() && i > 0) return false;
+    rows *= x[i].size_or(1);
+  }
+  return rows <= kMostRows;
+}
+
+Result<Value*> multiply_two_bytes(Graph& graph, Node& node, const TensorStatistics& input,
+                                  const QuantizedWeights& weights, Value* bias) {
+  const double most = std::max(std::abs(input.min), std::abs(input.max));
+  const auto step = static_cast<float>(most > 0 ? kMargin * most / kMost : 1);
+  Builder b(graph, &node);
+  Value* x = node.input(0);
+  Value* w =
+      TRY(b.op("dequantize_linear", {b.constant(weights.integers), b.constant(weights.scales)},
+               {{"axis", weights.axis}}));
+  Matmul product;
+  product.transpose_b = node.as<Matmul>()->transpose_b;
+  Value* first = TRY(in_bytes(b, x, step));
+  Value* second = TRY(in_bytes(b, TRY(b.op("sub", {x, first})), step / 256));
+  // Neither is the layer's result: what adds them is.
+  if (node.origins.size() > 1) b.set_origins({node.origins.front()});
+  Value* high = TRY(b.op(product, {first, w}));
+  Value* low = TRY(b.op(product, {second, w, bias}));
+  b.set_origins(node.origins);
+  Value* y = TRY(activated(b, *node.as<Matmul>(), TRY(b.op("add", {high, low}))));
+  return y;
+}
+
+const Node* other_byte_of(const Node& product) {
+  if (!product.is(QuantizedMatmul::name)) return nullptr;
+  for (const Use& use : product.output()->uses())
+    for (const Value* v : use.user == nullptr ? std::vector<Value*>() : use.user->inputs()) {
+      const Node* other = v == nullptr ? nullptr : v->producer();
+      if (other != nullptr && other != &product && other->is(QuantizedMatmul::name) &&
+          other->input(1) == product.input(1))
+        return other;
+    }
+  return nullptr;
+}
+
+}  // namespace tenon::quant
