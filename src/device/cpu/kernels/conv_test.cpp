@@ -189,6 +189,20 @@ TEST(Conv, DepthwiseMatchesNaiveOverRandomCases) {
   }
 }
 
+// Neighbouring pixels that fill vectors together.
+TEST(Conv, DepthwiseOfHalfVectorsMatchesNaive) {
+  for (const int64_t channels : {4, 8, 12, 24, 40, 72})
+    for (const int64_t taps : {1, 3, 5, 7})
+      for (const int64_t width : {7, 8, 9, 13, 26, 47}) {
+        ConvCase c = make_case({5, width}, {3, taps}, 1, pick({1, 1, 1, 2}), pick({0, 1, 2, 3}),
+                               pick({0, 1, 2, 3}), channels, channels, channels);
+        vary(c, {1, 2});
+        c.extra = pick({0, 0, 0, 3});
+        EXPECT_GE(check(c), 2);
+        if (HasFatalFailure()) return;
+      }
+}
+
 TEST(Conv, GroupsOfFourMatchNaiveOverRandomCases) {
   const ConvMethod& grouped = conv_method(ConvMethodId::kGrouped);
   for (int i = 0; i < 200; ++i) {

@@ -144,9 +144,11 @@ template <int kPixels, int kTaps, int kStride, bool kEdge, Channels kChannels>
     if (channel < channels)
       vector.template operator()<true>(channel, static_cast<int>(channels - channel));
   if (row.post.kind == ActivationKind::kNone) return;
-  for (int p = 0; p < kPixels; ++p)
-    activate(row.post, y + p * y_step, y + p * y_step,
-             static_cast<size_t>(kChannels == Channels::kWhole ? channel : channels));
+  const int64_t made = kChannels == Channels::kWhole ? channel : channels;
+  // Of few channels the vectors are filled by several pixels.
+  const int64_t run = y_step == made ? kPixels : 1;
+  for (int p = 0; p < kPixels; p += static_cast<int>(run))
+    activate(row.post, y + p * y_step, y + p * y_step, static_cast<size_t>(run * made));
 }
 
 // In each lane the i-th of the kGroup lanes that it is one of.
