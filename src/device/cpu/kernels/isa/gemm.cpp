@@ -402,11 +402,12 @@ void gemm_block(const GemmBlock& block) {
         continue;
       }
 #endif
-      if (has_post)
-        for (int r = 0; r < rows; ++r) {
-          float* c = block.c + (row + r) * block.ldc + column;
-          activate_post(block.post, c, static_cast<size_t>(columns));
-        }
+      // Rows behind each other are one, whose vectors are full but for the last.
+      const int together = block.ldc == columns ? rows : 1;
+      for (int r = 0; has_post && r < rows; r += together) {
+        float* c = block.c + (row + r) * block.ldc + column;
+        activate_post(block.post, c, static_cast<size_t>(together * columns));
+      }
     }
   }
 }
