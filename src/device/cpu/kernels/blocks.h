@@ -28,6 +28,10 @@ struct GemmBlock {
   const float* a = nullptr;
   int64_t lda = 0;
   const float* const* pieces = nullptr;
+  // Where the table fits_tiles: tile i has so many of the rows, and row r of C and of what is added
+  // is the c_rows[r]th; null: tile_rows of them but in the last tile, and in order.
+  const uint8_t* tile_heights = nullptr;
+  const int32_t* c_rows = nullptr;
   int64_t tile_taps = 1;
   int64_t piece_offset = 0;
   int64_t taps = 1;

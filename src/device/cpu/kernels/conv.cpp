@@ -6,6 +6,7 @@
 #include <iterator>
 #include <vector>
 
+#include "device/cpu/kernels/conv_lists.h"
 #include "device/cpu/kernels/conv_pieces.h"
 #include "device/cpu/kernels/conv_shift.h"
 #include "device/cpu/kernels/conv_strip.h"
@@ -83,10 +84,10 @@ void run_pointwise(const ConvParams& p, ThreadPool& pool, void* scratch, const K
 struct IndirectPlan {
   GemmGrid grid;
   int64_t groups = 1;  // of a task
-  int64_t rows = 0;    // pixels whose pieces are listed at a time
-  int64_t pieces = 0;
+  PieceListPlan lists;
+  int64_t list_floats = 0;
   int64_t sums = 0;
-  int64_t slot_floats() const { return round_to_lines(8 * pieces) / 4 + sums; }
+  int64_t slot_floats() const { return list_floats + sums; }
 };
 
 IndirectPlan plan_indirect(const ConvParams& p, int threads, const KernelTable& table) {
@@ -103,84 +104,11 @@ IndirectPlan plan_indirect(const ConvParams& p, int threads, const KernelTable& 
                                 kMaxPieces / taps);
   const int64_t tiles = ceil_div(std::max<int64_t>(1, plan.grid.row_block), table.tile_rows);
   const int64_t max_tiles = std::max<int64_t>(96 / table.tile_rows, most / table.tile_rows);
-  plan.rows = ceil_div(tiles, ceil_div(tiles, max_tiles)) * table.tile_rows;
-  plan.pieces = plan.rows * taps;
-  plan.sums = piece_sums(p, plan.rows, plan.grid.column_block, taps, run);
+  const int64_t rows = ceil_div(tiles, ceil_div(tiles, max_tiles)) * table.tile_rows;
+  plan.lists = plan_piece_lists(p, rows, table);
+  plan.list_floats = plan.lists.bytes(p) / 4;
+  plan.sums = piece_sums(p, rows, plan.grid.column_block, taps, run);
   return plan;
-}
-
-// Output pixels one after the other, all images counted through.
-struct Pixel {
-  int64_t n, od, oh, ow;
-
-  Pixel(const ConvParams& p, int64_t index)
-      : n(index / volume(p.out)),
-        od(index / (p.out[1] * p.out[2]) % p.out[0]),
-        oh(index / p.out[2] % p.out[1]),
-        ow(index % p.out[2]) {}
-  void next(const ConvParams& p) {
-    if (++ow < p.out[2]) return;
-    ow = 0;
-    if (++oh < p.out[1]) return;
-    oh = 0;
-    if (++od < p.out[0]) return;
-    od = 0;
-    ++n;
-  }
-};
-
-// Where the windows of a tile's pixels begin: input positions, and floats from the input's first.
-struct TileStarts {
-  static constexpr int64_t kMost = 32;
-  int64_t at[kMost], depth[kMost], height[kMost], width[kMost];
-};
-
-// Lists the pieces of output pixels [begin, end), tile by tile. Taps that are outside for all
-// pixels of a tile are marked, and then not multiplied.
-void list_pieces(const ConvParams& p, int64_t begin, int64_t end, const float* x, const float* zero,
-                 int64_t tile_rows, const float** pieces) {
-  const WindowDim depth = window_dim(p, 0), height = window_dim(p, 1), width = window_dim(p, 2);
-  const Range whole[] = {depth.interior(), height.interior(), width.interior()};
-  const auto holds = [](const Range& range, int64_t i) {
-    return i >= range.begin && i < range.end;
-  };
-  Pixel pixel(p, begin);
-  TileStarts s;
-  for (; begin < end; begin += tile_rows) {
-    const int64_t rows = std::min(tile_rows, end - begin);
-    bool inside = true;
-    for (int64_t r = 0; r < rows; ++r, pixel.next(p)) {
-      s.depth[r] = depth.start(pixel.od);
-      s.height[r] = height.start(pixel.oh);
-      s.width[r] = width.start(pixel.ow);
-      s.at[r] =
-          (((pixel.n * depth.in + s.depth[r]) * height.in + s.height[r]) * width.in + s.width[r]) *
-          p.x_pixel_stride;
-      inside &= holds(whole[0], pixel.od) & holds(whole[1], pixel.oh) & holds(whole[2], pixel.ow);
-    }
-    for (int64_t kd = 0; kd < depth.kernel; ++kd)
-      for (int64_t kh = 0; kh < height.kernel; ++kh)
-        for (int64_t kw = 0; kw < width.kernel; ++kw, pieces += tile_rows) {
-          const int64_t id = kd * depth.dilation, ih = kh * height.dilation;
-          const int64_t iw = kw * width.dilation;
-          const int64_t at = ((id * height.in + ih) * width.in + iw) * p.x_pixel_stride;
-          if (inside) {
-            for (int64_t r = 0; r < rows; ++r) pieces[r] = x + s.at[r] + at;
-            continue;
-          }
-          bool any = false;
-          for (int64_t r = 0; r < rows; ++r) {
-            const auto is_in = [](int64_t i, int64_t size) {
-              return static_cast<uint64_t>(i) < static_cast<uint64_t>(size);
-            };
-            const bool here = is_in(s.depth[r] + id, depth.in) &
-                              is_in(s.height[r] + ih, height.in) & is_in(s.width[r] + iw, width.in);
-            pieces[r] = here ? x + s.at[r] + at : zero;
-            any |= here;
-          }
-          if (!any) pieces[0] = nullptr;
-        }
-  }
 }
 
 const char* indirect_refusal(const ConvParams&) {
@@ -207,17 +135,15 @@ void run_indirect(const ConvParams& p, ThreadPool& pool, void* scratch, const Ke
         const int64_t begin = block / plan.grid.column_blocks * plan.grid.row_block;
         const int64_t end = std::min(pixels, begin + plan.grid.row_block);
         float* const own = slot_floats(slots, slot, plan.slot_floats());
-        auto** const pieces = reinterpret_cast<const float**>(own);
         PieceProduct product;
         product.taps = volume(p.kernel);
         product.run = run;
         product.n = std::min(plan.grid.column_block, columns - column);
-        product.pieces = pieces;
         product.sums = own + plan.slot_floats() - plan.sums;
-        for (int64_t pixel = begin; pixel < end; pixel += plan.rows) {
+        for (int64_t pixel = begin; pixel < end; pixel += plan.lists.rows) {
           product.pixel = pixel;
-          product.m = std::min(plan.rows, end - pixel);
-          list_pieces(p, pixel, pixel + product.m, p.x, zero, table.tile_rows, pieces);
+          product.m = std::min(plan.lists.rows, end - pixel);
+          product.lists = list_pieces(p, plan.lists, pixel, pixel + product.m, zero, own);
           for (int64_t group = first_group; group < end_group; ++group) {
             product.offset = group * run;
             product.channel = group * columns + column;

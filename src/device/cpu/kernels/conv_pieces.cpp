@@ -46,13 +46,15 @@ void multiply_pieces(const ConvParams& p, const PieceProduct& product, const Ker
   block.m = product.m;
   block.n = product.n;
   block.tile_taps = taps;
+  block.tile_heights = product.lists.tile_heights;
+  block.c_rows = product.lists.c_rows;
   block.b_panel_stride = taps * run * kPanelColumns;
   bool first = true;
   for (int64_t tap = 0; tap < taps || first; tap += taps_per_block)
     for (int64_t at = 0; at < run || first; at += chunk) {
       block.taps = std::min(taps_per_block, taps - tap);
       block.run = std::min(chunk, run - at);
-      block.pieces = product.pieces + tap * table.tile_rows;
+      block.pieces = product.lists.pieces + tap * table.tile_rows;
       block.piece_offset = product.offset + at;
       block.b = product.filter + (tap * run + at) * kPanelColumns;
       block.bias = first && p.bias != nullptr ? p.bias + product.channel : nullptr;

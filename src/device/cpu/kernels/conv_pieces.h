@@ -3,6 +3,7 @@
 #pragma once
 
 #include "device/cpu/kernels/conv.h"
+#include "device/cpu/kernels/conv_lists.h"
 #include "device/cpu/kernels/kernel_table.h"
 #include "device/cpu/kernels/windows.h"
 
@@ -24,7 +25,7 @@ struct PieceProduct {
   const float* filter = nullptr;  // its panel
   int64_t taps = 0;
   int64_t run = 0;
-  const float* const* pieces = nullptr;
+  PieceLists lists;
   int64_t offset = 0;     // floats from where pieces point
   float* sums = nullptr;  // piece_sums() floats
 };

@@ -183,7 +183,7 @@ void run_strip(const ConvParams& p, ThreadPool& pool, void* scratch, const Kerne
     product.run = run_of(p);
     product.n = p.out_channels;
     product.filter = p.filter;
-    product.pieces = slot.pieces;
+    product.lists.pieces = slot.pieces;
     product.sums = slot.sums;
     product.m = std::min(plan.rows, p.out[1] - oh) * columns;
     product.pixel = (plane * p.out[1] + oh) * p.out[2] + ow;

@@ -37,6 +37,7 @@ struct KernelTable {
   int lanes = 0;          // floats in a vector
   int tile_rows = 0;      // rows and columns of C that the GEMM micro kernel holds in registers
   int tile_columns = 0;
+  bool fits_tiles = false;  // GemmBlock::tile_heights, c_rows
 
   void (*gemm_block)(const GemmBlock& block) = nullptr;
   void (*depthwise_row)(const DepthwiseRow& row) = nullptr;

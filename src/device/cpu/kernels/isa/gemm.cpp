@@ -356,10 +356,61 @@ const TileFunction* tile_functions(int columns) {
   return columns > kLanes ? kTileFunctions<2, Last::kWhole> : kTileFunctions<1, Last::kWhole>;
 }
 
+// A tile and its activation.
+TENON_INLINE void run_rows(const GemmBlock& block, const Tile& tile, TileFunction function,
+                           int64_t row, int rows, int64_t column, int columns) {
+  function(block, tile, row, column, columns);
+#if defined(TENON_PAIRS)
+  if (tile.before_post != nullptr)
+    return finish_tile(block, tile.before_post, row, rows, column, columns);
+#endif
+  if (block.post.kind == ActivationKind::kNone) return;
+  // Rows behind each other are one, whose vectors are full but for the last.
+  const int together = block.ldc == columns ? rows : 1;
+  for (int r = 0; r < rows; r += together) {
+    float* c = block.c + (row + r) * block.ldc + column;
+    activate_post(block.post, c, static_cast<size_t>(together * columns));
+  }
+}
+
+TENON_INLINE void copy_columns(float* to, const float* from, int columns, bool narrow) {
+  if (columns == kColumns && !narrow)
+    __builtin_memcpy(to, from, kColumns * sizeof(float));
+  else if (columns == kColumns)
+    __builtin_memcpy(to, from, kColumns * sizeof(uint16_t));
+  else
+    __builtin_memcpy(to, from, static_cast<size_t>(columns) * (narrow ? 2 : 4));
+}
+
+// A tile whose rows of C are anywhere, in memory of its own: storing each at a place of its own
+// would cost all products.
+[[gnu::noinline]] void run_apart(const GemmBlock& block, const Tile& tile, TileFunction function,
+                                 int64_t row, int rows, int64_t column, int columns) {
+  alignas(64) float c[kRows * kColumns], add[kRows * kColumns];
+  const int32_t* const places = block.c_rows + row;
+  GemmBlock own = block;
+  own.c = c;
+  own.ldc = kColumns;
+  if (block.bias != nullptr) own.bias += column;
+  if (block.add != nullptr) {
+    own.add = add;
+    own.ld_add = kColumns;
+    const bool narrow = block.narrow_add;
+    for (int r = 0; r < rows; ++r)
+      copy_columns(element(add, r * kColumns, narrow),
+                   element(block.add, places[r] * block.ld_add + column, narrow), columns, narrow);
+  }
+  run_rows(own, tile, function, 0, rows, 0, columns);
+  const bool narrow = block.narrow_c;
+  for (int r = 0; r < rows; ++r)
+    copy_columns(element(block.c, places[r] * block.ldc + column, narrow),
+                 element(c, r * kColumns, narrow), columns, narrow);
+}
+
 void gemm_block(const GemmBlock& block) {
   const float* plain_rows[kRows];
-  const bool has_post = block.post.kind != ActivationKind::kNone;
 #if defined(TENON_PAIRS)
+  const bool has_post = block.post.kind != ActivationKind::kNone;
   alignas(64) float before_post[kRows * kColumns] = {};
 #endif
   const bool few = block.m <= kFewRows;
@@ -382,32 +433,27 @@ void gemm_block(const GemmBlock& block) {
 #if defined(TENON_PAIRS)
     if (block.narrow_c && has_post) tile.before_post = before_post;
 #endif
-    for (int64_t row = 0; row < block.m; row += height) {
-      const int rows = static_cast<int>(block.m - row < height ? block.m - row : height);
+    int rows = 0;
+    int64_t panel = kColumns / kPanelColumns;
+    for (int64_t row = 0, index = 0; row < block.m; row += rows, ++index, ++panel) {
+      rows = static_cast<int>(block.m - row < height ? block.m - row : height);
+      if (block.tile_heights != nullptr) rows = block.tile_heights[index];
       if (block.pieces != nullptr) {
-        tile.rows = block.pieces + row * block.tile_taps;
+        tile.rows = block.pieces + index * block.tile_taps * kRows;
       } else {
         for (int r = 0; r < rows; ++r) plain_rows[r] = block.a + (row + r) * block.lda;
       }
       // The first tiles of rows fetch the next panels, one each, while they compute.
-      const int64_t panel = kColumns / kPanelColumns + row / height;
-      const bool fetches = row < height * (kColumns / kPanelColumns) &&
+      const bool fetches = index < kColumns / kPanelColumns &&
                            column + panel * kPanelColumns < block.n + block.next_columns;
       tile.ahead = fetches ? panel * block.b_panel_stride : 0;
       if (few) tile.ahead = far ? kFetchAhead : 0;
-      functions[rows - 1](block, tile, row, column, columns);
-#if defined(TENON_PAIRS)
-      if (tile.before_post != nullptr) {
-        finish_tile(block, before_post, row, rows, column, columns);
-        continue;
-      }
-#endif
-      // Rows behind each other are one, whose vectors are full but for the last.
-      const int together = block.ldc == columns ? rows : 1;
-      for (int r = 0; has_post && r < rows; r += together) {
-        float* c = block.c + (row + r) * block.ldc + column;
-        activate_post(block.post, c, static_cast<size_t>(together * columns));
-      }
+      // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): tiles have a row
+      const TileFunction function = functions[rows - 1];
+      if (block.c_rows != nullptr)
+        run_apart(block, tile, function, row, rows, column, columns);
+      else
+        run_rows(block, tile, function, row, rows, column, columns);
     }
   }
 }
@@ -433,6 +479,7 @@ const KernelTable& pair_table() {
 void fill_gemm(KernelTable& table) {
   table.tile_rows = kRows;
   table.tile_columns = kColumns;
+  table.fits_tiles = true;
   table.gemm_block = gemm_block;
 }
 #endif

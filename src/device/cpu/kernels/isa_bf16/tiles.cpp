@@ -168,6 +168,7 @@ const KernelTable& pair_table() {
     table.name = TENON_BF16_NAME;
     table.tile_rows = kBlockRows;
     table.tile_columns = kBlockColumns;
+    table.fits_tiles = false;
     table.gemm_block = gemm_block;
     table.depthwise_row = avx512::pair_table().depthwise_row;
     table.weigh_row = avx512::pair_table().weigh_row;
