@@ -39,6 +39,8 @@ TEST(KernelsAgainstReference, Convolutions) {
         {"gemm_strip", {2, 9, 8, 3}, {3, 5, 3, 20}, {{"strides", Ints{2, 1}}, {"pads", pads}}},
         {"gemm_indirect", {2, 9, 8, 20}, {3, 3, 20, 9}, {{"dilations", Ints{2, 1}}}},
         {"grouped", {2, 9, 8, 32}, {3, 3, 4, 32}, {{"groups", 8}, {"pads", pads}}},
+        {"grouped", {2, 9, 8, 24}, {3, 3, 8, 24}, {{"groups", 3}, {"pads", pads}}},
+        {"grouped_wide", {2, 6, 9, 48}, {3, 3, 24, 48}, {{"groups", 2}, {"pads", pads}}},
         {"gemm_merged", {1, 9, 8, 6}, {3, 3, 3, 8}, {{"groups", 2}, {"pads", pads}}},
         {"gemm_indirect", {1, 9, 8, 6}, {3, 3, 3, 34}, {{"groups", 2}, {"pads", pads}}},
         {"depthwise", {2, 9, 8, 6}, {3, 3, 1, 12}, {{"groups", 6}, {"pads", pads}}},

@@ -84,14 +84,50 @@ struct DepthwiseRow : WindowRow {
   int64_t filter_taps[3] = {0, 0, 0};  // of pairs from one pair of rows to the next
   int64_t first_tap = 0;               // of the window that is there, in the second dim
   int64_t first_channel = 0;           // of x is that of all
-  // Input channels that an output channel reads, those of its group: as many lines does the filter
-  // have at each tap. 1, or 4 of channels that fill vectors.
-  int64_t group = 1;
-  int64_t filter_line = 0;
-  const float* bias = nullptr;  // [channels] or null
-  const float* add = nullptr;   // may be y; or null
+  const float* bias = nullptr;         // [channels] or null
+  const float* add = nullptr;          // may be y; or null
   int64_t add_pixel = 0;
   bool narrow_y = false;  // as in a GemmBlock; pairs only, which add nothing
+  float low = 0;
+  float high = 0;
+  Activation post;
+};
+
+// Taps of a window side by side in one of its lines.
+struct GroupedTaps {
+  int64_t x = 0;       // floats from the window's first tap
+  int64_t filter = 0;  // floats from the filter's begin
+  int64_t column = 0;  // columns of the input from the window's first
+};
+
+// y = post(clip(sum over taps and the inputs of a group of x * filter + bias + add)): some output
+// channels of a row of pixels, of one group, or of several that are narrower than kColumns and
+// divide it, with no more inputs than outputs.
+struct GroupedRow {
+  static constexpr int kColumns = 16;
+  int64_t pixels = 0;
+  int64_t start = 0;   // column of the first pixel's first tap
+  int64_t stride = 1;  // columns
+  int64_t in = 0;      // columns that are there
+  // Taps that are three columns in a row, not all of them outside of any pixel, of strides of 1 or
+  // 2 and at least seven pixels; and others.
+  const GroupedTaps* triples = nullptr;
+  int64_t triple_count = 0;
+  const GroupedTaps* singles = nullptr;
+  int64_t single_count = 0;
+  int64_t group_in = 0;
+  int64_t group_out = 0;
+  int32_t first_inputs[kColumns] = {};  // of each output channel's group, from x on
+  const float* x =
+      nullptr;           // the group's, or the first one's, at pixel 0's first tap, inside or not
+  int64_t x_column = 0;  // floats from a column to the next
+  const float* filter = nullptr;  // [taps][group_in][kColumns]
+  int channels = 0;               // at most kColumns
+  float* y = nullptr;             // at the first of them, as bias and add
+  int64_t y_pixel = 0;
+  const float* bias = nullptr;
+  const float* add = nullptr;  // may be y; or null
+  int64_t add_pixel = 0;
   float low = 0;
   float high = 0;
   Activation post;

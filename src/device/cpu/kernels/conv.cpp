@@ -13,6 +13,7 @@
 #include "device/cpu/kernels/depthwise.h"
 #include "device/cpu/kernels/gemm.h"
 #include "device/cpu/kernels/gemm_region.h"
+#include "device/cpu/kernels/grouped.h"
 #include "device/cpu/kernels/pack.h"
 #include "device/cpu/kernels/pairs.h"
 #include "device/cpu/kernels/slots.h"
@@ -194,6 +195,23 @@ void run_merged(const ConvParams& p, ThreadPool& pool, void* scratch, const Kern
   run_indirect(merged(p), pool, scratch, table);
 }
 
+// --- Groups by themselves.
+
+int64_t no_scratch_bytes(const ConvParams&, int, const KernelTable&) {
+  return 0;
+}
+void run_narrow_groups(const ConvParams& p, ThreadPool& pool, void*, const KernelTable& table) {
+  run_grouped(p, pool, table);
+}
+// Of sixteen channels the products are as fast where that is two vectors.
+void run_wide_groups(const ConvParams& p, ThreadPool& pool, void* scratch,
+                     const KernelTable& table) {
+  if (table.lanes == kPanelColumns)
+    run_grouped(p, pool, table);
+  else
+    run_indirect(p, pool, scratch, table);
+}
+
 constexpr ConvMethod kMethods[kConvMethods] = {
     {ConvMethodId::kDepthwise, "depthwise", "depthwise", depthwise_refusal, depthwise_filter_floats,
      pack_depthwise, depthwise_scratch_bytes, run_depthwise, ChainRole::kDepthwise, false,
@@ -210,7 +228,9 @@ constexpr ConvMethod kMethods[kConvMethods] = {
     {ConvMethodId::kStrip, "gemm_strip", "panels", strip_refusal, strip_filter_floats, pack_strip,
      strip_scratch_bytes, run_strip, ChainRole::kNone, false, pack_strip_pairs, true},
     {ConvMethodId::kGrouped, "grouped", "grouped", grouped_refusal, grouped_filter_floats,
-     pack_grouped, depthwise_scratch_bytes, run_depthwise},
+     pack_grouped, no_scratch_bytes, run_narrow_groups},
+    {ConvMethodId::kGroupedWide, "grouped_wide", "panels", grouped_wide_refusal, panel_floats,
+     pack_panels, indirect_scratch_bytes, run_wide_groups},
     {ConvMethodId::kMerged, "gemm_merged", "merged_panels", merged_refusal, merged_floats,
      pack_merged, merged_scratch_bytes, run_merged},
     {ConvMethodId::kIndirect, "gemm_indirect", "panels", indirect_refusal, panel_floats,

@@ -56,6 +56,7 @@ enum class ConvMethodId : uint8_t {
   kShift,
   kStrip,
   kGrouped,
+  kGroupedWide,
   kMerged,
   kIndirect
 };

@@ -203,26 +203,63 @@ TEST(Conv, DepthwiseOfHalfVectorsMatchesNaive) {
       }
 }
 
-TEST(Conv, GroupsOfFourMatchNaiveOverRandomCases) {
+// A convolution of groups with windows of all kinds, and rows of few and of many pixels.
+ConvCase pick_grouped(int64_t group_in, int64_t group_out, int64_t groups) {
+  const int64_t rank = pick({1, 2, 2, 2, 3});
+  std::vector<int64_t> in, kernel;
+  for (int64_t d = 0; d < rank; ++d) {
+    kernel.push_back(pick({1, 2, 3, 3, 3, 5, 7}));
+    in.push_back(pick({1, 4, 7, 10, rank == 3 ? 5 : 23, rank == 3 ? 6 : 14}));
+  }
+  ConvCase c = make_case(in, kernel, pick({1, 1, 2, 3}), pick({1, 1, 2}), pick({-1, 0, 1, 1, 2, 6}),
+                         pick({0, 1, 3}), group_in * groups, group_out * groups, groups);
+  vary(c, {1, 1, 2, 3});
+  return c;
+}
+
+TEST(Conv, NarrowGroupsMatchNaiveOverRandomCases) {
   const ConvMethod& grouped = conv_method(ConvMethodId::kGrouped);
-  for (int i = 0; i < 200; ++i) {
-    const int64_t rank = pick({1, 2, 2, 2, 3});
-    std::vector<int64_t> in, kernel;
-    for (int64_t d = 0; d < rank; ++d) {
-      kernel.push_back(pick({1, 2, 3, 3, 5, 7}));
-      in.push_back(pick({1, 4, 7, 10, rank == 3 ? 5 : 23}));
-    }
-    const int64_t channels = pick({16, 32, 48, 96});
-    ConvCase c = make_case(in, kernel, pick({1, 1, 2, 3}), pick({1, 1, 2}), pick({-1, 0, 1, 2, 6}),
-                           pick({0, 1, 3}), channels, channels, channels / 4);
-    vary(c, {1, 1, 2, 3});
+  for (int i = 0; i < 400; ++i) {
+    const int64_t out = pick({2, 4, 8});
+    const int64_t in = pick({1, out / 2, out, out, out});
+    const ConvCase c = pick_grouped(in, out, pick({2, 3, 7, 12}));
     EXPECT_EQ(grouped.refusal(c.p), nullptr);
     EXPECT_GE(check(c), 2);
     if (HasFatalFailure()) return;
   }
-  EXPECT_NE(grouped.refusal(make_case({7}, {3}, 1, 1, 1, 1, 16, 32, 4).p), nullptr);
-  EXPECT_NE(grouped.refusal(make_case({7}, {3}, 1, 1, 1, 1, 24, 24, 6).p), nullptr);
-  EXPECT_NE(grouped.refusal(make_case({7}, {3}, 1, 1, 1, 1, 48, 48, 6).p), nullptr);
+  const auto refused = [&](int64_t in, int64_t out, int64_t groups) {
+    return grouped.refusal(make_case({7}, {3}, 1, 1, 1, 1, in, out, groups).p) != nullptr;
+  };
+  EXPECT_TRUE(refused(16, 16, 1));
+  EXPECT_TRUE(refused(16, 16, 16));
+  EXPECT_TRUE(refused(16, 8, 2));   // more inputs than outputs
+  EXPECT_TRUE(refused(24, 24, 4));  // of six
+  EXPECT_TRUE(refused(32, 32, 2));
+}
+
+TEST(Conv, WideGroupsMatchNaiveOverRandomCases) {
+  const ConvMethod& grouped = conv_method(ConvMethodId::kGroupedWide);
+  int taken = 0;
+  for (int i = 0; i < 60; ++i) {
+    const int64_t out = pick({16, 17, 24, 32, 40, 48}), in = pick({1, 3, 16, out});
+    ConvCase c = pick_grouped(in, out, 2);
+    if (i % 3 == 0) {
+      c = make_case({5, pick({7, 9, 15, 20})}, {3, 3}, pick({1, 2}), 1, 1, 1, 2 * in, 2 * out, 2);
+      vary(c, {1, 2});
+    }
+    taken += grouped.refusal(c.p) == nullptr ? 1 : 0;
+    EXPECT_GE(check(c), 1);
+    if (HasFatalFailure()) return;
+    check(c, &grouped);  // of single taps
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_GT(taken, 10);
+  // Pixels that are a multiple of a page apart, whose taps are taken one by one.
+  const ConvCase apart = make_case({3, 15}, {3, 3}, 2, 1, 1, 1, 1024, 512, 16);
+  EXPECT_EQ(grouped.refusal(apart.p), nullptr);
+  check(apart);
+  EXPECT_NE(grouped.refusal(make_case({7}, {1}, 1, 1, 0, 0, 64, 64, 2).p), nullptr);
+  EXPECT_NE(grouped.refusal(make_case({20}, {3}, 1, 1, 1, 1, 16, 16, 2).p), nullptr);
 }
 
 TEST(Conv, DeepAndWide) {

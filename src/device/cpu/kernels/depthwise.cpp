@@ -1,4 +1,4 @@
-// Depthwise convolution: every output channel reads one input channel, or the few of its group.
+// Depthwise convolution: every output channel reads one input channel.
 #include "device/cpu/kernels/depthwise.h"
 
 #include "device/cpu/kernels/blocks.h"
@@ -22,11 +22,6 @@ int64_t pixels_of(const int64_t (&dims)[3]) {
 
 int64_t multiplier_of(const ConvParams& p) {
   return p.out_channels / std::max<int64_t>(1, p.in_channels);
-}
-
-// Input channels that an output channel reads.
-int64_t group_of(const ConvParams& p) {
-  return p.in_channels / p.groups;
 }
 
 // Channels that are computed together.
@@ -53,16 +48,13 @@ void repeat_channels(const ConvParams& p, int64_t multiplier, ThreadPool& pool, 
 void depthwise_rows(const ConvParams& p, int64_t index, int64_t count, int64_t channel,
                     int64_t channels, int64_t ring_rows, float* y, const KernelTable& table) {
   const WindowDim depth = window_dim(p, 0), height = window_dim(p, 1), width = window_dim(p, 2);
-  const int64_t group = group_of(p);
-  const int64_t padded = round_up(p.out_channels, channel_unit(p)) * group;
+  const int64_t padded = round_up(p.out_channels, channel_unit(p));
   const int64_t rows_of_filter = p.narrow_x ? ceil_div(height.kernel, 2) : height.kernel;
   const int64_t in_row = width.in * p.x_pixel_stride;
   DepthwiseRow row;
   row.pixels = width.out;
   row.channels = channels;
   row.first_channel = channel;
-  row.group = group;
-  row.filter_line = p.out_channels;
   row.taps[2] = width.kernel;
   row.x_taps[2] = width.dilation * p.x_pixel_stride;
   row.x_taps[1] = height.dilation * in_row;
@@ -111,8 +103,7 @@ void depthwise_rows(const ConvParams& p, int64_t index, int64_t count, int64_t c
 
 int64_t depthwise_channel_block(const ConvParams& p) {
   const int64_t unit = channel_unit(p), units = ceil_div(p.out_channels, unit);
-  const int64_t filter = group_of(p) > 1 ? group_of(p) * pixels_of(p.kernel) : 0;
-  const int64_t row_floats = (p.kernel[1] * p.in[2] + filter + 1) * kPanelColumns;
+  const int64_t row_floats = (p.kernel[1] * p.in[2] + 1) * kPanelColumns;
   const int64_t blocks = ceil_div(units, std::max<int64_t>(2, kMaxRowFloats / row_floats));
   return ceil_div(units, blocks) * unit;
 }
@@ -124,21 +115,6 @@ const char* depthwise_refusal(const ConvParams& p) {
   if (multiplier_of(p) != 1) return "channels of bf16 are multiplied";
   return p.kernel[0] * (p.kernel[1] / 2 + 1) > kDepthwisePairRows ? "windows are too high"
                                                                   : nullptr;
-}
-
-const char* grouped_refusal(const ConvParams& p) {
-  if (p.groups == 1) return "the channels are not grouped";
-  if (p.in_channels != p.out_channels) return "there are more or fewer channels than before";
-  if (p.out_channels % kPanelColumns != 0) return "the channels fill no vectors";
-  return group_of(p) == 4 ? nullptr : "the groups are not of four channels";
-}
-
-int64_t grouped_filter_floats(const ConvParams& p) {
-  return pixels_of(p.kernel) * group_of(p) * p.out_channels;
-}
-
-void pack_grouped(const ConvParams& p, const float* filter, float* packed) {
-  std::copy_n(filter, grouped_filter_floats(p), packed);
 }
 
 int64_t depthwise_filter_floats(const ConvParams& p) {
@@ -169,8 +145,7 @@ void run_depthwise(const ConvParams& params, ThreadPool& pool, void* scratch,
   }
   const int64_t rows = p.batch * p.out[0] * p.out[1];
   // Without taps the bias is left.
-  const int64_t work =
-      p.out[2] * std::max<int64_t>(1, pixels_of(p.kernel)) * p.out_channels * group_of(p);
+  const int64_t work = p.out[2] * std::max<int64_t>(1, pixels_of(p.kernel)) * p.out_channels;
   if (rows <= 0 || work <= 0) return;
   // Few rows of many channels are cut by channels as well.
   const int64_t unit = channel_unit(p), units = ceil_div(p.out_channels, unit);

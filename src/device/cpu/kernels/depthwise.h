@@ -1,4 +1,4 @@
-// The depthwise method of conv.h, and that of narrow groups, which runs as it does.
+// The depthwise method of conv.h.
 #pragma once
 
 #include "device/cpu/kernels/conv.h"
@@ -10,9 +10,6 @@ int64_t depthwise_filter_floats(const ConvParams& p);
 void pack_depthwise(const ConvParams& p, const float* filter, float* packed);
 // Of bf16, for p.narrow_x.
 void pack_depthwise_of_pairs(const ConvParams& p, const BFloat16* filter, float* packed);
-const char* grouped_refusal(const ConvParams& p);
-int64_t grouped_filter_floats(const ConvParams& p);
-void pack_grouped(const ConvParams& p, const float* filter, float* packed);
 int64_t depthwise_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table);
 // Rows of output pixels, `count` from the one that is the `index`-th of all images, to y and on;
 // `channels` channels from `channel` on. The output channels are as many as the input's. With

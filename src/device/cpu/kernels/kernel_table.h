@@ -13,6 +13,7 @@ namespace tenon::cpu {
 
 struct GemmBlock;
 struct DepthwiseRow;
+struct GroupedRow;
 struct PoolRow;
 struct WinogradInput;
 struct WinogradOutput;
@@ -41,6 +42,7 @@ struct KernelTable {
 
   void (*gemm_block)(const GemmBlock& block) = nullptr;
   void (*depthwise_row)(const DepthwiseRow& row) = nullptr;
+  void (*grouped_row)(const GroupedRow& row) = nullptr;
   void (*pool_row)(const PoolRow& row) = nullptr;
   void (*winograd_input)(const WinogradInput& tile) = nullptr;
   void (*winograd_output)(const WinogradOutput& tile) = nullptr;

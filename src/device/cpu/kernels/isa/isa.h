@@ -32,6 +32,7 @@ void fill_gemm(KernelTable& table);
 void fill_elementwise(KernelTable& table);
 void fill_rows(KernelTable& table);
 void fill_spatial(KernelTable& table);
+void fill_grouped(KernelTable& table);
 void fill_recurrent(KernelTable& table);
 void fill_winograd(KernelTable& table);
 void fill_winograd_pairs(KernelTable& table);

@@ -151,80 +151,6 @@ template <int kPixels, int kTaps, int kStride, bool kEdge, Channels kChannels>
     activate(row.post, y + p * y_step, y + p * y_step, static_cast<size_t>(run * made));
 }
 
-// In each lane the i-th of the kGroup lanes that it is one of.
-constexpr int kGroup = 4;
-TENON_INLINE Floats spread(Floats x, int i) {
-  alignas(64) static constexpr int32_t kFirst[] = {0, 0, 0, 0, 4,  4,  4,  4,
-                                                   8, 8, 8, 8, 12, 12, 12, 12};
-  Ints lanes;
-  __builtin_memcpy(&lanes, kFirst, sizeof lanes);
-  return __builtin_shuffle(x, lanes + splat_int(i));
-}
-
-// The pixels from `pixel` on, kPixels of them, of convolutions in groups of kGroup channels.
-// Columns are outside of single pixels only.
-template <int kPixels>
-[[gnu::noinline]] void grouped_pixels(const DepthwiseRow& row, int64_t pixel) {
-  const Floats low = splat(row.low), high = splat(row.high);
-  const float *const bias = row.bias, *const filter = row.filter;
-  const float* const add = row.add == nullptr ? nullptr : row.add + pixel * row.add_pixel;
-  float* const y = row.y + pixel * row.y_pixel;
-  const int64_t y_step = row.y_pixel, add_step = row.add_pixel, line = row.filter_line;
-  const int64_t channels = row.channels, planes = row.taps[0], height = row.taps[1];
-  const int64_t width = row.taps[2], tap_step = row.x_taps[2], x_step = row.x_pixel;
-  const int64_t filter_step = row.filter_taps[2], dilation = row.dilation, in = row.in;
-  const int64_t first = row.start + pixel * row.stride;
-  for (int64_t channel = 0; channel < channels; channel += kLanes) {
-    const float* const x = row.x + pixel * x_step + channel;
-    Floats acc[kPixels];
-#pragma GCC unroll 8
-    for (int p = 0; p < kPixels; ++p) acc[p] = bias == nullptr ? Floats{} : load(bias + channel);
-    for (int64_t i = 0; i < planes; ++i)
-      for (int64_t j = 0; j < height; ++j) {
-        const float* tap = x + line_offset(row, i, j);
-        const float* w = filter + channel + i * row.filter_taps[0] + j * row.filter_taps[1];
-        for (int64_t k = 0; k < width; ++k, tap += tap_step, w += filter_step) {
-          const int64_t column = first + k * dilation;
-          if (kPixels == 1 && (column < 0 || column >= in)) continue;
-#pragma GCC unroll 8
-          for (int p = 0; p < kPixels; ++p) {
-            const Floats value = load(tap + p * x_step);
-#pragma GCC unroll 4
-            for (int c = 0; c < kGroup; ++c)
-              accumulate(acc[p], spread(value, c), load(w + c * line));
-          }
-        }
-      }
-#pragma GCC unroll 8
-    for (int p = 0; p < kPixels; ++p) {
-      if (add != nullptr) acc[p] += load(add + p * add_step + channel);
-      store(y + p * y_step + channel, clip(acc[p], low, high));
-    }
-  }
-}
-
-void grouped_row(const DepthwiseRow& row) {
-  for (int64_t at = 0; at < row.pixels;) {
-    const int64_t first = row.start + at * row.stride;
-    const int64_t last = first + (row.taps[2] - 1) * row.dilation;
-    const auto is_inside = [&](int64_t pixels) {
-      return first >= 0 && at + pixels <= row.pixels && last + (pixels - 1) * row.stride < row.in;
-    };
-    const int64_t pixels = is_inside(8) ? 8 : is_inside(4) ? 4 : 1;
-    if (pixels == 8)
-      grouped_pixels<8>(row, at);
-    else if (pixels == 4)
-      grouped_pixels<4>(row, at);
-    else
-      grouped_pixels<1>(row, at);
-    at += pixels;
-  }
-  for (int64_t p = 0; p < row.pixels && row.post.kind != ActivationKind::kNone; ++p) {
-    float* const y = row.y + p * row.y_pixel;
-    activate(row.post, y, y, static_cast<size_t>(row.channels));
-  }
-}
-
 template <int kPixels, bool kAverage, bool kPart, typename T>
 TENON_INLINE void pool_vector(const PoolRow& row, int64_t pixel, int64_t channel, int lanes) {
   const T* x[kPixels];
@@ -356,7 +282,6 @@ void depthwise_any(const DepthwiseRow& row) {
 }
 
 void depthwise_row(const DepthwiseRow& row) {
-  if (row.group == kGroup) return grouped_row(row);
   if (has_gaps(row)) return for_remainders<false>(row, depthwise_row);
   const bool dense = row.dilation == 1 && row.start > -row.taps[2] &&
                      row.start + (row.pixels - 1) * row.stride < row.in &&

@@ -14,6 +14,7 @@ const KernelTable& kernel_table() {
     fill_rows(table);
     fill_recurrent(table);
     fill_spatial(table);
+    fill_grouped(table);
     fill_winograd(table);
     return true;
   }();
