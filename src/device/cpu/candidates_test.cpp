@@ -41,8 +41,8 @@ TEST(KernelsAgainstReference, Convolutions) {
         {"grouped", {2, 9, 8, 32}, {3, 3, 4, 32}, {{"groups", 8}, {"pads", pads}}},
         {"grouped", {2, 9, 8, 24}, {3, 3, 8, 24}, {{"groups", 3}, {"pads", pads}}},
         {"grouped_wide", {2, 6, 9, 48}, {3, 3, 24, 48}, {{"groups", 2}, {"pads", pads}}},
-        {"gemm_merged", {1, 9, 8, 6}, {3, 3, 3, 8}, {{"groups", 2}, {"pads", pads}}},
-        {"gemm_indirect", {1, 9, 8, 6}, {3, 3, 3, 34}, {{"groups", 2}, {"pads", pads}}},
+        {"gemm_merged", {1, 9, 8, 6}, {3, 3, 3, 12}, {{"groups", 2}, {"pads", pads}}},
+        {"gemm_indirect", {1, 9, 8, 6}, {3, 2, 3, 34}, {{"groups", 2}, {"pads", pads}}},
         {"depthwise", {2, 9, 8, 6}, {3, 3, 1, 12}, {{"groups", 6}, {"pads", pads}}},
         {"gemm_indirect", {1, 30, 18}, {5, 18, 4}, {{"strides", Ints{3}}}},
         {"gemm_indirect", {1, 4, 5, 6, 18}, {2, 3, 3, 18, 4}, {}}})
@@ -63,13 +63,8 @@ TEST(KernelsAgainstReference, Convolutions) {
         {"", {1, 4, 5, 6}, {3, 4, 7, 6}, {{"strides", Ints{2, 3}}, {"pads", pads}}},
         {"", {1, 4, 5, 6}, {3, 3, 3, 6}, {{"groups", 2}, {"output_padding", Ints{0, 2}}}},
         {"", {1, 9, 6}, {4, 1, 6}, {{"groups", 6}, {"strides", Ints{2}}}}}) {
-    Case c{"conv_transpose",
-           {f32(layer.x), f32(layer.w)},
-           layer.attributes,
-           "phase_convs",
-           1,
-           2e-5,
-           true};
+    const std::vector<Tensor> inputs{f32(layer.x), f32(layer.w)};
+    Case c{"conv_transpose", inputs, layer.attributes, "phase_convs", 1, 2e-5, true};
     check(c);
     c.attributes.push_back({"activation", std::string("relu")});
     c.inputs.push_back(f32({evaluate_like(c).dims().back()}));
