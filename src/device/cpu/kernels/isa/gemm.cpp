@@ -9,6 +9,7 @@
 #if defined(TENON_PAIRS)
 #include "device/cpu/kernels/isa/activation_sums.h"
 #include "device/cpu/kernels/isa/pair_product.h"
+#include "device/cpu/kernels/isa/pair_tile.h"
 #endif
 
 namespace tenon::cpu::TENON_ISA {
@@ -60,8 +61,7 @@ TENON_INLINE void add_product(Floats& sum, Floats a, Floats b) {
 }
 #endif
 
-// How much of the last vector of a tile's columns there is. Where a processor computes 512 bits in
-// two goes, half a vector takes half the time.
+// The last vector of columns: half of it takes half the time where 512 bits take two goes.
 enum class Last : uint8_t { kWhole, kHalf };
 #if defined(__AVX512F__) && !defined(TENON_PAIRS)
 constexpr bool kHalves = true;
@@ -196,31 +196,6 @@ TENON_INLINE void fetch_added(const GemmBlock& block, int64_t row, int64_t colum
 }
 
 #if defined(TENON_PAIRS)
-// Rounded to nearest even, as store_bf16 does but for numbers too small to be normal.
-TENON_INLINE void round_and_store(uint16_t* p, Floats x, int lanes) {
-#if defined(__AVX512F__)
-  __m256i rounded;
-  __asm__("vcvtneps2bf16 %1, %0" : "=v"(rounded) : "v"(x));
-  _mm256_mask_storeu_epi16(p, static_cast<__mmask16>((1u << lanes) - 1), rounded);
-#else
-  store_bf16_part(p, x, lanes);
-#endif
-}
-// The same of two vectors side by side; masked stores take longer.
-TENON_INLINE void round_and_store(uint16_t* p, Floats first, Floats second, int columns) {
-#if defined(__AVX512F__)
-  __m512i rounded;
-  __asm__("vcvtne2ps2bf16 %1, %2, %0" : "=v"(rounded) : "v"(first), "v"(second));
-  if (columns == kColumns)
-    _mm512_storeu_si512(p, rounded);
-  else
-    _mm512_mask_storeu_epi16(p, static_cast<__mmask32>((1ull << columns) - 1), rounded);
-#else
-  store_bf16_part(p, first, kLanes);
-  store_bf16_part(p + kLanes, second, columns - kLanes);
-#endif
-}
-
 // Stores a tile where C or what is added is of bf16. An activation that is not a clip comes before
 // the rounding.
 template <int kM, int kN>
@@ -263,18 +238,6 @@ TENON_INLINE void store_narrow(const GemmBlock& block, const Tile& tile,
     else
       round_and_store(to, x[0], columns);
   }
-}
-
-// The activation of a tile of rows as store_narrow left it, to C.
-void finish_tile(const GemmBlock& block, float* x, int64_t row, int rows, int64_t column,
-                 int columns) {
-  activate_sums(block.post, x,
-                static_cast<size_t>(rows - 1) * kColumns + static_cast<size_t>(columns));
-  auto* const c = reinterpret_cast<uint16_t*>(element(block.c, row * block.ldc + column, true));
-  for (int r = 0; r < rows; ++r)
-    for (int v = 0; v < columns; v += kLanes)
-      round_and_store(c + r * block.ldc + v, load(x + r * kColumns + v),
-                      columns - v < kLanes ? columns - v : kLanes);
 }
 #endif
 
@@ -362,7 +325,7 @@ TENON_INLINE void run_rows(const GemmBlock& block, const Tile& tile, TileFunctio
   function(block, tile, row, column, columns);
 #if defined(TENON_PAIRS)
   if (tile.before_post != nullptr)
-    return finish_tile(block, tile.before_post, row, rows, column, columns);
+    return finish_tile<kColumns>(block, tile.before_post, row, rows, column, columns);
 #endif
   if (block.post.kind == ActivationKind::kNone) return;
   // Rows behind each other are one, whose vectors are full but for the last.
