@@ -255,7 +255,7 @@ TEST(Conv, WideGroupsMatchNaiveOverRandomCases) {
   }
   EXPECT_GT(taken, 10);
   // Pixels that are a multiple of a page apart, whose taps are taken one by one.
-  const ConvCase apart = make_case({3, 15}, {3, 3}, 2, 1, 1, 1, 1024, 512, 16);
+  const ConvCase apart = make_case({3, 15}, {3, 3}, 2, 1, 1, 1, 1024, 768, 16);
   EXPECT_EQ(grouped.refusal(apart.p), nullptr);
   check(apart);
   EXPECT_NE(grouped.refusal(make_case({7}, {1}, 1, 1, 0, 0, 64, 64, 2).p), nullptr);

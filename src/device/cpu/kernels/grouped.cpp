@@ -171,6 +171,8 @@ const char* grouped_wide_refusal(const ConvParams& p) {
   if (p.groups == 1) return "the channels are not grouped";
   if (p.in_channels <= 0 || p.out_channels <= 0) return "there are no channels";
   if (group_out(p) < kColumns) return "a group fills no vector";
+  // A tile of products is of two vectors, and strides leave little to share between pixels.
+  if (p.stride[2] != 1 && group_out(p) % (2 * kColumns) == 0) return "a group fills whole tiles";
   return is_triple(p, 0) || columns_collide(p) ? nullptr : "taps do not come in threes";
 }
 
