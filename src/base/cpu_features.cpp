@@ -28,9 +28,12 @@ CpuFeatures detect() {
   CpuFeatures f;
   unsigned a = 0, b = 0, c = 0, d = 0;
   // Each costs microseconds on a virtual machine, so that the highest leaf is asked for once.
-  const unsigned highest = __get_cpuid_max(0, nullptr);
+  unsigned vendor = 0;
+  const unsigned highest = __get_cpuid_max(0, &vendor);
   if (highest < 1) return f;
   __cpuid(1, a, b, c, d);
+  const unsigned family = ((a >> 8) & 0xf) + ((a >> 20) & 0xff);
+  f.streams_alone = vendor == signature_AMD_ebx && family == 0x19;
   const bool osxsave = (c & (1u << 27)) != 0;
   const bool fma = (c & (1u << 12)) != 0;
   const bool f16c = (c & (1u << 29)) != 0;

@@ -14,6 +14,8 @@ struct CpuFeatures {
   bool avx_vnni = false;
   bool amx_int8 = false;
   bool amx_bf16 = false;
+  // Streams from beyond L2 are read faster without fetching ahead by hand: AMD's family 25.
+  bool streams_alone = false;
   int l1d_bytes = 32 << 10;
   int l2_bytes = 1 << 20;
 

@@ -2,6 +2,7 @@
 // TENON_PAIRS what is multiplied are pairs of bf16 in the place of floats (kernels/pairs.h).
 #include <algorithm>
 
+#include "base/cpu_features.h"
 #include "device/cpu/kernels/blocks.h"
 #include "device/cpu/kernels/isa/isa.h"
 #include "device/cpu/kernels/isa/simd.h"
@@ -26,8 +27,7 @@ constexpr bool kMasks = true;
 #else
 constexpr bool kMasks = false;
 #endif
-static_assert(kColumns % kPanelColumns == 0);
-static_assert(kPanelColumns % kLanes == 0);
+static_assert(kColumns % kPanelColumns == 0 && kPanelColumns % kLanes == 0);
 
 struct Tile {
   const float* const* rows;  // [taps][kRows]
@@ -155,7 +155,7 @@ TENON_INLINE void multiply(const Tile& tile, const Floats (&bias)[kN], Floats (&
     if constexpr (kM > kFewRows && kN == 1)
       for (; k + kSteps <= tile.run; k += kSteps, b += kSteps * kStep)
         few_steps<kM, kLast>(a, k, b, sums[0]);
-    // Unrolling further was slower: the compiler renames accumulators with extra moves.
+    // Unrolling further was slower: the compiler adds moves between accumulators.
     for (; k + kSets <= tile.run; k += kSets, b += kSets * kStep) {
       if constexpr (kM > kFewRows)
         __builtin_prefetch(b + ahead, 0, 2);
@@ -377,7 +377,8 @@ void gemm_block(const GemmBlock& block) {
   alignas(64) float before_post[kRows * kColumns] = {};
 #endif
   const bool few = block.m <= kFewRows;
-  const bool far = few && block.taps * block.run * block.n > kFloatsOfL2;
+  const bool far =
+      few && block.taps * block.run * block.n > kFloatsOfL2 && !cpu_features().streams_alone;
   // Rows are dealt to tiles evenly: of 49, 48 and one more would take as long as 52.
   const int64_t tiles = (block.m + kRows - 1) / kRows;
   const int64_t height = block.pieces != nullptr ? kRows : (block.m + tiles - 1) / tiles;
