@@ -332,7 +332,7 @@ TENON_INLINE void run_rows(const GemmBlock& block, const Tile& tile, TileFunctio
   const int together = block.ldc == columns ? rows : 1;
   for (int r = 0; r < rows; r += together) {
     float* c = block.c + (row + r) * block.ldc + column;
-    activate_post(block.post, c, static_cast<size_t>(together * columns));
+    activate_post(block.post, c, static_cast<size_t>(together) * static_cast<size_t>(columns));
   }
 }
 
@@ -412,7 +412,7 @@ void gemm_block(const GemmBlock& block) {
                            column + panel * kPanelColumns < block.n + block.next_columns;
       tile.ahead = fetches ? panel * block.b_panel_stride : 0;
       if (few) tile.ahead = far ? kFetchAhead : 0;
-      // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): tiles have a row
+      // NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): tiles have a row
       const TileFunction function = functions[rows - 1];
       if (block.c_rows != nullptr)
         run_apart(block, tile, function, row, rows, column, columns);
