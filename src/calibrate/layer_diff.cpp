@@ -103,16 +103,6 @@ Result<Tensor> weights_of(const Node& product, const std::optional<quant::QuantP
   return real;
 }
 
-// The reals that the integers which a product reads stand for.
-Result<Value*> rounded_like(Builder& b, Value* x, const Value& integers,
-                            const quant::QuantParams& params) {
-  Value* scale = b.constant(Tensor::scalar(params.scale));
-  Value* zero =
-      b.constant(integers.dtype() == DType::i8 ? Tensor::scalar(static_cast<int8_t>(params.zero))
-                                               : Tensor::scalar(static_cast<uint8_t>(params.zero)));
-  return b.op("dequantize_linear", {TRY(b.op("quantize_linear", {x, scale, zero})), scale, zero});
-}
-
 // Gives one product of `graph` the integers of the other: its weights, and what it reads.
 Result<bool> make_integers(Graph& graph, const PairedProducts& pair, const NotedRanges& ranges) {
   Node* node = std::next(graph.nodes().begin(), static_cast<std::ptrdiff_t>(pair.real))->get();
@@ -128,10 +118,11 @@ Result<bool> make_integers(Graph& graph, const PairedProducts& pair, const Noted
       weights_of(*first, x, *node->input(1)->constant(), matmul != nullptr && matmul->transpose_b));
   if (!weights.defined() || !x || (second != nullptr && !rest)) return false;
   Builder b(graph, node);
-  Value* real = TRY(rounded_like(b, node->input(0), *first->input(0), *x));
+  Value* real = TRY(quant::through_bytes(b, node->input(0), *x, first->input(0)->dtype()));
   if (rest) {
     Value* left = TRY(b.op("sub", {node->input(0), real}));
-    real = TRY(b.op("add", {real, TRY(rounded_like(b, left, *second->input(0), *rest))}));
+    real = TRY(
+        b.op("add", {real, TRY(quant::through_bytes(b, left, *rest, second->input(0)->dtype()))}));
   }
   node->set_input(0, real);
   node->set_input(1, b.constant(weights));

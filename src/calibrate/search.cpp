@@ -56,13 +56,13 @@ class Assignments {
     return known("", kept, [&]() -> Result<double> {
       quant::QuantizeOptions options = options_;
       for (const std::string& name : kept) options.keep_float[name] = kReason;
-      return measure({trial_, statistics_, options});
+      return TRY(measure({trial_, statistics_, options})).drop;
     });
   }
   // With all that mends those of integers.
   Result<double> mended_drop(const std::vector<std::string>& kept, const Polish& polish) {
     return known("mended\n", kept,
-                 [&]() -> Result<double> { return measure(TRY(polish(keeping(kept)))); });
+                 [&]() -> Result<double> { return TRY(measure(TRY(polish(keeping(kept))))).drop; });
   }
   quant::QuantizeOptions keeping(const std::vector<std::string>& kept) const {
     quant::QuantizeOptions options = options_;
@@ -73,18 +73,25 @@ class Assignments {
     return options;
   }
   int64_t run() const { return run_; }
+  struct Measured {
+    double drop = 0;
+    std::optional<Top1Drop> top1;  // where that is the metric
+  };
   // Runs what is no mere assignment, and is not kept.
-  Result<double> measure(const Quantised& q) const {
-    if (script_)
-      return score_ - TRY(script_->score(q.trial, TRY(q.trial.outputs(q.statistics, q.options))));
-    if (search_.metric == Metric::top1) return TRY(top1(q)).drop();
+  Result<Measured> measure(const Quantised& q) const {
+    if (script_) {
+      const Outputs outputs = TRY(q.trial.outputs(q.statistics, q.options));
+      return Measured{score_ - TRY(script_->score(q.trial, outputs)), {}};
+    }
+    if (search_.metric == Metric::top1) {
+      const Top1Drop top1 =
+          TRY(top1_drop(TRY(q.trial.outputs_before_softmax(q.statistics, q.options)),
+                        q.trial.expected_before_softmax()));
+      return Measured{top1.drop(), top1};
+    }
     const Accuracy a = TRY(q.trial.run(q.statistics, q.options));
-    return search_.metric == Metric::cosine ? 1 - a.cosine : a.relative_l2 * a.relative_l2;
-  }
-
-  Result<Top1Drop> top1(const Quantised& q) const {
-    return top1_drop(TRY(q.trial.outputs_before_softmax(q.statistics, q.options)),
-                     q.trial.expected_before_softmax());
+    return Measured{search_.metric == Metric::cosine ? 1 - a.cosine : a.relative_l2 * a.relative_l2,
+                    {}};
   }
 
   static constexpr std::string_view kReason = "the search found that it costs too much accuracy";
@@ -208,12 +215,13 @@ Result<SearchResult> search_assignment(const Trial& trial,
     for (const std::string& name : best) result.price += prices.at(name);
     // Within the bound what techniques made better is better, whatever few samples say of it.
     const Quantised polished = TRY(polish(options));
-    const double drop = TRY(assignments.measure(polished));
-    result.polished = drop <= std::max(search.max_drop, result.drop);
-    if (result.polished) result.drop = drop;
-    if (search.metric == Metric::top1)
-      result.top1 =
-          TRY(assignments.top1(result.polished ? polished : Quantised{trial, statistics, options}));
+    Assignments::Measured found = TRY(assignments.measure(polished));
+    result.polished = found.drop <= std::max(search.max_drop, result.drop);
+    if (result.polished)
+      result.drop = found.drop;
+    else if (found.top1)
+      found = TRY(assignments.measure({trial, statistics, options}));
+    result.top1 = found.top1;
     result.feasible = result.drop <= search.max_drop;
     result.trials = assignments.run();
     return result;

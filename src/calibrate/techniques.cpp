@@ -23,6 +23,28 @@ constexpr double kGain = 0.02;
 // What takes some time must gain more.
 constexpr double kGainOfTime = 0.1;
 
+// Notes what a technique gains, and has it where it is better.
+void take(std::string_view name, double without, double with, bool better,
+          quant::QuantizeOptions other, quant::QuantizeOptions& options,
+          std::vector<TechniqueGain>& gains) {
+  gains.push_back({std::string(name), without, with, better});
+  if (better) options = std::move(other);
+}
+
+// The layers that are not kept in fp32 already and of which `is` is true.
+template <typename Is>
+std::vector<std::string> layers_that(const Graph& graph, const quant::QuantizeOptions& options,
+                                     Is&& is) {
+  std::vector<std::string> names;
+  for (const quant::NamedValue& v : quant::observed_values(graph)) {
+    const Node* node = v.value->producer();
+    if (node != nullptr && v.value == node->output() && is(*node) &&
+        !options.keep_float.contains(v.name))
+      names.push_back(v.name);
+  }
+  return names;
+}
+
 // How much longer a model may take for what is lost without: so much in any case, and so much more
 // for each part that is lost. Outputs that have lost too much are of no use, however soon they
 // come.
@@ -179,9 +201,7 @@ Status take_if_better(const Trial& trial, const quant::FunctionStatistics& stati
                       quant::QuantizeOptions& options, std::vector<TechniqueGain>& gains) {
   const double without = TRY(trial.loss(statistics, options));
   const double with = TRY(trial.loss(statistics, other));
-  const bool better = with < without * (1 - kGain);
-  gains.push_back({std::move(name), without, with, better});
-  if (better) options = std::move(other);
+  take(name, without, with, with < without * (1 - kGain), std::move(other), options, gains);
   return {};
 }
 
@@ -206,12 +226,8 @@ Status choose_recurrent(const Trial& trial, const quant::FunctionStatistics& sta
   constexpr std::string_view kName = "recurrent-layers";
   if (disabled.contains(kName)) return {};
   quant::QuantizeOptions two = options;
-  for (const quant::NamedValue& v : quant::observed_values(*trial.function().graph)) {
-    const Node* node = v.value->producer();
-    if (node != nullptr && v.value == node->output() && quant::is_recurrent(*node) &&
-        !options.keep_float.contains(v.name))
-      two.two_bytes.insert(v.name);
-  }
+  for (std::string& name : layers_that(*trial.function().graph, options, quant::is_recurrent))
+    two.two_bytes.insert(std::move(name));
   if (two.two_bytes.empty()) return {};
   const double without = TRY(trial.loss(statistics, options));
   if (without < kMuch) return {};
@@ -227,9 +243,7 @@ Status choose_recurrent(const Trial& trial, const quant::FunctionStatistics& sta
             layer.other_ns / 1e3, layer.fp32_ns / 1e3);
   }
   const double with = TRY(trial.loss(statistics, two));
-  const bool better = with < without * (1 - kMost);
-  gains.push_back({std::string(kName), without, with, better});
-  if (better) options = std::move(two);
+  take(kName, without, with, with < without * (1 - kMost), std::move(two), options, gains);
   return {};
 }
 
@@ -242,13 +256,7 @@ Status choose_dense(const Trial& trial, const quant::FunctionStatistics& statist
   if (disabled.contains(kName)) return {};
   const Graph& graph = *trial.function().graph;
   const auto level = cost::level_of(cpu_features());
-  std::vector<std::string> added;
-  for (const quant::NamedValue& v : quant::observed_values(graph)) {
-    const Node* node = v.value->producer();
-    if (node != nullptr && v.value == node->output() && quant::is_dense(*node) &&
-        !options.keep_float.contains(v.name))
-      added.push_back(v.name);
-  }
+  std::vector<std::string> added = layers_that(graph, options, quant::is_dense);
   if (added.empty()) return {};
   const double without = TRY(trial.loss(statistics, options));
   if (without < kMuch) return {};
@@ -275,8 +283,7 @@ Status choose_dense(const Trial& trial, const quant::FunctionStatistics& statist
     const double longer = TRY(cost::compare_integers(graph, statistics, two, level)).other_ns;
     better = longer < time + kUnnoticed || is_worth_the_time(time, longer, without);
   }
-  gains.push_back({std::string(kName), without, with, better});
-  if (better) options = std::move(two);
+  take(kName, without, with, better, std::move(two), options, gains);
   return {};
 }
 
@@ -329,9 +336,8 @@ Status choose_ends(const Trial& trial, const quant::FunctionStatistics& statisti
     }
     const double longer = TRY(cost::compare_integers(graph, statistics, kept, level)).other_ns;
     const bool better = with < without * (1 - kMost) && is_worth_the_time(time, longer, without);
-    gains.push_back({std::string(name), without, with, better});
+    take(name, without, with, better, std::move(kept), options, gains);
     if (!better) continue;
-    options = std::move(kept);
     without = with;
     time = longer;
   }

@@ -39,26 +39,6 @@ std::unique_ptr<Op> without_activation(const Node& node) {
   return make_op(plain);
 }
 
-// The activation as an op of its own.
-Result<Value*> apply(Builder& builder, const Fused& f, Value* x) {
-  const std::string name(kActivationNames[static_cast<size_t>(f.activation)]);
-  switch (f.activation) {
-    case ActivationKind::clip:
-      return builder.op(name, {x}, {{"min", f.alpha}, {"max", f.beta}});
-    case ActivationKind::leaky_relu:
-    case ActivationKind::elu:
-      return builder.op(name, {x}, {{"alpha", f.alpha}});
-    case ActivationKind::hard_sigmoid:
-      return builder.op(name, {x}, {{"alpha", f.alpha}, {"beta", f.beta}});
-    case ActivationKind::gelu_erf:
-      return builder.op("gelu", {x});
-    case ActivationKind::gelu_tanh:
-      return builder.op("gelu", {x}, {{"approximate", std::string("tanh")}});
-    default:
-      return builder.op(name, {x});
-  }
-}
-
 Result<Tensor> times(const Tensor& w, double factor) {
   Tensor scaled = TRY(Tensor::allocate(DType::f32, w.dims()));
   for (int64_t i = 0; i < w.elements(); ++i)
@@ -207,6 +187,28 @@ Status multiply_blocks(Graph& graph, Node& node, const std::array<BlockDim, 2>& 
 
 }  // namespace
 
+Result<Value*> activated(Builder& builder, const Node& product, Value* x) {
+  const Fused f = fused_of(product);
+  const std::string name(kActivationNames[static_cast<size_t>(f.activation)]);
+  switch (f.activation) {
+    case ActivationKind::none:
+      return x;
+    case ActivationKind::clip:
+      return builder.op(name, {x}, {{"min", f.alpha}, {"max", f.beta}});
+    case ActivationKind::leaky_relu:
+    case ActivationKind::elu:
+      return builder.op(name, {x}, {{"alpha", f.alpha}});
+    case ActivationKind::hard_sigmoid:
+      return builder.op(name, {x}, {{"alpha", f.alpha}, {"beta", f.beta}});
+    case ActivationKind::gelu_erf:
+      return builder.op("gelu", {x});
+    case ActivationKind::gelu_tanh:
+      return builder.op("gelu", {x}, {{"approximate", std::string("tanh")}});
+    default:
+      return builder.op(name, {x});
+  }
+}
+
 Status prepare(Graph& graph) {
   std::vector<Node*> transposed;
   for (const auto& node : graph.nodes())
@@ -249,7 +251,7 @@ Status prepare(Graph& graph) {
     builder.set_origins(of_sum);
     if (residual != nullptr) y = TRY(builder.op("add", {y, residual}));
     builder.set_origins(of_activation);
-    if (fused.activation != ActivationKind::none) y = TRY(apply(builder, fused, y));
+    y = TRY(activated(builder, *node, y));
     graph.replace_all_uses(node->output(), y);
     graph.erase(node);
     TRY(complete(graph, *plain));

@@ -226,6 +226,15 @@ Result<QuantizeReport> quantize(Graph& graph, const FunctionStatistics& statisti
   return Emitter(graph, std::move(plan), options, reals).run();
 }
 
+Result<Value*> through_bytes(Builder& builder, Value* x, const QuantParams& params, DType type) {
+  Value* scale = builder.constant(Tensor::scalar(params.scale));
+  Value* zero =
+      builder.constant(type == DType::i8 ? Tensor::scalar(static_cast<int8_t>(params.zero))
+                                         : Tensor::scalar(static_cast<uint8_t>(params.zero)));
+  Value* integers = TRY(builder.op("quantize_linear", {x, scale, zero}));
+  return builder.op("dequantize_linear", {integers, scale, zero});
+}
+
 std::optional<QuantParams> params_of_value(const Value& value) {
   if (value.dtype() != DType::u8 && value.dtype() != DType::i8) return std::nullopt;
   // Whoever makes reals of it knows; so does who made it of reals or sums.

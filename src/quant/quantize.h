@@ -24,6 +24,12 @@ struct NamedValue {
 // come before the calibration: what they read is a tensor of its own then.
 Status prepare(Graph& graph);
 
+// x with the activation that is fused to a convolution or matrix product, as an op of its own.
+Result<Value*> activated(Builder& builder, const Node& product, Value* x);
+
+// The reals that the integers of x, of type i8 or u8, stand for.
+Result<Value*> through_bytes(Builder& builder, Value* x, const QuantParams& params, DType type);
+
 // The tensors whose ranges quantize() may ask for: inputs and results of nodes in f32, not those of
 // sub-graphs.
 std::vector<NamedValue> observed_values(const Graph& graph);

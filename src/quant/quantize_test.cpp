@@ -235,7 +235,6 @@ TEST(Quantize, ALayerIsKeptWhereAsked) {
   EXPECT_EQ(count(m.graph, "quantize_linear"), 0);
 }
 
-// Inputs that bytes hold exactly: all that is lost is what rounding does to the weights.
 TEST(Quantize, DenseLayersMayMultiplyTwoBytes) {
   const auto lost = [](bool two_bytes) {
     Maker m;
@@ -282,6 +281,7 @@ TEST(Quantize, OnlyLayersOfFewRowsMultiplyTwoBytes) {
   EXPECT_FALSE(is_dense(*conv(m, image, {1, 1, 3, 8}, 2)->producer()));
 }
 
+// Inputs that bytes hold exactly: all that is lost is what rounding does to the weights.
 TEST(Quantize, BiasesMakeUpForTheMeanErrorOfWeights) {
   const auto error_with = [](bool correction) {
     Maker m;

@@ -5,30 +5,16 @@
 
 #include "ops/matmul.h"
 #include "ops/quantized_product.h"
-#include "quant/ranges.h"
+#include "quant/quantize.h"
 
 namespace tenon::quant {
 namespace {
 
 // Values beyond those seen are not clipped: there is room.
 constexpr double kMargin = 2;
-constexpr uint8_t kZero = 128;
+constexpr int32_t kZero = 128;
 constexpr int kMost = 127;
 constexpr int64_t kMostRows = 32;
-
-// The reals that bytes stand for.
-Result<Value*> in_bytes(Builder& b, Value* x, float scale) {
-  Value* s = b.constant(Tensor::scalar(scale));
-  Value* zero = b.constant(Tensor::scalar(kZero));
-  return b.op("dequantize_linear", {TRY(b.op("quantize_linear", {x, s, zero})), s, zero});
-}
-
-Result<Value*> activated(Builder& b, const Matmul& op, Value* y) {
-  if (op.activation == ActivationKind::relu) return b.op("relu", {y});
-  if (op.activation == ActivationKind::clip)
-    return b.op("clip", {y}, {{"min", op.act_alpha}, {"max", op.act_beta}});
-  return y;
-}
 
 }  // namespace
 
@@ -54,15 +40,15 @@ Result<Value*> multiply_two_bytes(Graph& graph, Node& node, const TensorStatisti
                {{"axis", weights.axis}}));
   Matmul product;
   product.transpose_b = node.as<Matmul>()->transpose_b;
-  Value* first = TRY(in_bytes(b, x, step));
-  Value* second = TRY(in_bytes(b, TRY(b.op("sub", {x, first})), step / 256));
+  Value* first = TRY(through_bytes(b, x, {step, kZero}, DType::u8));
+  Value* left = TRY(b.op("sub", {x, first}));
+  Value* second = TRY(through_bytes(b, left, {step / 256, kZero}, DType::u8));
   // Neither is the layer's result: what adds them is.
   if (node.origins.size() > 1) b.set_origins({node.origins.front()});
   Value* high = TRY(b.op(product, {first, w}));
   Value* low = TRY(b.op(product, {second, w, bias}));
   b.set_origins(node.origins);
-  Value* y = TRY(activated(b, *node.as<Matmul>(), TRY(b.op("add", {high, low}))));
-  return y;
+  return activated(b, node, TRY(b.op("add", {high, low})));
 }
 
 const Node* other_byte_of(const Node& product) {

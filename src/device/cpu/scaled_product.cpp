@@ -1,8 +1,11 @@
 #include "device/cpu/scaled_product.h"
 
+#include <algorithm>
+
 #include "base/numbers.h"
 #include "device/cpu/kernels/pack.h"
 #include "device/cpu/kernels/slots.h"
+#include "device/cpu/kernels/windows.h"
 
 namespace tenon::cpu {
 namespace {
@@ -22,7 +25,7 @@ class ScaledProductKernel final : public Kernel {
   Status run(const RunContext& c) const override {
     const ChainOperands& at = product_.at;
     auto* const weights = static_cast<float*>(c.scratch);
-    const int64_t pixels = image_.out[0] * image_.out[1] * image_.out[2];
+    const int64_t pixels = volume(image_.out);
     ConvParams p = image_;
     p.filter = weights;
     p.bias = at.bias ? c.in(at.first + 2) : nullptr;
@@ -42,12 +45,14 @@ class ScaledProductKernel final : public Kernel {
 
   void scale(const float* scales, float* out, ThreadPool& pool) const {
     const float* const in = product_.packed.get();
-    const int64_t k = image_.in_channels, rows = weight_floats_ / kPanelColumns;
-    pool.parallel_for(ceil_div(rows, kTaskRows), [&](int64_t task) {
-      const int64_t end = std::min(rows, (task + 1) * kTaskRows);
-      for (int64_t row = task * kTaskRows; row < end; ++row)
-        for (int64_t i = row * kPanelColumns; i < (row + 1) * kPanelColumns; ++i)
-          out[i] = in[i] * scales[row % k];
+    const int64_t k = image_.in_channels, panels = ceil_div(image_.out_channels, kPanelColumns);
+    const int64_t together = std::max<int64_t>(1, kTaskRows / std::max<int64_t>(1, k));
+    pool.parallel_for(ceil_div(panels, together), [&](int64_t task) {
+      const int64_t end = std::min(panels, (task + 1) * together);
+      for (int64_t at = task * together * k; at < end * k; at += k)
+        for (int64_t row = 0; row < k; ++row)
+          for (int64_t i = (at + row) * kPanelColumns; i < (at + row + 1) * kPanelColumns; ++i)
+            out[i] = in[i] * scales[row];
     });
   }
 
@@ -60,7 +65,7 @@ class ScaledProductKernel final : public Kernel {
 }  // namespace
 
 bool scales_weights(const ConvParams& p) {
-  return 3 * round_up(p.out_channels, kPanelColumns) <= 2 * p.out[0] * p.out[1] * p.out[2];
+  return 3 * round_up(p.out_channels, kPanelColumns) <= 2 * volume(p.out);
 }
 
 std::unique_ptr<Kernel> make_scaled_product(ChainPart product, int scale, int threads) {

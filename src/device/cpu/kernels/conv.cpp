@@ -200,14 +200,11 @@ void run_merged(const ConvParams& p, ThreadPool& pool, void* scratch, const Kern
 int64_t no_scratch_bytes(const ConvParams&, int, const KernelTable&) {
   return 0;
 }
-void run_narrow_groups(const ConvParams& p, ThreadPool& pool, void*, const KernelTable& table) {
-  run_grouped(p, pool, table);
-}
 // Of sixteen channels the products are as fast where that is two vectors.
 void run_wide_groups(const ConvParams& p, ThreadPool& pool, void* scratch,
                      const KernelTable& table) {
   if (table.lanes == kPanelColumns)
-    run_grouped(p, pool, table);
+    run_grouped(p, pool, scratch, table);
   else
     run_indirect(p, pool, scratch, table);
 }
@@ -228,7 +225,7 @@ constexpr ConvMethod kMethods[kConvMethods] = {
     {ConvMethodId::kStrip, "gemm_strip", "panels", strip_refusal, strip_filter_floats, pack_strip,
      strip_scratch_bytes, run_strip, ChainRole::kNone, false, pack_strip_pairs, true},
     {ConvMethodId::kGrouped, "grouped", "grouped", grouped_refusal, grouped_filter_floats,
-     pack_grouped, no_scratch_bytes, run_narrow_groups},
+     pack_grouped, no_scratch_bytes, run_grouped},
     {ConvMethodId::kGroupedWide, "grouped_wide", "panels", grouped_wide_refusal, panel_floats,
      pack_panels, indirect_scratch_bytes, run_wide_groups},
     {ConvMethodId::kMerged, "gemm_merged", "merged_panels", merged_refusal, merged_floats,

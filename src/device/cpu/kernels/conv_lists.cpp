@@ -95,7 +95,6 @@ void join_all(const PieceListPlan& plan, Areas& areas) {
   }
   areas.area[0] = all;
   areas.area[0].group = 0;
-  areas.in_order = true;
 }
 
 // Few pixels go where they cost the least: to tiles of their own or to those of others.
@@ -129,7 +128,7 @@ Areas find_areas(const ConvParams& p, const PieceListPlan& plan, int64_t begin, 
                                            plan.sides[2].side + w};
         for (int i = 0; i < 3; ++i) {
           area->taps[i] = sides[i]->taps;
-          area->is_uniform &= sides[i]->is_exact;
+          area->is_uniform &= plan.sides[i].is_exact;
         }
         area->group = area - areas.area;
       }
@@ -257,27 +256,13 @@ const float** list_tile(const ConvParams& p, const Starts& s, int64_t first, int
 }  // namespace
 
 WindowSides find_window_sides(const WindowDim& window) {
-  const Range inner = window.interior();
+  const int64_t inner = window.interior().size();
+  const bool is_looked_at = window.out - inner <= kMostBorder;
   WindowSides sides;
-  sides.side[0] = {{0, window.out}, {0, window.kernel}, inner.size() == window.out};
-  sides.count = 1;
-  if (inner.size() == window.out || window.out - inner.size() > kMostBorder) return sides;
-  const WindowSide whole = {{0, window.out}, {0, window.kernel}, false};
-  sides.count = 0;
-  for (int64_t o = 0; o < window.out;) {
-    const bool is_inner = inner.size() > 0 && o == inner.begin;
-    const Range outputs{o, is_inner ? inner.end : o + 1}, taps = window.taps(o);
-    o = outputs.end;
-    if (sides.count > 0 && sides.side[sides.count - 1].taps == taps) {
-      sides.side[sides.count - 1].outputs.end = outputs.end;
-    } else if (sides.count < WindowSides::kMost) {
-      sides.side[sides.count++] = {outputs, taps, true};
-    } else {
-      sides.side[0] = whole;
-      sides.count = 1;
-      return sides;
-    }
-  }
+  sides.count =
+      find_sides(window, {0, window.out}, is_looked_at ? WindowSides::kMost : 0, sides.side);
+  sides.is_exact =
+      inner == window.out || sides.count > 1 || sides.side[0].taps != Range{0, window.kernel};
   return sides;
 }
 
@@ -295,8 +280,9 @@ PieceListPlan plan_piece_lists(const ConvParams& p, int64_t rows, const KernelTa
   plan.fits_tiles = table.fits_tiles;
   for (int d = 0; d < 3; ++d) plan.sides[d] = find_window_sides(window_dim(p, d));
   for (int d = 0; d < 3 && plan.areas() > PieceListPlan::kMostAreas; ++d) {
-    plan.sides[d].side[0] = {{0, p.out[d]}, {0, p.kernel[d]}, false};
+    plan.sides[d].side[0] = {{0, p.out[d]}, {0, p.kernel[d]}};
     plan.sides[d].count = 1;
+    plan.sides[d].is_exact = false;
   }
   return plan;
 }

@@ -10,18 +10,12 @@
 
 namespace tenon::cpu {
 
-// Neighbouring outputs of a dim whose windows have the same taps inside; where `is_exact` is not
-// set, these and others.
-struct WindowSide {
-  Range outputs;
-  Range taps;
-  bool is_exact = true;
-};
-// In the order of outputs.
+// The sides of a dim.
 struct WindowSides {
   static constexpr int64_t kMost = 9;
   WindowSide side[kMost];
   int64_t count = 0;
+  bool is_exact = true;  // else one of all taps, which not all outputs have
 };
 WindowSides find_window_sides(const WindowDim& window);
 

@@ -73,7 +73,9 @@ int64_t check(const ConvParams& shape, int64_t rows, const KernelTable& table) {
               p.x +
               (((rest * p.in[0] + at[0]) * p.in[1] + at[1]) * p.in[2] + at[2]) * p.x_pixel_stride;
           if (!inside) expected = pieces[0] == nullptr ? nullptr : &zero;
-          if (inside || pieces[0] != nullptr) EXPECT_EQ(pieces[r], expected);
+          if (inside || pieces[0] != nullptr) {
+            EXPECT_EQ(pieces[r], expected);
+          }
           if (testing::Test::HasFailure()) return -1;
         }
       }

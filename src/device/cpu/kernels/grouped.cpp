@@ -191,7 +191,7 @@ void pack_grouped(const ConvParams& p, const float* filter, float* packed) {
   }
 }
 
-void run_grouped(const ConvParams& p, ThreadPool& pool, const KernelTable& table) {
+void run_grouped(const ConvParams& p, ThreadPool& pool, void*, const KernelTable& table) {
   if (is_empty(p)) return;
   const int64_t rows = p.batch * p.out[0] * p.out[1], blocks = blocks_of(p);
   const int64_t row_bytes =

@@ -13,7 +13,7 @@ void pack_grouped(const ConvParams& p, const float* filter, float* packed);
 // Others, of filters in panels, for vectors of sixteen.
 const char* grouped_wide_refusal(const ConvParams& p);
 
-// Either.
-void run_grouped(const ConvParams& p, ThreadPool& pool, const KernelTable& table);
+// Either; without scratch.
+void run_grouped(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table);
 
 }  // namespace tenon::cpu

@@ -162,32 +162,10 @@ void set_windows(const Int8Params& p, const Int8Plan& plan, const Pixel& first, 
   b.part_count = 1;
 }
 
-// Neighbouring outputs of a dim that have the same taps inside.
-struct Side {
-  Range outputs;
-  Range taps;
-};
-// One of all taps where there would be more than `most`.
-int64_t find_sides(const WindowDim& w, Range outputs, int64_t most, Side* sides) {
-  int64_t count = 0;
-  for (int64_t o = outputs.begin; o < outputs.end; ++o) {
-    const Range taps = w.taps(o);
-    if (count > 0 && sides[count - 1].taps == taps) {
-      ++sides[count - 1].outputs.end;
-    } else if (count < most) {
-      sides[count++] = {{o, o + 1}, taps};
-    } else {
-      sides[0] = {outputs, {0, w.kernel}};
-      return 1;
-    }
-  }
-  return count;
-}
-
 // The outputs that two sides have in common, by the taps that they are multiplied by.
 struct Area {
-  const Side* h;
-  const Side* w;
+  const WindowSide* h;
+  const WindowSide* w;
   Range h_taps;
   Range w_taps;
 
@@ -195,7 +173,7 @@ struct Area {
 };
 // Those of rows [first, end) of the result; small ones are multiplied as their neighbours are.
 int64_t find_areas(const Int8Params& p, const Int8Plan& plan, int64_t images, Range rows,
-                   Side (&sides)[2][kMostParts], Area* areas) {
+                   WindowSide (&sides)[2][kMostParts], Area* areas) {
   const Range all_h{0, p.kernel[1]}, all_w{0, p.kernel[2]};
   const int64_t h_count = find_sides(window_dim(p, 1), rows, plan.trims ? kMostParts : 0, sides[0]);
   // Where a row of the window is one piece of whole groups.
@@ -229,7 +207,7 @@ int32_t* in_steps(int32_t* to, int64_t count, int64_t first, int64_t step) {
 // Where windows begin in copies of the rows below `rows` of the result, by the taps inside.
 void set_strips(const Int8Params& p, const Int8Plan& plan, int64_t images, Range rows,
                 BlockMemory memory, Int8Block& b) {
-  Side sides[2][kMostParts];
+  WindowSide sides[2][kMostParts];
   Area areas[kMostParts];
   const int64_t count = find_areas(p, plan, images, rows, sides, areas);
   const int64_t plane_bytes = strip_input_rows(p, rows.size()) * plan.strip_row_bytes;

@@ -51,6 +51,32 @@ struct WindowDim {
   }
 };
 
+// Neighbouring outputs of a dim that have the same taps inside.
+struct WindowSide {
+  Range outputs;
+  Range taps;
+};
+// Those of some outputs, in their order; one of all taps where there would be more than `most`.
+// Gives how many there are.
+inline int64_t find_sides(const WindowDim& window, Range outputs, int64_t most, WindowSide* sides) {
+  const Range inner = window.interior();
+  int64_t count = 0;
+  for (int64_t o = outputs.begin; o < outputs.end;) {
+    const bool is_inner = o >= inner.begin && o < inner.end;
+    const Range some{o, is_inner ? std::min(inner.end, outputs.end) : o + 1}, taps = window.taps(o);
+    if (count > 0 && sides[count - 1].taps == taps) {
+      sides[count - 1].outputs.end = some.end;
+    } else if (count < most) {
+      sides[count++] = {some, taps};
+    } else {
+      sides[0] = {outputs, {0, window.kernel}};
+      return 1;
+    }
+    o = some.end;
+  }
+  return count;
+}
+
 // Dim d of anything with the members of ConvParams and PoolParams.
 template <typename Params>
 WindowDim window_dim(const Params& p, int d) {

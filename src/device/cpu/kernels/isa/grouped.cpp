@@ -41,16 +41,6 @@ TENON_INLINE Vector<kWidth> broadcast(const float* p) {
   return *p - Vector<kWidth>{};
 }
 
-// sum += a * b
-template <int kWidth>
-TENON_INLINE void multiply(Vector<kWidth>& sum, Vector<kWidth> a, Vector<kWidth> b) {
-#if defined(__AVX512F__) || TENON_LANES == 8
-  __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
-#else
-  sum += a * b;
-#endif
-}
-
 TENON_INLINE Floats permuted(Floats x, Ints lanes) {
 #if defined(__AVX512F__)
   return (Floats)_mm512_permutexvar_ps((__m512i)lanes, (__m512)x);
@@ -76,7 +66,7 @@ TENON_INLINE void multiply_from(Vector<kWidth>& sum, Vector<kWidth> a, const flo
   else
     __asm__("vfmadd231ps %2%{1to8%}, %1, %0" : "+v"(sum) : "v"(a), "m"(*b));
 #else
-  multiply<kWidth>(sum, a, broadcast<kWidth>(b));
+  accumulate(sum, a, broadcast<kWidth>(b));
 #endif
 }
 
@@ -139,7 +129,7 @@ template <Source kSource, int kWidth, int kVectors, int kStride, int kPixels>
             if constexpr (kMemory)
               multiply_from<kWidth>(acc[v][p], w[v][k], column);
             else
-              multiply<kWidth>(acc[v][p], w[v][k], input);
+              accumulate(acc[v][p], w[v][k], input);
           }
         }
       }
@@ -185,7 +175,7 @@ template <Source kSource, int kWidth>
         for (int p = 0; p < kPixels; ++p, column += step) {
           if (!kAll && (p < begin || p >= end)) continue;
           if constexpr (kSource == Source::kGroups)
-            multiply<kWidth>(acc[p], w, permuted(load_part(column, inputs.count), lanes));
+            accumulate(acc[p], w, permuted(load_part(column, inputs.count), lanes));
           else
             multiply_from<kWidth>(acc[p], w, column);
         }
@@ -203,13 +193,6 @@ template <Source kSource, int kWidth>
 #pragma GCC unroll 8
   for (int p = 0; p < kPixels; ++p)
     if (p < pixels) __builtin_memcpy(sums + p * kWidth, &acc[p], sizeof acc[p]);
-}
-
-TENON_INLINE void store_lanes(float* p, Floats x, int lanes) {
-  if (lanes == kLanes)
-    store(p, x);
-  else
-    store_part(p, x, lanes);
 }
 
 // Stores `pixels` sums of `width` lanes that begin at `pixel`, of output channels from `channel` on

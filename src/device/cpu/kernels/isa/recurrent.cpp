@@ -7,16 +7,6 @@
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
-TENON_INLINE Floats load_up_to(const float* p, int n) {
-  return n == kLanes ? load(p) : load_part(p, n);
-}
-TENON_INLINE void store_up_to(float* p, Floats x, int n) {
-  if (n == kLanes)
-    store(p, x);
-  else
-    store_part(p, x, n);
-}
-
 // sigmoid(x) = 1 / fall(x), tanh(x) = rise(x) / (rise(x) + 2): quotients are joined, since a
 // division takes as long as most of an exponential. Limited so that a product of three is finite.
 TENON_INLINE Floats fall(Floats x) {
@@ -31,18 +21,18 @@ void lstm_gates(const LstmGates& g) {
   const int64_t n = g.n;
   for (int64_t i = 0; i < n; i += kLanes) {
     const int lanes = n - i < kLanes ? static_cast<int>(n - i) : kLanes;
-    const Floats in = fall(load_up_to(g.z + i, lanes));
-    const Floats forget = fall(load_up_to(g.z + g.gate + i, lanes));
-    const Floats cell = rise(load_up_to(g.z + 2 * g.gate + i, lanes));
+    const Floats in = fall(load_lanes(g.z + i, lanes));
+    const Floats forget = fall(load_lanes(g.z + g.gate + i, lanes));
+    const Floats cell = rise(load_lanes(g.z + 2 * g.gate + i, lanes));
     const Floats both = in * (cell + 2.0f);
-    const Floats c = fused(load_up_to(g.c + i, lanes), both, cell * forget) / (both * forget);
-    store_up_to(g.c + i, c, lanes);
+    const Floats c = fused(load_lanes(g.c + i, lanes), both, cell * forget) / (both * forget);
+    store_lanes(g.c + i, c, lanes);
   }
   for (int64_t i = 0; i < n; i += kLanes) {
     const int lanes = n - i < kLanes ? static_cast<int>(n - i) : kLanes;
-    const Floats out = fall(load_up_to(g.z + 3 * g.gate + i, lanes));
-    const Floats state = rise(load_up_to(g.c + i, lanes));
-    store_up_to(g.h + i, state / (out * (state + 2.0f)), lanes);
+    const Floats out = fall(load_lanes(g.z + 3 * g.gate + i, lanes));
+    const Floats state = rise(load_lanes(g.c + i, lanes));
+    store_lanes(g.h + i, state / (out * (state + 2.0f)), lanes);
   }
 }
 
@@ -51,14 +41,14 @@ void gru_gates(const GruGates& g) {
   for (int64_t i = 0; i < n; i += kLanes) {
     const int lanes = n - i < kLanes ? static_cast<int>(n - i) : kLanes;
     const auto sum = [&](int64_t at) __attribute__((always_inline)) {
-      return load_up_to(g.x + at, lanes) + load_up_to(g.r + at, lanes);
+      return load_lanes(g.x + at, lanes) + load_lanes(g.r + at, lanes);
     };
     const Floats update = sigmoid(sum(i));
     const Floats reset = sigmoid(sum(g.gate + i));
-    const Floats candidate = hyperbolic_tangent(load_up_to(g.x + 2 * g.gate + i, lanes) +
-                                                reset * load_up_to(g.r + 2 * g.gate + i, lanes));
-    const Floats h = load_up_to(g.h + i, lanes);
-    store_up_to(g.h + i, candidate + update * (h - candidate), lanes);
+    const Floats candidate = hyperbolic_tangent(load_lanes(g.x + 2 * g.gate + i, lanes) +
+                                                reset * load_lanes(g.r + 2 * g.gate + i, lanes));
+    const Floats h = load_lanes(g.h + i, lanes);
+    store_lanes(g.h + i, candidate + update * (h - candidate), lanes);
   }
 }
 
@@ -99,7 +89,7 @@ ByteRange quantize_row(const float* x, uint8_t* y, int64_t n) {
 }
 
 TENON_INLINE Ints load_ints(const int32_t* p, int n) {
-  return bits(load_up_to(reinterpret_cast<const float*>(p), n));
+  return bits(load_lanes(reinterpret_cast<const float*>(p), n));
 }
 
 void scale_sums(const ScaledSums& s) {
@@ -107,9 +97,9 @@ void scale_sums(const ScaledSums& s) {
     const int lanes = s.n - i < kLanes ? static_cast<int>(s.n - i) : kLanes;
     const Ints sums = load_ints(s.sums + i, lanes) -
                       load_ints(s.column_sums + i, lanes) * splat_int(s.range.zero);
-    const Floats scale = load_up_to(s.scales + i, lanes) * s.range.scale;
-    const Floats add = s.add == nullptr ? Floats{} : load_up_to(s.add + i, lanes);
-    store_up_to(s.y + i, fused(__builtin_convertvector(sums, Floats), scale, add), lanes);
+    const Floats scale = load_lanes(s.scales + i, lanes) * s.range.scale;
+    const Floats add = s.add == nullptr ? Floats{} : load_lanes(s.add + i, lanes);
+    store_lanes(s.y + i, fused(__builtin_convertvector(sums, Floats), scale, add), lanes);
   }
 }
 

@@ -8,13 +8,6 @@
 namespace tenon::cpu::TENON_ISA {
 namespace {
 
-TENON_INLINE void store_up_to(float* p, Floats x, int n) {
-  if (n == kLanes)
-    store(p, x);
-  else
-    store_part(p, x, n);
-}
-
 template <ReduceKind kKind>
 TENON_INLINE Floats fold(Floats sum, Floats x) {
   if constexpr (kKind == ReduceKind::kMax) return maximum(sum, x);
@@ -142,7 +135,7 @@ TENON_INLINE float exp_row(const float* x, float* y, size_t n, float top) {
   for (; i < n; i += kLanes) {
     const int rest = n - i < kLanes ? static_cast<int>(n - i) : kLanes;
     const Floats e = exp_not_positive(load_part(x + i, rest) - top);
-    if (y != nullptr) store_up_to(y + i, e, rest);
+    if (y != nullptr) store_lanes(y + i, e, rest);
     sums[0] += first_lanes(e, rest, Floats{});
   }
   return join_lanes<ReduceKind::kSum>(sums[0] + sums[1]);
@@ -170,7 +163,7 @@ TENON_INLINE void softmax_short_row(const float* x, float* y, int n) {
   for (int i = 0; i < kLast; ++i) sum += v[i];
   const Floats factor = splat(1.0f) / across(sum, sum_of);
   for (int i = 0; i < kLast; ++i) store(y + i * kLanes, v[i] * factor);
-  store_up_to(y + kLast * kLanes, v[kLast] * factor, rest);
+  store_lanes(y + kLast * kLanes, v[kLast] * factor, rest);
 }
 
 void softmax_row(const float* x, float* y, size_t n, bool log) {
@@ -187,7 +180,7 @@ void softmax_row(const float* x, float* y, size_t n, bool log) {
     for (size_t i = 0; i < n; i += kLanes) {
       const int rest = n - i < kLanes ? static_cast<int>(n - i) : kLanes;
       const Floats v = load_part(x + i, rest) - top - shift;
-      store_up_to(y + i, v, rest);
+      store_lanes(y + i, v, rest);
     }
     return;
   }
@@ -257,7 +250,7 @@ void layer_norm_row(const LayerNormRow& row) {
   for (size_t i = 0; i < n; i += kLanes) {
     const int rest = n - i < kLanes ? static_cast<int>(n - i) : kLanes;
     const Floats v = load_part(row.x + i, rest) + load_part(row.residual + i, rest);
-    store_up_to(row.y + i, v, rest);
+    store_lanes(row.y + i, v, rest);
   }
   norm_row(row, row.y);
 }

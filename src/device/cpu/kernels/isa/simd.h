@@ -262,9 +262,21 @@ TENON_INLINE Floats load_number(const uint16_t* p, int n) {
   return load_bf16_part(p, n);
 }
 
+// With n lanes, of all a whole load or store.
+TENON_INLINE Floats load_lanes(const float* p, int n) {
+  return n == kLanes ? load(p) : load_part(p, n);
+}
+TENON_INLINE void store_lanes(float* p, Floats x, int n) {
+  if (n == kLanes)
+    store(p, x);
+  else
+    store_part(p, x, n);
+}
+
 // sum += a * b, with sum kept in its register. Left to itself the compiler picks other forms of the
 // instruction and pays with moves and spills.
-TENON_INLINE void accumulate(Floats& sum, Floats a, Floats b) {
+template <typename Vector>
+TENON_INLINE void accumulate(Vector& sum, Vector a, Vector b) {
 #if TENON_LANES == 8 || defined(__AVX512F__)
   __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
 #else

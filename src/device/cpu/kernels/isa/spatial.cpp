@@ -10,16 +10,6 @@ namespace {
 
 constexpr int kMaxPixels = 8;
 
-TENON_INLINE Floats load_lanes(const float* p, int lanes) {
-  return lanes == kLanes ? load(p) : load_part(p, lanes);
-}
-TENON_INLINE void store_lanes(float* p, Floats x, int lanes) {
-  if (lanes == kLanes)
-    store(p, x);
-  else
-    store_part(p, x, lanes);
-}
-
 TENON_INLINE int64_t line_offset(const WindowRow& row, int64_t i, int64_t j) {
   return i * row.x_taps[0] + j * row.x_taps[1] - (j >= row.wrap ? row.x_wrap : 0);
 }

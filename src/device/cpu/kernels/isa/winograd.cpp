@@ -42,10 +42,10 @@ TENON_INLINE void store_frequency(float* p, Floats x) {
   store_bf16(reinterpret_cast<uint16_t*>(p), x);
 #endif
 }
-TENON_INLINE Floats load_lanes(const float* p, int) {
+TENON_INLINE Floats load_inputs(const float* p, int) {
   return load_input(p);
 }
-TENON_INLINE void store_lanes(float* p, Floats x, int) {
+TENON_INLINE void store_frequency_lanes(float* p, Floats x, int) {
   store_frequency(p, x);
 }
 #else
@@ -57,14 +57,11 @@ TENON_INLINE Floats load_input(const float* p) {
 TENON_INLINE void store_frequency(float* p, Floats x) {
   store(p, x);
 }
-TENON_INLINE Floats load_lanes(const float* p, int lanes) {
-  return lanes == kLanes ? load(p) : load_part(p, lanes);
+TENON_INLINE Floats load_inputs(const float* p, int lanes) {
+  return load_lanes(p, lanes);
 }
-TENON_INLINE void store_lanes(float* p, Floats x, int lanes) {
-  if (lanes == kLanes)
-    store(p, x);
-  else
-    store_part(p, x, lanes);
+TENON_INLINE void store_frequency_lanes(float* p, Floats x, int lanes) {
+  store_lanes(p, x, lanes);
 }
 #endif
 
@@ -115,7 +112,7 @@ TENON_INLINE void input_line(const WinogradInput& w, int64_t c) {
 #pragma GCC unroll 6
     for (int j = 0; j < kSide; ++j, x += w.x_pixel) {
       const bool inside = has_line && j >= w.column_begin && j < w.column_end;
-      t[i][j] = inside ? load_lanes(x, lanes) : Floats{};
+      t[i][j] = inside ? load_inputs(x, lanes) : Floats{};
     }
   }
 #pragma GCC unroll 1
@@ -133,7 +130,7 @@ TENON_INLINE void input_line(const WinogradInput& w, int64_t c) {
     Floats r[kSide];
     transform_input(t[i], r);
 #pragma GCC unroll 6
-    for (int j = 0; j < kSide; ++j, v += w.v_frequency) store_lanes(v, r[j], lanes);
+    for (int j = 0; j < kSide; ++j, v += w.v_frequency) store_frequency_lanes(v, r[j], lanes);
   }
 }
 
