@@ -68,6 +68,13 @@ constexpr bool kHalves = true;
 #else
 constexpr bool kHalves = false;
 #endif
+// Where sums begin with their bias, it takes no additions. Those of pairs begin with zeros:
+// ResNet-50 is 2 % faster for it on Zen 4.
+#if defined(TENON_PAIRS)
+constexpr bool kBiasFirst = false;
+#else
+constexpr bool kBiasFirst = true;
+#endif
 
 // Adds one step of k to the accumulators.
 template <int kM, int kN, Last kLast>
@@ -138,7 +145,7 @@ TENON_INLINE void multiply(const Tile& tile, const Floats (&bias)[kN], Floats (&
   Floats sums[kSets][kM][kN];
 #pragma GCC unroll 64
   for (int i = 0; i < kSets * kM * kN; ++i)
-    sums[i / (kM * kN)][i / kN % kM][i % kN] = i < kM * kN ? bias[i % kN] : Floats{};
+    sums[i / (kM * kN)][i / kN % kM][i % kN] = kBiasFirst && i < kM * kN ? bias[i % kN] : Floats{};
   const float* b = tile.b;
   const int64_t second = kLanes == kPanelColumns ? tile.second_vector : kLanes;
   const int64_t ahead = tile.ahead;
@@ -176,7 +183,7 @@ TENON_INLINE void multiply(const Tile& tile, const Floats (&bias)[kN], Floats (&
     if constexpr (kSets == 4)
       total =
           (total + sums[1][i / kN][i % kN]) + (sums[2][i / kN][i % kN] + sums[3][i / kN][i % kN]);
-    acc[i / kN][i % kN] = total;
+    acc[i / kN][i % kN] = kBiasFirst ? total : total + bias[i % kN];
   }
 }
 
