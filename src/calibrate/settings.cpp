@@ -189,7 +189,11 @@ struct Quantisation {
     TRY(choose_byte_rounding(trial, mended->statistics, how, without, mended->options, gains));
     TRY(choose_recurrent(trial, mended->statistics, without, forced, mended->options, gains));
     TRY(choose_dense(trial, mended->statistics, without, forced, mended->options, gains));
+    const size_t kept = mended->options.keep_float.size();
     TRY(choose_ends(trial, mended->statistics, without, mended->options, gains));
+    // What first and last layers lose may have hidden what dense ones do.
+    if (mended->options.keep_float.size() > kept)
+      TRY(choose_dense(trial, mended->statistics, without, forced, mended->options, gains));
     TRY(choose_values(trial, mended->statistics, mended->options, gains));
     return mended;
   }

@@ -250,8 +250,7 @@ Status choose_recurrent(const Trial& trial, const quant::FunctionStatistics& sta
 Status choose_dense(const Trial& trial, const quant::FunctionStatistics& statistics,
                     const DisabledNames& disabled, bool forced, quant::QuantizeOptions& options,
                     std::vector<TechniqueGain>& gains) {
-  // A loss worth a second byte, and what part of it must go.
-  constexpr double kMuch = 0.002, kMost = 0.2;
+  constexpr double kMuch = 0.002;  // a loss worth a second byte
   constexpr std::string_view kName = "dense-layers";
   if (disabled.contains(kName)) return {};
   const Graph& graph = *trial.function().graph;
@@ -267,7 +266,7 @@ Status choose_dense(const Trial& trial, const quant::FunctionStatistics& statist
       if (layer.other_ns >= layer.fp32_ns && std::erase(added, layer.name) > 0)
         two.two_bytes.erase(layer.name);
   double with = TRY(trial.loss(statistics, two));
-  bool better = with < without * (1 - kMost);
+  bool better = with < without * (1 - kGainOfTime);
   // Not those that lose nothing by one.
   for (const std::string& name : added) {
     if (!better) break;

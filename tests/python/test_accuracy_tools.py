@@ -255,6 +255,31 @@ def test_dense_layers_multiply_two_bytes_where_one_loses(tmp_path):
     assert two < 0.7 * loss(tmp_path / "m.tenon", graph)
 
 
+def test_dense_layers_are_seen_beside_a_first_layer_that_loses_more(tmp_path):
+    # Cepstra, the first a hundred times the others and of no use, in one range.
+    graph, x = tmp_path / "g.tn", tmp_path / "x.npy"
+    rng = np.random.default_rng(0)
+    weights = rng.uniform(-0.3, 0.3, (3, 10, 1, 16)).astype(np.float32)
+    weights[:, 0] = 0
+    graph.write_text(f"""graph @main (%x "x": f32[?n,12,10,1]) {{
+  %w = const dense<{weights.tolist()}> : f32[3,10,1,16]
+  %c = conv(%x, %w) {{activation=relu}} from "first"
+  %s = const dense<[-1, 160]> : i64[2]
+  %f = reshape(%c, %s)
+  %u = const random(seed=2, min=-0.3, max=0.3) : f32[160,32]
+  %a = matmul(%f, %u) {{activation=relu}} from "second"
+  %v = const random(seed=3, min=-0.3, max=0.3) : f32[32,12]
+  %y = matmul(%a, %v) from "third"
+  return (%y "y")
+}}
+""")
+    values = rng.normal(size=(64, 12, 10, 1)).astype(np.float32)
+    values[:, :, 0] *= 100
+    np.save(x, values)
+    tried = json.loads(compile_graph(graph, x, "--force-precision").stdout)["accuracy"][0]["techniques"]
+    assert [t["used"] for t in tried if t["name"] in ("dense-layers", "first-layer")] == [False, True, True]
+
+
 @pytest.mark.parametrize("bad", range(1, 5))
 def test_files_are_compared_layer_by_layer_on_data(tmp_path, bad):
     graph, x = tmp_path / "planted.tn", tmp_path / "x.npy"
