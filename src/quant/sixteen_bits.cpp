@@ -1,7 +1,10 @@
 #include "quant/sixteen_bits.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "base/half.h"
@@ -17,6 +20,62 @@ BFloat16 other_neighbour(BFloat16 nearest, float exact) {
   return other;
 }
 
+// By how much a weight becomes another one when it is rounded the other way; infinite where there
+// is no other.
+double step_of(BFloat16 nearest, float exact) {
+  const double other = static_cast<float>(other_neighbour(nearest, exact));
+  return other - static_cast<double>(static_cast<float>(nearest));
+}
+
+// The weights of an output channel, rounded to the nearest, and which of them are better rounded
+// the other way: where what is multiplied has a mean, errors of one sign add up.
+class Column {
+ public:
+  void clear() {
+    sum_ = 0;
+    changes_.clear();
+  }
+
+  void add(int64_t place, float exact, BFloat16 nearest) {
+    const double error =
+        static_cast<double>(static_cast<float>(nearest)) - static_cast<double>(exact);
+    if (error == 0) return;
+    const double step = step_of(nearest, exact);
+    if (!std::isfinite(step)) return;
+    sum_ += error;
+    changes_.push_back({std::abs(step) - 2 * std::abs(error), place});
+  }
+
+  void round(const float* exact, BFloat16* rounded) {
+    // The cheapest first. None that costs as much as errors add up to is of use, nor any behind
+    // it, so that a few are all that is sorted.
+    double least = -1, most = std::abs(sum_) / static_cast<double>(changes_.size());
+    for (; least < 2 * kMean * std::abs(sum_); least = std::exchange(most, 2 * most)) {
+      some_.clear();
+      for (const Change& v : changes_)
+        if (least <= v.price && v.price < most) some_.push_back(v);
+      std::ranges::sort(some_);
+      for (const auto& [price, place] : some_) {
+        const double step = step_of(rounded[place], exact[place]);
+        if (std::abs(step) * price + kMean * (2 * sum_ * step + step * step) >= 0) continue;
+        rounded[place] = other_neighbour(rounded[place], exact[place]);
+        sum_ += step;
+      }
+    }
+  }
+
+ private:
+  // The square of the mean of inputs over their variance, about as behind a relu.
+  static constexpr double kMean = 0.5;
+  struct Change {
+    double price;  // what the sum of squares of errors grows by, for each unit of the step
+    int64_t place;
+    auto operator<=>(const Change&) const = default;
+  };
+  double sum_ = 0;  // of the errors
+  std::vector<Change> changes_, some_;
+};
+
 }  // namespace
 
 Result<Tensor> rounded(const Tensor& t, DType dtype) {
@@ -30,39 +89,26 @@ Result<Tensor> rounded(const Tensor& t, DType dtype) {
 }
 
 Result<Tensor> rounded_evenly(const Tensor& w, bool transposed) {
-  // The square of the mean of inputs over their variance, about as behind a relu.
-  constexpr double kMean = 0.5;
-  struct Change {
-    double by;    // what the sum of errors changes by
-    double cost;  // what the sum of their squares does
-    int64_t place;
-    BFloat16 value;
-  };
   Tensor y = TRY(rounded(w, DType::bf16));
   const int64_t columns = w.dim(transposed ? 0 : w.rank() - 1);
   const int64_t rows = w.elements() / std::max<int64_t>(columns, 1);
+  const int64_t to_row = transposed ? 1 : columns, to_column = transposed ? rows : 1;
   const float* x = w.data<float>();
   auto* to = y.mutable_data<BFloat16>();
-  std::vector<Change> changes;
-  for (int64_t c = 0; c < columns; ++c) {
-    double sum = 0;
-    changes.clear();
+  // A line of memory holds numbers of so many columns.
+  std::array<Column, 16> some;
+  for (int64_t first = 0; first < columns; first += std::ssize(some)) {
+    const auto block = std::span(some).first(
+        static_cast<size_t>(std::min<int64_t>(std::ssize(some), columns - first)));
+    for (Column& column : block) column.clear();
     for (int64_t r = 0; r < rows; ++r) {
-      const int64_t i = transposed ? c * rows + r : r * columns + c;
-      const BFloat16 other = other_neighbour(to[i], x[i]);
-      const auto nearest = static_cast<double>(static_cast<float>(to[i]));
-      const double error = nearest - static_cast<double>(x[i]);
-      const double by = static_cast<double>(static_cast<float>(other)) - nearest;
-      if (error == 0 || !std::isfinite(by)) continue;
-      sum += error;
-      changes.push_back({by, by * by + 2 * error * by, i, other});
+      int64_t place = r * to_row + first * to_column;
+      for (Column& column : block) {
+        column.add(place, x[place], to[place]);
+        place += to_column;
+      }
     }
-    std::ranges::stable_sort(changes, {}, [](const Change& v) { return v.cost / std::abs(v.by); });
-    for (const Change& v : changes) {
-      if (v.cost + kMean * (2 * sum * v.by + v.by * v.by) >= 0) continue;
-      to[v.place] = v.value;
-      sum += v.by;
-    }
+    for (Column& column : block) column.round(x, to);
   }
   return y;
 }
