@@ -2,6 +2,8 @@
 // once per model, others per run.
 #include "ops/quantized_product.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 #include <mutex>
@@ -71,6 +73,12 @@ Int8Params matmul_params(const StepInfo& s) {
   return p;
 }
 
+void bind_weights_zero(const Tensor* zero, Int8Params& p) {
+  static constexpr uint8_t kZero = 0;
+  p.weights_zero = zero != nullptr ? zero->raw() : &kZero;
+  p.weights_zeros = zero != nullptr ? zero->elements() : 1;
+}
+
 // Reads the parameters that are operands.
 void bind(const RunContext& c, Int8Params& p) {
   const auto byte = [&](size_t i) {
@@ -78,14 +86,7 @@ void bind(const RunContext& c, Int8Params& p) {
   };
   p.x = c.inputs[kX]->raw();
   p.x_zero = byte(kXZero);
-  if (c.has(kWeightsZero)) {
-    p.weights_zero = c.inputs[kWeightsZero]->raw();
-    p.weights_zeros = c.inputs[kWeightsZero]->elements();
-  } else {
-    static constexpr uint8_t kZero = 0;
-    p.weights_zero = &kZero;
-    p.weights_zeros = 1;
-  }
+  bind_weights_zero(c.has(kWeightsZero) ? c.inputs[kWeightsZero] : nullptr, p);
   p.scale = c.in(kScale);
   p.scales = c.has(kScale) ? c.inputs[kScale]->elements() : 0;
   p.bias = c.in(kBias);
@@ -155,15 +156,15 @@ class ProductKernel final : public Kernel {
     p_.outside_is_zero =
         !p_.x_signed &&
         (!s.has(kXZero) || (s.constants[kXZero] != nullptr && s.constants[kXZero]->int_at(0) == 0));
-    scratch_ = int8_scratch_bytes(p_, s.threads);
     const Shape& y = s.outputs[0].shape;
     const Shape& w = s.inputs[kWeights].shape;
     if (s.op.as<QuantizedMatmul>() != nullptr && w.rank() > 2) {
       batches_ = 1;
       for (int i = 0; i < y.rank() - 2; ++i) batches_ *= y[i].size();
     }
+    if (p_.is_depthwise()) pack_depthwise(s);
+    scratch_ = int8_scratch_bytes(p_, s.threads);
     if (p_.is_depthwise()) {
-      pack_depthwise(s);
       make_ready(s);
       return;
     }
@@ -265,27 +266,27 @@ class ProductKernel final : public Kernel {
     ready_->memory = allocate_aligned(static_cast<size_t>(int8_vectors_bytes(p_)));
   }
 
-  // Prepared where there are no zero points of the filter.
+  // Prepared where the filter and its zero points are constant.
   void pack_depthwise(const StepInfo& s) {
     const Tensor* weights = s.constants[kWeights];
-    if (weights == nullptr || !p_.weights_signed) return;
-    if (s.has(kWeightsZero)) {
-      const Tensor* zero = s.constants[kWeightsZero];
-      if (zero == nullptr) return;
-      for (int64_t i = 0; i < zero->elements(); ++i)
-        if (zero->int_at(i) != 0) return;
-    }
-    if (is_int8_plane(p_)) {
-      s.packs.make_dense(*weights);
-      const auto all = std::span(weights->data<int8_t>(), static_cast<size_t>(weights->elements()));
-      p_.sums_plane = std::ranges::all_of(all, [](int8_t w) { return w == 1; });
-    }
-    const int64_t bytes = int8_depthwise_bytes(p_);
-    if (p_.sums_plane || bytes == 0) return;
+    const Tensor* zero = s.has(kWeightsZero) ? s.constants[kWeightsZero] : nullptr;
+    if (weights == nullptr || (zero == nullptr && s.has(kWeightsZero))) return;
+    s.packs.make_dense(*weights);
     Int8Params p = p_;
     p.weights = weights->raw();
-    packed_ = s.packs.get(*weights, "int8_depthwise", (bytes + 3) / 4,
-                          [p](float* out) { pack_int8_depthwise(p, out); });
+    bind_weights_zero(zero, p);
+    p_.sums_plane = sums_int8_plane(p);
+    if (p_.sums_plane) return;
+    taps_ = std::make_shared<const std::vector<int32_t>>(int8_depthwise_taps(p));
+    p_.taps = p.taps = *taps_;
+    const int64_t bytes = int8_depthwise_bytes(p);
+    if (bytes == 0) return;
+    std::string layout = "int8_depthwise";
+    for (int64_t i = 0; i < p.weights_zeros; ++i)
+      layout += fmt::format("/{}", static_cast<const uint8_t*>(p.weights_zero)[i]);
+    packed_ = s.packs.get(*weights, layout, (bytes + 3) / 4,
+                          [p, taps = taps_, zeros = zero != nullptr ? *zero : Tensor()](
+                              float* out) { pack_int8_depthwise(p, out); });
   }
 
   Int8Params p_;
@@ -293,6 +294,7 @@ class ProductKernel final : public Kernel {
   int threads_ = 0;
   Int8Plan plan_;  // without a sum
   PackStore::Packed packed_;
+  std::shared_ptr<const std::vector<int32_t>> taps_;  // of depthwise
   std::shared_ptr<Ready> ready_;
   std::optional<ConstantByteSum> sum_;
   size_t operands_ = 0;  // of the product, where there is a sum

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "base/thread_pool.h"
 
@@ -187,6 +188,7 @@ struct Int8Params {
   bool outside_is_zero = false;
   const void* weights = nullptr;         // packed; of depthwise raw [taps, channels]
   const int8_t* depthwise = nullptr;     // of depthwise: pack_int8_depthwise(), or null
+  std::span<const int32_t> taps;         // of depthwise: int8_depthwise_taps()
   bool sums_plane = false;               // depthwise: all weights are 1, the window is all of x
   const Int8Vectors* vectors = nullptr;  // of these very parameters; null: every run makes them
   const Int8Plan* plan = nullptr;      // of these sizes, sum and threads; null: every run makes it
@@ -211,11 +213,14 @@ struct Int8Params {
   }
 };
 
-// Whether there is one window, without what lies outside.
-bool is_int8_plane(const Int8Params& p);
-// The filter of a depthwise convolution, raw in p.weights and without zero points, for rows at a
-// time (p.depthwise). 0 bytes: there is no such form of it. Without it int8_product goes pixel by
+// Whether there is one window, without what lies outside, and all weights are 1.
+bool sums_int8_plane(const Int8Params& p);
+// The filter of a depthwise convolution, raw in p.weights, for rows at a time (p.depthwise): zero
+// points are taken off. 0 bytes: there is no such form of it. Without it int8_product goes pixel by
 // pixel.
+// What is left of a weight without its zero point may have 9 bits, so taps come as often as the
+// largest of their weights need, each time with what fits into 8: this gives the tap of each place.
+std::vector<int32_t> int8_depthwise_taps(const Int8Params& p);
 int64_t int8_depthwise_bytes(const Int8Params& p);
 void pack_int8_depthwise(const Int8Params& p, void* packed);
 

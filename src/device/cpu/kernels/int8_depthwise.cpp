@@ -1,6 +1,5 @@
-// Depthwise convolutions of bytes. Where the weights have no zero points, rows of pixels are one
-// long vector of channels and taps are places in it; else pixel by pixel. Averages of all of x are
-// sums.
+// Depthwise convolutions of bytes. Where the weights are constant, rows of pixels are one long
+// vector of channels and taps are places in it; else pixel by pixel. Averages of all of x are sums.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -26,6 +25,19 @@ int64_t pixel_slot_bytes(const Int8Params& p) {
   return round_to_lines((volume(p.kernel) + 1) * static_cast<int64_t>(sizeof(void*)));
 }
 
+// A weight without its zero point.
+int32_t real_weight(const Int8Params& p, int64_t tap, int64_t channel) {
+  const int64_t at = tap * p.out_channels + channel;
+  const int32_t w = p.weights_signed ? static_cast<const int8_t*>(p.weights)[at]
+                                     : static_cast<const uint8_t*>(p.weights)[at] - 128;
+  return w - int8_weights_zero(p, channel);
+}
+// What is left of it after `times` times as much as a byte holds.
+int32_t rest_of_weight(int32_t w, int64_t times) {
+  const auto n = static_cast<int32_t>(times);
+  return w < 0 ? std::min(w + 128 * n, 0) : std::max(w - 127 * n, 0);
+}
+
 // As Int8DepthwisePixel wants the filter, zero points taken off.
 void pack_pairs(const Int8Params& p, int16_t* out) {
   const int64_t taps = volume(p.kernel), channels = p.out_channels;
@@ -35,14 +47,8 @@ void pack_pairs(const Int8Params& p, int16_t* out) {
         for (int i = 0; i < 8; ++i)
           for (int64_t u = t; u < t + 2; ++u) {
             const int64_t c = block + half * 4 + i % 4 + i / 4 * 8;
-            int32_t w = 0;
-            if (c < channels && u < taps) {
-              const int64_t at = u * channels + c;
-              w = p.weights_signed ? static_cast<const int8_t*>(p.weights)[at]
-                                   : static_cast<const uint8_t*>(p.weights)[at] - 128;
-              w -= int8_weights_zero(p, c);
-            }
-            *out++ = static_cast<int16_t>(w);
+            const bool inside = c < channels && u < taps;
+            *out++ = static_cast<int16_t>(inside ? real_weight(p, u, c) : 0);
           }
 }
 
@@ -96,7 +102,7 @@ int64_t channel_of(int64_t position) {
   return position % 16 / 4 * 16 + position / 16 * 4 + position % 4;
 }
 int64_t tap_groups(const Int8Params& p) {
-  return ceil_div(volume(p.kernel), 4);
+  return ceil_div(std::ssize(p.taps), 4);
 }
 // After so many channels blocks and pixels begin together.
 int64_t period_of(const Int8Params& p) {
@@ -171,7 +177,7 @@ void copy_row(const Int8Params& p, const RowPlan& plan, const uint8_t* from, uin
 void run_rows(const Int8Params& p, const Int8Vectors& vectors, ThreadPool& pool, char* slots,
               const Int8Table& table) {
   const RowPlan plan = plan_rows(p, pool.threads(), table);
-  const int64_t channels = p.in_channels, taps = volume(p.kernel);
+  const int64_t channels = p.in_channels, taps = std::ssize(p.taps);
   const int64_t row_bytes = plan.phase_pixels * p.stride[2] * channels;
   const int64_t y_row = p.out[2] * p.out_channels * int8_result_bytes(p.result);
   const int64_t tasks = p.batch * p.out[0] * plan.blocks;
@@ -202,7 +208,7 @@ void run_rows(const Int8Params& p, const Int8Vectors& vectors, ThreadPool& pool,
     row.filter = p.depthwise;
     row.epilogue = int8_epilogue(p, vectors, 0);
     for (int64_t t = 0; t < 4 * row.groups; ++t) {
-      const int64_t tap = t < taps ? t : 0;  // weights past the last are 0
+      const int64_t tap = p.taps[static_cast<size_t>(t < taps ? t : 0)];  // past the last by 0
       const int64_t kw = tap % p.kernel[2] * p.dilation[2];
       const int64_t kh = tap / p.kernel[2] % p.kernel[1], kd = tap / p.kernel[2] / p.kernel[1];
       x[t] = strip + (kd * plan.strip_rows + kh * p.dilation[1]) * row_bytes +
@@ -263,32 +269,57 @@ void run_sums(const Int8Params& p, const Int8Vectors& vectors, ThreadPool& pool)
 
 }  // namespace
 
-bool is_int8_plane(const Int8Params& p) {
+bool sums_int8_plane(const Int8Params& p) {
   for (int d = 0; d < 3; ++d)
     if (p.in[d] != p.kernel[d] || p.out[d] != 1 || p.pad_begin[d] != 0 ||
         (p.dilation[d] != 1 && p.kernel[d] != 1))
       return false;
+  for (int64_t t = 0; t < volume(p.kernel); ++t)
+    for (int64_t c = 0; c < p.out_channels; ++c)
+      if (real_weight(p, t, c) != 1) return false;
   return p.is_depthwise();
+}
+
+std::vector<int32_t> int8_depthwise_taps(const Int8Params& p) {
+  const int64_t taps = volume(p.kernel);
+  std::vector<int32_t> places;
+  for (int64_t times = 0;; ++times) {
+    const size_t known = places.size();
+    for (int64_t t = 0; t < taps; ++t) {
+      bool is_left = times == 0;
+      for (int64_t c = 0; c < p.out_channels && !is_left; ++c)
+        is_left = rest_of_weight(real_weight(p, t, c), times) != 0;
+      if (is_left) places.push_back(static_cast<int32_t>(t));
+    }
+    if (places.size() == known) return places;
+  }
 }
 
 int64_t int8_depthwise_bytes(const Int8Params& p) {
   const int64_t filter = period_of(p) * tap_groups(p) * 4;
-  return filter > kMaxFilterBytes || !p.weights_signed ? 0 : filter + 4 * p.out_channels;
+  return p.taps.empty() || filter > kMaxFilterBytes ? 0 : filter + 4 * p.out_channels;
 }
 
 void pack_int8_depthwise(const Int8Params& p, void* packed) {
-  const auto* w = static_cast<const int8_t*>(p.weights);
   auto* to = static_cast<int8_t*>(packed);
-  const int64_t taps = volume(p.kernel), channels = p.out_channels;
+  const int64_t places = std::ssize(p.taps), channels = p.out_channels;
+  std::vector<int64_t> times;  // that the tap of a place was there before it
+  for (auto place = p.taps.begin(); place != p.taps.end(); ++place)
+    times.push_back(std::count(p.taps.begin(), place, *place));
   for (int64_t block = 0; block < period_of(p); block += kBlock)
     for (int64_t group = 0; group < tap_groups(p); ++group)
       for (int64_t i = 0; i < kBlock; ++i)
-        for (int64_t t = 4 * group; t < 4 * group + 4; ++t)
-          *to++ = t < taps ? w[t * channels + (block + channel_of(i)) % channels] : int8_t{0};
+        for (int64_t t = 4 * group; t < 4 * group + 4; ++t) {
+          const int64_t c = (block + channel_of(i)) % channels;
+          const auto at = static_cast<size_t>(t);
+          const int32_t w =
+              t < places ? rest_of_weight(real_weight(p, p.taps[at], c), times[at]) : 0;
+          *to++ = static_cast<int8_t>(std::clamp(w, -128, 127));
+        }
   auto* sums = reinterpret_cast<int32_t*>(to);
   for (int64_t c = 0; c < channels; ++c) {
     sums[c] = 0;
-    for (int64_t t = 0; t < taps; ++t) sums[c] += w[t * channels + c];
+    for (int64_t t = 0; t < volume(p.kernel); ++t) sums[c] += real_weight(p, t, c);
   }
 }
 

@@ -125,7 +125,10 @@ void check(Int8Params p, bool extremes, size_t zero_count) {
   // Rows at a time, and pixel by pixel.
   std::vector<const int8_t*> filters{nullptr};
   std::vector<int8_t> rows;
-  if (p.is_depthwise() && p.weights_signed && zero_count == 0) {
+  const std::vector<int32_t> taps =
+      p.is_depthwise() ? int8_depthwise_taps(p) : std::vector<int32_t>{};
+  if (p.is_depthwise()) {
+    p.taps = taps;
     rows.resize(static_cast<size_t>(int8_depthwise_bytes(p)));
     ASSERT_FALSE(rows.empty());
     pack_int8_depthwise(p, rows.data());

@@ -51,7 +51,7 @@ void depthwise_pixel(const Int8DepthwisePixel& p) {
     _mm256_store_si256(reinterpret_cast<__m256i*>(sums + 8),
                        _mm256_permute2x128_si256(low, high, 49));
     for (int i = 0; i < channels; i += kLanes)
-      finish(p.epilogue, add(load(sums + i), load(p.epilogue.column_add + c + i)), c + i, 0, p.y,
+      finish(p.epilogue, add(load(sums + i), load(p.epilogue.column_add + c + i)), c + i, p.y,
              channels - i < kLanes ? channels - i : kLanes);
   }
 }

@@ -33,10 +33,9 @@ TENON_INLINE Ints without_zeros(const Int8Epilogue& e, Ints sum, int64_t column,
   return sub(sum, mul(splat(row_sum), load(e.weights_zero + column)));
 }
 
-// Finishes a vector of sums, column_add among them: columns [column, column + lanes) of a row.
-TENON_INLINE void finish(const Int8Epilogue& e, Ints sum, int64_t column, int32_t row_sum,
-                         char* row, int lanes) {
-  sum = without_zeros(e, sum, column, row_sum);
+// Finishes a vector of sums, column_add among them and nothing left to do about zero points:
+// columns [column, column + lanes) of a row.
+TENON_INLINE void finish(const Int8Epilogue& e, Ints sum, int64_t column, char* row, int lanes) {
   if (e.result == Int8Result::kI32)
     store_part(row + 4 * column, sum, lanes);
   else if (e.result == Int8Result::kF32)
