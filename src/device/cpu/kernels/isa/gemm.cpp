@@ -95,7 +95,8 @@ TENON_INLINE void store_narrow(const GemmBlock& block, const Tile& tile,
 
 // Multiplies and stores one tile of kM rows; `columns` <= kN * kLanes of them exist.
 template <int kM, int kN, Last kLast>
-void run_tile(const GemmBlock& block, const Tile& tile, int64_t row, int64_t column, int columns) {
+TENON_INLINE void multiply_and_store(const GemmBlock& block, const Tile& tile, int64_t row,
+                                     int64_t column, int columns) {
   Floats acc[kM][kN];
   if (kM == kRows && block.add != nullptr) fetch_added(block, row + kAddAhead, column);
   Floats offset[kN];
@@ -145,6 +146,20 @@ void run_tile(const GemmBlock& block, const Tile& tile, int64_t row, int64_t col
       else
         store_part(c + r * ldc + v * kLanes, x, lanes);
     }
+  }
+}
+
+// Of one or two rows as many panels as there are, one after the other: between calls the memory
+// would rest.
+template <int kM, int kN, Last kLast>
+void run_tile(const GemmBlock& block, const Tile& tile, int64_t row, int64_t column, int columns) {
+  if constexpr (kM <= kOnePanelRows && kN == 1 && kLanes == kPanelColumns) {
+    Tile panel = tile;
+    for (; columns > kLanes; columns -= kLanes, column += kLanes, panel.b += block.b_panel_stride)
+      multiply_and_store<kM, kN, kLast>(block, panel, row, column, kLanes);
+    multiply_and_store<kM, kN, kLast>(block, panel, row, column, columns);
+  } else {
+    multiply_and_store<kM, kN, kLast>(block, tile, row, column, columns);
   }
 }
 
@@ -234,10 +249,16 @@ void gemm_block(const GemmBlock& block) {
   // Rows are dealt to tiles evenly: of 49, 48 and one more would take as long as 52.
   const int64_t tiles = (block.m + kRows - 1) / kRows;
   const int64_t height = block.pieces != nullptr ? kRows : (block.m + tiles - 1) / tiles;
-  const int64_t most = block.m <= kOnePanelRows && kLanes == kPanelColumns ? kLanes : kColumns;
+  const bool one_panel = block.m <= kOnePanelRows && kLanes == kPanelColumns;
+#if defined(TENON_PAIRS)
+  const bool all_panels = one_panel && block.c_rows == nullptr && !(block.narrow_c && has_post);
+#else
+  const bool all_panels = one_panel && block.c_rows == nullptr;
+#endif
+  const int64_t most = all_panels ? block.n : one_panel ? kLanes : kColumns;
   for (int64_t column = 0; column < block.n; column += most) {
     const int columns = static_cast<int>(block.n - column < most ? block.n - column : most);
-    const TileFunction* const functions = tile_functions(columns);
+    const TileFunction* const functions = tile_functions(one_panel ? kLanes : columns);
     Tile tile{plain_rows,
               block.piece_offset,
               block.taps,
