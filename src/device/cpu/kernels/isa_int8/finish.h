@@ -4,6 +4,10 @@
 #include "device/cpu/kernels/isa_int8/epilogue.h"
 
 namespace tenon::cpu::TENON_INT8 {
+// Rows of sums, `width` apart, from memory, which takes a tenth of the code that registers would.
+void finish_stored(const Int8Block& block, const int32_t* sums, int width, int rows, int64_t row,
+                   int64_t column, int columns);
+
 namespace {
 
 // Rows of bytes, two packed at a time, without zero points of the weights: what is done is settled
@@ -28,34 +32,6 @@ TENON_INLINE void finish_pairs(const Int8Block& block, const Ints (&sums)[kM][2]
   }
 }
 
-// Rows of sums from memory, which takes a tenth of the code that registers would.
-[[gnu::noinline, maybe_unused]] void finish_stored(const Int8Block& block, const int32_t* sums,
-                                                   int width, int rows, int64_t row, int64_t column,
-                                                   int columns) {
-  const Int8Epilogue& e = block.epilogue;
-  const int32_t* const row_sums = block.row_sums != nullptr ? block.row_sums + row : nullptr;
-  char* y = block.y + row * block.y_row_bytes;
-  const auto sum_of = [&](int r, int c) {
-    return without_zeros(e, load(sums + r * width + c), column + c,
-                         row_sums != nullptr ? row_sums[r] : 0);
-  };
-  if (columns == 2 * kLanes && gives_bytes(e)) {  // two at a time, the last one maybe twice
-    for (int r = 0; r < rows; r += 2, y += 2 * block.y_row_bytes) {
-      const int other = r + 1 < rows ? 1 : 0;
-      Floats real[4];
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        const int c = i % 2 * kLanes;
-        real[i] = unclipped(e, sum_of(r + i / 2 * other, c), column + c);
-      }
-      store_halves(y + column, y + other * block.y_row_bytes + column, in_order(bytes_of(e, real)));
-    }
-    return;
-  }
-  for (int r = 0; r < rows; ++r, y += block.y_row_bytes)
-    for (int c = 0; c < columns; c += kLanes)
-      finish(e, sum_of(r, c), column + c, y, columns - c < kLanes ? columns - c : kLanes);
-}
 template <int kM, int kN>
 TENON_INLINE void finish_rows(const Int8Block& block, const Ints (&sums)[kM][kN], int first,
                               int64_t row, int64_t column, int columns) {
