@@ -8,57 +8,14 @@
 #include "base/numbers.h"
 #include "device/cpu/kernels/byte_rows.h"
 #include "device/cpu/kernels/elementwise.h"
-#include "device/cpu/kernels/gemm.h"
 #include "device/cpu/kernels/gemm_region.h"
 #include "device/cpu/kernels/pack.h"
+#include "device/cpu/kernels/recurrent_inputs.h"
 #include "device/cpu/kernels/slots.h"
 #include "device/cpu/kernels/steps.h"
 
 namespace tenon::cpu {
 namespace {
-
-// Floats of x w computed ahead: they stay in L2 beside the recurrent weights.
-constexpr int64_t kAheadFloats = 96 << 10;
-
-// Rows of x that are multiplied in bytes as one task.
-constexpr int64_t kInputRows = 48;
-
-int64_t gates_of(CellKind cell) {
-  return cell == CellKind::kLstm ? 4 : cell == CellKind::kGru ? 3 : 1;
-}
-
-// Where things are in scratch, in floats, for each direction.
-struct Layout {
-  int64_t columns = 0;   // gates * hidden
-  int64_t steps = 0;     // steps computed ahead
-  int64_t ahead = 0;     // [steps, batch, columns]
-  int64_t products = 0;  // [batch, columns + hidden]
-  int64_t rests = 0;     // [batch, columns], of what rounding leaves; or nothing
-  int64_t h = 0;         // [batch, hidden]
-  int64_t next_h = 0;    // the same, of the step being computed in parts
-  int64_t c = 0;         // [batch, hidden]
-  int64_t floats = 0;
-  // Of bytes: rows of the state, and of x in a task.
-  ByteRows state, input;
-};
-
-Layout lay_out(const RecurrentParams& p) {
-  const auto whole_lines = [](int64_t floats) { return (floats + 15) / 16 * 16; };
-  Layout l;
-  l.columns = gates_of(p.cell) * p.hidden;
-  const int64_t step_floats = std::max<int64_t>(1, p.batch * l.columns);
-  l.steps = std::clamp<int64_t>(kAheadFloats / step_floats, 1, std::max<int64_t>(p.steps, 1));
-  l.ahead = 0;
-  l.products = whole_lines(l.steps * p.batch * l.columns);
-  l.rests = l.products + whole_lines(p.batch * (l.columns + p.hidden));
-  l.h = l.rests + whole_lines(p.two_bytes ? p.batch * l.columns : 0);
-  l.next_h = l.h + whole_lines(p.batch * p.hidden);
-  l.c = l.next_h + whole_lines(p.batch * p.hidden);
-  l.floats = l.c + whole_lines(p.batch * p.hidden);
-  l.state = {p.batch, p.hidden, p.two_bytes};
-  l.input = {kInputRows, p.inputs, p.two_bytes};
-  return l;
-}
 
 bool is_usual(const RecurrentParams& p, const RecurrentDirection& d) {
   return p.clip <= 0 && d.peephole == nullptr && p.f.kind == ActivationKind::kSigmoid &&
@@ -104,34 +61,24 @@ class Sequence {
   }
 
   // Columns [begin, end) of the hidden ones, a part, in step t, the `i`-th done in parts; begin is
-  // a multiple of 16. The state of even steps is in h_, that of odd ones in next_h_.
-  void step_part(int64_t t, int64_t slot, int64_t i, int64_t part, int64_t begin,
+  // a multiple of 16. The state of even steps is in h_, that of odd ones in next_h_. Products that
+  // follow each other are phases, each of which is done in all parts before the next.
+  void step_part(int64_t t, int64_t slot, int64_t i, int64_t phase, int64_t part, int64_t begin,
                  int64_t end) const {
     const int64_t n = p_.hidden;
     const float* const from = i % 2 == 0 ? h_ : next_h_;
-    float* const to = i % 2 == 0 ? next_h_ : h_;
-    round(from, part);
-    for (int64_t gate = 0; gate < l_.columns; gate += n)
-      multiply_columns(slot, gate + begin, gate + end, from, part);
-    for (int64_t b = first_; b < last_; ++b) {
-      float* const h = to + b * n + begin;
-      const float* const x = ahead(slot) + b * l_.columns + begin;
-      const float* const z = products_ + b * l_.columns + begin;
-      const bool valid = is_valid(t, b);
-      if (valid && p_.cell == CellKind::kPlain)
-        std::copy_n(z, end - begin, h);
-      else
-        std::copy_n(from + b * n + begin, end - begin, h);
-      if (valid && p_.cell == CellKind::kLstm)
-        table_.lstm_gates({end - begin, n, z, c_ + b * n + begin, h});
-      if (valid && p_.cell == CellKind::kGru) table_.gru_gates({end - begin, n, x, z, h});
-      if (d_.y == nullptr) continue;
-      float* const y = d_.y + t * p_.y_step_stride + b * n + begin;
-      if (valid || p_.hold)
-        std::copy_n(h, end - begin, y);
-      else
-        std::fill_n(y, end - begin, 0.0f);
+    if (!products_come_first(p_)) {
+      if (phase == 0) return reset_part(slot, from, part, begin, end);
+      round(candidates(), part);
+      multiply(d_.r_h, {begin, end - begin, part}, candidates(), ahead(slot) + 2 * n + begin,
+               d_.bias_r == nullptr ? nullptr : d_.bias_r + 2 * n + begin,
+               products_ + 2 * n + begin, {});
+    } else {
+      round(from, part);
+      for (int64_t gate = 0; gate < l_.columns; gate += n)
+        multiply_columns(slot, gate + begin, gate + end, from, part);
     }
+    finish_part(t, slot, from, i % 2 == 0 ? next_h_ : h_, begin, end);
   }
   // After `steps` steps in parts.
   void end_parts(int64_t steps) const {
@@ -176,6 +123,58 @@ class Sequence {
   }
 
  private:
+  // The update and reset gates of a part, and its state, reset.
+  void reset_part(int64_t slot, const float* from, int64_t part, int64_t begin, int64_t end) const {
+    const int64_t n = p_.hidden;
+    round(from, part);
+    for (int64_t gate = begin; gate < 2 * n; gate += n)
+      multiply(d_.r, {gate, end - begin, part}, from, ahead(slot) + gate,
+               d_.bias_r == nullptr ? nullptr : d_.bias_r + gate, products_ + gate, {});
+    for (int64_t b = first_; b < last_; ++b) {
+      float* const z = products_ + b * l_.columns + begin;
+      apply(p_.f, z, end - begin);
+      apply(p_.f, z + n, end - begin);
+      table_.binary[static_cast<size_t>(BinaryOp::kMul)](z + n, from + b * n + begin,
+                                                         candidates() + b * n + begin,
+                                                         static_cast<size_t>(end - begin));
+    }
+  }
+
+  // The gates of a part and its state, the products being there.
+  void finish_part(int64_t t, int64_t slot, const float* from, float* to, int64_t begin,
+                   int64_t end) const {
+    const int64_t n = p_.hidden;
+    for (int64_t b = first_; b < last_; ++b) {
+      float* const h = to + b * n + begin;
+      const float* const x = ahead(slot) + b * l_.columns + begin;
+      float* const z = products_ + b * l_.columns + begin;
+      const bool valid = is_valid(t, b);
+      if (valid && p_.cell == CellKind::kPlain)
+        std::copy_n(z, end - begin, h);
+      else
+        std::copy_n(from + b * n + begin, end - begin, h);
+      if (valid && p_.cell == CellKind::kLstm)
+        table_.lstm_gates({end - begin, n, z, c_ + b * n + begin, h});
+      if (valid && p_.cell == CellKind::kGru && p_.linear_before_reset)
+        table_.gru_gates({end - begin, n, x, z, h});
+      if (valid && !products_come_first(p_)) {
+        apply(p_.g, z + 2 * n, end - begin);
+        update(z, z + 2 * n, end - begin, h);
+      }
+      if (d_.y == nullptr) continue;
+      float* const y = d_.y + t * p_.y_step_stride + b * n + begin;
+      if (valid || p_.hold)
+        std::copy_n(h, end - begin, y);
+      else
+        std::fill_n(y, end - begin, 0.0f);
+    }
+  }
+
+  // A GRU's new state.
+  static void update(const float* z, const float* candidate, int64_t n, float* h) {
+    for (int64_t i = 0; i < n; ++i) h[i] = (1 - z[i]) * candidate[i] + z[i] * h[i];
+  }
+
   bool is_valid(int64_t t, int64_t b) const {
     if (p_.mask != nullptr) return p_.mask[t * p_.batch + b];
     if (p_.lengths32 != nullptr) return t < p_.lengths32[b];
@@ -296,8 +295,7 @@ class Sequence {
       binary(BinaryOp::kAdd, x + 2 * n, scratch, z + 2 * n);
     }
     apply(p_.g, z + 2 * n, n);
-    const float* candidate = z + 2 * n;
-    for (int64_t i = 0; i < n; ++i) h[i] = (1 - z[i]) * candidate[i] + z[i] * h[i];
+    update(z, z + 2 * n, n, h);
   }
 
   const RecurrentParams& p_;
@@ -318,10 +316,10 @@ class Sequence {
 
 // One sequence for several threads: worth waiting for each other at every step where the weights
 // take long to read.
-bool splits_columns(const RecurrentParams& p, const Layout& l, int64_t slices, int64_t threads) {
+bool splits_columns(const RecurrentParams& p, const Layout& l, int64_t threads) {
   constexpr int64_t kLargeFloats = 60 << 10;
   const bool usual = p.cell == CellKind::kPlain ? p.clip <= 0 : is_usual(p, p.direction[0]);
-  return usual && products_come_first(p) && threads > 1 && p.directions * slices == 1 &&
+  return usual && threads > 1 && p.directions == 1 && p.batch == 1 &&
          p.hidden % kPanelColumns == 0 && l.columns * p.hidden >= kLargeFloats;
 }
 
@@ -333,40 +331,6 @@ void copy_or_zero(const float* from, int64_t n, float* to) {
 }
 
 }  // namespace
-
-// Of a task of rows of x: their bytes, and room for the products of what rounding leaves.
-int64_t input_slot_bytes(const Layout& l) {
-  const int64_t products = kInputRows * l.columns * static_cast<int64_t>(sizeof(float));
-  return l.input.bytes() + (l.input.rests ? round_to_lines(products) : 0);
-}
-
-// x w + bias of `count` steps from `begin` on.
-void multiply_inputs(const RecurrentParams& p, const Layout& l, const RecurrentDirection& d,
-                     int64_t begin, int64_t count, float* out, ThreadPool& pool, char* slots,
-                     const ByteTables& tables) {
-  const float* const x = p.x + begin * p.batch * p.inputs;
-  const int64_t rows = count * p.batch;
-  if (!p.in_bytes) {
-    GemmParams product;
-    product.m = rows;
-    product.n = l.columns;
-    product.k = product.lda = p.inputs;
-    product.a = x;
-    product.b = static_cast<const float*>(d.w.panels);
-    product.c = out;
-    product.ldc = l.columns;
-    product.bias = d.bias;
-    return gemm(product, pool, nullptr, tables.floats);
-  }
-  parallel_with_slots(pool, ceil_div(rows, kInputRows), [&](int64_t task, int64_t slot) {
-    const int64_t first = task * kInputRows, m = std::min(kInputRows, rows - first);
-    char* const at = slots + slot * input_slot_bytes(l);
-    l.input.fill(at, 0, m, x + first * p.inputs, tables.floats);
-    multiply_bytes({l.input, at, 0, m, d.w, 0, l.columns, d.bias, 0, out + first * l.columns,
-                    l.columns, reinterpret_cast<float*>(at + l.input.bytes())},
-                   tables);
-  });
-}
 
 // Scratch in bytes: that of the directions, then what products of bytes need.
 struct Scratch {
@@ -418,14 +382,17 @@ void recurrent(const RecurrentParams& p, ThreadPool& pool, void* scratch, const 
     const auto step_of = [&](bool reverse, int64_t i) {
       return reverse ? p.steps - 1 - done - i : done + i;
     };
-    if (splits_columns(p, l, slices, threads)) {
+    if (splits_columns(p, l, threads)) {
       const bool reverse = p.direction[0].reverse;
       const Sequence sequence(p, l, 0, 0, p.batch, scratch_of(0), base + room.state, tables);
-      const int64_t width = round_up(ceil_div(p.hidden, threads), kPanelColumns);
-      steps_in_parts(pool, count, ceil_div(p.hidden, width), [&](int64_t i, int64_t part) {
-        sequence.step_part(step_of(reverse, i), reverse ? count - 1 - i : i, i, part, part * width,
-                           std::min(p.hidden, (part + 1) * width));
-      });
+      const int64_t most = std::min(threads, kMostParts), phases = products_come_first(p) ? 1 : 2;
+      const int64_t width = round_up(ceil_div(p.hidden, most), kPanelColumns);
+      steps_in_parts(
+          pool, count * phases, ceil_div(p.hidden, width), [&](int64_t at, int64_t part) {
+            const int64_t i = at / phases;
+            sequence.step_part(step_of(reverse, i), reverse ? count - 1 - i : i, i, at % phases,
+                               part, part * width, std::min(p.hidden, (part + 1) * width));
+          });
       sequence.end_parts(count);
       continue;
     }

@@ -20,15 +20,20 @@ struct LayerCase {
   bool reverse = false;
   bool lengths = false;
   int threads = 1;
+  bool reset_after = true;  // a GRU's state, multiplied first
 };
 
 // Small where there are many: rounding does not grow from step to step.
 struct Weights {
   std::vector<float> plain, packed;
-  Weights(int64_t k, int64_t n, float most)
-      : plain(random_floats(k * n, -most, most)),
-        packed(static_cast<size_t>(packed_b_floats(k, n))) {
-    pack_b(k, n, plain.data(), n, false, packed.data());
+  Weights(int64_t k, int64_t n, float most) : plain(random_floats(k * n, -most, most)) {
+    packed = columns(k, n, 0, n);
+  }
+  // Some of them, packed.
+  std::vector<float> columns(int64_t k, int64_t n, int64_t first, int64_t count) const {
+    std::vector<float> to(static_cast<size_t>(packed_b_floats(k, count)));
+    pack_b(k, count, plain.data() + first, n, false, to.data());
+    return to;
   }
 };
 
@@ -56,11 +61,14 @@ void check(const LayerCase& c, const KernelTable& table) {
   p.x = x.data();
   if (c.lengths) p.lengths64 = lengths.data();
   p.y_step_stride = c.batch * n;
-  p.linear_before_reset = true;
+  p.linear_before_reset = c.reset_after;
   RecurrentDirection& d = p.direction[0];
   d.reverse = c.reverse;
   d.w = {w.packed.data()}, d.r = {r.packed.data()}, d.bias = bias.data();
   if (c.cell == CellKind::kGru) d.bias_r = bias_r.data();
+  const auto gates_r = r.columns(n, columns, 0, std::min(columns, 2 * n)),
+             candidate_r = r.columns(n, columns, columns - n, n);
+  if (!c.reset_after) d.r = {gates_r.data()}, d.r_h = {candidate_r.data()};
   d.h0 = h0.data(), d.y = y.data(), d.h_last = h_last.data();
   ThreadPool pool(c.threads);
   Scratch scratch(recurrent_scratch_bytes(p, c.threads));
@@ -78,6 +86,9 @@ void check(const LayerCase& c, const KernelTable& table) {
       };
       const auto hr = [&](int64_t k) { return column(old.data(), r, n, columns, k); };
       const auto hr_b = [&](int64_t k) { return hr(k) + bias_r[static_cast<size_t>(k)]; };
+      std::vector<double> after(old);  // reset
+      for (int64_t i = 0; i < n && !c.reset_after; ++i)
+        after[static_cast<size_t>(i)] *= sigmoid(xw(n + i) + hr_b(n + i));
       for (int64_t i = 0; i < n; ++i) {
         double& state = h[static_cast<size_t>(i)];
         if (c.cell == CellKind::kLstm) {
@@ -86,8 +97,11 @@ void check(const LayerCase& c, const KernelTable& table) {
               sigmoid(xw(i) + hr(i)) * std::tanh(xw(2 * n + i) + hr(2 * n + i));
           state = sigmoid(xw(3 * n + i) + hr(3 * n + i)) * std::tanh(m);
         } else if (c.cell == CellKind::kGru) {
-          const double z = sigmoid(xw(i) + hr_b(i)), reset = sigmoid(xw(n + i) + hr_b(n + i));
-          state = (1 - z) * std::tanh(xw(2 * n + i) + reset * hr_b(2 * n + i)) + z * state;
+          const double z = sigmoid(xw(i) + hr_b(i));
+          const double product = c.reset_after ? sigmoid(xw(n + i) + hr_b(n + i)) * hr_b(2 * n + i)
+                                               : column(after.data(), r, n, columns, 2 * n + i) +
+                                                     bias_r[static_cast<size_t>(2 * n + i)];
+          state = (1 - z) * std::tanh(xw(2 * n + i) + product) + z * state;
         } else {
           state = std::tanh(xw(i) + hr(i));
         }
@@ -125,6 +139,16 @@ TEST(RecurrentKernel, LongOrWideOrNothing) {
       check({cell, 3, 0, 3, 5}, *table);
       check({cell, 2, 2, 0, 5}, *table);
     }
+}
+
+TEST(RecurrentKernel, StateResetBeforeItsProduct) {
+  for (const KernelTable* table : tables_under_test())
+    for (const bool reverse : {false, true})
+      for (const bool lengths : {false, true}) {
+        check({CellKind::kGru, 5, 3, 4, 33, reverse, lengths, 1, false}, *table);
+        check({CellKind::kGru, 6, 1, 5, 176, reverse, lengths, 3, false}, *table);  // in parts
+        check({CellKind::kGru, 200, 1, 5, 160, reverse, lengths, 2, false}, *table);
+      }
 }
 
 TEST(RecurrentKernel, BytesAreTheSameOnEveryInstructionSet) {
