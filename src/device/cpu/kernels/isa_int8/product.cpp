@@ -176,7 +176,8 @@ struct Rows : Int8Block {
 
 // `ahead`: what is multiplied next, fetched group by group.
 template <int kM, int kN>
-void run_tile(const Rows& block, int64_t row, int64_t column, int columns, const int8_t* ahead) {
+TENON_INLINE void multiply_and_finish(const Rows& block, int64_t row, int64_t column, int columns,
+                                      const int8_t* ahead) {
   const uint8_t* a[kM];
 #pragma GCC unroll 16
   for (int r = 0; r < kM; ++r)
@@ -217,6 +218,16 @@ void run_tile(const Rows& block, int64_t row, int64_t column, int columns, const
   finish_tile(block, sums, row, column, columns);
 }
 
+// Of few rows as many panels as there are, where one is taken after the other: between calls the
+// memory would rest.
+template <int kM, int kN>
+void run_tile(const Rows& block, int64_t row, int64_t column, int columns, const int8_t* ahead) {
+  if constexpr (kPanelByPanel && kM <= kFewRows)
+    for (; columns > kLanes; columns -= kLanes, column += kLanes)
+      multiply_and_finish<kM, kN>(block, row, column, kLanes, ahead);
+  multiply_and_finish<kM, kN>(block, row, column, columns, ahead);
+}
+
 using TileFunction = void (*)(const Rows&, int64_t, int64_t, int, const int8_t*);
 // None for more rows than a tile has, and for few where one panel after the other is taken.
 template <int kM, int kN>
@@ -253,15 +264,15 @@ struct Tile {
   int64_t y_shift;  // of the result's, where they are, from where they would be
 };
 
+bool goes_by_panels(const Tile& t) {
+  return kPanelByPanel && t.rows <= kFewRows;
+}
+
 void multiply_tile(const Rows& block, const Tile& t, int64_t column, int columns,
                    const int8_t* ahead) {
-  if (!kPanelByPanel || t.rows > kFewRows) {
-    const TileFunction* functions = columns > kLanes ? kTileFunctions<2> : kTileFunctions<1>;
-    return functions[t.rows - 1](block, t.row, column, columns, ahead);
-  }
-  for (int j = 0; j < columns; j += kLanes)
-    kTileFunctions<1>[t.rows - 1](block, t.row, column + j,
-                                  columns - j < kLanes ? columns - j : kLanes, ahead);
+  const TileFunction* functions =
+      columns > kLanes && !goes_by_panels(t) ? kTileFunctions<2> : kTileFunctions<1>;
+  functions[t.rows - 1](block, t.row, column, columns, ahead);
 }
 
 // The rows of the result are made one behind the other and copied to where they belong.
@@ -289,8 +300,10 @@ void multiply_tiles(Rows& block, const Tile* tiles, int count) {
   const int64_t panel_bytes = block.groups * kGroupBytes;
   char* const y = block.y;
   const Int8Part* part = nullptr;
-  for (int64_t column = 0; column < block.n; column += kColumns) {
-    const int columns = static_cast<int>(block.n - column < kColumns ? block.n - column : kColumns);
+  const bool is_alone = count == 1 && goes_by_panels(*tiles) && !tiles->scattered;
+  const int64_t most = is_alone ? block.n : kColumns;
+  for (int64_t column = 0; column < block.n; column += most) {
+    const int columns = static_cast<int>(block.n - column < most ? block.n - column : most);
     const TileFunction* const functions = columns > kLanes ? kTileFunctions<2> : kTileFunctions<1>;
     const int8_t* const b = block.b + column / 16 * panel_bytes;
     const int fetching = column + kColumns < block.n ? kVectors : 0;
@@ -302,7 +315,7 @@ void multiply_tiles(Rows& block, const Tile* tiles, int count) {
       block.y = y + t.y_shift;
       if (t.scattered)
         scatter_tile(block, t, column, columns, ahead);
-      else if (kPanelByPanel && t.rows <= kFewRows)
+      else if (goes_by_panels(t))
         multiply_tile(block, t, column, columns, ahead);
       else
         functions[t.rows - 1](block, t.row, column, columns, ahead);
