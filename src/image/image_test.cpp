@@ -3,13 +3,9 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <string>
-
-#include "base/bytes.h"
-#include "base/hash.h"
 
 namespace tenon::image {
 namespace {
@@ -76,57 +72,6 @@ TEST(Image, RecoversTruncatedJpegFilesWhereAsked) {
   const std::string file = fixture("photo.jpg").substr(0, 680);
   EXPECT_EQ(message(file), "JPEG file: the file ends too early");
   EXPECT_EQ(message(file, {.recover_truncated = true}), "");
-}
-
-// Colours that change slowly, with edges and noise, so that blocks have few numbers and many.
-Pixels drawn(int64_t height, int64_t width, int64_t channels) {
-  Pixels image{.height = height, .width = width, .channels = channels};
-  EXPECT_TRUE(image.allocate().ok());
-  uint32_t random = 1;
-  for (int64_t i = 0; i < image.samples(); ++i) {
-    const int64_t c = i % channels, x = i / channels % width, y = i / channels / width;
-    random = random * 1664525 + 1013904223;
-    const int64_t noise = y > height / 2 && x > width / 2 ? random >> 24 : 0;
-    image.data[i] = static_cast<uint8_t>(x + 2 * y + 50 * c + noise + (x / 16 % 3 == 0 ? 90 : 0));
-  }
-  return image;
-}
-
-// The bytes are those of the library's own coders, of every kind of file it writes.
-TEST(Image, WritesJpegFilesByteForByte) {
-  const struct {
-    int64_t channels;
-    JpegOptions options;
-    size_t size;
-    uint32_t checksum;
-  } cases[] = {
-      {1, {.quality = 75}, 14870, 0x5e794abf},
-      {3, {.quality = 95}, 39466, 0xb932e483},
-      {3, {.quality = 100, .chroma_downsampling = false}, 117958, 0x1e74359b},
-      {3, {.quality = 60, .optimize_size = true}, 13988, 0xa5a13b0a},
-      {1, {.quality = 90, .progressive = true}, 18895, 0x6be7988d},
-      {3, {.quality = 95, .progressive = true}, 34713, 0xd06b0823},
-      {3, {.quality = 3, .progressive = true, .chroma_downsampling = false}, 3054, 0xf5ad839d},
-  };
-  for (const auto& one : cases) {
-    const auto file = encode_jpeg(drawn(219, 301, one.channels), one.options);
-    ASSERT_TRUE(file.ok());
-    EXPECT_EQ(file->size(), one.size);
-    EXPECT_EQ(crc32c(as_bytes(*file)), one.checksum);
-  }
-}
-
-// How numbers are coded does not change them.
-TEST(Image, EveryWayToCodeJpegFilesGivesTheSamePixels) {
-  const Pixels image = drawn(120, 90, 3);
-  const auto read = [&](const JpegOptions& options) {
-    return decode(encode_jpeg(image, options).value(), {}).value();
-  };
-  const Pixels plain = read({});
-  for (const JpegOptions& options :
-       {JpegOptions{.progressive = true}, JpegOptions{.optimize_size = true}})
-    EXPECT_TRUE(
-        std::equal(plain.data.get(), plain.data.get() + plain.samples(), read(options).data.get()));
 }
 
 TEST(Image, ReadsTheHeaderAlone) {
