@@ -1,7 +1,8 @@
-"""Ops of com.microsoft that ONNX Runtime computes on GPUs only: against their definition in NumPy."""
+"""Ops of com.microsoft that ONNX Runtime computes on GPUs only, or rounds otherwise: against their definition in NumPy."""
 import numpy as np
 import pytest
 import tenon
+from conftest import command
 
 onnx = pytest.importorskip("onnx")
 
@@ -184,3 +185,42 @@ def test_experts_with_a_third_layer(rng, tmp_path):
         weights = np.exp(scores[best]) / np.exp(scores[best]).sum()
         expected = sum(weight * (w2[e] @ (silu(w1[e] @ token) * (w3[e] @ token))) for weight, e in zip(weights, best))
         np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+
+
+def lstm(x, w, r):
+    """One direction, x [T,B,I], w [I,4H], r [H,4H], gates input, output, forget, cell: every state."""
+    h = c = np.zeros((x.shape[1], r.shape[0]))
+    states = []
+    for step in x:
+        i, o, f, g = np.split(step @ w + h @ r, 4, axis=-1)
+        c = c / (1 + np.exp(-f)) + np.tanh(g) / (1 + np.exp(-i))
+        h = np.tanh(c) / (1 + np.exp(-o))
+        states.append(h)
+    return np.stack(states)
+
+
+@pytest.mark.parametrize("kind,zero,in_bytes", [("int8", 0, True), ("uint8", 100, True), ("uint8", 130, False)])
+def test_lstm_of_bytes(kind, zero, in_bytes, rng, tmp_path):
+    # Weights of 9 bits without their zero point are multiplied as reals.
+    low, high = (-128, 128) if kind == "int8" else (0, 227 if in_bytes else 256)
+    x = rng.normal(size=(5, 2, 6)).astype(np.float32)
+    w, r = (rng.integers(low, high, (2, n, 32), dtype=kind) for n in (6, 8))
+    w[0, 0, 0] = low
+    scales = [rng.uniform(0.001, 0.01, (2, 32)).astype(np.float32) for _ in range(2)]
+    zeros = np.full((2, 32), zero, kind)
+    names = dict(zip(("w", "r", "ws", "wz", "rs", "rz"), (w, r, scales[0], zeros, scales[1], zeros)))
+    file = tmp_path / "m.onnx"
+    node = onnx.helper.make_node("DynamicQuantizeLSTM", ["x", "w", "r", "", "", "", "", "", "ws", "wz", "rs", "rz"], ["y"],
+                                 domain="com.microsoft", direction="bidirectional", hidden_size=8)
+    graph = onnx.helper.make_graph([node], "g", [onnx.helper.make_tensor_value_info("x", 1, x.shape)],
+                                   [onnx.helper.make_tensor_value_info("y", 1, (5, 2, 2, 8))],
+                                   [onnx.numpy_helper.from_array(v, k) for k, v in names.items()])
+    onnx.save(onnx.helper.make_model(graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 17),
+                                                                         onnx.helper.make_opsetid("com.microsoft", 1)]), file)
+    command("compile", file, "-o", tmp_path / "m.tenon")
+    assert ("the weights are not bytes" not in command("explain", tmp_path / "m.tenon").stdout) == in_bytes
+    np.save(tmp_path / "x.npy", x)
+    command("run", tmp_path / "m.tenon", "--input", f"x={tmp_path / 'x.npy'}", "--output-dir", tmp_path)
+    real = [(v.astype(np.float64) - zero) * s[:, None] for v, s in zip((w, r), scales)]
+    wanted = np.stack([lstm(x, real[0][0], real[1][0]), lstm(x[::-1], real[0][1], real[1][1])[::-1]], axis=1)
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), wanted, atol=0.02 if in_bytes else 1e-5)

@@ -228,22 +228,61 @@ Result<Values> matmul_bnb4(RuleContext& c) {
   return one(c.op("matmul", {c.in(0), weights}, {{"transpose_b", turned}}));
 }
 
-// Weights of an LSTM, [directions, inputs, 4 H] as integers with a scale per direction or per
-// column of it, as ai.onnx has them.
-Result<Value*> lstm_weights(RuleContext& c, Value* w, Value* scale, Value* zero) {
+// Weights of an LSTM as ai.onnx has them, and what they are multiples of.
+struct LstmWeights {
+  Value* values = nullptr;
+  Value* scales = nullptr;  // [directions, 4 H]; null: the values are real numbers
+};
+
+// Less their zero point as bytes; undefined where they are no constants or need 9 bits.
+Result<Tensor> without_zero(RuleContext& c, int at, int zero_at) {
+  if (c.in(at)->constant() == nullptr || (c.has(zero_at) && c.in(zero_at)->constant() == nullptr))
+    return Tensor();
+  const Tensor& w = *c.in(at)->constant();
+  const Tensor* zero = c.has(zero_at) ? c.in(zero_at)->constant() : nullptr;
+  Tensor bytes = TRY(Tensor::allocate(DType::i8, w.dims()));
+  const std::vector<int64_t> dims = w.dims();
+  const int64_t columns = dims[2], of_direction = std::max<int64_t>(1, dims[1] * columns);
+  const int64_t zeros = zero == nullptr ? 0 : zero->elements();
+  if (zeros > 0 && zeros != dims[0] && zeros != dims[0] * columns)
+    return invalid_model("the zero points do not fit the weights");
+  for (int64_t i = 0; i < w.elements(); ++i) {
+    const int64_t direction = i / of_direction;
+    const int64_t z = zeros == dims[0] ? direction : direction * columns + i % columns;
+    const int64_t value = w.int_at(i) - (zeros == 0 ? 0 : zero->int_at(z));
+    if (value < INT8_MIN || value > INT8_MAX) return Tensor();
+    bytes.mutable_data<int8_t>()[i] = static_cast<int8_t>(value);
+  }
+  return bytes;
+}
+
+// [directions, inputs, 4 H] as integers with a scale per direction or per column of it, the scale
+// in operand `scale_at` and the zero point behind it.
+Result<LstmWeights> lstm_weights(RuleContext& c, int at, int scale_at, bool in_bytes) {
   const auto beside = [&](Value* v) -> Result<Value*> {
     if (!v->shape().ranked() || v->shape().rank() < 1 || v->shape().rank() > 2)
       return invalid_model("scales and zero points of weights need 1 or 2 dimensions");
     return expand_dims(
         c, v, v->shape().rank() == 1 ? std::vector<int64_t>{1, 2} : std::vector<int64_t>{1});
   };
-  Value* y = TRY(c.cast(w, DType::f32));
-  if (zero != nullptr) y = TRY(c.op("sub", {y, TRY(c.cast(TRY(beside(zero)), DType::f32))}));
-  return c.transpose(TRY(c.op("mul", {y, TRY(beside(scale))})), {0, 2, 1});
+  Value* scale = TRY(beside(c.in(scale_at)));
+  if (in_bytes) {
+    const Tensor bytes = TRY(without_zero(c, at, scale_at + 1));
+    const std::vector<int64_t> columns{bytes.dims()[0], 1, bytes.dims()[2]};
+    Tensor ones = TRY(Tensor::allocate(DType::f32, columns));
+    std::fill_n(ones.mutable_data<float>(), ones.elements(), 1.0f);
+    Value* scales = TRY(c.op("mul", {scale, c.builder.constant(std::move(ones))}));
+    return LstmWeights{TRY(c.transpose(c.builder.constant(bytes), {0, 2, 1})),
+                       TRY(squeeze(c, scales, {1}))};
+  }
+  Value* y = TRY(c.cast(c.in(at), DType::f32));
+  if (c.has(scale_at + 1))
+    y = TRY(c.op("sub", {y, TRY(c.cast(TRY(beside(c.in(scale_at + 1))), DType::f32))}));
+  return LstmWeights{TRY(c.transpose(TRY(c.op("mul", {y, scale})), {0, 2, 1})), nullptr};
 }
 
-// The LSTM of ai.onnx with its weights as integers; their scales and zero points come last. What
-// flows through it stays real.
+// The LSTM of ai.onnx with its weights as integers; their scales and zero points come last. Its
+// products are of bytes where the weights are, else of the real numbers that those stand for.
 Result<Values> dynamic_lstm(RuleContext& c) {
   constexpr int64_t kOpset = 14;
   const Rule* rule = find_rule("", "LSTM", kOpset);
@@ -251,9 +290,13 @@ Result<Values> dynamic_lstm(RuleContext& c) {
     return invalid_model("the scales of the weights are missing");
   for (const int i : {1, 2})
     if (TRY(c.rank(i)) != 3) return invalid_model("the weights need 3 dimensions");
-  Value* w = TRY(lstm_weights(c, c.in(1), c.in(8), c.in(9)));
-  Value* r = TRY(lstm_weights(c, c.in(2), c.in(10), c.in(11)));
-  c.inputs = {c.in(0), w, r, c.in(3), c.in(4), c.in(5), c.in(6), c.in(7)};
+  const bool in_bytes = c.in(0)->dtype() == DType::f32 && !TRY(c.get_bool("input_forget", false)) &&
+                        TRY(without_zero(c, 1, 9)).defined() &&
+                        TRY(without_zero(c, 2, 11)).defined();
+  const LstmWeights w = TRY(lstm_weights(c, 1, 8, in_bytes));
+  const LstmWeights r = TRY(lstm_weights(c, 2, 10, in_bytes));
+  c.inputs = {c.in(0), w.values, r.values, c.in(3),  c.in(4),
+              c.in(5), c.in(6),  c.in(7),  w.scales, r.scales};
   c.opset = kOpset;
   return rule->function(c);
 }

@@ -177,7 +177,8 @@ Result<Value*> summed_bias(const RuleContext& c) {
   return b[0] == nullptr ? Result<Value*>(b[0]) : c.op("add", {b[0], b[1]});
 }
 
-// Gates of ONNX are input, output, forget, cell.
+// Gates of ONNX are input, output, forget, cell. Operands 8 and 9 are the scales of weights of
+// bytes, a column each: DynamicQuantizeLSTM's.
 Result<Values> lstm(RuleContext& c) {
   const Layer layer = TRY(layer_of(c, {"Sigmoid", "Tanh", "Tanh"}));
   const bool coupled = TRY(c.get_bool("input_forget", false));
@@ -203,7 +204,9 @@ Result<Values> lstm(RuleContext& c) {
                         c.in(4),
                         TRY(swapped(c, layer, c.in(5))),
                         TRY(swapped(c, layer, c.in(6))),
-                        peepholes};
+                        peepholes,
+                        TRY(gates(c.in(8))),
+                        TRY(gates(c.in(9)))};
   Values results =
       TRY(run(c, "lstm", layer, TRY(swapped(c, layer, c.in(0))), operands, 4, {"f", "g", "h"}, {}));
   return results_of(c, layer, std::move(results));
