@@ -135,7 +135,7 @@ class GroupedWeights {
   int64_t taps() const { return p_.kernel[0] * p_.kernel[1] * p_.kernel[2]; }
   // For a pixel, about.
   int64_t instructions(int64_t merged) const {
-    constexpr int64_t kCopyAndFinish = 100;  // of a window of a group
+    constexpr int64_t kCopyAndFinish = 50;  // of a window of a group
     constexpr int64_t kVector = 16, kTerms = 4;
     const int64_t groups = p_.groups / merged, k = taps() * p_.in_channels / groups;
     const int64_t columns = p_.out_channels / groups;

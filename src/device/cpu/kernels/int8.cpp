@@ -206,14 +206,15 @@ Int8Epilogue int8_epilogue(const Int8Params& p, const Int8Vectors& v, int64_t co
 
 Int8Weights Int8Params::weight_form() const {
   Int8Weights w{volume(kernel) * (in_channels / groups), columns_of(*this), groups, weights_signed};
-  if (pieces() > 0 && w.k / pieces() % 4 != 0) w.pieces = pieces();
+  if (const int64_t count = pieces(); count > 0 && w.k / count % 4 != 0) w.pieces = count;
   return w;
 }
 
 int64_t Int8Params::pieces() const {
-  if (groups != 1 || volume(kernel) * in_channels == 0) return 0;
+  const int64_t run = in_channels / groups;
+  if (is_depthwise() || volume(kernel) * run == 0) return 0;
   if (dilation[2] == 1) return kernel[0] * kernel[1];
-  return in_channels % 4 == 0 ? volume(kernel) : 0;
+  return run % 4 == 0 ? volume(kernel) : 0;
 }
 
 int64_t packed_int8_bytes(const Int8Weights& w) {

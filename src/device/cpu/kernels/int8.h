@@ -205,8 +205,8 @@ struct Int8Params {
   const ByteSum* sum = nullptr;
 
   Int8Weights weight_form() const;
-  // Runs of neighbouring bytes that a window of x consists of; 0 where windows are not read as
-  // such.
+  // Runs of neighbouring bytes that a window of a group's channels consists of; 0 where windows
+  // are not read as such.
   int64_t pieces() const;
   bool is_depthwise() const {
     return groups > 1 && groups == in_channels && groups == out_channels;

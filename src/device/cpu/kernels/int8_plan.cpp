@@ -27,8 +27,8 @@ Int8RowSource source_of(const Int8Params& p, const Int8Table& table) {
       p.pad_begin[1] == 0 && p.pad_begin[2] == 0)
     return Int8RowSource::kInPlace;
   if (table.rows_in_place || p.pieces() == 0) return Int8RowSource::kGathered;
-  const bool whole = volume(p.kernel) * p.in_channels / p.pieces() % 4 == 0;
-  if (whole && !p.x_signed && has_inner_windows(p)) return Int8RowSource::kWindows;
+  const bool whole = volume(p.kernel) * group_in(p) / p.pieces() % 4 == 0;
+  if (whole && p.groups == 1 && !p.x_signed && has_inner_windows(p)) return Int8RowSource::kWindows;
   // A single row would be a single task.
   return p.out[1] == 1 ? Int8RowSource::kGathered : Int8RowSource::kStrips;
 }
@@ -46,7 +46,7 @@ int64_t images_of(const Int8Params& p) {
 // Blocks of rows of the result within an image, or of images, whose input is copied.
 void plan_strips(const Int8Params& p, Int8Plan& plan) {
   plan.strip_row_bytes =
-      ((p.out[2] - 1) * p.stride[2] + (p.kernel[2] - 1) * p.dilation[2] + 1) * p.in_channels;
+      ((p.out[2] - 1) * p.stride[2] + (p.kernel[2] - 1) * p.dilation[2] + 1) * group_in(p);
   int64_t rows = std::max<int64_t>(1, kStripPixels / std::max<int64_t>(p.out[2], 1));
   while (rows > 1 && strip_bytes(p, plan, rows) > kGatheredBytes) --rows;
   if (plan.most_tasks > 1)

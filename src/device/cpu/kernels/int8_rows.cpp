@@ -82,29 +82,37 @@ void gather(const Int8Params& p, const Int8Plan& plan, int64_t group, const Pixe
     for (int64_t i = 0; i < plan.padded_k; ++i) row[i] ^= 0x80;
 }
 
+// `count` pixels of a group's channels.
+uint8_t* copied_pixels(const Int8Params& p, uint8_t* to, const uint8_t* from, int64_t count) {
+  const int64_t run = group_in(p);
+  if (p.groups == 1) return copied(to, from, count * run);
+  for (int64_t i = 0; i < count; ++i, from += p.in_channels) to = copied(to, from, run);
+  return to;
+}
+
 // The rows of x below `rows` rows of an image of the result from `first` on. Gives their end.
-uint8_t* copy_strip(const Int8Params& p, const Int8Plan& plan, int64_t image, int64_t first,
-                    int64_t rows, uint8_t* strip) {
+uint8_t* copy_strip(const Int8Params& p, const Int8Plan& plan, int64_t group, int64_t image,
+                    int64_t first, int64_t rows, uint8_t* strip) {
   const auto fill = static_cast<uint8_t>(p.x_zero);
-  const int64_t in_row = p.in[2] * p.in_channels, row_bytes = plan.strip_row_bytes;
-  const int64_t begin = std::clamp<int64_t>(p.pad_begin[2] * p.in_channels, 0, row_bytes);
-  const int64_t skipped = std::max<int64_t>(0, -p.pad_begin[2] * p.in_channels);
-  const int64_t count = std::clamp<int64_t>(in_row - skipped, 0, row_bytes - begin);
+  const int64_t run = group_in(p), pixels = plan.strip_row_bytes / run;
+  const int64_t begin = std::clamp<int64_t>(p.pad_begin[2], 0, pixels);
+  const int64_t skipped = std::max<int64_t>(0, -p.pad_begin[2]);
+  const int64_t count = std::clamp<int64_t>(p.in[2] - skipped, 0, pixels - begin);
   const int64_t input_rows = strip_input_rows(p, rows);
   const int64_t n = image / p.out[0], plane = window_dim(p, 0).start(image % p.out[0]);
+  const auto* const x = static_cast<const uint8_t*>(p.x) + group * run;
   uint8_t* to = strip;
   for (int64_t r = 0; r < p.kernel[0] * input_rows; ++r) {
     const int64_t id = plane + r / input_rows * p.dilation[0];
     const int64_t ih = first * p.stride[1] - p.pad_begin[1] + r % input_rows;
     if (id < 0 || id >= p.in[0] || ih < 0 || ih >= p.in[1]) {
-      to = filled(to, fill, row_bytes);
+      to = filled(to, fill, plan.strip_row_bytes);
       continue;
     }
-    const auto* const from =
-        static_cast<const uint8_t*>(p.x) + ((n * p.in[0] + id) * p.in[1] + ih) * in_row;
-    to = filled(to, fill, begin);
-    to = copied(to, from + skipped, count);
-    to = filled(to, fill, row_bytes - begin - count);
+    const int64_t row = ((n * p.in[0] + id) * p.in[1] + ih) * p.in[2];
+    to = filled(to, fill, begin * run);
+    to = copied_pixels(p, to, x + (row + skipped) * p.in_channels, count);
+    to = filled(to, fill, (pixels - begin - count) * run);
   }
   if (p.x_signed)
     for (uint8_t* byte = strip; byte < to; ++byte) *byte ^= 0x80;
@@ -132,19 +140,20 @@ struct BlockMemory {
 void set_part(const Int8Params& p, const Int8Plan& plan, int64_t row_bytes, int64_t plane_bytes,
               Range h, Range w, BlockMemory& memory, Int8Part& part) {
   const int64_t lines = p.kernel[0] * p.kernel[1];
+  const int64_t run = group_in(p);
   const int64_t per_row = plan.pieces / lines, row_k = plan.padded_k / lines;
-  const int64_t skipped = (p.kernel[2] - w.size()) * p.in_channels;
+  const int64_t skipped = (p.kernel[2] - w.size()) * run;
   part = {.pieces = p.kernel[0] * h.size() * per_row,
           .groups = (row_k - skipped) / per_row / 4,
           .piece_offsets = memory.piece_offsets,
-          .weights_begin = (h.begin * row_k + w.begin * p.in_channels) * 16,
+          .weights_begin = (h.begin * row_k + w.begin * run) * 16,
           .weights_skip = skipped * 16};
   for (int64_t kd = 0; kd < p.kernel[0]; ++kd)
     for (int64_t kh = h.begin; kh < h.end; ++kh)
       for (int64_t i = 0; i < per_row; ++i)
         *memory.piece_offsets++ =
             static_cast<int32_t>(kd * plane_bytes + kh * p.dilation[1] * row_bytes +
-                                 (w.begin + i) * p.dilation[2] * p.in_channels);
+                                 (w.begin + i) * p.dilation[2] * run);
 }
 
 // Where windows begin in x, all of whose taps lie inside.
@@ -178,7 +187,7 @@ int64_t find_areas(const Int8Params& p, const Int8Plan& plan, int64_t images, Ra
   const Range all_h{0, p.kernel[1]}, all_w{0, p.kernel[2]};
   const int64_t h_count = find_sides(window_dim(p, 1), rows, plan.trims ? kMostParts : 0, sides[0]);
   // Where a row of the window is one piece of whole groups.
-  const bool trims_w = plan.trims && p.in_channels % 4 == 0 && plan.pieces == p.kernel[1];
+  const bool trims_w = plan.trims && group_in(p) % 4 == 0 && plan.pieces == p.kernel[1];
   // NOLINTNEXTLINE(clang-analyzer-core.DivideZero): there are rows, so there is a side
   const int64_t w_most = trims_w ? kMostParts / h_count : 0;
   const int64_t w_count = find_sides(window_dim(p, 2), {0, p.out[2]}, w_most, sides[1]);
@@ -315,10 +324,10 @@ void set_int8_rows(const Int8Params& p, const Int8Plan& plan, int64_t group, int
       const int64_t images = ceil_div(lines, p.out[1]), count = lines / images;
       uint8_t* to = rows;
       for (int64_t n = 0; n < images; ++n)
-        to = copy_strip(p, plan, first.n * p.out[0] + first.d + n, first.h, count, to);
+        to = copy_strip(p, plan, group, first.n * p.out[0] + first.d + n, first.h, count, to);
       filled(to, 0, 4);
       b.a = rows;
-      b.lda = p.stride[2] * p.in_channels;
+      b.lda = p.stride[2] * group_in(p);
       return set_strips(p, plan, images, {first.h, first.h + count}, {plan, own}, b);
     }
     case Int8RowSource::kGathered:

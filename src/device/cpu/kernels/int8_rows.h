@@ -13,7 +13,7 @@ namespace tenon::cpu {
 enum class Int8RowSource : uint8_t {
   kInPlace,  // one behind the other in x
   kWindows,  // in x, as windows all of which lie inside
-  kStrips,   // the same in a copy of some rows of x with what lies outside
+  kStrips,   // the same in a copy of some rows of x, of a group's channels, with what lies outside
   kGathered  // copied one by one
 };
 
@@ -33,6 +33,10 @@ struct Int8Plan {
 // Groups of four terms, of which every piece has its own.
 inline int64_t int8_groups(const Int8Weights& w) {
   return w.pieces * ceil_div(w.k / w.pieces, 4);
+}
+// Channels of a group.
+inline int64_t group_in(const Int8Params& p) {
+  return p.in_channels / p.groups;
 }
 // Of the input, that so many rows of the result read.
 inline int64_t strip_input_rows(const Int8Params& p, int64_t rows) {

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "base/cpu_features.h"
+#include "device/cpu/kernels/int8_rows.h"
 #include "device/cpu/kernels/test_support.h"
 #include "device/cpu/kernels/windows.h"
 
@@ -300,6 +301,33 @@ TEST(Int8, ConvolutionsWithoutWhatLiesOutside) {
   all(window(45, 3, 1, 8, 20));
   all(window(13, 9, 1, 8, 17));
   all(window(13, 25, 1, 4, 17));
+}
+
+// A group's channels of some rows are copied, each once.
+TEST(Int8, Groups) {
+  for (const int64_t in : {6, 16})
+    for (const int64_t stride : {1, 2}) {
+      Int8Params p = window(6, 3, stride, in, 34, 2);
+      ASSERT_EQ(plan_int8(p, 1, int8_kernels()).source, Int8RowSource::kStrips);
+      check_signs(p);
+      p.outside_is_zero = true;
+      check(p, true, 0);
+      p.outside_is_zero = false;
+      p.in[0] = p.out[0] = 2, p.kernel[0] = 3, p.pad_begin[0] = 1;
+      check(p, false, 1);
+      p.pad_begin[1] = p.pad_begin[2] = -1;
+      for (const int d : {1, 2}) p.out[d] = (p.in[d] - 1 - 3) / stride + 1;
+      check(p, true, 34);
+    }
+  check(window(30, 5, 2, 48, 51, 3), true, 0);
+  check(window(7, 1, 1, 24, 24, 3), false, 1);
+  for (const int64_t in : {10, 16}) {
+    Int8Params dilated = window(7, 3, 1, in, 16, 2);
+    for (const int d : {1, 2}) dilated.dilation[d] = dilated.pad_begin[d] = 2;
+    check(dilated, false, 16);
+    dilated.outside_is_zero = true;
+    check(dilated, true, 0);
+  }
 }
 
 TEST(Int8, Depthwise) {
