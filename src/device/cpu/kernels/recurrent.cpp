@@ -314,13 +314,18 @@ class Sequence {
   bool usual_;
 };
 
-// One sequence for several threads: worth waiting for each other at every step where the weights
-// take long to read.
+// How many products of a step follow each other.
+int64_t phases_of(const RecurrentParams& p) {
+  return products_come_first(p) ? 1 : 2;
+}
+
+// One sequence for several threads: worth waiting for each other in every phase of a step where the
+// weights take long to read.
 bool splits_columns(const RecurrentParams& p, const Layout& l, int64_t threads) {
   constexpr int64_t kLargeFloats = 60 << 10;
   const bool usual = p.cell == CellKind::kPlain ? p.clip <= 0 : is_usual(p, p.direction[0]);
   return usual && threads > 1 && p.directions == 1 && p.batch == 1 &&
-         p.hidden % kPanelColumns == 0 && l.columns * p.hidden >= kLargeFloats;
+         p.hidden % kPanelColumns == 0 && l.columns * p.hidden >= phases_of(p) * kLargeFloats;
 }
 
 void copy_or_zero(const float* from, int64_t n, float* to) {
@@ -385,7 +390,7 @@ void recurrent(const RecurrentParams& p, ThreadPool& pool, void* scratch, const 
     if (splits_columns(p, l, threads)) {
       const bool reverse = p.direction[0].reverse;
       const Sequence sequence(p, l, 0, 0, p.batch, scratch_of(0), base + room.state, tables);
-      const int64_t most = std::min(threads, kMostParts), phases = products_come_first(p) ? 1 : 2;
+      const int64_t most = std::min(threads, kMostParts), phases = phases_of(p);
       const int64_t width = round_up(ceil_div(p.hidden, most), kPanelColumns);
       steps_in_parts(
           pool, count * phases, ceil_div(p.hidden, width), [&](int64_t at, int64_t part) {
