@@ -45,7 +45,8 @@ TEST(KernelsAgainstReference, Convolutions) {
         {"gemm_indirect", {1, 9, 8, 6}, {3, 2, 3, 34}, {{"groups", 2}, {"pads", pads}}},
         {"depthwise", {2, 9, 8, 6}, {3, 3, 1, 12}, {{"groups", 6}, {"pads", pads}}},
         {"gemm_indirect", {1, 30, 18}, {5, 18, 4}, {{"strides", Ints{3}}}},
-        {"gemm_indirect", {1, 4, 5, 6, 18}, {2, 3, 3, 18, 4}, {}}})
+        {"gemm_shift", {1, 4, 5, 6, 18}, {2, 3, 3, 18, 4}, {}},
+        {"gemm_indirect", {1, 4, 5, 6, 18}, {2, 3, 3, 18, 40}, {}}})
     for (const bool constant : {false, true})
       for (const std::string_view activation : {"none", "relu", "silu"}) {
         Attributes attributes = layer.attributes;

@@ -20,8 +20,13 @@ constexpr int64_t kMaxWidth = 16;
 // Multiply-adds worth a task.
 constexpr int64_t kTaskWork = 512 << 10;
 
+// Of a plane; those of others are added to what one gives.
 int64_t taps_of(const ConvParams& p) {
   return p.kernel[1] * p.kernel[2];
+}
+// Planes of the result.
+int64_t images_of(const ConvParams& p) {
+  return p.batch * p.out[0];
 }
 // Floats from the products of a pixel to those of the next.
 int64_t pixel_floats(const ConvParams& p) {
@@ -42,8 +47,8 @@ ShiftPlan plan_shift(const ConvParams& p, int64_t threads) {
   ShiftPlan plan;
   const int64_t work = p.in[1] * p.in[2] * p.in_channels * taps_of(p) * p.out_channels;
   const int64_t tasks =
-      threads > 1 ? std::clamp(p.batch * work / kTaskWork, threads, 4 * threads) : 1;
-  const int64_t strips = std::clamp<int64_t>(ceil_div(tasks, p.batch), 1, p.out[1]);
+      threads > 1 ? std::clamp(images_of(p) * work / kTaskWork, threads, 4 * threads) : 1;
+  const int64_t strips = std::clamp<int64_t>(ceil_div(tasks, images_of(p)), 1, p.out[1]);
   plan.strip = ceil_div(p.out[1], strips);
   plan.strips = ceil_div(p.out[1], plan.strip);
   plan.rows = std::clamp<int64_t>(kRingFloats / row_floats - lead, 1, plan.strip);
@@ -52,9 +57,9 @@ ShiftPlan plan_shift(const ConvParams& p, int64_t threads) {
   return plan;
 }
 
-// The products of input rows [begin, end) of image n, into the ring.
-void multiply_rows(const ConvParams& p, int64_t n, int64_t begin, int64_t end, int64_t ring_rows,
-                   float* ring, const KernelTable& table) {
+// The products of input rows [begin, end) of a plane, into the ring.
+void multiply_rows(const ConvParams& p, int64_t plane, int64_t begin, int64_t end,
+                   int64_t ring_rows, float* ring, const KernelTable& table) {
   const int64_t width = p.in[2];
   GemmRegion region;
   region.n = taps_of(p) * p.out_channels;
@@ -66,7 +71,7 @@ void multiply_rows(const ConvParams& p, int64_t n, int64_t begin, int64_t end, i
   while (begin < end) {
     const int64_t at = begin % ring_rows, count = std::min(end - begin, ring_rows - at);
     region.m = count * width;
-    region.a = p.x + (n * p.in[1] + begin) * width * p.x_pixel_stride;
+    region.a = p.x + (plane * p.in[1] + begin) * width * p.x_pixel_stride;
     region.c = ring + at * width * region.ldc;
     gemm_region(region, table);
     begin += count;
@@ -112,6 +117,34 @@ void activate_row(const ConvParams& p, float* y, const KernelTable& table) {
     table.activate(p.activation, y, y, static_cast<size_t>(floats));
 }
 
+struct Planes {
+  int64_t in, out;
+};
+// Rows of a plane of the result by the taps on one of the input.
+void add_plane(const ConvParams& p, const ShiftPlan& plan, Planes planes, Range strip, float* ring,
+               const KernelTable& table) {
+  const WindowDim height = window_dim(p, 1);
+  const auto add = p.out_channels <= 4   ? add_row<4>
+                   : p.out_channels <= 8 ? add_row<8>
+                                         : add_row<16>;
+  int64_t done = 0;  // products of input rows below this one are in the ring, or needed no more
+  for (int64_t oh = strip.begin; oh < strip.end; oh += plan.rows) {
+    const int64_t rows = std::min(plan.rows, strip.end - oh);
+    const int64_t begin = std::max(done, height.start(oh));
+    const int64_t end = std::min(
+        height.in, height.start(oh + rows - 1) + (height.kernel - 1) * height.dilation + 1);
+    multiply_rows(p, planes.in, begin, end, plan.ring_rows, ring, table);
+    done = std::max(done, end);
+    for (int64_t r = oh; r < oh + rows; ++r) {
+      const int64_t pixel = (planes.out * height.out + r) * p.out[2];
+      float* const y = p.y + pixel * p.y_pixel_stride;
+      add(p, r, plan.ring_rows, ring,
+          p.residual == nullptr ? nullptr : p.residual + pixel * p.residual_pixel_stride, y);
+      activate_row(p, y, table);
+    }
+  }
+}
+
 // [tap, channel, filter] as [channel, tap, filter].
 template <typename T>
 std::vector<T> filters_of_taps(const ConvParams& p, int64_t channels, const T* filter) {
@@ -128,11 +161,11 @@ std::vector<T> filters_of_taps(const ConvParams& p, int64_t channels, const T* f
 
 const char* shift_refusal(const ConvParams& p) {
   if (p.groups != 1) return "the channels are grouped";
-  if (p.in[0] != 1 || p.out[0] != 1 || p.kernel[0] != 1 || p.pad_begin[0] != 0)
-    return "the convolution has three dims";
+  for (int64_t od = 0; od < p.out[0]; ++od)
+    if (window_dim(p, 0).taps(od).size() <= 0) return "a window lies outside";
   if (p.stride[1] != 1 || p.stride[2] != 1) return "the stride is not 1";
-  if (p.batch <= 0 || p.in_channels <= 0 || p.out_channels <= 0 || p.in[1] <= 0 || p.in[2] <= 0 ||
-      p.out[1] <= 0 || p.out[2] <= 0)
+  if (p.batch <= 0 || p.in_channels <= 0 || p.out_channels <= 0 || volume(p.in) <= 0 ||
+      volume(p.out) <= 0)
     return "there is nothing to do";
   const int64_t taps = taps_of(p);
   if (taps <= 1) return "the kernel is a single tap";
@@ -146,18 +179,21 @@ const char* shift_refusal(const ConvParams& p) {
 }
 
 int64_t shift_filter_floats(const ConvParams& p) {
-  return packed_b_floats(p.in_channels, taps_of(p) * p.out_channels);
+  return p.kernel[0] * packed_b_floats(p.in_channels, taps_of(p) * p.out_channels);
 }
 
 void pack_shift(const ConvParams& p, const float* filter, float* packed) {
-  const int64_t columns = taps_of(p) * p.out_channels;
-  pack_b(p.in_channels, columns, filters_of_taps(p, p.in_channels, filter).data(), columns, false,
-         packed);
+  const int64_t columns = taps_of(p) * p.out_channels, plane = p.in_channels * columns;
+  for (int64_t kd = 0; kd < p.kernel[0]; ++kd, packed += packed_b_floats(p.in_channels, columns))
+    pack_b(p.in_channels, columns, filters_of_taps(p, p.in_channels, filter + kd * plane).data(),
+           columns, false, packed);
 }
 void pack_shift_pairs(const ConvParams& p, const BFloat16* filter, float* packed) {
   const int64_t channels = 2 * p.in_channels, columns = taps_of(p) * p.out_channels;
-  pack_pairs(channels, columns, filters_of_taps(p, channels, filter).data(), columns, false,
-             packed);
+  for (int64_t kd = 0; kd < p.kernel[0]; ++kd, packed += packed_b_floats(p.in_channels, columns))
+    pack_pairs(channels, columns,
+               filters_of_taps(p, channels, filter + kd * channels * columns).data(), columns,
+               false, packed);
 }
 
 int64_t shift_scratch_bytes(const ConvParams& p, int threads, const KernelTable&) {
@@ -166,30 +202,23 @@ int64_t shift_scratch_bytes(const ConvParams& p, int threads, const KernelTable&
 
 void run_shift(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table) {
   const ShiftPlan plan = plan_shift(p, pool.threads());
-  const WindowDim height = window_dim(p, 1);
-  const int64_t out_w = p.out[2];
-  const auto add = p.out_channels <= 4   ? add_row<4>
-                   : p.out_channels <= 8 ? add_row<8>
-                                         : add_row<16>;
-  parallel_with_slots(pool, p.batch * plan.strips, [&](int64_t task, int64_t slot) {
-    const int64_t n = task / plan.strips, first = task % plan.strips * plan.strip;
-    const int64_t last = std::min(height.out, first + plan.strip);
-    float* const ring = slot_floats(scratch, slot, plan.ring_floats);
-    int64_t done = 0;  // products of input rows below this one are in the ring, or needed no more
-    for (int64_t oh = first; oh < last; oh += plan.rows) {
-      const int64_t rows = std::min(plan.rows, last - oh);
-      const int64_t begin = std::max(done, height.start(oh));
-      const int64_t end = std::min(
-          height.in, height.start(oh + rows - 1) + (height.kernel - 1) * height.dilation + 1);
-      multiply_rows(p, n, begin, end, plan.ring_rows, ring, table);
-      done = std::max(done, end);
-      for (int64_t r = oh; r < oh + rows; ++r) {
-        const int64_t pixel = (n * height.out + r) * out_w;
-        float* const y = p.y + pixel * p.y_pixel_stride;
-        add(p, r, plan.ring_rows, ring,
-            p.residual == nullptr ? nullptr : p.residual + pixel * p.residual_pixel_stride, y);
-        activate_row(p, y, table);
+  const WindowDim depth = window_dim(p, 0);
+  parallel_with_slots(pool, images_of(p) * plan.strips, [&](int64_t task, int64_t slot) {
+    const int64_t image = task / plan.strips, first = task % plan.strips * plan.strip;
+    const int64_t n = image / p.out[0], od = image % p.out[0];
+    const Range taps = depth.taps(od);
+    for (int64_t kd = taps.begin; kd < taps.end; ++kd) {
+      ConvParams q = p;
+      q.filter = p.filter + kd * (shift_filter_floats(p) / p.kernel[0]);
+      if (kd > taps.begin) {
+        q.bias = nullptr;
+        q.residual = p.y;
+        q.residual_pixel_stride = p.y_pixel_stride;
       }
+      if (kd + 1 < taps.end) q.activation = {};
+      add_plane(q, plan, {n * p.in[0] + depth.start(od) + kd * depth.dilation, image},
+                {first, std::min(p.out[1], first + plan.strip)},
+                slot_floats(scratch, slot, plan.ring_floats), table);
     }
   });
 }

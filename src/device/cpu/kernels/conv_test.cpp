@@ -308,6 +308,24 @@ TEST(Conv, FewFiltersMatchNaive) {
   EXPECT_NE(shift.refusal(make_case({28, 28}, {1, 1}, 1, 1, 0, 0, 64, 3).p), nullptr);
 }
 
+// What the taps of one plane give is added to that of another.
+TEST(Conv, FewFiltersOfVolumesMatchNaive) {
+  const ConvMethod& shift = conv_method(ConvMethodId::kShift);
+  int taken = 0;
+  for (int i = 0; i < 100; ++i) {
+    ConvCase c = make_case({pick({2, 5, 8}), pick({3, 9, 17}), pick({4, 13, 21})},
+                           {pick({1, 2, 3}), pick({2, 3, 5}), 3}, 1, pick({1, 1, 2}),
+                           pick({0, 1, 2}), pick({0, 1}), pick({16, 24, 33}), pick({1, 2, 5, 8}));
+    c.p.stride[0] = pick({1, 2});
+    c.p.out[0] = (c.p.out[0] - 1) / c.p.stride[0] + 1;
+    vary(c, {1, 2});
+    taken += shift.refusal(c.p) == nullptr ? 1 : 0;
+    EXPECT_GE(check(c), 1);
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_GT(taken, 30);
+}
+
 TEST(Conv, WinogradMatchesNaive) {
   const ConvMethod& winograd = conv_method(ConvMethodId::kWinograd);
   int taken = 0;
