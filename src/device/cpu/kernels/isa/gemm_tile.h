@@ -12,10 +12,10 @@ namespace tenon::cpu::TENON_ISA {
 namespace {
 
 // 6 x 2 accumulators + 2 of B + 1 of A of 16 registers; 12 x 2 + 2 + 1 of 32.
-constexpr int kRows = TENON_LANES == 8 ? 6 : 12;
-constexpr int kVectors = 2;
-constexpr int kColumns = kVectors * kLanes;
-constexpr int kStep = kPanelColumns;
+inline constexpr int kRows = TENON_LANES == 8 ? 6 : 12;
+inline constexpr int kVectors = 2;
+inline constexpr int kColumns = kVectors * kLanes;
+inline constexpr int kStep = kPanelColumns;
 static_assert(kColumns % kPanelColumns == 0 && kPanelColumns % kLanes == 0);
 
 struct Tile {
@@ -47,16 +47,16 @@ TENON_INLINE void add_product(Floats& sum, Floats a, Floats b) {
 // The last vector of columns: half of it takes half the time where 512 bits take two goes.
 enum class Last : uint8_t { kWhole, kHalf };
 #if defined(__AVX512F__) && !defined(TENON_PAIRS)
-constexpr bool kHalves = true;
+inline constexpr bool kHalves = true;
 #else
-constexpr bool kHalves = false;
+inline constexpr bool kHalves = false;
 #endif
 // Where sums begin with their bias, it takes no additions. Those of pairs begin with zeros:
 // ResNet-50 is 2 % faster for it on Zen 4.
 #if defined(TENON_PAIRS)
-constexpr bool kBiasFirst = false;
+inline constexpr bool kBiasFirst = false;
 #else
-constexpr bool kBiasFirst = true;
+inline constexpr bool kBiasFirst = true;
 #endif
 
 // Adds one step of k to the accumulators.
@@ -87,7 +87,7 @@ TENON_INLINE void step(const float* const (&a)[kM], int64_t k, const float* b, i
 
 // Adds a few steps of k: with one vector of columns what counts are loads and instructions, which
 // fetching ahead and a loop for every step would add to.
-constexpr int kSteps = 2;
+inline constexpr int kSteps = 2;
 template <int kM, Last kLast>
 TENON_INLINE void few_steps(const float* const (&a)[kM], int64_t k, const float* b,
                             Floats (&acc)[kM][1]) {
@@ -110,17 +110,17 @@ TENON_INLINE void few_steps(const float* const (&a)[kM], int64_t k, const float*
 // Few rows leave too few independent sums to hide the latency of an addition; they get kChains
 // sets of them over successive k, as far as registers go.
 template <int kM, int kN>
-constexpr int kChains = kM* kN >= (TENON_LANES == 8 ? 8 : 9) ? 1
-                        : kM* kN >= 4                        ? 2
-                                                             : 4;
+inline constexpr int kChains = kM* kN >= (TENON_LANES == 8 ? 8 : 9) ? 1
+                               : kM* kN >= 4                        ? 2
+                                                                    : 4;
 
 // With few rows the time is that of reading B, fetched ahead where it is unlikely to be in L1; with
 // one or two one panel after the other, since lines of two are often in the same banks of L2. Two
 // sets of sums were no faster for it.
-constexpr int kFewRows = 6;
-constexpr int kOnePanelRows = 2;
-constexpr int64_t kFloatsOfL2 = 64 << 10;
-constexpr int64_t kFetchAhead = 32 * kStep;
+inline constexpr int kFewRows = 6;
+inline constexpr int kOnePanelRows = 2;
+inline constexpr int64_t kFloatsOfL2 = 64 << 10;
+inline constexpr int64_t kFetchAhead = 32 * kStep;
 
 template <int kM, int kN, Last kLast>
 TENON_INLINE void multiply(const Tile& tile, const Floats (&bias)[kN], Floats (&acc)[kM][kN]) {
