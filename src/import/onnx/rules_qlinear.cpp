@@ -257,8 +257,9 @@ Result<Tensor> without_zero(RuleContext& c, int at, int zero_at) {
 }
 
 // [directions, inputs, 4 H] as integers with a scale per direction or per column of it, the scale
-// in operand `scale_at` and the zero point behind it.
-Result<LstmWeights> lstm_weights(RuleContext& c, int at, int scale_at, bool in_bytes) {
+// in operand `scale_at` and the zero point behind it; `bytes`: less their zero point, where
+// defined.
+Result<LstmWeights> lstm_weights(RuleContext& c, int at, int scale_at, const Tensor& bytes) {
   const auto beside = [&](Value* v) -> Result<Value*> {
     if (!v->shape().ranked() || v->shape().rank() < 1 || v->shape().rank() > 2)
       return invalid_model("scales and zero points of weights need 1 or 2 dimensions");
@@ -266,12 +267,9 @@ Result<LstmWeights> lstm_weights(RuleContext& c, int at, int scale_at, bool in_b
         c, v, v->shape().rank() == 1 ? std::vector<int64_t>{1, 2} : std::vector<int64_t>{1});
   };
   Value* scale = TRY(beside(c.in(scale_at)));
-  if (in_bytes) {
-    const Tensor bytes = TRY(without_zero(c, at, scale_at + 1));
-    const std::vector<int64_t> columns{bytes.dims()[0], 1, bytes.dims()[2]};
-    Tensor ones = TRY(Tensor::allocate(DType::f32, columns));
-    std::fill_n(ones.mutable_data<float>(), ones.elements(), 1.0f);
-    Value* scales = TRY(c.op("mul", {scale, c.builder.constant(std::move(ones))}));
+  if (bytes.defined()) {
+    Value* scales =
+        TRY(c.op("expand", {scale, c.builder.ints({bytes.dims()[0], 1, bytes.dims()[2]})}));
     return LstmWeights{TRY(c.transpose(c.builder.constant(bytes), {0, 2, 1})),
                        TRY(squeeze(c, scales, {1}))};
   }
@@ -290,11 +288,14 @@ Result<Values> dynamic_lstm(RuleContext& c) {
     return invalid_model("the scales of the weights are missing");
   for (const int i : {1, 2})
     if (TRY(c.rank(i)) != 3) return invalid_model("the weights need 3 dimensions");
-  const bool in_bytes = c.in(0)->dtype() == DType::f32 && !TRY(c.get_bool("input_forget", false)) &&
-                        TRY(without_zero(c, 1, 9)).defined() &&
-                        TRY(without_zero(c, 2, 11)).defined();
-  const LstmWeights w = TRY(lstm_weights(c, 1, 8, in_bytes));
-  const LstmWeights r = TRY(lstm_weights(c, 2, 10, in_bytes));
+  Tensor w_bytes, r_bytes;
+  if (c.in(0)->dtype() == DType::f32 && !TRY(c.get_bool("input_forget", false))) {
+    w_bytes = TRY(without_zero(c, 1, 9));
+    r_bytes = TRY(without_zero(c, 2, 11));
+    if (!w_bytes.defined() || !r_bytes.defined()) w_bytes = r_bytes = Tensor();
+  }
+  const LstmWeights w = TRY(lstm_weights(c, 1, 8, w_bytes));
+  const LstmWeights r = TRY(lstm_weights(c, 2, 10, r_bytes));
   c.inputs = {c.in(0), w.values, r.values, c.in(3),  c.in(4),
               c.in(5), c.in(6),  c.in(7),  w.scales, r.scales};
   c.opset = kOpset;

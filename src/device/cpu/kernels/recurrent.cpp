@@ -55,7 +55,9 @@ class Sequence {
       round(h_, 0);
       multiply_columns(slot, 0, l_.columns, h_, 0);
     } else {
-      step_gru_products(ahead(slot));
+      const Columns all{0, p_.hidden, 0};
+      reset(ahead(slot), h_, all);
+      multiply_candidates(ahead(slot), all);
     }
     finish(t, slot);
   }
@@ -68,11 +70,8 @@ class Sequence {
     const int64_t n = p_.hidden;
     const float* const from = i % 2 == 0 ? h_ : next_h_;
     if (!products_come_first(p_)) {
-      if (phase == 0) return reset_part(slot, from, part, begin, end);
-      round(candidates(), part);
-      multiply(d_.r_h, {begin, end - begin, part}, candidates(), ahead(slot) + 2 * n + begin,
-               d_.bias_r == nullptr ? nullptr : d_.bias_r + 2 * n + begin,
-               products_ + 2 * n + begin, {});
+      if (phase == 0) return reset(ahead(slot), from, {begin, end - begin, part});
+      multiply_candidates(ahead(slot), {begin, end - begin, part});
     } else {
       round(from, part);
       for (int64_t gate = 0; gate < l_.columns; gate += n)
@@ -123,23 +122,6 @@ class Sequence {
   }
 
  private:
-  // The update and reset gates of a part, and its state, reset.
-  void reset_part(int64_t slot, const float* from, int64_t part, int64_t begin, int64_t end) const {
-    const int64_t n = p_.hidden;
-    round(from, part);
-    for (int64_t gate = begin; gate < 2 * n; gate += n)
-      multiply(d_.r, {gate, end - begin, part}, from, ahead(slot) + gate,
-               d_.bias_r == nullptr ? nullptr : d_.bias_r + gate, products_ + gate, {});
-    for (int64_t b = first_; b < last_; ++b) {
-      float* const z = products_ + b * l_.columns + begin;
-      apply(p_.f, z, end - begin);
-      apply(p_.f, z + n, end - begin);
-      table_.binary[static_cast<size_t>(BinaryOp::kMul)](z + n, from + b * n + begin,
-                                                         candidates() + b * n + begin,
-                                                         static_cast<size_t>(end - begin));
-    }
-  }
-
   // The gates of a part and its state, the products being there.
   void finish_part(int64_t t, int64_t slot, const float* from, float* to, int64_t begin,
                    int64_t end) const {
@@ -241,20 +223,31 @@ class Sequence {
     table_.binary[static_cast<size_t>(op)](a, b, y, static_cast<size_t>(p_.hidden));
   }
 
-  // The update and reset gates, then the candidate of the state that was reset.
-  void step_gru_products(const float* xw) const {
-    const int64_t n = p_.hidden, columns = l_.columns;
-    round(h_, 0);
-    multiply(d_.r, {0, 2 * n, 0}, h_, xw, d_.bias_r, products_, {});
+  // The update and reset gates of some columns of the hidden ones, and their state, reset, in the
+  // place of candidates.
+  void reset(const float* xw, const float* from, Columns hidden) const {
+    const int64_t n = p_.hidden, width = hidden.n;
+    round(from, hidden.part);
+    // Both gates of all columns are one product, wherever the second one begins in a panel.
+    const int64_t together = width == n ? 2 * n : width;
+    for (int64_t gate = hidden.first; gate < 2 * n; gate += std::max(n, together))
+      multiply(d_.r, {gate, together, hidden.part}, from, xw + gate,
+               d_.bias_r == nullptr ? nullptr : d_.bias_r + gate, products_ + gate, {});
     for (int64_t b = first_; b < last_; ++b) {
-      float* z = products_ + b * columns;
-      apply(p_.f, z, 2 * n);
-      // The state that was reset takes the place of the candidate's column, which is next.
-      binary(BinaryOp::kMul, z + n, h_ + b * n, candidates() + b * n);
+      float* const z = products_ + b * l_.columns + hidden.first;
+      apply(p_.f, z, width);
+      apply(p_.f, z + n, width);
+      const int64_t at = b * n + hidden.first;
+      table_.binary[static_cast<size_t>(BinaryOp::kMul)](z + n, from + at, candidates() + at,
+                                                         static_cast<size_t>(width));
     }
-    round(candidates(), 0);
-    multiply(d_.r_h, {0, n, 0}, candidates(), xw + 2 * n,
-             d_.bias_r == nullptr ? nullptr : d_.bias_r + 2 * n, products_ + 2 * n, {});
+  }
+  // The candidates of a state that was reset.
+  void multiply_candidates(const float* xw, Columns hidden) const {
+    const int64_t first = 2 * p_.hidden + hidden.first;
+    round(candidates(), hidden.part);
+    multiply(d_.r_h, hidden, candidates(), xw + first,
+             d_.bias_r == nullptr ? nullptr : d_.bias_r + first, products_ + first, {});
   }
 
   void lstm_row(float* z, float* c, float* h) const {

@@ -240,7 +240,6 @@ TENON_INLINE void copy_columns(float* to, const float* from, int columns, bool n
 void gemm_block(const GemmBlock& block) {
   const float* plain_rows[kRows];
 #if defined(TENON_PAIRS)
-  const bool has_post = block.post.kind != ActivationKind::kNone;
   alignas(64) float before_post[kRows * kColumns] = {};
 #endif
   const bool few = block.m <= kFewRows;
@@ -250,11 +249,8 @@ void gemm_block(const GemmBlock& block) {
   const int64_t tiles = (block.m + kRows - 1) / kRows;
   const int64_t height = block.pieces != nullptr ? kRows : (block.m + tiles - 1) / tiles;
   const bool one_panel = block.m <= kOnePanelRows && kLanes == kPanelColumns;
-#if defined(TENON_PAIRS)
+  const bool has_post = block.post.kind != ActivationKind::kNone;
   const bool all_panels = one_panel && block.c_rows == nullptr && !(block.narrow_c && has_post);
-#else
-  const bool all_panels = one_panel && block.c_rows == nullptr;
-#endif
   const int64_t most = all_panels ? block.n : one_panel ? kLanes : kColumns;
   for (int64_t column = 0; column < block.n; column += most) {
     const int columns = static_cast<int>(block.n - column < most ? block.n - column : most);

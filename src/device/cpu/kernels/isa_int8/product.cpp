@@ -304,7 +304,6 @@ void multiply_tiles(Rows& block, const Tile* tiles, int count) {
   const int64_t most = is_alone ? block.n : kColumns;
   for (int64_t column = 0; column < block.n; column += most) {
     const int columns = static_cast<int>(block.n - column < most ? block.n - column : most);
-    const TileFunction* const functions = columns > kLanes ? kTileFunctions<2> : kTileFunctions<1>;
     const int8_t* const b = block.b + column / 16 * panel_bytes;
     const int fetching = column + kColumns < block.n ? kVectors : 0;
     for (int i = 0; i < count; ++i) {
@@ -315,10 +314,8 @@ void multiply_tiles(Rows& block, const Tile* tiles, int count) {
       block.y = y + t.y_shift;
       if (t.scattered)
         scatter_tile(block, t, column, columns, ahead);
-      else if (goes_by_panels(t))
-        multiply_tile(block, t, column, columns, ahead);
       else
-        functions[t.rows - 1](block, t.row, column, columns, ahead);
+        multiply_tile(block, t, column, columns, ahead);
     }
   }
   block.y = y;
