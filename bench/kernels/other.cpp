@@ -31,8 +31,10 @@ void bench_gemm(Bench& b) {
       GemmParams p;
       p.m = m, p.n = n, p.k = p.lda = k;
       p.a = a.data, p.b = w.data, p.bias = bias.data, p.c = c.data, p.ldc = n;
+      const Buffer scratch(gemm_scratch_bytes(p, b.pool().threads(), b.table()) / 4);
       b.run({fmt::format("gemm {}x{}x{}", m, n, k), 4.0 * static_cast<double>(n * k + m * (n + k)),
-             2.0 * static_cast<double>(m * n * k), [&] { gemm(p, b.pool(), nullptr, b.table()); },
+             2.0 * static_cast<double>(m * n * k),
+             [&] { gemm(p, b.pool(), scratch.data, b.table()); },
              onednn_gemm(m, n, k, b.pool().threads())});
     }
 }

@@ -66,23 +66,31 @@ void transpose_rows(int64_t rows, int64_t k, const float* a, int64_t lda, float*
     for (int64_t r = 0; r < rows; ++r) out[r * k + i] = a[i * lda + r];
 }
 
-int64_t sums_of(const GemmParams& p, const GemmGrid& grid, const KernelTable& table) {
-  if (!p.narrow_c) return 0;
-  return gemm_region_sums(std::min(p.m, grid.row_block), std::min(p.n, grid.column_block), p.k,
-                          table);
+// Floats of scratch of a task.
+struct TaskFloats {
+  int64_t sums = 0;
+  int64_t copies = 0;
+  int64_t all() const { return sums + copies; }
+};
+
+TaskFloats task_floats(const GemmParams& p, const GemmGrid& grid, const KernelTable& table) {
+  const int64_t m = std::min(p.m, grid.row_block), n = std::min(p.n, grid.column_block);
+  return {p.narrow_c ? gemm_region_sums(m, n, p.k, table) : 0,
+          gemm_region_copies(m, n, p.k, p.lda, table)};
 }
 
 }  // namespace
 
 int64_t gemm_scratch_bytes(const GemmParams& p, int threads, const KernelTable& table) {
-  if (!p.narrow_c || p.m <= 0 || p.n <= 0) return 0;
-  return slots_bytes(sums_of(p, choose_gemm_grid(p.m, p.n, p.k, threads, table), table), threads);
+  if (p.m <= 0 || p.n <= 0) return 0;
+  const GemmGrid grid = choose_gemm_grid(p.m, p.n, p.k, threads, table);
+  return slots_bytes(task_floats(p, grid, table).all(), threads);
 }
 
 void gemm(const GemmParams& p, ThreadPool& pool, void* scratch, const KernelTable& table) {
   if (p.m <= 0 || p.n <= 0) return;
   const GemmGrid grid = choose_gemm_grid(p.m, p.n, p.k, pool.threads(), table);
-  const int64_t sums = sums_of(p, grid, table);
+  const TaskFloats floats = task_floats(p, grid, table);
   parallel_with_slots(pool, grid.tasks(), [&](int64_t task, int64_t slot) {
     const int64_t row = task / grid.column_blocks * grid.row_block;
     const int64_t column = task % grid.column_blocks * grid.column_block;
@@ -103,7 +111,11 @@ void gemm(const GemmParams& p, ThreadPool& pool, void* scratch, const KernelTabl
     region.activation = p.activation;
     region.narrow_c = p.narrow_c;
     region.narrow_residual = p.narrow_residual;
-    if (sums > 0) region.sums = slot_floats(scratch, slot, sums);
+    if (floats.all() > 0 && scratch != nullptr) {
+      float* const own = slot_floats(scratch, slot, floats.all());
+      if (floats.sums > 0) region.sums = own;
+      if (floats.copies > 0) region.copies = own + floats.sums;
+    }
     gemm_region(region, table);
   });
 }

@@ -38,6 +38,8 @@ struct GemmParams {
   bool narrow_residual = false;
 };
 
+// Null scratch: rows are read where they lie, in whichever sets of the caches; not where c is of
+// bf16.
 int64_t gemm_scratch_bytes(const GemmParams& p, int threads, const KernelTable& table = kernels());
 void gemm(const GemmParams& p, ThreadPool& pool, void* scratch,
           const KernelTable& table = kernels());

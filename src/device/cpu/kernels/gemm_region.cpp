@@ -2,6 +2,7 @@
 #include "device/cpu/kernels/gemm_region.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/numbers.h"
 #include "device/cpu/kernels/pack.h"
@@ -33,11 +34,31 @@ Cut cut_region(int64_t m, int64_t k, int64_t tile) {
   return cut;
 }
 
+// Between rows of a copy, so that each begins in a set of its own.
+int64_t copy_stride(int64_t depth) {
+  constexpr int64_t kLine = 16;
+  return (ceil_div(depth, kLine) | 1) * kLine;
+}
+
+void copy_rows(const float* a, int64_t lda, int64_t m, int64_t k, float* to, int64_t stride) {
+  for (int64_t r = 0; r < m; ++r)
+    std::memcpy(to + r * stride, a + r * lda, static_cast<size_t>(k) * sizeof(float));
+}
+
 }  // namespace
 
 int64_t gemm_region_sums(int64_t m, int64_t n, int64_t k, const KernelTable& table) {
   const Cut cut = cut_region(m, k, table.tile_rows);
   return cut.depth_blocks == 1 ? 0 : cut.most_rows * n;
+}
+
+int64_t gemm_region_copies(int64_t m, int64_t n, int64_t k, int64_t lda, const KernelTable& table) {
+  constexpr int64_t kFloatsOfSets = 1024, kWays = 8, kFewestTiles = 4;
+  if (lda % kFloatsOfSets != 0 || std::min<int64_t>(m, table.tile_rows) <= kWays ||
+      n < kFewestTiles * table.tile_columns)
+    return 0;
+  const Cut cut = cut_region(m, k, table.tile_rows);
+  return cut.most_rows * copy_stride(cut.depth);
 }
 
 void gemm_region(const GemmRegion& region, const KernelTable& table) {
@@ -57,6 +78,11 @@ void gemm_region(const GemmRegion& region, const KernelTable& table) {
       const bool first = d == 0, last = d + 1 == depth_blocks;
       block.run = std::min(depth, region.k - k);
       block.a = region.a + row * region.lda + k;
+      if (region.copies != nullptr) {
+        copy_rows(block.a, region.lda, block.m, block.run, region.copies, copy_stride(depth));
+        block.a = region.copies;
+        block.lda = copy_stride(depth);
+      }
       block.b = region.b + k * kPanelColumns;
       block.bias = first ? region.bias : nullptr;
       block.add = block.c = sums_apart ? region.sums : c;

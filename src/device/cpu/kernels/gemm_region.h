@@ -47,11 +47,15 @@ struct GemmRegion {
   // c and the residual are of bf16, and so are their strides: products of pairs only.
   bool narrow_c = false;
   bool narrow_residual = false;
-  float* sums = nullptr;  // gemm_region_sums() floats, where c is of bf16
+  float* sums = nullptr;    // gemm_region_sums() floats, where c is of bf16
+  float* copies = nullptr;  // gemm_region_copies() floats, or null for none
 };
 // Floats that a region of these sizes needs where its sums, of several parts of k, are rounded in
 // the end.
 int64_t gemm_region_sums(int64_t m, int64_t n, int64_t k, const KernelTable& table);
+// Floats for copies of rows of A that begin in one set of L1, which holds fewer lines than a tile
+// has rows: Zen 4 takes 7 % longer for such products. 0 where they do not, or pay for no copy.
+int64_t gemm_region_copies(int64_t m, int64_t n, int64_t k, int64_t lda, const KernelTable& table);
 void gemm_region(const GemmRegion& region, const KernelTable& table);
 
 // How m x n x k is dealt to threads: blocks of rows and columns, whole tiles each, one task a pair.

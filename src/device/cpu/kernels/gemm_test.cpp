@@ -15,6 +15,7 @@ struct GemmCase {
   bool in_place = false;  // the residual is c
   Activation activation;
   int threads = 1;
+  int64_t lda = 0;  // 0: a few more than k
 };
 
 std::string name_of(const GemmCase& c, const KernelTable& table) {
@@ -23,7 +24,7 @@ std::string name_of(const GemmCase& c, const KernelTable& table) {
 }
 
 void check(const GemmCase& c, const KernelTable& table) {
-  const int64_t lda = c.k + 3, ldc = c.n + 5, ldr = c.in_place ? ldc : c.n + 1;
+  const int64_t lda = c.lda != 0 ? c.lda : c.k + 3, ldc = c.n + 5, ldr = c.in_place ? ldc : c.n + 1;
   const auto a = random_floats(c.m * lda), b = random_floats(c.k * c.n);
   const auto bias = random_floats(c.n), residual = random_floats(c.m * ldr);
   std::vector<float> packed(static_cast<size_t>(packed_b_floats(c.k, c.n)));
@@ -53,7 +54,7 @@ void check(const GemmCase& c, const KernelTable& table) {
   p.ld_residual = ldr;
   p.activation = c.activation;
   ThreadPool pool(c.threads);
-  Scratch scratch(gemm_scratch_bytes(p, c.threads));
+  Scratch scratch(gemm_scratch_bytes(p, c.threads, table));
   gemm(p, pool, scratch.get(), table);
   expect_near(out, expected, 2e-6 * std::sqrt(static_cast<double>(c.k) + 1) + 1e-6,
               name_of(c, table));
@@ -99,6 +100,24 @@ TEST(Gemm, LargeOnThreads) {
       check({300, 17, 1200, true, true, true, kRelu, threads}, *table);
       check({1, 1000, 300, true, false, false, {}, threads}, *table);
     }
+}
+
+// Rows that begin in one set of the nearest cache are copied, of a slice too.
+TEST(Gemm, RowsThatCollide) {
+  for (const KernelTable* table : tables_under_test())
+    for (const int threads : {1, 2})
+      for (const auto& [m, n, k, lda] : {std::array<int64_t, 4>{25, 200, 1024, 1024},
+                                         {150, 140, 2048, 2048},
+                                         {40, 130, 1100, 2048},
+                                         {9, 128, 5, 1024}}) {
+        GemmCase one{m, n, k, true, true, false, kRelu, threads};
+        one.lda = lda;
+        if (table->tile_rows > 8) {
+          const GemmParams p{.m = m, .n = n, .k = k, .lda = lda};
+          EXPECT_GT(gemm_scratch_bytes(p, threads, *table), 0);
+        }
+        check(one, *table);
+      }
 }
 
 TEST(Gemm, NothingToDo) {

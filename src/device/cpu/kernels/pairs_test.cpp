@@ -112,6 +112,7 @@ TEST(Pairs, RoundedResults) {
                                     {13, 33, 130},
                                     {30, 47, 4100},
                                     {150, 70, 2300},
+                                    {150, 140, 4096},
                                     {61, 32, 6}})
         check_rounded(m, n, k, activation, m % 2 == 0 ? 2 : 1, *table);
 }
