@@ -15,9 +15,10 @@ constexpr int64_t kBlockFloats = 160 << 10;
 constexpr int64_t kFewRows = 18;
 // Planes of outputs whose inputs are transformed once for all taps in depth.
 constexpr int64_t kPlanes = 8;
-// Where runs transform the filter: tiles that share what was transformed, and channels of a part.
+// Where runs transform the filter: tiles that share what was transformed, and channels of a part,
+// whose values take most of a small L2.
 constexpr int64_t kTilesAtOnce = 96;
-constexpr int64_t kChannelsAtOnce = 256;
+constexpr int64_t kChannelsAtOnce = 64;
 // Transformed filters from this size on are not kept: reading them takes longer, too.
 constexpr int64_t kLargeFilterBytes = int64_t{16} << 20;
 

@@ -42,8 +42,8 @@ TENON_INLINE void fetch_added(const GemmBlock& block, int64_t row, int64_t colum
 #endif
   const float* add = element(block.add, row * block.ld_add + column, narrow);
   for (int r = 0; r < kRows; ++r, add = element(add, block.ld_add, narrow)) {
-    __builtin_prefetch(add, 0, 3);
-    if (!narrow && kColumns * sizeof(float) > 64) __builtin_prefetch(add + kColumns / 2, 0, 3);
+    __builtin_prefetch(add, 0, 2);
+    if (!narrow && kColumns * sizeof(float) > 64) __builtin_prefetch(add + kColumns / 2, 0, 2);
   }
 }
 
