@@ -48,7 +48,7 @@ bool kernels_take_it(const Layer& l, bool pairs) {
 
 TEST(CpuCost, WinogradIsTakenWhereKernelsTakeIt) {
   int taken = 0, refused = 0;
-  for (const auto [rows, columns] :
+  for (const auto& [rows, columns] :
        {std::pair{3, 3}, {5, 5}, {7, 7}, {4, 4}, {1, 3}, {3, 1}, {1, 7}, {2, 2}, {1, 1}})
     for (const int64_t size : {4, 7, 14, 28, 56})
       for (const int64_t in : {16, 24, 32, 48, 64, 256})
@@ -66,6 +66,38 @@ TEST(CpuCost, WinogradIsTakenWhereKernelsTakeIt) {
           }
   EXPECT_GT(taken, 300);
   EXPECT_GT(refused, 300);
+}
+
+TEST(CpuCost, TapsInPaddingAreNotMultiplied) {
+  // Rows and columns of taps: 6, 7 and 6 of 7 pixels.
+  const StepFeatures padded = features({7, 7, 3, 3, 512, 512, 1, 1, 1}, DType::f32);
+  EXPECT_EQ(padded.kind, "f32.spatial");
+  EXPECT_DOUBLE_EQ(padded.values[1], 19. * 19 * 512 * 512);
+  const StepFeatures valid = features({9, 9, 3, 3, 512, 512, 2, 0, 0}, DType::f32);
+  EXPECT_DOUBLE_EQ(valid.values[1], 4. * 4 * 9 * 512 * 512);
+}
+
+// A factor for each channel goes into the weights of a convolution of one tap, or into its rows
+// where those are fewer.
+TEST(CpuCost, FactorsOfChannelsCostTheirWeights) {
+  const auto features_of_factor = [](int64_t size, int64_t in, int64_t out) {
+    Graph graph;
+    const auto tensor = [&](std::initializer_list<int64_t> sizes, const char* name) {
+      return graph.add_input(
+          TensorType{DType::f32, Shape(std::vector<Dim>(sizes.begin(), sizes.end()))}, name);
+    };
+    Builder builder(graph);
+    const auto scaled =
+        builder.op("mul", {tensor({1, size, size, in}, "x"), tensor({1, 1, 1, in}, "scale")});
+    EXPECT_TRUE(scaled.ok());
+    EXPECT_TRUE(builder.op(Conv(), {*scaled, tensor({1, 1, in, out}, "w")}).ok());
+    return features_of(*(*scaled)->producer(), 0);
+  };
+  const StepFeatures many = features_of_factor(56, 96, 24), few = features_of_factor(4, 96, 24);
+  EXPECT_EQ(many.kind, "f32.scale");
+  EXPECT_EQ(many.values[1], 96 * 32);
+  EXPECT_EQ(few.values[1], 0);
+  EXPECT_EQ(few.values[2], 4 * 4 * 96);
 }
 
 TEST(CpuCost, PairsTakeNoLongerThanFloats) {

@@ -33,7 +33,7 @@ Result<CpuLevel> parse_level(std::string_view name);
 
 // What the time of a step depends on. The kind names the coefficients: of a product its dtype and
 // its form, of others the op and the dtype it reads.
-constexpr size_t kFeatures = 17;
+constexpr size_t kFeatures = 18;
 struct StepFeatures {
   std::string kind;  // empty: takes no time
   std::array<double, kFeatures> values{};

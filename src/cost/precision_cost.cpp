@@ -155,13 +155,15 @@ std::vector<const Node*> products_of(const Graph& graph, bool (*is_one)(const No
   return nodes;
 }
 
-// Both graphs optimised, and their steps dealt to the layers, which are `of` the first.
-Result<PrecisionCost> compare(Graph& exact, Graph& other, std::span<const Node* const> of,
-                              std::vector<LayerCost> named, CpuLevel level) {
+// Both graphs with the passes that are left, as a compilation runs them, and their steps dealt to
+// the layers, which are `of` the first.
+Result<PrecisionCost> compare(Graph& exact, Graph& other, Status (*rest)(Graph&, PassContext&),
+                              std::span<const Node* const> of, std::vector<LayerCost> named,
+                              CpuLevel level) {
   Layers layers(of);
   PassContext context;
-  TRY(optimize(exact, context));
-  TRY(optimize(other, context));
+  TRY(rest(exact, context));
+  TRY(rest(other, context));
   PrecisionCost cost;
   cost.layers = std::move(named);
   layers.find_products(exact);
@@ -215,8 +217,8 @@ Result<PrecisionCost> compare_integers(const Graph& prepared,
   std::vector<LayerCost> layers;
   for (const quant::LayerChoice& choice : choices.layers)
     layers.push_back({choice.name, choice.node, choice.op, choice.integer, choice.reason});
-  return compare(*exact, *integers, products_of(*exact, quant::is_candidate), std::move(layers),
-                 level);
+  return compare(*exact, *integers, optimize, products_of(*exact, quant::is_candidate),
+                 std::move(layers), level);
 }
 
 Result<PrecisionCost> compare_narrowed(const Graph& canonical, quant::LayerPrecision precision,
@@ -239,7 +241,7 @@ Result<PrecisionCost> compare_narrowed(const Graph& canonical, quant::LayerPreci
     layer.reason = it != narrowed.end() ? it->second->reason : "its weights are not constant";
     layers.push_back(std::move(layer));
   }
-  return compare(*exact, *other, products, std::move(layers), level);
+  return compare(*exact, *other, finish, products, std::move(layers), level);
 }
 
 Result<std::map<std::string, std::string>> slower_in_integers(

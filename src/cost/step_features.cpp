@@ -4,23 +4,16 @@
 #include <cmath>
 
 #include "cost/cpu_cost.h"
+#include "cost/product.h"
 #include "ops/cast.h"
 #include "ops/conv.h"
 #include "ops/conv_transpose.h"
 #include "ops/matmul.h"
 #include "ops/matmul_nbits.h"
-#include "ops/quantized_product.h"
 #include "ops/recurrent.h"
 
 namespace tenon::cost {
 namespace {
-
-double elements(const Value* v) {
-  if (v == nullptr || !v->shape().ranked()) return 0;
-  double n = 1;
-  for (const Dim& d : v->shape().dims()) n *= static_cast<double>(d.size_or(1));
-  return n;
-}
 
 double bytes_of(const Value* v) {
   return v == nullptr ? 0 : elements(v) * static_cast<double>(dtype_size(v->dtype()));
@@ -42,7 +35,7 @@ double beyond_cache(const Node& node, double multiplications = 0) {
 // What of a product's weights comes from memory in every run: of a model that is larger than the
 // caches all of them, whoever used them last.
 double cold_bytes(double weights, double model_bytes) {
-  constexpr double kWarm = 8 << 20, kCold = 24 << 20;
+  constexpr double kWarm = 2 << 20, kCold = 8 << 20;
   return weights * std::clamp((model_bytes - kWarm) / (kCold - kWarm), 0.0, 1.0);
 }
 
@@ -52,117 +45,8 @@ double beyond_products(double cold, double multiplications, DType dtype) {
   return std::max(0.0, cold - kWhileOne * static_cast<double>(dtype_size(dtype)) * multiplications);
 }
 
-double round_up(double v, double step) {
-  return std::ceil(v / step) * step;
-}
-
 std::string dtype_kind(DType t) {
   return t == DType::i8 ? "u8" : std::string(dtype_name(t));
-}
-
-// A product as so many of [rows, terms] by [terms, columns].
-struct Product {
-  double rows = 0, columns = 0, terms = 0;
-  double groups = 1, taps = 1;
-  double batch = 1, height = 1, width = 1;  // of the result of a convolution over two dimensions
-  double kernel_height = 0, kernel_width = 0;
-  bool unit_stride = true, is_dense = true;
-};
-
-template <typename T>
-Product conv_product(const Node& node, const T& conv) {
-  Product p;
-  const Shape& w = node.input(1)->shape();
-  const int rank = w.ranked() ? w.rank() : 0;
-  if (rank < 3) return p;
-  for (int i = 0; i + 2 < rank; ++i) p.taps *= static_cast<double>(w[i].size_or(1));
-  p.groups = static_cast<double>(std::max<int64_t>(conv.groups, 1));
-  p.terms = p.taps * static_cast<double>(w[rank - 2].size_or(1));
-  p.columns = static_cast<double>(w[rank - 1].size_or(1)) / p.groups;
-  p.rows = elements(node.output()) / std::max(p.columns * p.groups, 1.0);
-  const auto is_one = [](int64_t v) { return v == 1; };
-  p.unit_stride = std::ranges::all_of(conv.strides, is_one);
-  p.is_dense = std::ranges::all_of(conv.dilations, is_one);
-  const Shape& y = node.output()->shape();
-  if (y.ranked() && y.rank() == 4 && rank == 4) {
-    p.batch = static_cast<double>(y[0].size_or(1));
-    p.height = static_cast<double>(y[1].size_or(1));
-    p.width = static_cast<double>(y[2].size_or(1));
-    p.kernel_height = static_cast<double>(w[0].size_or(1));
-    p.kernel_width = static_cast<double>(w[1].size_or(1));
-  }
-  return p;
-}
-
-// A convolution for every phase of the strides.
-Product transposed_product(const Node& node, const ConvTranspose& conv) {
-  Product p;
-  const Shape& w = node.input(1)->shape();
-  const int rank = w.ranked() ? w.rank() : 0;
-  if (rank < 3) return p;
-  for (int i = 0; i + 2 < rank; ++i) p.taps *= static_cast<double>(w[i].size_or(1));
-  for (const int64_t stride : conv.strides) p.taps /= static_cast<double>(stride);
-  p.taps = std::max(p.taps, 1.0);
-  p.groups = static_cast<double>(std::max<int64_t>(conv.groups, 1));
-  p.columns = static_cast<double>(w[rank - 2].size_or(1));
-  p.terms = p.taps * static_cast<double>(w[rank - 1].size_or(1)) / p.groups;
-  p.rows = elements(node.output()) / std::max(p.columns * p.groups, 1.0);
-  p.unit_stride = false;
-  return p;
-}
-
-Product matmul_product(const Node& node, bool transposed) {
-  Product p;
-  const Shape& w = node.input(1)->shape();
-  const int rank = w.ranked() ? w.rank() : 0;
-  if (rank < 2) return p;
-  p.columns = static_cast<double>(w[transposed ? rank - 2 : rank - 1].size_or(1));
-  p.terms = static_cast<double>(w[transposed ? rank - 1 : rank - 2].size_or(1));
-  p.rows = elements(node.output()) / std::max(p.columns, 1.0);
-  return p;
-}
-
-// Winograd's algorithm as the kernels have it: tiles of four outputs of three taps, or of three of
-// four, in one dim or in both, longer kernels by groups of taps.
-struct Tiling {
-  bool is_line = false;
-  double groups = 1, tiles = 0;
-
-  double frequencies() const { return is_line ? 6 : 36; }
-  // Cycles for the ends of a tile of sixteen channels.
-  double transform() const { return is_line ? 45 : 180; }
-};
-
-Tiling tiling_of(const Product& p) {
-  const bool is_line = p.kernel_height == 1 || p.kernel_width == 1;
-  const auto by = [&](double taps) {
-    const double outputs = 7 - taps;
-    Tiling t{is_line, std::ceil(p.kernel_height / taps) * std::ceil(p.kernel_width / taps)};
-    t.tiles = p.batch * std::ceil(p.height / (p.kernel_height > 1 ? outputs : 1)) *
-              std::ceil(p.width / (p.kernel_width > 1 ? outputs : 1));
-    return std::pair{t.groups / (is_line ? outputs : outputs * outputs), t};
-  };
-  const auto three = by(3), four = by(4);
-  return four.first < three.first ? four.second : three.second;
-}
-
-// Whether the kernels take it: as they decide it themselves.
-bool takes_winograd(const Product& p, DType dtype) {
-  constexpr double kFewest = 32, kColumns = 16, kCyclesPerProduct = 8, kLeastCycles = 146;
-  if (dtype != DType::f32 && dtype != DType::bf16) return false;
-  const double channels = p.terms / p.taps;
-  if (p.kernel_height * p.kernel_width <= 1 || p.groups != 1 || !p.unit_stride || !p.is_dense ||
-      channels < kFewest || p.columns < kColumns ||
-      (dtype == DType::bf16 && std::fmod(channels, kColumns) != 0))
-    return false;
-  const Tiling t = tiling_of(p);
-  const double in = channels / (dtype == DType::bf16 ? 2 : 1) / kColumns;
-  const double out = std::ceil(p.columns / kColumns);
-  const double direct = p.taps * in * out * std::max(kCyclesPerProduct * p.rows, kLeastCycles);
-  const double here =
-      t.frequencies() * t.groups * in * out * std::max(kCyclesPerProduct * t.tiles, kLeastCycles) +
-      t.transform() * t.tiles * (t.groups * channels / kColumns + out);
-  return here < (t.is_line ? 0.85 : 0.75) * direct;
 }
 
 // Results that an activation is computed of which is no simple arithmetic.
@@ -176,8 +60,8 @@ double costly_results(const Node& node) {
   return is_simple ? 0 : elements(node.output());
 }
 
+constexpr double kFewRows = 4;
 std::string_view form_of(const Product& p, DType dtype) {
-  constexpr double kFewRows = 4;
   if (p.groups > 1 && (p.columns != 1 || p.terms != p.taps)) return "grouped";
   if (p.groups > 1 && p.height * p.width == 1) return "average";
   if (p.groups > 1) return p.unit_stride ? "depthwise" : "depthwise_strided";
@@ -218,16 +102,25 @@ std::array<double, kFeatures> winograd_features(const Node& node, const Product&
           0};
 }
 
-// Whether the rows of an image, or for products those of the left side, begin in the same sets of
-// the nearest cache, so that a window of several evicts itself.
-bool rows_collide(const Node& node, bool depthwise) {
-  constexpr double kPage = 4096;
+// Whether rows begin in the same sets of the nearest cache, so that several of them evict one
+// another: the lines of an image that a window spans, or the pixels that a convolution of one tap
+// picks by its stride; rows of other products are copied where they would.
+constexpr double kPage = 4096;
+bool rows_collide(const Node& node, bool depthwise, double stride) {
   const Shape& x = node.input(0)->shape();
-  if (!x.ranked() || x.rank() < (depthwise ? 4 : 1)) return false;
+  if (!x.ranked() || x.rank() < (depthwise ? 4 : 2)) return false;
   double bytes = static_cast<double>(dtype_size(node.input(0)->dtype()));
   for (int i = depthwise ? x.rank() - 2 : x.rank() - 1; i < x.rank(); ++i)
     bytes *= static_cast<double>(x[i].size_or(1));
+  if (!depthwise) bytes *= stride;
   return std::fmod(bytes, kPage) == 0;
+}
+
+bool results_collide(const Node& node) {
+  const Shape& y = node.output()->shape();
+  if (!y.ranked() || y.rank() < 2) return false;
+  const double bytes = static_cast<double>(dtype_size(node.output()->dtype()));
+  return std::fmod(bytes * static_cast<double>(y[y.rank() - 1].size_or(1)), kPage) == 0;
 }
 
 // Products of pairs of rows of a depthwise window, as the kernels for bf16 take them.
@@ -239,21 +132,23 @@ StepFeatures product_features(const Node& node, const Product& p, double model_b
   constexpr double kLanes = 16, kTerms = 4;            // of the panels that weights are packed in
   constexpr double kTileRows = 12, kTileColumns = 32;  // that registers hold
   const bool depthwise = p.groups > 1 && p.columns == 1;
-  const double columns = depthwise ? 1 : round_up(p.columns, kLanes);
+  // Numbers of f32 are multiplied by halves of vectors, too.
+  const DType dtype = node.input(0)->dtype();
+  const double lanes = dtype == DType::f32 && p.rows > kFewRows ? kLanes / 2 : kLanes;
+  const double columns = depthwise ? 1 : round_up(p.columns, lanes);
   const double groups = depthwise ? round_up(p.groups, kLanes) : p.groups;
   const double terms = depthwise ? p.terms : round_up(p.terms, kTerms);
   const auto channels = static_cast<int64_t>(depthwise ? p.groups : p.terms / p.taps);
   const bool ragged = channels % static_cast<int64_t>(depthwise ? kLanes : kTerms) != 0;
   const double gathered = p.rows * p.terms * p.groups;
   StepFeatures f;
-  const DType dtype = node.input(0)->dtype();
   const std::string_view form = form_of(p, dtype);
   f.kind = fmt::format("{}.{}", dtype_kind(dtype), form);
   if (form == "winograd") {
     f.values = winograd_features(node, p, model_bytes);
     return f;
   }
-  const double products = p.rows * columns * terms * groups;
+  const double products = p.rows * columns * terms * groups * (depthwise ? 1 : p.inside);
   const double cold = cold_bytes(bytes_of(node.input(1)), model_bytes);
   f.values = {1,
               products,
@@ -268,22 +163,16 @@ StepFeatures product_features(const Node& node, const Product& p, double model_b
               beyond_products(cold, products, dtype),
               bytes_of(node.input(3)),
               cold,
-              std::ceil(p.rows / kTileRows) * terms * columns * groups,
+              std::ceil(p.rows / kTileRows) * terms * columns * groups * p.inside,
               p.rows * terms * (round_up(p.columns, kTileColumns) - columns) * groups};
   // Rows are read again for every tap of a window, or every tile of columns.
   const bool by_window = form.starts_with("depthwise");
-  if (rows_collide(node, by_window) && (by_window || form == "pointwise"))
+  if ((by_window || (form == "pointwise" && !p.unit_stride)) &&
+      rows_collide(node, by_window, p.stride))
     f.values[15] = by_window ? gathered : p.rows * p.terms * std::ceil(p.columns / kTileColumns);
+  // So are rows of results, of which what is added to them is read.
+  if (node.input(3) != nullptr && results_collide(node)) f.values[17] = bytes_of(node.input(3));
   if (by_window && dtype == DType::bf16) f.values[16] = products_of_rows(p);
-  return f;
-}
-
-// Weights of few bits by numbers that are not.
-StepFeatures nbits_features(const Node& node, const MatmulNbits& op, double model_bytes) {
-  Product p = matmul_product(node, false);
-  if (op.bits == 4) p.terms *= 2;  // two to a byte
-  StepFeatures f = product_features(node, p, model_bytes);
-  f.kind = fmt::format("i{}.{}", op.bits, form_of(p, DType::i8));
   return f;
 }
 
@@ -313,6 +202,33 @@ StepFeatures recurrent_features(const Node& node) {
   f.values = {1, rows * weights, rows * gates, rows, rows * far, elements(x), weights};
   if (takes_two_bytes(node))
     for (double& v : f.values) v *= kTwoBytes;
+  return f;
+}
+
+// A factor for each channel of what a convolution of one tap multiplies goes into its weights, or
+// into its rows where those are fewer.
+bool scales_product(const Node& node) {
+  const Value* y = node.output();
+  if (!node.is("mul") || y->dtype() != DType::f32 || y->uses().size() != 1) return false;
+  const Node* user = y->uses().front().user;
+  const auto* conv = user == nullptr ? nullptr : user->as<Conv>();
+  if (conv == nullptr || user->input(0) != y) return false;
+  const Product p = *product_of(*user);
+  const auto is_scale = [&](const Value* v) { return elements(v) == p.batch * p.terms; };
+  return p.taps == 1 && p.groups == 1 && p.unit_stride && elements(y) > p.batch * p.terms &&
+         (is_scale(node.input(0)) || is_scale(node.input(1)));
+}
+
+StepFeatures scale_features(const Node& node) {
+  constexpr double kLanes = 16;
+  const Node& user = *node.output()->uses().front().user;
+  const Product p = *product_of(user);
+  const double columns = round_up(p.columns, kLanes);
+  StepFeatures f{"f32.scale", {1}};
+  if (3 * columns <= 2 * p.height * p.width)
+    f.values[1] = p.batch * p.terms * columns;
+  else
+    f.values[2] = elements(node.output());
   return f;
 }
 
@@ -350,20 +266,15 @@ bool rounds_product(const Node& node) {
 StepFeatures features_of(const Node& node, double model_bytes) {
   if (node.is("const") || node.def().has(kView) || node.output_count() == 0) return {};
   if (rounds_product(node)) return {"f32.cast", {}};
-  if (const auto* conv = node.as<Conv>())
-    return product_features(node, conv_product(node, *conv), model_bytes);
-  if (const auto* conv = node.as<QuantizedConv>())
-    return product_features(node, conv_product(node, *conv), model_bytes);
-  if (const auto* conv = node.as<ConvTranspose>())
-    return product_features(node, transposed_product(node, *conv), model_bytes);
-  if (const auto* matmul = node.as<Matmul>())
-    return product_features(node, matmul_product(node, matmul->transpose_b), model_bytes);
-  if (node.as<QuantizedMatmul>() != nullptr)
-    return product_features(node, matmul_product(node, false), model_bytes);
-  if (const auto* matmul = node.as<MatmulNbits>())
-    return nbits_features(node, *matmul, model_bytes);
+  if (const auto product = product_of(node)) {
+    StepFeatures f = product_features(node, *product, model_bytes);
+    if (const auto* few_bits = node.as<MatmulNbits>())
+      f.kind = fmt::format("i{}.{}", few_bits->bits, form_of(*product, DType::i8));
+    return f;
+  }
   if (node.is(Lstm::name) || node.is(Gru::name) || node.is(Rnn::name))
     return recurrent_features(node);
+  if (scales_product(node)) return scale_features(node);
   const Value* x = node.input(0);
   double read = 0;
   for (const Value* v : node.inputs()) read += v != nullptr && !v->constant() ? elements(v) : 0;
