@@ -48,7 +48,7 @@ std::vector<std::string> layers_that(const Graph& graph, const quant::QuantizeOp
 // How much longer a model may take for what is lost without: so much in any case, and so much more
 // for each part that is lost. Outputs that have lost too much are of no use, however soon they
 // come.
-constexpr double kLonger = 0.25, kPerLoss = 3, kTooMuch = 0.1;
+constexpr double kLonger = 0.4, kPerLoss = 3, kTooMuch = 0.1;
 bool is_worth_the_time(double before_ns, double after_ns, double loss) {
   return loss > kTooMuch || after_ns < before_ns * (1 + kLonger + kPerLoss * loss);
 }
