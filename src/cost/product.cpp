@@ -55,14 +55,20 @@ double share_inside(const Node& node, const T& conv) {
   return share;
 }
 
+// Of a convolution either way what its filter's spatial dims and its groups are.
+Product taps_and_groups(const Shape& filter, int64_t groups) {
+  Product p;
+  for (int i = 0; i + 2 < filter.rank(); ++i) p.taps *= static_cast<double>(filter[i].size_or(1));
+  p.groups = static_cast<double>(std::max<int64_t>(groups, 1));
+  return p;
+}
+
 template <typename T>
 Product conv_product(const Node& node, const T& conv) {
-  Product p;
   const Shape& w = node.input(1)->shape();
-  const int rank = w.ranked() ? w.rank() : 0;
-  if (rank < 3) return p;
-  for (int i = 0; i + 2 < rank; ++i) p.taps *= static_cast<double>(w[i].size_or(1));
-  p.groups = static_cast<double>(std::max<int64_t>(conv.groups, 1));
+  if (!w.ranked() || w.rank() < 3) return {};
+  const int rank = w.rank();
+  Product p = taps_and_groups(w, conv.groups);
   p.terms = p.taps * static_cast<double>(w[rank - 2].size_or(1));
   p.columns = static_cast<double>(w[rank - 1].size_or(1)) / p.groups;
   p.rows = elements(node.output()) / std::max(p.columns * p.groups, 1.0);
@@ -84,14 +90,12 @@ Product conv_product(const Node& node, const T& conv) {
 
 // A convolution for every phase of the strides.
 Product transposed_product(const Node& node, const ConvTranspose& conv) {
-  Product p;
   const Shape& w = node.input(1)->shape();
-  const int rank = w.ranked() ? w.rank() : 0;
-  if (rank < 3) return p;
-  for (int i = 0; i + 2 < rank; ++i) p.taps *= static_cast<double>(w[i].size_or(1));
+  if (!w.ranked() || w.rank() < 3) return {};
+  const int rank = w.rank();
+  Product p = taps_and_groups(w, conv.groups);
   for (const int64_t stride : conv.strides) p.taps /= static_cast<double>(stride);
   p.taps = std::max(p.taps, 1.0);
-  p.groups = static_cast<double>(std::max<int64_t>(conv.groups, 1));
   p.columns = static_cast<double>(w[rank - 2].size_or(1));
   p.terms = p.taps * static_cast<double>(w[rank - 1].size_or(1)) / p.groups;
   p.rows = elements(node.output()) / std::max(p.columns * p.groups, 1.0);

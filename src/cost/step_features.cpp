@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
+#include <utility>
 
 #include "cost/cpu_cost.h"
 #include "cost/product.h"
@@ -205,30 +207,25 @@ StepFeatures recurrent_features(const Node& node) {
   return f;
 }
 
-// A factor for each channel of what a convolution of one tap multiplies goes into its weights, or
-// into its rows where those are fewer.
-bool scales_product(const Node& node) {
-  const Value* y = node.output();
-  if (!node.is("mul") || y->dtype() != DType::f32 || y->uses().size() != 1) return false;
-  const Node* user = y->uses().front().user;
-  const auto* conv = user == nullptr ? nullptr : user->as<Conv>();
-  if (conv == nullptr || user->input(0) != y) return false;
-  const Product p = *product_of(*user);
-  const auto is_scale = [&](const Value* v) { return elements(v) == p.batch * p.terms; };
-  return p.taps == 1 && p.groups == 1 && p.unit_stride && elements(y) > p.batch * p.terms &&
-         (is_scale(node.input(0)) || is_scale(node.input(1)));
-}
-
-StepFeatures scale_features(const Node& node) {
+// A factor for each channel of what a convolution of one tap multiplies: it goes into the weights,
+// or into the rows where those are fewer, as the kernel decides it itself. None of other nodes.
+std::optional<StepFeatures> scale_features(const Node& node) {
   constexpr double kLanes = 16;
-  const Node& user = *node.output()->uses().front().user;
-  const Product p = *product_of(user);
+  const Value* y = node.output();
+  if (!node.is("mul") || y->dtype() != DType::f32 || y->uses().size() != 1) return std::nullopt;
+  const Node* user = y->uses().front().user;
+  if (user == nullptr || user->as<Conv>() == nullptr || user->input(0) != y) return std::nullopt;
+  const Product p = *product_of(*user);
+  const double scales = p.batch * p.terms;
+  if (p.taps != 1 || p.groups != 1 || !p.unit_stride || elements(y) <= scales ||
+      (elements(node.input(0)) != scales && elements(node.input(1)) != scales))
+    return std::nullopt;
   const double columns = round_up(p.columns, kLanes);
   StepFeatures f{"f32.scale", {1}};
   if (3 * columns <= 2 * p.height * p.width)
-    f.values[1] = p.batch * p.terms * columns;
+    f.values[1] = scales * columns;
   else
-    f.values[2] = elements(node.output());
+    f.values[2] = elements(y);
   return f;
 }
 
@@ -274,7 +271,7 @@ StepFeatures features_of(const Node& node, double model_bytes) {
   }
   if (node.is(Lstm::name) || node.is(Gru::name) || node.is(Rnn::name))
     return recurrent_features(node);
-  if (scales_product(node)) return scale_features(node);
+  if (auto scale = scale_features(node)) return *std::move(scale);
   const Value* x = node.input(0);
   double read = 0;
   for (const Value* v : node.inputs()) read += v != nullptr && !v->constant() ? elements(v) : 0;

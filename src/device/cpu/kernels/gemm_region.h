@@ -54,7 +54,7 @@ struct GemmRegion {
 // the end.
 int64_t gemm_region_sums(int64_t m, int64_t n, int64_t k, const KernelTable& table);
 // Floats for copies of rows of A that begin in one set of L1, which holds fewer lines than a tile
-// has rows: Zen 4 takes 7 % longer for such products. 0 where they do not, or pay for no copy.
+// has rows: Zen 4 takes a tenth longer for such products. 0 where they do not, or pay for no copy.
 int64_t gemm_region_copies(int64_t m, int64_t n, int64_t k, int64_t lda, const KernelTable& table);
 void gemm_region(const GemmRegion& region, const KernelTable& table);
 
