@@ -76,10 +76,10 @@ std::string tensors_table(const LayerReport& report, const quant::FunctionStatis
   for (const quant::TensorChoice& t : report.choices.tensors) {
     const auto it = statistics.tensors.find(t.name);
     html += fmt::format(
-        "<tr><td>{}</td><td>{:.4g} … {:.4g}</td><td>{}</td><td>{:.3f} %</td><td>{:.1f} dB</td>"
+        "<tr><td>{}</td><td>{:.4g} … {:.4g}</td><td>{}{}</td><td>{:.3f} %</td><td>{:.1f} dB</td>"
         "<td>{}</td></tr>",
         escaped_html(t.name), t.range.low, t.range.high, quant::method_name(t.range.method),
-        100 * t.saturation, t.sqnr_db,
+        t.bits == 16 ? ", two bytes" : "", 100 * t.saturation, t.sqnr_db,
         it == statistics.tensors.end() ? "" : histogram(it->second, t));
   }
   return html + "</table>";

@@ -272,6 +272,7 @@ nlohmann::ordered_json to_json(const LayerReport& r) {
                                {"low", t.range.low},
                                {"high", t.range.high},
                                {"method", quant::method_name(t.range.method)},
+                               {"bits", t.bits},
                                {"saturation", t.saturation},
                                {"sqnr_db", t.sqnr_db}});
   return json;

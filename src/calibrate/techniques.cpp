@@ -261,9 +261,10 @@ Status choose_dense(const Trial& trial, const quant::FunctionStatistics& statist
   if (without < kMuch) return {};
   quant::QuantizeOptions two = options;
   two.two_bytes.insert(added.begin(), added.end());
+  // Small layers take as long as their steps are many; what that costs nobody waits for.
   if (!forced)
     for (const auto& layer : TRY(cost::compare_integers(graph, statistics, two, level)).layers)
-      if (layer.other_ns >= layer.fp32_ns && std::erase(added, layer.name) > 0)
+      if (layer.other_ns >= layer.fp32_ns + kUnnoticed && std::erase(added, layer.name) > 0)
         two.two_bytes.erase(layer.name);
   double with = TRY(trial.loss(statistics, two));
   bool better = with < without * (1 - kGainOfTime);

@@ -156,8 +156,9 @@ std::string ranges_note(const CompileReport& report) {
   for (const FunctionReport& f : report.functions)
     if (f.quantization)
       for (const quant::TensorChoice& t : f.quantization->tensors)
-        text += fmt::format("{} {:.9g} {} {}\n", quant::method_name(t.range.method), t.params.scale,
-                            t.params.zero, t.name);
+        if (t.bits == 8)
+          text += fmt::format("{} {:.9g} {} {}\n", quant::method_name(t.range.method),
+                              t.params.scale, t.params.zero, t.name);
   return text;
 }
 

@@ -257,6 +257,11 @@ class Planner {
       }
       choose(v, ranges[member], *TRY(statistics_of(v)));
     }
+    std::unordered_set<const Value*> seen;
+    for (const Node* node : plan_.order)
+      if (const auto it = plan_.two_bytes.find(node);
+          it != plan_.two_bytes.end() && seen.insert(node->input(0)).second)
+        report(two_byte_choice(plan_.names[node->input(0)], *it->second), *it->second);
     return {};
   }
 
@@ -267,14 +272,19 @@ class Planner {
     const double power = s.count > 0 ? s.sum_squares / static_cast<double>(s.count) : 0;
     const double error = expected_error(s, choice.params);
     choice.sqnr_db = power > 0 && error > 0 ? 10 * std::log10(power / error) : 0;
+    plan_.params[v] = choice.params;
+    report(std::move(choice), s);
+  }
+
+  void report(TensorChoice choice, const TensorStatistics& s) {
     if (s.is_constant())
-      plan_.report.warnings.push_back(fmt::format(
-          "tensor '{}' was {} throughout the calibration data: its range is a guess", name, s.min));
+      plan_.report.warnings.push_back(
+          fmt::format("tensor '{}' was {} throughout the calibration data: its range is a guess",
+                      choice.name, s.min));
     if (s.not_finite > 0)
       plan_.report.warnings.push_back(
-          fmt::format("tensor '{}' held {} values that are not finite; they were left out", name,
-                      s.not_finite));
-    plan_.params[v] = choice.params;
+          fmt::format("tensor '{}' held {} values that are not finite; they were left out",
+                      choice.name, s.not_finite));
     plan_.report.tensors.push_back(std::move(choice));
   }
 

@@ -93,6 +93,7 @@ struct TensorChoice {
   QuantParams params;
   double saturation = 0;  // part of the values seen that are clipped
   double sqnr_db = 0;     // of the values seen, by their histogram
+  int bits = 8;           // 16: read in two bytes, see two_bytes.h; params are the first one's
 };
 
 struct QuantizeReport {

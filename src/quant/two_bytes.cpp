@@ -14,6 +14,7 @@ namespace {
 constexpr double kMargin = 2;
 constexpr int32_t kZero = 128;
 constexpr int kMost = 127;
+constexpr float kSteps = 256;  // of the second byte in one of the first
 constexpr int64_t kMostRows = 32;
 
 }  // namespace
@@ -29,10 +30,25 @@ bool is_dense(const Node& product) {
   return rows <= kMostRows;
 }
 
+QuantParams first_byte_params(const TensorStatistics& input) {
+  const double most = std::max(std::abs(input.min), std::abs(input.max));
+  return {static_cast<float>(most > 0 ? kMargin * most / kMost : 1), kZero};
+}
+
+TensorChoice two_byte_choice(const std::string& name, const TensorStatistics& input) {
+  const QuantParams first = first_byte_params(input);
+  const double step = first.scale;
+  TensorChoice choice{name, {-kZero * step, kMost * step, Method::min_max}, first};
+  choice.bits = 16;
+  const double power = input.count > 0 ? input.sum_squares / static_cast<double>(input.count) : 0;
+  const double last = step / static_cast<double>(kSteps);
+  if (power > 0) choice.sqnr_db = 10 * std::log10(power / (last * last / 12));
+  return choice;
+}
+
 Result<Value*> multiply_two_bytes(Graph& graph, Node& node, const TensorStatistics& input,
                                   const QuantizedWeights& weights, Value* bias) {
-  const double most = std::max(std::abs(input.min), std::abs(input.max));
-  const auto step = static_cast<float>(most > 0 ? kMargin * most / kMost : 1);
+  const QuantParams params = first_byte_params(input);
   Builder b(graph, &node);
   Value* x = node.input(0);
   Value* w =
@@ -40,9 +56,9 @@ Result<Value*> multiply_two_bytes(Graph& graph, Node& node, const TensorStatisti
                {{"axis", weights.axis}}));
   Matmul product;
   product.transpose_b = node.as<Matmul>()->transpose_b;
-  Value* first = TRY(through_bytes(b, x, {step, kZero}, DType::u8));
+  Value* first = TRY(through_bytes(b, x, params, DType::u8));
   Value* left = TRY(b.op("sub", {x, first}));
-  Value* second = TRY(through_bytes(b, left, {step / 256, kZero}, DType::u8));
+  Value* second = TRY(through_bytes(b, left, {params.scale / kSteps, kZero}, DType::u8));
   // Neither is the layer's result: what adds them is.
   if (node.origins.size() > 1) b.set_origins({node.origins.front()});
   Value* high = TRY(b.op(product, {first, w}));

@@ -280,12 +280,13 @@ def test_dense_layers_are_seen_beside_a_first_layer_that_loses_more(tmp_path):
     assert [t["used"] for t in tried if t["name"] in ("dense-layers", "first-layer")] == [False, True, True]
 
 
+@pytest.mark.parametrize("two", [(), ("--disable", "dense-layers")], ids=["two-bytes", "one-byte"])
 @pytest.mark.parametrize("bad", range(1, 5))
-def test_files_are_compared_layer_by_layer_on_data(tmp_path, bad):
+def test_files_are_compared_layer_by_layer_on_data(tmp_path, bad, two):
     graph, x = tmp_path / "planted.tn", tmp_path / "x.npy"
     graph.write_text(planted(bad))
     np.save(x, np.random.default_rng(bad).normal(size=(64, 16)).astype(np.float32))
-    compile_graph(graph, x, "--disable", "cross-layer-equalisation", "--disable", "last-layer", "--calibration-method", "minmax")
+    compile_graph(graph, x, "--disable", "cross-layer-equalisation", "--disable", "last-layer", "--calibration-method", "minmax", *two)
     command("compile", graph, "-o", tmp_path / "exact.tenon")
     page = tmp_path / "layers.html"
     done = command("diff", "--layers", tmp_path / "m.tenon", tmp_path / "exact.tenon", "--data", x, "--report", page, "--json")
@@ -299,7 +300,7 @@ def test_files_are_compared_layer_by_layer_on_data(tmp_path, bad):
     assert all(0 <= t["saturation"] <= 1 and t["low"] <= 0 <= t["high"] for t in report["tensors"])
     assert page.read_text().startswith("<!DOCTYPE html>") and "<svg" in page.read_text()
     text = command("diff", "--layers", tmp_path / "m.tenon", tmp_path / "exact.tenon", "--data", x).stdout
-    assert text.splitlines()[1].endswith(first["name"] + " (quantized_matmul)")
+    assert text.splitlines()[1].endswith(first["name"] + (" (quantized_matmul)" if two else " (fused)"))
     assert "(minmax)" in text and "outputs on 32 samples" in text
 
 

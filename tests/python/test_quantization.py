@@ -128,7 +128,7 @@ def test_python_takes_arrays(graph, images):
 def test_every_method(graph, tmp_path, method):
     np.save(tmp_path / "x.npy", samples())
     report = quantization(compile_graph(graph, tmp_path / "x.npy", "--calibration-method", method, "--disable", "first-layer",
-                                        "--disable", "last-layer"))
+                                        "--disable", "last-layer", "--disable", "dense-layers"))
     assert all(layer["integer"] for layer in report["layers"])
     methods = {tensor["method"] for tensor in report["tensors"]}
     assert methods == {method} or method == "auto" and "auto" not in methods
@@ -141,12 +141,17 @@ def test_every_method(graph, tmp_path, method):
 
 def test_ranges_are_by_the_names_of_the_users_model(graph, tmp_path):
     np.save(tmp_path / "x.npy", samples())
-    report = quantization(compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "minmax"))
+    report = quantization(compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "minmax", "--disable", "dense-layers"))
     tensors = {tensor["name"]: tensor for tensor in report["tensors"]}
-    assert set(tensors) == {"x", "dense/MatMul", "dense/Sigmoid"}
+    assert set(tensors) == {"x", "dense/MatMul", "dense/Sigmoid"} and {t["bits"] for t in tensors.values()} == {8}
     assert tensors["x"]["low"] == pytest.approx(samples().min())
     assert tensors["x"]["high"] == pytest.approx(samples().max())
     assert 0 <= tensors["dense/Sigmoid"]["low"] and tensors["dense/Sigmoid"]["high"] <= 1
+    # What is read in two bytes has room for twice of what was seen.
+    report = quantization(compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "minmax"))
+    tensors = {tensor["name"]: tensor for tensor in report["tensors"]}
+    assert tensors["x"]["bits"] == 16 and tensors["x"]["sqnr_db"] > 70 and tensors["x"]["saturation"] == 0
+    assert tensors["x"]["high"] == pytest.approx(2 * np.abs(samples()).max(), rel=1e-5)
 
 
 def test_mistakes_of_the_command_line(graph, tmp_path):
@@ -165,35 +170,37 @@ def test_a_tensor_that_never_moves_is_a_warning(graph, tmp_path):
 
 def test_statistics_are_kept_and_used_again(graph, tmp_path):
     np.save(tmp_path / "x.npy", samples(64))
+    # Second bytes are of what is measured on the data, not of the ranges.
+    how = ["--calibration-method", "mse", "--disable", "dense-layers"]
     kept = tmp_path / "statistics.json"
-    first = quantization(compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "mse", "--statistics", kept))
+    first = quantization(compile_graph(graph, tmp_path / "x.npy", *how, "--statistics", kept))
     content = json.loads(kept.read_text())
     function = next(iter(content["functions"].values()))
     assert function["complete"] and function["samples"] == 64 and "dense/MatMul" in function["tensors"]
     # Without the data: the file is enough.
-    again = command("compile", graph, "--precision", "int8", "--calibration-method", "mse", "--statistics", kept, "-o", tmp_path / "m.tenon", "--json")
+    again = command("compile", graph, "--precision", "int8", *how, "--statistics", kept, "-o", tmp_path / "m.tenon", "--json")
     assert quantization(again) == first and "GUESSES" not in again.stdout
     # What was interrupted is continued: 40 samples, then the rest.
     np.save(tmp_path / "x.npy", samples(64)[:40])
     part = tmp_path / "part.json"
-    compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "mse", "--statistics", part)
+    compile_graph(graph, tmp_path / "x.npy", *how, "--statistics", part)
     half = json.loads(part.read_text())
     next(iter(half["functions"].values())).update(complete=False, data=function["data"])
     part.write_text(json.dumps(half))
     np.save(tmp_path / "x.npy", samples(64))
-    resumed = quantization(compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "mse", "--statistics", part))
+    resumed = quantization(compile_graph(graph, tmp_path / "x.npy", *how, "--statistics", part))
     assert resumed == first
     assert next(iter(json.loads(part.read_text())["functions"].values()))["samples"] == 64
     # Of something else: refused, by another name or the same.
     np.save(tmp_path / "x.npy", samples(64) + 1)
-    assert "other data" in compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "mse", "--statistics", kept, status=1).stderr
+    assert "other data" in compile_graph(graph, tmp_path / "x.npy", *how, "--statistics", kept, status=1).stderr
     np.save(tmp_path / "x.npy", samples(64))
     np.save(tmp_path / "other.npy", samples(64))
-    assert "other data" in compile_graph(graph, tmp_path / "other.npy", "--calibration-method", "mse", "--statistics", kept, status=1).stderr
+    assert "other data" in compile_graph(graph, tmp_path / "other.npy", *how, "--statistics", kept, status=1).stderr
     graph.write_text(GRAPH.replace("seed=8", "seed=7"))
-    assert "another model" in compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "mse", "--statistics", kept, status=1).stderr
+    assert "another model" in compile_graph(graph, tmp_path / "x.npy", *how, "--statistics", kept, status=1).stderr
     kept.write_text("{")
-    assert "statistics" in compile_graph(graph, tmp_path / "x.npy", "--calibration-method", "mse", "--statistics", kept, status=1).stderr
+    assert "statistics" in compile_graph(graph, tmp_path / "x.npy", *how, "--statistics", kept, status=1).stderr
 
 
 def write_config(tmp_path, text):

@@ -38,6 +38,7 @@ nlohmann::json to_json(const quant::QuantizeReport& q) {
                        {"low", t.range.low},
                        {"high", t.range.high},
                        {"method", quant::method_name(t.range.method)},
+                       {"bits", t.bits},
                        {"scale", t.params.scale},
                        {"zero", t.params.zero},
                        {"saturation", t.saturation},
