@@ -1,4 +1,4 @@
-// Rows of channels that are put together, scaled and multiplied at once, against one step by one.
+// Channels that are put together, scaled and multiplied at once, against one step by one.
 #include <gtest/gtest.h>
 
 #include "ops/concat.h"
@@ -96,6 +96,45 @@ TEST(JoinedSteps, ChannelsAreScaledWhereTheyAreMultiplied) {
           for (int64_t i = 0; i < (*want)[0].elements(); ++i)
             ASSERT_NEAR((*got)[0].real_at(i), (*want)[0].real_at(i), 1e-4) << size << " " << i;
         }
+}
+
+// A 3x3 convolution of channels that are put together from three inputs, the second of them twice.
+Network conv_of_parts(int64_t batch, int64_t size, bool adds, bool between_too) {
+  Network n;
+  const std::vector<int64_t> out{batch, size, size, 48};
+  const int x = n.value({batch, size, size, 27}), r = n.value({batch, size, size, 18});
+  n.graph.inputs = {x, r};
+  const int joined = n.step("concat", {x, r, r}, n.value({batch, size, size, 63}));
+  n.graph.steps.back().op->as<Concat>()->axis = -1;
+  const int residual = adds ? n.conv(x, 1, 27, 48, 1, 1, out) : -1;
+  n.graph.outputs = {n.conv(joined, 3, 63, 48, 1, 1, out, residual)};
+  if (between_too) n.graph.outputs.push_back(joined);
+  return n;
+}
+
+TEST(JoinedSteps, ConvolutionsReadPartsWhereTheyLie) {
+  for (const int threads : {1, 2})
+    for (const int64_t batch : {1, 2})
+      for (const bool adds : {false, true}) {
+        constexpr int64_t kSize = 34;
+        Network together = conv_of_parts(batch, kSize, adds, false);
+        Network apart = conv_of_parts(batch, kSize, adds, true);
+        apart.graph.constants = together.graph.constants;
+        const auto one = load(std::move(together.graph), threads);
+        const auto many = load(std::move(apart.graph), threads);
+        ASSERT_TRUE(one.ok() && many.ok());
+        const std::vector<Tensor> inputs{random_tensor({batch, kSize, kSize, 27}),
+                                         random_tensor({batch, kSize, kSize, 18})};
+        const TensorTypes types{inputs[0].type(), inputs[1].type()};
+        const auto plan = one->function()->explain(types), parts = many->function()->explain(types);
+        ASSERT_TRUE(plan.ok() && parts.ok());
+        if (batch == 1) EXPECT_EQ(plan->steps.back().kernel, "move_rows + winograd");
+        EXPECT_EQ(parts->steps.back().kernel, "winograd");
+        const auto got = one->function()->run(inputs, {}), want = many->function()->run(inputs, {});
+        ASSERT_TRUE(got.ok() && want.ok());
+        for (int64_t i = 0; i < (*want)[0].elements(); ++i)
+          ASSERT_EQ((*got)[0].real_at(i), (*want)[0].real_at(i)) << batch << " " << i;
+      }
 }
 
 }  // namespace

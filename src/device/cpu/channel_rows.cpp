@@ -133,7 +133,7 @@ class ProductKernel final : public Kernel {
   int64_t block_ = 0;
 };
 
-class RowsKernel final : public ChannelRowsKernel {
+class RowsKernel final : public Kernel {
  public:
   RowsKernel(ChannelRows rows, int threads, bool rounds = false)
       : r_(std::move(rows)), threads_(threads), rounds_(rounds) {

@@ -5,19 +5,10 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "device/cpu/kernel.h"
 
 namespace tenon::cpu {
-
-// A step whose operand 0 may be put together from parts.
-class ChannelRowsKernel : public Kernel {
- public:
-  // The same with parts of so many channels as operands, before those that it had; null where they
-  // are not its rows.
-  virtual std::unique_ptr<Kernel> with_parts(std::vector<int64_t> channels) const = 0;
-};
 
 // Of `fused` steps, and of `mul`, whose zeros may have another sign.
 std::string refuses_channel_rows(const StepInfo& step);

@@ -1,6 +1,9 @@
 // conv on the convolution kernels: filters packed once per model, or per run where not constant.
 #include "device/cpu/conv.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "device/cpu/candidates.h"
 #include "device/cpu/conv_chain.h"
 #include "device/cpu/kernels/conv.h"
@@ -36,6 +39,28 @@ ConvParams conv_params(const StepInfo& s) {
   return p;
 }
 
+std::optional<InputParts> InputParts::make(const ConvMethod& method, std::vector<int64_t> channels,
+                                           int64_t unit) {
+  if (!method.reads_parts || channels.size() > std::tuple_size_v<List> ||
+      std::ranges::any_of(channels, [&](int64_t n) { return n % unit != 0; }))
+    return std::nullopt;
+  return InputParts{std::move(channels)};
+}
+
+void InputParts::set_input(const RunContext& c, int64_t per_float, List& list,
+                           ConvParams& p) const {
+  const auto x = [&](size_t i) {
+    return c.has(i) ? static_cast<const float*>(c.inputs[i]->raw()) : nullptr;
+  };
+  if (channels.empty()) {
+    p.x = x(0);
+    return;
+  }
+  for (size_t i = 0; i < channels.size(); ++i)
+    list[i] = {x(i), channels[i] / per_float, channels[i] / per_float};
+  p.parts = std::span(list).first(channels.size());
+}
+
 namespace {
 
 class ConvKernel final : public ChainableConv {
@@ -56,20 +81,30 @@ class ConvKernel final : public ChainableConv {
   int64_t scratch_bytes() const override { return filter_bytes_ + scratch_; }
   Status run(const RunContext& c) const override {
     ConvParams p = p_;
-    p.x = c.in(0);
-    p.bias = c.in(2);
-    p.residual = c.in(3);
+    InputParts::List list;
+    parts_.set_input(c, 1, list, p);
+    p.bias = c.in(at_.first + 2);
+    p.residual = c.in(at_.first + 3);
     p.y = c.out(0);
     if (packed_ == nullptr) {
       auto* const filter = static_cast<float*>(c.scratch);
-      chosen_.pack_filter(p, c.in(1), filter);
+      chosen_.pack_filter(p, c.in(at_.first + 1), filter);
       p.filter = filter;
     }
     chosen_.run(p, c.pool, static_cast<char*>(c.scratch) + filter_bytes_, kernels());
     return {};
   }
   std::unique_ptr<Kernel> join(const Kernel& next, size_t operands) const override {
+    if (!parts_.channels.empty()) return nullptr;
     return join_chain({chain_part(0)}, next, operands, threads_);
+  }
+  std::unique_ptr<Kernel> with_parts(std::vector<int64_t> channels) const override {
+    auto parts = InputParts::make(chosen_, std::move(channels), 1);
+    if (!parts) return nullptr;
+    auto joined = std::make_unique<ConvKernel>(*this);
+    joined->at_.first = parts->channels.size();
+    joined->parts_ = std::move(*parts);
+    return joined;
   }
   ChainPart chain_part(size_t operands) const override {
     ChainPart part{chosen_.chain_role, p_, at_, packed_};
@@ -89,6 +124,7 @@ class ConvKernel final : public ChainableConv {
   const ConvMethod& chosen_;
   ConvParams p_;
   ChainOperands at_;
+  InputParts parts_;
   int threads_ = 1;
   PackStore::Packed packed_;
   int64_t filter_bytes_ = 0;

@@ -146,6 +146,13 @@ class Kernel {
     (void)next, (void)operands;
     return nullptr;
   }
+  // This kernel with parts of so many channels as operands in the place of operand 0, which they
+  // are side by side in the last dim: its operands are the parts, then those that it had, operand 0
+  // among them but absent. Null where it reads operand 0 whole.
+  virtual std::unique_ptr<Kernel> with_parts(std::vector<int64_t> channels) const {
+    (void)channels;
+    return nullptr;
+  }
 };
 
 struct KernelCandidate {

@@ -7,7 +7,6 @@
 #include <cstring>
 
 #include "device/cpu/candidates.h"
-#include "device/cpu/channel_rows.h"
 #include "device/cpu/kernels/layout.h"
 #include "device/cpu/strides.h"
 #include "ops/concat.h"
@@ -144,6 +143,8 @@ class JoinKernel final : public Kernel {
     };
     rows_ = product(joined.sizes(), 0, static_cast<int>(axis));
     for (const TensorType& t : parts) bytes_.push_back(row_bytes(t.shape));
+    if (!split_ && axis == joined.rank() - 1)
+      for (size_t i = 0; i < parts.size(); ++i) channels_.push_back(s.in_dim(i, joined.rank() - 1));
   }
   Status run(const RunContext& c) const override {
     // Part by part in small groups: the pointers live on the stack.
@@ -172,17 +173,14 @@ class JoinKernel final : public Kernel {
   }
   // What reads rows of channels may read them from the parts.
   std::unique_ptr<Kernel> join(const Kernel& next, size_t) const override {
-    const auto* rows = dynamic_cast<const ChannelRowsKernel*>(&next);
-    if (split_ || rows == nullptr) return nullptr;
-    std::vector<int64_t> channels;
-    for (const int64_t n : bytes_) channels.push_back(n / 4);
-    return rows->with_parts(std::move(channels));
+    return channels_.empty() ? nullptr : next.with_parts(channels_);
   }
 
  private:
   bool split_;
   int64_t rows_ = 1;
   std::vector<int64_t> bytes_;
+  std::vector<int64_t> channels_;  // of the parts of a concat in the last dim
 };
 
 std::string movable_refuses(const StepInfo& s) {

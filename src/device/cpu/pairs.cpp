@@ -152,18 +152,30 @@ class PairConv final : public ChainableConv {
   Status run(const RunContext& c) const override {
     ConvParams p = p_;
     p.filter = packed_.get();
-    p.x = pairs_of(c, 0);
-    p.bias = c.in(2);
-    p.residual = any_of(c, 3);
+    InputParts::List list;
+    parts_.set_input(c, 2, list, p);
+    p.bias = c.in(at_.first + 2);
+    p.residual = any_of(c, at_.first + 3);
     p.y = any_result(c);
     method_.run(p, c.pool, c.scratch, *pair_kernels());
     return {};
   }
   std::unique_ptr<Kernel> join(const Kernel& next, size_t operands) const override {
-    if (!rounds_to_bf16(next)) return join_chain({chain_part(0)}, next, operands, threads_);
+    if (!rounds_to_bf16(next))
+      return parts_.channels.empty() ? join_chain({chain_part(0)}, next, operands, threads_)
+                                     : nullptr;
     if (!method_.can_round || p_.narrow_y) return nullptr;
     auto joined = std::make_unique<PairConv>(*this);
     joined->p_.narrow_y = true;
+    return joined;
+  }
+  std::unique_ptr<Kernel> with_parts(std::vector<int64_t> channels) const override {
+    // Whole vectors of pairs.
+    auto parts = InputParts::make(method_, std::move(channels), kPanelColumns);
+    if (!parts) return nullptr;
+    auto joined = std::make_unique<PairConv>(*this);
+    joined->at_.first = parts->channels.size();
+    joined->parts_ = std::move(*parts);
     return joined;
   }
   ChainPart chain_part(size_t operands) const override {
@@ -176,6 +188,7 @@ class PairConv final : public ChainableConv {
   const ConvMethod& method_;
   ConvParams p_;
   ChainOperands at_;
+  InputParts parts_;
   int threads_ = 1;
   PackStore::Packed packed_;
 };

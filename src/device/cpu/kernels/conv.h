@@ -13,6 +13,13 @@
 
 namespace tenon::cpu {
 
+// Some channels of an input.
+struct ChannelPart {
+  const float* x = nullptr;
+  int64_t channels = 0;
+  int64_t pixel_stride = 0;
+};
+
 // y = activation(conv(x, filter) + bias + residual). Dims are [depth, height, width]; a 2-D
 // convolution has depth 1, a 1-D one depth and height 1 (and kernel 1, stride 1, pad 0 there).
 // x is [batch, depth, height, width, in_channels], pixels `x_pixel_stride` floats apart and
@@ -32,6 +39,9 @@ struct ConvParams {
   int64_t groups = 1;
   const float* x = nullptr;
   int64_t x_pixel_stride = 0;
+  // The channels of x, one part's behind the other's, in the place of x: by methods that read
+  // parts.
+  std::span<const ChannelPart> parts;
   const float* filter = nullptr;    // packed by the method that runs
   const float* bias = nullptr;      // [out_channels] or null
   const float* residual = nullptr;  // may be y itself; or null
@@ -82,7 +92,8 @@ struct ConvMethod {
   bool transforms = false;  // multiplies sums of the inputs: other roundings than of the sums meant
   // Packs for products of pairs (pairs.h), of which p has in_channels; null: not by this method.
   void (*pack_pairs)(const ConvParams& p, const BFloat16* filter, float* packed) = nullptr;
-  bool can_round = false;  // to bf16
+  bool can_round = false;    // to bf16
+  bool reads_parts = false;  // ConvParams::parts
 };
 
 // All of them, in the order of their ids.

@@ -299,6 +299,43 @@ double winograd_error(int64_t side, int64_t channels, int64_t out, int pad, bool
   return std::sqrt(wrong / right);
 }
 
+// Channels that lie apart, in two parts and in one.
+TEST(Pairs, WinogradReadsPartsOfItsInput) {
+  std::vector<const KernelTable*> tables{&wide16::pair_table()};
+  if (cpu_features().avx512_bf16) tables.push_back(&avx512::pair_table());
+  constexpr int64_t kChannels = 64, kFirst = 16, kOut = 40;
+  ConvParams p;
+  for (const int d : {1, 2}) p.in[d] = p.out[d] = 22 + d, p.kernel[d] = 3, p.pad_begin[d] = 1;
+  p.in_channels = p.x_pixel_stride = kChannels / 2;
+  p.out_channels = p.y_pixel_stride = kOut;
+  const int64_t pixels = p.in[1] * p.in[2];
+  const auto x = random_pairs(pixels * kChannels);
+  std::vector<BFloat16> first, second;
+  for (int64_t i = 0; i < pixels * kChannels; ++i)
+    (i % kChannels < kFirst ? first : second).push_back(x[static_cast<size_t>(i)]);
+  const auto w = random_floats(9 * kChannels * kOut);
+  const auto packed = std::reinterpret_pointer_cast<float>(
+      allocate_aligned(static_cast<size_t>(winograd_filter_floats(p)) * sizeof(float)));
+  pack_winograd_pairs(p, w.data(), packed.get());
+  p.filter = packed.get();
+  for (const KernelTable* table : tables) {
+    ThreadPool pool(2);
+    Scratch scratch(winograd_scratch_bytes(p, 2, *table));
+    GuardedFloats whole(pixels * kOut), parts(pixels * kOut);
+    ConvParams q = p;
+    q.x = as_pairs(x.data()), q.y = whole.data();
+    run_winograd(q, pool, scratch.get(), *table);
+    const ChannelPart list[] = {
+        {as_pairs(first.data()), kFirst / 2, kFirst / 2},
+        {as_pairs(second.data()), (kChannels - kFirst) / 2, (kChannels - kFirst) / 2}};
+    q = p;
+    q.parts = list, q.y = parts.data();
+    run_winograd(q, pool, scratch.get(), *table);
+    for (int64_t i = 0; i < whole.size(); ++i)
+      ASSERT_EQ(whole.data()[i], parts.data()[i]) << table->name << " " << i;
+  }
+}
+
 TEST(Pairs, WinogradStaysNearTheSumsOfProducts) {
   std::vector<const KernelTable*> tables{&wide16::pair_table()};
   if (cpu_features().avx512_bf16) tables.push_back(&avx512::pair_table());

@@ -89,24 +89,29 @@ void transform_input(const ConvParams& p, const WinogradPlan& plan, const Part& 
   const int64_t plane = part.in_plane + row / part.tiles + at.plane;
   const int64_t first_row = plan.rows.first(at.row) - plan.rows.pad;
   const int64_t first_column = plan.columns.first(at.column) - plan.columns.pad;
-  const int64_t pixel = plan.inner * p.x_pixel_stride, line = plan.columns.in * pixel;
+  const int64_t line = plan.columns.in * plan.inner;
+  const ChannelPart whole{p.x, p.in_channels, p.x_pixel_stride};
   WinogradInput w;
   w.is_line = plan.is_line();
-  w.x_pixel = plan.columns.dilation * pixel;
-  w.x_row = plan.rows.dilation * line;
-  w.channels = p.in_channels;
   w.v_frequency = plan.v_frequency;
   w.v = v + row * plan.run;
   for (int64_t i = 0; i < plan.kernel.rows(); ++i)
-    for (int64_t j = 0; j < plan.kernel.columns(); ++j, w.v += p.in_channels) {
+    for (int64_t j = 0; j < plan.kernel.columns(); ++j) {
       const int64_t ih = first_row + plan.kernel.side * i * plan.rows.dilation;
       const int64_t iw = first_column + plan.kernel.side * j * plan.columns.dilation;
-      w.x = p.x + (plane * plan.rows.in + ih) * line + iw * pixel + at.inner * p.x_pixel_stride;
+      const int64_t pixel = (plane * plan.rows.in + ih) * line + iw * plan.inner + at.inner;
       w.row_begin = plan.rows.until(ih, 0, kSide);
       w.row_end = plan.rows.until(ih, plan.rows.in, kSide);
       w.column_begin = plan.columns.until(iw, 0, kSide);
       w.column_end = plan.columns.until(iw, plan.columns.in, kSide);
-      table.winograd_input(w);
+      for (const ChannelPart& x : p.parts.empty() ? std::span(&whole, 1) : p.parts) {
+        w.x = x.x + pixel * x.pixel_stride;
+        w.x_pixel = plan.columns.dilation * plan.inner * x.pixel_stride;
+        w.x_row = plan.rows.dilation * line * x.pixel_stride;
+        w.channels = x.channels;
+        table.winograd_input(w);
+        w.v += x.channels;
+      }
     }
 }
 
