@@ -33,7 +33,8 @@ CpuFeatures detect() {
   if (highest < 1) return f;
   __cpuid(1, a, b, c, d);
   const unsigned family = ((a >> 8) & 0xf) + ((a >> 20) & 0xff);
-  f.streams_alone = vendor == signature_AMD_ebx && family == 0x19;
+  const bool family_25 = vendor == signature_AMD_ebx && family == 0x19;
+  f.streams_alone = family_25;
   const bool osxsave = (c & (1u << 27)) != 0;
   const bool fma = (c & (1u << 12)) != 0;
   const bool f16c = (c & (1u << 29)) != 0;
@@ -68,6 +69,7 @@ CpuFeatures detect() {
     if (name == "avx2" || name == "avx_vnni" || name == "avx512f" || name == "avx512")
       f.amx_bf16 = f.amx_int8 = false;
   }
+  f.wide_products = f.avx512 && !family_25;
   if ((f.amx_bf16 || f.amx_int8) && !permit_tiles()) f.amx_bf16 = f.amx_int8 = false;
   return f;
 }

@@ -189,7 +189,7 @@ void add_compile(CLI::App& app, Action& action) {
       ->needs(command->get_option("--custom-ops"));
   command->add_flag("--strict", a->strict,
                     "on the CPU no algorithm that rounds otherwise than the sums themselves "
-                    "(Winograd's convolution): slower");
+                    "(Winograd's convolution, Strassen's product): slower");
   add_max_loop_iterations(*command, a->max_loop_iterations);
   add_tune(*command, a->tune);
   a->command = command;

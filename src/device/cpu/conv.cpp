@@ -135,7 +135,7 @@ template <ConvMethodId kMethod>
 std::string refuses(const StepInfo& s) {
   if (!all_f32(s, {1})) return "only f32";
   if (std::string reason = refuses_conv(s); !reason.empty()) return reason;
-  if (s.strict && conv_method(kMethod).transforms) return "compiled with --strict";
+  if (s.strict && conv_method(kMethod).share < 1) return "compiled with --strict";
   const char* reason = conv_method(kMethod).refusal(conv_params(s));
   return reason == nullptr ? "" : reason;
 }
@@ -155,14 +155,13 @@ std::vector<KernelCandidate> list(std::index_sequence<kIndex...>) {
 
 double multiplied_share(const Op& op, std::span<const TensorType> inputs,
                         std::span<const TensorType> outputs) {
-  constexpr double kTransformed = 0.45;  // with what the transforms cost
   PackStore none;
   const std::vector<const Tensor*> constants(inputs.size());
   const StepInfo step{op, inputs, outputs, constants, none};
   if (op.as<Conv>() == nullptr || !all_f32(step) || !refuses_conv(step).empty()) return 1;
   const ConvParams p = conv_params(step);
   for (const ConvMethod& method : conv_methods())
-    if (method.refusal(p) == nullptr) return method.transforms ? kTransformed : 1;
+    if (method.refusal(p) == nullptr) return method.share;
   return 1;
 }
 

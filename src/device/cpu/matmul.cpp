@@ -6,6 +6,7 @@
 #include "device/cpu/candidates.h"
 #include "device/cpu/kernels/gemm.h"
 #include "device/cpu/kernels/pack.h"
+#include "device/cpu/kernels/strassen.h"
 
 namespace tenon::cpu {
 namespace {
@@ -20,18 +21,11 @@ std::string refuses_common(const StepInfo& s, std::initializer_list<size_t> weig
 }
 
 // [m, k] x [k, n] with the right side a constant matrix; the batch of the left side counts as rows.
+template <bool kStrassen>
 class PackedMatmul final : public Kernel {
  public:
-  explicit PackedMatmul(const StepInfo& s) {
+  explicit PackedMatmul(const StepInfo& s) : p_(sizes(s)) {
     const Matmul& op = *s.op.as<Matmul>();
-    const Shape& b = s.inputs[1].shape;
-    const Shape& y = s.outputs[0].shape;
-    p_.k = b[b.rank() - (op.transpose_b ? 1 : 2)].size();
-    p_.n = b[b.rank() - (op.transpose_b ? 2 : 1)].size();
-    p_.m = p_.n == 0 ? 0 : *y.elements() / p_.n;
-    p_.lda = p_.k;
-    p_.ldc = p_.ld_residual = p_.n;
-    p_.activation = to_kernel(op.activation, op.act_alpha, op.act_beta);
     const auto [k, n, transposed] = std::tuple{p_.k, p_.n, op.transpose_b};
     const float alpha = static_cast<float>(op.alpha);
     packed_ = s.pack(
@@ -41,7 +35,8 @@ class PackedMatmul final : public Kernel {
                         out);
         });
     p_.b = packed_.get();
-    scratch_ = gemm_scratch_bytes(p_, s.threads);
+    scratch_ =
+        kStrassen ? strassen_scratch_bytes(p_, s.threads) : gemm_scratch_bytes(p_, s.threads);
   }
   int64_t scratch_bytes() const override { return scratch_; }
   Status run(const RunContext& c) const override {
@@ -50,8 +45,21 @@ class PackedMatmul final : public Kernel {
     p.bias = c.in(2);
     p.residual = c.in(3);
     p.c = c.out(0);
-    gemm(p, c.pool, c.scratch);
+    kStrassen ? strassen_gemm(p, c.pool, c.scratch) : gemm(p, c.pool, c.scratch);
     return {};
+  }
+  static GemmParams sizes(const StepInfo& s) {
+    const Matmul& op = *s.op.as<Matmul>();
+    const Shape& b = s.inputs[1].shape;
+    const Shape& y = s.outputs[0].shape;
+    GemmParams p;
+    p.k = b[b.rank() - (op.transpose_b ? 1 : 2)].size();
+    p.n = b[b.rank() - (op.transpose_b ? 2 : 1)].size();
+    p.m = p.n == 0 ? 0 : *y.elements() / p.n;
+    p.lda = p.k;
+    p.ldc = p.ld_residual = p.n;
+    p.activation = to_kernel(op.activation, op.act_alpha, op.act_beta);
+    return p;
   }
 
  private:
@@ -71,6 +79,13 @@ std::string packed_refuses(const StepInfo& s) {
   if (s.inputs[1].shape.rank() != 2) return "the right side is batched";
   if (op.transpose_a) return "the left side is transposed";
   return {};
+}
+
+std::string strassen_refuses(const StepInfo& s) {
+  if (std::string reason = packed_refuses(s); !reason.empty()) return reason;
+  if (s.strict) return "compiled with --strict";
+  const char* const reason = strassen_refusal(PackedMatmul<true>::sizes(s));
+  return reason == nullptr ? "" : reason;
 }
 
 // Batch dimensions of a matmul operand as strides against those of the result; 0 where broadcast.
@@ -142,7 +157,8 @@ std::unique_ptr<Kernel> make(const StepInfo& s) {
 }
 
 constexpr KernelCandidate kCandidates[] = {
-    {"matmul", "gemm_packed", packed_refuses, make<PackedMatmul>},
+    {"matmul", "gemm_strassen", strassen_refuses, make<PackedMatmul<true>>},
+    {"matmul", "gemm_packed", packed_refuses, make<PackedMatmul<false>>},
     {"matmul", "gemm_batched", batched_refuses, make<BatchedMatmul>},
 };
 

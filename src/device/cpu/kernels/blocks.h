@@ -40,7 +40,9 @@ struct GemmBlock {
   // B as panels of 16 columns, `b_panel_stride` floats apart, taps * run rows used.
   const float* b = nullptr;
   int64_t b_panel_stride = 0;
-  int64_t next_columns = 0;  // columns behind the n, in more panels, that are multiplied next
+  int64_t next_columns = 0;     // columns behind the n, in more panels, that are multiplied next
+  const float* next = nullptr;  // or as many panels elsewhere, `next_panel_stride` floats apart
+  int64_t next_panel_stride = 0;
 
   float* c = nullptr;
   int64_t ldc = 0;

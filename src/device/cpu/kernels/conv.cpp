@@ -17,6 +17,7 @@
 #include "device/cpu/kernels/pack.h"
 #include "device/cpu/kernels/pairs.h"
 #include "device/cpu/kernels/slots.h"
+#include "device/cpu/kernels/strassen.h"
 #include "device/cpu/kernels/windows.h"
 #include "device/cpu/kernels/winograd.h"
 
@@ -77,6 +78,18 @@ int64_t pointwise_scratch_bytes(const ConvParams& p, int threads, const KernelTa
 }
 void run_pointwise(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table) {
   gemm(product_of(p), pool, scratch, table);
+}
+
+const char* pointwise_strassen_refusal(const ConvParams& p) {
+  const char* const reason = pointwise_refusal(p);
+  return reason != nullptr ? reason : strassen_refusal(product_of(p));
+}
+int64_t pointwise_strassen_scratch_bytes(const ConvParams& p, int threads, const KernelTable&) {
+  return strassen_scratch_bytes(product_of(p), threads);
+}
+void run_pointwise_strassen(const ConvParams& p, ThreadPool& pool, void* scratch,
+                            const KernelTable& table) {
+  strassen_gemm(product_of(p), pool, scratch, table);
 }
 
 // --- Windows by pieces, listed where they lie.
@@ -209,22 +222,27 @@ void run_wide_groups(const ConvParams& p, ThreadPool& pool, void* scratch,
     run_indirect(p, pool, scratch, table);
 }
 
+// With what the transforms and sums take.
+constexpr double kWinogradShare = 0.45, kStrassenShare = 0.94;
 constexpr ConvMethod kMethods[kConvMethods] = {
     {ConvMethodId::kDepthwise, "depthwise", "depthwise", depthwise_refusal, depthwise_filter_floats,
-     pack_depthwise, depthwise_scratch_bytes, run_depthwise, ChainRole::kDepthwise, false,
+     pack_depthwise, depthwise_scratch_bytes, run_depthwise, ChainRole::kDepthwise, 1,
      pack_depthwise_of_pairs, true},
+    {ConvMethodId::kStrassen, "gemm_strassen", "panels", pointwise_strassen_refusal, panel_floats,
+     pack_panels, pointwise_strassen_scratch_bytes, run_pointwise_strassen, ChainRole::kPointwise,
+     kStrassenShare},
     {ConvMethodId::kPointwise, "gemm", "panels", pointwise_refusal, panel_floats, pack_panels,
-     pointwise_scratch_bytes, run_pointwise, ChainRole::kPointwise, false, pack_panel_pairs, true},
+     pointwise_scratch_bytes, run_pointwise, ChainRole::kPointwise, 1, pack_panel_pairs, true},
     {ConvMethodId::kWinogradPanels, "winograd_panels", "panels", winograd_panels_refusal,
      panel_floats, pack_panels, winograd_panels_scratch_bytes, run_winograd_panels,
-     ChainRole::kNone, true, nullptr, false, true},
+     ChainRole::kNone, kWinogradShare, nullptr, false, true},
     {ConvMethodId::kWinograd, "winograd", "winograd", winograd_refusal, winograd_filter_floats,
-     pack_winograd, winograd_scratch_bytes, run_winograd, ChainRole::kNone, true, nullptr, true,
-     true},
+     pack_winograd, winograd_scratch_bytes, run_winograd, ChainRole::kNone, kWinogradShare, nullptr,
+     true, true},
     {ConvMethodId::kShift, "gemm_shift", "shifted", shift_refusal, shift_filter_floats, pack_shift,
-     shift_scratch_bytes, run_shift, ChainRole::kNone, false, pack_shift_pairs},
+     shift_scratch_bytes, run_shift, ChainRole::kNone, 1, pack_shift_pairs},
     {ConvMethodId::kStrip, "gemm_strip", "panels", strip_refusal, strip_filter_floats, pack_strip,
-     strip_scratch_bytes, run_strip, ChainRole::kNone, false, pack_strip_pairs, true},
+     strip_scratch_bytes, run_strip, ChainRole::kNone, 1, pack_strip_pairs, true},
     {ConvMethodId::kGrouped, "grouped", "grouped", grouped_refusal, grouped_filter_floats,
      pack_grouped, no_scratch_bytes, run_grouped},
     {ConvMethodId::kGroupedWide, "grouped_wide", "panels", grouped_wide_refusal, panel_floats,
@@ -232,7 +250,7 @@ constexpr ConvMethod kMethods[kConvMethods] = {
     {ConvMethodId::kMerged, "gemm_merged", "merged_panels", merged_refusal, merged_floats,
      pack_merged, merged_scratch_bytes, run_merged},
     {ConvMethodId::kIndirect, "gemm_indirect", "panels", indirect_refusal, panel_floats,
-     pack_panels, indirect_scratch_bytes, run_indirect, ChainRole::kNone, false, pack_panel_pairs,
+     pack_panels, indirect_scratch_bytes, run_indirect, ChainRole::kNone, 1, pack_panel_pairs,
      true},
 };
 constexpr bool are_in_order() {

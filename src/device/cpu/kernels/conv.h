@@ -60,6 +60,7 @@ struct ConvParams {
 // The methods, best first. The last one takes everything.
 enum class ConvMethodId : uint8_t {
   kDepthwise,
+  kStrassen,
   kPointwise,
   kWinogradPanels,
   kWinograd,
@@ -89,7 +90,9 @@ struct ConvMethod {
   int64_t (*scratch_bytes)(const ConvParams& p, int threads, const KernelTable& table);
   void (*run)(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table);
   ChainRole chain_role = ChainRole::kNone;
-  bool transforms = false;  // multiplies sums of the inputs: other roundings than of the sums meant
+  // Of the time that the multiplications would take; less than 1: multiplies sums of the inputs,
+  // whose roundings are others than those of the sums meant.
+  double share = 1;
   // Packs for products of pairs (pairs.h), of which p has in_channels; null: not by this method.
   void (*pack_pairs)(const ConvParams& p, const BFloat16* filter, float* packed) = nullptr;
   bool can_round = false;    // to bf16

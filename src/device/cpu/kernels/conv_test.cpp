@@ -101,7 +101,7 @@ int check(const ConvCase& c, const ConvMethod* also = nullptr) {
       const int64_t bytes = method.scratch_bytes(q, c.threads, *table);
       Scratch scratch(bytes);
       method.run(q, pool, scratch.get(), *table);
-      const double slack = method.transforms ? kWinogradError : 1;
+      const double slack = method.share < 1 ? kWinogradError : 1;
       expect_near(y, expected, slack * (2e-6 * std::sqrt(length + 1) + 1e-6),
                   name_of(c, method, *table));
       if (testing::Test::HasFatalFailure()) return ran;

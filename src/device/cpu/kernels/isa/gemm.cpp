@@ -280,6 +280,9 @@ void gemm_block(const GemmBlock& block) {
       const bool fetches = index < kColumns / kPanelColumns &&
                            column + panel * kPanelColumns < block.n + block.next_columns;
       tile.ahead = fetches ? panel * block.b_panel_stride : 0;
+      if (block.next != nullptr && index < kColumns / kPanelColumns)
+        tile.ahead =
+            block.next + (column / kPanelColumns + index) * block.next_panel_stride - tile.b;
       if (few) tile.ahead = far ? kFetchAhead : 0;
       // NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): tiles have a row
       const TileFunction function = functions[rows - 1];
