@@ -274,7 +274,7 @@ def test_bench_measures_what_it_says(compiled, tmp_path):
     assert "measure …" in slow.stderr and "throughput" in slow.stdout
 
 
-def test_strict_does_without_winograd(tmp_path):
+def test_strict_does_without_winograd_and_strassen(tmp_path):
     (tmp_path / "conv.tn").write_text("""graph @main (%x: f32[1,32,32,64]) {
   %w = const random(seed=7) : f32[3,3,64,64]
   %y = conv(%x, %w) {pads=[1, 1, 1, 1]}
@@ -286,6 +286,17 @@ def test_strict_does_without_winograd(tmp_path):
         shown = tenon("explain", tmp_path / "conv.tenon").stdout
         assert ("not winograd: compiled with --strict" in shown) == bool(options)
         tenon("run", tmp_path / "conv.tenon", "--compare", "reference")
+    (tmp_path / "matmul.tn").write_text("""graph @main (%x: f32[256,768]) {
+  %w = const random(seed=7) : f32[768,768]
+  %y = matmul(%x, %w)
+  return (%y "y")
+}
+""")
+    for options in ([], ["--strict"]):
+        tenon("compile", tmp_path / "matmul.tn", *options, "-o", tmp_path / "matmul.tenon")
+        shown = tenon("explain", tmp_path / "matmul.tenon").stdout
+        assert ("not gemm_strassen: compiled with --strict" in shown) == bool(options)
+        tenon("run", tmp_path / "matmul.tenon", "--compare", "reference")
     # Where a kernel in f32 stands in for one in bf16, too.
     tenon("compile", tmp_path / "conv.tn", "--precision", "bf16", "--strict", "-o", tmp_path / "conv.tenon")
     assert "winograd in f32" not in tenon("explain", tmp_path / "conv.tenon", TENON_ISA="avx2").stdout

@@ -27,6 +27,7 @@ ConvTransposeParams params_of(const StepInfo& s) {
   p.in_channels = x[spatial + 1].size();
   p.out_channels = y[spatial + 1].size();
   p.activation = to_kernel(op.activation, op.alpha, op.beta);
+  p.strict = s.strict;
   return p;
 }
 

@@ -42,9 +42,11 @@ bool takes_pairs(const ConvMethod& method) {
   return method.pack_pairs != nullptr && method.chain_role != ChainRole::kDepthwise;
 }
 
-const ConvMethod& choose_method(const ConvParams& p, bool pairs) {
+const ConvMethod& choose_method(const ConvParams& p, bool pairs, bool strict) {
   for (const ConvMethod& method : conv_methods())
-    if ((!pairs || takes_pairs(method)) && method.refusal(p) == nullptr) return method;
+    if ((!pairs || takes_pairs(method)) && (!strict || method.share == 1) &&
+        method.refusal(p) == nullptr)
+      return method;
   return conv_methods().back();
 }
 
@@ -91,7 +93,7 @@ ConvTransposePlan::ConvTransposePlan(const ConvTransposeParams& p, bool pairs)
       phase.tap_step[d] = -dim.tap_step;
       pixels *= c.out[d];
     }
-    phase.method = &choose_method(c, pairs);
+    phase.method = &choose_method(c, pairs, p.strict);
     phase.filter_offset = filter_floats_;
     filter_floats_ += round_to_lines(phase.method->filter_floats(c) * 4) / 4;
     phase.y_offset = y_floats_;

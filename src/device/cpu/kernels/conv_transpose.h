@@ -25,6 +25,7 @@ struct ConvTransposeParams {
   int64_t out_channels = 0;
   int64_t groups = 1;
   Activation activation;
+  bool strict = false;  // by no method that multiplies sums of the inputs
 };
 
 // Made once for sizes and attributes, then run any number of times.

@@ -143,6 +143,18 @@ TEST(ConvTranspose, OfPairsIsThatOfFloats) {
   }
 }
 
+// --strict: stride 1 is a convolution, which Winograd's algorithm would take.
+TEST(ConvTranspose, StrictMultipliesWhatIsMeant) {
+  ConvTransposeParams p;
+  p.in_channels = p.out_channels = 64;
+  for (const int d : {1, 2}) p.in[d] = p.out[d] = 28, p.kernel[d] = 3, p.pad_begin[d] = 1;
+  EXPECT_TRUE(ConvTransposePlan(p).layout_name().ends_with("winograd"));
+  check(p, true, 1);
+  p.strict = true;
+  EXPECT_FALSE(ConvTransposePlan(p).layout_name().ends_with("winograd"));
+  check(p, true, 2);
+}
+
 TEST(ConvTranspose, NothingToDo) {
   ConvTransposeParams p;
   p.in[2] = 4, p.out[2] = 8, p.kernel[2] = p.stride[2] = 2;

@@ -55,10 +55,20 @@ Plan make_plan(const GemmParams& p, int threads) {
 
 enum { kA11, kA12, kA22, kS1, kS2, kS3, kS4 };
 
+// B's quarters of some columns: where panel i of quarter q begins.
+struct Quarters {
+  const float* first = nullptr;  // null: of nothing
+  int64_t below = 0, beside = 0, panel = 0;
+
+  const float* at(int q, int64_t i = 0) const {
+    return first + (q & 1) * beside + (q >> 1) * below + i * panel;
+  }
+};
+
 // A's quarters that are multiplied, and its sums; `low` rows are in the lower half. What is summed
 // is read in whole vectors, the last of which may begin before the one before it ends.
 [[gnu::noinline]] void sum_rows(const float* a, int64_t lda, int64_t high, int64_t low,
-                                int64_t depth, int64_t next, const Plan& plan, float* to) {
+                                int64_t depth, const Plan& plan, float* to) {
   const int64_t apart = plan.a_floats();
   for (int64_t r = 0; r < high; ++r) {
     const float* const upper = a + r * lda;
@@ -66,9 +76,9 @@ enum { kA11, kA12, kA22, kS1, kS2, kS3, kS4 };
     float* const out = to + r * plan.a_stride();
     for (int64_t at = 0; at < depth; at += kLanes) {
       const int64_t i = std::min(at, depth - kLanes);
-      const __m256 x11 = _mm256_loadu_ps(upper + i), x12 = _mm256_loadu_ps(upper + next + i);
+      const __m256 x11 = _mm256_loadu_ps(upper + i), x12 = _mm256_loadu_ps(upper + depth + i);
       __m256 x21 = _mm256_setzero_ps(), x22 = x21;
-      if (r < low) x21 = _mm256_loadu_ps(lower + i), x22 = _mm256_loadu_ps(lower + next + i);
+      if (r < low) x21 = _mm256_loadu_ps(lower + i), x22 = _mm256_loadu_ps(lower + depth + i);
       const __m256 s1 = _mm256_add_ps(x21, x22), s2 = _mm256_sub_ps(s1, x11);
       _mm256_storeu_ps(out + kA11 * apart + i, x11);
       _mm256_storeu_ps(out + kA12 * apart + i, x12);
@@ -123,11 +133,15 @@ struct Task {
   const KernelTable& table;
   float* scratch;
   int64_t row, high, low;  // rows of C
-  int64_t k, depth, next;  // what is summed: depth from k on, and from k + depth on
+  int64_t k, depth;        // what is summed: depth from k on, and from k + depth on
   bool first, last;        // of what is summed
 
-  // Where the next blocks of B lie, to be fetched.
-  const float* ahead = nullptr;
+  Quarters ahead = {};  // of the columns that come next
+
+  Quarters quarters(int64_t column) const {
+    return {p.b + column * p.k + k * kPanelColumns, depth * kPanelColumns, p.n / 2 * p.k,
+            p.k * kPanelColumns};
+  }
 
   // The product number `part` of the seven; the first four fetch B's quarters of the next columns.
   void product(int part, int a, const float* b, int64_t b_stride, int64_t rows, const float* add,
@@ -147,9 +161,9 @@ struct Task {
     const bool of_c = column >= 0;
     if (of_c && first && p.bias != nullptr) block.bias = p.bias + column;
     set_activation(block, of_c && last ? p.activation : Activation{});
-    if (ahead != nullptr && part < 4) {
-      block.next = ahead + (part & 1) * (p.n / 2 * p.k) + (part >> 1) * (next * kPanelColumns);
-      block.next_panel_stride = p.k * kPanelColumns;
+    if (ahead.first != nullptr && part < 4) {
+      block.next = ahead.at(part);
+      block.next_panel_stride = ahead.panel;
     }
     table.gemm_block(block);
   }
@@ -169,31 +183,27 @@ struct Task {
   }
 
   void columns(int64_t column) const {
-    const int64_t half = p.n / 2, panel = p.k * kPanelColumns, own = depth * kPanelColumns;
-    const float* const b11 = p.b + column * p.k + k * kPanelColumns;
-    const float* const b12 = b11 + half * p.k;
-    const float* const b21 = b11 + next * kPanelColumns;
-    const float* const b22 = b12 + next * kPanelColumns;
+    const Quarters b = quarters(column);
+    const int64_t half = p.n / 2, own = depth * kPanelColumns;
     float* const t1 = scratch + 7 * plan.a_floats();
     float *const t2 = t1 + plan.b_floats(), *const t3 = t2 + plan.b_floats(),
                  *const t4 = t3 + plan.b_floats();
     for (int64_t i = 0; i < kColumns / kPanelColumns; ++i)
-      sum_panels(b11 + i * panel, b12 + i * panel, next * kPanelColumns, own, plan.b_floats(),
-                 t1 + i * own);
+      sum_panels(b.at(0, i), b.at(1, i), b.below, own, plan.b_floats(), t1 + i * own);
     float* const x = t1 + 4 * plan.b_floats();
     float *const u = x + plan.c_floats(), *const v = u + plan.c_floats(),
                  *const z = v + plan.c_floats();
     float* const c = p.c + row * p.ldc + column;
     float* const below = c + high * p.ldc;
-    product(0, kA11, b11, panel, high, nullptr, 0, x, kColumns);
+    product(0, kA11, b.at(0), b.panel, high, nullptr, 0, x, kColumns);
     product(1, kS2, t2, own, high, x, kColumns, u, kColumns);
     product(2, kS1, t1, own, high, nullptr, 0, v, kColumns);
     product(3, kS3, t3, own, high, u, kColumns, z, kColumns);
     add_before(row, column, high, x);
-    product(4, kA12, b21, panel, high, x, kColumns, c, p.ldc, column);
+    product(4, kA12, b.at(2), b.panel, high, x, kColumns, c, p.ldc, column);
     for (int64_t i = 0; i < high * kColumns; ++i) u[i] += v[i];
     add_before(row, column + half, high, u);
-    product(5, kS4, b22, panel, high, u, kColumns, c + half, p.ldc, column + half);
+    product(5, kS4, b.at(3), b.panel, high, u, kColumns, c + half, p.ldc, column + half);
     if (low == 0) return;
     for (int64_t i = 0; i < low * kColumns; ++i) v[i] += z[i];
     add_before(row + high, column + half, low, v);
@@ -266,11 +276,20 @@ void strassen_gemm(const GemmParams& p, ThreadPool& pool, void* scratch, const K
     }
     for (int64_t d = 0; d < plan.depth_blocks; ++d) {
       const int64_t k = d * 2 * plan.depth, all = std::min(2 * plan.depth, p.k - k);
-      Task task{p,        plan, table,   own,     row,    ceil_div(rows, 2),
-                rows / 2, k,    all / 2, all / 2, d == 0, d + 1 == plan.depth_blocks};
-      sum_rows(p.a + row * p.lda + k, p.lda, task.high, task.low, task.depth, task.next, plan, own);
+      Task task{p,
+                plan,
+                table,
+                own,
+                row,
+                ceil_div(rows, 2),
+                rows / 2,
+                k,
+                all / 2,
+                d == 0,
+                d + 1 == plan.depth_blocks};
+      sum_rows(p.a + row * p.lda + k, p.lda, task.high, task.low, task.depth, plan, own);
       for (int64_t i = begin; i < end; ++i) {
-        task.ahead = i + 1 < end ? p.b + (i + 1) * kColumns * p.k + k * kPanelColumns : nullptr;
+        task.ahead = i + 1 < end ? task.quarters((i + 1) * kColumns) : Quarters{};
         task.columns(i * kColumns);
       }
     }
