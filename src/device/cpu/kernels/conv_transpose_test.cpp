@@ -1,5 +1,6 @@
 #include "device/cpu/kernels/conv_transpose.h"
 
+#include "base/bytes.h"
 #include "device/cpu/kernels/half.h"
 #include "device/cpu/kernels/pairs.h"
 #include "device/cpu/kernels/test_support.h"
@@ -56,8 +57,9 @@ void check(const ConvTransposeParams& p, bool with_bias, int threads) {
   const float* bias = with_bias ? bias_values.data() : nullptr;
   const auto expected = reference(p, x.data(), filter.data(), bias);
   const ConvTransposePlan plan(p);
-  std::vector<float> packed(static_cast<size_t>(plan.filter_floats()));
-  plan.pack_filter(filter.data(), packed.data());
+  const auto packed = std::reinterpret_pointer_cast<float>(
+      allocate_aligned(static_cast<size_t>(plan.filter_floats()) * sizeof(float)));
+  plan.pack_filter(filter.data(), packed.get());
   std::string name = " channels " + std::to_string(p.in_channels) + "/" +
                      std::to_string(p.out_channels) + " groups " + std::to_string(p.groups);
   for (int d = 0; d < 3; ++d)
@@ -68,7 +70,7 @@ void check(const ConvTransposeParams& p, bool with_bias, int threads) {
     GuardedFloats y(static_cast<int64_t>(expected.size()));
     ThreadPool pool(threads);
     Scratch scratch(plan.scratch_bytes(threads, *table));
-    plan.run(x.data(), packed.data(), bias, y.data(), pool, scratch.get(), *table);
+    plan.run(x.data(), packed.get(), bias, y.data(), pool, scratch.get(), *table);
     expect_near(y, expected, 2e-5, table->name + name);
   }
 }
