@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <utility>
 
 #include "base/numbers.h"
 #include "device/cpu/kernels/blocks.h"
@@ -40,16 +41,36 @@ struct Plan {
   int64_t tasks() const { return row_blocks * column_parts; }
 };
 
+// What sums take of the time that eight products would, by what they are shared by: those of B, of
+// C and of A.
+double share_of_sums(const GemmParams& p, int64_t rows) {
+  const auto part = [](double cycles, int64_t size) { return cycles / static_cast<double>(size); };
+  return part(4, rows) + part(5, p.k) + part(5, p.n);
+}
+
 Plan make_plan(const GemmParams& p, int threads) {
   Plan plan;
-  plan.row_blocks = std::max<int64_t>(1, ceil_div(p.m, 2 * kMaxRows));
-  plan.rows = ceil_div(ceil_div(p.m, plan.row_blocks), 2);
-  plan.row_blocks = ceil_div(p.m, 2 * plan.rows);
   plan.depth_blocks = std::max<int64_t>(1, ceil_div(p.k, 2 * kMaxDepth));
   plan.depth = ceil_div(ceil_div(p.k, plan.depth_blocks), 2);
   plan.column_blocks = p.n / (2 * kColumns);
-  plan.column_parts =
-      plan.row_blocks % threads == 0 ? 1 : std::min<int64_t>(threads, plan.column_blocks);
+  // Threads have blocks of rows of their own, or share the columns of each, with sums of A of their
+  // own: whatever keeps the busiest for the shorter time.
+  const int64_t fewest = std::max<int64_t>(1, ceil_div(p.m, 2 * kMaxRows));
+  double least = INFINITY;
+  for (const auto [blocks, parts] : {std::pair<int64_t, int64_t>{fewest, 1},
+                                     {fewest, std::clamp<int64_t>(plan.column_blocks, 1, threads)},
+                                     {round_up(fewest, threads), 1}}) {
+    const int64_t rows = std::max<int64_t>(1, ceil_div(ceil_div(p.m, blocks), 2));
+    const int64_t row_blocks = ceil_div(p.m, 2 * rows);
+    const int64_t steps =
+        ceil_div(row_blocks * parts, threads) * ceil_div(plan.column_blocks, parts) * rows;
+    const double time = static_cast<double>(steps) * (7.0 / 8 + share_of_sums(p, rows));
+    if (time >= least) continue;
+    least = time;
+    plan.row_blocks = row_blocks;
+    plan.rows = rows;
+    plan.column_parts = parts;
+  }
   return plan;
 }
 
@@ -249,11 +270,7 @@ const char* strassen_refusal(const GemmParams& p, bool wide) {
   if (p.narrow_c || p.narrow_residual) return "the results are rounded";
   if (p.n % (2 * kColumns) != 0) return "the columns are no whole blocks";
   if (p.k % 2 != 0 || p.k < 2 * kLanes) return "what is summed has no halves";
-  // What sums take of the time that eight products would, by the sizes of a half: those of B, of C
-  // and of A. An eighth is saved.
-  const auto part = [](double cycles, int64_t size) { return cycles / static_cast<double>(size); };
-  const Plan plan = make_plan(p, 1);
-  const double sums = (wide ? 2 : 1) * (part(4, plan.rows) + part(5, p.k) + part(5, p.n));
+  const double sums = (wide ? 2 : 1) * share_of_sums(p, make_plan(p, 1).rows);
   return sums < kMostOfSums ? nullptr : "too small to pay for sums of its operands";
 }
 
