@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "device/cpu/kernels/winograd.h"
 #include "ops/conv.h"
 
@@ -30,7 +32,7 @@ StepFeatures features(const Layer& l, DType dtype) {
   return features_of(*(*y)->producer(), 0);
 }
 
-bool kernels_take_it(const Layer& l, bool pairs) {
+cpu::ConvParams params_of(const Layer& l, bool pairs) {
   cpu::ConvParams p;
   p.in[1] = l.height;
   p.in[2] = l.width;
@@ -43,14 +45,27 @@ bool kernels_take_it(const Layer& l, bool pairs) {
   p.out[2] = (l.width + 2 * l.pad_width - l.kernel_width) / l.stride + 1;
   p.in_channels = pairs ? l.in / 2 : l.in;
   p.out_channels = l.out;
+  return p;
+}
+
+bool kernels_take_it(const Layer& l, bool pairs) {
+  const cpu::ConvParams p = params_of(l, pairs);
   return (pairs ? cpu::winograd_pairs_refusal(p) : cpu::winograd_refusal(p)) == nullptr;
 }
 
+// By tiles of six outputs there are more values of each filter, and they are 64.
+bool is_of_large_tiles(const Layer& l) {
+  const StepFeatures f = features(l, DType::f32);
+  return f.kind == "f32.winograd" && f.values[6] == 64. * static_cast<double>(l.in) *
+                                                        std::ceil(static_cast<double>(l.out) / 16) *
+                                                        16;
+}
+
 TEST(CpuCost, WinogradIsTakenWhereKernelsTakeIt) {
-  int taken = 0, refused = 0;
+  int taken = 0, refused = 0, of_six = 0;
   for (const auto& [rows, columns] :
        {std::pair{3, 3}, {5, 5}, {7, 7}, {4, 4}, {1, 3}, {3, 1}, {1, 7}, {2, 2}, {1, 1}})
-    for (const int64_t size : {4, 7, 14, 28, 56})
+    for (const int64_t size : {4, 7, 14, 28, 56, 60})
       for (const int64_t in : {16, 24, 32, 48, 64, 256})
         for (const int64_t out : {8, 16, 40, 64, 256})
           for (const int64_t stride : {1, 2}) {
@@ -61,11 +76,18 @@ TEST(CpuCost, WinogradIsTakenWhereKernelsTakeIt) {
                         takes)
                   << rows << "x" << columns << " of " << size << ", " << in << " to " << out
                   << ", stride " << stride << (pairs ? ", pairs" : "");
+              if (takes && !pairs) {
+                const bool large = cpu::winograd_f6_refusal(params_of(l, false)) == nullptr;
+                EXPECT_EQ(is_of_large_tiles(l), large)
+                    << rows << "x" << columns << " of " << size << ", " << in << " to " << out;
+                of_six += large ? 1 : 0;
+              }
               ++(takes ? taken : refused);
             }
           }
   EXPECT_GT(taken, 300);
   EXPECT_GT(refused, 300);
+  EXPECT_GT(of_six, 3);
 }
 
 TEST(CpuCost, TapsInPaddingAreNotMultiplied) {

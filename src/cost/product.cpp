@@ -129,7 +129,11 @@ std::optional<Product> product_of(const Node& node) {
   return p;
 }
 
-Tiling tiling_of(const Product& p) {
+namespace {
+
+constexpr double kColumns = 16, kCyclesPerProduct = 8, kLeastCycles = 146;
+
+Tiling small_tiles(const Product& p) {
   const bool is_line = p.kernel_height == 1 || p.kernel_width == 1;
   const auto by = [&](double taps) {
     const double outputs = 7 - taps;
@@ -142,22 +146,48 @@ Tiling tiling_of(const Product& p) {
   return four.first < three.first ? four.second : three.second;
 }
 
+Tiling large_tiles(const Product& p) {
+  return {.tiles = p.batch * std::ceil(p.height / 6) * std::ceil(p.width / 6), .inputs = 8};
+}
+
+double channels_of(const Product& p) {
+  return p.terms / p.taps;
+}
+
+// `unit` channels are one of the products.
+double cycles_of(const Product& p, const Tiling& t, double unit) {
+  const double in = channels_of(p) / unit / kColumns, out = std::ceil(p.columns / kColumns);
+  return t.frequencies() * t.groups * in * out *
+             std::max(kCyclesPerProduct * t.tiles, kLeastCycles) +
+         t.transform() * t.tiles * (t.groups * channels_of(p) / kColumns + out);
+}
+
+}  // namespace
+
+Tiling tiling_of(const Product& p, DType dtype) {
+  constexpr double kMostFilterBytes = 9 << 19, kFewestTiles = 64, kGain = 0.95;
+  const Tiling small = small_tiles(p), large = large_tiles(p);
+  const double bytes = 4 * large.frequencies() * channels_of(p) * round_up(p.columns, kColumns);
+  const bool is_large = dtype == DType::f32 && p.taps == 9 && p.kernel_height == 3 &&
+                        p.kernel_width == 3 && bytes <= kMostFilterBytes &&
+                        large.tiles >= kFewestTiles &&
+                        cycles_of(p, large, 1) < kGain * cycles_of(p, small, 1);
+  return is_large ? large : small;
+}
+
 bool takes_winograd(const Product& p, DType dtype) {
-  constexpr double kFewest = 32, kColumns = 16, kCyclesPerProduct = 8, kLeastCycles = 146;
+  constexpr double kFewest = 32;
   if (dtype != DType::f32 && dtype != DType::bf16) return false;
-  const double channels = p.terms / p.taps;
+  const double channels = channels_of(p);
   if (p.kernel_height * p.kernel_width <= 1 || p.groups != 1 || !p.unit_stride || !p.is_dense ||
       channels < kFewest || p.columns < kColumns ||
       (dtype == DType::bf16 && std::fmod(channels, kColumns) != 0))
     return false;
-  const Tiling t = tiling_of(p);
-  const double in = channels / (dtype == DType::bf16 ? 2 : 1) / kColumns;
-  const double out = std::ceil(p.columns / kColumns);
-  const double direct = p.taps * in * out * std::max(kCyclesPerProduct * p.rows, kLeastCycles);
-  const double here =
-      t.frequencies() * t.groups * in * out * std::max(kCyclesPerProduct * t.tiles, kLeastCycles) +
-      t.transform() * t.tiles * (t.groups * channels / kColumns + out);
-  return here < (t.is_line ? 0.85 : 0.75) * direct;
+  const double unit = dtype == DType::bf16 ? 2 : 1;
+  const Tiling t = small_tiles(p);
+  const double direct = p.taps * channels / unit / kColumns * std::ceil(p.columns / kColumns) *
+                        std::max(kCyclesPerProduct * p.rows, kLeastCycles);
+  return cycles_of(p, t, unit) < (t.is_line ? 0.85 : 0.75) * direct;
 }
 
 }  // namespace tenon::cost

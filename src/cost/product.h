@@ -26,17 +26,20 @@ struct Product {
 std::optional<Product> product_of(const Node& node);
 
 // Winograd's algorithm as the kernels have it: tiles of four outputs of three taps, or of three of
-// four, in one dim or in both, longer kernels by groups of taps.
+// four, in one dim or in both, longer kernels by groups of taps; or of six outputs of three by
+// three.
 struct Tiling {
   bool is_line = false;
   double groups = 1, tiles = 0;
+  double inputs = 6;  // of a tile, in each dim
 
-  double frequencies() const { return is_line ? 6 : 36; }
+  double frequencies() const { return is_line ? inputs : inputs * inputs; }
   // Cycles for the ends of a tile of sixteen channels.
-  double transform() const { return is_line ? 45 : 180; }
+  double transform() const { return is_line ? 45 : inputs == 8 ? 330 : 180; }
 };
 
-Tiling tiling_of(const Product& p);
+// What the kernels take, where they take it.
+Tiling tiling_of(const Product& p, DType dtype);
 // Whether the kernels take it: as they decide it themselves.
 bool takes_winograd(const Product& p, DType dtype);
 

@@ -80,10 +80,10 @@ std::string_view form_of(const Product& p, DType dtype) {
 std::array<double, kFeatures> winograd_features(const Node& node, const Product& p,
                                                 double model_bytes) {
   constexpr double kLanes = 16;
-  const Tiling t = tiling_of(p);
+  const DType dtype = node.input(0)->dtype();
+  const Tiling t = tiling_of(p, dtype);
   const double in = t.groups * p.terms / p.taps, out = round_up(p.columns, kLanes);
   const double tiles = t.tiles * t.transform() / Tiling().transform();
-  const DType dtype = node.input(0)->dtype();
   const double products = t.frequencies() * t.tiles * in * out;
   const double filters = t.frequencies() * in * out;
   const double cold = cold_bytes(filters * static_cast<double>(dtype_size(dtype)), model_bytes);

@@ -135,19 +135,20 @@ struct GroupedRow {
   Activation post;
 };
 
-// The 6x6 inputs of a tile of 4x4 outputs to the 36 values that are multiplied, channel by channel.
-// Inputs outside the given ranges count as zero and are not read.
+// A tile's inputs, squares of 6 or 8 or lines of 6, to as many values that are multiplied, channel
+// by channel. Inputs outside the given ranges count as zero and are not read.
 struct WinogradInput {
-  static constexpr int kSide = 6;
+  static constexpr int kMostSide = 8;
+  int side = 6;
   bool is_line = false;      // of one row
   const float* x = nullptr;  // where input (0, 0) is, or would be
   int64_t x_row = 0;
   int64_t x_pixel = 0;
-  int row_begin = 0, row_end = kSide;
-  int column_begin = 0, column_end = kSide;
+  int row_begin = 0, row_end = 0;
+  int column_begin = 0, column_end = 0;
   int64_t channels = 0;
   float* v = nullptr;
-  int64_t v_frequency = 0;  // floats from one of the 36, or 6, to the next
+  int64_t v_frequency = 0;  // floats from one frequency to the next
 };
 
 // Sixteen filters of 3x3 at some input channels to the 36 values that are multiplied.
@@ -159,16 +160,17 @@ struct WinogradFilter {
   int64_t frequency = 0;    // floats from one of the 36 to the next
 };
 
-// y = clip(the 36 products transformed back + bias + add), for `rows` x `columns` of 4x4 outputs.
+// y = clip(the products transformed back + bias + add), for `rows` x `columns` of a tile's outputs.
 struct WinogradOutput {
-  static constexpr int kOut = 4;
+  static constexpr int kMostOut = 6;
+  int side = 6;  // of its inputs
   bool is_line = false;
   const float* m = nullptr;  // whole vectors are read
   int64_t m_frequency = 0;
   int64_t channels = 0;
-  int outputs = kOut;  // that a tile has in each dim: 4 of 3 taps or 3 of 4
-  int rows = kOut;     // that are there
-  int columns = kOut;
+  int outputs = 4;  // that a tile has in each dim: 4 of 3 taps, 3 of 4, or 6 of 3 and side 8
+  int rows = 0;     // that are there
+  int columns = 0;
   float* y = nullptr;
   int64_t y_row = 0;
   int64_t y_pixel = 0;

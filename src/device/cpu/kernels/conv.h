@@ -63,6 +63,7 @@ enum class ConvMethodId : uint8_t {
   kStrassen,
   kPointwise,
   kWinogradPanels,
+  kWinogradF6,
   kWinograd,
   kShift,
   kStrip,

@@ -150,9 +150,9 @@ TEST(ConvTranspose, StrictMultipliesWhatIsMeant) {
   ConvTransposeParams p;
   p.in_channels = p.out_channels = 64;
   for (const int d : {1, 2}) p.in[d] = p.out[d] = 28, p.kernel[d] = 3, p.pad_begin[d] = 1;
-  EXPECT_TRUE(ConvTransposePlan(p).layout_name().ends_with("winograd"));
+  EXPECT_NE(ConvTransposePlan(p).layout_name().find("winograd"), std::string::npos);
   p.strict = true;
-  EXPECT_FALSE(ConvTransposePlan(p).layout_name().ends_with("winograd"));
+  EXPECT_EQ(ConvTransposePlan(p).layout_name().find("winograd"), std::string::npos);
   check(p, true, 2);
 }
 

@@ -1,6 +1,7 @@
 // Winograd convolution: tiles of 6x6 inputs are transformed to 36 values per channel
 // ("frequencies"), multiplied by transformed filters as 36 matrix products, and transformed back to
-// 4x4 outputs; or lines of 6 inputs to 6 values and 4 outputs; or with 3 in the place of 4. A block
+// 4x4 outputs; or lines of 6 inputs to 6 values and 4 outputs; or with 3 in the place of 4; or
+// tiles of 8x8 to 64 values and 6x6 outputs. A block
 // of tiles goes through all three while it is in L2. Taps in depth, and groups of taps, are summed
 // by the products.
 #include "device/cpu/kernels/winograd.h"
@@ -17,8 +18,6 @@
 namespace tenon::cpu {
 namespace {
 
-constexpr int64_t kSide = WinogradInput::kSide;
-constexpr int64_t kOut = WinogradOutput::kOut;
 constexpr int64_t kColumns = kWinogradColumns;
 
 // What a block computes: row i of its products is of tile i % tiles of plane i / tiles. Without
@@ -92,6 +91,7 @@ void transform_input(const ConvParams& p, const WinogradPlan& plan, const Part& 
   const int64_t line = plan.columns.in * plan.inner;
   const ChannelPart whole{p.x, p.in_channels, p.x_pixel_stride};
   WinogradInput w;
+  w.side = static_cast<int>(plan.kernel.inputs);
   w.is_line = plan.is_line();
   w.v_frequency = plan.v_frequency;
   w.v = v + row * plan.run;
@@ -100,10 +100,10 @@ void transform_input(const ConvParams& p, const WinogradPlan& plan, const Part& 
       const int64_t ih = first_row + plan.kernel.side * i * plan.rows.dilation;
       const int64_t iw = first_column + plan.kernel.side * j * plan.columns.dilation;
       const int64_t pixel = (plane * plan.rows.in + ih) * line + iw * plan.inner + at.inner;
-      w.row_begin = plan.rows.until(ih, 0, kSide);
-      w.row_end = plan.rows.until(ih, plan.rows.in, kSide);
-      w.column_begin = plan.columns.until(iw, 0, kSide);
-      w.column_end = plan.columns.until(iw, plan.columns.in, kSide);
+      w.row_begin = plan.rows.until(ih, 0, w.side);
+      w.row_end = plan.rows.until(ih, plan.rows.in, w.side);
+      w.column_begin = plan.columns.until(iw, 0, w.side);
+      w.column_end = plan.columns.until(iw, plan.columns.in, w.side);
       for (const ChannelPart& x : p.parts.empty() ? std::span(&whole, 1) : p.parts) {
         w.x = x.x + pixel * x.pixel_stride;
         w.x_pixel = plan.columns.dilation * plan.inner * x.pixel_stride;
@@ -117,6 +117,7 @@ void transform_input(const ConvParams& p, const WinogradPlan& plan, const Part& 
 
 // Outputs that are rounded after an activation.
 void round_activated(WinogradOutput w, const KernelTable& table) {
+  constexpr int64_t kOut = WinogradOutput::kMostOut;
   float tile[kOut * kOut * kColumns] = {};
   auto* y = reinterpret_cast<uint16_t*>(w.y);
   const int64_t y_row = w.y_row, y_pixel = w.y_pixel;
@@ -139,6 +140,7 @@ void transform_output(const ConvParams& p, const WinogradPlan& plan, const Part&
   const int64_t line = plan.columns.out * plan.inner;
   const int64_t pixel = (plane * plan.rows.out + oh) * line + ow * plan.inner + at.inner;
   WinogradOutput w;
+  w.side = static_cast<int>(plan.kernel.inputs);
   w.is_line = plan.is_line();
   w.outputs = static_cast<int>(plan.columns.outputs);
   w.m = m + row * kColumns;
@@ -271,18 +273,29 @@ int64_t scratch_bytes(const WinogradPlan& plan, int threads) {
 }  // namespace
 
 int64_t winograd_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table) {
-  return scratch_bytes(plan_winograd(p, threads, table.tile_rows, false), threads);
+  return scratch_bytes(plan_winograd(p, threads, table.tile_rows, WinogradForm::kKept), threads);
 }
 void run_winograd(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table) {
-  run(p, plan_winograd(p, pool.threads(), table.tile_rows, false), pool, scratch, table);
+  run(p, plan_winograd(p, pool.threads(), table.tile_rows, WinogradForm::kKept), pool, scratch,
+      table);
+}
+
+int64_t winograd_f6_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table) {
+  return scratch_bytes(plan_winograd(p, threads, table.tile_rows, WinogradForm::kLarge), threads);
+}
+void run_winograd_f6(const ConvParams& p, ThreadPool& pool, void* scratch,
+                     const KernelTable& table) {
+  run(p, plan_winograd(p, pool.threads(), table.tile_rows, WinogradForm::kLarge), pool, scratch,
+      table);
 }
 
 int64_t winograd_panels_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table) {
-  return scratch_bytes(plan_winograd(p, threads, table.tile_rows, true), threads);
+  return scratch_bytes(plan_winograd(p, threads, table.tile_rows, WinogradForm::kPanels), threads);
 }
 void run_winograd_panels(const ConvParams& p, ThreadPool& pool, void* scratch,
                          const KernelTable& table) {
-  run(p, plan_winograd(p, pool.threads(), table.tile_rows, true), pool, scratch, table);
+  run(p, plan_winograd(p, pool.threads(), table.tile_rows, WinogradForm::kPanels), pool, scratch,
+      table);
 }
 
 }  // namespace tenon::cpu

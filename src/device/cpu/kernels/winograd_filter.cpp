@@ -14,21 +14,29 @@
 namespace tenon::cpu {
 namespace {
 
-constexpr int64_t kSide = WinogradInput::kSide;
 constexpr int64_t kColumns = kWinogradColumns;
 
-// G: the filter's side of the points 0, ±a, ±b and infinity, a = 3/4, b = 3/2.
-template <int kTaps>
+// The finite points of tiles of 6 or 8 inputs; infinity is the last.
+template <size_t kSide>
+constexpr auto points() {
+  if constexpr (kSide == 6)
+    return std::array<float, 5>{0, 0.75f, -0.75f, 1.5f, -1.5f};
+  else
+    return std::array<float, 7>{0, 0.5f, -0.5f, 1, -1, 2, -2};
+}
+
+// G: the filter's side of the points: powers over the product of the distances to the others.
+template <size_t kTaps, size_t kSide>
 constexpr auto filter_matrix() {
-  constexpr float kA = 0.75f, kB = 1.5f;
-  constexpr float kN0 = 1 / (kA * kA * kB * kB);
-  constexpr float kNa = 1 / (2 * kA * kA * (kA * kA - kB * kB));
-  constexpr float kNb = 1 / (2 * kB * kB * (kB * kB - kA * kA));
-  constexpr float kPoints[] = {0, kA, -kA, kB, -kB}, kNorms[] = {kN0, kNa, kNa, kNb, kNb};
+  constexpr auto kPoints = points<kSide>();
   std::array<std::array<float, kTaps>, kSide> g = {};
   for (size_t i = 0; i + 1 < kSide; ++i) {
-    float power = kNorms[i];
-    for (size_t t = 0; t < kTaps; ++t, power *= kPoints[i]) g[i][t] = power;
+    double distances = 1;
+    for (size_t j = 0; j + 1 < kSide; ++j)
+      if (j != i) distances *= double{kPoints[i]} - double{kPoints[j]};
+    double power = 1 / distances;
+    for (size_t t = 0; t < kTaps; ++t, power *= double{kPoints[i]})
+      g[i][t] = static_cast<float>(power);
   }
   g[kSide - 1][kTaps - 1] = 1;
   return g;
@@ -37,10 +45,10 @@ constexpr auto filter_matrix() {
 constexpr int64_t kMaxTaps = 4;
 using FilterTaps = float[kMaxTaps * kMaxTaps][kPanelColumns];
 
-// The six values of kTaps taps. Those of the points a and -a have the same even powers.
-template <int kTaps>
+// The values of kTaps taps. Those of the points a and -a have the same even powers.
+template <size_t kTaps, size_t kSide>
 void transform_line(const __m256 (&taps)[kTaps], __m256 (&values)[kSide]) {
-  static constexpr auto kG = filter_matrix<kTaps>();
+  static constexpr auto kG = filter_matrix<kTaps, kSide>();
   const auto sum_from = [&](size_t row, size_t first) __attribute__((always_inline)) {
     __m256 sum = _mm256_mul_ps(_mm256_set1_ps(kG[row][first]), taps[first]);
     for (size_t t = first + 2; t < kTaps; t += 2)
@@ -56,8 +64,8 @@ void transform_line(const __m256 (&taps)[kTaps], __m256 (&values)[kSide]) {
   values[kSide - 1] = taps[kTaps - 1];
 }
 
-// The 36 or 6 values of sixteen filters at one input channel, `stride` floats apart in `out`.
-template <int kTaps, bool kIsLine>
+// The values of sixteen filters at one input channel, `stride` floats apart in `out`.
+template <size_t kTaps, size_t kSide, bool kIsLine>
 void transform_filters(const FilterTaps& g, float* out, int64_t stride) {
   constexpr size_t kLanes = 8;
   for (size_t o = 0; o < kPanelColumns; o += kLanes) {
@@ -118,14 +126,24 @@ void gather_taps(const WinogradTaps& taps, int64_t group, const float* filter, i
     }
 }
 
-// By blocks of columns, then frequency: the order in which they are read.
-void pack(const ConvParams& p, int64_t unit, const float* filter, float* packed) {
-  const WinogradTaps taps = winograd_taps(p);
+auto transform_of(const WinogradTaps& taps) {
   const bool is_line = taps.line >= 0;
-  const auto transform = taps.side == 3
-                             ? (is_line ? transform_filters<3, true> : transform_filters<3, false>)
-                             : (is_line ? transform_filters<4, true> : transform_filters<4, false>);
-  const int64_t frequencies = is_line ? kSide : kSide * kSide;
+  if (taps.inputs == 8) return transform_filters<3, 8, false>;
+  if (taps.side == 3)
+    return is_line ? transform_filters<3, 6, true> : transform_filters<3, 6, false>;
+  return is_line ? transform_filters<4, 6, true> : transform_filters<4, 6, false>;
+}
+
+int64_t filter_floats(const ConvParams& p, const WinogradTaps& taps) {
+  return taps.frequencies() * taps.depth * taps.groups() * p.in_channels *
+         round_up(p.out_channels, kPanelColumns);
+}
+
+// By blocks of columns, then frequency: the order in which they are read.
+void pack(const ConvParams& p, const WinogradTaps& taps, int64_t unit, const float* filter,
+          float* packed) {
+  const auto transform = transform_of(taps);
+  const int64_t frequencies = taps.frequencies();
   const int64_t groups = taps.depth * taps.groups(), k = groups * p.in_channels;
   const int64_t in_channels = unit * p.in_channels, tap_floats = in_channels * p.out_channels;
   for (int64_t channel = 0; channel < p.out_channels; channel += kPanelColumns) {
@@ -137,7 +155,8 @@ void pack(const ConvParams& p, int64_t unit, const float* filter, float* packed)
     // Some channels at a time: 36 streams that advance by lines are slow to write.
     constexpr int64_t kChannels = 16, kBlock = kChannels * kPanelColumns;
     constexpr int64_t kAhead = 8;
-    float block[kSide * kSide * kBlock];
+    constexpr int64_t kMostSide = WinogradInput::kMostSide;
+    float block[kMostSide * kMostSide * kBlock];
     int64_t channels = 0;
     for (int64_t at = 0; at < groups * in_channels; at += channels) {
       const int64_t group = at / in_channels, begin = at % in_channels;
@@ -161,7 +180,7 @@ void pack(const ConvParams& p, int64_t unit, const float* filter, float* packed)
 
 }  // namespace
 
-WinogradTaps winograd_taps(const ConvParams& p) {
+WinogradTaps winograd_taps(const ConvParams& p, bool large) {
   const int64_t(&kernel)[3] = p.kernel;
   WinogradTaps taps{.height = kernel[1], .width = kernel[2], .depth = kernel[0]};
   for (int d = 0; d < 3; ++d)
@@ -173,22 +192,30 @@ WinogradTaps winograd_taps(const ConvParams& p) {
     const double outputs = static_cast<double>(t.outputs());
     return static_cast<double>(t.groups()) / (t.line >= 0 ? outputs : outputs * outputs);
   };
+  if (large) {
+    taps.inputs = 8;
+    return taps;
+  }
   WinogradTaps of_four = taps;
   of_four.side = 4;
   return cost(of_four) < cost(taps) ? of_four : taps;
 }
 
 int64_t winograd_filter_floats(const ConvParams& p) {
-  const WinogradTaps taps = winograd_taps(p);
-  return (taps.line >= 0 ? kSide : kSide * kSide) * taps.depth * taps.groups() * p.in_channels *
-         round_up(p.out_channels, kPanelColumns);
+  return filter_floats(p, winograd_taps(p));
 }
-
 void pack_winograd(const ConvParams& p, const float* filter, float* packed) {
-  pack(p, 1, filter, packed);
+  pack(p, winograd_taps(p), 1, filter, packed);
 }
 void pack_winograd_pairs(const ConvParams& p, const float* filter, float* packed) {
-  pack(p, 2, filter, packed);
+  pack(p, winograd_taps(p), 2, filter, packed);
+}
+
+int64_t winograd_f6_filter_floats(const ConvParams& p) {
+  return filter_floats(p, winograd_taps(p, true));
+}
+void pack_winograd_f6(const ConvParams& p, const float* filter, float* packed) {
+  pack(p, winograd_taps(p, true), 1, filter, packed);
 }
 
 }  // namespace tenon::cpu

@@ -26,8 +26,8 @@ WinogradAxis axis_of(const ConvParams& p, int d, int64_t outputs) {
   return {p.in[d], p.out[d], p.dilation[d], p.pad_begin[d], outputs};
 }
 
-void set_tiles(const ConvParams& p, WinogradPlan& plan) {
-  plan.kernel = winograd_taps(p);
+void set_tiles(const ConvParams& p, WinogradForm form, WinogradPlan& plan) {
+  plan.kernel = winograd_taps(p, form == WinogradForm::kLarge);
   const WinogradTaps& taps = plan.kernel;
   plan.run = taps.groups() * p.in_channels;
   plan.columns = axis_of(p, plan.is_line() ? taps.line : 2, taps.outputs());
@@ -72,9 +72,10 @@ void set_blocks(int64_t planes_in_all, int64_t most, int64_t threads, int64_t ti
 
 }  // namespace
 
-WinogradPlan plan_winograd(const ConvParams& p, int threads, int64_t tile_rows, bool panels) {
+WinogradPlan plan_winograd(const ConvParams& p, int threads, int64_t tile_rows, WinogradForm form) {
+  const bool panels = form == WinogradForm::kPanels;
   WinogradPlan plan;
-  set_tiles(p, plan);
+  set_tiles(p, form, plan);
   int64_t images = 1;
   if (plan.taps() > 1) {
     plan.planes = ceil_div(p.out[0], std::max<int64_t>(1, ceil_div(p.out[0], kPlanes)));
@@ -108,7 +109,38 @@ WinogradPlan plan_winograd(const ConvParams& p, int threads, int64_t tile_rows, 
 
 namespace {
 
-// `unit` channels of the filter are one of the input.
+struct Cycles {
+  double direct = 0, here = 0;
+};
+
+// Two vectors of sixteen are multiplied in a cycle, while filters come from memory; and what the
+// transforms take. `unit` channels of the filter are one of the input.
+Cycles cycles_of(const ConvParams& p, int64_t unit, WinogradForm form) {
+  constexpr double kBytesPerCycle = 7, kTransform = 180, kTransformOfLine = 45;
+  constexpr double kLargeTransform = 330;
+  const WinogradPlan plan = plan_winograd(p, 1, 12, form);
+  const double in = static_cast<double>(p.in_channels) / 16;
+  const double out = static_cast<double>(ceil_div(p.out_channels, kPanelColumns));
+  const double planes = plan.taps() == 1 ? 1 : static_cast<double>(p.batch * p.out[0]);
+  const double in_planes = plan.taps() == 1
+                               ? 1
+                               : planes * static_cast<double>(plan.in_planes) /
+                                     static_cast<double>(std::max<int64_t>(1, plan.planes));
+  const double tiles = static_cast<double>(plan.tiles);
+  const double pixels = static_cast<double>(p.batch * p.out[0] * p.out[1] * p.out[2]);
+  const double read = 16 * 16 * 4 / kBytesPerCycle;
+  const double taps = static_cast<double>(p.kernel[0] * p.kernel[1] * p.kernel[2]);
+  const double groups = static_cast<double>(plan.kernel.groups());
+  const double products = static_cast<double>(plan.frequencies() * plan.taps()) * groups * in * out;
+  const double transform = plan.is_line()                 ? kTransformOfLine
+                           : form == WinogradForm::kLarge ? kLargeTransform
+                                                          : kTransform;
+  return {
+      taps * in * out * std::max(8 * pixels, read),
+      products * std::max(8 * tiles * planes, read) +
+          transform * tiles * (static_cast<double>(unit) * groups * in * in_planes + out * planes)};
+}
+
 const char* refusal(const ConvParams& p, int64_t unit) {
   if (p.groups != 1) return "the channels are grouped";
   const int line = winograd_taps(p).line;
@@ -122,27 +154,8 @@ const char* refusal(const ConvParams& p, int64_t unit) {
   }
   if (unit * p.in_channels < 2 * kPanelColumns || p.out_channels < kPanelColumns)
     return "few channels: the transforms would cost more than they save";
-  // In cycles: two vectors of sixteen multiplied, while filters come from memory; the transforms.
-  constexpr double kBytesPerCycle = 7, kTransform = 180, kTransformOfLine = 45;
-  const WinogradPlan plan = plan_winograd(p, 1, 12, false);
-  const double in = static_cast<double>(p.in_channels) / 16;
-  const double out = static_cast<double>(ceil_div(p.out_channels, kPanelColumns));
-  const double planes = plan.taps() == 1 ? 1 : static_cast<double>(p.batch * p.out[0]);
-  const double in_planes = plan.taps() == 1
-                               ? 1
-                               : planes * static_cast<double>(plan.in_planes) /
-                                     static_cast<double>(std::max<int64_t>(1, plan.planes));
-  const double tiles = static_cast<double>(plan.tiles);
-  const double pixels = static_cast<double>(p.batch * p.out[0] * p.out[1] * p.out[2]);
-  const double read = 16 * 16 * 4 / kBytesPerCycle;
-  const double taps = static_cast<double>(p.kernel[0] * p.kernel[1] * p.kernel[2]);
-  const double direct = taps * in * out * std::max(8 * pixels, read);
-  const double groups = static_cast<double>(plan.kernel.groups());
-  const double products = static_cast<double>(plan.frequencies() * plan.taps()) * groups * in * out;
-  const double here = products * std::max(8 * tiles * planes, read) +
-                      (plan.is_line() ? kTransformOfLine : kTransform) * tiles *
-                          (static_cast<double>(unit) * groups * in * in_planes + out * planes);
-  return here < (plan.is_line() ? 0.85 : 0.75) * direct
+  const Cycles cycles = cycles_of(p, unit, WinogradForm::kKept);
+  return cycles.here < (line >= 0 ? 0.85 : 0.75) * cycles.direct
              ? nullptr
              : "too few pixels to pay for larger filters";
 }
@@ -151,6 +164,26 @@ const char* refusal(const ConvParams& p, int64_t unit) {
 
 const char* winograd_refusal(const ConvParams& p) {
   return refusal(p, 1);
+}
+
+const char* winograd_f6_refusal(const ConvParams& p) {
+  // Filters of 64 values for 9 are made at load, and read for each block of tiles: small ones only,
+  // and for several blocks.
+  constexpr int64_t kMostFilterBytes = int64_t{9} << 19, kFewestTiles = 64;
+  constexpr double kGain = 0.95;
+  if (const char* const reason = refusal(p, 1)) return reason;
+  const WinogradTaps taps = winograd_taps(p);
+  if (taps.line >= 0 || taps.depth > 1 || taps.height != 3 || taps.width != 3)
+    return "the kernel is not 3x3";
+  if (winograd_f6_filter_floats(p) * static_cast<int64_t>(sizeof(float)) > kMostFilterBytes)
+    return "the transformed filter is large";
+  WinogradPlan plan;
+  set_tiles(p, WinogradForm::kLarge, plan);
+  if (plan.tiles < kFewestTiles) return "there are few tiles of six outputs";
+  return cycles_of(p, 1, WinogradForm::kLarge).here <
+                 kGain * cycles_of(p, 1, WinogradForm::kKept).here
+             ? nullptr
+             : "tiles of six outputs fit the map less well";
 }
 
 const char* winograd_pairs_refusal(const ConvParams& p) {
@@ -167,7 +200,7 @@ const char* winograd_panels_refusal(const ConvParams& p) {
   if (winograd_filter_floats(p) * static_cast<int64_t>(sizeof(float)) < kLargeFilterBytes)
     return "the transformed filter is small enough to be kept";
   WinogradPlan plan;
-  set_tiles(p, plan);
+  set_tiles(p, WinogradForm::kPanels, plan);
   return plan.tiles <= kTilesAtOnce ? nullptr
                                     : "many pixels: the filter is better transformed once";
 }

@@ -14,7 +14,7 @@ namespace tenon::cpu {
 // A dim cut into tiles. Dilated windows are windows of every so manieth pixel.
 struct WinogradAxis {
   int64_t in = 1, out = 1, dilation = 1, pad = 0;
-  int64_t outputs = WinogradOutput::kOut;  // of a tile
+  int64_t outputs = 4;  // of a tile
   int64_t tiles() const { return dilation * ceil_div(ceil_div(out, dilation), outputs); }
   int64_t first(int64_t tile) const {
     return tile / dilation * outputs * dilation + tile % dilation;
@@ -48,9 +48,7 @@ struct WinogradPlan {
   int64_t b_channels = 0;  // of a part of a filter that the run transforms
   bool is_line() const { return kernel.line >= 0; }
   int64_t taps() const { return kernel.depth; }
-  int64_t frequencies() const {
-    return is_line() ? WinogradInput::kSide : WinogradInput::kSide * WinogradInput::kSide;
-  }
+  int64_t frequencies() const { return kernel.frequencies(); }
   int64_t v_floats() const { return frequencies() * v_frequency + 2 * pieces; }
   int64_t m_floats() const { return frequencies() * m_frequency; }
   int64_t zero_row() const { return v_frequency - kLineFloats - run; }
@@ -59,7 +57,11 @@ struct WinogradPlan {
   int64_t b_floats() const { return frequencies() * b_frequency(); }
 };
 
-// `panels`: of a filter that the run transforms.
-WinogradPlan plan_winograd(const ConvParams& p, int threads, int64_t tile_rows, bool panels);
+enum class WinogradForm : uint8_t {
+  kKept,    // the transformed filter
+  kPanels,  // of which the run transforms the filter
+  kLarge    // kept, of tiles of six outputs
+};
+WinogradPlan plan_winograd(const ConvParams& p, int threads, int64_t tile_rows, WinogradForm form);
 
 }  // namespace tenon::cpu
