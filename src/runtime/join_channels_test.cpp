@@ -1,6 +1,10 @@
 // Channels that are put together, scaled and multiplied at once, against one step by one.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
 #include "ops/concat.h"
 #include "runtime/test_network.h"
 
@@ -33,27 +37,38 @@ Network dense_layer(int64_t size, int64_t in, int64_t more, bool adds, bool betw
   return n;
 }
 
+// Both networks have the same constants; `apart` also hands out what is between its steps, so that
+// they stay apart. What each calls its last kernel; fails where their first results differ.
+std::pair<std::string, std::string> expect_same(Network together, Network apart, int threads,
+                                                const std::vector<Tensor>& inputs,
+                                                double tolerance) {
+  apart.graph.constants = together.graph.constants;
+  const auto one = load(std::move(together.graph), threads);
+  const auto many = load(std::move(apart.graph), threads);
+  EXPECT_TRUE(one.ok() && many.ok());
+  if (!one.ok() || !many.ok()) return {};
+  TensorTypes types;
+  for (const Tensor& t : inputs) types.push_back(t.type());
+  const auto plan = one->function()->explain(types), parts = many->function()->explain(types);
+  const auto got = one->function()->run(inputs, {}), want = many->function()->run(inputs, {});
+  EXPECT_TRUE(plan.ok() && parts.ok() && got.ok() && want.ok());
+  if (!plan.ok() || !parts.ok() || !got.ok() || !want.ok()) return {};
+  double most = 0;
+  for (int64_t i = 0; i < (*want)[0].elements(); ++i)
+    most = std::max(most, std::abs((*got)[0].real_at(i) - (*want)[0].real_at(i)));
+  EXPECT_LE(most, tolerance);
+  return {plan->steps.back().kernel, parts->steps.back().kernel};
+}
+
 TEST(JoinedSteps, LayersOfDenseBlocksGiveWhatTheyGiveApart) {
   for (const int threads : {1, 2, 3})
     for (const bool adds : {false, true})
       for (const int64_t size : {1, 7, 30}) {
-        Network together = dense_layer(size, 24, 9, adds, false);
-        Network apart = dense_layer(size, 24, 9, adds, true);
-        apart.graph.constants = together.graph.constants;
-        const auto one = load(std::move(together.graph), threads);
-        const auto many = load(std::move(apart.graph), threads);
-        ASSERT_TRUE(one.ok() && many.ok());
-        const std::vector<Tensor> inputs{random_tensor({1, size, size, 24}),
-                                         random_tensor({1, size, size, 9})};
-        const TensorTypes types{inputs[0].type(), inputs[1].type()};
-        const auto plan = one->function()->explain(types), parts = many->function()->explain(types);
-        ASSERT_TRUE(plan.ok() && parts.ok());
-        EXPECT_EQ(plan->steps.back().kernel, "move_rows + channel_rows + gemm");
-        EXPECT_EQ(parts->steps.back().kernel, "gemm");
-        const auto got = one->function()->run(inputs, {}), want = many->function()->run(inputs, {});
-        ASSERT_TRUE(got.ok() && want.ok());
-        for (int64_t i = 0; i < (*want)[0].elements(); ++i)
-          ASSERT_NEAR((*got)[0].real_at(i), (*want)[0].real_at(i), 1e-4) << size << " " << i;
+        const auto [together, apart] = expect_same(
+            dense_layer(size, 24, 9, adds, false), dense_layer(size, 24, 9, adds, true), threads,
+            {random_tensor({1, size, size, 24}), random_tensor({1, size, size, 9})}, 1e-4);
+        EXPECT_EQ(together, "move_rows + channel_rows + gemm");
+        EXPECT_EQ(apart, "gemm");
       }
 }
 
@@ -77,24 +92,11 @@ TEST(JoinedSteps, ChannelsAreScaledWhereTheyAreMultiplied) {
     for (const int64_t batch : {1, 3})
       for (const int64_t size : {4, 19})
         for (const bool adds : {false, true}) {
-          Network together = scaled_product(batch, size, adds, false);
-          Network apart = scaled_product(batch, size, adds, true);
-          apart.graph.constants = together.graph.constants;
-          const auto one = load(std::move(together.graph), threads);
-          const auto many = load(std::move(apart.graph), threads);
-          ASSERT_TRUE(one.ok() && many.ok());
-          const std::vector<Tensor> inputs{random_tensor({batch, size, size, 40}),
-                                           random_tensor({batch, 1, 1, 40})};
-          const TensorTypes types{inputs[0].type(), inputs[1].type()};
-          const auto plan = one->function()->explain(types);
-          ASSERT_TRUE(plan.ok());
-          EXPECT_EQ(plan->steps.back().kernel,
-                    batch == 1 || size > 4 ? "array_binary + gemm" : "gemm");
-          const auto got = one->function()->run(inputs, {}),
-                     want = many->function()->run(inputs, {});
-          ASSERT_TRUE(got.ok() && want.ok());
-          for (int64_t i = 0; i < (*want)[0].elements(); ++i)
-            ASSERT_NEAR((*got)[0].real_at(i), (*want)[0].real_at(i), 1e-4) << size << " " << i;
+          const auto [together, apart] = expect_same(
+              scaled_product(batch, size, adds, false), scaled_product(batch, size, adds, true),
+              threads, {random_tensor({batch, size, size, 40}), random_tensor({batch, 1, 1, 40})},
+              1e-4);
+          EXPECT_EQ(together, batch == 1 || size > 4 ? "array_binary + gemm" : "gemm");
         }
 }
 
@@ -113,27 +115,17 @@ Network conv_of_parts(int64_t batch, int64_t size, bool adds, bool between_too) 
 }
 
 TEST(JoinedSteps, ConvolutionsReadPartsWhereTheyLie) {
+  constexpr int64_t kSize = 48;
   for (const int threads : {1, 2})
     for (const int64_t batch : {1, 2})
       for (const bool adds : {false, true}) {
-        constexpr int64_t kSize = 48;
-        Network together = conv_of_parts(batch, kSize, adds, false);
-        Network apart = conv_of_parts(batch, kSize, adds, true);
-        apart.graph.constants = together.graph.constants;
-        const auto one = load(std::move(together.graph), threads);
-        const auto many = load(std::move(apart.graph), threads);
-        ASSERT_TRUE(one.ok() && many.ok());
-        const std::vector<Tensor> inputs{random_tensor({batch, kSize, kSize, 27}),
-                                         random_tensor({batch, kSize, kSize, 18})};
-        const TensorTypes types{inputs[0].type(), inputs[1].type()};
-        const auto plan = one->function()->explain(types), parts = many->function()->explain(types);
-        ASSERT_TRUE(plan.ok() && parts.ok());
-        if (batch == 1) EXPECT_EQ(plan->steps.back().kernel, "move_rows + winograd_f6");
-        EXPECT_EQ(parts->steps.back().kernel, "winograd_f6");
-        const auto got = one->function()->run(inputs, {}), want = many->function()->run(inputs, {});
-        ASSERT_TRUE(got.ok() && want.ok());
-        for (int64_t i = 0; i < (*want)[0].elements(); ++i)
-          ASSERT_EQ((*got)[0].real_at(i), (*want)[0].real_at(i)) << batch << " " << i;
+        const auto [together, apart] = expect_same(
+            conv_of_parts(batch, kSize, adds, false), conv_of_parts(batch, kSize, adds, true),
+            threads,
+            {random_tensor({batch, kSize, kSize, 27}), random_tensor({batch, kSize, kSize, 18})},
+            0);
+        if (batch == 1) EXPECT_EQ(together, "move_rows + winograd_f6");
+        EXPECT_EQ(apart, "winograd_f6");
       }
 }
 

@@ -81,6 +81,28 @@ TaskFloats task_floats(const GemmParams& p, const GemmGrid& grid, const KernelTa
 
 }  // namespace
 
+GemmRegion region_of(const GemmParams& p, int64_t row, int64_t rows, int64_t column,
+                     int64_t columns) {
+  GemmRegion region;
+  region.m = rows;
+  region.n = columns;
+  region.k = p.k;
+  region.a = p.a + row * p.lda;
+  region.lda = p.lda;
+  region.b = p.b + column * p.k;
+  region.b_panel_stride = p.k * kPanelColumns;
+  region.c = element(p.c, row * p.ldc + column, p.narrow_c);
+  region.ldc = p.ldc;
+  region.bias = p.bias != nullptr ? p.bias + column : nullptr;
+  if (p.residual != nullptr)
+    region.residual = element(p.residual, row * p.ld_residual + column, p.narrow_residual);
+  region.ld_residual = p.ld_residual;
+  region.activation = p.activation;
+  region.narrow_c = p.narrow_c;
+  region.narrow_residual = p.narrow_residual;
+  return region;
+}
+
 int64_t gemm_scratch_bytes(const GemmParams& p, int threads, const KernelTable& table) {
   if (p.m <= 0 || p.n <= 0) return 0;
   const GemmGrid grid = choose_gemm_grid(p.m, p.n, p.k, threads, table);
@@ -94,23 +116,8 @@ void gemm(const GemmParams& p, ThreadPool& pool, void* scratch, const KernelTabl
   parallel_with_slots(pool, grid.tasks(), [&](int64_t task, int64_t slot) {
     const int64_t row = task / grid.column_blocks * grid.row_block;
     const int64_t column = task % grid.column_blocks * grid.column_block;
-    GemmRegion region;
-    region.m = std::min(grid.row_block, p.m - row);
-    region.n = std::min(grid.column_block, p.n - column);
-    region.k = p.k;
-    region.a = p.a + row * p.lda;
-    region.lda = p.lda;
-    region.b = p.b + column * p.k;
-    region.b_panel_stride = p.k * kPanelColumns;
-    region.c = element(p.c, row * p.ldc + column, p.narrow_c);
-    region.ldc = p.ldc;
-    region.bias = p.bias != nullptr ? p.bias + column : nullptr;
-    if (p.residual != nullptr)
-      region.residual = element(p.residual, row * p.ld_residual + column, p.narrow_residual);
-    region.ld_residual = p.ld_residual;
-    region.activation = p.activation;
-    region.narrow_c = p.narrow_c;
-    region.narrow_residual = p.narrow_residual;
+    GemmRegion region = region_of(p, row, std::min(grid.row_block, p.m - row), column,
+                                  std::min(grid.column_block, p.n - column));
     if (floats.all() > 0 && scratch != nullptr) {
       float* const own = slot_floats(scratch, slot, floats.all());
       if (floats.sums > 0) region.sums = own;

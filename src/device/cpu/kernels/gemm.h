@@ -15,6 +15,7 @@
 
 #include "base/thread_pool.h"
 #include "device/cpu/kernels/activation.h"
+#include "device/cpu/kernels/gemm_region.h"
 #include "device/cpu/kernels/kernel_table.h"
 
 namespace tenon::cpu {
@@ -37,6 +38,10 @@ struct GemmParams {
   bool narrow_c = false;
   bool narrow_residual = false;
 };
+
+// Some rows of c and some columns, from a multiple of 16 on; without scratch.
+GemmRegion region_of(const GemmParams& p, int64_t row, int64_t rows, int64_t column,
+                     int64_t columns);
 
 // Null scratch: rows are read where they lie, in whichever sets of the caches; not where c is of
 // bf16.

@@ -245,25 +245,6 @@ struct Task {
   }
 };
 
-void multiply_directly(const GemmParams& p, int64_t row, int64_t rows, int64_t column,
-                       int64_t columns, const KernelTable& table) {
-  GemmRegion region;
-  region.m = rows;
-  region.n = columns;
-  region.k = p.k;
-  region.a = p.a + row * p.lda;
-  region.lda = p.lda;
-  region.b = p.b + column * p.k;
-  region.b_panel_stride = p.k * kPanelColumns;
-  region.c = p.c + row * p.ldc + column;
-  region.ldc = p.ldc;
-  if (p.bias != nullptr) region.bias = p.bias + column;
-  if (p.residual != nullptr) region.residual = p.residual + row * p.ld_residual + column;
-  region.ld_residual = p.ld_residual;
-  region.activation = p.activation;
-  gemm_region(region, table);
-}
-
 }  // namespace
 
 const char* strassen_refusal(const GemmParams& p, bool wide) {
@@ -288,7 +269,8 @@ void strassen_gemm(const GemmParams& p, ThreadPool& pool, void* scratch, const K
     const int64_t end = plan.column_blocks * (part + 1) / plan.column_parts;
     if (!are_alike(p.a + row * p.lda, p.lda, rows, p.k)) {
       for (const int64_t half : {int64_t{0}, p.n / 2})
-        multiply_directly(p, row, rows, half + begin * kColumns, (end - begin) * kColumns, table);
+        gemm_region(region_of(p, row, rows, half + begin * kColumns, (end - begin) * kColumns),
+                    table);
       return;
     }
     for (int64_t d = 0; d < plan.depth_blocks; ++d) {

@@ -265,37 +265,39 @@ void run(const ConvParams& p, const WinogradPlan& plan, ThreadPool& pool, void* 
   });
 }
 
-int64_t scratch_bytes(const WinogradPlan& plan, int threads) {
+int64_t scratch_bytes(const ConvParams& p, int threads, const KernelTable& table,
+                      WinogradForm form) {
+  const WinogradPlan plan = plan_winograd(p, threads, table.tile_rows, form);
   return slots_bytes(plan.v_floats(), threads) + slots_bytes(plan.m_floats(), threads) +
          slots_bytes(plan.b_floats(), threads);
+}
+
+void run(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table,
+         WinogradForm form) {
+  run(p, plan_winograd(p, pool.threads(), table.tile_rows, form), pool, scratch, table);
 }
 
 }  // namespace
 
 int64_t winograd_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table) {
-  return scratch_bytes(plan_winograd(p, threads, table.tile_rows, WinogradForm::kKept), threads);
+  return scratch_bytes(p, threads, table, WinogradForm::kKept);
 }
 void run_winograd(const ConvParams& p, ThreadPool& pool, void* scratch, const KernelTable& table) {
-  run(p, plan_winograd(p, pool.threads(), table.tile_rows, WinogradForm::kKept), pool, scratch,
-      table);
+  run(p, pool, scratch, table, WinogradForm::kKept);
 }
-
 int64_t winograd_f6_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table) {
-  return scratch_bytes(plan_winograd(p, threads, table.tile_rows, WinogradForm::kLarge), threads);
+  return scratch_bytes(p, threads, table, WinogradForm::kLarge);
 }
 void run_winograd_f6(const ConvParams& p, ThreadPool& pool, void* scratch,
                      const KernelTable& table) {
-  run(p, plan_winograd(p, pool.threads(), table.tile_rows, WinogradForm::kLarge), pool, scratch,
-      table);
+  run(p, pool, scratch, table, WinogradForm::kLarge);
 }
-
 int64_t winograd_panels_scratch_bytes(const ConvParams& p, int threads, const KernelTable& table) {
-  return scratch_bytes(plan_winograd(p, threads, table.tile_rows, WinogradForm::kPanels), threads);
+  return scratch_bytes(p, threads, table, WinogradForm::kPanels);
 }
 void run_winograd_panels(const ConvParams& p, ThreadPool& pool, void* scratch,
                          const KernelTable& table) {
-  run(p, plan_winograd(p, pool.threads(), table.tile_rows, WinogradForm::kPanels), pool, scratch,
-      table);
+  run(p, pool, scratch, table, WinogradForm::kPanels);
 }
 
 }  // namespace tenon::cpu
