@@ -5,6 +5,11 @@
 namespace tenon::runtime {
 namespace {
 
+std::string_view name_in(const cpu::KernelChoice& choice) {
+  const std::string_view joined = choice.kernel->joined_name();
+  return joined.empty() ? std::string_view(choice.name) : joined;
+}
+
 void join(Plan& plan, size_t first, size_t second) {
   PlanStep &one = plan.steps[first], &two = plan.steps[second];
   auto kernel = one.choice.kernel->join(*two.choice.kernel, one.inputs().size());
@@ -14,8 +19,8 @@ void join(Plan& plan, size_t first, size_t second) {
   two.operands.insert(two.operands.end(), two.step->inputs.begin() + 1, two.step->inputs.end());
   two.joined = std::move(one.joined);
   two.joined.push_back(first);
+  two.choice.name = fmt::format("{} + {}", name_in(one.choice), name_in(two.choice));
   two.choice.kernel = std::move(kernel);
-  two.choice.name = fmt::format("{} + {}", one.choice.name, two.choice.name);
   plan.values[static_cast<size_t>(two.step->inputs[0])].place = Place::kAbsent;
   one.kind = StepKind::kJoined;
   one.choice.kernel = nullptr;

@@ -12,9 +12,10 @@ namespace tenon::runtime {
 namespace {
 
 // A layer of a dense block: relu(concat(x, r) * scale + shift), fused, and a 1x1 convolution of it.
-Network dense_layer(int64_t size, int64_t in, int64_t more, bool adds, bool between_too) {
+Network dense_layer(int64_t size, int64_t in, int64_t more, bool adds, bool between_too,
+                    int64_t last = 20) {
   const int64_t channels = in + more;
-  const std::vector<int64_t> dims{1, size, size, channels}, out{1, size, size, 20};
+  const std::vector<int64_t> dims{1, size, size, channels}, out{1, size, size, last};
   Network body, n;
   const int whole = body.value(dims), scale = body.value({1, 1, 1, channels});
   const int shift = body.value({channels}), product = body.value(dims), sum = body.value(dims);
@@ -31,8 +32,8 @@ Network dense_layer(int64_t size, int64_t in, int64_t more, bool adds, bool betw
   const int scales = n.constant(random_tensor({1, 1, 1, channels}));
   const int rows = n.step("fused", {joined, shifts, scales}, n.value(dims));
   n.graph.steps.back().regions.push_back(std::move(body.graph));
-  const int residual = adds ? n.conv(x, 1, in, 20, 1, 1, out) : -1;
-  n.graph.outputs = {n.conv(rows, 1, channels, 20, 1, 1, out, residual)};
+  const int residual = adds ? n.conv(x, 1, in, last, 1, 1, out) : -1;
+  n.graph.outputs = {n.conv(rows, 1, channels, last, 1, 1, out, residual)};
   if (between_too) n.graph.outputs.insert(n.graph.outputs.end(), {joined, rows});
   return n;
 }
@@ -70,6 +71,15 @@ TEST(JoinedSteps, LayersOfDenseBlocksGiveWhatTheyGiveApart) {
         EXPECT_EQ(together, "move_rows + channel_rows + gemm");
         EXPECT_EQ(apart, "gemm");
       }
+}
+
+// Alone it may be multiplied by Strassen's algorithm, with the rows in front of it it is not.
+TEST(JoinedSteps, AreCalledWhatTheyDo) {
+  const auto [together, apart] = expect_same(
+      dense_layer(16, 400, 112, false, false, 512), dense_layer(16, 400, 112, false, true, 512), 1,
+      {random_tensor({1, 16, 16, 400}), random_tensor({1, 16, 16, 112})}, 1e-3);
+  EXPECT_EQ(together, "move_rows + channel_rows + gemm");
+  EXPECT_TRUE(apart.starts_with("gemm")) << apart;
 }
 
 // Scales of each image, a 1x1 convolution of what they give, added to it or not.

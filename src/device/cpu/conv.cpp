@@ -98,6 +98,12 @@ class ConvKernel final : public ChainableConv {
     if (!parts_.channels.empty()) return nullptr;
     return join_chain({chain_part(0)}, next, operands, threads_);
   }
+  // A chain takes some rows at a time.
+  std::string_view joined_name() const override {
+    return chosen_.id == ConvMethodId::kStrassen
+               ? std::string_view(conv_method(ConvMethodId::kPointwise).name)
+               : std::string_view();
+  }
   std::unique_ptr<Kernel> with_parts(std::vector<int64_t> channels) const override {
     auto parts = InputParts::make(chosen_, std::move(channels), 1);
     if (!parts) return nullptr;

@@ -146,6 +146,8 @@ class Kernel {
     (void)next, (void)operands;
     return nullptr;
   }
+  // What it does once it is joined, where that is another way than alone; else empty.
+  virtual std::string_view joined_name() const { return {}; }
   // This kernel with parts of so many channels as operands in the place of operand 0, which they
   // are side by side in the last dim: its operands are the parts, then those that it had, operand 0
   // among them but absent. Null where it reads operand 0 whole.
