@@ -83,19 +83,19 @@ class ConvKernel final : public ChainableConv {
     ConvParams p = p_;
     InputParts::List list;
     parts_.set_input(c, 1, list, p);
-    p.bias = c.in(at_.first + 2);
-    p.residual = c.in(at_.first + 3);
+    p.bias = c.in(parts_.count() + 2);
+    p.residual = c.in(parts_.count() + 3);
     p.y = c.out(0);
     if (packed_ == nullptr) {
       auto* const filter = static_cast<float*>(c.scratch);
-      chosen_.pack_filter(p, c.in(at_.first + 1), filter);
+      chosen_.pack_filter(p, c.in(parts_.count() + 1), filter);
       p.filter = filter;
     }
     chosen_.run(p, c.pool, static_cast<char*>(c.scratch) + filter_bytes_, kernels());
     return {};
   }
   std::unique_ptr<Kernel> join(const Kernel& next, size_t operands) const override {
-    if (!parts_.channels.empty()) return nullptr;
+    if (parts_.count() > 0) return nullptr;
     return join_chain({chain_part(0)}, next, operands, threads_);
   }
   // A chain takes some rows at a time.
@@ -108,7 +108,6 @@ class ConvKernel final : public ChainableConv {
     auto parts = InputParts::make(chosen_, std::move(channels), 1);
     if (!parts) return nullptr;
     auto joined = std::make_unique<ConvKernel>(*this);
-    joined->at_.first = parts->channels.size();
     joined->parts_ = std::move(*parts);
     return joined;
   }

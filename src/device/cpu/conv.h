@@ -26,6 +26,8 @@ struct InputParts {
   // `unit` channels.
   static std::optional<InputParts> make(const ConvMethod& method, std::vector<int64_t> channels,
                                         int64_t unit);
+  // Operands before operand 0, which they are in the place of.
+  size_t count() const { return channels.size(); }
   // Sets the input of `p`, whose floats are of `per_float` channels; `list` must outlive it.
   void set_input(const RunContext& context, int64_t per_float, List& list, ConvParams& p) const;
 

@@ -154,16 +154,15 @@ class PairConv final : public ChainableConv {
     p.filter = packed_.get();
     InputParts::List list;
     parts_.set_input(c, 2, list, p);
-    p.bias = c.in(at_.first + 2);
-    p.residual = any_of(c, at_.first + 3);
+    p.bias = c.in(parts_.count() + 2);
+    p.residual = any_of(c, parts_.count() + 3);
     p.y = any_result(c);
     method_.run(p, c.pool, c.scratch, *pair_kernels());
     return {};
   }
   std::unique_ptr<Kernel> join(const Kernel& next, size_t operands) const override {
     if (!rounds_to_bf16(next))
-      return parts_.channels.empty() ? join_chain({chain_part(0)}, next, operands, threads_)
-                                     : nullptr;
+      return parts_.count() == 0 ? join_chain({chain_part(0)}, next, operands, threads_) : nullptr;
     if (!method_.can_round || p_.narrow_y) return nullptr;
     auto joined = std::make_unique<PairConv>(*this);
     joined->p_.narrow_y = true;
@@ -174,7 +173,6 @@ class PairConv final : public ChainableConv {
     auto parts = InputParts::make(method_, std::move(channels), kPanelColumns);
     if (!parts) return nullptr;
     auto joined = std::make_unique<PairConv>(*this);
-    joined->at_.first = parts->channels.size();
     joined->parts_ = std::move(*parts);
     return joined;
   }

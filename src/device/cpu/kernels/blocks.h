@@ -40,8 +40,9 @@ struct GemmBlock {
   // B as panels of 16 columns, `b_panel_stride` floats apart, taps * run rows used.
   const float* b = nullptr;
   int64_t b_panel_stride = 0;
-  int64_t next_columns = 0;     // columns behind the n, in more panels, that are multiplied next
-  const float* next = nullptr;  // or as many panels elsewhere, `next_panel_stride` floats apart
+  // Columns that are multiplied next: in the panels behind the n, or from `next` on.
+  int64_t next_columns = 0;
+  const float* next = nullptr;
   int64_t next_panel_stride = 0;
 
   float* c = nullptr;

@@ -183,6 +183,7 @@ struct Task {
     if (of_c && first && p.bias != nullptr) block.bias = p.bias + column;
     set_activation(block, of_c && last ? p.activation : Activation{});
     if (ahead.first != nullptr && part < 4) {
+      block.next_columns = kColumns;
       block.next = ahead.at(part);
       block.next_panel_stride = ahead.panel;
     }
@@ -190,15 +191,11 @@ struct Task {
   }
 
   // What C holds of the blocks before, or what is added to it.
-  const float* before(int64_t row_of_c, int64_t column, int64_t& ld) const {
-    ld = first ? p.ld_residual : p.ldc;
-    const float* const base = first ? p.residual : p.c;
-    return base == nullptr ? nullptr : base + row_of_c * ld + column;
-  }
   void add_before(int64_t row_of_c, int64_t column, int64_t rows, float* y) const {
-    int64_t ld;
-    const float* const c = before(row_of_c, column, ld);
+    const float* c = first ? p.residual : p.c;
     if (c == nullptr) return;
+    const int64_t ld = first ? p.ld_residual : p.ldc;
+    c += row_of_c * ld + column;
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t i = 0; i < kColumns; ++i) y[r * kColumns + i] += c[r * ld + i];
   }

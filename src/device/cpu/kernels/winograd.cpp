@@ -7,7 +7,6 @@
 #include "device/cpu/kernels/winograd.h"
 
 #include <algorithm>
-#include <iterator>
 
 #include "device/cpu/kernels/blocks.h"
 #include "device/cpu/kernels/gemm_region.h"
@@ -117,19 +116,21 @@ void transform_input(const ConvParams& p, const WinogradPlan& plan, const Part& 
 
 // Outputs that are rounded after an activation.
 void round_activated(WinogradOutput w, const KernelTable& table) {
-  constexpr int64_t kOut = WinogradOutput::kMostOut;
-  float tile[kOut * kOut * kColumns] = {};
+  constexpr int64_t kMostOut = WinogradOutput::kMostOut;
+  float tile[kMostOut * kMostOut * kColumns];
+  const int64_t line = w.outputs * kColumns, all = (w.is_line ? 1 : w.outputs) * line;
+  std::fill_n(tile, all, 0.0f);
   auto* y = reinterpret_cast<uint16_t*>(w.y);
   const int64_t y_row = w.y_row, y_pixel = w.y_pixel;
   w.y = tile;
-  w.y_row = kOut * kColumns;
+  w.y_row = line;
   w.y_pixel = kColumns;
   w.narrow_y = false;
   table.winograd_output(w);
-  table.activate(w.post, tile, tile, std::size(tile));
+  table.activate(w.post, tile, tile, static_cast<size_t>(all));
   for (int64_t i = 0; i < w.rows; ++i)
     for (int64_t j = 0; j < w.columns; ++j)
-      table.round_bf16(tile + (i * kOut + j) * kColumns, y + i * y_row + j * y_pixel, w.channels);
+      table.round_bf16(tile + i * line + j * kColumns, y + i * y_row + j * y_pixel, w.channels);
 }
 
 void transform_output(const ConvParams& p, const WinogradPlan& plan, const Part& part, int64_t row,

@@ -186,16 +186,16 @@ WinogradTaps winograd_taps(const ConvParams& p, bool large) {
   for (int d = 0; d < 3; ++d)
     if (kernel[d] > 1 && kernel[0] * kernel[1] * kernel[2] == kernel[d])
       taps = {.line = d, .width = kernel[d]};
+  if (large) {
+    taps.inputs = 8;
+    return taps;
+  }
   // Multiplications for an output: of every group one a frequency, for as many outputs as a tile
   // has.
   const auto cost = [](const WinogradTaps& t) {
     const double outputs = static_cast<double>(t.outputs());
     return static_cast<double>(t.groups()) / (t.line >= 0 ? outputs : outputs * outputs);
   };
-  if (large) {
-    taps.inputs = 8;
-    return taps;
-  }
   WinogradTaps of_four = taps;
   of_four.side = 4;
   return cost(of_four) < cost(taps) ? of_four : taps;

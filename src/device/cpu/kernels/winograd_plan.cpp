@@ -141,7 +141,8 @@ Cycles cycles_of(const ConvParams& p, int64_t unit, WinogradForm form) {
           transform * tiles * (static_cast<double>(unit) * groups * in * in_planes + out * planes)};
 }
 
-const char* refusal(const ConvParams& p, int64_t unit) {
+// Whatever the number of pixels.
+const char* kernel_refusal(const ConvParams& p, int64_t unit) {
   if (p.groups != 1) return "the channels are grouped";
   const int line = winograd_taps(p).line;
   if (line < 0 && (p.kernel[0] < 1 || p.kernel[1] < 2 || p.kernel[2] < 2))
@@ -154,10 +155,29 @@ const char* refusal(const ConvParams& p, int64_t unit) {
   }
   if (unit * p.in_channels < 2 * kPanelColumns || p.out_channels < kPanelColumns)
     return "few channels: the transforms would cost more than they save";
-  const Cycles cycles = cycles_of(p, unit, WinogradForm::kKept);
-  return cycles.here < (line >= 0 ? 0.85 : 0.75) * cycles.direct
+  return nullptr;
+}
+
+const char* pixels_refusal(const Cycles& cycles, bool is_line) {
+  return cycles.here < (is_line ? 0.85 : 0.75) * cycles.direct
              ? nullptr
              : "too few pixels to pay for larger filters";
+}
+
+const char* refusal(const ConvParams& p, int64_t unit) {
+  if (const char* const reason = kernel_refusal(p, unit)) return reason;
+  return pixels_refusal(cycles_of(p, unit, WinogradForm::kKept), winograd_taps(p).line >= 0);
+}
+
+bool is_three_by_three(const ConvParams& p) {
+  const WinogradTaps taps = winograd_taps(p);
+  return taps.line < 0 && taps.depth == 1 && taps.height == 3 && taps.width == 3;
+}
+
+int64_t tiles_of(const ConvParams& p, WinogradForm form) {
+  WinogradPlan plan;
+  set_tiles(p, form, plan);
+  return plan.tiles;
 }
 
 }  // namespace
@@ -171,17 +191,14 @@ const char* winograd_f6_refusal(const ConvParams& p) {
   // and for several blocks.
   constexpr int64_t kMostFilterBytes = int64_t{9} << 19, kFewestTiles = 64;
   constexpr double kGain = 0.95;
-  if (const char* const reason = refusal(p, 1)) return reason;
-  const WinogradTaps taps = winograd_taps(p);
-  if (taps.line >= 0 || taps.depth > 1 || taps.height != 3 || taps.width != 3)
-    return "the kernel is not 3x3";
+  if (!is_three_by_three(p)) return "the kernel is not 3x3";
+  if (const char* const reason = kernel_refusal(p, 1)) return reason;
   if (winograd_f6_filter_floats(p) * static_cast<int64_t>(sizeof(float)) > kMostFilterBytes)
     return "the transformed filter is large";
-  WinogradPlan plan;
-  set_tiles(p, WinogradForm::kLarge, plan);
-  if (plan.tiles < kFewestTiles) return "there are few tiles of six outputs";
-  return cycles_of(p, 1, WinogradForm::kLarge).here <
-                 kGain * cycles_of(p, 1, WinogradForm::kKept).here
+  if (tiles_of(p, WinogradForm::kLarge) < kFewestTiles) return "there are few tiles of six outputs";
+  const Cycles small = cycles_of(p, 1, WinogradForm::kKept);
+  if (const char* const reason = pixels_refusal(small, false)) return reason;
+  return cycles_of(p, 1, WinogradForm::kLarge).here < kGain * small.here
              ? nullptr
              : "tiles of six outputs fit the map less well";
 }
@@ -193,16 +210,13 @@ const char* winograd_pairs_refusal(const ConvParams& p) {
 
 const char* winograd_panels_refusal(const ConvParams& p) {
   if (const char* const reason = refusal(p, 1)) return reason;
-  const WinogradTaps taps = winograd_taps(p);
-  if (taps.line >= 0 || taps.depth > 1 || taps.height != 3 || taps.width != 3)
-    return "the kernel is not 3x3";
+  if (!is_three_by_three(p)) return "the kernel is not 3x3";
   if (p.out_channels % kPanelColumns != 0) return "the channels are no whole vectors";
   if (winograd_filter_floats(p) * static_cast<int64_t>(sizeof(float)) < kLargeFilterBytes)
     return "the transformed filter is small enough to be kept";
-  WinogradPlan plan;
-  set_tiles(p, WinogradForm::kPanels, plan);
-  return plan.tiles <= kTilesAtOnce ? nullptr
-                                    : "many pixels: the filter is better transformed once";
+  return tiles_of(p, WinogradForm::kPanels) <= kTilesAtOnce
+             ? nullptr
+             : "many pixels: the filter is better transformed once";
 }
 
 }  // namespace tenon::cpu

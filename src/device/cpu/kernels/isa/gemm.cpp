@@ -277,12 +277,11 @@ void gemm_block(const GemmBlock& block) {
         for (int r = 0; r < rows; ++r) plain_rows[r] = block.a + (row + r) * block.lda;
       }
       // The first tiles of rows fetch the next panels, one each, while they compute.
-      const bool fetches = index < kColumns / kPanelColumns &&
-                           column + panel * kPanelColumns < block.n + block.next_columns;
+      const int64_t behind = column + panel * kPanelColumns - block.n;
+      const bool fetches = index < kColumns / kPanelColumns && behind < block.next_columns;
       tile.ahead = fetches ? panel * block.b_panel_stride : 0;
-      if (block.next != nullptr && index < kColumns / kPanelColumns)
-        tile.ahead =
-            block.next + (column / kPanelColumns + index) * block.next_panel_stride - tile.b;
+      if (fetches && behind >= 0 && block.next != nullptr)
+        tile.ahead = block.next + behind / kPanelColumns * block.next_panel_stride - tile.b;
       if (few) tile.ahead = far ? kFetchAhead : 0;
       // NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): tiles have a row
       const TileFunction function = functions[rows - 1];
