@@ -81,6 +81,11 @@ const CpuFeatures& cpu_features() {
   return features;
 }
 
+namespace {
+// When the library is loaded, not while the first model is.
+[[maybe_unused]] const CpuFeatures& detected = cpu_features();
+}  // namespace
+
 std::string CpuFeatures::to_string() const {
   std::string text;
   const auto add = [&](bool has, const char* name) {

@@ -97,7 +97,9 @@ class Decoder {
       out.shape = Shape::unranked();
       return out;
     }
-    for (const int64_t d : numbers(t->dims())) {
+    const std::vector<int64_t> dims = numbers(t->dims());
+    out.shape.dims().reserve(dims.size());
+    for (const int64_t d : dims) {
       if (d >= -1) {
         out.shape.dims().push_back(d < 0 ? Dim::unknown() : Dim(d));
         continue;

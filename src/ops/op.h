@@ -243,7 +243,9 @@ constexpr FieldInfo field_info() {
   using Member = std::remove_reference_t<decltype(std::declval<T&>().*(f.member))>;
   FieldInfo info{f.id, f.name, f.doc, {}, {}, {}};
   info.member = +[](void* op) -> void* {
-    return &(static_cast<T*>(op)->*(std::get<kIndex>(fields_of<T>()).member));
+    // A constant: without optimisation for speed all fields would be made here to take one.
+    constexpr auto member = std::get<kIndex>(fields_of<T>()).member;
+    return &(static_cast<T*>(op)->*member);
   };
   if constexpr (std::is_enum_v<Member> && !std::is_same_v<Member, DType>) {
     info.get = &get_enum<Member>;

@@ -41,6 +41,8 @@ std::span<const KernelCandidate> indexing_candidates();
 std::span<const KernelCandidate> quantize_candidates();
 std::span<const KernelCandidate> quantized_product_candidates();
 
+// Those of an op by its name, which is to last; the preferred ones first. Thread-safe.
+std::span<const KernelCandidate* const> candidates_of(std::string_view op);
 // The choice among the candidates alone; none of them may apply.
 KernelChoice choose_candidate(const StepInfo& step);
 // For a step in 16-bit floats: the f32 kernel for it between conversions, and its name; or null.

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <functional>
-#include <unordered_map>
 
 #include "base/bytes.h"
 #include "device/cpu/candidates.h"
@@ -151,19 +150,6 @@ const KernelCandidate* tuned(const StepInfo& step,
     for (const KernelCandidate* c : applicable)
       if (c->name == kernel.name) return c;
   return applicable[0];
-}
-
-// Those of an op, in their order.
-std::span<const KernelCandidate* const> candidates_of(std::string_view op) {
-  static const auto by_op = [] {
-    std::unordered_map<std::string_view, std::vector<const KernelCandidate*>> lists;
-    for (const KernelCandidate& candidate : kernel_candidates())
-      lists[candidate.op].push_back(&candidate);
-    return lists;
-  }();
-  const auto found = by_op.find(op);
-  if (found == by_op.end()) return {};
-  return found->second;
 }
 
 }  // namespace

@@ -165,9 +165,6 @@ struct KernelCandidate {
   std::unique_ptr<Kernel> (*make)(const StepInfo&);
 };
 
-// All of them, the preferred ones of an op first.
-std::span<const KernelCandidate> kernel_candidates();
-
 struct KernelChoice {
   std::unique_ptr<Kernel> kernel;  // null: the reference evaluation
   std::string name = "reference";
