@@ -20,8 +20,9 @@ COLLECT = ("_ZN5tenon7runtime5Model4load*", "_ZNK5tenon7runtime5Model8function*"
 AVX2 = "_ZN5tenon3cpu4avx2"
 WIDER = ("_ZN5tenon3cpu6avx512",)
 TABLES = re.compile(r"_ZN5tenon3cpu\d+[a-z0-9_]+?\d+(fill_[a-z_]+|[a-z0-9]+_table)E?v?")
-# The C interface and what it does to have a function ready, which `tenon bench` does without.
-INTERFACE = re.compile(r"^tenon_(model|function|result)_|^_ZN5tenon7runtime.*(8hand_out|7guarded|11prepare_run)|^_ZNK5tenon7runtime8Function7prepare")
+# The C interface and what it and Python's do to have a function ready, which `tenon bench` does without.
+INTERFACE = re.compile(r"^tenon_(model|function|result)_|^_ZN5tenon7runtime.*(8hand_out|7guarded|11prepare_run)"
+                       r"|^_ZNK?5tenon7runtime(8Function|5State|8PortInfo)|_ZN5tenon15dtype_long_name")
 
 
 def functions_of(callgrind):
