@@ -99,6 +99,7 @@ TEST(Gemm, LargeOnThreads) {
       check({150, 130, 257, true, false, false, kRelu, threads}, *table);
       check({300, 17, 1200, true, true, true, kRelu, threads}, *table);
       check({1, 1000, 300, true, false, false, {}, threads}, *table);
+      check({2, 1000, 300, true, true, true, kRelu, threads}, *table);
     }
 }
 

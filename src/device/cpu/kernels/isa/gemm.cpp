@@ -93,16 +93,17 @@ TENON_INLINE void store_narrow(const GemmBlock& block, const Tile& tile,
 }
 #endif
 
-// Multiplies and stores one tile of kM rows; `columns` <= kN * kLanes of them exist.
+// Multiplies and stores one tile of kM rows; `columns` <= kN * kLanes of them exist, vectors of them
+// `apart`.
 template <int kM, int kN, Last kLast>
 TENON_INLINE void multiply_and_store(const GemmBlock& block, const Tile& tile, int64_t row,
-                                     int64_t column, int columns) {
+                                     int64_t column, int columns, int64_t apart = kLanes) {
   Floats acc[kM][kN];
   if (kM == kRows && block.add != nullptr) fetch_added(block, row + kAddAhead, column);
   Floats offset[kN];
-#pragma GCC unroll 2
+#pragma GCC unroll 4
   for (int v = 0; v < kN; ++v) {
-    const float* const from = block.bias + column + v * kLanes;
+    const float* const from = block.bias + column + v * apart;
     const bool whole = !kMasks && columns == kN * kLanes;
     offset[v] = block.bias == nullptr ? Floats{}
                 : whole               ? load(from)
@@ -122,39 +123,52 @@ TENON_INLINE void multiply_and_store(const GemmBlock& block, const Tile& tile, i
   const float* add = block.add != nullptr ? block.add + row * ld_add + column : nullptr;
   // Whole vectors need no masks.
   if (!kMasks && columns == kN * kLanes) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int v = 0; v < kN; ++v) {
 #pragma GCC unroll 16
       for (int r = 0; r < kM; ++r) {
         Floats x = acc[r][v];
-        if (add != nullptr) x += load(add + r * ld_add + v * kLanes);
-        store(c + r * ldc + v * kLanes, clip(x, low, high));
+        if (add != nullptr) x += load(add + r * ld_add + v * apart);
+        store(c + r * ldc + v * apart, clip(x, low, high));
       }
     }
     return;
   }
-#pragma GCC unroll 2
+#pragma GCC unroll 4
   for (int v = 0; v < kN; ++v) {
     const int lanes = columns - v * kLanes < kLanes ? columns - v * kLanes : kLanes;
 #pragma GCC unroll 16
     for (int r = 0; r < kM; ++r) {
       Floats x = acc[r][v];
-      if (add != nullptr) x += load_part(add + r * ld_add + v * kLanes, lanes);
+      if (add != nullptr) x += load_part(add + r * ld_add + v * apart, lanes);
       x = clip(x, low, high);
       if (!kMasks && lanes == kLanes)
-        store(c + r * ldc + v * kLanes, x);
+        store(c + r * ldc + v * apart, x);
       else
-        store_part(c + r * ldc + v * kLanes, x, lanes);
+        store_part(c + r * ldc + v * apart, x, lanes);
     }
   }
 }
 
-// Of one or two rows as many panels as there are, one after the other: between calls the memory
-// would rest.
+// Of one or two rows as many panels as there are: between calls the memory would rest. Where they
+// come from beyond L2 four at a time, of each quarter of B one: of L2 its banks would be shared.
 template <int kM, int kN, Last kLast>
 void run_tile(const GemmBlock& block, const Tile& tile, int64_t row, int64_t column, int columns) {
   if constexpr (kM <= kOnePanelRows && kN == 1 && kLanes == kPanelColumns) {
     Tile panel = tile;
+#if !defined(TENON_PAIRS)
+    const bool is_far = tile.taps * tile.run * columns > kFloatsOfL2;
+    const int64_t quarter = is_far ? columns / kLanes / kPanelsTogether : 0;
+    panel.second_vector = quarter * block.b_panel_stride;
+    for (int64_t i = 0; i < quarter; ++i, column += kLanes, panel.b += block.b_panel_stride)
+      multiply_and_store<kM, kPanelsTogether, Last::kWhole>(
+          block, panel, row, column, kPanelsTogether * kLanes, quarter * kLanes);
+    constexpr int64_t kOthers = kPanelsTogether - 1;
+    panel.b += kOthers * panel.second_vector;
+    column += kOthers * quarter * kLanes;
+    columns -= static_cast<int>(kPanelsTogether * quarter * kLanes);
+    if (columns == 0) return;
+#endif
     for (; columns > kLanes; columns -= kLanes, column += kLanes, panel.b += block.b_panel_stride)
       multiply_and_store<kM, kN, kLast>(block, panel, row, column, kLanes);
     multiply_and_store<kM, kN, kLast>(block, panel, row, column, columns);

@@ -24,7 +24,7 @@ struct Tile {
   int64_t taps;
   int64_t run;
   const float* b;         // the first vector of a row of B
-  int64_t second_vector;  // the second one, floats after the first
+  int64_t second_vector;  // every further one, floats after the one before
   int64_t ahead;          // floats from a row of B to the one to fetch; 0 for none
   float* before_post;     // where a tile that is rounded after its activation goes, or null
 };
@@ -75,12 +75,16 @@ TENON_INLINE void step(const float* const (&a)[kM], int64_t k, const float* b, i
     for (int r = 0; r < kM; ++r)
       add_last(acc[r][0], kLast == Last::kHalf ? splat_low(a[r] + k) : broadcast(a[r] + k), last);
   } else {
-    const Floats first = load(b), last = load_last(b + second);
+    Floats vectors[kN - 1];
+#pragma GCC unroll 4
+    for (int v = 0; v < kN - 1; ++v) vectors[v] = load(b + v * second);
+    const Floats last = load_last(b + (kN - 1) * second);
 #pragma GCC unroll 16
     for (int r = 0; r < kM; ++r) {
       const Floats x = broadcast(a[r] + k);
-      add_product(acc[r][0], x, first);
-      add_last(acc[r][1], x, last);
+#pragma GCC unroll 4
+      for (int v = 0; v < kN - 1; ++v) add_product(acc[r][v], x, vectors[v]);
+      add_last(acc[r][kN - 1], x, last);
     }
   }
 }
@@ -107,18 +111,21 @@ TENON_INLINE void few_steps(const float* const (&a)[kM], int64_t k, const float*
     }
 }
 
+// With few rows the time is that of reading B, fetched ahead where it is unlikely to be in L1; with
+// one or two rows one panel after the other, since lines of several are often in the same banks of
+// L2, or four at a time. Two sets of sums were no faster for it.
+inline constexpr int kFewRows = 6;
+inline constexpr int kOnePanelRows = 2;
+inline constexpr int kPanelsTogether = 4;
+
 // Few rows leave too few independent sums to hide the latency of an addition; they get kChains
 // sets of them over successive k, as far as registers go.
 template <int kM, int kN>
-inline constexpr int kChains = kM* kN >= (TENON_LANES == 8 ? 8 : 9) ? 1
+inline constexpr int kChains = kN == kPanelsTogether ? 1
+                               : kM* kN >= (TENON_LANES == 8 ? 8 : 9) ? 1
                                : kM* kN >= 4                        ? 2
                                                                     : 4;
 
-// With few rows the time is that of reading B, fetched ahead where it is unlikely to be in L1; with
-// one or two one panel after the other, since lines of two are often in the same banks of L2. Two
-// sets of sums were no faster for it.
-inline constexpr int kFewRows = 6;
-inline constexpr int kOnePanelRows = 2;
 inline constexpr int64_t kFloatsOfL2 = 64 << 10;
 inline constexpr int64_t kFetchAhead = 32 * kStep;
 
