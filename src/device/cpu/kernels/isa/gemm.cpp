@@ -93,8 +93,8 @@ TENON_INLINE void store_narrow(const GemmBlock& block, const Tile& tile,
 }
 #endif
 
-// Multiplies and stores one tile of kM rows; `columns` <= kN * kLanes of them exist, vectors of them
-// `apart`.
+// Multiplies and stores one tile of kM rows; `columns` <= kN * kLanes of them exist, vectors of
+// them `apart`.
 template <int kM, int kN, Last kLast>
 TENON_INLINE void multiply_and_store(const GemmBlock& block, const Tile& tile, int64_t row,
                                      int64_t column, int columns, int64_t apart = kLanes) {

@@ -121,10 +121,10 @@ inline constexpr int kPanelsTogether = 4;
 // Few rows leave too few independent sums to hide the latency of an addition; they get kChains
 // sets of them over successive k, as far as registers go.
 template <int kM, int kN>
-inline constexpr int kChains = kN == kPanelsTogether ? 1
+inline constexpr int kChains = kN == kPanelsTogether                  ? 1
                                : kM* kN >= (TENON_LANES == 8 ? 8 : 9) ? 1
-                               : kM* kN >= 4                        ? 2
-                                                                    : 4;
+                               : kM* kN >= 4                          ? 2
+                                                                      : 4;
 
 inline constexpr int64_t kFloatsOfL2 = 64 << 10;
 inline constexpr int64_t kFetchAhead = 32 * kStep;
