@@ -53,7 +53,7 @@ TENON_INLINE void fetch_added(const GemmBlock& block, int64_t row, int64_t colum
 template <int kM, int kN>
 TENON_INLINE void store_narrow(const GemmBlock& block, const Tile& tile,
                                const Floats (&acc)[kM][kN], int64_t row, int64_t column,
-                               int columns) {
+                               int columns, int64_t apart) {
   const Floats low = splat(block.low), high = splat(block.high);
   const bool in_tile = tile.before_post != nullptr;
   const bool narrow_c = block.narrow_c && !in_tile, narrow_add = block.narrow_add;
@@ -62,21 +62,21 @@ TENON_INLINE void store_narrow(const GemmBlock& block, const Tile& tile,
   const float* add =
       block.add != nullptr ? element(block.add, row * ld_add + column, narrow_add) : nullptr;
   int lanes[kN];
-#pragma GCC unroll 2
+#pragma GCC unroll 4
   for (int v = 0; v < kN; ++v)
     lanes[v] = columns - v * kLanes < kLanes ? columns - v * kLanes : kLanes;
 #pragma GCC unroll 16
   for (int r = 0; r < kM; ++r) {
     Floats x[kN];
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int v = 0; v < kN; ++v) {
       x[v] = acc[r][v];
-      const int64_t from = r * ld_add + v * kLanes;
+      const int64_t from = r * ld_add + v * apart;
       if (add != nullptr)
         x[v] += narrow_add ? load_bf16_part(reinterpret_cast<const uint16_t*>(add) + from, lanes[v])
                            : load_part(add + from, lanes[v]);
       x[v] = clip(x[v], low, high);
-      float* const to = c + r * ldc + v * kLanes;
+      float* const to = c + r * ldc + v * apart;
       if (narrow_c) continue;
       if (!kMasks && lanes[v] == kLanes)
         store(to, x[v]);
@@ -85,10 +85,12 @@ TENON_INLINE void store_narrow(const GemmBlock& block, const Tile& tile,
     }
     if (!narrow_c) continue;
     auto* const to = reinterpret_cast<uint16_t*>(c) + r * ldc;
-    if constexpr (kN == 2)
+    if constexpr (kN == 2) {
       round_and_store(to, x[0], x[1], columns);
-    else
-      round_and_store(to, x[0], columns);
+    } else {
+#pragma GCC unroll 4
+      for (int v = 0; v < kN; ++v) round_and_store(to + v * apart, x[v], lanes[v]);
+    }
   }
 }
 #endif
@@ -113,7 +115,7 @@ TENON_INLINE void multiply_and_store(const GemmBlock& block, const Tile& tile, i
   const Floats low = splat(block.low), high = splat(block.high);
 #if defined(TENON_PAIRS)
   if (block.narrow_c || block.narrow_add) {
-    store_narrow<kM, kN>(block, tile, acc, row, column, columns);
+    store_narrow<kM, kN>(block, tile, acc, row, column, columns, apart);
     return;
   }
 #endif
@@ -156,9 +158,10 @@ template <int kM, int kN, Last kLast>
 void run_tile(const GemmBlock& block, const Tile& tile, int64_t row, int64_t column, int columns) {
   if constexpr (kM <= kOnePanelRows && kN == 1 && kLanes == kPanelColumns) {
     Tile panel = tile;
-#if !defined(TENON_PAIRS)
+    // With an activation of their own results of bf16 come panel by panel, and have the same sums.
     const bool is_far = tile.taps * tile.run * columns > kFloatsOfL2;
-    const int64_t quarter = is_far ? columns / kLanes / kPanelsTogether : 0;
+    const bool together = is_far && block.post.kind == ActivationKind::kNone;
+    const int64_t quarter = together ? columns / kLanes / kPanelsTogether : 0;
     panel.second_vector = quarter * block.b_panel_stride;
     for (int64_t i = 0; i < quarter; ++i, column += kLanes, panel.b += block.b_panel_stride)
       multiply_and_store<kM, kPanelsTogether, Last::kWhole>(
@@ -168,7 +171,6 @@ void run_tile(const GemmBlock& block, const Tile& tile, int64_t row, int64_t col
     column += kOthers * quarter * kLanes;
     columns -= static_cast<int>(kPanelsTogether * quarter * kLanes);
     if (columns == 0) return;
-#endif
     for (; columns > kLanes; columns -= kLanes, column += kLanes, panel.b += block.b_panel_stride)
       multiply_and_store<kM, kN, kLast>(block, panel, row, column, kLanes);
     multiply_and_store<kM, kN, kLast>(block, panel, row, column, columns);
