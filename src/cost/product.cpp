@@ -165,7 +165,7 @@ double cycles_of(const Product& p, const Tiling& t, double unit) {
 }  // namespace
 
 Tiling tiling_of(const Product& p, DType dtype) {
-  constexpr double kMostFilterBytes = 9 << 19, kFewestTiles = 64, kGain = 0.95;
+  constexpr double kMostFilterBytes = 9 << 20, kFewestTiles = 64, kGain = 0.95;
   const Tiling small = small_tiles(p), large = large_tiles(p);
   const double bytes = 4 * large.frequencies() * channels_of(p) * round_up(p.columns, kColumns);
   const bool is_large = dtype == DType::f32 && p.taps == 9 && p.kernel_height == 3 &&

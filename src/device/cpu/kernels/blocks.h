@@ -53,7 +53,8 @@ struct GemmBlock {
   // What is behind these pointers is bf16, and strides count them: products of pairs only.
   bool narrow_c = false;
   bool narrow_add = false;
-  float low = 0;  // the clip, ±inf for none
+  bool fetch_c = false;  // which is in no cache near by: before it is stored
+  float low = 0;         // the clip, ±inf for none
   float high = 0;
   Activation post;  // kNone, or one that the clip cannot express
 };

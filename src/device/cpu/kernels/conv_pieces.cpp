@@ -49,6 +49,7 @@ void multiply_pieces(const ConvParams& p, const PieceProduct& product, const Ker
   block.tile_heights = product.lists.tile_heights;
   block.c_rows = product.lists.c_rows;
   block.b_panel_stride = taps * run * kPanelColumns;
+  const bool is_far_away = is_far(output_pixels(p) * p.y_pixel_stride, p.narrow_y);
   bool first = true;
   for (int64_t tap = 0; tap < taps || first; tap += taps_per_block)
     for (int64_t at = 0; at < run || first; at += chunk) {
@@ -68,6 +69,7 @@ void multiply_pieces(const ConvParams& p, const PieceProduct& product, const Ker
         block.narrow_add = p.narrow_residual;
       }
       const bool last = tap + taps_per_block >= taps && at + chunk >= run;
+      block.fetch_c = is_far_away && (sums_apart ? last : first);
       if (last && p.narrow_y) {
         block.c = y;
         block.ldc = p.y_pixel_stride;

@@ -1,9 +1,12 @@
 // Transposed convolutions by phases.
 #include "device/cpu/kernels/conv_transpose.h"
 
+#include <algorithm>
 #include <numeric>
 
+#include "device/cpu/kernels/gemm.h"
 #include "device/cpu/kernels/half.h"
+#include "device/cpu/kernels/pack.h"
 #include "device/cpu/kernels/slots.h"
 #include "device/cpu/kernels/transpose8.h"
 #include "device/cpu/kernels/windows.h"
@@ -51,6 +54,23 @@ const ConvMethod& choose_method(const ConvParams& p, bool pairs, bool strict) {
 }
 
 constexpr int64_t kCopyFloats = 16 << 10;
+// Pixels of a line from which on a product of each is as fast as one of all.
+constexpr int64_t kFewestOfLine = 24;
+
+// Where strides are as long as the kernel, pixels side by side see one pixel of x: they are one of
+// all their channels, in the memory of y as in that of the filter.
+int64_t pixels_to_merge(const ConvTransposeParams& p) {
+  const bool same = p.groups == 1 && p.kernel[2] == p.stride[2] && p.dilation[2] == 1 &&
+                    p.pad_begin[2] == 0 && p.out[2] == p.in[2] * p.stride[2];
+  return same ? p.stride[2] : 1;
+}
+ConvTransposeParams merged(ConvTransposeParams p, int64_t pixels) {
+  p.kernel[2] /= pixels;
+  p.stride[2] /= pixels;
+  p.out[2] /= pixels;
+  p.out_channels *= pixels;
+  return p;
+}
 
 }  // namespace
 
@@ -65,7 +85,11 @@ int64_t ConvTransposePlan::phases(const ConvTransposeParams& p) {
 }
 
 ConvTransposePlan::ConvTransposePlan(const ConvTransposeParams& p, bool pairs)
-    : p_(p), pairs_(pairs) {
+    : p_(merged(p, pixels_to_merge(p))), merged_pixels_(pixels_to_merge(p)), pairs_(pairs) {
+  make_phases(p_);
+}
+
+void ConvTransposePlan::make_phases(const ConvTransposeParams& p) {
   const int64_t count = phases(p);
   for (int64_t index = 0; index < count; ++index) {
     Phase phase;
@@ -93,11 +117,14 @@ ConvTransposePlan::ConvTransposePlan(const ConvTransposeParams& p, bool pairs)
       phase.tap_step[d] = -dim.tap_step;
       pixels *= c.out[d];
     }
-    phase.method = &choose_method(c, pairs, p.strict);
+    phase.method = &choose_method(c, pairs_, p.strict);
+    phase.by_lines = count > 1 && phase.method->id == ConvMethodId::kPointwise &&
+                     p.stride[2] == 1 && p.stride[0] == 1 && p.out[1] == c.out[1] * p.stride[1] &&
+                     c.out[2] >= kFewestOfLine;
     phase.filter_offset = filter_floats_;
     filter_floats_ += round_to_lines(phase.method->filter_floats(c) * 4) / 4;
-    phase.y_offset = y_floats_;
-    y_floats_ += round_to_lines(pixels * p.out_channels * 4) / 4;
+    if (!phase.by_lines)
+      y_floats_ = std::max(y_floats_, round_to_lines(pixels * p.out_channels * 4) / 4);
     phases_.push_back(phase);
   }
 }
@@ -167,11 +194,50 @@ void ConvTransposePlan::pack_filter(const float* filter, float* packed) const {
   }
 }
 
+// Those of merged pixels.
+int64_t ConvTransposePlan::bias_floats() const {
+  return merged_pixels_ == 1 ? 0 : round_to_lines(p_.out_channels * 4) / 4;
+}
+
+bool ConvTransposePlan::interleaves() const {
+  return phases_.size() > 1 && y_floats_ > 0;
+}
+
 int64_t ConvTransposePlan::scratch_bytes(int threads, const KernelTable& table) const {
   int64_t most = 0;
   for (const Phase& phase : phases_)
-    most = std::max(most, phase.method->scratch_bytes(phase.conv, threads, table));
-  return (interleaves() ? y_floats_ * 4 : 0) + most;
+    if (!phase.by_lines)
+      most = std::max(most, phase.method->scratch_bytes(phase.conv, threads, table));
+  return (bias_floats() + (interleaves() ? y_floats_ : 0)) * 4 + most;
+}
+
+// The phases whose lines are products of lines of x, where they belong in y. All of a line of x are
+// multiplied while it is in the caches.
+void ConvTransposePlan::multiply_lines(const float* x, const float* packed, const float* bias,
+                                       float* y, ThreadPool& pool, const KernelTable& table) const {
+  if (std::ranges::none_of(phases_, &Phase::by_lines)) return;
+  const int64_t lines = p_.batch * p_.in[0] * p_.in[1], pixels = p_.in[2];
+  GemmRegion region;
+  region.m = pixels;
+  region.n = region.ldc = p_.out_channels;
+  region.k = region.lda = p_.in_channels;
+  region.b_panel_stride = region.k * kPanelColumns;
+  region.bias = bias;
+  region.activation = p_.activation;
+  region.fetch_c = is_far(lines * p_.stride[1] * pixels * p_.out_channels, false);
+  constexpr int64_t kTasks = 8;
+  const int64_t step = ceil_div(lines, pool.threads() == 1 ? 1 : kTasks * pool.threads());
+  pool.parallel_for(ceil_div(lines, step), [&](int64_t task) {
+    GemmRegion own = region;
+    for (int64_t line = task * step; line < std::min(lines, (task + 1) * step); ++line)
+      for (const Phase& phase : phases_) {
+        if (!phase.by_lines) continue;
+        own.a = x + line * pixels * p_.in_channels;
+        own.b = packed + phase.filter_offset;
+        own.c = y + (line * p_.stride[1] + phase.first[1]) * pixels * p_.out_channels;
+        gemm_region(own, table);
+      }
+  });
 }
 
 // Spreads the results of a phase over y.
@@ -190,22 +256,32 @@ void ConvTransposePlan::interleave(const Phase& phase, const float* from, float*
       const float* source = from + row * out[2] * channels;
       float* to =
           y + (((n * p_.out[0] + od) * p_.out[1] + oh) * p_.out[2] + phase.first[2]) * channels;
-      for (int64_t i = 0; i < out[2]; ++i)
-        std::copy_n(source + i * channels, channels, to + i * p_.stride[2] * channels);
+      const int64_t together = p_.stride[2] == 1 ? out[2] : 1;
+      for (int64_t i = 0; i < out[2]; i += together)
+        std::copy_n(source + i * channels, together * channels, to + i * p_.stride[2] * channels);
     }
   });
 }
 
 void ConvTransposePlan::run(const float* x, const float* packed, const float* bias, float* y,
                             ThreadPool& pool, void* scratch, const KernelTable& table) const {
-  float* const results = static_cast<float*>(scratch);
-  void* const rest = interleaves() ? results + y_floats_ : scratch;
+  float* const merged_bias = static_cast<float*>(scratch);
+  float* const results = merged_bias + bias_floats();
+  void* const rest = interleaves() ? results + y_floats_ : results;
+  if (bias != nullptr && merged_pixels_ > 1) {
+    const int64_t channels = p_.out_channels / merged_pixels_;
+    for (int64_t i = 0; i < merged_pixels_; ++i)
+      std::copy_n(bias, channels, merged_bias + i * channels);
+    bias = merged_bias;
+  }
+  multiply_lines(x, packed, bias, y, pool, table);
   for (const Phase& phase : phases_) {
+    if (phase.by_lines) continue;
     ConvParams c = phase.conv;
     c.x = x;
     c.filter = packed + phase.filter_offset;
     c.bias = bias;
-    c.y = interleaves() ? results + phase.y_offset : y;
+    c.y = interleaves() ? results : y;
     phase.method->run(c, pool, rest, table);
     if (interleaves()) interleave(phase, c.y, y, pool);
   }

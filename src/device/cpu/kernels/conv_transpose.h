@@ -55,16 +55,21 @@ class ConvTransposePlan {
     int64_t tap[3] = {0, 0, 0};    // of the filter for tap 0 of the convolution
     int64_t tap_step[3] = {1, 1, 1};
     int64_t filter_offset = 0;
-    int64_t y_offset = 0;  // of its results in scratch
+    bool by_lines = false;  // plain products, of which each line of pixels lies in y as it is
   };
-  bool interleaves() const { return phases_.size() > 1; }
+  void make_phases(const ConvTransposeParams& p);
+  int64_t bias_floats() const;
+  bool interleaves() const;
+  void multiply_lines(const float* x, const float* packed, const float* bias, float* y,
+                      ThreadPool& pool, const KernelTable& table) const;
   void interleave(const Phase& phase, const float* from, float* y, ThreadPool& pool) const;
 
-  ConvTransposeParams p_;
+  ConvTransposeParams p_;      // pixels side by side that see the same one of x are one
+  int64_t merged_pixels_ = 1;  // of so many
   bool pairs_;
   std::vector<Phase> phases_;
   int64_t filter_floats_ = 0;
-  int64_t y_floats_ = 0;
+  int64_t y_floats_ = 0;  // of the largest phase
 };
 
 }  // namespace tenon::cpu

@@ -102,6 +102,28 @@ TEST(ConvTranspose, MatchesNaiveOverRandomCases) {
   }
 }
 
+// Pixels side by side that see one pixel of x; long lines of them are written where they belong.
+TEST(ConvTranspose, StridesAsLongAsTheKernel) {
+  for (const int64_t width : {5, 24, 37})
+    for (const int64_t stride : {2, 3})
+      for (const int64_t more_rows : {0, 1})
+        for (const int64_t channels : {1, 16, 21}) {
+          ConvTransposeParams p;
+          p.batch = 2;
+          p.in_channels = 19;
+          p.out_channels = channels;
+          p.activation = kRelu;
+          const int64_t in[3] = {2, 3, width};
+          for (int d = 0; d < 3; ++d) {
+            p.in[d] = in[d];
+            p.kernel[d] = p.stride[d] = d == 0 ? 1 : stride;
+            p.out[d] = p.in[d] * p.stride[d];
+          }
+          p.out[1] += more_rows;
+          for (const int threads : {1, 2}) check(p, channels != 1, threads);
+        }
+}
+
 // Against floats: products of numbers of few bits are the same.
 TEST(ConvTranspose, OfPairsIsThatOfFloats) {
   const auto few_bits = [](int64_t n) {

@@ -99,6 +99,7 @@ GemmRegion region_of(const GemmParams& p, int64_t row, int64_t rows, int64_t col
   region.ld_residual = p.ld_residual;
   region.activation = p.activation;
   region.narrow_c = p.narrow_c;
+  region.fetch_c = is_far(p.m * p.ldc, p.narrow_c);
   region.narrow_residual = p.narrow_residual;
   return region;
 }

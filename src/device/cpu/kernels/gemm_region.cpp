@@ -86,6 +86,7 @@ void gemm_region(const GemmRegion& region, const KernelTable& table) {
       block.b = region.b + k * kPanelColumns;
       block.bias = first ? region.bias : nullptr;
       block.add = block.c = sums_apart ? region.sums : c;
+      block.fetch_c = region.fetch_c && (sums_apart ? last : first);
       block.ldc = block.ld_add = sums_apart ? region.n : region.ldc;
       block.narrow_c = block.narrow_add = false;
       if (first) {

@@ -47,9 +47,15 @@ struct GemmRegion {
   // c and the residual are of bf16, and so are their strides: products of pairs only.
   bool narrow_c = false;
   bool narrow_residual = false;
+  bool fetch_c = false;     // see GemmBlock
   float* sums = nullptr;    // gemm_region_sums() floats, where c is of bf16
   float* copies = nullptr;  // gemm_region_copies() floats, or null for none
 };
+// Whether results of so many numbers are more than caches near by hold.
+inline bool is_far(int64_t count, bool narrow) {
+  constexpr int64_t kFarBytes = int64_t{1} << 20;
+  return count * (narrow ? 2 : 4) > kFarBytes;
+}
 // Floats that a region of these sizes needs where its sums, of several parts of k, are rounded in
 // the end.
 int64_t gemm_region_sums(int64_t m, int64_t n, int64_t k, const KernelTable& table);

@@ -189,7 +189,7 @@ const char* winograd_refusal(const ConvParams& p) {
 const char* winograd_f6_refusal(const ConvParams& p) {
   // Filters of 64 values for 9 are made at load, and read for each block of tiles: small ones only,
   // and for several blocks.
-  constexpr int64_t kMostFilterBytes = int64_t{9} << 19, kFewestTiles = 64;
+  constexpr int64_t kMostFilterBytes = int64_t{9} << 20, kFewestTiles = 64;
   constexpr double kGain = 0.95;
   if (!is_three_by_three(p)) return "the kernel is not 3x3";
   if (const char* const reason = kernel_refusal(p, 1)) return reason;

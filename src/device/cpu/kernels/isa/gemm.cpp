@@ -47,6 +47,22 @@ TENON_INLINE void fetch_added(const GemmBlock& block, int64_t row, int64_t colum
   }
 }
 
+// What is stored to from far away is fetched while it is computed.
+TENON_INLINE void fetch_stored(const GemmBlock& block, int rows, int64_t row, int64_t column) {
+#if defined(TENON_PAIRS)
+  const bool narrow = block.narrow_c;
+#else
+  constexpr bool narrow = false;
+#endif
+  const float* c = element(block.c, row * block.ldc + column, narrow);
+#pragma GCC unroll 1
+  for (int r = 0; r < rows; ++r, c = element(c, block.ldc, narrow)) {
+    __asm__ volatile("prefetchw %0" : : "m"(*c));
+    if (!narrow && kColumns * sizeof(float) > 64)
+      __asm__ volatile("prefetchw %0" : : "m"(c[kColumns / 2]));
+  }
+}
+
 #if defined(TENON_PAIRS)
 // Stores a tile where C or what is added is of bf16. An activation that is not a clip comes before
 // the rounding.
@@ -102,6 +118,7 @@ TENON_INLINE void multiply_and_store(const GemmBlock& block, const Tile& tile, i
                                      int64_t column, int columns, int64_t apart = kLanes) {
   Floats acc[kM][kN];
   if (kM == kRows && block.add != nullptr) fetch_added(block, row + kAddAhead, column);
+  if (kM > kFewRows && kN == kVectors && block.fetch_c) fetch_stored(block, kM, row, column);
   Floats offset[kN];
 #pragma GCC unroll 4
   for (int v = 0; v < kN; ++v) {
@@ -237,6 +254,7 @@ TENON_INLINE void copy_columns(float* to, const float* from, int columns, bool n
   GemmBlock own = block;
   own.c = c;
   own.ldc = kColumns;
+  own.fetch_c = false;
   if (block.bias != nullptr) own.bias += column;
   if (block.add != nullptr) {
     own.add = add;
