@@ -85,7 +85,7 @@ int64_t ConvTransposePlan::phases(const ConvTransposeParams& p) {
 }
 
 ConvTransposePlan::ConvTransposePlan(const ConvTransposeParams& p, bool pairs)
-    : p_(merged(p, pixels_to_merge(p))), merged_pixels_(pixels_to_merge(p)), pairs_(pairs) {
+    : merged_pixels_(pixels_to_merge(p)), p_(merged(p, merged_pixels_)), pairs_(pairs) {
   make_phases(p_);
 }
 
@@ -226,7 +226,8 @@ void ConvTransposePlan::multiply_lines(const float* x, const float* packed, cons
   region.activation = p_.activation;
   region.fetch_c = is_far(lines * p_.stride[1] * pixels * p_.out_channels, false);
   constexpr int64_t kTasks = 8;
-  const int64_t step = ceil_div(lines, pool.threads() == 1 ? 1 : kTasks * pool.threads());
+  const int64_t tasks = pool.threads() == 1 ? 1 : kTasks * pool.threads();
+  const int64_t step = std::max<int64_t>(1, ceil_div(lines, tasks));
   pool.parallel_for(ceil_div(lines, step), [&](int64_t task) {
     GemmRegion own = region;
     for (int64_t line = task * step; line < std::min(lines, (task + 1) * step); ++line)

@@ -64,8 +64,8 @@ class ConvTransposePlan {
                       ThreadPool& pool, const KernelTable& table) const;
   void interleave(const Phase& phase, const float* from, float* y, ThreadPool& pool) const;
 
-  ConvTransposeParams p_;      // pixels side by side that see the same one of x are one
-  int64_t merged_pixels_ = 1;  // of so many
+  int64_t merged_pixels_;  // pixels side by side that see the same one of x are one, of so many
+  ConvTransposeParams p_;
   bool pairs_;
   std::vector<Phase> phases_;
   int64_t filter_floats_ = 0;

@@ -121,6 +121,8 @@ TEST(ConvTranspose, StridesAsLongAsTheKernel) {
           }
           p.out[1] += more_rows;
           for (const int threads : {1, 2}) check(p, channels != 1, threads);
+          p.batch = 0;
+          check(p, true, 1);
         }
 }
 
