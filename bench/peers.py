@@ -1,7 +1,7 @@
 """Measures Tenon, ONNX Runtime, OpenVINO, LiteRT, MNN and TensorFlow side by side on the models of make_models.py.
 
     .venv-dev/bin/python bench/peers.py FOLDER [NAME…] [--engines tenon,ort,openvino,litert,mnn,tensorflow]
-        [--threads 1,2] [--batch 1] [--precision bf16|int8] [--rounds 9] [--seconds 0.3] [--cold 2] [--json F] [--csv F] [--markdown F]
+        [--threads 1,2] [--batch 1] [--precision bf16|int8] [--prepack] [--rounds 9] [--seconds 0.3] [--cold 2] [--json F] [--csv F] [--markdown F]
 
 Each engine is one process that keeps its model loaded. Rounds are interleaved: every engine runs for --seconds,
 in turn, --rounds times. `ms` is the median of the rounds' medians, `best` the fastest run of all. `ratio` is
@@ -16,7 +16,7 @@ a multiply-add, as if every sum were made directly; `bytes` what Tenon's steps r
 
 --precision is what Tenon compiles for; with bf16 OpenVINO computes in it, too (compare with --engines tenon,openvino). With int8
 the peers run what `make_models.py --precision int8` quantised, ONNX Runtime in both its ways, and Tenon is calibrated on the
-same data.
+same data. With --prepack its files also hold what loading would otherwise pack, for the batches measured.
 Tenon runs with .venv/bin/python and the package in build/python; the peers with this interpreter. The model
 folder is only read: Tenon's files go to --tenon-folder, by default a temporary one.
 """
@@ -85,11 +85,14 @@ class Worker:
         return peak
 
 
-def compile_tenon(folder, file, build, precision):
+def compile_tenon(folder, file, arguments):
     """Seconds and bytes."""
-    command = [build / "bin/tenon", "compile", folder / "saved_model", "--signature", "serving_default", "--precision", precision]
-    if precision.startswith("int8"):
+    command = [arguments.build / "bin/tenon", "compile", folder / "saved_model", "--signature", "serving_default",
+               "--precision", arguments.precision]
+    if arguments.precision.startswith("int8"):
         command += ["--calibration", folder / "calibration.npz"]
+    if arguments.prepack:
+        command += ["--prepack", "--prepack-batch", ",".join(map(str, arguments.batch))]
     start = time.monotonic()
     result = subprocess.run([*command, "-o", file], capture_output=True, text=True)
     if result.returncode:
@@ -146,7 +149,7 @@ def start(engine, folder, batch, threads, compiled, arguments):
     source, facts = source_of(engine, folder, arguments.tenon_folder, arguments.precision), {}
     if engine == "tenon":
         if folder.name not in compiled:
-            compiled[folder.name] = compile_tenon(folder, source, arguments.build, arguments.precision)
+            compiled[folder.name] = compile_tenon(folder, source, arguments)
         facts |= compiled[folder.name]
     if reason := missing_source(source):
         raise RuntimeError(reason)
@@ -253,6 +256,7 @@ def parse_arguments():
     parser.add_argument("--threads", type=numbers, default=[1, 2])
     parser.add_argument("--batch", type=numbers, default=[1])
     parser.add_argument("--precision", default="fp32", help="as of tenon compile")
+    parser.add_argument("--prepack", action="store_true", help="tenon compile --prepack")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=0.3, help="of each engine in each round")
     parser.add_argument("--cold", type=int, default=2, help="more cold starts than the one of the measured process")

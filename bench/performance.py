@@ -26,7 +26,15 @@ PRECISIONS = {
     "bf16": ["--precision", "bf16", "--engines", "tenon,openvino", *BATCHES],
     "int8": ["--precision", "int8", *BATCHES],
 }
-PARTS = PRECISIONS | {"start": ["--engines", "tenon,ort,openvino,litert,mnn", "--batch", "1", "--cold", "4"]}
+START = ["--engines", "tenon,ort,openvino,litert,mnn", "--batch", "1", "--cold", "4"]
+STARTS = {"start": START, "prepacked": ["--prepack", *START]}
+START_TEXTS = {
+    "start": ("Start and memory (fp32, batch 1)",
+              "Load is from the file to a model ready to run, in Python with the engine imported; load and first run are medians of five processes."),
+    "prepacked": ("The same of files compiled with --prepack",
+                  "Such a file is larger by the forms of weights that loading would otherwise make, of Winograd's algorithm above all."),
+}
+PARTS = PRECISIONS | STARTS
 EXAMPLE = """Example:
   .venv-dev/bin/python bench/performance.py bench-models --rounds 5 --seconds 0.15"""
 
@@ -157,12 +165,11 @@ def page(arguments):
                      f"Arithmetic as if every sum were made directly, which Winograd's algorithm does not; the peak is {peak:.0f} GFLOP/s a core, of "
                      "independent multiply-adds. Bytes are what steps read and write, each operand once, wherever it lies.", "",
                      *rate_table(kept["rows"], peak), ""]
-    file = arguments.keep / "start.json"
-    if file.exists():
-        kept = json.loads(file.read_text())
-        text += ["## Start and memory (fp32, batch 1)", "", f"{kept['date']}, {kept['machine']}.", "",
-                 "Load is from the file to a model ready to run, in Python with the engine imported; load and first run are medians of five "
-                 "processes.", "", *start_table(kept["rows"]), ""]
+    for part, (title, note) in START_TEXTS.items():
+        file = arguments.keep / f"{part}.json"
+        if file.exists():
+            kept = json.loads(file.read_text())
+            text += [f"## {title}", "", f"{kept['date']}, {kept['machine']}.", "", note, "", *start_table(kept["rows"]), ""]
     file = arguments.keep / "kernels.json"
     if file.exists():
         kept = json.loads(file.read_text())

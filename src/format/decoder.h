@@ -70,6 +70,32 @@ class Decoder {
     return out;
   }
 
+  // The forms in the section; of weights that decode() met.
+  Result<std::vector<PrepackedWeight>> prepacked(Bytes section) const {
+    std::vector<PrepackedWeight> out;
+    if (model_.prepacked() == nullptr) return out;
+    for (const auto* p : *model_.prepacked()) {
+      const auto* row = TRY(blob_row(p->blob()));
+      const Bytes form = TRY(part_of(section, p->offset(), p->size()));
+      Bytes weight;
+      std::shared_ptr<const void> owner = owner_;
+      if (!is_packed(*row)) {
+        weight = TRY(part_of(weights_, row->offset(), row->size()));
+      } else if (const auto found = unpacked_.find(p->blob()); found != unpacked_.end()) {
+        weight = {static_cast<const std::byte*>(found->second->dense()),
+                  found->second->dense_bytes()};
+        owner = found->second;
+      } else {
+        continue;  // nothing reads it
+      }
+      const std::vector<int64_t> sizes = {static_cast<int64_t>(weight.size())};
+      out.push_back({Tensor::view(DType::u8, sizes, weight.data(), std::move(owner)),
+                     text(p->form()),
+                     {form, owner_}});
+    }
+    return out;
+  }
+
   static std::string text(const flatbuffers::String* s) { return s == nullptr ? "" : s->str(); }
   static std::vector<std::string> texts(
       const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>* v) {
@@ -145,15 +171,21 @@ class Decoder {
     return model_.blobs()->Get(static_cast<uint32_t>(blob));
   }
 
+  static bool is_packed(const fbs::Blob& row) {
+    return row.layout() != nullptr && row.layout()->size() > 0;
+  }
+  static Result<Bytes> part_of(Bytes section, uint64_t offset, uint64_t size) {
+    if (offset % container::kAlignment != 0 || offset > section.size() ||
+        size > section.size() - offset)
+      return corrupt("a constant beyond the end of the weights");
+    return section.subspan(offset, size);
+  }
+
   // The data of a tensor; that of packed weights is left as it is where `keep_packed`.
   Result<Tensor> tensor(int blob, const TensorType& t, bool keep_packed = false) {
     const auto* row = TRY(blob_row(blob));
-    const bool is_packed = row->layout() != nullptr && row->layout()->size() > 0;
-    const Bytes& section = is_packed ? packed_ : weights_;
-    if (row->offset() % container::kAlignment != 0 || row->offset() > section.size() ||
-        row->size() > section.size() - row->offset())
-      return corrupt("a constant beyond the end of the weights");
-    const Bytes bytes = section.subspan(row->offset(), row->size());
+    const bool is_packed = this->is_packed(*row);
+    const Bytes bytes = TRY(part_of(is_packed ? packed_ : weights_, row->offset(), row->size()));
     if (t.is_list || t.is_none() || !t.shape.is_static())
       return corrupt(fmt::format("a constant of type {}", t.to_string()));
     const std::vector<int64_t> sizes = t.shape.sizes();

@@ -14,7 +14,7 @@
 namespace tenon {
 
 constexpr uint16_t kFormatMajor = 1;  // a reader refuses files of a newer major version
-constexpr uint16_t kFormatMinor = 3;  // and reads any minor one
+constexpr uint16_t kFormatMinor = 4;  // and reads any minor one
 
 struct FileValue {
   TensorType type;
@@ -135,6 +135,9 @@ struct FileModel {
   std::vector<FileDeviceSection> device_sections;
   // What constants stand for that were left packed (ReadOptions).
   std::vector<std::shared_ptr<PackedWeight>> packed;
+  // Forms of constants for kernels of the CPU. Those of weights that no constant is are not
+  // written; those that are read have their weights as u8.
+  std::vector<PrepackedWeight> prepacked;
 };
 
 // Deterministic: equal models give equal bytes. Weights are written as they lie, each content once.

@@ -13,14 +13,11 @@ Result<FileDeviceSection> decode_device_section(Decoder& decoder, const std::str
 
 namespace {
 
-uint64_t aligned(uint64_t n) {
-  return (n + container::kAlignment - 1) / container::kAlignment * container::kAlignment;
-}
-
 struct Sections {
   Bytes metadata;
   Bytes weights;
   Bytes packed;
+  Bytes prepacked;
   std::vector<std::pair<std::string, Bytes>> libraries;
   std::vector<std::pair<std::string, Bytes>> devices;
 };
@@ -52,8 +49,8 @@ Result<Sections> read_container(Bytes file, const ReadOptions& options) {
   for (size_t i = 0; i < layout.sections.size(); ++i) {
     const FileSection& s = layout.sections[i];
     const Bytes bytes = file.subspan(s.offset, s.size);
-    const bool packed = s.kind == container::kPacked;
-    const bool weights = s.kind == container::kWeights || packed;
+    const bool weights = s.kind == container::kWeights || s.kind == container::kPacked ||
+                         s.kind == container::kPrepacked;
     const bool library = s.kind == container::kCustomOps;
     const bool device = s.kind == container::kDevice;
     if (!weights && !library && !device && s.kind != container::kMetadata) {
@@ -62,7 +59,8 @@ Result<Sections> read_container(Bytes file, const ReadOptions& options) {
           "the file needs a section of kind {} that this runtime does not know", s.kind));
     }
     const auto checksum = [&] {
-      return options.is_mapped && weights && !packed ? hash_and_release(bytes) : hash64(bytes);
+      return options.is_mapped && s.kind == container::kWeights ? hash_and_release(bytes)
+                                                                : hash64(bytes);
     };
     if ((!weights || options.verify_weights) && checksum() != s.hash)
       return corrupt(fmt::format("the checksum of section {} (offset {}) is wrong", i, s.offset));
@@ -70,10 +68,14 @@ Result<Sections> read_container(Bytes file, const ReadOptions& options) {
       result.libraries.push_back(TRY(read_named(bytes)));
     } else if (device) {
       auto [name, rest] = TRY(read_named(bytes));
-      const uint64_t end = aligned(sizeof(uint64_t) + name.size());
+      const uint64_t end = container::aligned(sizeof(uint64_t) + name.size());
       result.devices.emplace_back(name, bytes.subspan(std::min<uint64_t>(end, bytes.size())));
-    } else
-      (packed ? result.packed : weights ? result.weights : result.metadata) = bytes;
+    } else {
+      (s.kind == container::kPacked      ? result.packed
+       : s.kind == container::kPrepacked ? result.prepacked
+       : s.kind == container::kWeights   ? result.weights
+                                         : result.metadata) = bytes;
+    }
   }
   return result;
 }
@@ -116,6 +118,7 @@ std::string_view section_name(uint32_t kind) {
          : kind == container::kCustomOps ? "custom ops"
          : kind == container::kDevice    ? "device"
          : kind == container::kPacked    ? "packed weights"
+         : kind == container::kPrepacked ? "prepacked weights"
                                          : "unknown";
 }
 
@@ -135,9 +138,9 @@ Result<const fbs::Model*> metadata_of(const Sections& sections) {
 Result<FileModel> read_model(Blob file, const ReadOptions& options) {
   const Sections sections = TRY(read_container(file.bytes, options));
   const fbs::Model& metadata = *TRY(metadata_of(sections));
-  FileModel model =
-      TRY(Decoder(metadata, sections.weights, sections.packed, file.owner, options.keep_packed)
-              .decode());
+  Decoder decoder(metadata, sections.weights, sections.packed, file.owner, options.keep_packed);
+  FileModel model = TRY(decoder.decode());
+  model.prepacked = TRY(decoder.prepacked(sections.prepacked));
   for (const auto& [name, bytes] : sections.libraries)
     model.libraries.push_back({name, {bytes, file.owner}});
   for (const auto& [name, bytes] : sections.devices) {

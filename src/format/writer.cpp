@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "base/hash.h"
+#include "format/blob_table.h"
 #include "format/container.h"
 #include "format/model_file.h"
 #include "model_generated.h"
@@ -14,89 +15,6 @@ namespace {
 
 using flatbuffers::FlatBufferBuilder;
 using flatbuffers::Offset;
-
-uint64_t aligned(uint64_t n) {
-  return (n + container::kAlignment - 1) / container::kAlignment * container::kAlignment;
-}
-
-// Collects weights, each content once; then gives them their places.
-class BlobTable {
- public:
-  // `layout` as in FileConstant.
-  int add(const Tensor& tensor, const std::string& layout = {}) {
-    Bytes bytes = tensor.bytes();
-    if (tensor.dtype() == DType::string) {
-      encoded_.push_back(std::make_unique<std::string>(encode_strings(tensor)));
-      bytes = as_bytes(*encoded_.back());
-    }
-    const uint64_t hash = hash64(bytes);
-    const auto [first, last] = index_.equal_range(hash);
-    for (auto it = first; it != last; ++it) {
-      Blob& blob = blobs_[static_cast<size_t>(it->second)];
-      const Bytes other = blob.bytes;
-      if (other.size() != bytes.size() ||
-          std::memcmp(other.data(), bytes.data(), bytes.size()) != 0)
-        continue;
-      // Those that want it in different ways get it dense.
-      if (blob.layout != layout) blob.layout.clear();
-      return it->second;
-    }
-    const int id = static_cast<int>(blobs_.size());
-    index_.emplace(hash, id);
-    blobs_.push_back({bytes, layout});
-    return id;
-  }
-
-  // Packs and places what is there; nothing is added afterwards.
-  void place() {
-    for (Blob& blob : blobs_) {
-      const auto layout = StoredLayout::parse(blob.layout);
-      const bool packs = layout && layout->dense_bytes() == blob.bytes.size();
-      if (packs) blob.packed = allocate_aligned(layout->packed_bytes());
-      if (blob.packed != nullptr && layout->pack(blob.bytes.data(), blob.packed.get())) {
-        blob.bytes = {blob.packed.get(), layout->packed_bytes()};
-      } else {
-        blob.layout.clear();
-      }
-      Part& part = blob.layout.empty() ? dense_ : packed_;
-      blob.offset = part.size;
-      part.size += aligned(blob.bytes.size());
-      part.bytes.push_back(blob.bytes);
-    }
-  }
-
-  struct Blob {
-    Bytes bytes;
-    std::string layout;
-    uint64_t offset = 0;
-    std::shared_ptr<std::byte> packed;
-  };
-  // Of the file, a section.
-  struct Part {
-    std::vector<Bytes> bytes;
-    uint64_t size = 0;
-  };
-  const std::vector<Blob>& blobs() const { return blobs_; }
-  const Part& dense() const { return dense_; }
-  const Part& packed() const { return packed_; }
-
- private:
-  // u64 length and bytes of each element.
-  static std::string encode_strings(const Tensor& tensor) {
-    std::string out;
-    for (const std::string& s : tensor.span<std::string>()) {
-      const uint64_t n = s.size();
-      out.append(reinterpret_cast<const char*>(&n), sizeof n);
-      out += s;
-    }
-    return out;
-  }
-
-  std::vector<Blob> blobs_;
-  std::vector<std::unique_ptr<std::string>> encoded_;
-  std::unordered_multimap<uint64_t, int> index_;
-  Part dense_, packed_;
-};
 
 class Encoder {
  public:
@@ -114,6 +32,7 @@ class Encoder {
                                               state.empty() ? 0 : builder.CreateVector(state)));
     }
     std::vector<Offset<fbs::Blob>> blob_rows;
+    for (const PrepackedWeight& weight : model.prepacked) blobs.add_form(weight);
     blobs.place();
     for (const BlobTable::Blob& blob : blobs.blobs())
       blob_rows.push_back(
@@ -123,12 +42,17 @@ class Encoder {
     for (const auto& [key, value] : model.notes)
       notes.push_back(
           fbs::CreateNote(builder, builder.CreateString(key), builder.CreateString(value)));
+    std::vector<Offset<fbs::Prepacked>> forms;
+    for (const BlobTable::Form& form : blobs.forms())
+      forms.push_back(fbs::CreatePrepacked(builder, form.blob, builder.CreateString(form.name),
+                                           form.offset, form.bytes.size()));
     const auto functions_v = builder.CreateVector(functions);
     const auto blobs_v = builder.CreateVector(blob_rows);
     const auto notes_v = builder.CreateVector(notes);
     const auto names_v = builder.CreateVectorOfStrings(op_names_);
     const auto producer = builder.CreateString(model.producer);
-    builder.Finish(fbs::CreateModel(builder, producer, names_v, functions_v, blobs_v, notes_v));
+    builder.Finish(
+        fbs::CreateModel(builder, producer, names_v, functions_v, blobs_v, notes_v, vector(forms)));
   }
 
   // A section of its own; it names ops and blobs of the model, so it comes first.
@@ -318,7 +242,7 @@ void add_named(container::Kind kind, std::string head, Bytes rest, Layout& layou
   hash.add(name);
   hash.add(rest);
   const container::Section& last = sections.back();
-  const uint64_t end = aligned(last.offset + last.size);
+  const uint64_t end = container::aligned(last.offset + last.size);
   sections.push_back({kind, 0, end, name.size() + rest.size(), hash.digest()});
   tail.push_back(name);
   tail.push_back(rest);
@@ -342,7 +266,7 @@ void lay_out(const FileModel& model, Layout& layout) {
   for (const FileDeviceSection& s : model.device_sections) {
     if (s.programs.empty()) continue;
     std::string head = head_of(s.target);
-    head.resize(aligned(head.size()));
+    head.resize(container::aligned(head.size()));
     programs.push_back(head + layout.encoder.section(s));
   }
   layout.encoder.model(model);
@@ -354,22 +278,28 @@ void lay_out(const FileModel& model, Layout& layout) {
   header.major = kFormatMajor;
   header.minor = kFormatMinor;
   const BlobTable& blobs = layout.encoder.blobs;
-  const size_t packed_sections = blobs.packed().size > 0 ? 1 : 0;
+  const size_t more_weights =
+      (blobs.packed().size > 0 ? 1 : 0) + (blobs.prepacked().size > 0 ? 1 : 0);
   header.section_count =
-      static_cast<uint32_t>(2 + packed_sections + model.libraries.size() + programs.size());
+      static_cast<uint32_t>(2 + more_weights + model.libraries.size() + programs.size());
   std::vector<container::Section> sections(2);
   const uint64_t head_size = sizeof header + header.section_count * sizeof sections[0];
-  sections[0] = {container::kMetadata, container::kRequired, aligned(head_size), metadata.size(),
-                 hash64(metadata)};
+  sections[0] = {container::kMetadata, container::kRequired, container::aligned(head_size),
+                 metadata.size(), hash64(metadata)};
   sections[1] = {container::kWeights, container::kRequired,
-                 aligned(sections[0].offset + metadata.size()), 0, 0};
+                 container::aligned(sections[0].offset + metadata.size()), 0, 0};
   std::vector<Bytes> weights, tail;
   sections[1].size = blobs.dense().size;
   sections[1].hash = add_weights(blobs.dense(), weights);
-  if (packed_sections > 0)
-    sections.push_back({container::kPacked, container::kRequired,
-                        aligned(sections[1].offset + sections[1].size), blobs.packed().size,
-                        add_weights(blobs.packed(), weights)});
+  const auto add_section = [&](container::Kind kind, uint32_t flags, const BlobTable::Part& part) {
+    if (part.size > 0)
+      sections.push_back({kind, flags,
+                          container::aligned(sections.back().offset + sections.back().size),
+                          part.size, add_weights(part, weights)});
+  };
+  add_section(container::kPacked, container::kRequired, blobs.packed());
+  // A reader that knows none makes the forms itself.
+  add_section(container::kPrepacked, 0, blobs.prepacked());
   for (const FileLibrary& library : model.libraries)
     add_named(container::kCustomOps, head_of(library.name), library.bytes.bytes, layout, sections,
               tail);

@@ -100,6 +100,8 @@ Result<std::shared_ptr<ModelState>> make_state(FileModel file, Blob bytes,
   state->options = options;
   state->file = std::move(file);
   for (auto& weight : state->file.packed) state->packs.add_stored(weight);
+  for (auto& weight : state->file.prepacked) state->packs.add_prepacked(std::move(weight));
+  state->file.prepacked.clear();
   state->max_loop_iterations = TRY(loop_limit(state->file, options));
   state->tuning = tuning_for(state->file, options);
   for (const auto& [key, value] : state->file.notes) state->strict |= key == kStrictNote;
@@ -207,6 +209,10 @@ const std::vector<std::pair<std::string, std::string>>& Model::notes() const {
 }
 const std::string& Model::producer() const {
   return state_->file.producer;
+}
+
+std::vector<PrepackedWeight> Model::prepacked() const {
+  return state_->packs.lasting();
 }
 
 int64_t Model::plans_made() const {

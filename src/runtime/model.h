@@ -15,6 +15,7 @@
 #include "device/abi/backend.h"
 #include "device/cpu/tuning.h"
 #include "format/custom_ops.h"
+#include "tensor/packed_weight.h"
 #include "tensor/tensor.h"
 
 namespace tenon::device {
@@ -98,6 +99,9 @@ class Model {
   // Free notes the compiler left.
   const std::vector<std::pair<std::string, std::string>>& notes() const;
   const std::string& producer() const;
+  // The forms of constants that runs so far had to make and that the file may hold for later ones
+  // (FileModel::prepacked).
+  std::vector<PrepackedWeight> prepacked() const;
   // How many plans have been made so far, those of sub-graphs included: a run for shapes seen
   // lately makes none.
   int64_t plans_made() const;

@@ -14,6 +14,7 @@
 #include "base/bytes.h"
 #include "base/result.h"
 #include "tensor/scaled_layout.h"
+#include "tensor/tensor.h"
 
 namespace tenon {
 
@@ -73,6 +74,13 @@ class StoredLayout {
   std::variant<PanelLayout, ScaledLayout> layout_;
 };
 
+// The form of a weight that some kernels read, which a file may hold beside the weight itself.
+struct PrepackedWeight {
+  Tensor weight;
+  std::string form;  // names all that its bytes follow from, but for the weight's
+  Blob bytes;
+};
+
 // A weight that is there in a packed layout. The dense form has an address from the beginning, so
 // that tensors can stand for it; reading there before make_dense() ends the process.
 class PackedWeight {
@@ -87,6 +95,7 @@ class PackedWeight {
   const std::string& layout() const { return name_; }
   const void* packed() const { return packed_.data(); }
   const void* dense() const { return dense_; }
+  size_t dense_bytes() const { return layout_.dense_bytes(); }
   // Thread-safe; unpacks once.
   void make_dense();
   bool is_dense() const { return is_dense_; }

@@ -45,11 +45,19 @@ Status compile_bytes(const std::string& bytes, const std::string&) {
   return {};
 }
 
+// With all weights as kernels read them: packed, or in a form of their own beside.
 std::string compiled(const std::string& path) {
   auto model = compile_model(path, {});
   if (!model.ok()) return {};
   for (FileFunction& function : model->model.functions) choose_layouts(function.graph, true);
-  const auto bytes = encode_model(model->model);
+  auto bytes = encode_model(model->model);
+  if (!bytes.ok()) return {};
+  const auto loaded = runtime::Model::load(blob_of(std::string(as_text(*bytes))), {.threads = 1});
+  if (loaded.ok()) {
+    for (const std::string& key : loaded->functions()) loaded->function(key)->prepare();
+    model->model.prepacked = loaded->prepacked();
+    bytes = encode_model(model->model);
+  }
   return bytes.ok() ? std::string(as_text(*bytes)) : std::string();
 }
 

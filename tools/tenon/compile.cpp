@@ -14,6 +14,7 @@
 #include "format/model_file.h"
 #include "model_arguments.h"
 #include "number_arguments.h"
+#include "prepack.h"
 #include "progress.h"
 #include "run_arguments.h"
 #include "tensor/npy.h"
@@ -33,6 +34,7 @@ struct CompileArguments : ModelArguments {
   bool strict = false;
   CalibrationSettings calibration;
   TuneArguments tune;
+  PrepackArguments prepack;
   std::string cache;
   const CLI::App* command = nullptr;
 };
@@ -120,6 +122,12 @@ Status compile(const CompileArguments& a) {
         o.compiled.report.warnings));
     TRY(write_model(o.output, o.compiled.model));
   }
+  if (a.prepack.prepack) {
+    progress->stage("prepack");
+    o.prepacked_bytes = TRY(prepack_model(o.output, a.prepack, verify.load, o.compiled.model,
+                                          o.compiled.report.warnings));
+    TRY(write_model(o.output, o.compiled.model));
+  }
   TRY(write_report(a.calibration, *o.findings));
   progress.reset();
   o.seconds = seconds_since(begin);
@@ -192,6 +200,7 @@ void add_compile(CLI::App& app, Action& action) {
                     "(Winograd's convolution, Strassen's product): slower");
   add_max_loop_iterations(*command, a->max_loop_iterations);
   add_tune(*command, a->tune);
+  add_prepack(*command, a->prepack);
   a->command = command;
   command
       ->add_option("--cache", a->cache,

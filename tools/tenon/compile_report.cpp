@@ -117,6 +117,7 @@ nlohmann::json report_json(const CompileOutcome& o) {
                              {"changed", t.changed},
                              {"before_ms", t.before_ms},
                              {"after_ms", t.after_ms}});
+  json["prepacked_bytes"] = o.prepacked_bytes;
   json["targets"] = chips_to_json(o.chips);
   for (const FunctionAccuracy& f : o.findings->functions)
     json["accuracy"].push_back({{"signature", f.key},
@@ -156,6 +157,8 @@ void print_report(const CompileOutcome& o) {
         : t.threads == 1 ? "1 thread"
                          : fmt::format("{} threads", t.threads),
         t.changed, t.steps, t.before_ms, t.after_ms);
+  if (o.prepacked_bytes > 0)
+    fmt::print("prepacked for the CPU's kernels: {} bytes\n", o.prepacked_bytes);
   print_reports(o.chips);
   fmt::print("{}: {} bytes, {:.2f} s\n", o.output, file_bytes(o.output), o.seconds);
 }

@@ -21,6 +21,7 @@ struct CompileOutcome {
   std::shared_ptr<CalibrationFindings> findings = std::make_shared<CalibrationFindings>();
   std::vector<ChipReport> chips;
   std::vector<Tuned> tuned;
+  int64_t prepacked_bytes = 0;
   double seconds = 0;
 };
 

@@ -155,6 +155,8 @@ void print_text(const nlohmann::json& json) {
   for (const auto& w : weights["largest"])
     fmt::print("  {:>12} bytes  {:<24} {}\n", w["bytes"].get<size_t>(), text_of(w["type"]),
                text_of(w["name"]));
+  for (const auto& p : json["prepacked"])
+    fmt::print("prepacked {:>12} bytes  {}\n", p["bytes"].get<size_t>(), text_of(p["form"]));
   for (const auto& f : json["functions"]) {
     fmt::print("signature {}\n", text_of(f["signature"]));
     for (const auto& port : f["inputs"])
@@ -213,6 +215,9 @@ Status inspect(const InspectArguments& a) {
   if (!chips.ok()) return std::move(chips).error().at(a.file);
   json["targets"] = std::move(*chips);
   json["weights"] = weights_json(std::move(weights), a.largest);
+  json["prepacked"] = nlohmann::json::array();
+  for (const PrepackedWeight& p : model.prepacked)
+    json["prepacked"].push_back({{"form", p.form}, {"bytes", p.bytes.bytes.size()}});
   if (a.json)
     fmt::print("{}\n", to_text(json));
   else

@@ -58,10 +58,10 @@ class ConvTransposeKernel final : public Kernel {
   ConvTransposeKernel(const StepInfo& s, bool pairs)
       : pairs_(pairs), plan_(halved(params_of(s), pairs), pairs) {
     scratch_ = plan_.scratch_bytes(s.threads, table());
-    packed_ = s.packs.get(*s.constants[1], plan_.layout_name(), plan_.filter_floats(),
-                          [plan = plan_, filter = *s.constants[1]](float* out) {
-                            plan.pack_filter(WideWeights(filter).data(), out);
-                          });
+    packed_ = s.pack(1, plan_.layout_name(), plan_.filter_floats(),
+                     [plan = plan_, filter = *s.constants[1]](float* out) {
+                       plan.pack_filter(WideWeights(filter).data(), out);
+                     });
   }
   int64_t scratch_bytes() const override { return scratch_; }
   Status run(const RunContext& c) const override {

@@ -35,16 +35,20 @@ std::shared_ptr<std::byte> PackStore::allocate(size_t size) {
   return room;
 }
 
+// The file holds equal bytes once: the address alone does not tell a constant.
+PackStore::Key PackStore::key(const Tensor& constant, std::string_view layout) {
+  return {constant.raw(), fmt::format("{} of {}", layout, constant.type().to_string())};
+}
+
 PackStore::Entry& PackStore::entry(const Tensor& constant, std::string_view layout,
                                    int64_t floats) {
-  // The file holds equal bytes once: the address alone does not tell a constant.
-  Entry& entry =
-      packed_[{constant.raw(), fmt::format("{} of {}", layout, constant.type().to_string())}];
+  Entry& entry = packed_[key(constant, layout)];
   if (entry.values == nullptr) {
     const size_t size = static_cast<size_t>(floats) * sizeof(float);
     const auto storage = allocate(size);
     entry.values = Packed(storage, reinterpret_cast<const float*>(storage.get()));
     entry.constant = constant;
+    entry.size = size;
     bytes_ += static_cast<int64_t>(size);
   }
   return entry;
@@ -53,6 +57,33 @@ PackStore::Entry& PackStore::entry(const Tensor& constant, std::string_view layo
 void PackStore::add_stored(std::shared_ptr<PackedWeight> weight) {
   const void* dense = weight->dense();
   stored_.emplace(dense, std::move(weight));
+}
+
+void PackStore::add_prepacked(PrepackedWeight weight) {
+  prepacked_.emplace(Key(weight.weight.raw(), std::move(weight.form)), std::move(weight.bytes));
+}
+
+PackStore::Packed PackStore::from_file(const Tensor& constant, std::string_view layout,
+                                       int64_t floats) const {
+  if (const PackedWeight* weight = stored(constant); weight && weight->layout() == layout)
+    return {constant.owner(), static_cast<const float*>(weight->packed())};
+  if (prepacked_.empty()) return nullptr;
+  const auto found = prepacked_.find(key(constant, layout));
+  if (found == prepacked_.end()) return nullptr;
+  const Blob& form = found->second;
+  if (form.bytes.size() != static_cast<size_t>(floats) * sizeof(float)) return nullptr;
+  return {form.owner, reinterpret_cast<const float*>(form.bytes.data())};
+}
+
+std::vector<PrepackedWeight> PackStore::lasting() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<PrepackedWeight> forms;
+  for (const auto& [key, entry] : packed_)
+    if (entry.lasting && entry.fill == nullptr) {
+      const auto* bytes = reinterpret_cast<const std::byte*>(entry.values.get());
+      forms.push_back({entry.constant, key.second, {{bytes, entry.size}, entry.values}});
+    }
+  return forms;
 }
 
 PackedWeight* PackStore::stored(const Tensor& constant) const {
@@ -68,11 +99,10 @@ void PackStore::make_dense(const Tensor& constant) const {
 PackStore::Packed StepInfo::pack(size_t i, const std::string& layout, int64_t floats,
                                  PackStore::Fill fill) const {
   const Tensor& constant = *constants[i];
-  PackedWeight* weight = packs.stored(constant);
-  if (weight == nullptr || weight->layout() != layout)
-    return packs.get(constant, layout, floats, std::move(fill));
+  PackStore::Packed packed = packs.from_file(constant, layout, floats);
+  if (packed == nullptr) return packs.get(constant, layout, floats, std::move(fill), true);
   if (taken != nullptr) *taken |= uint32_t{1} << i;
-  return {constant.owner(), static_cast<const float*>(weight->packed())};
+  return packed;
 }
 
 void PackStore::fill(Entry& entry) {
@@ -86,11 +116,12 @@ void PackStore::fill(Entry& entry) {
 }
 
 PackStore::Packed PackStore::get(const Tensor& constant, std::string_view layout, int64_t floats,
-                                 Fill fill) {
+                                 Fill fill, bool lasting) {
   const std::lock_guard lock(mutex_);
   const size_t known = packed_.size();
   Entry& found = entry(constant, layout, floats);
   if (packed_.size() > known) {
+    found.lasting = lasting;
     found.fill = std::move(fill);
     pending_.push_back(&found);
     has_pending_ = true;

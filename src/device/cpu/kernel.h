@@ -30,8 +30,10 @@ class PackStore {
   // Room for the packed form `layout` of a constant, which `fill` makes from the constant's bytes
   // on the next fill_pending(): that must come before the first use, and `fill` may refer to
   // nothing else that is gone by then. `layout` names all that decides the form besides the
-  // constant's type: equal bytes under other dims are another form.
-  Packed get(const Tensor& constant, std::string_view layout, int64_t floats, Fill fill);
+  // constant's type: equal bytes under other dims are another form. `lasting`: in any process of
+  // any version, so that files may hold it; a form that changes takes another name.
+  Packed get(const Tensor& constant, std::string_view layout, int64_t floats, Fill fill,
+             bool lasting = false);
   // The same, filled at once where it was not yet.
   Packed get_filled(const Tensor& constant, std::string_view layout, int64_t floats,
                     const Fill& fill);
@@ -40,8 +42,14 @@ class PackStore {
   void fill_pending(ThreadPool& pool);
   int64_t bytes() const;
 
-  // A weight that the file holds packed. All are added before anything is asked for.
+  // Weights that the file holds packed, and forms that it holds beside them. All are added before
+  // anything is asked for.
   void add_stored(std::shared_ptr<PackedWeight> weight);
+  void add_prepacked(PrepackedWeight weight);
+  // What the file holds of these; null where `layout` is to be made.
+  Packed from_file(const Tensor& constant, std::string_view layout, int64_t floats) const;
+  // The lasting forms that were filled so far, in no order: what a file may hold.
+  std::vector<PrepackedWeight> lasting() const;
   // What a constant stands for that may not be there dense; null for all others.
   PackedWeight* stored(const Tensor& constant) const;
   // Called before anything reads the elements of a constant, except by StepInfo::pack().
@@ -55,14 +63,19 @@ class PackStore {
     Packed values;
     Tensor constant;  // what the key's address stands for
     Fill fill;        // while pending
+    size_t size = 0;
+    bool lasting = false;
   };
+  using Key = std::pair<const void*, std::string>;  // where a constant is, and the form's name
+  static Key key(const Tensor& constant, std::string_view layout);
   Entry& entry(const Tensor& constant, std::string_view layout, int64_t floats);
   std::shared_ptr<std::byte> allocate(size_t size);
   void fill(Entry& entry);
 
   mutable std::mutex mutex_;
-  std::map<std::pair<const void*, std::string>, Entry> packed_;
+  std::map<Key, Entry> packed_;
   std::map<const void*, std::shared_ptr<PackedWeight>> stored_;  // by the dense address
+  std::map<Key, Blob> prepacked_;
   std::vector<Entry*> pending_;
   std::atomic<bool> has_pending_ = false;
   int64_t bytes_ = 0;
@@ -107,12 +120,12 @@ struct StepInfo {
   int threads = 1;
   const Region* region = nullptr;  // of `fused`
   const Tuning* tuning = nullptr;
-  // Bit i is set where pack() of constant i found it in the file: what the kernel got is all it
-  // reads of it. Any other operand of a kernel is there dense when it runs.
+  // Bit i is set where pack() of constant i found the form in the file: what the kernel got is all
+  // it reads of it. Any other operand of a kernel is there dense when it runs.
   uint32_t* taken = nullptr;
   bool strict = false;
 
-  // PackStore::get of constant i, which costs nothing where the file holds this very layout. In
+  // PackStore::get of constant i in a lasting form, which costs nothing where the file holds it. In
   // `fill`, and only there, the elements of the constant may be read.
   PackStore::Packed pack(size_t i, const std::string& layout, int64_t floats,
                          PackStore::Fill fill) const;

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <span>
 
+#include "base/hash.h"
 #include "base/numbers.h"
 #include "device/cpu/byte_sum.h"
 #include "device/cpu/candidates.h"
@@ -115,6 +116,13 @@ class GroupedWeights {
   // How many are one.
   int64_t merged() const { return merged_; }
 
+  // Tells filters of equal bytes apart that are merged in different ways.
+  std::string name() const {
+    if (merged_ == 1) return {};
+    return fmt::format("/{} merged, zeros {:016x}", merged_,
+                       hash64(std::as_bytes(std::span(zeros_))));
+  }
+
   // The filter with groups merged; empty where none are.
   std::vector<uint8_t> dense(const uint8_t* from) const {
     if (merged_ == 1) return {};
@@ -178,7 +186,7 @@ class ProductKernel final : public Kernel {
     const std::string layout =
         form_.groups == 1 && form_.is_signed && form_.pieces == 1 && grouped.merged() == 1
             ? PanelLayout{.k = form_.k, .n = form_.columns, .unit = 4}.name()
-            : "int8/" + std::to_string(p_.groups) + "/" + std::to_string(form_.pieces);
+            : fmt::format("int8/{}/{}{}", p_.groups, form_.pieces, grouped.name());
     const auto* const weights = static_cast<const uint8_t*>(s.constants[kWeights]->raw());
     packed_ = s.pack(kWeights, layout, (packed_int8_bytes(form_) + 3) / 4,
                      [form = form_, grouped, weights](float* out) {
