@@ -43,6 +43,7 @@ class Encoder {
       notes.push_back(
           fbs::CreateNote(builder, builder.CreateString(key), builder.CreateString(value)));
     std::vector<Offset<fbs::Prepacked>> forms;
+    forms.reserve(blobs.forms().size());
     for (const BlobTable::Form& form : blobs.forms())
       forms.push_back(fbs::CreatePrepacked(builder, form.blob, builder.CreateString(form.name),
                                            form.offset, form.bytes.size()));
