@@ -19,6 +19,7 @@
 #include "import/custom_ops.h"
 #include "runtime/state.h"
 #include "tensor/npy.h"
+#include "verify/prepack.h"
 #include "verify/verify.h"
 
 namespace tenon::python {
@@ -86,7 +87,8 @@ nb::tuple compile(nb::handle model, const std::string& output, std::string signa
                   const std::vector<std::string>& disabled, bool optimize,
                   const std::vector<std::string>& custom_ops, bool embed_custom_ops,
                   int64_t max_loop_iterations, bool strict, std::optional<bool> verify,
-                  const std::string& verify_inputs, const Calibration& calibration) {
+                  const std::string& verify_inputs, const Calibration& calibration,
+                  const std::vector<int64_t>& prepack_batches) {
   CompileOptions options;
   options.import = import_options(std::move(signature), std::move(inputs), std::move(outputs),
                                   std::move(shapes), custom_ops);
@@ -125,6 +127,8 @@ nb::tuple compile(nb::handle model, const std::string& output, std::string signa
                                            "', is in the file, one is made when it "
                                            "is run: " +
                                            r.missing);
+    if (!prepack_batches.empty())
+      TRY(prepack(compiled.model, prepack_batches, verification.load, compiled.report.warnings));
     Made result{{}, std::move(compiled.report.warnings)};
     if (output.empty())
       result.bytes = TRY(encode_model(compiled.model));
@@ -329,7 +333,7 @@ NB_MODULE(_native, m) {
   });
   m.def("compile", &py::compile, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
         nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
-        nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg());
+        nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg());
   m.def("check", &py::check);
   m.def("version", &tenon::version);
   m.def("devices", &py::devices);

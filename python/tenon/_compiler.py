@@ -70,7 +70,8 @@ def compile(model: Model, output: None = None, *, precision: str = ..., target: 
             verify: Optional[bool] = ..., verify_inputs: Optional[Path] = ...,
             calibration: Optional[Calibration] = ..., calibration_method: str = ...,
             preprocess: str = ..., samples: int = ..., statistics: Optional[Path] = ...,
-            config: Optional[Path] = ..., report: Optional[Path] = ..., force_precision: bool = ...) -> bytes: ...
+            config: Optional[Path] = ..., report: Optional[Path] = ..., force_precision: bool = ...,
+            prepack: Sequence[int] = ...) -> bytes: ...
 @overload
 def compile(model: Model, output: Path, *, precision: str = ..., target: Union[str, Sequence[str]] = ...,
             batches: Sequence[int] = ..., chip_precision: str = ...,
@@ -81,7 +82,8 @@ def compile(model: Model, output: Path, *, precision: str = ..., target: Union[s
             verify: Optional[bool] = ..., verify_inputs: Optional[Path] = ...,
             calibration: Optional[Calibration] = ..., calibration_method: str = ...,
             preprocess: str = ..., samples: int = ..., statistics: Optional[Path] = ...,
-            config: Optional[Path] = ..., report: Optional[Path] = ..., force_precision: bool = ...) -> str: ...
+            config: Optional[Path] = ..., report: Optional[Path] = ..., force_precision: bool = ...,
+            prepack: Sequence[int] = ...) -> str: ...
 def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp32",
             target: Union[str, Sequence[str]] = "cpu", batches: Sequence[int] = (1,),
             chip_precision: str = "fp16", input_shapes: Optional[Shapes] = None,
@@ -92,7 +94,7 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
             verify: Optional[bool] = None, verify_inputs: Optional[Path] = None, calibration: Optional[Calibration] = None,
             calibration_method: str = "auto", preprocess: str = "", samples: int = 256,
             statistics: Optional[Path] = None, config: Optional[Path] = None,
-            report: Optional[Path] = None, force_precision: bool = False) -> Union[bytes, str]:
+            report: Optional[Path] = None, force_precision: bool = False, prepack: Sequence[int] = ()) -> Union[bytes, str]:
     """Compiles a model. Writes `output` and gives its path, or gives the file's bytes without it.
 
     model: a SavedModel folder, .pb, .pbtxt or .onnx; or the bytes of an ONNX model or GraphDef, or
@@ -128,6 +130,9 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
     report: an .html or .json file to write.
     force_precision: the precision also in layers where it is predicted to be slower on this CPU.
 
+    prepack: sizes of the first dimension, where it is open, for which weights are kept in the file also as this
+    processor's kernels read them: a larger file that loads faster, such as (1,).
+
     Raises tenon.Error; nothing is written then. What was left out of the model is a UserWarning.
     """
     path = "" if output is None else os.fspath(output)
@@ -141,7 +146,8 @@ def compile(model: Model, output: Optional[Path] = None, *, precision: str = "fp
             embed_custom_ops, count("max_loop_iterations", max_loop_iterations), strict,
             True if verify_inputs is not None else verify, _path(verify_inputs),
             (_data(calibration, folder), calibration_method, preprocess, _path(statistics),
-             count("samples", samples), _path(config), _path(report), force_precision))
+             count("samples", samples), _path(config), _path(report), force_precision),
+            [count("a batch", batch) for batch in prepack])
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return path if output is not None else content

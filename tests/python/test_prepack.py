@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import ROOT, command
+from conftest import ROOT, command, tenon
 
 DIGITS = ROOT / "examples/digits/saved_model"
 IMAGES = ROOT / "examples/digits/digits.npy"
@@ -58,6 +58,13 @@ def test_results_are_the_same(files, tmp_path, environment):
 def test_files_are_the_same_each_time(files, tmp_path):
     compiled(tmp_path / "again.tenon", "--prepack", "--prepack-batch", "1,64")
     assert (tmp_path / "again.tenon").read_bytes() == files[1].read_bytes()
+
+
+def test_in_python(files):
+    assert tenon.compile(DIGITS, prepack=(1, 64)) == files[1].read_bytes()
+    assert tenon.compile(DIGITS, prepack=()) == files[0].read_bytes()
+    with pytest.raises(tenon.Error, match="a batch"):
+        tenon.compile(DIGITS, prepack=(0,))
 
 
 def test_absurd_batches_are_refused(tmp_path):

@@ -14,10 +14,10 @@
 #include "format/model_file.h"
 #include "model_arguments.h"
 #include "number_arguments.h"
-#include "prepack.h"
 #include "progress.h"
 #include "run_arguments.h"
 #include "tensor/npy.h"
+#include "verify/prepack.h"
 #include "verify/verify.h"
 
 namespace tenon::tool {
@@ -34,7 +34,8 @@ struct CompileArguments : ModelArguments {
   bool strict = false;
   CalibrationSettings calibration;
   TuneArguments tune;
-  PrepackArguments prepack;
+  bool prepack = false;
+  std::vector<int64_t> prepack_batches{1};
   std::string cache;
   const CLI::App* command = nullptr;
 };
@@ -69,6 +70,14 @@ void show_kept(const CompileArguments& a, const std::string& output, double seco
     fmt::print(stderr, "warning: {}\n", warning.get<std::string>());
   fmt::print("{}: {} bytes, {:.2f} s, from the cache\n", output,
              report["file_bytes"].get<int64_t>(), seconds);
+}
+
+Status prepack(const CompileArguments& a, const runtime::LoadOptions& load, Progress& progress,
+               CompileOutcome& o) {
+  progress.stage("prepack");
+  o.prepacked_bytes =
+      TRY(tenon::prepack(o.compiled.model, a.prepack_batches, load, o.compiled.report.warnings));
+  return {};
 }
 
 Status compile(const CompileArguments& a) {
@@ -112,6 +121,7 @@ Status compile(const CompileArguments& a) {
   }
   if (!chips.empty()) progress->stage(fmt::format("lower for {} chips", chips.size()));
   o.chips = TRY(add_chip_programs(o.compiled.model, chips, a.batches, a.chip_precision));
+  if (a.prepack && !a.tune.tune) TRY(prepack(a, verify.load, *progress, o));
   progress->stage("write " + o.output);
   TRY(write_model(o.output, o.compiled.model));
   if (a.tune.tune) {
@@ -120,12 +130,8 @@ Status compile(const CompileArguments& a) {
         o.output, a.tune, verify.load,
         [&](int64_t done, int64_t total) { progress->part("tune", done, total); }, o.compiled.model,
         o.compiled.report.warnings));
-    TRY(write_model(o.output, o.compiled.model));
-  }
-  if (a.prepack.prepack) {
-    progress->stage("prepack");
-    o.prepacked_bytes = TRY(prepack_model(o.output, a.prepack, verify.load, o.compiled.model,
-                                          o.compiled.report.warnings));
+    // By the kernels that are the fastest now.
+    if (a.prepack) TRY(prepack(a, verify.load, *progress, o));
     TRY(write_model(o.output, o.compiled.model));
   }
   TRY(write_report(a.calibration, *o.findings));
@@ -200,7 +206,16 @@ void add_compile(CLI::App& app, Action& action) {
                     "(Winograd's convolution, Strassen's product): slower");
   add_max_loop_iterations(*command, a->max_loop_iterations);
   add_tune(*command, a->tune);
-  add_prepack(*command, a->prepack);
+  auto* prepack = command->add_flag(
+      "--prepack", a->prepack,
+      "keep weights in the file also as this processor's kernels read them, so that loading is "
+      "faster; the file is larger, and runs everywhere as before");
+  command
+      ->add_option("--prepack-batch", a->prepack_batches,
+                   "sizes of an open first dimension to keep them for (default: 1)")
+      ->delimiter(',')
+      ->check(positive_number())
+      ->needs(prepack);
   a->command = command;
   command
       ->add_option("--cache", a->cache,
