@@ -134,7 +134,9 @@ TEST(JoinedSteps, ConvolutionsReadPartsWhereTheyLie) {
             threads,
             {random_tensor({batch, kSize, kSize, 27}), random_tensor({batch, kSize, kSize, 18})},
             0);
-        if (batch == 1) EXPECT_EQ(together, "move_rows + winograd_f6");
+        if (batch == 1) {
+          EXPECT_EQ(together, "move_rows + winograd_f6");
+        }
         EXPECT_EQ(apart, "winograd_f6");
       }
 }

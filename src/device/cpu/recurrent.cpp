@@ -148,15 +148,11 @@ class RecurrentKernel final : public Kernel {
     PanelLayout layout{.batch = whole ? p_.directions : 1, .k = k, .n = n};
     if (p_.in_bytes) layout.unit = 4;
     const auto floats = static_cast<int64_t>(layout.packed_bytes() / sizeof(float));
-    if (whole)
-      packs_.push_back(
-          s.pack(i, layout.name(), floats, [=](float* out) { pack_columns(layout, t, 0, out); }));
-    else
-      packs_.push_back(s.packs.get(t,
-                                   fmt::format("{} of columns {} of {}", layout.name(), first, d),
-                                   floats, [=, begin = d * k * columns_ + first](float* out) {
-                                     pack_columns(layout, t, begin, out);
-                                   }));
+    const std::string name =
+        whole ? layout.name() : fmt::format("{} of columns {} of {}", layout.name(), first, d);
+    const int64_t begin = whole ? 0 : d * k * columns_ + first;
+    packs_.push_back(
+        s.pack(i, name, floats, [=](float* out) { pack_columns(layout, t, begin, out); }));
     return {packs_.back().get() + (whole ? d * floats / layout.batch : 0), nullptr, n};
   }
   // The matrices of a layout, from element `begin` of t, whose rows may be longer.

@@ -57,9 +57,9 @@ Plan make_plan(const GemmParams& p, int threads) {
   // own: whatever keeps the busiest for the shorter time.
   const int64_t fewest = std::max<int64_t>(1, ceil_div(p.m, 2 * kMaxRows));
   double least = INFINITY;
-  for (const auto [blocks, parts] : {std::pair<int64_t, int64_t>{fewest, 1},
-                                     {fewest, std::clamp<int64_t>(plan.column_blocks, 1, threads)},
-                                     {round_up(fewest, threads), 1}}) {
+  for (const auto& [blocks, parts] : {std::pair<int64_t, int64_t>{fewest, 1},
+                                      {fewest, std::clamp<int64_t>(plan.column_blocks, 1, threads)},
+                                      {round_up(fewest, threads), 1}}) {
     const int64_t rows = std::max<int64_t>(1, ceil_div(ceil_div(p.m, blocks), 2));
     const int64_t row_blocks = ceil_div(p.m, 2 * rows);
     const int64_t steps =
