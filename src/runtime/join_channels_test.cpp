@@ -141,5 +141,33 @@ TEST(JoinedSteps, ConvolutionsReadPartsWhereTheyLie) {
       }
 }
 
+// Two 3x3 convolutions of channels that are put together, and what they began with added or not.
+Network two_convs(int64_t batch, int64_t size, bool adds, bool between_too) {
+  Network n;
+  const std::vector<int64_t> dims{batch, size, size, 32}, both{batch, size, size, 64};
+  const int x = n.value(dims), r = n.value(dims);
+  n.graph.inputs = {x, r};
+  const int joined = n.step("concat", {x, r}, n.value(both));
+  n.graph.steps.back().op->as<Concat>()->axis = -1;
+  const int one = n.conv(joined, 3, 64, 48, 1, 1, {batch, size, size, 48});
+  n.graph.outputs = {n.conv(one, 3, 48, 32, 1, 1, dims, adds ? x : -1)};
+  if (between_too) n.graph.outputs.push_back(one);
+  return n;
+}
+
+TEST(JoinedSteps, ConvolutionsOfLargeMapsGoByStrips) {
+  constexpr int64_t kSize = 50;
+  for (const int threads : {1, 2, 3})
+    for (const int64_t batch : {1, 2})
+      for (const bool adds : {false, true}) {
+        const auto [together, apart] = expect_same(
+            two_convs(batch, kSize, adds, false), two_convs(batch, kSize, adds, true), threads,
+            {random_tensor({batch, kSize, kSize, 32}), random_tensor({batch, kSize, kSize, 32})},
+            0.1);  // of results of some hundreds: tiles begin at other rows
+        EXPECT_TRUE(together.ends_with("winograd_f6 + winograd_f6")) << together;
+        EXPECT_EQ(apart, "winograd_f6");
+      }
+}
+
 }  // namespace
 }  // namespace tenon::runtime

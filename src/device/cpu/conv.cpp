@@ -6,6 +6,7 @@
 
 #include "device/cpu/candidates.h"
 #include "device/cpu/conv_chain.h"
+#include "device/cpu/conv_strips.h"
 #include "device/cpu/kernels/conv.h"
 #include "device/cpu/kernels/slots.h"
 #include "device/cpu/window.h"
@@ -95,8 +96,9 @@ class ConvKernel final : public ChainableConv {
     return {};
   }
   std::unique_ptr<Kernel> join(const Kernel& next, size_t operands) const override {
-    if (parts_.count() > 0) return nullptr;
-    return join_chain({chain_part(0)}, next, operands, threads_);
+    const ChainPart part = chain_part(parts_.count());
+    auto chain = parts_.count() == 0 ? join_chain({part}, next, operands, threads_) : nullptr;
+    return chain ? std::move(chain) : join_strips({part}, next, operands);
   }
   // A chain takes some rows at a time.
   std::string_view joined_name() const override {
@@ -114,6 +116,9 @@ class ConvKernel final : public ChainableConv {
   ChainPart chain_part(size_t operands) const override {
     ChainPart part{chosen_.chain_role, p_, at_, packed_};
     part.at.first = operands;
+    part.method = &chosen_;
+    part.input = parts_;
+    part.threads = threads_;
     return part;
   }
 

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "device/cpu/conv.h"
 #include "device/cpu/kernel.h"
 #include "device/cpu/kernels/conv.h"
 
@@ -23,6 +24,10 @@ struct ChainPart {
   ChainOperands at;
   PackStore::Packed packed;  // null: packed in every run, which no chain does
   bool pairs = false;        // multiplies pairs of bf16
+  // Of products of f32: what computes it, and what it reads in the place of x.
+  const ConvMethod* method = nullptr;
+  InputParts input;
+  int threads = 1;
 };
 
 class ChainableConv : public Kernel {
