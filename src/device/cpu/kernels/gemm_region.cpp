@@ -108,11 +108,14 @@ void gemm_region(const GemmRegion& region, const KernelTable& table) {
 }
 
 GemmGrid choose_gemm_grid(int64_t m, int64_t n, int64_t k, int threads, const KernelTable& table) {
-  const int64_t row_tiles = std::max<int64_t>(1, ceil_div(m, table.tile_rows));
+  // Half a tile of the widest kernels, which is as fast; tiles of fewer rows sum in another order
+  // (kChains), and results would differ from those of other numbers of threads.
+  constexpr int64_t kRowUnit = 6;
+  const int64_t row_units = std::max<int64_t>(1, ceil_div(m, kRowUnit));
   const int64_t column_tiles = std::max<int64_t>(1, ceil_div(n, table.tile_columns));
   const auto grid_of = [&](int64_t rows, int64_t columns) {
     GemmGrid grid;
-    grid.row_block = ceil_div(row_tiles, rows) * table.tile_rows;
+    grid.row_block = ceil_div(row_units, rows) * kRowUnit;
     grid.column_block = ceil_div(column_tiles, columns) * table.tile_columns;
     grid.row_blocks = std::max<int64_t>(1, ceil_div(m, grid.row_block));
     grid.column_blocks = std::max<int64_t>(1, ceil_div(n, grid.column_block));
@@ -122,12 +125,15 @@ GemmGrid choose_gemm_grid(int64_t m, int64_t n, int64_t k, int threads, const Ke
   // microseconds to wake the others.
   const double fresh = 0.15 * static_cast<double>(k);
   const double overhead = 500;
+  // Where threads share the columns, rows of A were written by others, and come from their caches.
+  constexpr double kOfOthers = 3;
   const auto cost = [&](const GemmGrid& grid) {
-    const double rows = static_cast<double>(std::min(grid.row_block, row_tiles * table.tile_rows));
+    const double rows = static_cast<double>(grid.row_block);
     const double columns = static_cast<double>(grid.column_block);
     const double work = rows * columns / (2.0 * table.lanes) * static_cast<double>(k);
     const double rounds = static_cast<double>(ceil_div(grid.tasks(), threads));
-    return rounds * (work + fresh * (rows + columns) + overhead) + (grid.tasks() > 1 ? 3000 : 0);
+    const double left = rows * (grid.column_blocks > 1 ? kOfOthers : 1);
+    return rounds * (work + fresh * (left + columns) + overhead) + (grid.tasks() > 1 ? 3000 : 0);
   };
   GemmGrid best = grid_of(1, 1);
   if (threads <= 1) return best;
@@ -135,7 +141,7 @@ GemmGrid choose_gemm_grid(int64_t m, int64_t n, int64_t k, int threads, const Ke
   for (const int64_t per_thread : {1, 2, 3, 4, 6, 8}) {
     const int64_t tasks = per_thread * threads;
     for (int64_t rows = 1; rows <= tasks; ++rows) {
-      if (tasks % rows != 0 || rows > row_tiles || tasks / rows > column_tiles) continue;
+      if (tasks % rows != 0 || rows > row_units || tasks / rows > column_tiles) continue;
       const GemmGrid grid = grid_of(rows, tasks / rows);
       const double c = cost(grid);
       if (c < best_cost) best = grid, best_cost = c;

@@ -64,7 +64,8 @@ int64_t gemm_region_sums(int64_t m, int64_t n, int64_t k, const KernelTable& tab
 int64_t gemm_region_copies(int64_t m, int64_t n, int64_t k, int64_t lda, const KernelTable& table);
 void gemm_region(const GemmRegion& region, const KernelTable& table);
 
-// How m x n x k is dealt to threads: blocks of rows and columns, whole tiles each, one task a pair.
+// How m x n x k is dealt to threads: blocks of rows and columns, one task a pair; columns in whole
+// tiles.
 struct GemmGrid {
   int64_t row_block = 0;
   int64_t column_block = 0;
