@@ -304,7 +304,7 @@ def test_strict_does_without_winograd_and_strassen(tmp_path):
 
 def test_inspect_and_explain_tell_all(compiled):
     report = json.loads(tenon("inspect", compiled, "--json").stdout)
-    assert report["format"] == "1.3" and report["file_bytes"] == compiled.stat().st_size
+    assert report["format"] == "1.4" and report["file_bytes"] == compiled.stat().st_size
     assert [s["name"] for s in report["sections"]] == ["metadata", "weights"]
     assert report["weights"]["bytes_by_dtype"] == {"f32": 320} and len(report["weights"]["largest"]) == 2
     function = report["functions"][0]
