@@ -77,6 +77,7 @@ class Encoder {
       const std::vector<std::string>& all) {
     if (all.empty()) return 0;
     std::vector<Offset<flatbuffers::String>> offsets;
+    offsets.reserve(all.size());
     for (const std::string& s : all) offsets.push_back(builder.CreateSharedString(s));
     return builder.CreateVector(offsets);
   }
