@@ -27,14 +27,13 @@ PRECISIONS = {
     "int8": ["--precision", "int8", *BATCHES],
 }
 START = ["--engines", "tenon,ort,openvino,litert,mnn", "--batch", "1", "--cold", "4"]
-STARTS = {"start": START, "prepacked": ["--prepack", *START]}
 START_TEXTS = {
     "start": ("Start and memory (fp32, batch 1)",
               "Load is from the file to a model ready to run, in Python with the engine imported; load and first run are medians of five processes."),
     "prepacked": ("The same of files compiled with --prepack",
                   "Such a file is larger by the forms of weights that loading would otherwise make, of Winograd's algorithm above all."),
 }
-PARTS = PRECISIONS | STARTS
+PARTS = PRECISIONS | {"start": START, "prepacked": ["--prepack", *START]}
 EXAMPLE = """Example:
   .venv-dev/bin/python bench/performance.py bench-models --rounds 5 --seconds 0.15"""
 
